@@ -1,0 +1,7 @@
+"""What happens around training: which stages learn when, what is cached, what is seeded, what is kept."""
+
+from fervid.callbacks.epoch_seed import EpochSeed
+from fervid.callbacks.finetune import FreezeThenFineTune
+from fervid.callbacks.predictions import Predictions
+
+__all__ = ["EpochSeed", "FreezeThenFineTune", "Predictions"]

@@ -1,0 +1,20 @@
+"""Dropout that a resumed run draws as the uninterrupted one does."""
+
+import pytorch_lightning as pl
+import torch
+
+from fervid.data.frames import draw_seed
+
+
+class EpochSeed(pl.Callback):
+    """Seeds torch at the start of every epoch from (seed, epoch, rank).
+
+    Args:
+        seed: of the run.
+    """
+
+    def __init__(self, seed: int):
+        self.seed = seed
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: D102
+        torch.manual_seed(draw_seed(self.seed, trainer.current_epoch, trainer.global_rank))

@@ -1,0 +1,269 @@
+"""Freeze, then fine-tune: which stages learn in which phase, at what rate, until when."""
+
+import logging
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Checkpoint
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+
+from fervid.callbacks.prefix_cache import PrefixCache
+from fervid.errors import InputError
+from fervid.models.classifier import EmotionClassifier
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One stretch of training in which the same stages learn.
+
+    Attributes:
+        name: as it appears in tables and figures.
+        epochs: how many at most.
+        first_stage: first backbone stage that learns: its name, ``all``, ``last_block``, or ``head`` for none.
+        lr_scale: times the optimizer's learning rate.
+        patience: end the phase after so many epochs without a better score; None: never before ``epochs``.
+    """
+
+    name: str
+    epochs: int
+    first_stage: str
+    lr_scale: float = 1.0
+    patience: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1:
+            raise InputError(f"phase {self.name!r} has epochs={self.epochs}: give at least 1, or leave the phase out.")
+        if not self.lr_scale > 0:
+            raise InputError(f"phase {self.name!r} has lr_scale={self.lr_scale}: give a number above 0.")
+        if self.patience is not None and self.patience < 1:
+            raise InputError(f"phase {self.name!r} has patience={self.patience}: give at least 1, or null.")
+
+
+class FreezeThenFineTune(Checkpoint):
+    """Walks a classifier through phases.
+
+    A phase begins with the best weights so far and a fresh optimizer state, as a model that Keras compiles anew; it
+    ends after its epochs, or earlier when its patience is at an end. After the last one the model has the best
+    weights of all epochs. Where the stages before the first learning one stand still, their output is cached.
+
+    Where a run is in its phases is part of a checkpoint: a resumed run equals an uninterrupted one.
+
+    Args:
+        phases: the phases, or mappings with their attributes.
+        monitor: what "better" means: a logged name; one that ends in ``loss`` is to fall, any other to rise.
+        scheduler: makes a learning rate schedule of an optimizer, stepped once an epoch, anew in each phase. A
+            ``T_max`` of None becomes the epochs of the phase, a ``mode`` of None what ``monitor`` wants.
+        cache_gb: see :class:`PrefixCache`.
+        views: see :class:`PrefixCache`.
+        folder: where ``best.ckpt`` goes; None writes none.
+
+    Attributes:
+        history: one dict an epoch: what was logged, ``epoch``, ``phase`` and ``seconds``.
+        best: ``epoch`` (from 0) and ``score`` of the best weights.
+    """
+
+    def __init__(
+        self,
+        phases: Sequence[Phase | dict[str, Any]],
+        *,
+        monitor: str = "val/uar",
+        scheduler: Callable[[torch.optim.Optimizer], LRScheduler] | None = None,
+        cache_gb: float = 8.0,
+        views: int | None = None,
+        folder: str | Path | None = None,
+    ):
+        self.phases = [phase if isinstance(phase, Phase) else Phase(**phase) for phase in phases]
+        if not self.phases:
+            raise InputError("finetune.phases is empty: give at least one phase.")
+        if views is not None and views < 1:
+            raise InputError(f"finetune.views={views} is not a number of views: give at least 1, or null.")
+        self.monitor, self.make_scheduler = monitor, scheduler
+        self.cache = PrefixCache(cache_gb, views)
+        self.best_path = Path(folder) / "best.ckpt" if folder else None
+        self.phase_number = 0
+        self.epochs_in_phase = 0
+        self.epochs_without_better = 0
+        self.best: dict[str, float] = {}
+        self.history: list[dict[str, Any]] = []
+        self._best_weights: dict[str, torch.Tensor] = {}
+        self._scheduler: LRScheduler | None = None
+        self._scheduler_state: dict[str, Any] | None = None
+        self._resumed = False
+
+    @property
+    def max_epochs(self) -> int:
+        """Epochs of all phases together."""
+        return sum(phase.epochs for phase in self.phases)
+
+    @property
+    def phase(self) -> Phase:
+        """The phase at hand; after the last one, that one."""
+        return self.phases[min(self.phase_number, len(self.phases) - 1)]
+
+    # A run
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: EmotionClassifier) -> None:
+        """Freezes, and fills the caches before the first loader is made."""
+        for phase in self.phases:  # a misspelt stage of the last phase is not found out after hours
+            pl_module.backbone.stage_number(phase.first_stage)
+        self._freeze(trainer, pl_module)
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: EmotionClassifier) -> None:  # noqa: D102
+        if self.phase_number == len(self.phases):
+            trainer.should_stop = True
+        elif self._resumed:
+            # A new schedule begins by setting the rates that the optimizer has just got back.
+            rates = [group["lr"] for group in trainer.optimizers[0].param_groups]
+            self._start_schedule(trainer.optimizers[0])
+            if self._scheduler is not None and self._scheduler_state is not None:
+                self._scheduler.load_state_dict(self._scheduler_state)
+            for group, rate in zip(trainer.optimizers[0].param_groups, rates, strict=True):
+                group["lr"] = rate
+        else:
+            self._start_optimizer(trainer, pl_module)
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: EmotionClassifier) -> None:  # noqa: D102
+        self._epoch_began = time.perf_counter()
+        self._rates = {f"lr/{group['name']}": group["lr"] for group in trainer.optimizers[0].param_groups}
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: EmotionClassifier) -> None:
+        """Keeps what is best so far, steps the schedule, and moves on to the next phase when this one is over."""
+        epoch = self._record_epoch(trainer)
+        score = epoch[self.monitor]
+        self.epochs_in_phase += 1
+        self.epochs_without_better += 1
+        if not self.best or self._better(score, self.best["score"]):
+            self.best = {"epoch": trainer.current_epoch, "score": score}
+            self.epochs_without_better = 0
+            self._best_weights = self._learning_state(pl_module)
+            if self.best_path:
+                trainer.save_checkpoint(self.best_path, weights_only=True)
+        if isinstance(self._scheduler, ReduceLROnPlateau):
+            self._scheduler.step(score)
+        elif self._scheduler is not None:
+            self._scheduler.step()
+
+        patience = self.phase.patience
+        over = self.epochs_in_phase >= self.phase.epochs
+        early = not over and patience is not None and self.epochs_without_better >= patience
+        if early:
+            log.info("phase %s ends after %d epochs without a better %s.", self.phase.name, patience, self.monitor)
+        if over or early:
+            self._next_phase(trainer, pl_module)
+        # New loaders where pictures and cached features change places.
+        trainer.reload_dataloaders_every_n_epochs = int(over or early)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: EmotionClassifier) -> None:
+        """Leaves the model with its best weights."""
+        pl_module.load_state_dict(self._best_weights, strict=False)
+        if self.best_path:
+            trainer.save_checkpoint(self.best_path, weights_only=True)
+
+    # Phases
+
+    def _next_phase(self, trainer: pl.Trainer, model: EmotionClassifier) -> None:
+        model.load_state_dict(self._best_weights, strict=False)
+        self.phase_number += 1
+        self.epochs_in_phase = self.epochs_without_better = 0
+        if self.phase_number == len(self.phases):
+            trainer.should_stop = True
+            return
+        self._freeze(trainer, model)
+        self._start_optimizer(trainer, model)
+
+    def _freeze(self, trainer: pl.Trainer, model: EmotionClassifier) -> None:
+        """Makes the model and the loaders what the phase wants: a pure function of the phase."""
+        stages = [model.backbone.stage_number(phase.first_stage) for phase in self.phases]
+        number = min(self.phase_number, len(self.phases) - 1)
+        model.learn_from(stages[number])
+        # What stands still now and later can be computed for later phases in the same pass.
+        later = [stage for stage in stages[number + 1 :] if 0 < stage < stages[number]]
+        features = self.cache.features(trainer, model, trainer.datamodule, [stages[number], *sorted(set(later))])
+        trainer.datamodule.use_features(features)
+        learning = sum(parameter.numel() for parameter in model.learning_parameters())
+        first = [*model.backbone.stages, "the head"][stages[number]]
+        log.info(
+            "phase %s: %s, %s parameters%s.",
+            self.phase.name,
+            f"{first} and all after it learn" if stages[number] < len(model.backbone.stages) else "the head learns",
+            f"{learning:,}",
+            ", on cached features" if "train" in features else "",
+        )
+
+    def _start_optimizer(self, trainer: pl.Trainer, model: EmotionClassifier) -> None:
+        optimizer = trainer.optimizers[0]
+        optimizer.zero_grad(set_to_none=True)  # what is frozen now must not move on old gradients
+        optimizer.state.clear()
+        for group in optimizer.param_groups:
+            group["lr"] = group["initial_lr"] = optimizer.defaults["lr"] * self.phase.lr_scale
+        self._start_schedule(optimizer)
+        self._best_weights = self._learning_state(model)
+
+    def _start_schedule(self, optimizer: torch.optim.Optimizer) -> None:
+        if self.make_scheduler is None:
+            return
+        settings = getattr(self.make_scheduler, "keywords", {})
+        meant = {"T_max": self.phase.epochs, "mode": "min" if self.monitor.endswith("loss") else "max"}
+        filled = {name: value for name, value in meant.items() if settings.get(name, value) is None}
+        self._scheduler = self.make_scheduler(optimizer, **filled)
+
+    @staticmethod
+    def _learning_state(model: EmotionClassifier) -> dict[str, torch.Tensor]:
+        """A copy of all that moves in this phase."""
+        frozen = tuple(f"backbone.network.{stage}." for stage in model.backbone.stages[: model.first_stage])
+        return {
+            name: tensor.detach().cpu().clone()
+            for name, tensor in model.state_dict().items()
+            if not name.startswith(frozen)
+        }
+
+    # Epochs
+
+    def _record_epoch(self, trainer: pl.Trainer) -> dict[str, Any]:
+        logged = {name: float(value) for name, value in trainer.callback_metrics.items() if name != "step"}
+        epoch = {"epoch": trainer.current_epoch, "phase": self.phase.name, **logged, **self._rates}
+        epoch["seconds"] = time.perf_counter() - self._epoch_began
+        if not math.isfinite(logged["train/loss"]):
+            raise InputError(
+                f"the training loss is {logged['train/loss']} after epoch {trainer.current_epoch + 1}: the network has "
+                "diverged; give a smaller optimizer.lr."
+            )
+        if self.monitor not in logged:
+            raise InputError(f"finetune.monitor={self.monitor} is not logged: choose one of {', '.join(sorted(logged))}.")
+        self.history.append(epoch)
+        for logger in trainer.loggers:
+            logger.log_metrics(self._rates, step=trainer.current_epoch)
+        return epoch
+
+    def _better(self, score: float, best: float) -> bool:
+        return score < best if self.monitor.endswith("loss") else score > best
+
+    # Checkpoints
+
+    def state_dict(self) -> dict[str, Any]:  # noqa: D102
+        return {
+            "phase_number": self.phase_number,
+            "epochs_in_phase": self.epochs_in_phase,
+            "epochs_without_better": self.epochs_without_better,
+            "best": self.best,
+            "best_weights": self._best_weights,
+            "history": self.history,
+            "scheduler": None if self._scheduler is None else self._scheduler.state_dict(),
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:  # noqa: D102
+        self.phase_number = state_dict["phase_number"]
+        self.epochs_in_phase = state_dict["epochs_in_phase"]
+        self.epochs_without_better = state_dict["epochs_without_better"]
+        self.best, self.history = dict(state_dict["best"]), list(state_dict["history"])
+        self._best_weights = state_dict["best_weights"]
+        self._scheduler_state = state_dict["scheduler"]
+        self._resumed = True

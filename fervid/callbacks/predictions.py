@@ -1,0 +1,36 @@
+"""What the model said of each test frame."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytorch_lightning as pl
+
+
+class Predictions(pl.Callback):
+    """Gathers the probabilities of a test run.
+
+    Attributes:
+        index: manifest row of each of the N test frames, shape (N,).
+        probabilities: shape (N, num_classes).
+    """
+
+    def on_test_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: D102
+        self._batches: list[dict[str, np.ndarray]] = []
+
+    def on_test_batch_end(  # noqa: D102
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, *args: Any
+    ) -> None:
+        self._batches.append({key: value.cpu().numpy() for key, value in outputs.items()})
+
+    def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: D102
+        self.index = np.concatenate([batch["index"] for batch in self._batches])
+        self.probabilities = np.concatenate([batch["probabilities"] for batch in self._batches])
+
+    def table(self, manifest: pd.DataFrame, class_names: list[str]) -> pd.DataFrame:
+        """One row a test frame: what the manifest knows of it, ``true``, ``predicted`` and ``p_<emotion>`` each."""
+        frames = manifest.loc[self.index].drop(columns="store_row").rename(columns={"emotion": "true"})
+        frames.insert(0, "index", self.index)
+        frames["predicted"] = np.array(class_names, dtype=object)[self.probabilities.argmax(axis=1)]
+        chances = pd.DataFrame(self.probabilities, columns=[f"p_{name}" for name in class_names], index=frames.index)
+        return pd.concat([frames, chances], axis=1)

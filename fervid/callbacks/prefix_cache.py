@@ -1,0 +1,216 @@
+"""The frozen prefix computes the same output of the same picture every epoch: compute it once and keep it.
+
+Files lie with the corpus's faces and are named by a hash of all that shapes them (the faces, the prefix's weights,
+the augmentation, the precision), so that the jobs of a sweep share them and a changed setting never meets an old file.
+"""
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from rich.progress import Progress
+from torch.utils.data import DataLoader
+
+from fervid.data.datamodule import FrameDataModule
+from fervid.data.frames import FrameDataset, already_a_batch
+from fervid.data.manifest import SPLITS
+from fervid.data.store import allocate
+from fervid.models.classifier import EmotionClassifier
+
+log = logging.getLogger(__name__)
+
+Features = dict[str, tuple[np.ndarray, np.ndarray]]
+
+
+class PrefixCache:
+    """Cached features for the sides of a split.
+
+    Without augmentation all frames are cached once, and training on them is the same as training on the pictures.
+    With augmentation the frames of the training side are cached in ``views`` augmented views each, which take turns
+    over the epochs; with ``views`` None only validation and test are cached, since any number of views would change
+    what is learned from.
+
+    Args:
+        gigabytes: most that the features of one phase may take on the disk; beyond it pictures are used. 0: never
+            cache.
+        views: augmented views a training frame, or None.
+    """
+
+    def __init__(self, gigabytes: float, views: int | None):
+        self.gigabytes, self.views = gigabytes, views
+
+    def features(
+        self, trainer: pl.Trainer, model: EmotionClassifier, datamodule: FrameDataModule, stages: Sequence[int]
+    ) -> Features:
+        """The features that enter stage ``stages[0]``, from the disk or computed now.
+
+        Args:
+            trainer: gives device and precision.
+            model: whose frozen prefix is asked for.
+            datamodule: whose frames.
+            stages: the stage asked for, then others that will be asked for later with the same weights before them:
+                where something must be computed, these are computed on the way.
+
+        Returns:
+            For each side of the split that is cached its features (V, M, ...) and the row of each of its frames.
+        """
+        if stages[0] == 0 or self.gigabytes <= 0 or trainer.world_size > 1:
+            return {}
+        manifest, augmentation = datamodule.manifest, datamodule.augmentation
+        plain = SPLITS if augmentation is None else ["val", "test"]
+        found: Features = {}
+        rows = manifest.index[manifest["split"].isin(plain)].to_numpy()
+        sources = [_frames(datamodule, rows)]
+        array = self._array(trainer, model, datamodule, stages, rows, sources, "")
+        if array is None:
+            return {}
+        for side in plain:
+            own = manifest.index[manifest["split"] == side].to_numpy()
+            found[side] = array, np.searchsorted(rows, own)
+        if augmentation is not None and self.views:
+            rows = manifest.index[manifest["split"] == "train"].to_numpy()
+            views = range(self.views)
+            sources = [datamodule.frame_dataset("train", augment=True, epoch=torch.tensor(view)) for view in views]
+            drawn = json.dumps([augmentation.to_dict(), self.views, datamodule.seed], default=str, sort_keys=True)
+            array = self._array(trainer, model, datamodule, stages, rows, sources, drawn)
+            if array is not None:
+                found["train"] = array, np.arange(len(rows))
+        return found
+
+    def _array(
+        self,
+        trainer: pl.Trainer,
+        model: EmotionClassifier,
+        datamodule: FrameDataModule,
+        stages: Sequence[int],
+        rows: np.ndarray,
+        views: list[FrameDataset],
+        drawn: str,
+    ) -> np.ndarray | None:
+        """Features (V, M, ...) before ``stages[0]`` of M manifest rows; None if they would take too much room."""
+        paths, shapes = {}, {}
+        for stage in stages:
+            one = _prefix_output(model, stage)
+            shapes[stage] = (len(views), len(rows), *one)
+            gigabytes = 4 * np.prod(shapes[stage], dtype=float) / 2**30
+            if gigabytes <= self.gigabytes:
+                paths[stage] = self._path(trainer, model, datamodule, stage, rows, drawn)
+            elif stage == stages[0]:
+                log.info(
+                    "the features before %s would take %.1f GiB (finetune.cache_gb=%s): not cached.",
+                    _stage_name(model, stage),
+                    gigabytes,
+                    self.gigabytes,
+                )
+                return None
+        if not paths[stages[0]].exists():
+            missing = {stage: path for stage, path in paths.items() if not path.exists()}
+            _compute(trainer, model, datamodule, missing, shapes, views)
+        return np.load(paths[stages[0]], mmap_mode="r")
+
+    @staticmethod
+    def _path(
+        trainer: pl.Trainer,
+        model: EmotionClassifier,
+        datamodule: FrameDataModule,
+        stage: int,
+        rows: np.ndarray,
+        drawn: str,
+    ) -> Path:
+        backbone = model.backbone
+        key = hashlib.sha256()
+        settings = [
+            str(datamodule.store_path.resolve()),
+            backbone.stages[:stage],
+            backbone.channel_order,
+            repr(backbone.stage_modules(0, stage)),
+            repr(model.head.reduce) if stage == len(backbone.stages) else "",
+            str(trainer.precision),
+            trainer.strategy.root_device.type,
+            torch.__version__,
+            drawn,
+        ]
+        key.update(json.dumps(settings).encode())
+        key.update(rows.tobytes())
+        prefix = torch.nn.ModuleList(backbone.stage_modules(0, stage)).state_dict()
+        for tensor in [backbone.mean, backbone.std, *prefix.values()]:
+            key.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        folder = datamodule.folder / "features"
+        return folder / f"{_stage_name(model, stage)}-{key.hexdigest()[:16]}.npy"
+
+
+def _stage_name(model: EmotionClassifier, stage: int) -> str:
+    return [*model.backbone.stages, "head"][stage]
+
+
+def _frames(datamodule: FrameDataModule, rows: np.ndarray) -> FrameDataset:
+    """The pictures of manifest rows, whatever their side, as they are."""
+    whole = datamodule.frame_dataset("train")
+    store_rows = datamodule.manifest.loc[rows, "store_row"].to_numpy()
+    return FrameDataset(whole.store, store_rows, rows, np.zeros(len(rows)))
+
+
+@torch.no_grad()
+def _prefix_output(model: EmotionClassifier, stage: int) -> tuple[int, ...]:
+    """Shape of one picture's features before ``stage``."""
+    model.eval()
+    size = model.backbone.image_size
+    features = model.backbone(torch.zeros(1, 3, size, size, device=model.device), stop=stage)
+    reduced = model.head.reduce(features) if stage == len(model.backbone.stages) else features
+    model.train()
+    return tuple(reduced.shape[1:])
+
+
+def _compute(
+    trainer: pl.Trainer,
+    model: EmotionClassifier,
+    datamodule: FrameDataModule,
+    paths: dict[int, Path],
+    shapes: dict[int, tuple[int, ...]],
+    views: list[FrameDataset],
+) -> None:
+    """Walks all pictures through the prefix once, and writes what passes before each of the stages."""
+    device = trainer.strategy.root_device
+    backbone, last = model.backbone.to(device), len(model.backbone.stages)
+    partials = {}
+    model.eval()
+    try:
+        arrays = {}
+        for stage, path in paths.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            partials[stage] = path.with_suffix(f".{os.getpid()}.partial")
+            arrays[stage] = allocate(partials[stage], np.float32, shapes[stage])
+        # Lightning's own progress bar has the screen once training runs.
+        with Progress(transient=True, disable=trainer.global_step > 0) as progress, torch.no_grad():
+            task = progress.add_task("features of the frozen prefix", total=len(views) * len(views[0]))
+            for view, dataset in enumerate(views):
+                loader = DataLoader(
+                    dataset,
+                    batch_size=datamodule.batch_size,
+                    num_workers=datamodule.num_workers,
+                    collate_fn=already_a_batch,
+                )
+                done = 0
+                for batch in loader:
+                    x = datamodule.on_after_batch_transfer({"image": batch["image"].to(device)}, 0)["image"]
+                    begin, end, start = done, done + len(x), 0
+                    with trainer.precision_plugin.forward_context():
+                        for stage in sorted(paths):
+                            x, start = backbone(x, start=start, stop=stage), stage
+                            kept = model.head.reduce(x) if stage == last else x
+                            arrays[stage][view, begin:end] = kept.float().cpu().numpy()
+                    done = end
+                    progress.advance(task, len(batch["image"]))
+        for stage, array in arrays.items():
+            array.flush()
+            partials[stage].replace(paths[stage])
+    finally:
+        model.train()
+        for partial in partials.values():
+            partial.unlink(missing_ok=True)

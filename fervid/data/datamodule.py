@@ -1,0 +1,275 @@
+"""What every corpus shares on its way from a manifest to batches."""
+
+import hashlib
+import logging
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import albumentations as A
+import numpy as np
+import pandas as pd
+import pytorch_lightning as pl
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from fervid.data import splits
+from fervid.data.frames import EpochSampler, FeatureDataset, FrameDataset, already_a_batch
+from fervid.data.manifest import SPLITS, check_manifest
+from fervid.data.store import FaceStore, build_store
+from fervid.errors import InputError
+
+log = logging.getLogger(__name__)
+
+Split = Callable[[pd.DataFrame], np.ndarray]
+DEFAULT_CACHE = Path("~/.cache/fervid")
+
+
+def _default_split(manifest: pd.DataFrame) -> np.ndarray:
+    return splits.subject(manifest, val=0.2, test=0.2, seed=42)
+
+
+class FrameDataModule(pl.LightningDataModule):
+    """Serves the frames of a corpus as batches.
+
+    A corpus is a subclass with four answers: :attr:`corpus` (its name), :meth:`read_corpus` (which frames there
+    are), :meth:`open_pictures` (how to look at one) and :meth:`fingerprint` (when to look anew).
+
+    A batch is a dict: ``image`` float32 (B, 3, H, W) in [0, 1] RGB (uint8 until Lightning has moved it to the
+    device), ``label`` int64 (B,), ``index`` int64 (B,) = row of :attr:`manifest`.
+
+    Args:
+        split: says for each row of a manifest ``train``, ``val`` or ``test``; default: unseen subjects, 60/20/20.
+        image_size: side in pixels of what the network sees.
+        batch_size: frames a step.
+        num_workers: processes that load; 0 loads in the training process.
+        augmentation: albumentations pipeline for training pictures; None or an empty one leaves them alone.
+        sampler: ``shuffle`` (each frame once an epoch) or ``balanced`` (every emotion as often, with replacement).
+        grey: show luminance only (in all three channels).
+        cache_dir: where faces at the training size are kept between runs.
+        seed: of order and augmentation.
+
+    Attributes:
+        manifest: one row a usable frame with its split, after :meth:`setup`.
+        class_names: the emotions, sorted; a label is a position in it.
+        failures: pictures that could not be read: path and reason.
+        folder: where the faces lie.
+
+    Raises:
+        InputError: if a setting cannot be used, or the corpus cannot be trained on.
+    """
+
+    corpus: str
+
+    def __init__(
+        self,
+        *,
+        split: Split = _default_split,
+        image_size: int = 96,
+        batch_size: int = 32,
+        num_workers: int = 0,
+        augmentation: A.Compose | None = None,
+        sampler: str = "shuffle",
+        grey: bool = False,
+        cache_dir: str | Path = DEFAULT_CACHE,
+        seed: int = 42,
+    ):
+        super().__init__()
+        if batch_size < 1:
+            raise InputError(f"dataset.batch_size={batch_size} trains on nothing: give at least 1.")
+        if image_size < 1:
+            raise InputError(f"image_size={image_size} shows nothing: give the side of the picture in pixels.")
+        if num_workers < 0:
+            raise InputError(f"dataset.num_workers={num_workers} is not a number of processes: give 0 or more.")
+        if sampler not in ("shuffle", "balanced"):
+            raise InputError(f"dataset.sampler={sampler} is unknown: choose shuffle or balanced.")
+        self.split, self.image_size, self.batch_size = split, image_size, batch_size
+        self.num_workers, self.sampler, self.grey, self.seed = num_workers, sampler, grey, seed
+        self.augmentation = augmentation if augmentation is not None and len(augmentation.transforms) else None
+        self.cache_dir = Path(cache_dir).expanduser()
+        self.manifest = pd.DataFrame()
+        self.class_names: list[str] = []
+        self._features: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+
+    # What a corpus provides
+
+    def read_corpus(self) -> pd.DataFrame:
+        """Lists the frames: a manifest without ``split``; decodes nothing."""
+        raise NotImplementedError
+
+    def open_pictures(self, frames: pd.DataFrame) -> Callable[[int], np.ndarray]:
+        """Gives a function from a row of ``frames`` to its picture, uint8 (H, W, 3) RGB of any size.
+
+        The function raises OSError or ValueError for a picture that cannot be read.
+        """
+        raise NotImplementedError
+
+    def fingerprint(self) -> str:
+        """All that shapes the pictures besides :attr:`frames`: another one, another folder in the cache."""
+        return ""
+
+    # From frames to a split manifest
+
+    @cached_property
+    def frames(self) -> pd.DataFrame:
+        """Every frame of the corpus, readable or not, in the corpus's order."""
+        return check_manifest(self.read_corpus())
+
+    @cached_property
+    def folder(self) -> Path:
+        """Where this corpus, as it is now, keeps its faces: a changed corpus or setting is another folder."""
+        key = hashlib.sha256((self.frames.to_csv() + self.fingerprint()).encode()).hexdigest()[:12]
+        return self.cache_dir / f"{self.corpus}-{key}"
+
+    @property
+    def store_path(self) -> Path:
+        """The file of the faces at the training size."""
+        return self.folder / f"faces_{self.image_size}{'_grey' if self.grey else ''}.npy"
+
+    def prepare_data(self) -> None:
+        """Writes the faces at the training size, unless they are there."""
+        if self.store_path.exists():
+            return
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"cache_dir={self.cache_dir} cannot be written ({error.strerror}): choose another.") from error
+        self.frames.to_parquet(self.folder / "frames.parquet")
+        build_store(
+            self.store_path,
+            len(self.frames),
+            self.open_pictures(self.frames),
+            size=self.image_size,
+            grey=self.grey,
+            description=f"{self.corpus}: faces at {self.image_size} px",
+        )
+
+    def setup(self, stage: str | None = None) -> None:
+        """Drops unreadable pictures, splits, numbers the emotions; does nothing a second time."""
+        if self.class_names:
+            return
+        failures = pd.read_csv(self.store_path.with_suffix(".failures.csv"))
+        self.failures = self.frames.loc[failures["row"], ["path"]].assign(reason=failures["reason"].to_numpy())
+        if len(self.failures) == len(self.frames):
+            raise InputError(
+                f"none of the {len(self.frames)} pictures can be read (first: {self.failures['path'].iloc[0]}: "
+                f"{self.failures['reason'].iloc[0]}): check dataset.root."
+            )
+        if len(self.failures):
+            log.warning(
+                "%d of %d pictures cannot be read and are left out (first: %s); the run folder's failures.csv lists them.",
+                len(self.failures),
+                len(self.frames),
+                self.failures["path"].iloc[0],
+            )
+        manifest = self.frames.assign(store_row=np.arange(len(self.frames)))
+        manifest = check_manifest(manifest.drop(index=self.failures.index))
+        manifest["split"] = self.split(manifest)
+        self.manifest = manifest
+        self.class_names = sorted(manifest["emotion"].unique())
+        for side in SPLITS:
+            absent = sorted(set(self.class_names) - set(manifest.loc[manifest["split"] == side, "emotion"]))
+            if absent and side == "train":
+                raise InputError(
+                    f"no frame of {', '.join(absent)} is on the training side: add pictures, leave the class out, "
+                    "or choose another split or split.seed."
+                )
+            if absent:
+                log.warning("no frame of %s on the %s side: its recall cannot be measured there.", ", ".join(absent), side)
+        train = int((manifest["split"] == "train").sum())
+        if self.batch_size > train:
+            raise InputError(
+                f"dataset.batch_size={self.batch_size} is larger than the training side of {train} frames: "
+                f"give at most {train}."
+            )
+        grade = splits.leakage(manifest)
+        if grade.grade == "leaky":
+            people = f" and {grade.subjects} of {manifest['subject'].nunique()} people" if grade.subjects else ""
+            log.warning(
+                "this split leaks: %d of %d clips%s stand on more than one side, so the scores say nothing about "
+                "people never seen; split=subject does.",
+                grade.clips,
+                manifest["clip"].nunique(),
+                people,
+            )
+
+    @property
+    def num_classes(self) -> int:
+        """How many emotions there are."""
+        return len(self.class_names)
+
+    @property
+    def class_counts(self) -> np.ndarray:
+        """Training frames of each class, shape (num_classes,)."""
+        return np.bincount(self._labels("train"), minlength=self.num_classes)
+
+    def _labels(self, side: str) -> np.ndarray:
+        emotions = self.manifest.loc[self.manifest["split"] == side, "emotion"]
+        return pd.Categorical(emotions, categories=self.class_names).codes.astype(np.int64)
+
+    # From the manifest to batches
+
+    def use_features(self, features: dict[str, tuple[np.ndarray, np.ndarray]]) -> None:
+        """From the next loader on, serves cached features instead of pictures.
+
+        Args:
+            features: for a split its features (V, M, ...) and the row in them of each of its N frames, shape (N,);
+                an empty dict goes back to pictures.
+        """
+        self._features = features
+
+    def frame_dataset(self, side: str, *, augment: bool = False, epoch: torch.Tensor | None = None) -> FrameDataset:
+        """The pictures of one side of the split, in manifest order."""
+        rows = self.manifest[self.manifest["split"] == side]
+        return FrameDataset(
+            FaceStore(self.store_path),
+            rows["store_row"].to_numpy(),
+            rows.index.to_numpy(),
+            self._labels(side),
+            augmentation=self.augmentation if augment else None,
+            seed=self.seed,
+            epoch=epoch,
+        )
+
+    def train_dataloader(self) -> DataLoader:  # noqa: D102
+        labels = self._labels("train")
+        weights = 1.0 / self.class_counts[labels] if self.sampler == "balanced" else None
+        # Lightning's own count of finished epochs: right also when a run resumes.
+        epoch = self.trainer.fit_loop.epoch_progress.current.processed if self.trainer else 0
+        sampler = EpochSampler(len(labels), seed=self.seed, weights=weights, epoch=epoch)
+        # A last batch of one frame has no statistics for BatchNorm.
+        lonely = self.batch_size > 1 and len(sampler) % self.batch_size == 1
+        return self._loader(self._dataset("train", sampler.epoch), sampler=sampler, drop_last=lonely)
+
+    def val_dataloader(self) -> DataLoader:  # noqa: D102
+        return self._loader(self._dataset("val"))
+
+    def test_dataloader(self) -> DataLoader:  # noqa: D102
+        return self._loader(self._dataset("test"))
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Makes pictures float32 in [0, 1], on the device: bytes travel, floats do not."""
+        if "image" in batch:
+            batch["image"] = batch["image"].float().div_(255)
+        return batch
+
+    def _dataset(self, side: str, epoch: torch.Tensor | None = None) -> Dataset:
+        if side in self._features:
+            features, rows = self._features[side]
+            index = self.manifest.index[self.manifest["split"] == side].to_numpy()
+            return FeatureDataset(features, rows, index, self._labels(side), epoch=epoch)
+        return self.frame_dataset(side, augment=side == "train", epoch=epoch)
+
+    def _loader(self, dataset: Dataset, **kwargs: Any) -> DataLoader:
+        # Features come straight from a memory map: handing them from process to process would only slow them.
+        workers = self.num_workers if isinstance(dataset, FrameDataset) else 0
+        return DataLoader(
+            dataset,
+            batch_size=self.batch_size,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            pin_memory=torch.cuda.is_available(),
+            collate_fn=already_a_batch,
+            **kwargs,
+        )

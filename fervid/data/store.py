@@ -1,0 +1,114 @@
+"""Faces at the training size in one memory-mapped file, so that RAM does not grow with the corpus."""
+
+import errno
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+from rich.progress import track
+
+from fervid.errors import InputError
+
+
+class FaceStore:
+    """N square pictures, uint8 (N, size, size, 3) RGB, read from disk as they are asked for.
+
+    Args:
+        path: the ``.npy`` file.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        self._faces: np.ndarray | None = None
+
+    def __getitem__(self, rows: np.ndarray | int) -> np.ndarray:
+        """Copies out rows: an array of B row numbers gives (B, size, size, 3), one number (size, size, 3)."""
+        if self._faces is None:
+            self._faces = np.load(self.path, mmap_mode="r")
+        return np.asarray(self._faces[rows])
+
+    def __getstate__(self) -> dict:
+        # A memory map pickles as the whole array: workers open their own.
+        return {"path": self.path, "_faces": None}
+
+
+def build_store(
+    path: Path, count: int, read: Callable[[int], np.ndarray], *, size: int, grey: bool, description: str
+) -> pd.DataFrame:
+    """Writes a store, and beside it the list of the pictures that could not be read.
+
+    A picture is cut to its central square and resized. The file appears under its name only when it is complete.
+
+    Args:
+        path: the ``.npy`` file to write; its failures go to ``<stem>.failures.csv``.
+        count: number of rows N.
+        read: gives row i as uint8 (H, W, 3) RGB of any size; raises OSError or ValueError if it cannot.
+        size: side of the stored pictures in pixels.
+        grey: store luminance in all three channels.
+        description: what to show beside the progress bar.
+
+    Returns:
+        The failures: columns ``row`` and ``reason``.
+
+    Raises:
+        InputError: if the disk has no room for the store, or cannot be written.
+    """
+    partial = path.with_suffix(f".{os.getpid()}.partial")
+    faces = allocate(partial, np.uint8, (count, size, size, 3))
+
+    def write(row: int) -> tuple[int, str] | None:
+        try:
+            picture = read(row)
+        except (OSError, ValueError) as error:
+            return row, str(error)
+        side = min(picture.shape[:2])
+        top, left = (picture.shape[0] - side) // 2, (picture.shape[1] - side) // 2
+        square = picture[top : top + side, left : left + side]
+        method = cv2.INTER_AREA if side > size else cv2.INTER_LINEAR
+        face = cv2.resize(square, (size, size), interpolation=method)
+        faces[row] = cv2.cvtColor(cv2.cvtColor(face, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB) if grey else face
+        return None
+
+    try:
+        with ThreadPoolExecutor() as pool:
+            outcomes = list(track(pool.map(write, range(count)), description, total=count, transient=True))
+        faces.flush()
+        failures = pd.DataFrame([failure for failure in outcomes if failure], columns=["row", "reason"])
+        failures.to_csv(path.with_suffix(".failures.csv"), index=False)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return failures
+
+
+def allocate(path: Path, dtype: type, shape: tuple[int, ...]) -> np.ndarray:
+    """Makes a memory-mapped ``.npy`` file and takes its room on the disk at once.
+
+    Without that a disk that fills up kills the process at some later write.
+
+    Args:
+        path: the file to write.
+        dtype: of the array.
+        shape: of the array.
+
+    Raises:
+        InputError: if the disk has no room for it, or the folder cannot be written.
+    """
+    try:
+        array = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
+        if hasattr(os, "posix_fallocate"):
+            with open(path, "r+b") as file:
+                os.posix_fallocate(file.fileno(), 0, array.nbytes + array.offset)
+    except OSError as error:
+        path.unlink(missing_ok=True)
+        need = np.prod(shape) * np.dtype(dtype).itemsize / 2**20
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise InputError(
+                f"{path.parent} has no room for {need:.0f} MiB: make room, or set cache_dir to another disk."
+            ) from error
+        raise InputError(f"{path.parent} cannot be written ({error.strerror}): set cache_dir to another folder.") from error
+    return array

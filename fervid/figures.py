@@ -1,0 +1,128 @@
+"""Figures, as functions that return a matplotlib Figure: for run folders, TensorBoard, reports and notebooks alike."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from fervid.metrics import recalls
+
+TRAIN, VAL, GREY = "#0072b2", "#d55e00", "#777777"  # told apart by colour-blind readers too
+
+
+def curves(history: Sequence[dict[str, Any]], best_epoch: int | None = None) -> Figure:
+    """Loss, accuracy and UAR of training and validation over the epochs, phases parted by a line.
+
+    Args:
+        history: one dict an epoch with ``epoch``, ``phase``, ``train/loss``, ``val/loss`` and so on.
+        best_epoch: epoch (from 0) whose weights were kept; marked.
+    """
+    table = pd.DataFrame(history)
+    epochs = table["epoch"] + 1
+    figure = Figure(figsize=(12, 3.6), layout="constrained")
+    for axes, metric in zip(figure.subplots(1, 3), ("loss", "accuracy", "uar"), strict=True):
+        for side, colour in (("train", TRAIN), ("val", VAL)):
+            if f"{side}/{metric}" in table:
+                axes.plot(epochs, table[f"{side}/{metric}"], color=colour, label=side, marker="o", markersize=3)
+        starts = table.index[table["phase"] != table["phase"].shift()]
+        for start in starts:
+            if start:
+                axes.axvline(epochs[start] - 0.5, color=GREY, linestyle="--", linewidth=1)
+            if len(starts) > 1:
+                axes.text(
+                    epochs[start] - 0.4, 1.01, table["phase"][start], transform=axes.get_xaxis_transform(), color=GREY
+                )
+        if best_epoch is not None:
+            axes.axvline(best_epoch + 1, color=VAL, linestyle=":", linewidth=1, label="kept")
+        axes.set_title({"loss": "Loss", "accuracy": "Accuracy (WAR)", "uar": "UAR"}[metric], pad=18)
+        axes.set_xlabel("epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        if metric != "loss":
+            axes.set_ylim(0, 1)
+        axes.grid(alpha=0.3)
+        axes.legend()
+    return figure
+
+
+def confusion_matrix(confusion: np.ndarray, class_names: Sequence[str], title: str = "") -> Figure:
+    """A confusion matrix: shade and large number are the share of the true emotion, the small number is the count.
+
+    Args:
+        confusion: counts (num_classes, num_classes), a row a true emotion.
+        class_names: the emotions.
+        title: above the picture.
+    """
+    counts = np.asarray(confusion)
+    with np.errstate(invalid="ignore"):
+        shares = counts / counts.sum(axis=1, keepdims=True)
+    size = 2.2 + 0.8 * len(class_names)
+    figure = Figure(figsize=(size + 0.8, size), layout="constrained")
+    axes = figure.subplots()
+    image = axes.imshow(np.nan_to_num(shares), cmap="Blues", vmin=0, vmax=1)
+    for true, predicted in np.ndindex(counts.shape):
+        if np.isfinite(shares[true, predicted]):
+            dark = shares[true, predicted] > 0.55
+            colour = "white" if dark else "black"
+            axes.text(predicted, true - 0.1, f"{shares[true, predicted]:.0%}", ha="center", va="center", color=colour)
+            count = int(counts[true, predicted])
+            axes.text(predicted, true + 0.27, str(count), ha="center", va="center", color=colour, fontsize=7)
+    labels = [f"{name} ({recall:.0%})" if np.isfinite(recall) else name for name, recall in
+              zip(class_names, recalls(counts), strict=True)]
+    axes.set_xticks(range(len(class_names)), class_names, rotation=45, ha="right")
+    axes.set_yticks(range(len(class_names)), labels)
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("true (recall)")
+    axes.set_title(title)
+    figure.colorbar(image, shrink=0.7, format="{x:.0%}")
+    return figure
+
+
+def sample_predictions(
+    faces: np.ndarray, true: Sequence[str], predicted: Sequence[str], confidence: Sequence[float], columns: int = 8
+) -> Figure:
+    """A grid of faces, each with what was predicted, how surely, and what it is if that was wrong.
+
+    Args:
+        faces: uint8 (N, H, W, 3) RGB.
+        true: N emotions.
+        predicted: N emotions.
+        confidence: N probabilities of the predicted emotion.
+        columns: faces in a row.
+    """
+    rows = max(1, -(-len(faces) // columns))
+    figure = Figure(figsize=(1.5 * columns, 1.95 * rows), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for axes in grid.flat:
+        axes.axis("off")
+    for axes, face, is_, said, sure in zip(grid.flat, faces, true, predicted, confidence, strict=False):
+        axes.imshow(face)
+        right = is_ == said
+        text = f"{said} {sure:.0%}" + ("" if right else f"\nis {is_}")
+        axes.set_title(text, fontsize=8, color="#117733" if right else "#aa0000")
+    return figure
+
+
+def contact_sheet(faces: np.ndarray, emotions: Sequence[str], columns: int = 10) -> Figure:
+    """Faces of a corpus, one row an emotion.
+
+    Args:
+        faces: uint8 (N, H, W, 3) RGB.
+        emotions: N emotions; of each the first ``columns`` faces are shown.
+        columns: faces in a row.
+    """
+    names = sorted(set(emotions))
+    figure = Figure(figsize=(1.1 * columns + 0.6, 1.15 * len(names)), layout="constrained")
+    grid = figure.subplots(len(names), columns, squeeze=False)
+    by_name = {name: [face for face, emotion in zip(faces, emotions, strict=True) if emotion == name] for name in names}
+    for line, name in zip(grid, names, strict=True):
+        for axes in line:
+            axes.set_xticks([])
+            axes.set_yticks([])
+            axes.set_frame_on(False)
+        for axes, face in zip(line, by_name[name], strict=False):
+            axes.imshow(face)
+        line[0].set_ylabel(name)
+    return figure

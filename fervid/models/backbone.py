@@ -1,0 +1,221 @@
+"""What every backbone is: a chain of named stages from pictures to feature maps."""
+
+import hashlib
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from fervid.errors import InputError
+
+log = logging.getLogger(__name__)
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Where a backbone's first weights came from.
+
+    Attributes:
+        requested: what was asked for; None for random weights.
+        source: ``random``, ``file``, ``torchvision`` or ``timm``.
+        sha256: of the file, or, where there is none, of the tensors; None for random weights.
+        missing: why the requested weights are not in use; None if they are.
+    """
+
+    requested: str | None
+    source: str = "random"
+    sha256: str | None = None
+    missing: str | None = None
+
+    def as_dict(self) -> dict[str, str | None]:
+        """Plain containers, for checkpoints and results."""
+        return asdict(self)
+
+
+class Backbone(nn.Module):
+    """A network without its classifier, as a chain of named stages.
+
+    Args:
+        network: holds the stages under their names.
+        stages: names of submodules of ``network``, in the order in which a picture passes them.
+        num_features: channels C of the last stage's output.
+        image_size: side in pixels of the pictures it is meant for.
+        last_block: the stage from which ``finetune=last_block`` learns; None: the last one.
+        weights: a file with a state dict of ``network``; None keeps the random weights.
+        mean: subtracted from each channel of a picture in [0, 1].
+        std: then divided by.
+        channel_order: ``rgb``, or ``bgr`` for weights that were trained so (Caffe's).
+        freeze_batchnorm: let BatchNorm of learning stages normalise with its stored statistics and keep them, as
+            Keras does when it fine-tunes; None: yes with pretrained weights, no with random ones, whose statistics
+            mean nothing yet.
+
+    Attributes:
+        stages: the names.
+        num_features: channels C of the output.
+        weights: where the first weights came from.
+
+    Shapes:
+        (B, 3, H, W) in [0, 1] -> (B, C, h, w).
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        stages: Sequence[str],
+        num_features: int,
+        *,
+        image_size: int = 224,
+        last_block: str | None = None,
+        weights: str | Path | None = None,
+        mean: Sequence[float] = (0.0, 0.0, 0.0),
+        std: Sequence[float] = (1.0, 1.0, 1.0),
+        channel_order: str = "rgb",
+        freeze_batchnorm: bool | None = None,
+    ):
+        super().__init__()
+        if channel_order not in ("rgb", "bgr"):
+            raise InputError(f"backbone.channel_order={channel_order} is unknown: choose rgb or bgr.")
+        self.network = network
+        self.stages = list(stages)
+        self.num_features = num_features
+        self.image_size = image_size
+        self.last_block = last_block or self.stages[-1]
+        self.channel_order = channel_order
+        self.freeze_batchnorm = freeze_batchnorm
+        self.weights = Weights(None)
+        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
+        if weights is not None:
+            self.load_file(Path(weights).expanduser())
+
+    @property
+    def pretrained(self) -> bool:
+        """Whether other than random weights are in use."""
+        return self.weights.source != "random"
+
+    @property
+    def batchnorm_stands_still(self) -> bool:
+        """Whether BatchNorm keeps its statistics also in stages that learn."""
+        return self.pretrained if self.freeze_batchnorm is None else self.freeze_batchnorm
+
+    def stage_modules(self, start: int = 0, stop: int | None = None) -> list[nn.Module]:
+        """The modules of the stages from number ``start`` to before ``stop``."""
+        return [self.network.get_submodule(name) for name in self.stages[start:stop]]
+
+    def stage_number(self, name: str) -> int:
+        """Finds a stage.
+
+        Args:
+            name: of a stage, or of a block of which it is the first (``layer4`` finds ``layer4.0``); ``all`` is the
+                first stage, ``last_block`` the one of :attr:`last_block`, ``head`` the number after the last stage.
+
+        Raises:
+            InputError: if there is none.
+        """
+        if name == "all":
+            return 0
+        if name == "head":
+            return len(self.stages)
+        if name == "last_block":
+            name = self.last_block
+        for number, stage in enumerate(self.stages):
+            if stage == name or stage.startswith(name + "."):
+                return number
+        raise InputError(f"the backbone has no stage {name!r}: choose all, last_block, head or one of {', '.join(self.stages)}.")
+
+    def forward(self, x: Tensor, start: int = 0, stop: int | None = None) -> Tensor:
+        """Runs the stages from number ``start`` to before ``stop``.
+
+        Args:
+            x: pictures (B, 3, H, W) in [0, 1] if ``start`` is 0, else the output of the stage before ``start``.
+            start: first stage to run.
+            stop: first stage not to run; None runs to the end.
+        """
+        if start == 0:
+            if self.channel_order == "bgr":
+                x = x.flip(1)
+            x = (x - self.mean) / self.std
+        for stage in self.stage_modules(start, stop):
+            x = stage(x)
+        return x
+
+    @torch.no_grad()
+    def output_shape(self) -> tuple[int, int, int]:
+        """Shape (C, h, w) of the features of one picture of :attr:`image_size`.
+
+        Raises:
+            InputError: if the network cannot see a picture that small.
+        """
+        learning = self.training
+        self.eval()
+        try:
+            features = self(torch.zeros(1, 3, self.image_size, self.image_size))
+        except RuntimeError as error:
+            raise InputError(
+                f"a picture of {self.image_size} px is too small for this backbone ({str(error).splitlines()[0]}): "
+                "give a larger backbone.image_size."
+            ) from error
+        finally:
+            self.train(learning)
+        if features.dim() != 4 or 0 in features.shape:
+            raise InputError(
+                f"a picture of {self.image_size} px leaves features of shape {tuple(features.shape)}: "
+                "give a larger backbone.image_size."
+            )
+        return tuple(features.shape[1:])
+
+    def load_file(self, path: Path) -> None:
+        """Loads a state dict; entries of a classifier that this backbone does not have are passed over.
+
+        Args:
+            path: a ``.pth``/``.pt`` file (plain tensors: it is read with ``weights_only=True``) or ``.safetensors``.
+
+        Raises:
+            InputError: if the file is missing, damaged or of another network.
+        """
+        if not path.is_file():
+            raise InputError(f"backbone.weights={path} is not a file: give a state dict, a name, or null.")
+        try:
+            if path.suffix == ".safetensors":
+                from safetensors.torch import load_file
+
+                state = load_file(path)
+            else:
+                state = torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as error:  # torch raises a dozen kinds for damaged files
+            raise InputError(
+                f"backbone.weights={path} cannot be read as a state dict of plain tensors "
+                f"({str(error).splitlines()[0]}): the file is damaged or of another kind."
+            ) from error
+        state = state.get("state_dict", state) if isinstance(state, dict) else None
+        if not isinstance(state, dict):
+            raise InputError(f"backbone.weights={path} holds no state dict.")
+        self.load_tensors(state, str(path))
+        self.weights = Weights(str(path), "file", hashlib.sha256(path.read_bytes()).hexdigest())
+
+    def load_tensors(self, state: dict[str, Tensor], name: str) -> None:
+        """Copies a state dict into the network.
+
+        Args:
+            state: tensors by the network's own names; more than the network has is allowed.
+            name: what to call it in an error.
+
+        Raises:
+            InputError: if a tensor is missing or has another shape.
+        """
+        own = self.network.state_dict()
+        wrong = [key for key in own if key not in state or state[key].shape != own[key].shape]
+        # Counters that older files lack say nothing about which network it is.
+        wrong = [key for key in wrong if not key.endswith("num_batches_tracked")]
+        if wrong:
+            raise InputError(
+                f"backbone.weights={name} is of another network: {len(wrong)} of {len(own)} tensors are missing or "
+                f"have another shape (first: {wrong[0]}); choose the backbone it was made for."
+            )
+        self.network.load_state_dict({key: state.get(key, own[key]) for key in own})

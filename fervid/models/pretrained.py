@@ -1,0 +1,219 @@
+"""Backbones of torchvision and timm, by name."""
+
+import difflib
+import hashlib
+import logging
+from pathlib import Path
+from typing import Any
+
+import torch
+import torchvision
+from torch import Tensor, nn
+
+from fervid.errors import InputError
+from fervid.models.backbone import IMAGENET_MEAN, IMAGENET_STD, Backbone, Weights
+
+log = logging.getLogger(__name__)
+
+CLASSIFIERS = ("classifier", "fc", "head", "heads")
+POOLS = ("avgpool", "global_pool")
+
+
+class _WholeNetwork(nn.Module):
+    """A network that is no chain of its children, as the one stage it then is: pooled features (B, C, 1, 1)."""
+
+    def __init__(self, network: nn.Module):
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor) -> Tensor:
+        features = self.network(x)
+        return features.flatten(1)[:, :, None, None]
+
+
+def _leaf_stages(module: nn.Module, prefix: str = "") -> list[str]:
+    """Names of the children in order, plain Sequentials opened up."""
+    names = []
+    for name, child in module.named_children():
+        full = f"{prefix}{name}"
+        names += _leaf_stages(child, f"{full}.") if type(child) is nn.Sequential and len(child) else [full]
+    return names
+
+
+@torch.no_grad()
+def _chain_features(network: nn.Module, stages: list[str], picture: Tensor) -> Tensor | None:
+    """Runs the stages one after the other; None if that is not what the network itself does."""
+    try:
+        x = picture
+        for name in stages:
+            x = network.get_submodule(name)(x)
+        if x.dim() != 4:
+            return None
+        if hasattr(network, "forward_features"):  # timm says what its features are
+            expected, found = network.forward_features(picture), x
+        else:
+            expected, found = network(picture).flatten(1), x.mean((2, 3))
+            if found.shape != expected.shape:  # VGG and AlexNet pool to more than one pixel
+                found = network.get_submodule("avgpool")(x).flatten(1)
+    except (AttributeError, RuntimeError, TypeError, ValueError):
+        return None
+    same = found.shape == expected.shape and torch.allclose(found, expected, rtol=1e-4, atol=1e-5)
+    return x if same else None
+
+
+class PretrainedBackbone(Backbone):
+    """A network of torchvision or timm without its classifier.
+
+    A network whose children form a chain (VGG, ResNet, MobileNet, EfficientNet, ConvNeXt, ...) has as stages these
+    children, with torchvision's own names (``features.26``, ``layer4.0``). Any other (DenseNet, transformers, ...)
+    is one stage, ``network``, that is frozen or learns as a whole and gives pooled features.
+
+    Args:
+        name: as the library calls it (``vgg16``, ``convnext_tiny``).
+        library: ``torchvision`` or ``timm``.
+        weights: torchvision's name (``IMAGENET1K_V1``, ``DEFAULT``; timm: ``DEFAULT``), a local file, or None for
+            random weights.
+        image_size: see :class:`Backbone`.
+        last_block: see :class:`Backbone`.
+        on_missing_weights: when named weights cannot be fetched, ``error`` stops, ``warn`` goes on from random ones.
+        mean: see :class:`Backbone`.
+        std: see :class:`Backbone`.
+        channel_order: see :class:`Backbone`.
+        freeze_batchnorm: see :class:`Backbone`.
+
+    Raises:
+        InputError: if the library has no such network or weights, or they cannot be fetched or fit.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        library: str = "torchvision",
+        weights: str | None = "DEFAULT",
+        image_size: int = 224,
+        last_block: str | None = None,
+        on_missing_weights: str = "error",
+        mean: tuple[float, ...] = IMAGENET_MEAN,
+        std: tuple[float, ...] = IMAGENET_STD,
+        channel_order: str = "rgb",
+        freeze_batchnorm: bool | None = None,
+    ):
+        if library not in ("torchvision", "timm"):
+            raise InputError(f"backbone.library={library} is unknown: choose torchvision or timm.")
+        if on_missing_weights not in ("warn", "error"):
+            raise InputError(f"on_missing_weights={on_missing_weights} is unknown: choose warn or error.")
+        if name is None:
+            raise InputError(f"backbone={library} needs backbone.name=<network>, such as backbone.name=resnet34.")
+        network = _build(name, library, image_size).eval()
+        stages = [stage for stage in _leaf_stages(network) if stage.split(".")[0] not in CLASSIFIERS + POOLS]
+        picture = torch.rand(1, 3, image_size, image_size, generator=torch.Generator().manual_seed(0))
+        features = _chain_features(network, stages, picture)
+        if features is not None:
+            body: nn.Module = nn.Module()
+            for stage in dict.fromkeys(stage.split(".")[0] for stage in stages):
+                body.add_module(stage, network.get_submodule(stage))
+        else:
+            body, stages = nn.ModuleDict({"network": _WholeNetwork(network)}), ["network"]
+            features = _pooled_features(body["network"], name, picture)
+        super().__init__(
+            body.train(),
+            stages,
+            num_features=features.shape[1],
+            image_size=image_size,
+            last_block=last_block,
+            mean=mean,
+            std=std,
+            channel_order=channel_order,
+            freeze_batchnorm=freeze_batchnorm,
+        )
+        self._load(name, library, weights, on_missing_weights)
+
+    def load_tensors(self, state: dict[str, Tensor], name: str) -> None:  # noqa: D102
+        if self.stages == ["network"]:
+            state = {f"network.network.{key}": value for key, value in state.items()}
+        super().load_tensors(state, name)
+
+    def _load(self, name: str, library: str, weights: str | None, on_missing_weights: str) -> None:
+        if weights is None:
+            return
+        if Path(weights).expanduser().is_file() or Path(weights).suffix in (".pth", ".pt", ".safetensors"):
+            self.load_file(Path(weights).expanduser())
+            return
+        try:
+            state, sha256 = _fetch(name, library, weights)
+        except InputError:
+            raise
+        except Exception as error:  # urllib, huggingface_hub and torch.hub each have their own kinds
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            sentence = (
+                f"the {library} weights {weights} of {name} cannot be fetched ({reason}): connect to a network, give "
+                "a file with backbone.weights=<path>, or ask for random weights with backbone.weights=null"
+            )
+            if on_missing_weights == "error":
+                raise InputError(sentence + ".") from error
+            log.warning("NO PRETRAINED WEIGHTS, going on from RANDOM ones: %s.", sentence)
+            self.weights = Weights(weights, missing=reason)
+            return
+        self.load_tensors(state, weights)
+        self.weights = Weights(weights, library, sha256)
+
+
+@torch.no_grad()
+def _pooled_features(network: nn.Module, name: str, picture: Tensor) -> Tensor:
+    try:
+        return network(picture)
+    except (AssertionError, RuntimeError, ValueError) as error:
+        raise InputError(
+            f"{name} cannot see a picture of {picture.shape[-1]} px ({str(error).splitlines()[0]}): "
+            "give the backbone.image_size it was made for."
+        ) from error
+
+
+def _timm() -> Any:
+    import timm  # a second and a half that torchvision's networks need not wait for
+
+    return timm
+
+
+def _build(name: str, library: str, image_size: int) -> nn.Module:
+    """The network with random weights, its classifier taken out."""
+    known = torchvision.models.list_models(torchvision.models) if library == "torchvision" else _timm().list_models()
+    if name.split(".")[0] not in known:
+        near = difflib.get_close_matches(name, known, n=3)
+        raise InputError(
+            f"{library} has no network {name!r}" + (f": did you mean {' or '.join(near)}?" if near else ".")
+        )
+    if library == "torchvision":
+        options: dict[str, Any] = {"weights": None}
+        if name in ("googlenet", "inception_v3"):  # their extra heads are for training on ImageNet alone
+            options |= {"aux_logits": False, "init_weights": True}
+        network = torchvision.models.get_model(name, **options)
+        for classifier in CLASSIFIERS:
+            if hasattr(network, classifier):
+                setattr(network, classifier, nn.Identity())
+        return network
+    try:
+        return _timm().create_model(name, pretrained=False, num_classes=0, img_size=image_size)
+    except TypeError:  # convolutional networks take any size and have no such argument
+        return _timm().create_model(name, pretrained=False, num_classes=0)
+
+
+def _fetch(name: str, library: str, weights: str) -> tuple[dict[str, Tensor], str]:
+    """The named weights and their sha256, from the library's cache or the network."""
+    if library == "timm":
+        state = _timm().create_model(name, pretrained=True).state_dict()
+        digest = hashlib.sha256()
+        for tensor in state.values():
+            digest.update(tensor.contiguous().numpy().tobytes())
+        return state, digest.hexdigest()
+    choices = torchvision.models.get_model_weights(name)
+    if weights not in choices.__members__:
+        raise InputError(
+            f"backbone.weights={weights} is neither a file nor weights of {name}: choose "
+            f"{', '.join(choices.__members__)}, a file, or null."
+        )
+    chosen = choices[weights]
+    state = chosen.get_state_dict(progress=False, check_hash=True)
+    file = Path(torch.hub.get_dir()) / "checkpoints" / chosen.url.rsplit("/", 1)[-1]
+    return state, hashlib.sha256(file.read_bytes()).hexdigest()

@@ -1,0 +1,240 @@
+"""What a run leaves in its folder besides checkpoints: results.json, tables, figures, and the story on TensorBoard."""
+
+import json
+import platform
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytorch_lightning as pl
+import torch
+from matplotlib.figure import Figure
+from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.loggers import TensorBoardLogger
+from rich.console import Console
+from rich.table import Table
+
+from fervid import __version__, figures
+from fervid.callbacks import FreezeThenFineTune, Predictions
+from fervid.data.datamodule import FrameDataModule
+from fervid.data.manifest import SPLITS, emotion_by_split
+from fervid.data.splits import leakage
+from fervid.metrics import recalls, scores
+from fervid.models.classifier import EmotionClassifier
+
+PACKAGES = ("torch", "torchvision", "pytorch-lightning", "albumentations", "opencv-python", "numpy", "hydra-core")
+
+
+def clip_scores(predictions: pd.DataFrame, class_names: list[str]) -> dict[str, float]:
+    """Scores of whole clips: the mean of its frames' probabilities says what a clip is.
+
+    Args:
+        predictions: one row a frame with ``clip``, ``true`` and ``p_<emotion>``.
+        class_names: the emotions.
+
+    Returns:
+        As :func:`fervid.metrics.scores`.
+    """
+    columns = [f"p_{name}" for name in class_names]
+    clips = predictions.groupby("clip").agg({"true": "first", **dict.fromkeys(columns, "mean")})
+    confusion = np.zeros((len(class_names), len(class_names)), dtype=int)
+    true = pd.Categorical(clips["true"], categories=class_names).codes
+    np.add.at(confusion, (true, clips[columns].to_numpy().argmax(axis=1)), 1)
+    return scores(confusion)
+
+
+def collect(
+    config: DictConfig,
+    trainer: pl.Trainer,
+    model: EmotionClassifier,
+    datamodule: FrameDataModule,
+    finetune: FreezeThenFineTune,
+    predictions: pd.DataFrame,
+    warnings: list[str],
+    seconds: dict[str, float],
+) -> dict[str, Any]:
+    """Everything a table or a reader may later ask of a run, as plain containers."""
+    best = next((row for row in finetune.history if row["epoch"] == finetune.best["epoch"]), {})
+    frames = {side: float(value) for side, value in trainer.callback_metrics.items() if side.startswith("test/")}
+    clips = clip_scores(predictions, datamodule.class_names)
+    confusion = model.confusion["test"]
+    phases = pd.DataFrame(finetune.history).groupby("phase", sort=False)["seconds"]
+    manifest = datamodule.manifest
+    leaks = leakage(manifest)
+    return {
+        "metrics": {
+            **{name: value for name, value in best.items() if name.startswith(("train/", "val/"))},
+            **frames,
+            **{f"test/clip_{name}": value for name, value in clips.items()},
+        },
+        "recall": dict(zip(datamodule.class_names, _plain(recalls(confusion)), strict=True)),
+        "confusion": confusion.tolist(),
+        "class_names": datamodule.class_names,
+        "best_epoch": finetune.best["epoch"] + 1,
+        "epochs": len(finetune.history),
+        "seconds": {**seconds, "by_phase": phases.sum().to_dict(), "by_epoch": phases.median().to_dict()},
+        "parameters": {
+            "total": sum(parameter.numel() for parameter in model.parameters()),
+            "trainable": {
+                phase.name: _learning(model, model.backbone.stage_number(phase.first_stage)) for phase in finetune.phases
+            },
+        },
+        "weights": model.backbone.weights.as_dict(),
+        "data": {
+            "corpus": datamodule.corpus,
+            "frames": len(manifest),
+            "clips": int(manifest["clip"].nunique()),
+            "subjects": int(manifest["subject"].nunique()),
+            "unreadable": len(datamodule.failures),
+            "image_size": datamodule.image_size,
+            "split": {side: int((manifest["split"] == side).sum()) for side in SPLITS},
+            "emotion_by_split": emotion_by_split(manifest).to_dict("index"),
+        },
+        "leakage": {"grade": leaks.grade, "shared_subjects": leaks.subjects, "shared_clips": leaks.clips},
+        "seed": config.seed,
+        "warnings": warnings,
+        "versions": {"fervid": __version__, "python": platform.python_version()}
+        | {package: version(package) for package in PACKAGES},
+        "git_revision": git_revision(),
+        "device": torch.cuda.get_device_name(trainer.strategy.root_device)
+        if trainer.strategy.root_device.type == "cuda"
+        else trainer.strategy.root_device.type,
+        "precision": str(trainer.precision),
+        "history": finetune.history,
+        "config": OmegaConf.to_container(config, resolve=True),
+    }
+
+
+def _learning(model: EmotionClassifier, first_stage: int) -> int:
+    model.learn_from(first_stage)
+    return sum(parameter.numel() for parameter in model.learning_parameters())
+
+
+def _plain(values: np.ndarray) -> list[float | None]:
+    return [float(value) if np.isfinite(value) else None for value in values]
+
+
+def git_revision() -> str | None:
+    """Revision of the checkout fervid runs from, ``+changes`` behind it if files differ; None outside a checkout."""
+
+    def git(*words: str) -> str:
+        return subprocess.run(
+            ["git", *words], cwd=Path(__file__).parent, capture_output=True, text=True, check=True
+        ).stdout.strip()
+
+    try:
+        # An installed fervid may lie inside somebody else's checkout, which says nothing about it.
+        if git("ls-files", "--error-unmatch", "results.py"):
+            return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain", ".") else "")
+    except (OSError, subprocess.CalledProcessError):
+        pass
+    return None
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Writes JSON that is complete or not there."""
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(content, indent=1, default=str, allow_nan=False) + "\n", encoding="utf-8")
+    partial.replace(path)
+
+
+def draw(
+    folder: Path,
+    trainer: pl.Trainer,
+    datamodule: FrameDataModule,
+    finetune: FreezeThenFineTune,
+    results: dict[str, Any],
+    predictions: pd.DataFrame,
+) -> None:
+    """Draws the figures of a run, as PNG and on TensorBoard.
+
+    Args:
+        folder: the run folder.
+        trainer: whose loggers take them.
+        datamodule: for the faces.
+        finetune: for the history.
+        results: of :func:`collect`.
+        predictions: one row a test frame.
+    """
+    names = results["class_names"]
+    metrics = results["metrics"]
+    # The same number of each emotion, drawn by chance: neither the best nor the worst.
+    chosen = predictions.sample(frac=1, random_state=0).groupby("true").head(max(1, 32 // len(names))).sort_values("true")
+    dataset = datamodule.frame_dataset("test")
+    position = {row: number for number, row in enumerate(dataset.index.tolist())}
+    rows = dataset.rows[[position[row] for row in chosen["index"]]]
+    title = f"test, {results['leakage']['grade']}: UAR {metrics['test/uar']:.1%}, WAR {metrics['test/accuracy']:.1%}"
+    drawn: dict[str, Figure] = {
+        "curves": figures.curves(finetune.history, finetune.best["epoch"]),
+        "confusion_matrix": figures.confusion_matrix(np.array(results["confusion"]), names, title),
+        "sample_predictions": figures.sample_predictions(
+            dataset.store[rows],
+            chosen["true"].tolist(),
+            chosen["predicted"].tolist(),
+            chosen[[f"p_{name}" for name in names]].max(axis=1).tolist(),
+        ),
+    }
+    for name, figure in drawn.items():
+        figure.savefig(folder / f"{name}.png", dpi=110)
+        for logger in trainer.loggers:
+            if isinstance(logger, TensorBoardLogger):
+                logger.experiment.add_figure(name, figure, global_step=results["epochs"] - 1)
+
+
+def log_hparams(trainer: pl.Trainer, choices: dict[str, Any], results: dict[str, Any]) -> None:
+    """One row on TensorBoard's HPARAMS page, and the warnings as text."""
+    wanted = ("val/uar", "val/accuracy", "test/uar", "test/accuracy", "test/clip_uar")
+    for logger in trainer.loggers:
+        if isinstance(logger, TensorBoardLogger):
+            logger.log_hyperparams(choices, {name: results["metrics"][name] for name in wanted})
+            for number, warning in enumerate(results["warnings"]):
+                logger.experiment.add_text("warnings", warning, number)
+            Path(logger.log_dir, "hparams.yaml").unlink(missing_ok=True)  # written empty when training began
+            logger.save()
+
+
+def print_split(console: Console, datamodule: FrameDataModule) -> None:
+    """The split, as a table of emotion x side."""
+    counts = emotion_by_split(datamodule.manifest)
+    people = datamodule.manifest.groupby("split")["subject"].nunique()
+    table = Table(title=f"frames by emotion and split ({leakage(datamodule.manifest).grade})")
+    table.add_column("emotion")
+    for side in SPLITS:
+        table.add_column(side, justify="right")
+    for emotion, row in counts.iterrows():
+        table.add_row(str(emotion), *(str(row[side]) for side in SPLITS), end_section=emotion == datamodule.class_names[-1])
+    if people.sum():
+        table.add_row("people", *(str(people.get(side, 0)) for side in SPLITS))
+    console.print(table)
+
+
+def print_summary(console: Console, folder: Path, results: dict[str, Any]) -> None:
+    """What was reached and where everything lies."""
+    metrics, recall = results["metrics"], results["recall"]
+    chance = 1 / len(results["class_names"])
+    table = Table(title=f"what was reached ({results['leakage']['grade']})")
+    for column in ("", "UAR", "WAR (accuracy)", "macro F1", "loss"):
+        table.add_column(column, justify="right" if column else "left")
+    rows = [
+        (f"validation, epoch {results['best_epoch']} of {results['epochs']}", "val/"),
+        ("test, frames", "test/"),
+        ("test, whole clips", "test/clip_"),
+    ]
+    for name, prefix in rows:
+        loss = metrics.get(f"{prefix}loss")
+        table.add_row(
+            name,
+            *(f"{metrics[prefix + metric]:.1%}" for metric in ("uar", "accuracy", "f1")),
+            "" if loss is None else f"{loss:.3f}",
+        )
+    table.add_row("chance", f"{chance:.1%}", "", "", "", style="dim")
+    console.print(table)
+    by_class = ", ".join(f"{name} {'-' if value is None else f'{value:.0%}'}" for name, value in recall.items())
+    console.print(f"test recall: {by_class}", highlight=False)
+    for warning in results["warnings"]:
+        console.print(f"[yellow]warning:[/] {warning}", highlight=False)
+    console.print(f"everything lies in {folder}", highlight=False, soft_wrap=True)
+    console.print(f"look at it: tensorboard --logdir {folder}", highlight=False, soft_wrap=True)

@@ -1,0 +1,31 @@
+"""Trains, shows and records one emotion recogniser: ``python -m fervid.train backbone=vgg16 optimizer=sgd``.
+
+All that can be set: ``python -m fervid.train --help``.
+"""
+
+import hydra
+from omegaconf import DictConfig
+
+from fervid.command_line import CONFIG_FOLDER, job, run
+
+
+@hydra.main(version_base="1.3", config_path=CONFIG_FOLDER, config_name="train")
+def command(config: DictConfig) -> float:
+    """Trains what the configuration describes.
+
+    Returns:
+        The best validation score, ``finetune.monitor``: what a sweep maximises.
+    """
+    with job():
+        from fervid.training import train  # torch and all that: seconds that --help should not wait for
+
+        return train(config)
+
+
+def main() -> None:
+    """The way in, also as ``fervid-train``."""
+    run(command)
+
+
+if __name__ == "__main__":
+    main()

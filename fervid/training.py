@@ -1,0 +1,217 @@
+"""A training run, top to bottom."""
+
+import gc
+import logging
+import sys
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.callbacks import ModelCheckpoint, RichProgressBar
+from rich.console import Console
+
+from fervid import results
+from fervid.callbacks import EpochSeed, FreezeThenFineTune, Predictions
+from fervid.data.datamodule import FrameDataModule
+from fervid.errors import InputError
+from fervid.metrics import EmotionLoss
+from fervid.models.classifier import EmotionClassifier
+
+log = logging.getLogger(__name__)
+
+
+def train(config: DictConfig) -> float:
+    """Trains, tests and records; everything it leaves lies in Hydra's run folder.
+
+    Args:
+        config: what ``conf/train.yaml`` composes.
+
+    Returns:
+        The best validation score.
+
+    Raises:
+        InputError: if something in the configuration, the corpus or the machine stands against it.
+    """
+    began = time.perf_counter()
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    console = Console()
+    said = _listen()
+    _quieten_libraries()
+    _check_folder(folder, config.ckpt_path)
+
+    pl.seed_everything(config.seed, workers=True, verbose=False)
+    datamodule = make_datamodule(config)
+    datamodule.prepare_data()
+    datamodule.setup()
+    datamodule.manifest.to_parquet(folder / "manifest.parquet")
+    if len(datamodule.failures):
+        datamodule.failures.to_csv(folder / "failures.csv", index=False)
+    results.print_split(console, datamodule)
+
+    model = make_model(config, datamodule)
+    finetune: FreezeThenFineTune = instantiate(
+        config.finetune, scheduler=instantiate(config.scheduler) or None, folder=folder / "checkpoints", _convert_="all"
+    )
+    predictions = Predictions()
+    trainer = make_trainer(config, folder, [finetune, EpochSeed(config.seed), predictions])
+    if config.trainer.accelerator == "cpu" and torch.cuda.is_available():
+        log.info("this machine has a GPU: trainer=gpu trains on it.")
+    prepared = time.perf_counter()
+
+    try:
+        trainer.fit(model, datamodule, ckpt_path=_checkpoint(config.ckpt_path), weights_only=True)
+    except SystemExit:  # Lightning's answer to Ctrl-C
+        last = folder / "checkpoints" / "last.ckpt"
+        kept = f"go on with: {_resume_command(folder, last)}" if last.exists() else "no epoch was finished, nothing is kept"
+        log.warning("interrupted; %s", kept)
+        raise
+    fitted = time.perf_counter()
+    trainer.test(model, datamodule, verbose=False)
+    tested = time.perf_counter()
+
+    table = predictions.table(datamodule.manifest, datamodule.class_names)
+    table.to_csv(folder / "predictions.csv", index=False)
+    seconds = {"prepare": prepared - began, "fit": fitted - prepared, "test": tested - fitted}
+    outcome = results.collect(config, trainer, model, datamodule, finetune, table, said.sentences, seconds)
+    results.draw(folder, trainer, datamodule, finetune, outcome, table)
+    results.log_hparams(trainer, _choices(config), outcome)
+    results.write_json(folder / "results.json", outcome)
+    results.print_summary(console, folder, outcome)
+
+    del model, trainer  # the jobs of a sweep share a process
+    gc.collect()
+    return float(finetune.best["score"])
+
+
+def make_datamodule(config: DictConfig) -> FrameDataModule:
+    """The corpus with its split and augmentation."""
+    return instantiate(
+        config.dataset,
+        split=instantiate(config.split),
+        augmentation=instantiate(config.augmentation),
+        cache_dir=config.cache_dir,
+        seed=config.seed,
+        _convert_="all",
+    )
+
+
+def make_model(config: DictConfig, datamodule: FrameDataModule) -> EmotionClassifier:
+    """Backbone and head for the pictures and emotions of a corpus that is set up."""
+    backbone = instantiate(config.backbone, _convert_="all")
+    head = instantiate(
+        config.head,
+        feature_shape=backbone.output_shape(),
+        num_classes=datamodule.num_classes,
+        _convert_="all",
+    )
+    loss = EmotionLoss(datamodule.class_counts, **config.loss)
+    if config.optimizer.lr <= 0:
+        raise InputError(f"optimizer.lr={config.optimizer.lr} is not above 0: give a positive learning rate.")
+    return EmotionClassifier(
+        backbone, head, datamodule.class_names, optimizer=instantiate(config.optimizer), loss=loss
+    )
+
+
+def make_trainer(config: DictConfig, folder: Path, callbacks: list[pl.Callback]) -> pl.Trainer:
+    """Lightning's Trainer with the run's callbacks and logger."""
+    finetune = next(callback for callback in callbacks if isinstance(callback, FreezeThenFineTune))
+    options: dict[str, Any] = OmegaConf.to_container(config.trainer, resolve=True)
+    if options["max_epochs"] is None:
+        options["max_epochs"] = finetune.max_epochs
+    if options["accelerator"] == "gpu" and not torch.cuda.is_available():
+        raise InputError("trainer=gpu needs a CUDA device and torch sees none: use trainer=cpu.")
+    last = ModelCheckpoint(folder / "checkpoints", filename="last", save_on_train_epoch_end=True, enable_version_counter=False)
+    if options.get("enable_progress_bar", True):
+        callbacks = [*callbacks, _ProgressBar()]
+    return pl.Trainer(
+        **options,
+        callbacks=[*callbacks, last],
+        logger=instantiate(config.logger) or False,
+        default_root_dir=folder,
+        num_sanity_val_steps=0,  # a partial epoch would count as one
+        enable_model_summary=False,
+        use_distributed_sampler=False,  # the datamodule's own sampler shares the frames out
+    )
+
+
+class _ProgressBar(RichProgressBar):
+    def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
+        metrics = super().get_metrics(trainer, pl_module)
+        metrics.pop("v_num", None)  # the last letters of the logger's folder
+        return metrics
+
+
+class _Listener(logging.Handler):
+    """Keeps every warning that fervid gives, for results.json and the end of the run."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.sentences: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.sentences.append(record.getMessage())
+
+
+def _listen() -> _Listener:
+    fervid = logging.getLogger("fervid")
+    for handler in fervid.handlers[:]:  # of the sweep's job before
+        fervid.removeHandler(handler)
+    listener = _Listener()
+    fervid.addHandler(listener)
+    return listener
+
+
+def _quieten_libraries() -> None:
+    """Leaves out what Lightning says of its own working; what concerns the user fervid says itself."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    for text in (
+        ".*does not have many workers.*",  # measured: on a CPU the network is the slow part
+        ".*in eval mode at the start of training.*",  # the frozen prefix is meant to be
+        ".*smaller than the logging interval.*",  # nothing is logged by the step
+        ".*isinstance.treespec.*",  # Lightning 2.6 with torch 2.9 and later
+        ".*Checkpoint directory.*exists and is not empty.*",  # a resumed run goes on in its folder
+    ):
+        warnings.filterwarnings("ignore", text)
+
+
+def _check_folder(folder: Path, ckpt_path: str | None) -> None:
+    if (folder / "results.json").exists() and ckpt_path is None:
+        raise InputError(f"{folder} already holds a finished run: choose another hydra.run.dir, or remove it.")
+
+
+def _checkpoint(path: str | None) -> str | None:
+    if path is None:
+        return None
+    if not Path(path).is_file():
+        raise InputError(f"ckpt_path={path} is not a file: give the last.ckpt of a run.")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises a dozen kinds for damaged files
+        raise InputError(f"ckpt_path={path} is damaged or no checkpoint: {str(error).splitlines()[0]}") from error
+    if not isinstance(state, dict) or "optimizer_states" not in state:
+        raise InputError(f"ckpt_path={path} has weights only and cannot be gone on from: give the last.ckpt of a run.")
+    return path
+
+
+def _resume_command(folder: Path, last: Path) -> str:
+    words = [f"'{word}'" if set(word) & set(" $()*[]{}\\\"") else word for word in HydraConfig.get().overrides.task]
+    words = [word for word in words if not word.startswith("ckpt_path=")]
+    return " ".join([Path(sys.executable).name, "-m fervid.train", *words, f"hydra.run.dir={folder} ckpt_path={last}"])
+
+
+def _choices(config: DictConfig) -> dict[str, Any]:
+    """What HPARAMS compares: the option chosen in each group, and the numbers people vary."""
+    groups = ("dataset", "backbone", "head", "finetune", "optimizer", "scheduler", "augmentation", "split")
+    chosen = HydraConfig.get().runtime.choices
+    return {group: chosen[group] for group in groups} | {
+        "batch_size": config.dataset.batch_size,
+        "image_size": config.backbone.image_size,
+        "lr": config.optimizer.lr,
+        "seed": config.seed,
+    }
