@@ -1,4 +1,4 @@
-"""The one kind of error that is the user's to mend."""
+"""Errors that are the user's to mend, and how to quote those of libraries."""
 
 
 class InputError(ValueError):
@@ -7,3 +7,8 @@ class InputError(ValueError):
     Its message is one sentence with the offending value, what was expected and the next step; the commands print
     it without a traceback and end with a non-zero exit code.
     """
+
+
+def first_line(error: BaseException) -> str:
+    """What a library's error says, in one line; its kind where it says nothing."""
+    return next(iter(str(error).splitlines()), type(error).__name__).rstrip(".")

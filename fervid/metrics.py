@@ -52,7 +52,7 @@ class EpochScores(nn.Module):
 
     def __init__(self, num_classes: int):
         super().__init__()
-        self.loss = MeanMetric()
+        self.loss = MeanMetric(nan_strategy="disable")  # a loss that is no number is to be seen
         self.confusion = MulticlassConfusionMatrix(num_classes, validate_args=False)
 
     def update(self, logits: Tensor, labels: Tensor, loss: Tensor) -> None:

@@ -58,7 +58,7 @@ def collect(
 ) -> dict[str, Any]:
     """Everything a table or a reader may later ask of a run, as plain containers."""
     best = next((row for row in finetune.history if row["epoch"] == finetune.best["epoch"]), {})
-    frames = {side: float(value) for side, value in trainer.callback_metrics.items() if side.startswith("test/")}
+    frames = {name: value for name, value in model.scores["test"].items() if name.startswith("test/")}
     clips = clip_scores(predictions, datamodule.class_names)
     confusion = model.confusion["test"]
     phases = pd.DataFrame(finetune.history).groupby("phase", sort=False)["seconds"]

@@ -19,7 +19,7 @@ from rich.console import Console
 from fervid import results
 from fervid.callbacks import EpochSeed, FreezeThenFineTune, Predictions
 from fervid.data.datamodule import FrameDataModule
-from fervid.errors import InputError
+from fervid.errors import InputError, first_line
 from fervid.metrics import EmotionLoss
 from fervid.models.classifier import EmotionClassifier
 
@@ -193,7 +193,7 @@ def _checkpoint(path: str | None) -> str | None:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises a dozen kinds for damaged files
-        raise InputError(f"ckpt_path={path} is damaged or no checkpoint: {str(error).splitlines()[0]}") from error
+        raise InputError(f"ckpt_path={path} is damaged or no checkpoint: {first_line(error)}") from error
     if not isinstance(state, dict) or "optimizer_states" not in state:
         raise InputError(f"ckpt_path={path} has weights only and cannot be gone on from: give the last.ckpt of a run.")
     return path

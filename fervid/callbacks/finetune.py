@@ -136,8 +136,8 @@ class FreezeThenFineTune(Checkpoint):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: EmotionClassifier) -> None:
         """Keeps what is best so far, steps the schedule, and moves on to the next phase when this one is over."""
-        epoch = self._record_epoch(trainer)
-        score = epoch[self.monitor]
+        self._record_epoch(trainer, pl_module)
+        score = float(trainer.callback_metrics[self.monitor])
         self.epochs_in_phase += 1
         self.epochs_without_better += 1
         if not self.best or self._better(score, self.best["score"]):
@@ -227,21 +227,20 @@ class FreezeThenFineTune(Checkpoint):
 
     # Epochs
 
-    def _record_epoch(self, trainer: pl.Trainer) -> dict[str, Any]:
-        logged = {name: float(value) for name, value in trainer.callback_metrics.items() if name != "step"}
-        epoch = {"epoch": trainer.current_epoch, "phase": self.phase.name, **logged, **self._rates}
-        epoch["seconds"] = time.perf_counter() - self._epoch_began
-        if not math.isfinite(logged["train/loss"]):
+    def _record_epoch(self, trainer: pl.Trainer, model: EmotionClassifier) -> None:
+        scores = {**model.scores["train"], **model.scores.get("val", {})}
+        if not math.isfinite(scores["train/loss"]):
             raise InputError(
-                f"the training loss is {logged['train/loss']} after epoch {trainer.current_epoch + 1}: the network has "
+                f"the training loss is {scores['train/loss']} after epoch {trainer.current_epoch + 1}: the network has "
                 "diverged; give a smaller optimizer.lr."
             )
-        if self.monitor not in logged:
-            raise InputError(f"finetune.monitor={self.monitor} is not logged: choose one of {', '.join(sorted(logged))}.")
-        self.history.append(epoch)
+        if self.monitor not in trainer.callback_metrics:
+            raise InputError(f"finetune.monitor={self.monitor} is not logged: choose one of {', '.join(sorted(scores))}.")
+        seconds = time.perf_counter() - self._epoch_began
+        where = {"epoch": trainer.current_epoch, "phase": self.phase.name}
+        self.history.append({**where, **scores, **self._rates, "seconds": seconds})
         for logger in trainer.loggers:
             logger.log_metrics(self._rates, step=trainer.current_epoch)
-        return epoch
 
     def _better(self, score: float, best: float) -> bool:
         return score < best if self.monitor.endswith("loss") else score > best

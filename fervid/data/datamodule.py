@@ -271,5 +271,6 @@ class FrameDataModule(pl.LightningDataModule):
             persistent_workers=workers > 0,
             pin_memory=torch.cuda.is_available(),
             collate_fn=already_a_batch,
+            generator=torch.Generator(),  # else it draws from the one that dropout draws from, at times of its own
             **kwargs,
         )

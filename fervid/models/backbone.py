@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from fervid.errors import InputError
+from fervid.errors import InputError, first_line
 
 log = logging.getLogger(__name__)
 
@@ -158,7 +158,7 @@ class Backbone(nn.Module):
             features = self(torch.zeros(1, 3, self.image_size, self.image_size))
         except RuntimeError as error:
             raise InputError(
-                f"a picture of {self.image_size} px is too small for this backbone ({str(error).splitlines()[0]}): "
+                f"a picture of {self.image_size} px is too small for this backbone ({first_line(error)}): "
                 "give a larger backbone.image_size."
             ) from error
         finally:
@@ -191,7 +191,7 @@ class Backbone(nn.Module):
         except Exception as error:  # torch raises a dozen kinds for damaged files
             raise InputError(
                 f"backbone.weights={path} cannot be read as a state dict of plain tensors "
-                f"({str(error).splitlines()[0]}): the file is damaged or of another kind."
+                f"({first_line(error)}): the file is damaged or of another kind."
             ) from error
         state = state.get("state_dict", state) if isinstance(state, dict) else None
         if not isinstance(state, dict):

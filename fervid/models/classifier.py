@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
@@ -33,7 +34,8 @@ class EmotionClassifier(pl.LightningModule):
 
     Attributes:
         first_stage: number of the first backbone stage that learns; ``len(backbone.stages)``: only the head does.
-        confusion: of the last finished epoch of ``train``, ``val`` and ``test``.
+        scores: logged names and values of the last finished epoch of ``train``, ``val`` and ``test``.
+        confusion: its confusion matrix, likewise.
 
     Shapes:
         (B, 3, H, W) in [0, 1] -> logits (B, num_classes).
@@ -53,7 +55,8 @@ class EmotionClassifier(pl.LightningModule):
         self.optimizer = optimizer
         self.loss = EmotionLoss() if loss is None else loss
         self.epoch_scores = nn.ModuleDict({f"{side}_side": EpochScores(len(class_names)) for side in SPLITS})
-        self.confusion: dict[str, Any] = {}
+        self.scores: dict[str, dict[str, float]] = {}
+        self.confusion: dict[str, np.ndarray] = {}
         self.first_stage = 0
         self.to(memory_format=torch.channels_last)
 
@@ -138,6 +141,7 @@ class EmotionClassifier(pl.LightningModule):
         by_class = dict(zip(self.class_names, recalls(self.confusion[side]), strict=True))
         # TensorBoard counts in epochs: steps of different batch sizes do not compare.
         self.log("step", float(self.current_epoch))
-        for name, value in values.items():
-            self.log(f"{side}/{name}", value, prog_bar=side == "val" and name in ("loss", "uar"))
-        self.log_dict({f"{side}_recall/{name}": float(value) for name, value in by_class.items() if value == value})
+        self.scores[side] = {f"{side}/{name}": value for name, value in values.items()}
+        self.scores[side] |= {f"{side}_recall/{name}": float(value) for name, value in by_class.items() if value == value}
+        for name, value in self.scores[side].items():
+            self.log(name, value, prog_bar=name in ("val/loss", "val/uar"))

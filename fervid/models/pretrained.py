@@ -3,6 +3,7 @@
 import difflib
 import hashlib
 import logging
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from fervid.errors import InputError
+from fervid.errors import InputError, first_line
 from fervid.models.backbone import IMAGENET_MEAN, IMAGENET_STD, Backbone, Weights
 
 log = logging.getLogger(__name__)
@@ -52,9 +53,11 @@ def _chain_features(network: nn.Module, stages: list[str], picture: Tensor) -> T
         if hasattr(network, "forward_features"):  # timm says what its features are
             expected, found = network.forward_features(picture), x
         else:
-            expected, found = network(picture).flatten(1), x.mean((2, 3))
-            if found.shape != expected.shape:  # VGG and AlexNet pool to more than one pixel
-                found = network.get_submodule("avgpool")(x).flatten(1)
+            # VGG and AlexNet pool to more than one pixel, most to one in a function, SqueezeNet in its classifier.
+            pool = getattr(network, "avgpool", nn.Identity())
+            expected, found = network(picture).flatten(1), pool(x).flatten(1)
+            if found.shape != expected.shape:
+                found = x.mean((2, 3))
     except (AttributeError, RuntimeError, TypeError, ValueError):
         return None
     same = found.shape == expected.shape and torch.allclose(found, expected, rtol=1e-4, atol=1e-5)
@@ -106,7 +109,7 @@ class PretrainedBackbone(Backbone):
         if name is None:
             raise InputError(f"backbone={library} needs backbone.name=<network>, such as backbone.name=resnet34.")
         network = _build(name, library, image_size).eval()
-        stages = [stage for stage in _leaf_stages(network) if stage.split(".")[0] not in CLASSIFIERS + POOLS]
+        stages = list(takewhile(lambda stage: stage.split(".")[0] not in CLASSIFIERS + POOLS, _leaf_stages(network)))
         picture = torch.rand(1, 3, image_size, image_size, generator=torch.Generator().manual_seed(0))
         features = _chain_features(network, stages, picture)
         if features is not None:
@@ -145,7 +148,7 @@ class PretrainedBackbone(Backbone):
         except InputError:
             raise
         except Exception as error:  # urllib, huggingface_hub and torch.hub each have their own kinds
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            reason = first_line(error)
             sentence = (
                 f"the {library} weights {weights} of {name} cannot be fetched ({reason}): connect to a network, give "
                 "a file with backbone.weights=<path>, or ask for random weights with backbone.weights=null"
@@ -165,7 +168,7 @@ def _pooled_features(network: nn.Module, name: str, picture: Tensor) -> Tensor:
         return network(picture)
     except (AssertionError, RuntimeError, ValueError) as error:
         raise InputError(
-            f"{name} cannot see a picture of {picture.shape[-1]} px ({str(error).splitlines()[0]}): "
+            f"{name} cannot see a picture of {picture.shape[-1]} px ({first_line(error)}): "
             "give the backbone.image_size it was made for."
         ) from error
 

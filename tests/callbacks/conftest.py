@@ -1,0 +1,61 @@
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+
+from fervid.callbacks import EpochSeed, FreezeThenFineTune
+
+TWO_PHASES = [
+    {"name": "frozen", "epochs": 2, "first_stage": "head"},
+    {"name": "fine_tune", "epochs": 3, "first_stage": "conv2", "lr_scale": 0.5},
+]
+
+
+class KeepEach(pl.callbacks.Checkpoint):
+    """Keeps the checkpoint of every epoch, to go on from each."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    def on_train_epoch_end(self, trainer, pl_module):
+        trainer.save_checkpoint(self.folder / f"{trainer.current_epoch}.ckpt", weights_only=False)
+
+
+@pytest.fixture
+def fit(tmp_path: Path, synthetic: Callable, lenet: Callable) -> Callable:
+    """Trains a LeNet through phases; gives back trainer, model, callback and datamodule."""
+
+    def run(
+        phases: list[dict] = TWO_PHASES,
+        *,
+        resume: Path | None = None,
+        keep: Path | None = None,
+        optimizer: Any = partial(torch.optim.Adam, lr=0.01),
+        head: str = "mlp",
+        data: dict[str, Any] | None = None,
+        callbacks: list[pl.Callback] = (),
+        **options: Any,
+    ) -> tuple:
+        torch.manual_seed(1)
+        datamodule = synthetic(**(data or {}))
+        model = lenet(head, optimizer=optimizer)
+        finetune = FreezeThenFineTune(phases, **options)
+        trainer = pl.Trainer(
+            max_epochs=finetune.max_epochs,
+            accelerator="cpu",
+            callbacks=[finetune, EpochSeed(3), *([KeepEach(keep)] if keep else []), *callbacks],
+            logger=False,
+            enable_checkpointing=True,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            default_root_dir=tmp_path,
+        )
+        trainer.fit(model, datamodule, ckpt_path=resume, weights_only=True)
+        return trainer, model, finetune, datamodule
+
+    return run

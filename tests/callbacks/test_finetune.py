@@ -1,0 +1,220 @@
+"""Freeze, then fine-tune: what stands still stands still, and a resumed run is the uninterrupted one."""
+
+from functools import partial
+
+import albumentations as A
+import pytest
+import pytorch_lightning as pl
+import torch
+
+from fervid.callbacks import FreezeThenFineTune
+from fervid.errors import InputError
+
+TWO_PHASES = [
+    {"name": "frozen", "epochs": 2, "first_stage": "head"},
+    {"name": "fine_tune", "epochs": 3, "first_stage": "conv2", "lr_scale": 0.5},
+]
+ADAMW = partial(torch.optim.AdamW, lr=0.01, weight_decay=0.5)
+SGD = partial(torch.optim.SGD, lr=0.05, momentum=0.9)
+
+
+def weights(model: torch.nn.Module, start: str = "") -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in model.state_dict().items() if name.startswith(start)}
+
+
+def equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+class Watch(pl.Callback):
+    """Keeps the weights and rates at the end of every epoch, before a next phase begins."""
+
+    def __init__(self):
+        self.epochs, self.rates = [], []
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        if trainer.is_last_batch:
+            self.epochs.append(weights(pl_module))
+            self.rates.append(trainer.optimizers[0].param_groups[1]["lr"])
+
+
+@pytest.mark.parametrize("cache_gb", [0.0, 1.0])
+def test_frozen_weights_do_not_move_even_under_weight_decay(fit, lenet, cache_gb):
+    watch = Watch()
+    fit(optimizer=ADAMW, callbacks=[watch], cache_gb=cache_gb)
+    start = weights(lenet())
+    assert len(watch.epochs) == 5
+    for number, epoch in enumerate(watch.epochs):
+        moved = {name for name in epoch if not torch.equal(epoch[name], start[name])}
+        layers = {name.split(".")[0] if name.startswith("head") else name.split(".")[2] for name in moved}
+        assert layers == ({"head"} if number < 2 else {"head", "conv2"})
+
+
+def test_learning_rates_follow_the_phases(fit):
+    watch = Watch()
+    _, _, finetune, _ = fit(callbacks=[watch])
+    assert watch.rates == pytest.approx([0.01, 0.01, 0.005, 0.005, 0.005])
+    assert [row["lr/head"] for row in finetune.history] == pytest.approx(watch.rates)
+    assert [row["phase"] for row in finetune.history] == ["frozen"] * 2 + ["fine_tune"] * 3
+
+
+def test_a_phase_begins_with_a_fresh_optimizer(fit):
+    sizes = []
+
+    class Peek(pl.Callback):
+        def on_train_epoch_start(self, trainer, pl_module):
+            sizes.append(len(trainer.optimizers[0].state))
+
+    fit(callbacks=[Peek()])
+    assert sizes == [0, 4, 0, 6, 6]  # head: two layers with weight and bias; then conv2 too
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param({}, id="adam, cached"),
+        pytest.param({"cache_gb": 0.0, "optimizer": SGD}, id="sgd, not cached"),
+        pytest.param(
+            {
+                "scheduler": partial(torch.optim.lr_scheduler.CosineAnnealingLR, T_max=None),
+                "data": {"augmentation": A.Compose([A.HorizontalFlip(p=0.5), A.GaussNoise(p=1.0)])},
+            },
+            id="cosine, augmented",
+        ),
+        pytest.param(
+            {
+                "scheduler": partial(torch.optim.lr_scheduler.ReduceLROnPlateau, mode=None, patience=0),
+                "data": {"augmentation": A.Compose([A.GaussNoise(p=1.0)]), "sampler": "balanced"},
+                "views": 2,
+            },
+            id="plateau, views",
+        ),
+    ],
+)
+def test_a_resumed_run_equals_the_uninterrupted_one_bit_for_bit(fit, tmp_path, options):
+    trainer, model, finetune, _ = fit(keep=tmp_path, **options)
+    expected, last = weights(model), trainer.optimizers[0].state_dict()
+    for epoch in range(4):  # in the first phase, at the change of phases, in the second phase
+        resumed_trainer, resumed, again, _ = fit(resume=tmp_path / f"{epoch}.ckpt", **options)
+        assert equal(weights(resumed), expected), epoch
+        assert again.best == finetune.best
+        unlike_time = [{k: v for k, v in row.items() if k != "seconds"} for row in again.history]
+        assert unlike_time == [{k: v for k, v in row.items() if k != "seconds"} for row in finetune.history]
+        states = resumed_trainer.optimizers[0].state_dict()["state"]
+        assert all(torch.equal(states[key][name], value) for key, entry in last["state"].items() for name, value in
+                   entry.items() if torch.is_tensor(value))
+
+
+def test_resuming_with_workers(fit, tmp_path):
+    options = {"data": {"num_workers": 2, "augmentation": A.Compose([A.GaussNoise(p=1.0)])}, "cache_gb": 0.0}
+    _, model, _, _ = fit(keep=tmp_path, **options)
+    _, resumed, _, _ = fit(resume=tmp_path / "2.ckpt", **options)
+    assert equal(weights(resumed), weights(model))
+
+
+def test_a_finished_run_has_nothing_to_go_on_with(fit, tmp_path):
+    _, model, finetune, _ = fit(keep=tmp_path)
+    _, resumed, again, _ = fit(resume=tmp_path / "4.ckpt")
+    assert len(again.history) == len(finetune.history)
+    assert equal(weights(resumed), weights(model))
+
+
+class Script(pl.Callback):
+    """Gives the validation scores that a test wants, epoch by epoch."""
+
+    def __init__(self, *scores):
+        self.scores, self.seen = scores, []
+
+    def on_validation_epoch_end(self, trainer, pl_module):
+        self.seen.append(weights(pl_module))
+        pl_module.log("val/wanted", self.scores[trainer.current_epoch])
+
+
+PATIENT = [
+    {"name": "frozen", "epochs": 5, "first_stage": "head", "patience": 2},
+    {"name": "fine_tune", "epochs": 5, "first_stage": "all", "patience": 2},
+]
+
+
+def test_patience_ends_a_phase_and_the_best_weights_come_back(fit):
+    #                frozen: best in epoch 1        fine_tune: best in epoch 5
+    script = Script(0.1, 0.5, 0.4, 0.3, 0.45, 0.7, 0.6, 0.6)
+    _, model, finetune, _ = fit(PATIENT, callbacks=[script], monitor="val/wanted")
+    assert [row["phase"] for row in finetune.history] == ["frozen"] * 4 + ["fine_tune"] * 4
+    assert finetune.best == {"epoch": 5, "score": pytest.approx(0.7)}
+    assert equal(weights(model), script.seen[5])
+
+
+def test_a_phase_that_makes_nothing_better_is_undone(fit):
+    script = Script(0.1, 0.5, 0.4, 0.3, 0.2, 0.2, 0.2, 0.2)
+    _, model, finetune, _ = fit(PATIENT, callbacks=[script], monitor="val/wanted")
+    assert len(finetune.history) == 6
+    assert finetune.best["epoch"] == 1
+    assert equal(weights(model), script.seen[1])
+
+
+def test_loss_is_to_fall(fit):
+    class Loss(Script):
+        def on_validation_epoch_end(self, trainer, pl_module):
+            self.seen.append(weights(pl_module))
+            pl_module.log("val/wanted_loss", self.scores[trainer.current_epoch])
+
+    script = Loss(0.9, 0.5, 0.7, 0.6, 0.6)
+    _, model, finetune, _ = fit(callbacks=[script], monitor="val/wanted_loss")
+    assert finetune.best["epoch"] == 1
+    assert equal(weights(model), script.seen[1])
+
+
+def test_cosine_runs_over_each_phase(fit):
+    watch = Watch()
+    fit(callbacks=[watch], scheduler=partial(torch.optim.lr_scheduler.CosineAnnealingLR, T_max=None))
+    assert watch.rates == pytest.approx([0.01, 0.005, 0.005, 0.00375, 0.00125])
+
+
+def test_plateau_divides_the_rate(fit):
+    watch = Watch()
+    script = Script(0.5, 0.4, 0.4, 0.4, 0.4)
+    plateau = partial(torch.optim.lr_scheduler.ReduceLROnPlateau, mode=None, patience=0)
+    one_phase = [{"name": "full", "epochs": 5, "first_stage": "all"}]
+    fit(one_phase, callbacks=[watch, script], scheduler=plateau, monitor="val/wanted")
+    assert watch.rates == pytest.approx([1e-2, 1e-2, 1e-3, 1e-4, 1e-5])
+
+
+def test_checkpoints_are_plain_and_best_is_the_best(fit, tmp_path):
+    _, model, finetune, _ = fit(folder=tmp_path / "checkpoints", keep=tmp_path)
+    best = torch.load(tmp_path / "checkpoints" / "best.ckpt", weights_only=True)
+    assert equal(best["state_dict"], weights(model))
+    assert "optimizer_states" not in best
+    whole = torch.load(tmp_path / "3.ckpt", weights_only=True)
+    assert {"optimizer_states", "state_dict", "callbacks"} <= whole.keys()
+
+
+def test_a_network_that_diverges(fit):
+    with pytest.raises(InputError, match=r"training loss is (nan|inf).*smaller optimizer.lr"):
+        fit(optimizer=partial(torch.optim.SGD, lr=1e30), head="linear")
+
+
+def test_an_unknown_stage_of_a_late_phase_is_found_at_once(fit):
+    phases = [TWO_PHASES[0], {"name": "late", "epochs": 1, "first_stage": "conv9"}]
+    with pytest.raises(InputError, match="no stage 'conv9'"):
+        fit(phases)
+
+
+def test_an_unknown_monitor(fit):
+    with pytest.raises(InputError, match=r"monitor=val/uarr is not logged: choose one of .*val/uar"):
+        fit(monitor="val/uarr")
+
+
+@pytest.mark.parametrize(
+    ("phases", "options", "match"),
+    [
+        ([], {}, "phases is empty"),
+        ([{"name": "a", "epochs": 0, "first_stage": "all"}], {}, "epochs=0"),
+        ([{"name": "a", "epochs": 1, "first_stage": "all", "lr_scale": 0}], {}, "lr_scale=0"),
+        ([{"name": "a", "epochs": 1, "first_stage": "all", "patience": 0}], {}, "patience=0"),
+        (TWO_PHASES, {"views": 0}, "views=0"),
+    ],
+)
+def test_settings_that_cannot_be_used(phases, options, match):
+    with pytest.raises(InputError, match=match):
+        FreezeThenFineTune(phases, **options)

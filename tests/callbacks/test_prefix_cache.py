@@ -1,0 +1,141 @@
+"""Cached features: the same results, computed once."""
+
+import albumentations as A
+import numpy as np
+import pytest
+import pytorch_lightning as pl
+import torch
+
+from fervid.callbacks import Predictions
+
+FROZEN = [{"name": "frozen", "epochs": 3, "first_stage": "head"}]
+MIDDLE = [{"name": "middle", "epochs": 3, "first_stage": "conv2"}]
+NOISE = {"augmentation": A.Compose([A.GaussNoise(std_range=(0.3, 0.3), p=1.0)])}
+
+
+def features_of(datamodule):
+    return sorted((datamodule.folder / "features").glob("*.npy"))
+
+
+@pytest.fixture
+def private(tmp_path):
+    """A corpus whose cache no other test has filled."""
+    return {"cache_dir": tmp_path / "cache"}
+
+
+class Count(pl.Callback):
+    """Counts the pictures that go through the first convolution."""
+
+    def __init__(self):
+        self.pictures = 0
+
+    def setup(self, trainer, pl_module, stage):
+        def count(module, inputs):
+            self.pictures += len(inputs[0])
+
+        pl_module.backbone.network.conv1.register_forward_pre_hook(count)
+
+
+@pytest.mark.parametrize("phases", [FROZEN, MIDDLE])
+@pytest.mark.parametrize("head", ["linear", "mlp"])
+def test_cached_is_uncached(fit, private, phases, head):
+    outcomes = []
+    for gigabytes in (0.0, 1.0):
+        predictions = Predictions()
+        trainer, model, finetune, datamodule = fit(
+            phases, head=head, data=private, cache_gb=gigabytes, callbacks=[predictions]
+        )
+        trainer.test(model, datamodule, verbose=False)
+        outcomes.append((predictions.probabilities, predictions.index, finetune.history))
+        assert bool(features_of(datamodule)) == bool(gigabytes)
+    plain, cached = outcomes
+    assert np.array_equal(plain[1], cached[1])
+    assert np.array_equal(plain[0].argmax(1), cached[0].argmax(1))
+    assert np.abs(plain[0] - cached[0]).max() < 1e-6
+    assert [row["val/uar"] for row in plain[2]] == [row["val/uar"] for row in cached[2]]
+
+
+def test_a_frozen_epoch_does_not_run_the_backbone(fit, private):
+    count = Count()
+    fit(FROZEN, data=private, callbacks=[count])
+    # 96 frames once, and one picture to learn the shape of what comes out.
+    assert count.pictures == 96 + 1
+
+
+def test_jobs_of_a_sweep_share_the_features(fit, private):
+    for batch_size in (8, 16):
+        count = Count()
+        _, _, _, datamodule = fit(FROZEN, data={**private, "batch_size": batch_size}, callbacks=[count])
+        assert len(features_of(datamodule)) == 1
+    assert count.pictures == 1
+
+
+def test_both_phases_are_computed_in_one_pass(fit, private):
+    count = Count()
+    _, _, _, datamodule = fit(data=private, callbacks=[count])
+    assert len(features_of(datamodule)) == 2
+    assert count.pictures == 96 + 2 + 1  # shapes: of both stages in the first phase, of one in the second
+
+
+def test_whatever_shapes_them_names_them(fit, private, lenet):
+    _, model, _, datamodule = fit(FROZEN, data=private)
+    before = features_of(datamodule)
+    fit(FROZEN, data=private, head="linear")  # pools instead of flattening
+    fit(FROZEN, data={**private, **NOISE})
+    fit(FROZEN, data={**private, **NOISE}, views=1)
+    assert len(features_of(datamodule)) == len(before) + 4 - 1  # noise and views share validation and test
+
+    class OtherWeights(pl.Callback):
+        def setup(self, trainer, pl_module, stage):
+            with torch.no_grad():
+                pl_module.backbone.network.conv1.bias += 1e-3
+
+    now = len(features_of(datamodule))
+    fit(FROZEN, data=private, callbacks=[OtherWeights()])
+    assert len(features_of(datamodule)) == now + 1
+
+
+def test_augmentation_without_views_learns_from_pictures(fit, private):
+    class Loaders(pl.Callback):
+        def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+            assert "image" in batch
+
+        def on_validation_batch_start(self, trainer, pl_module, batch, batch_idx):
+            assert "features" in batch
+
+    fit(FROZEN, data={**private, **NOISE}, callbacks=[Loaders()])
+
+
+def test_views_take_turns(fit, private):
+    seen = []
+
+    class Loaders(pl.Callback):
+        def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+            order = batch["index"].argsort()
+            seen.append((trainer.current_epoch, batch["index"][order], batch["features"][order]))
+
+    phases = [{"name": "frozen", "epochs": 4, "first_stage": "head"}]
+    fit(phases, data={**private, **NOISE, "batch_size": 32}, views=2, callbacks=[Loaders()])
+    epochs = {epoch: features for epoch, _, features in seen}
+    assert not torch.equal(epochs[0], epochs[1])
+    assert torch.equal(epochs[0], epochs[2])
+    assert torch.equal(epochs[1], epochs[3])
+
+
+def test_too_large_for_its_share_of_the_disk(fit, private, caplog):
+    with caplog.at_level("INFO"):
+        _, _, _, datamodule = fit(FROZEN, data=private, cache_gb=1e-5)
+    assert not features_of(datamodule)
+    assert "not cached" in caplog.text
+
+
+def test_half_written_features_are_never_used(fit, private, monkeypatch):
+    def stop(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("fervid.data.datamodule.FrameDataModule.on_after_batch_transfer", stop)
+        with pytest.raises(SystemExit):
+            fit(FROZEN, data=private)
+    _, _, _, datamodule = fit(FROZEN, data=private)
+    assert len(list((datamodule.folder / "features").iterdir())) == 1

@@ -1,0 +1,99 @@
+"""Small corpora and small networks that the tests share."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # before albumentations is imported: it asks the network
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # two threads on these small networks are slower than one
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from fervid.data import ImageFolderDataModule, SyntheticDataModule
+from fervid.models.classifier import EmotionClassifier
+from fervid.models.heads import LinearHead, MLPHead
+from fervid.models.paper_backbones import LeNet
+
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where rendered faces are kept for the whole session."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def synthetic(cache: Path) -> Callable[..., SyntheticDataModule]:
+    """A ready corpus of 6 people x 8 emotions x 2 frames at 28 px; keywords as SyntheticDataModule's."""
+
+    def make(**options: Any) -> SyntheticDataModule:
+        from functools import partial
+
+        from fervid.data import splits
+
+        split = partial(splits.subject, val=1 / 3, test=1 / 3, seed=0)
+        defaults = {"identities": 6, "clips": 1, "frames": 2, "image_size": 28, "batch_size": 8}
+        datamodule = SyntheticDataModule(**{"cache_dir": cache, "split": split, **defaults, **options})
+        datamodule.prepare_data()
+        datamodule.setup()
+        return datamodule
+
+    return make
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """A folder of pictures: 3 emotions x 10 people x 1 picture, ``<emotion>/<person>__<number>.png``."""
+    root = tmp_path / "pictures"
+    rng = np.random.default_rng(0)
+    for number, emotion in enumerate(("happy", "neutral", "sad")):
+        (root / emotion).mkdir(parents=True)
+        for person in range(10):
+            picture = rng.integers(0, 60, (40, 32, 3), dtype=np.uint8)
+            picture[..., number] += 150  # each emotion has its colour
+            cv2.imwrite(str(root / emotion / f"p{person}__{number}.png"), picture)
+    return root
+
+
+@pytest.fixture
+def image_folder(pictures: Path, tmp_path: Path) -> Callable[..., ImageFolderDataModule]:
+    def make(**options: Any) -> ImageFolderDataModule:
+        defaults = {"subject_pattern": "(.+)__", "image_size": 28, "batch_size": 4, "cache_dir": tmp_path / "cache"}
+        return ImageFolderDataModule(**{"root": pictures, **defaults, **options})
+
+    return make
+
+
+@pytest.fixture
+def lenet() -> Callable[..., EmotionClassifier]:
+    """A LeNet with a head for the 8 emotions of the rendered corpus; the same weights every time."""
+
+    def make(head: str = "mlp", **options: Any) -> EmotionClassifier:
+        torch.manual_seed(0)
+        backbone = LeNet()
+        shape = backbone.output_shape()
+        heads = {"mlp": lambda: MLPHead(shape, 8, hidden=[16], dropout=[0.5]), "linear": lambda: LinearHead(shape, 8)}
+        return EmotionClassifier(backbone, heads[head](), [f"emotion{number}" for number in range(8)], **options)
+
+    return make
+
+
+@pytest.fixture
+def fervid_train(monkeypatch: pytest.MonkeyPatch, cache: Path) -> Callable[..., None]:
+    """Runs ``python -m fervid.train`` in this process, where the libraries are loaded already."""
+
+    def run(*overrides: str) -> None:
+        from hydra.core.global_hydra import GlobalHydra
+
+        from fervid.train import main
+
+        GlobalHydra.instance().clear()
+        monkeypatch.setattr("sys.argv", ["fervid.train", f"cache_dir={cache}", *overrides])
+        main()
+
+    return run

@@ -1,0 +1,70 @@
+import resource
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from fervid.data.store import FaceStore, allocate, build_store
+from fervid.errors import InputError
+
+
+def build(path, pictures, **options):
+    def read(row):
+        if pictures[row] is None:
+            raise OSError("truncated")
+        return pictures[row]
+
+    defaults = {"size": 8, "grey": False, "description": ""}
+    return build_store(path, len(pictures), read, **{**defaults, **options})
+
+
+def test_cuts_the_central_square_and_resizes(tmp_path):
+    wide = np.zeros((8, 24, 3), np.uint8)
+    wide[:, 8:16] = (10, 20, 30)
+    large = np.full((64, 64, 3), 7, np.uint8)
+    small = np.full((3, 3, 3), 9, np.uint8)
+    build(tmp_path / "faces.npy", [wide, large, small])
+    store = FaceStore(tmp_path / "faces.npy")
+    assert (store[0] == (10, 20, 30)).all()
+    assert (store[np.array([2, 1])] == np.array([9, 7]).reshape(2, 1, 1, 1)).all()
+    assert store[np.array([2, 1])].shape == (2, 8, 8, 3)
+
+
+def test_grey_is_luminance_in_three_channels(tmp_path):
+    build(tmp_path / "faces.npy", [np.full((8, 8, 3), (255, 0, 0), np.uint8)], grey=True)
+    assert (FaceStore(tmp_path / "faces.npy")[0] == round(0.299 * 255)).all()
+
+
+def test_unreadable_pictures_are_listed(tmp_path):
+    failures = build(tmp_path / "faces.npy", [np.zeros((8, 8, 3), np.uint8), None])
+    assert failures.to_dict("records") == [{"row": 1, "reason": "truncated"}]
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "faces.failures.csv"), failures)
+
+
+def test_a_broken_off_build_leaves_nothing(tmp_path):
+    def read(row):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        build_store(tmp_path / "faces.npy", 3, read, size=8, grey=False, description="")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_room_on_the_disk(tmp_path):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))
+    try:
+        with pytest.raises(InputError, match=r"has no room for \d+ MiB.*cache_dir"):
+            allocate(tmp_path / "faces.npy", np.uint8, (100, 100, 100, 3))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_worker_gets_the_path_not_the_pictures(tmp_path):
+    import pickle
+
+    build(tmp_path / "faces.npy", [np.zeros((8, 8, 3), np.uint8)] * 50)
+    store = FaceStore(tmp_path / "faces.npy")
+    assert store[0].sum() == 0
+    assert len(pickle.dumps(store)) < 1000
