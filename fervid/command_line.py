@@ -13,8 +13,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf
@@ -38,10 +41,12 @@ def run(command: Callable[[], Any]) -> None:
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # asks the network at every import otherwise
     try:
         command()
+    except KeyboardInterrupt:
+        _stop("interrupted.")
     except InputError as error:
         _stop(str(error))
     except (HydraException, OmegaConfBaseException) as error:
-        _stop(_first_sentence(error) + _did_you_mean(sys.argv[1:]))
+        _stop(_unknown_name(sys.argv[1:]) or _what_hydra_says(error))
     except OSError as error:
         if os.environ.get("FERVID_TRACEBACK"):
             raise
@@ -52,19 +57,24 @@ def run(command: Callable[[], Any]) -> None:
 
 
 @contextmanager
-def job() -> Iterator[None]:
-    """Around the work of one job: a user's mistake ends a single run here and now, but in a sweep the others go on."""
+def job(config: DictConfig) -> Iterator[None]:
+    """Around the work of one job: a user's mistake ends a single run here and now, but in a sweep the others go on.
+
+    Args:
+        config: of the job; text where a number belongs is a mistake found here, before anything is loaded.
+    """
     try:
+        _check_numbers(config, HydraConfig.get().overrides.task)
         yield
-    except InputError as error:
+    except Exception as error:
+        mistake = error.__cause__ if isinstance(error, HydraException) else error  # instantiate wraps what it meets
         if HydraConfig.get().mode == RunMode.RUN:
-            _stop(str(error))
-        log.error("job %s failed: %s", HydraConfig.get().job.num, error)
-        raise
-    except Exception:
-        if HydraConfig.get().mode == RunMode.MULTIRUN:  # Hydra tells only when the whole sweep is over
-            log.exception("job %s failed", HydraConfig.get().job.num)
-        raise
+            if isinstance(mistake, InputError):
+                _stop(str(mistake))
+            raise
+        # Hydra tells of it only when the whole sweep is over.
+        log.error("job %s failed: %s", HydraConfig.get().job.num, mistake, exc_info=not isinstance(mistake, InputError))
+        raise mistake from None
 
 
 def _stop(sentence: str) -> None:
@@ -72,67 +82,83 @@ def _stop(sentence: str) -> None:
     sys.exit(1)
 
 
-def _first_sentence(error: BaseException) -> str:
-    """What Hydra has to say, without its advice for programmers."""
-    while isinstance(error.__cause__, HydraException | OmegaConfBaseException) and "instantiate" not in str(error):
-        error = error.__cause__
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    kept = [line for line in lines if not line.startswith(("object_type", "reference_type", "To append", "full_key"))]
-    return " ".join(kept) or type(error).__name__
-
-
-def _did_you_mean(arguments: list[str]) -> str:
-    """The nearest existing name for each override that has none."""
-    known_groups = {path.name: sorted(file.stem for file in path.glob("*.yaml")) for path in _groups()}
-    words = [word for word in arguments if "=" in word and not word.startswith("-")]
-    advice = []
-    for override in OverridesParser.create().parse_overrides(words) if _parses(words) else []:
+def _check_numbers(config: DictConfig, words: list[str]) -> None:
+    overrides = OverridesParser.create().parse_overrides(list(words))
+    defaults = _compose(overrides, _options())
+    for override in overrides:
         name = override.key_or_group
-        value = override.value() if not override.is_sweep_override() else None
-        if name in known_groups:
-            if isinstance(value, str) and value not in known_groups[name]:
-                advice += _near(value, known_groups[name], f"{name}=")
-        elif not name.startswith("hydra"):
-            keys = set(_keys(_compose(words, known_groups)))
-            if name not in keys:
-                advice += _near(name, sorted(keys | set(known_groups)), "")
-    return f" Did you mean {' and '.join(advice)}?" if advice else ""
+        default, given = (OmegaConf.select(tree, name, throw_on_missing=False) for tree in (defaults, config))
+        if isinstance(default, int | float) and not isinstance(default, bool):
+            if isinstance(given, bool) or not isinstance(given, int | float):
+                raise InputError(f"{name}={given} is not a number: it is {default} unless set.")
+            if isinstance(default, int) and not float(given).is_integer():
+                raise InputError(f"{name}={given} is not a whole number: it is {default} unless set.")
 
 
-def _near(name: str, known: list[str], prefix: str) -> list[str]:
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    if not near:  # a setting's own name may be right and its group wrong
-        near = [key for key in known if key.rsplit(".", 1)[-1] == name.rsplit(".", 1)[-1]][:1]
-    return [f"{prefix}{near[0]}"] if near else []
+def _what_hydra_says(error: BaseException) -> str:
+    """Hydra's complaint in one line, without its advice for programmers."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    advice = ("object_type", "reference_type", "To append", "full_key", "Config search path", "provider=", "Set the env")
+    return " ".join(line for line in lines if not line.startswith(advice)) or type(error).__name__
 
 
-def _groups() -> list[Path]:
-    return [path for path in Path(CONFIG_FOLDER).iterdir() if path.is_dir()]
-
-
-def _parses(words: list[str]) -> bool:
+def _unknown_name(arguments: list[str]) -> str | None:
+    """A sentence about the first override that names what is not there, with the nearest name that is."""
     try:
-        OverridesParser.create().parse_overrides(words)
+        words = [word for word in arguments if "=" in word and not word.startswith("-")]
+        overrides = OverridesParser.create().parse_overrides(words)
     except HydraException:
-        return False
-    return True
+        return None
+    options = _options()
+    for override in overrides:
+        name = override.key_or_group
+        if name in options:
+            chosen = override.sweep_iterator() if override.is_sweep_override() else [override.value()]
+            for option in chosen:
+                if isinstance(option, str) and option not in options[name]:
+                    choices = f"choose {', '.join(options[name])}"
+                    return f"there is no {name} {option!r}: {choices}.{_did_you_mean(option, options[name], f'{name}=')}"
+        elif not name.startswith("hydra") and not override.is_add():
+            settings = list(_settings(_compose(overrides, options)))
+            if name not in settings:
+                known = settings + list(options)
+                extra = f" What else a class takes is given as +{name}=..." if name.split(".")[0] in options else ""
+                return f"there is no setting {name!r}.{_did_you_mean(name, known)}{extra}"
+    return None
 
 
-def _compose(words: list[str], groups: dict[str, list[str]]) -> DictConfig:
-    """The configuration of the choices among the words that exist."""
-    from hydra import compose, initialize_config_dir
-    from hydra.core.global_hydra import GlobalHydra
-
-    choices = [word for word in words if word.split("=")[1] in groups.get(word.split("=")[0], [])]
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(CONFIG_FOLDER, version_base="1.3"):
-        return compose("train", choices)
+def _did_you_mean(name: str, known: list[str], prefix: str = "") -> str:
+    # A setting may lack its group alone: batch_size for dataset.batch_size.
+    near = [key for key in known if key.rsplit(".", 1)[-1] == name] or difflib.get_close_matches(name, known, n=1)
+    return f" Did you mean {prefix}{near[0]}?" if near else ""
 
 
-def _keys(config: Any, prefix: str = "") -> Iterator[str]:
+def _options() -> dict[str, list[str]]:
+    """The options of each group."""
+    groups = [path for path in Path(CONFIG_FOLDER).iterdir() if path.is_dir()]
+    return {group.name: sorted(file.stem for file in group.glob("*.yaml")) for group in groups}
+
+
+def _compose(overrides: list[Override], options: dict[str, list[str]]) -> DictConfig:
+    """The configuration of those choices among the overrides that exist."""
+    choices = [
+        f"{override.key_or_group}={override.value()}"
+        for override in overrides
+        if not override.is_sweep_override() and override.value() in options.get(override.key_or_group, [])
+    ]
+    running, HydraConfig.instance().cfg = HydraConfig.instance().cfg, None
+    hydra, GlobalHydra.instance().hydra = GlobalHydra.instance().hydra, None
+    try:
+        with initialize_config_dir(CONFIG_FOLDER, version_base="1.3"):
+            return compose("train", choices)
+    finally:
+        HydraConfig.instance().cfg, GlobalHydra.instance().hydra = running, hydra
+
+
+def _settings(config: Any, prefix: str = "") -> Iterator[str]:
     """All dotted names of a configuration."""
     items = config.items_ex(resolve=False) if isinstance(config, DictConfig) else enumerate(config._iter_ex(False))
     for name, value in items:
         yield f"{prefix}{name}"
-        if isinstance(value, DictConfig | ListConfig) and not OmegaConf.is_missing(config, name) and not value._is_none():
-            yield from _keys(value, f"{prefix}{name}.")
+        if isinstance(value, DictConfig | ListConfig) and not value._is_none():
+            yield from _settings(value, f"{prefix}{name}.")

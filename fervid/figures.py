@@ -63,7 +63,7 @@ def confusion_matrix(confusion: np.ndarray, class_names: Sequence[str], title: s
     axes = figure.subplots()
     image = axes.imshow(np.nan_to_num(shares), cmap="Blues", vmin=0, vmax=1)
     for true, predicted in np.ndindex(counts.shape):
-        if np.isfinite(shares[true, predicted]):
+        if counts[true, predicted]:
             dark = shares[true, predicted] > 0.55
             colour = "white" if dark else "black"
             axes.text(predicted, true - 0.1, f"{shares[true, predicted]:.0%}", ha="center", va="center", color=colour)

@@ -189,7 +189,8 @@ def log_hparams(trainer: pl.Trainer, choices: dict[str, Any], results: dict[str,
     wanted = ("val/uar", "val/accuracy", "test/uar", "test/accuracy", "test/clip_uar")
     for logger in trainer.loggers:
         if isinstance(logger, TensorBoardLogger):
-            logger.log_hyperparams(choices, {name: results["metrics"][name] for name in wanted})
+            # Names of their own: Lightning logs them as scalars at step 0 too, in the middle of the curves otherwise.
+            logger.log_hyperparams(choices, {f"final/{name.replace('/', '_')}": results["metrics"][name] for name in wanted})
             for number, warning in enumerate(results["warnings"]):
                 logger.experiment.add_text("warnings", warning, number)
             Path(logger.log_dir, "hparams.yaml").unlink(missing_ok=True)  # written empty when training began

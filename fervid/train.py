@@ -16,7 +16,7 @@ def command(config: DictConfig) -> float:
     Returns:
         The best validation score, ``finetune.monitor``: what a sweep maximises.
     """
-    with job():
+    with job(config):
         from fervid.training import train  # torch and all that: seconds that --help should not wait for
 
         return train(config)

@@ -8,6 +8,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from hydra.core.hydra_config import HydraConfig
@@ -54,7 +55,7 @@ def train(config: DictConfig) -> float:
         datamodule.failures.to_csv(folder / "failures.csv", index=False)
     results.print_split(console, datamodule)
 
-    model = make_model(config, datamodule)
+    model = make_model(config, datamodule.class_names, datamodule.class_counts)
     finetune: FreezeThenFineTune = instantiate(
         config.finetune, scheduler=instantiate(config.scheduler) or None, folder=folder / "checkpoints", _convert_="all"
     )
@@ -68,8 +69,11 @@ def train(config: DictConfig) -> float:
         trainer.fit(model, datamodule, ckpt_path=_checkpoint(config.ckpt_path), weights_only=True)
     except SystemExit:  # Lightning's answer to Ctrl-C
         last = folder / "checkpoints" / "last.ckpt"
-        kept = f"go on with: {_resume_command(folder, last)}" if last.exists() else "no epoch was finished, nothing is kept"
-        log.warning("interrupted; %s", kept)
+        if last.exists():
+            log.warning("interrupted after %d finished epochs; go on with", len(finetune.history))
+            print(_resume_command(folder, last))  # not through the logger, which breaks lines
+        else:
+            log.warning("interrupted before the first epoch was finished: nothing is kept.")
         raise
     fitted = time.perf_counter()
     trainer.test(model, datamodule, verbose=False)
@@ -101,21 +105,22 @@ def make_datamodule(config: DictConfig) -> FrameDataModule:
     )
 
 
-def make_model(config: DictConfig, datamodule: FrameDataModule) -> EmotionClassifier:
-    """Backbone and head for the pictures and emotions of a corpus that is set up."""
+def make_model(config: DictConfig, class_names: list[str], class_counts: np.ndarray | None = None) -> EmotionClassifier:
+    """Backbone, head, loss and optimizer.
+
+    Args:
+        config: with ``backbone``, ``head``, ``loss`` and ``optimizer``.
+        class_names: the emotions.
+        class_counts: training frames of each, shape (num_classes,); for balanced class weights.
+    """
+    if not config.optimizer.lr > 0:
+        raise InputError(f"optimizer.lr={config.optimizer.lr} is not above 0: give a positive learning rate.")
     backbone = instantiate(config.backbone, _convert_="all")
     head = instantiate(
-        config.head,
-        feature_shape=backbone.output_shape(),
-        num_classes=datamodule.num_classes,
-        _convert_="all",
+        config.head, feature_shape=backbone.output_shape(), num_classes=len(class_names), _convert_="all"
     )
-    loss = EmotionLoss(datamodule.class_counts, **config.loss)
-    if config.optimizer.lr <= 0:
-        raise InputError(f"optimizer.lr={config.optimizer.lr} is not above 0: give a positive learning rate.")
-    return EmotionClassifier(
-        backbone, head, datamodule.class_names, optimizer=instantiate(config.optimizer), loss=loss
-    )
+    loss = EmotionLoss(class_counts, **config.loss)
+    return EmotionClassifier(backbone, head, class_names, optimizer=instantiate(config.optimizer), loss=loss)
 
 
 def make_trainer(config: DictConfig, folder: Path, callbacks: list[pl.Callback]) -> pl.Trainer:
@@ -124,6 +129,8 @@ def make_trainer(config: DictConfig, folder: Path, callbacks: list[pl.Callback])
     options: dict[str, Any] = OmegaConf.to_container(config.trainer, resolve=True)
     if options["max_epochs"] is None:
         options["max_epochs"] = finetune.max_epochs
+    if not isinstance(options["max_epochs"], int) or options["max_epochs"] < 1:
+        raise InputError(f"trainer.max_epochs={options['max_epochs']} is no number of epochs: give 1 or more, or null.")
     if options["accelerator"] == "gpu" and not torch.cuda.is_available():
         raise InputError("trainer=gpu needs a CUDA device and torch sees none: use trainer=cpu.")
     last = ModelCheckpoint(folder / "checkpoints", filename="last", save_on_train_epoch_end=True, enable_version_counter=False)

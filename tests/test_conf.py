@@ -1,0 +1,128 @@
+"""Every yaml on the disk composes, and what it names can be made."""
+
+from pathlib import Path
+
+import albumentations as A
+import numpy as np
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+
+from fervid.callbacks import FreezeThenFineTune
+from fervid.command_line import CONFIG_FOLDER
+from fervid.training import make_model
+
+GROUPS = "dataset backbone head finetune optimizer scheduler augmentation split trainer logger experiment".split()
+
+
+def options(group):
+    return sorted(path.stem for path in (Path(CONFIG_FOLDER) / group).glob("*.yaml"))
+
+
+@pytest.fixture(autouse=True)
+def hydra():
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(CONFIG_FOLDER, version_base="1.3"):
+        yield
+
+
+def test_the_groups_are_those_of_the_readme():
+    folders = {path.name for path in Path(CONFIG_FOLDER).iterdir() if path.is_dir()}
+    assert folders == {*GROUPS, "hydra"}
+    assert all(options(group) for group in GROUPS)
+
+
+@pytest.mark.parametrize(("group", "option"), [(group, option) for group in GROUPS for option in options(group)])
+def test_every_option_composes(group, option):
+    assert "???" not in OmegaConf.to_yaml(compose("train", [f"{group}={option}"]))
+
+
+NAMES = {"torchvision": "squeezenet1_1", "timm": "resnet10t"}
+
+
+@pytest.mark.parametrize("head", ["its own", "linear", "mlp"])
+@pytest.mark.parametrize("backbone", options("backbone"))
+def test_every_backbone_learns_with_every_head(backbone, head):
+    words = [f"backbone={backbone}", "backbone.weights=null"]
+    words += [f"backbone.name={NAMES[backbone]}"] if backbone in NAMES else []
+    words += [] if head == "its own" else [f"head={head}"]
+    # The larger ones need not be tried at their full size: VGG16's head alone would take a gigabyte.
+    own = compose("train", words).backbone.image_size
+    config = compose("train", [*words, f"backbone.image_size={own if backbone == 'alexnet_ised' else min(own, 64)}"])
+    model = make_model(config, ["a", "b", "c"])
+    model.train()
+    images = torch.rand(2, 3, config.backbone.image_size, config.backbone.image_size)
+    loss = model.training_step({"image": images, "label": torch.tensor([0, 1]), "index": torch.arange(2)}, 0)
+    loss.backward()
+    assert torch.isfinite(loss)
+    assert all(parameter.grad is not None for parameter in model.head.parameters())
+    number = model.backbone.stage_number("last_block")
+    assert 0 <= number < len(model.backbone.stages)
+
+
+@pytest.mark.parametrize("finetune", options("finetune"))
+@pytest.mark.parametrize("scheduler", options("scheduler"))
+def test_every_finetune_with_every_scheduler(finetune, scheduler):
+    config = compose("train", [f"finetune={finetune}", f"scheduler={scheduler}", "backbone=vgg16"])
+    made = instantiate(config.finetune, scheduler=instantiate(config.scheduler) or None, _convert_="all")
+    assert isinstance(made, FreezeThenFineTune)
+    assert made.max_epochs == sum(phase.epochs for phase in config.finetune.phases)
+    made._start_schedule(torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1))
+    assert (made._scheduler is None) == (scheduler == "none")
+
+
+@pytest.mark.parametrize("optimizer", options("optimizer"))
+def test_every_optimizer_makes_a_step(optimizer):
+    weight = torch.ones(1, requires_grad=True)
+    made = instantiate(compose("train", [f"optimizer={optimizer}"]).optimizer)([weight])
+    (weight**2).sum().backward()
+    made.step()
+    assert weight.item() < 1
+
+
+@pytest.mark.parametrize("augmentation", options("augmentation"))
+def test_every_augmentation_keeps_a_picture_a_picture(augmentation):
+    made = instantiate(compose("train", [f"augmentation={augmentation}"]).augmentation, _convert_="all")
+    assert isinstance(made, A.Compose)
+    face = np.random.default_rng(0).integers(0, 256, (50, 50, 3), dtype=np.uint8)
+    made.set_random_seed(0)
+    drawn = [made(image=face)["image"] for _ in range(4)]
+    assert all(picture.shape == face.shape and picture.dtype == np.uint8 for picture in drawn)
+    assert all((picture == face).all() for picture in drawn) == (augmentation == "none")
+
+
+def test_an_augmented_face_can_still_be_recognised(synthetic):
+    """Values typed wrongly by a factor of ten are seen here: a face stays close to itself."""
+    faces = synthetic(image_size=64).frame_dataset("train").store[np.arange(8)]
+    for name in options("augmentation"):
+        made = instantiate(compose("train", [f"augmentation={name}"]).augmentation, _convert_="all")
+        made.set_random_seed(0)
+        for face in faces:
+            drawn = made(image=face)["image"].astype(float)
+            likeness = max(np.corrcoef(drawn.ravel(), f.astype(float).ravel())[0, 1] for f in (face, face[:, ::-1]))
+            assert likeness > 0.5, name
+
+
+@pytest.mark.parametrize("split", options("split"))
+def test_every_split_splits(split, synthetic):
+    made = instantiate(compose("train", [f"split={split}"]).split)
+    sides = made(synthetic(identities=10).frames)
+    assert set(sides) == {"train", "val", "test"}
+
+
+@pytest.mark.parametrize("words", [["backbone=lenet"], ["backbone=cnn"], ["backbone=alexnet_ised"]])
+def test_the_papers_own_networks_bring_their_head_and_learn_whole(words):
+    config = compose("train", words)
+    assert config.head._target_.endswith("MLPHead")
+    assert config.finetune.phases[0].first_stage == "all"
+    chosen = compose("train", [*words, "head=linear", "finetune=frozen"])
+    assert chosen.head._target_.endswith("LinearHead")
+    assert chosen.finetune.phases[0].first_stage == "head"
+
+
+def test_a_gpu_run_is_bfloat16_with_loaders_of_its_own():
+    config = compose("train", ["trainer=gpu"])
+    assert (config.trainer.precision, config.dataset.num_workers) == ("bf16-mixed", 8)
