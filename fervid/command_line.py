@@ -67,7 +67,8 @@ def job(config: DictConfig) -> Iterator[None]:
         _check_numbers(config, HydraConfig.get().overrides.task)
         yield
     except Exception as error:
-        mistake = error.__cause__ if isinstance(error, HydraException) else error  # instantiate wraps what it meets
+        # instantiate wraps what it meets
+        mistake = error.__cause__ if isinstance(error, HydraException) and error.__cause__ else error
         if HydraConfig.get().mode == RunMode.RUN:
             if isinstance(mistake, InputError):
                 _stop(str(mistake))
@@ -88,7 +89,7 @@ def _check_numbers(config: DictConfig, words: list[str]) -> None:
     for override in overrides:
         name = override.key_or_group
         default, given = (OmegaConf.select(tree, name, throw_on_missing=False) for tree in (defaults, config))
-        if isinstance(default, int | float) and not isinstance(default, bool):
+        if given is not None and isinstance(default, int | float) and not isinstance(default, bool):
             if isinstance(given, bool) or not isinstance(given, int | float):
                 raise InputError(f"{name}={given} is not a number: it is {default} unless set.")
             if isinstance(default, int) and not float(given).is_integer():
@@ -98,7 +99,15 @@ def _check_numbers(config: DictConfig, words: list[str]) -> None:
 def _what_hydra_says(error: BaseException) -> str:
     """Hydra's complaint in one line, without its advice for programmers."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    advice = ("object_type", "reference_type", "To append", "full_key", "Config search path", "provider=", "Set the env")
+    advice = (
+        "object_type",
+        "reference_type",
+        "To append",
+        "full_key",
+        "Config search path",
+        "provider=",
+        "Set the env",
+    )
     return " ".join(line for line in lines if not line.startswith(advice)) or type(error).__name__
 
 
@@ -117,7 +126,9 @@ def _unknown_name(arguments: list[str]) -> str | None:
             for option in chosen:
                 if isinstance(option, str) and option not in options[name]:
                     choices = f"choose {', '.join(options[name])}"
-                    return f"there is no {name} {option!r}: {choices}.{_did_you_mean(option, options[name], f'{name}=')}"
+                    return (
+                        f"there is no {name} {option!r}: {choices}.{_did_you_mean(option, options[name], f'{name}=')}"
+                    )
         elif not name.startswith("hydra") and not override.is_add():
             settings = list(_settings(_compose(overrides, options)))
             if name not in settings:
@@ -142,9 +153,10 @@ def _options() -> dict[str, list[str]]:
 def _compose(overrides: list[Override], options: dict[str, list[str]]) -> DictConfig:
     """The configuration of those choices among the overrides that exist."""
     choices = [
-        f"{override.key_or_group}={override.value()}"
+        f"{override.key_or_group}={option}"
         for override in overrides
-        if not override.is_sweep_override() and override.value() in options.get(override.key_or_group, [])
+        for option in options.get(override.key_or_group, [])
+        if not override.is_sweep_override() and override.value() == option
     ]
     running, HydraConfig.instance().cfg = HydraConfig.instance().cfg, None
     hydra, GlobalHydra.instance().hydra = GlobalHydra.instance().hydra, None
@@ -159,6 +171,6 @@ def _settings(config: Any, prefix: str = "") -> Iterator[str]:
     """All dotted names of a configuration."""
     items = config.items_ex(resolve=False) if isinstance(config, DictConfig) else enumerate(config._iter_ex(False))
     for name, value in items:
-        yield f"{prefix}{name}"
+        yield f"{prefix}{name!s}"
         if isinstance(value, DictConfig | ListConfig) and not value._is_none():
-            yield from _settings(value, f"{prefix}{name}.")
+            yield from _settings(value, f"{prefix}{name!s}.")

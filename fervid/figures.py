@@ -69,8 +69,10 @@ def confusion_matrix(confusion: np.ndarray, class_names: Sequence[str], title: s
             axes.text(predicted, true - 0.1, f"{shares[true, predicted]:.0%}", ha="center", va="center", color=colour)
             count = int(counts[true, predicted])
             axes.text(predicted, true + 0.27, str(count), ha="center", va="center", color=colour, fontsize=7)
-    labels = [f"{name} ({recall:.0%})" if np.isfinite(recall) else name for name, recall in
-              zip(class_names, recalls(counts), strict=True)]
+    labels = [
+        f"{name} ({recall:.0%})" if np.isfinite(recall) else name
+        for name, recall in zip(class_names, recalls(counts), strict=True)
+    ]
     axes.set_xticks(range(len(class_names)), class_names, rotation=45, ha="right")
     axes.set_yticks(range(len(class_names)), labels)
     axes.set_xlabel("predicted")

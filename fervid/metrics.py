@@ -98,6 +98,7 @@ class EmotionLoss(nn.Module):
             raise InputError(f"loss.label_smoothing={label_smoothing} is no share: give a number from 0 to below 1.")
         if focal_gamma < 0:
             raise InputError(f"loss.focal_gamma={focal_gamma} is negative: give 0 or more.")
+        self.weight: Tensor | None
         weight = None
         if class_weights == "balanced":
             counts = torch.as_tensor(np.asarray(class_counts), dtype=torch.float32)

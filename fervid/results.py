@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from fervid import __version__, figures
-from fervid.callbacks import FreezeThenFineTune, Predictions
+from fervid.callbacks import FreezeThenFineTune
 from fervid.data.datamodule import FrameDataModule
 from fervid.data.manifest import SPLITS, emotion_by_split
 from fervid.data.splits import leakage
@@ -79,7 +79,8 @@ def collect(
         "parameters": {
             "total": sum(parameter.numel() for parameter in model.parameters()),
             "trainable": {
-                phase.name: _learning(model, model.backbone.stage_number(phase.first_stage)) for phase in finetune.phases
+                phase.name: _learning(model, model.backbone.stage_number(phase.first_stage))
+                for phase in finetune.phases
             },
         },
         "weights": model.backbone.weights.as_dict(),
@@ -162,7 +163,9 @@ def draw(
     names = results["class_names"]
     metrics = results["metrics"]
     # The same number of each emotion, drawn by chance: neither the best nor the worst.
-    chosen = predictions.sample(frac=1, random_state=0).groupby("true").head(max(1, 32 // len(names))).sort_values("true")
+    chosen = (
+        predictions.sample(frac=1, random_state=0).groupby("true").head(max(1, 32 // len(names))).sort_values("true")
+    )
     dataset = datamodule.frame_dataset("test")
     position = {row: number for number, row in enumerate(dataset.index.tolist())}
     rows = dataset.rows[[position[row] for row in chosen["index"]]]
@@ -190,7 +193,9 @@ def log_hparams(trainer: pl.Trainer, choices: dict[str, Any], results: dict[str,
     for logger in trainer.loggers:
         if isinstance(logger, TensorBoardLogger):
             # Names of their own: Lightning logs them as scalars at step 0 too, in the middle of the curves otherwise.
-            logger.log_hyperparams(choices, {f"final/{name.replace('/', '_')}": results["metrics"][name] for name in wanted})
+            logger.log_hyperparams(
+                choices, {f"final/{name.replace('/', '_')}": results["metrics"][name] for name in wanted}
+            )
             for number, warning in enumerate(results["warnings"]):
                 logger.experiment.add_text("warnings", warning, number)
             Path(logger.log_dir, "hparams.yaml").unlink(missing_ok=True)  # written empty when training began
@@ -206,7 +211,9 @@ def print_split(console: Console, datamodule: FrameDataModule) -> None:
     for side in SPLITS:
         table.add_column(side, justify="right")
     for emotion, row in counts.iterrows():
-        table.add_row(str(emotion), *(str(row[side]) for side in SPLITS), end_section=emotion == datamodule.class_names[-1])
+        table.add_row(
+            str(emotion), *(str(row[side]) for side in SPLITS), end_section=emotion == datamodule.class_names[-1]
+        )
     if people.sum():
         table.add_row("people", *(str(people.get(side, 0)) for side in SPLITS))
     console.print(table)

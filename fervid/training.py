@@ -13,7 +13,7 @@ import pytorch_lightning as pl
 import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from pytorch_lightning.callbacks import ModelCheckpoint, RichProgressBar
 from rich.console import Console
 
@@ -126,14 +126,16 @@ def make_model(config: DictConfig, class_names: list[str], class_counts: np.ndar
 def make_trainer(config: DictConfig, folder: Path, callbacks: list[pl.Callback]) -> pl.Trainer:
     """Lightning's Trainer with the run's callbacks and logger."""
     finetune = next(callback for callback in callbacks if isinstance(callback, FreezeThenFineTune))
-    options: dict[str, Any] = OmegaConf.to_container(config.trainer, resolve=True)
+    options = {str(name): value for name, value in config.trainer.items()}
     if options["max_epochs"] is None:
         options["max_epochs"] = finetune.max_epochs
     if not isinstance(options["max_epochs"], int) or options["max_epochs"] < 1:
         raise InputError(f"trainer.max_epochs={options['max_epochs']} is no number of epochs: give 1 or more, or null.")
     if options["accelerator"] == "gpu" and not torch.cuda.is_available():
         raise InputError("trainer=gpu needs a CUDA device and torch sees none: use trainer=cpu.")
-    last = ModelCheckpoint(folder / "checkpoints", filename="last", save_on_train_epoch_end=True, enable_version_counter=False)
+    last = ModelCheckpoint(
+        folder / "checkpoints", filename="last", save_on_train_epoch_end=True, enable_version_counter=False
+    )
     if options.get("enable_progress_bar", True):
         callbacks = [*callbacks, _ProgressBar()]
     return pl.Trainer(
@@ -207,7 +209,7 @@ def _checkpoint(path: str | None) -> str | None:
 
 
 def _resume_command(folder: Path, last: Path) -> str:
-    words = [f"'{word}'" if set(word) & set(" $()*[]{}\\\"") else word for word in HydraConfig.get().overrides.task]
+    words = [f"'{word}'" if set(word) & set(' $()*[]{}\\"') else word for word in HydraConfig.get().overrides.task]
     words = [word for word in words if not word.startswith("ckpt_path=")]
     return " ".join([Path(sys.executable).name, "-m fervid.train", *words, f"hydra.run.dir={folder} ckpt_path={last}"])
 

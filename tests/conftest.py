@@ -93,7 +93,14 @@ def fervid_train(monkeypatch: pytest.MonkeyPatch, cache: Path) -> Callable[..., 
         from fervid.train import main
 
         GlobalHydra.instance().clear()
-        monkeypatch.setattr("sys.argv", ["fervid.train", *overrides, *([] if any("cache_dir=" in word for word in overrides) else [f"cache_dir={cache}"])])
+        monkeypatch.setattr(
+            "sys.argv",
+            [
+                "fervid.train",
+                *overrides,
+                *([] if any("cache_dir=" in word for word in overrides) else [f"cache_dir={cache}"]),
+            ],
+        )
         main()
 
     return run

@@ -7,7 +7,9 @@ from fervid import figures
 def history(phases):
     rows = []
     for epoch, phase in enumerate(phases):
-        values = {f"{side}/{metric}": 0.1 * epoch for side in ("train", "val") for metric in ("loss", "accuracy", "uar")}
+        values = {
+            f"{side}/{metric}": 0.1 * epoch for side in ("train", "val") for metric in ("loss", "accuracy", "uar")
+        }
         rows.append({"epoch": epoch, "phase": phase, **values})
     return rows
 

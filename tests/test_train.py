@@ -92,7 +92,12 @@ def test_the_run_opens_in_one_line(run):
     from fervid.data import SyntheticDataModule
 
     datamodule = SyntheticDataModule(
-        identities=6, clips=1, frames=2, image_size=28, cache_dir=folder.parent / "cache", split=lambda m: ["train"] * len(m)
+        identities=6,
+        clips=1,
+        frames=2,
+        image_size=28,
+        cache_dir=folder.parent / "cache",
+        split=lambda m: ["train"] * len(m),
     )
     datamodule.prepare_data()
     dataset_rows = datamodule.frames.index
@@ -181,9 +186,10 @@ BAD = [
 def test_a_mistake_is_one_sentence(fervid_train, tmp_path, capfd, words, match):
     if words == ["trainer=gpu"] and torch.cuda.is_available():
         pytest.skip("this machine has a CUDA device")
+    preset = [] if words[0] == "~experiment" else SMOKE  # the preset is one of the rendered corpus
+    words = [*preset, f"hydra.run.dir={tmp_path / 'run'}", *(word for word in words if word != "~experiment")]
     with pytest.raises(SystemExit) as stop:
-        preset = [] if words[0] == "~experiment" else SMOKE  # the preset is one of the rendered corpus
-        fervid_train(*preset, f"hydra.run.dir={tmp_path / 'run'}", *(word for word in words if word != "~experiment"))
+        fervid_train(*words)
     assert stop.value.code == 1
     error = capfd.readouterr().err
     assert match in error
@@ -230,7 +236,13 @@ def test_six_jobs_share_what_is_cached(fervid_train, tmp_path):
 
 
 def test_ctrl_c_keeps_the_last_checkpoint_and_says_how_to_go_on(tmp_path):
-    words = [*SMOKE, f"cache_dir={tmp_path / 'cache'}", "finetune.phases.0.epochs=900", "finetune.phases.0.patience=null", "trainer.max_epochs=900"]
+    words = [
+        *SMOKE,
+        f"cache_dir={tmp_path / 'cache'}",
+        "finetune.phases.0.epochs=900",
+        "finetune.phases.0.patience=null",
+        "trainer.max_epochs=900",
+    ]
     folder = tmp_path / "run"
     process = subprocess.Popen(
         command(*words, f"hydra.run.dir={folder}"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

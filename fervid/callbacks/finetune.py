@@ -14,6 +14,7 @@ from pytorch_lightning.callbacks import Checkpoint
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from fervid.callbacks.prefix_cache import PrefixCache
+from fervid.data.datamodule import FrameDataModule
 from fervid.errors import InputError
 from fervid.models.classifier import EmotionClassifier
 
@@ -91,7 +92,7 @@ class FreezeThenFineTune(Checkpoint):
         self.phase_number = 0
         self.epochs_in_phase = 0
         self.epochs_without_better = 0
-        self.best: dict[str, float] = {}
+        self.best: dict[str, Any] = {}
         self.history: list[dict[str, Any]] = []
         self._best_weights: dict[str, torch.Tensor] = {}
         self._scheduler: LRScheduler | None = None
@@ -116,7 +117,7 @@ class FreezeThenFineTune(Checkpoint):
             pl_module.backbone.stage_number(phase.first_stage)
         self._freeze(trainer, pl_module)
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: EmotionClassifier) -> None:  # noqa: D102
+    def on_train_start(self, trainer: pl.Trainer, pl_module: EmotionClassifier) -> None:
         if self.phase_number == len(self.phases):
             trainer.should_stop = True
         elif self._resumed:
@@ -130,7 +131,7 @@ class FreezeThenFineTune(Checkpoint):
         else:
             self._start_optimizer(trainer, pl_module)
 
-    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: EmotionClassifier) -> None:  # noqa: D102
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: EmotionClassifier) -> None:
         self._epoch_began = time.perf_counter()
         self._rates = {f"lr/{group['name']}": group["lr"] for group in trainer.optimizers[0].param_groups}
 
@@ -159,7 +160,7 @@ class FreezeThenFineTune(Checkpoint):
         if over or early:
             self._next_phase(trainer, pl_module)
         # New loaders where pictures and cached features change places.
-        trainer.reload_dataloaders_every_n_epochs = int(over or early)
+        trainer.reload_dataloaders_every_n_epochs = int(over or early)  # type: ignore[attr-defined]
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: EmotionClassifier) -> None:
         """Leaves the model with its best weights."""
@@ -186,8 +187,9 @@ class FreezeThenFineTune(Checkpoint):
         model.learn_from(stages[number])
         # What stands still now and later can be computed for later phases in the same pass.
         later = [stage for stage in stages[number + 1 :] if 0 < stage < stages[number]]
-        features = self.cache.features(trainer, model, trainer.datamodule, [stages[number], *sorted(set(later))])
-        trainer.datamodule.use_features(features)
+        datamodule: FrameDataModule = trainer.datamodule  # type: ignore[attr-defined]
+        features = self.cache.features(trainer, model, datamodule, [stages[number], *sorted(set(later))])
+        datamodule.use_features(features)
         learning = sum(parameter.numel() for parameter in model.learning_parameters())
         first = [*model.backbone.stages, "the head"][stages[number]]
         log.info(
@@ -235,7 +237,9 @@ class FreezeThenFineTune(Checkpoint):
                 "diverged; give a smaller optimizer.lr."
             )
         if self.monitor not in trainer.callback_metrics:
-            raise InputError(f"finetune.monitor={self.monitor} is not logged: choose one of {', '.join(sorted(scores))}.")
+            raise InputError(
+                f"finetune.monitor={self.monitor} is not logged: choose one of {', '.join(sorted(scores))}."
+            )
         seconds = time.perf_counter() - self._epoch_began
         where = {"epoch": trainer.current_epoch, "phase": self.phase.name}
         self.history.append({**where, **scores, **self._rates, "seconds": seconds})
@@ -247,7 +251,7 @@ class FreezeThenFineTune(Checkpoint):
 
     # Checkpoints
 
-    def state_dict(self) -> dict[str, Any]:  # noqa: D102
+    def state_dict(self) -> dict[str, Any]:
         return {
             "phase_number": self.phase_number,
             "epochs_in_phase": self.epochs_in_phase,
@@ -258,7 +262,7 @@ class FreezeThenFineTune(Checkpoint):
             "scheduler": None if self._scheduler is None else self._scheduler.state_dict(),
         }
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:  # noqa: D102
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.phase_number = state_dict["phase_number"]
         self.epochs_in_phase = state_dict["epochs_in_phase"]
         self.epochs_without_better = state_dict["epochs_without_better"]

@@ -15,15 +15,13 @@ class Predictions(pl.Callback):
         probabilities: shape (N, num_classes).
     """
 
-    def on_test_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: D102
+    def on_test_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._batches: list[dict[str, np.ndarray]] = []
 
-    def on_test_batch_end(  # noqa: D102
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, *args: Any
-    ) -> None:
+    def on_test_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, *args: Any) -> None:
         self._batches.append({key: value.cpu().numpy() for key, value in outputs.items()})
 
-    def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: D102
+    def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.index = np.concatenate([batch["index"] for batch in self._batches])
         self.probabilities = np.concatenate([batch["probabilities"] for batch in self._batches])
 

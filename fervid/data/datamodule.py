@@ -134,7 +134,9 @@ class FrameDataModule(pl.LightningDataModule):
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise InputError(f"cache_dir={self.cache_dir} cannot be written ({error.strerror}): choose another.") from error
+            raise InputError(
+                f"cache_dir={self.cache_dir} cannot be written ({error.strerror}): choose another."
+            ) from error
         self.frames.to_parquet(self.folder / "frames.parquet")
         build_store(
             self.store_path,
@@ -158,7 +160,7 @@ class FrameDataModule(pl.LightningDataModule):
             )
         if len(self.failures):
             log.warning(
-                "%d of %d pictures cannot be read and are left out (first: %s); the run folder's failures.csv lists them.",
+                "%d of %d pictures cannot be read and are left out (first: %s): see failures.csv in the run folder.",
                 len(self.failures),
                 len(self.frames),
                 self.failures["path"].iloc[0],
@@ -176,7 +178,9 @@ class FrameDataModule(pl.LightningDataModule):
                     "or choose another split or split.seed."
                 )
             if absent:
-                log.warning("no frame of %s on the %s side: its recall cannot be measured there.", ", ".join(absent), side)
+                log.warning(
+                    "no frame of %s on the %s side: its recall cannot be measured there.", ", ".join(absent), side
+                )
         train = int((manifest["split"] == "train").sum())
         if self.batch_size > train:
             raise InputError(
@@ -232,20 +236,20 @@ class FrameDataModule(pl.LightningDataModule):
             epoch=epoch,
         )
 
-    def train_dataloader(self) -> DataLoader:  # noqa: D102
+    def train_dataloader(self) -> DataLoader:
         labels = self._labels("train")
         weights = 1.0 / self.class_counts[labels] if self.sampler == "balanced" else None
         # Lightning's own count of finished epochs: right also when a run resumes.
-        epoch = self.trainer.fit_loop.epoch_progress.current.processed if self.trainer else 0
+        epoch = self.trainer.fit_loop.epoch_progress.current.processed if self.trainer else 0  # type: ignore[attr-defined]
         sampler = EpochSampler(len(labels), seed=self.seed, weights=weights, epoch=epoch)
         # A last batch of one frame has no statistics for BatchNorm.
         lonely = self.batch_size > 1 and len(sampler) % self.batch_size == 1
         return self._loader(self._dataset("train", sampler.epoch), sampler=sampler, drop_last=lonely)
 
-    def val_dataloader(self) -> DataLoader:  # noqa: D102
+    def val_dataloader(self) -> DataLoader:
         return self._loader(self._dataset("val"))
 
-    def test_dataloader(self) -> DataLoader:  # noqa: D102
+    def test_dataloader(self) -> DataLoader:
         return self._loader(self._dataset("test"))
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:

@@ -109,7 +109,7 @@ class FrameDataset(_ManifestDataset):
         self.augmentation, self.seed = augmentation, seed
         self.epoch = torch.tensor(0) if epoch is None else epoch
 
-    def __getitems__(self, positions: list[int]) -> Batch:  # noqa: D105
+    def __getitems__(self, positions: list[int]) -> Batch:
         faces = self.store[self.rows[positions]]
         if self.augmentation is not None:
             # Seeded by what is drawn, not by who draws it: the number of workers changes nothing.
@@ -145,12 +145,12 @@ class FeatureDataset(_ManifestDataset):
         self.features, self.rows = features, rows
         self.epoch = torch.tensor(0) if epoch is None else epoch
 
-    def __getitems__(self, positions: list[int]) -> Batch:  # noqa: D105
+    def __getitems__(self, positions: list[int]) -> Batch:
         view = int(self.epoch) % len(self.features)
         features = torch.from_numpy(self.features[view][self.rows[positions]])
         return {"features": features, **super().__getitems__(positions)}
 
 
-def already_a_batch(batch: Batch) -> Batch:
+def already_a_batch(batch: Any) -> Any:
     """The collate function of datasets that fetch whole batches."""
     return batch

@@ -43,12 +43,16 @@ class ImageFolderDataModule(FrameDataModule):
         try:
             self.subject_pattern = re.compile(subject_pattern) if subject_pattern else None
         except re.error as error:
-            raise InputError(f"dataset.subject_pattern={subject_pattern} is not a regular expression: {error}.") from error
+            raise InputError(
+                f"dataset.subject_pattern={subject_pattern} is not a regular expression: {error}."
+            ) from error
 
     def read_corpus(self) -> pd.DataFrame:
         """Lists the pictures."""
         if not self.root.is_dir():
-            raise InputError(f"dataset.root={self.root} is not a folder: give the one that holds a sub-folder an emotion.")
+            raise InputError(
+                f"dataset.root={self.root} is not a folder: give the one that holds a sub-folder an emotion."
+            )
         frames = self._from_csv(self.csv) if self.csv else self._from_folders()
         if "subject" not in frames:
             frames["subject"] = [self._subject(path) for path in frames["path"]]
@@ -107,7 +111,9 @@ class ImageFolderDataModule(FrameDataModule):
             )
         if frames[["path", "emotion"]].isna().any(axis=None):
             row = int(frames[["path", "emotion"]].isna().any(axis=1).to_numpy().argmax())
-            raise InputError(f"dataset.csv={csv} has no path or emotion in row {row + 2}: fill it in or remove the row.")
+            raise InputError(
+                f"dataset.csv={csv} has no path or emotion in row {row + 2}: fill it in or remove the row."
+            )
         return frames
 
     def _subject(self, path: str) -> str | None:

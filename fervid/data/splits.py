@@ -119,7 +119,7 @@ class Leakage:
     clips: int
 
     @property
-    def grade(self) -> str:  # noqa: D102
+    def grade(self) -> str:
         if self.clips:
             return "leaky"
         return "subject-independent" if self.subjects == 0 else "clip-independent"

@@ -85,7 +85,7 @@ def build_store(
     return failures
 
 
-def allocate(path: Path, dtype: type, shape: tuple[int, ...]) -> np.ndarray:
+def allocate(path: Path, dtype: type, shape: tuple[int, ...]) -> np.memmap:
     """Makes a memory-mapped ``.npy`` file and takes its room on the disk at once.
 
     Without that a disk that fills up kills the process at some later write.
@@ -110,5 +110,7 @@ def allocate(path: Path, dtype: type, shape: tuple[int, ...]) -> np.ndarray:
             raise InputError(
                 f"{path.parent} has no room for {need:.0f} MiB: make room, or set cache_dir to another disk."
             ) from error
-        raise InputError(f"{path.parent} cannot be written ({error.strerror}): set cache_dir to another folder.") from error
+        raise InputError(
+            f"{path.parent} cannot be written ({error.strerror}): set cache_dir to another folder."
+        ) from error
     return array

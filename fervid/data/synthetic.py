@@ -41,11 +41,13 @@ class SyntheticDataModule(FrameDataModule):
 
     corpus = "synthetic"
 
-    def __init__(
-        self, *, identities: int = 24, clips: int = 3, frames: int = 4, render_seed: int = 0, **options: Any
-    ):
+    def __init__(self, *, identities: int = 24, clips: int = 3, frames: int = 4, render_seed: int = 0, **options: Any):
         super().__init__(**options)
-        for name, value, most in (("identities", identities, 999), ("clips", clips, 99), ("frames", frames, FRAMES // 2)):
+        for name, value, most in (
+            ("identities", identities, 999),
+            ("clips", clips, 99),
+            ("frames", frames, FRAMES // 2),
+        ):
             if not 1 <= value <= most:
                 raise InputError(f"dataset.{name}={value} is out of range: give 1 to {most}.")
         self.identities, self.clips, self.frames_a_clip, self.render_seed = identities, clips, frames, render_seed
@@ -78,7 +80,7 @@ class SyntheticDataModule(FrameDataModule):
 
     def fingerprint(self) -> str:
         """The renderer itself: another version draws other faces."""
-        sources = b"".join(Path(module.__file__).read_bytes() for module in (faces, rendering))
+        sources = b"".join(Path(str(module.__file__)).read_bytes() for module in (faces, rendering))
         return f"{self.render_seed} {SIZE} {FRAMES} {hashlib.sha256(sources).hexdigest()}"
 
     def open_pictures(self, frames: pd.DataFrame) -> Callable[[int], np.ndarray]:

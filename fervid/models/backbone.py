@@ -89,6 +89,8 @@ class Backbone(nn.Module):
         self.channel_order = channel_order
         self.freeze_batchnorm = freeze_batchnorm
         self.weights = Weights(None)
+        self.mean: Tensor
+        self.std: Tensor
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
         if weights is not None:
@@ -127,7 +129,9 @@ class Backbone(nn.Module):
         for number, stage in enumerate(self.stages):
             if stage == name or stage.startswith(name + "."):
                 return number
-        raise InputError(f"the backbone has no stage {name!r}: choose all, last_block, head or one of {', '.join(self.stages)}.")
+        raise InputError(
+            f"the backbone has no stage {name!r}: choose all, last_block, head or one of {', '.join(self.stages)}."
+        )
 
     def forward(self, x: Tensor, start: int = 0, stop: int | None = None) -> Tensor:
         """Runs the stages from number ``start`` to before ``stop``.
@@ -193,10 +197,10 @@ class Backbone(nn.Module):
                 f"backbone.weights={path} cannot be read as a state dict of plain tensors "
                 f"({first_line(error)}): the file is damaged or of another kind."
             ) from error
-        state = state.get("state_dict", state) if isinstance(state, dict) else None
-        if not isinstance(state, dict):
+        tensors = state.get("state_dict", state) if isinstance(state, dict) else None
+        if not isinstance(tensors, dict):
             raise InputError(f"backbone.weights={path} holds no state dict.")
-        self.load_tensors(state, str(path))
+        self.load_tensors(tensors, str(path))
         self.weights = Weights(str(path), "file", hashlib.sha256(path.read_bytes()).hexdigest())
 
     def load_tensors(self, state: dict[str, Tensor], name: str) -> None:

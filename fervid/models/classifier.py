@@ -53,7 +53,7 @@ class EmotionClassifier(pl.LightningModule):
         super().__init__()
         self.backbone, self.head, self.class_names = backbone, head, list(class_names)
         self.optimizer = optimizer
-        self.loss = EmotionLoss() if loss is None else loss
+        self.loss: nn.Module = EmotionLoss() if loss is None else loss
         self.epoch_scores = nn.ModuleDict({f"{side}_side": EpochScores(len(class_names)) for side in SPLITS})
         self.scores: dict[str, dict[str, float]] = {}
         self.confusion: dict[str, np.ndarray] = {}
@@ -61,7 +61,7 @@ class EmotionClassifier(pl.LightningModule):
         self.to(memory_format=torch.channels_last)
 
     def learn_from(self, first_stage: int) -> None:
-        """Freezes the stages before number ``first_stage`` and lets the others learn; calling it twice changes nothing."""
+        """Freezes the stages before number ``first_stage`` and lets the others learn; idempotent."""
         self.first_stage = first_stage
         self.train(self.training)
 
@@ -109,10 +109,10 @@ class EmotionClassifier(pl.LightningModule):
         except ValueError as error:
             raise InputError(f"the optimizer does not take its settings: {error}.") from error
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:  # noqa: D102
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         return self._step(batch, "train")[0]
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:  # noqa: D102
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
         self._step(batch, "val")
 
     def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
@@ -120,28 +120,30 @@ class EmotionClassifier(pl.LightningModule):
         _, logits = self._step(batch, "test")
         return {"index": batch["index"], "probabilities": logits.float().softmax(dim=1)}
 
-    def on_train_epoch_end(self) -> None:  # noqa: D102
+    def on_train_epoch_end(self) -> None:
         self._log_epoch("train")
 
-    def on_validation_epoch_end(self) -> None:  # noqa: D102
+    def on_validation_epoch_end(self) -> None:
         self._log_epoch("val")
 
-    def on_test_epoch_end(self) -> None:  # noqa: D102
+    def on_test_epoch_end(self) -> None:
         self._log_epoch("test")
 
     def _step(self, batch: Batch, side: str) -> tuple[Tensor, Tensor]:
         features = batch["features"] if "features" in batch else self.frozen_prefix(batch["image"])
         logits = self.learning_part(features)
         loss = self.loss(logits, batch["label"])
-        self.epoch_scores[f"{side}_side"].update(logits, batch["label"], loss)
+        self.epoch_scores[f"{side}_side"].update(logits, batch["label"], loss)  # type: ignore[operator]
         return loss, logits
 
     def _log_epoch(self, side: str) -> None:
-        values, self.confusion[side] = self.epoch_scores[f"{side}_side"].compute()
+        values, self.confusion[side] = self.epoch_scores[f"{side}_side"].compute()  # type: ignore[operator]
         by_class = dict(zip(self.class_names, recalls(self.confusion[side]), strict=True))
         # TensorBoard counts in epochs: steps of different batch sizes do not compare.
         self.log("step", float(self.current_epoch))
         self.scores[side] = {f"{side}/{name}": value for name, value in values.items()}
-        self.scores[side] |= {f"{side}_recall/{name}": float(value) for name, value in by_class.items() if value == value}
+        self.scores[side] |= {
+            f"{side}_recall/{name}": float(value) for name, value in by_class.items() if value == value
+        }
         for name, value in self.scores[side].items():
             self.log(name, value, prog_bar=name in ("val/loss", "val/uar"))

@@ -24,7 +24,8 @@ class Head(nn.Module):
 
     def __init__(self, reduce: nn.Module, layers: nn.Module):
         super().__init__()
-        self.reduce, self.layers = reduce, layers
+        self.reduce: nn.Module = reduce
+        self.layers: nn.Module = layers
         self.layers.apply(glorot)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -73,7 +74,9 @@ class MLPHead(Head):
         activation: str = "relu",
     ):
         if len(hidden) != len(dropout):
-            raise InputError(f"head.hidden={list(hidden)} and head.dropout={list(dropout)} need one number a layer each.")
+            raise InputError(
+                f"head.hidden={list(hidden)} and head.dropout={list(dropout)} need one number a layer each."
+            )
         if activation not in ACTIVATIONS:
             raise InputError(f"head.activation={activation} is unknown: choose {' or '.join(ACTIVATIONS)}.")
         _check_dropout(dropout)

@@ -51,10 +51,10 @@ def _chain_features(network: nn.Module, stages: list[str], picture: Tensor) -> T
         if x.dim() != 4:
             return None
         if hasattr(network, "forward_features"):  # timm says what its features are
-            expected, found = network.forward_features(picture), x
+            expected, found = network.forward_features(picture), x  # type: ignore[operator]
         else:
             # VGG and AlexNet pool to more than one pixel, most to one in a function, SqueezeNet in its classifier.
-            pool = getattr(network, "avgpool", nn.Identity())
+            pool: nn.Module = getattr(network, "avgpool", nn.Identity())
             expected, found = network(picture).flatten(1), pool(x).flatten(1)
             if found.shape != expected.shape:
                 found = x.mean((2, 3))
@@ -132,7 +132,7 @@ class PretrainedBackbone(Backbone):
         )
         self._load(name, library, weights, on_missing_weights)
 
-    def load_tensors(self, state: dict[str, Tensor], name: str) -> None:  # noqa: D102
+    def load_tensors(self, state: dict[str, Tensor], name: str) -> None:
         if self.stages == ["network"]:
             state = {f"network.network.{key}": value for key, value in state.items()}
         super().load_tensors(state, name)

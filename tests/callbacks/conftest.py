@@ -15,6 +15,9 @@ TWO_PHASES = [
 ]
 
 
+ADAM = partial(torch.optim.Adam, lr=0.01)
+
+
 class KeepEach(pl.callbacks.Checkpoint):
     """Keeps the checkpoint of every epoch, to go on from each."""
 
@@ -34,7 +37,7 @@ def fit(tmp_path: Path, synthetic: Callable, lenet: Callable) -> Callable:
         *,
         resume: Path | None = None,
         keep: Path | None = None,
-        optimizer: Any = partial(torch.optim.Adam, lr=0.01),
+        optimizer: Any = ADAM,
         head: str = "mlp",
         data: dict[str, Any] | None = None,
         callbacks: list[pl.Callback] = (),

@@ -101,8 +101,12 @@ def test_a_resumed_run_equals_the_uninterrupted_one_bit_for_bit(fit, tmp_path, o
         unlike_time = [{k: v for k, v in row.items() if k != "seconds"} for row in again.history]
         assert unlike_time == [{k: v for k, v in row.items() if k != "seconds"} for row in finetune.history]
         states = resumed_trainer.optimizers[0].state_dict()["state"]
-        assert all(torch.equal(states[key][name], value) for key, entry in last["state"].items() for name, value in
-                   entry.items() if torch.is_tensor(value))
+        assert all(
+            torch.equal(states[key][name], value)
+            for key, entry in last["state"].items()
+            for name, value in entry.items()
+            if torch.is_tensor(value)
+        )
 
 
 def test_resuming_with_workers(fit, tmp_path):
@@ -181,7 +185,7 @@ def test_plateau_divides_the_rate(fit):
 
 
 def test_checkpoints_are_plain_and_best_is_the_best(fit, tmp_path):
-    _, model, finetune, _ = fit(folder=tmp_path / "checkpoints", keep=tmp_path)
+    _, model, _, _ = fit(folder=tmp_path / "checkpoints", keep=tmp_path)
     best = torch.load(tmp_path / "checkpoints" / "best.ckpt", weights_only=True)
     assert equal(best["state_dict"], weights(model))
     assert "optimizer_states" not in best

@@ -78,7 +78,7 @@ def test_both_phases_are_computed_in_one_pass(fit, private):
 
 
 def test_whatever_shapes_them_names_them(fit, private, lenet):
-    _, model, _, datamodule = fit(FROZEN, data=private)
+    _, _, _, datamodule = fit(FROZEN, data=private)
     before = features_of(datamodule)
     fit(FROZEN, data=private, head="linear")  # pools instead of flattening
     fit(FROZEN, data={**private, **NOISE})

@@ -73,7 +73,7 @@ def test_a_last_batch_of_one_frame_is_left_out(synthetic):
 
 def test_a_cache_that_cannot_be_written(synthetic, tmp_path):
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(InputError, match="cache_dir=.* cannot be written"):
+    with pytest.raises(InputError, match=r"cache_dir=.* cannot be written"):
         synthetic(cache_dir=tmp_path / "file")
 
 

@@ -101,5 +101,8 @@ def test_workers_draw_different_augmentations(synthetic):
 def test_validation_is_never_augmented(synthetic):
     flip = A.Compose([A.HorizontalFlip(p=1.0)])
     one, other = synthetic(augmentation=flip), synthetic()
-    for loader, plain in ((one.val_dataloader(), other.val_dataloader()), (one.test_dataloader(), other.test_dataloader())):
+    for loader, plain in (
+        (one.val_dataloader(), other.val_dataloader()),
+        (one.test_dataloader(), other.test_dataloader()),
+    ):
         assert torch.equal(next(iter(loader))["image"], next(iter(plain))["image"])

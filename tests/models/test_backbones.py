@@ -141,7 +141,7 @@ def test_blocks_and_words_name_stages():
 
 
 def test_too_small_a_picture():
-    with pytest.raises(InputError, match="picture of 4 px.*larger backbone.image_size"):
+    with pytest.raises(InputError, match=r"picture of 4 px.*larger backbone.image_size"):
         CNN(image_size=4).output_shape()
 
 

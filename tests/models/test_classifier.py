@@ -43,7 +43,9 @@ def test_batchnorm_of_the_prefix_stands_still_and_the_rest_learns(resnet):
     before = {name: buffer.clone() for name, buffer in resnet.named_buffers() if "running" in name}
     resnet.train()
     resnet(torch.rand(4, 3, 64, 64))
-    moved = {name for name, buffer in resnet.named_buffers() if name in before and not torch.equal(buffer, before[name])}
+    moved = {
+        name for name, buffer in resnet.named_buffers() if name in before and not torch.equal(buffer, before[name])
+    }
     assert moved == {name for name in before if ".layer4." in name}
 
 
