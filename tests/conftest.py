@@ -18,8 +18,6 @@ from fervid.models.classifier import EmotionClassifier
 from fervid.models.heads import LinearHead, MLPHead
 from fervid.models.paper_backbones import LeNet
 
-SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
-
 
 @pytest.fixture(scope="session")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import os
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
@@ -23,7 +24,7 @@ from fervid.errors import InputError
 log = logging.getLogger(__name__)
 
 Split = Callable[[pd.DataFrame], np.ndarray]
-DEFAULT_CACHE = Path("~/.cache/fervid")
+DEFAULT_CACHE = Path(os.environ.get("FERVID_CACHE", "~/.cache/fervid"))
 
 
 def _default_split(manifest: pd.DataFrame) -> np.ndarray:
@@ -47,7 +48,8 @@ class FrameDataModule(pl.LightningDataModule):
         augmentation: albumentations pipeline for training pictures; None or an empty one leaves them alone.
         sampler: ``shuffle`` (each frame once an epoch) or ``balanced`` (every emotion as often, with replacement).
         grey: show luminance only (in all three channels).
-        cache_dir: where faces at the training size are kept between runs.
+        cache_dir: where faces at the training size are kept between runs; the environment's ``FERVID_CACHE`` or
+            ``~/.cache/fervid`` unless given.
         seed: of order and augmentation.
 
     Attributes:
