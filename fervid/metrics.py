@@ -48,12 +48,14 @@ class EpochScores(nn.Module):
 
     Args:
         num_classes: how many emotions.
+        shared_out: whether each rank of a distributed run sees its own share of the frames; else it sees all.
     """
 
-    def __init__(self, num_classes: int):
+    def __init__(self, num_classes: int, *, shared_out: bool = False):
         super().__init__()
-        self.loss = MeanMetric(nan_strategy="disable")  # a loss that is no number is to be seen
-        self.confusion = MulticlassConfusionMatrix(num_classes, validate_args=False)
+        # By itself it would leave out a loss that is no number, which is to be seen.
+        self.loss = MeanMetric(nan_strategy=float("inf"), sync_on_compute=shared_out)
+        self.confusion = MulticlassConfusionMatrix(num_classes, validate_args=False, sync_on_compute=shared_out)
 
     def update(self, logits: Tensor, labels: Tensor, loss: Tensor) -> None:
         """Adds a batch: logits (B, num_classes), labels (B,), its mean loss."""

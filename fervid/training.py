@@ -12,9 +12,11 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 from pytorch_lightning.callbacks import ModelCheckpoint, RichProgressBar
+from pytorch_lightning.utilities import rank_zero_only
 from rich.console import Console
 
 from fervid import results
@@ -41,7 +43,7 @@ def train(config: DictConfig) -> float:
     """
     began = time.perf_counter()
     folder = Path(HydraConfig.get().runtime.output_dir)
-    console = Console()
+    console = Console(quiet=rank_zero_only.rank != 0)
     said = _listen()
     _quieten_libraries()
     _check_folder(folder, config.ckpt_path)
@@ -78,6 +80,8 @@ def train(config: DictConfig) -> float:
     fitted = time.perf_counter()
     trainer.test(model, datamodule, verbose=False)
     tested = time.perf_counter()
+    if not trainer.is_global_zero:
+        return float(finetune.best["score"])
 
     table = predictions.table(datamodule.manifest, datamodule.class_names)
     table.to_csv(folder / "predictions.csv", index=False)
@@ -131,6 +135,11 @@ def make_trainer(config: DictConfig, folder: Path, callbacks: list[pl.Callback])
         options["max_epochs"] = finetune.max_epochs
     if not isinstance(options["max_epochs"], int) or options["max_epochs"] < 1:
         raise InputError(f"trainer.max_epochs={options['max_epochs']} is no number of epochs: give 1 or more, or null.")
+    if HydraConfig.get().mode == RunMode.MULTIRUN and options["devices"] != 1:
+        raise InputError(
+            f"the jobs of a sweep share one process and cannot use trainer.devices={options['devices']}: give 1, or "
+            "start the runs one by one."
+        )
     if options["accelerator"] == "gpu" and not torch.cuda.is_available():
         raise InputError("trainer=gpu needs a CUDA device and torch sees none: use trainer=cpu.")
     last = ModelCheckpoint(
@@ -173,6 +182,7 @@ def _listen() -> _Listener:
         fervid.removeHandler(handler)
     listener = _Listener()
     fervid.addHandler(listener)
+    fervid.setLevel(logging.INFO if rank_zero_only.rank == 0 else logging.ERROR)
     return listener
 
 
@@ -183,6 +193,7 @@ def _quieten_libraries() -> None:
         ".*does not have many workers.*",  # measured: on a CPU the network is the slow part
         ".*in eval mode at the start of training.*",  # the frozen prefix is meant to be
         ".*smaller than the logging interval.*",  # nothing is logged by the step
+        ".*sync_dist=True.*",  # every rank validates and tests on all frames, and logs the same
         ".*isinstance.treespec.*",  # Lightning 2.6 with torch 2.9 and later
         ".*Checkpoint directory.*exists and is not empty.*",  # a resumed run goes on in its folder
     ):

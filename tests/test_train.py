@@ -227,6 +227,12 @@ def test_a_sweep_goes_on_after_a_job_that_fails(fervid_train, tmp_path, capfd):
     assert "optimizer.lr=-1 is not above 0" in capfd.readouterr().err
 
 
+def test_a_sweep_refuses_several_devices(fervid_train, tmp_path, capfd):
+    with pytest.raises(SystemExit):
+        fervid_train("-m", *SMOKE, f"hydra.sweep.dir={tmp_path}", "trainer.devices=2", "seed=1,2")
+    assert "cannot use trainer.devices=2" in capfd.readouterr().err
+
+
 def test_six_jobs_share_what_is_cached(fervid_train, tmp_path):
     words = ["-m", *SMOKE, f"hydra.sweep.dir={tmp_path / 'sweep'}", f"cache_dir={tmp_path / 'cache'}", "logger=none"]
     fervid_train(*words, "optimizer=sgd,rmsprop,adam", "dataset.batch_size=4,8", "finetune=frozen")

@@ -54,7 +54,9 @@ class EmotionClassifier(pl.LightningModule):
         self.backbone, self.head, self.class_names = backbone, head, list(class_names)
         self.optimizer = optimizer
         self.loss: nn.Module = EmotionLoss() if loss is None else loss
-        self.epoch_scores = nn.ModuleDict({f"{side}_side": EpochScores(len(class_names)) for side in SPLITS})
+        self.epoch_scores = nn.ModuleDict(
+            {f"{side}_side": EpochScores(len(class_names), shared_out=side == "train") for side in SPLITS}
+        )
         self.scores: dict[str, dict[str, float]] = {}
         self.confusion: dict[str, np.ndarray] = {}
         self.first_stage = 0
