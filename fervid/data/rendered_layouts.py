@@ -1,8 +1,9 @@
 """Rendered faces in the folders, names, containers and annotation files of real corpora.
 
-The corpora may not be passed on, so their readers are shown miniatures with the same layout, oddities included. Every writer
-returns a table of what it wrote, one row a clip or picture, to hold against what a reader finds: `path` relative to the root,
-`subject`, `emotion` in the corpus's own word, `sex`, `intensity` where the corpus knows it, and the corpus's own columns.
+The corpora may not be passed on, so their readers are shown miniatures with the same layout, oddities
+included. Every writer returns a table of what it wrote, one row a clip or picture, to hold against what a
+reader finds: `path` relative to the root, `subject`, `emotion` in the corpus's own word, `sex`, and what else
+the corpus knows.
 Pictures are made by `fervid.data.rendering`: the same arguments write the same pictures.
 """
 
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from itertools import islice, product
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import av
 import cv2
@@ -23,10 +24,11 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from av.video.stream import VideoStream
 from numpy.typing import NDArray
 from scipy.io import savemat
 
-from fervid.data.rendering import EMOTIONS, Identity, RenderedClip, make_identity, render_clip, render_crops
+from fervid.data.rendering import Identity, RenderedClip, make_identity, render_clip, render_crops
 from fervid.errors import InputError
 
 RAVDESS_EMOTIONS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")
@@ -50,6 +52,7 @@ _ACTED_AS = {
 }
 """What the renderer calls an emotion, where a corpus uses another word."""
 
+MPEG4_QUALITY = {"flags": "+qscale", "global_quality": str(4 * 118)}  # scale 4 of 1 (best) to 31; FF_QP2LAMBDA is 118
 PICTURE_QUESTION = "What is the emotion of the person in the picture?"
 
 
@@ -63,8 +66,10 @@ class _Camera:
     codec: str
     options: dict[str, str]
 
-    def film(self, path: Path, who: Identity, emotion: str, take: int, intensity: str, frames: int, seed: int) -> RenderedClip:
-        """Render one clip, write it as a video, and hand over the pictures as they were before compression."""
+    def film(
+        self, path: Path, who: Identity, emotion: str, take: int, intensity: str, frames: int, seed: int
+    ) -> RenderedClip:
+        """Render a clip, write it as a video, and return it as it was before compression."""
         clip = render_clip(
             who,
             _ACTED_AS.get(emotion, emotion),
@@ -79,7 +84,7 @@ class _Camera:
         )
         path.parent.mkdir(parents=True, exist_ok=True)
         with av.open(path, "w") as container:
-            stream = container.add_stream(self.codec, rate=self.fps, options=self.options)
+            stream = cast(VideoStream, container.add_stream(self.codec, rate=self.fps, options=self.options))
             stream.width, stream.height, stream.pix_fmt = self.width, self.height, "yuv420p"
             stream.thread_count = 1  # the bytes depend on the number of threads
             for image in clip.images:
@@ -103,7 +108,7 @@ def write_ravdess(
     height: int = 720,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Write videos as RAVDESS has them: `Actor_XX/MM-VV-EE-II-SS-RR-AA.mp4`, H.264 at 29.97 frames a second.
+    """Write videos as RAVDESS has them: `Actor_XX/MM-VV-EE-II-SS-RR-AA.mp4`, H.264, 29.97 frames a second.
 
     Args:
         root: folder to write into; made if absent.
@@ -120,7 +125,8 @@ def write_ravdess(
         seed: another seed gives other people.
 
     Returns:
-        One row a video: `path, subject, emotion, sex, intensity, modality, channel, statement, repetition, frames`.
+        One row a video: `path, subject, emotion, sex, intensity, modality, channel, statement, repetition,
+        frames`.
 
     Raises:
         InputError: if an emotion is not one of RAVDESS.
@@ -128,7 +134,9 @@ def write_ravdess(
     _check_emotions(emotions, RAVDESS_EMOTIONS)
     camera = _Camera(width, height, Fraction(30000, 1001), "libx264", {"crf": "18", "preset": "veryfast"})
     rows = []
-    for actor, emotion, strength, statement, repetition in product(actors, emotions, intensities, statements, repetitions):
+    for actor, emotion, strength, statement, repetition in product(
+        actors, emotions, intensities, statements, repetitions
+    ):
         if emotion == "neutral" and strength == "02":
             continue
         who = make_identity(actor, seed)
@@ -136,10 +144,13 @@ def write_ravdess(
         code = f"{RAVDESS_EMOTIONS.index(emotion) + 1:02d}"
         first: Path | None = None
         for modality in modalities:
-            path = f"Actor_{actor:02d}/{modality}-{channel}-{code}-{strength}-{statement}-{repetition}-{actor:02d}.mp4"
+            parts = (modality, channel, code, strength, statement, repetition, f"{actor:02d}")
+            path = f"Actor_{actor:02d}/{'-'.join(parts)}.mp4"
             if first is None:
                 first = Path(root) / path
-                camera.film(first, who, emotion, int(channel + statement + repetition), intensity, frames, seed)
+                camera.film(
+                    first, who, emotion, int(channel + statement + repetition), intensity, frames, seed
+                )
             else:
                 shutil.copyfile(first, Path(root) / path)
             rows.append(
@@ -171,30 +182,31 @@ def write_enterface(
     height: int = 576,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Write videos as eNTERFACE'05 has them: `subject N/<emotion>/sentence K/*.avi`, MPEG-4 at 25 frames a second.
+    """Write videos as eNTERFACE'05 has them: `subject N/<emotion>/sentence K/*.avi`, MPEG-4, 25 fps.
 
     Args:
         root: folder to write into; made if absent.
         subjects: numbers of the subjects.
         emotions: some of `ENTERFACE_EMOTIONS`.
         sentences: some of 1 to 5.
-        oddities: whether to repeat the irregularities of the distributed archive in the subjects that have them: subject 6
-            has one clip an emotion and no sentence folders, files of subject 3 are called `s_3_xx_k`, those of subject 11
-            `s12_*`, one of subject 16 is `s16_su_3avi.avi`; in every subject the first disgust sentence lies one folder
-            deeper, and every emotion folder holds a `Thumbs.db`.
+        oddities: whether to repeat the irregularities of the archive in the subjects that have them: subject
+            6 has one clip an emotion and no sentence folders, files of subject 3 are called `s_3_xx_k`, those
+            of subject 11 `s12_*`, one of subject 16 is `s16_su_3avi.avi`; in every subject the first disgust
+            sentence lies one folder deeper, and every emotion folder holds a `Thumbs.db`.
         frames: length of each video.
         width: of the picture in pixels, even.
         height: of the picture in pixels, even.
         seed: another seed gives other people.
 
     Returns:
-        One row a video: `path, subject, emotion, sex, sentence, frames`; the sentence of subject 6 is missing with `oddities`.
+        One row a video: `path, subject, emotion, sex, sentence, frames`; with `oddities` the sentence of
+        subject 6 is missing.
 
     Raises:
         InputError: if an emotion is not one of eNTERFACE'05.
     """
     _check_emotions(emotions, ENTERFACE_EMOTIONS)
-    camera = _Camera(width, height, Fraction(25), "mpeg4", {"qscale": "4"})
+    camera = _Camera(width, height, Fraction(25), "mpeg4", MPEG4_QUALITY)
     rows = []
     for subject, emotion, sentence in product(subjects, emotions, sentences):
         unsegmented = oddities and subject == 6
@@ -255,8 +267,8 @@ def write_ised(
 ) -> pd.DataFrame:
     """Write videos, peak frames and annotations as ISED has them.
 
-    `videos/PS <participant>/<clip>.avi`, `peakImages/<participant>_<clip>_<peak frame>.jpg`, and `ISED_details.mat` with one
-    row of sixteen cells a clip; the peak frame counts from 1.
+    `videos/PS <participant>/<clip>.avi`, `peakImages/<participant>_<clip>_<peak frame>.jpg`, and
+    `ISED_details.mat` with one row of sixteen cells a clip; the peak frame counts from 1.
 
     Args:
         root: folder to write into; made if absent.
@@ -269,14 +281,15 @@ def write_ised(
         seed: another seed gives other people.
 
     Returns:
-        One row a video: `path, subject, emotion, sex, intensity, spectacles, beard, peak_frame, peak_path, frames`, and
-        `left_eye_x, left_eye_y, right_eye_x, right_eye_y` in the peak frame, left and right as the picture shows them.
+        One row a video: `path, subject, emotion, sex, intensity, spectacles, beard, peak_frame, peak_path,
+        frames`, and `left_eye_x, left_eye_y, right_eye_x, right_eye_y` in the peak frame, left and right as
+        the picture shows them.
 
     Raises:
         InputError: if an emotion is not one of ISED.
     """
     _check_emotions(emotions, ISED_EMOTIONS)
-    camera = _Camera(width, height, Fraction(50), "mpeg4", {"qscale": "4"})
+    camera = _Camera(width, height, Fraction(50), "mpeg4", MPEG4_QUALITY)
     rows, cells = [], []
     for participant in participants:
         who = make_identity(participant, seed)
@@ -289,7 +302,9 @@ def write_ised(
             (Path(root) / peak_path).write_bytes(_jpeg(clip.images[peak]))
             left, right = clip.eyes[peak].astype(float)
             across = right - left
-            nose = (left + right) / 2 + 0.6 * np.array([-across[1], across[0]])  # the tip is 0.6 eye distances below the eyes
+            nose = (left + right) / 2 + 0.6 * np.array(
+                [-across[1], across[0]]
+            )  # in eye distances below the eyes
             rows.append(
                 {
                     "path": path,
@@ -308,10 +323,18 @@ def write_ised(
                     "right_eye_y": right[1],
                 }
             )
-            cells.append(
-                [participant, f"PS {participant}", number, peak + 1, path, peak_path, ISED_EMOTIONS.index(emotion) + 1, 1]
-                + [who.sex, int(who.spectacles), int(who.beard), 0, clip.boxes[peak].astype(float), left, right, nose]
+            annotated = (
+                int(who.spectacles),
+                int(who.beard),
+                0,
+                clip.boxes[peak].astype(float),
+                left,
+                right,
+                nose,
             )
+            label = ISED_EMOTIONS.index(emotion) + 1
+            named = (participant, f"PS {participant}", number, peak + 1, path, peak_path, label, 1, who.sex)
+            cells.append([*named, *annotated])
     table = np.empty((len(cells), 16), dtype=object)
     for row, values in enumerate(cells):
         for column, value in enumerate(values):
@@ -321,41 +344,59 @@ def write_ised(
 
 
 def write_hf_parquet(
-    path: str | Path, *, rows: int = 16, size: int = 96, text_qa: bool = False, bad_rows: bool = False, seed: int = 0
+    path: str | Path,
+    *,
+    rows: int = 16,
+    size: int = 96,
+    text_qa: bool = False,
+    bad_rows: bool = False,
+    seed: int = 0,
 ) -> pd.DataFrame:
-    """Write pictures as `tukey/human_face_emotions_roboflow` has them: one parquet file with `image` and `qa`.
+    """Write pictures as `tukey/human_face_emotions_roboflow` has them: a parquet file with `image` and `qa`.
 
     Args:
         path: file to write; its folder is made if absent.
         rows: good pictures, the classes of `HF_EMOTIONS` by turns.
         size: width and height of the pictures, in pixels.
         text_qa: write `qa` as text, by turns as JSON and as a Python tuple, instead of as a list of structs.
-        bad_rows: add four rows nothing can be learned from: no picture, a broken picture, no answer, an unknown emotion.
+        bad_rows: add four rows nothing can be learned from: no picture, a broken picture, no answer, an
+            unknown emotion.
         seed: another seed gives other people.
 
     Returns:
         One row a row of the file: `path` of the picture as the file names it, `emotion`, and `usable`.
     """
     written: list[dict[str, Any]] = []
-    images, answers = [], []
+    images: list[bytes] = []
+    answers: list[str | None] = []
     for number, (take, emotion) in enumerate(islice(product(range(rows), HF_EMOTIONS), rows)):
         who = make_identity(1 + number % 24, seed)
-        clip = render_crops(who, _ACTED_AS.get(emotion, emotion), take=take, frames=30, size=size, seed=seed, times=[15])
+        clip = render_crops(
+            who, _ACTED_AS.get(emotion, emotion), take=take, frames=30, size=size, seed=seed, times=[15]
+        )
         images.append(_jpeg(clip.images[0]))
         # Answers are typed by people: some have capitals and blanks.
         answers.append(f" {emotion.capitalize()} " if number % 3 == 2 else emotion)
         written.append({"path": f"{number:04d}.jpg", "emotion": emotion, "usable": True})
     if bad_rows:
         good = images[0]
-        for image, answer in ((b"", "happy"), (good[: len(good) // 50], "sad"), (good, None), (good, "confused")):
+        for image, answer in (
+            (b"", "happy"),
+            (good[: len(good) // 50], "sad"),
+            (good, None),
+            (good, "confused"),
+        ):
             images.append(image)
             answers.append(answer)
             written.append({"path": f"{len(written):04d}.jpg", "emotion": answer, "usable": False})
-    asked = [[] if answer is None else [{"question": PICTURE_QUESTION, "answer": answer}] for answer in answers]
+    asked = [
+        [] if answer is None else [{"question": PICTURE_QUESTION, "answer": answer}] for answer in answers
+    ]
     qa_type = pa.list_(pa.struct([("question", pa.string()), ("answer", pa.string())]))
     qa = pa.array(asked, type=qa_type)
     if text_qa:
-        qa = pa.array([json.dumps(pairs) if row % 2 == 0 else str(tuple(pairs)) for row, pairs in enumerate(asked)])
+        texts = [json.dumps(pairs) if row % 2 == 0 else str(tuple(pairs)) for row, pairs in enumerate(asked)]
+        qa = pa.array(texts, type=pa.string())
     image_type = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
     pictures = [{"bytes": image, "path": row["path"]} for image, row in zip(images, written, strict=True)]
     Path(path).parent.mkdir(parents=True, exist_ok=True)
@@ -366,7 +407,9 @@ def write_hf_parquet(
 def _check_emotions(emotions: Sequence[str], known: Sequence[str] | dict[str, str]) -> None:
     for emotion in emotions:
         if emotion not in known:
-            raise InputError(f"there is no emotion {emotion!r} in this corpus: take some of {', '.join(known)}.")
+            raise InputError(
+                f"there is no emotion {emotion!r} in this corpus: take some of {', '.join(known)}."
+            )
 
 
 def _jpeg(image: NDArray[np.uint8]) -> bytes:

@@ -18,7 +18,11 @@ SMALL = {"frames": 8, "width": 160, "height": 96}
 def decode(path):
     with av.open(path) as container:
         stream = container.streams.video[0]
-        return stream.codec_context.name, float(stream.average_rate), [f.to_ndarray(format="rgb24") for f in container.decode(stream)]
+        return (
+            stream.codec_context.name,
+            float(stream.average_rate),
+            [f.to_ndarray(format="rgb24") for f in container.decode(stream)],
+        )
 
 
 def files(root, pattern):
@@ -40,14 +44,22 @@ def test_ravdess_has_every_name_of_two_actors_and_no_strong_neutral(tmp_path):
 
 
 def test_both_modalities_of_a_ravdess_recording_hold_the_same_pictures(tmp_path):
-    layouts.write_ravdess(tmp_path, actors=(1,), emotions=("happy",), intensities=("01",), modalities=("02", "01"), **SMALL)
+    layouts.write_ravdess(
+        tmp_path, actors=(1,), emotions=("happy",), intensities=("01",), modalities=("02", "01"), **SMALL
+    )
     first, second = (decode(p)[2] for p in sorted(tmp_path.rglob("*.mp4")))
     np.testing.assert_array_equal(first, second)
 
 
 def test_statements_and_repetitions_are_different_recordings(tmp_path):
     layouts.write_ravdess(
-        tmp_path, actors=(1,), emotions=("sad",), intensities=("01",), statements=("01", "02"), repetitions=("01", "02"), **SMALL
+        tmp_path,
+        actors=(1,),
+        emotions=("sad",),
+        intensities=("01",),
+        statements=("01", "02"),
+        repetitions=("01", "02"),
+        **SMALL,
     )
     firsts = [decode(p)[2][0] for p in sorted(tmp_path.rglob("*.mp4"))]
     assert len({picture.tobytes() for picture in firsts}) == 4
@@ -80,17 +92,20 @@ def test_videos_decode_to_what_the_corpus_has(tmp_path, write, emotion, size, co
 
 
 def test_a_video_shows_what_was_rendered(tmp_path):
-    table = layouts.write_ised(tmp_path, participants=(1,), emotions=("surprise",), **SMALL)
+    table = layouts.write_ised(tmp_path, participants=(1,), emotions=("surprise",), **(SMALL | {"frames": 30}))
     peak = cv2.imread(str(tmp_path / table["peak_path"][0]))[..., ::-1]
     pictures = decode(tmp_path / table["path"][0])[2]
     distance = [np.abs(picture.astype(int) - peak).mean() for picture in pictures]
-    assert int(np.argmin(distance)) == table["peak_frame"][0] - 1
-    assert min(distance) < 6
+    shown = distance[table["peak_frame"][0] - 1]
+    assert shown < 4
+    assert shown < min(distance[0], distance[-1])
 
 
 def test_enterface_has_folders_with_spaces(tmp_path):
     table = layouts.write_enterface(tmp_path, subjects=(2,), emotions=("anger", "surprise"), sentences=(1, 5), **SMALL)
-    expected = [f"subject 2/{e}/sentence {k}/s2_{c}_{k}.avi" for e, c in (("anger", "an"), ("surprise", "su")) for k in (1, 5)]
+    expected = [
+        f"subject 2/{e}/sentence {k}/s2_{c}_{k}.avi" for e, c in (("anger", "an"), ("surprise", "su")) for k in (1, 5)
+    ]
     assert files(tmp_path, "*") == sorted({*expected, *(part for path in expected for part in parents(path))})
     assert table["path"].tolist() == expected
     assert table["sentence"].tolist() == [1, 5, 1, 5]
@@ -103,7 +118,12 @@ def parents(path):
 
 def test_enterface_oddities_are_those_of_the_archive(tmp_path):
     table = layouts.write_enterface(
-        tmp_path, subjects=(3, 6, 11, 16), emotions=("disgust", "surprise"), sentences=(2, 3), oddities=True, **SMALL
+        tmp_path,
+        subjects=(3, 6, 11, 16),
+        emotions=("disgust", "surprise"),
+        sentences=(2, 3),
+        oddities=True,
+        **SMALL,
     )
     assert files(tmp_path, "*.avi") == sorted(table["path"])
     assert set(table["path"]) == {

@@ -11,6 +11,7 @@ import pytest
 from fervid.data import faces
 from fervid.data.rendering import (
     EMOTIONS,
+    EXPRESSIONS,
     IDENTITIES,
     make_identity,
     render_clip,
@@ -28,7 +29,7 @@ def cascade():
 
 
 def is_found(cascade, image, box):
-    """Whether a detection lies on the face: its middle within the box, its width not twice or half as large."""
+    """Whether a detection lies on the face and is not half or twice as wide."""
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     x, y, width, height = box
     return any(
@@ -75,11 +76,11 @@ def test_a_frame_is_the_same_whichever_others_are_drawn(times):
 def test_pictures_are_the_same_in_another_process_and_whatever_the_global_seed():
     code = (
         "import hashlib, numpy as np; np.random.seed({}); from fervid.data.rendering import *;"
-        "clip = render_clip(make_identity(4, 1), 'sad', take=1, frames=9, width=96, height=80, face_height=50, seed=1);"
+        "clip = render_crops(make_identity(4, 1), 'sad', take=1, frames=9, size=80, seed=1);"
         "print(hashlib.sha256(clip.images.tobytes()).hexdigest())"
     )
     np.random.seed(7)  # noqa: NPY002
-    here = render_clip(make_identity(4, 1), "sad", take=1, frames=9, width=96, height=80, face_height=50, seed=1)
+    here = render_crops(make_identity(4, 1), "sad", take=1, frames=9, size=80, seed=1)
     there = subprocess.run([sys.executable, "-c", code.format(3)], capture_output=True, text=True, check=True)
     assert there.stdout.strip() == hashlib.sha256(here.images.tobytes()).hexdigest()
 
@@ -107,9 +108,12 @@ def test_a_clip_says_what_it_holds():
 
 
 def test_eyes_are_where_the_picture_has_them():
-    """Around the point given for an eye are the dark pupil and the light of the eyeball, a little lower only skin."""
+    """Around an eye are the dark pupil and the light of the eyeball, a little lower only skin."""
     clip = render_clip(
-        replace(make_identity(6, 0), spectacles=False), "surprise", **(SCENE | {"face_height": 160.0}), times=[10, 15, 20]
+        replace(make_identity(6, 0), spectacles=False),
+        "surprise",
+        **(SCENE | {"face_height": 160.0}),
+        times=[10, 15, 20],
     )
     for image, eyes in zip(clip.images, clip.eyes, strict=True):
         for x, y in np.round(eyes).astype(int):
@@ -119,14 +123,17 @@ def test_eyes_are_where_the_picture_has_them():
             assert across > 3 * below
 
 
-def test_a_head_moves_in_a_scene_and_stays_in_a_crop():
+def test_a_head_is_anywhere_in_a_scene_and_in_the_middle_of_a_crop():
     who = make_identity(8, 0)
-    scene = render_clip(who, "calm", take=0, frames=90, width=200, height=150, face_height=90, seed=0, times=range(0, 90, 9))
-    crops = render_crops(who, "calm", take=0, frames=90, size=100, seed=0, times=range(0, 90, 9))
-    moved, left = (np.ptp(clip.eyes.mean(axis=1), axis=0).max() for clip in (scene, crops))
-    assert moved > 1.5
-    assert left < 4
-    np.testing.assert_allclose(crops.eyes.mean(axis=(0, 1)), [50, 41], atol=5)
+    in_scenes = [
+        render_clip(who, "calm", **(SCENE | {"take": take}), times=[15]).eyes[0].mean(axis=0) for take in range(8)
+    ]
+    in_crops = [
+        render_crops(who, "calm", take=take, frames=30, size=100, seed=0).eyes.mean(axis=1) for take in range(8)
+    ]
+    assert np.ptp(in_scenes, axis=0)[0] > 30
+    np.testing.assert_allclose(np.concatenate(in_crops), [[50, 41]] * 240, atol=10)
+    assert 0.5 < np.mean([np.ptp(middle, axis=0) for middle in in_crops]) < 5
 
 
 @pytest.mark.parametrize(
@@ -158,8 +165,6 @@ def test_each_action_unit_does_what_its_name_says(unit, measure):
 
 
 def test_every_action_unit_is_used_by_an_emotion_or_by_speech():
-    from fervid.data.rendering import EXPRESSIONS
-
     used = {unit for expression in EXPRESSIONS.values() for unit in expression} | {18}
     assert used == set(faces.ACTION_UNITS)
 
@@ -180,35 +185,51 @@ def test_a_mouth_opens_wider_in_surprise_and_only_in_the_middle_of_the_clip():
         start.append(open_mouth(clip.images[0]))
         apex.append(open_mouth(clip.images[1]))
         rest.append(open_mouth(render_crops(who, "neutral", take=0, frames=60, size=96, seed=0, times=[30]).images[0]))
-    assert np.median(apex) > 4 * np.median(rest)
-    assert np.median(apex) > 4 * np.median(start)
+    assert np.median(apex) > 2.5 * np.median(rest)
+    assert np.median(apex) > 2.5 * np.median(start)
 
 
-@pytest.mark.parametrize(
-    ("name", "render"),
-    [
-        ("margin", lambda who, emotion: render_clip(who, emotion, take=1, frames=60, width=128, height=128, face_height=80, seed=0, times=[20, 35])),
-        ("crop", lambda who, emotion: render_crops(who, emotion, take=1, frames=60, seed=0, times=[30])),
-        ("small scene", lambda who, emotion: render_clip(who, emotion, **SCENE, times=[15])),
-    ],
-)
-def test_the_haar_cascade_finds_the_faces_of_all_people_in_all_emotions(cascade, name, render):
+MARGIN = {
+    "take": 1,
+    "frames": 60,
+    "width": 128,
+    "height": 128,
+    "face_height": 80,
+    "seed": 0,
+    "times": [20, 35],
+}
+VIEWS = {
+    "crop with a margin": lambda who, emotion: render_clip(who, emotion, **MARGIN),
+    "crop": lambda who, emotion: render_crops(who, emotion, take=1, frames=60, seed=0, times=[30]),
+    "small scene": lambda who, emotion: render_clip(who, emotion, **SCENE, times=[15]),
+}
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_the_haar_cascade_finds_the_faces_of_all_people_in_all_emotions(cascade, view):
     found = []
     for number in range(1, IDENTITIES + 1):
         for emotion in EMOTIONS:
-            clip = render(make_identity(number, 0), emotion)
-            found += [is_found(cascade, image, box) for image, box in zip(clip.images, clip.boxes, strict=True)]
+            clip = VIEWS[view](make_identity(number, 0), emotion)
+            found += [is_found(cascade, *shown) for shown in zip(clip.images, clip.boxes, strict=True)]
     assert np.mean(found) >= 0.95
 
 
 def test_the_haar_cascade_finds_faces_in_720p(cascade):
+    scene = {
+        "take": 0,
+        "frames": 30,
+        "width": 1280,
+        "height": 720,
+        "face_height": 300,
+        "seed": 0,
+        "times": [15],
+    }
     found = []
     for number in range(1, IDENTITIES + 1):
-        emotion = EMOTIONS[number % len(EMOTIONS)]
-        clip = render_clip(
-            make_identity(number, 0), emotion, take=0, frames=30, width=1280, height=720, face_height=300, seed=0, times=[15]
-        )
-        found.append(is_found(cascade, clip.images[0], clip.boxes[0]))
+        for emotion in (EMOTIONS[number % 8], EMOTIONS[(number + 3) % 8]):
+            clip = render_clip(make_identity(number, 0), emotion, **scene)
+            found.append(is_found(cascade, clip.images[0], clip.boxes[0]))
     assert np.mean(found) >= 0.95
 
 
