@@ -436,9 +436,7 @@ def _draw_body(person: Image, cover: Image, identity: Identity, pose: Pose, shir
 def _draw_head(person: Image, cover: Image, identity: Identity, shape: Shape, pose: Pose) -> Array:
     """Draw ears and face without its parts; returns the outline in pixels."""
     skin, cheek = np.array(identity.skin), identity.face[0]
-    ear = _xy(
-        [0.350, 0.385, 0.420, 0.425, 0.405, 0.385, 0.355], [-0.03, -0.065, -0.05, 0.02, 0.10, 0.165, 0.16]
-    )
+    ear = _xy([0.350, 0.385, 0.420, 0.425, 0.405, 0.385, 0.355], [-0.03, -0.065, -0.05, 0.02, 0.10, 0.165, 0.16])
     bowl = _xy([0.378, 0.402, 0.402, 0.385], [-0.02, -0.02, 0.04, 0.09])
     for side in () if identity.hair_style in HAIR_LENGTHS else (-cheek, cheek):
         edge = pose.project(_smooth(ear * (side, 1), 24, closed=True), -0.05)

@@ -52,7 +52,7 @@ _ACTED_AS = {
 }
 """What the renderer calls an emotion, where a corpus uses another word."""
 
-MPEG4_QUALITY = {"flags": "+qscale", "global_quality": str(4 * 118)}  # scale 4 of 1 (best) to 31; FF_QP2LAMBDA is 118
+MPEG4_QUALITY = {"flags": "+qscale", "global_quality": str(4 * 118)}  # 4 of 1 (best) to 31, in units of 118
 PICTURE_QUESTION = "What is the emotion of the person in the picture?"
 
 
@@ -148,9 +148,7 @@ def write_ravdess(
             path = f"Actor_{actor:02d}/{'-'.join(parts)}.mp4"
             if first is None:
                 first = Path(root) / path
-                camera.film(
-                    first, who, emotion, int(channel + statement + repetition), intensity, frames, seed
-                )
+                camera.film(first, who, emotion, int(channel + statement + repetition), intensity, frames, seed)
             else:
                 shutil.copyfile(first, Path(root) / path)
             rows.append(
@@ -302,9 +300,7 @@ def write_ised(
             (Path(root) / peak_path).write_bytes(_jpeg(clip.images[peak]))
             left, right = clip.eyes[peak].astype(float)
             across = right - left
-            nose = (left + right) / 2 + 0.6 * np.array(
-                [-across[1], across[0]]
-            )  # in eye distances below the eyes
+            nose = (left + right) / 2 + 0.6 * np.array([-across[1], across[0]])  # in eye distances below the eyes
             rows.append(
                 {
                     "path": path,
@@ -389,9 +385,7 @@ def write_hf_parquet(
             images.append(image)
             answers.append(answer)
             written.append({"path": f"{len(written):04d}.jpg", "emotion": answer, "usable": False})
-    asked = [
-        [] if answer is None else [{"question": PICTURE_QUESTION, "answer": answer}] for answer in answers
-    ]
+    asked = [[] if answer is None else [{"question": PICTURE_QUESTION, "answer": answer}] for answer in answers]
     qa_type = pa.list_(pa.struct([("question", pa.string()), ("answer", pa.string())]))
     qa = pa.array(asked, type=qa_type)
     if text_qa:
@@ -407,9 +401,7 @@ def write_hf_parquet(
 def _check_emotions(emotions: Sequence[str], known: Sequence[str] | dict[str, str]) -> None:
     for emotion in emotions:
         if emotion not in known:
-            raise InputError(
-                f"there is no emotion {emotion!r} in this corpus: take some of {', '.join(known)}."
-            )
+            raise InputError(f"there is no emotion {emotion!r} in this corpus: take some of {', '.join(known)}.")
 
 
 def _jpeg(image: NDArray[np.uint8]) -> bytes:

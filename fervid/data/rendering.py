@@ -220,12 +220,7 @@ class _Performance:
         """Activity of each action unit in each frame."""
         # Nobody smiles or frowns by the book, but everyone much the same way each time.
         count = len(_UNITS)
-        felt = (
-            felt
-            * self.identity.expressiveness
-            * habit.uniform(0.85, 1.2, count)
-            * rng.uniform(0.9, 1.1, count)
-        )
+        felt = felt * self.identity.expressiveness * habit.uniform(0.85, 1.2, count) * rng.uniform(0.9, 1.1, count)
         stray = np.maximum(0, habit.normal(0, 0.06, count) + rng.normal(0, 0.03, count))
         # Onset, apex, offset: recorded clips begin and end near neutral.
         t = seconds / max(seconds[-1], 1e-6)
@@ -262,9 +257,7 @@ def _film(
     numbers = range(act.frames) if times is None else times
     for number in numbers:
         if not 0 <= number < act.frames:
-            raise InputError(
-                f"there is no frame {number} in a clip of {act.frames} frames: count them from 0."
-            )
+            raise InputError(f"there is no frame {number} in a clip of {act.frames} frames: count them from 0.")
     # Lines thinner than a pixel cannot be drawn, so small faces are drawn larger and shrunk.
     zoom = float(np.clip(180 / face_height, 1, 8))
     background = _background(act, round(width * zoom), round(height * zoom))
@@ -279,9 +272,7 @@ def _film(
         drawn = Pose(pose.x * zoom, pose.y * zoom, pose.scale * zoom, pose.roll, pose.yaw, pose.pitch)
         activity = dict(zip(_UNITS, act.activity[number].tolist(), strict=True))
         gaze_x, gaze_y = act.gaze[number].tolist()
-        at, outline = draw_person(
-            picture, act.identity, activity, drawn, act.light, act.shirt, (gaze_x, gaze_y)
-        )
+        at, outline = draw_person(picture, act.identity, activity, drawn, act.light, act.shirt, (gaze_x, gaze_y))
         if zoom > 1:
             picture = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
         picture = cv2.GaussianBlur(picture, (3, 3), act.blur)
