@@ -43,7 +43,7 @@ def train(config: DictConfig) -> float:
     """
     began = time.perf_counter()
     folder = Path(HydraConfig.get().runtime.output_dir)
-    console = Console(quiet=rank_zero_only.rank != 0)
+    console = Console(quiet=_rank() != 0)
     said = _listen()
     _quieten_libraries()
     _check_folder(folder, config.ckpt_path)
@@ -158,6 +158,11 @@ def make_trainer(config: DictConfig, folder: Path, callbacks: list[pl.Callback])
     )
 
 
+def _rank() -> int:
+    """Which process of a distributed run this is, known before there is a Trainer."""
+    return getattr(rank_zero_only, "rank", 0) or 0
+
+
 class _ProgressBar(RichProgressBar):
     def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
         metrics = super().get_metrics(trainer, pl_module)
@@ -182,7 +187,7 @@ def _listen() -> _Listener:
         fervid.removeHandler(handler)
     listener = _Listener()
     fervid.addHandler(listener)
-    fervid.setLevel(logging.INFO if rank_zero_only.rank == 0 else logging.ERROR)
+    fervid.setLevel(logging.INFO if _rank() == 0 else logging.ERROR)
     return listener
 
 

@@ -29,7 +29,7 @@ if __name__ == "__main__":
     backbone = LeNet()
     adamw = partial(torch.optim.AdamW, lr=0.01, weight_decay=0.5)
     model = EmotionClassifier(backbone, LinearHead(backbone.output_shape(), 8), list("abcdefgh"), optimizer=adamw)
-    phases = [{"name": "frozen", "epochs": 2, "first_stage": "head"}, {"name": "all", "epochs": 2, "first_stage": "all"}]
+    phases = [{"name": name, "epochs": 2, "first_stage": name} for name in ("head", "all")]
     finetune, compare = FreezeThenFineTune(phases), Compare()
     compare.start = backbone.network.conv1.weight.detach().clone()
     trainer = pl.Trainer(
