@@ -4,6 +4,7 @@ Nothing heavy is imported here, so that ``--help`` answers at once.
 """
 
 import difflib
+import errno
 import logging
 import os
 import sys
@@ -47,10 +48,8 @@ def run(command: Callable[[], Any]) -> None:
         _stop(str(error))
     except (HydraException, OmegaConfBaseException) as error:
         _stop(_unknown_name(sys.argv[1:]) or _what_hydra_says(error))
-    except OSError as error:
-        if os.environ.get("FERVID_TRACEBACK"):
-            raise
-        _stop(f"{error.filename or 'the system'}: {error.strerror or error}.")
+    except PermissionError as error:
+        _stop(f"{error.filename} cannot be written or read: permission denied.")
     except Exception:
         traceback.print_exc()
         _stop("this is a defect of fervid or of a library it uses: please report the lines above.")
@@ -69,6 +68,9 @@ def job(config: DictConfig) -> Iterator[None]:
     except Exception as error:
         # instantiate wraps what it meets
         mistake = error.__cause__ if isinstance(error, HydraException) and error.__cause__ else error
+        if isinstance(mistake, OSError) and mistake.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            folder = HydraConfig.get().runtime.output_dir
+            mistake = InputError(f"the disk of {folder} is full: make room, then go on with ckpt_path, or start anew.")
         if HydraConfig.get().mode == RunMode.RUN:
             if isinstance(mistake, InputError):
                 _stop(str(mistake))

@@ -21,6 +21,7 @@ from rich.console import Console
 
 from fervid import results
 from fervid.callbacks import EpochSeed, FreezeThenFineTune, Predictions
+from fervid.checkpoints import WholeCheckpointIO
 from fervid.data.datamodule import FrameDataModule
 from fervid.errors import InputError, first_line
 from fervid.metrics import EmotionLoss
@@ -151,6 +152,7 @@ def make_trainer(config: DictConfig, folder: Path, callbacks: list[pl.Callback])
         **options,
         callbacks=[*callbacks, last],
         logger=instantiate(config.logger) or False,
+        plugins=[WholeCheckpointIO()],
         default_root_dir=folder,
         num_sanity_val_steps=0,  # a partial epoch would count as one
         enable_model_summary=False,

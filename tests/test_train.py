@@ -6,6 +6,8 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -322,3 +324,27 @@ def test_a_full_disk_is_one_sentence(tmp_path):
     assert "has no room for" in process.stderr
     assert "Traceback" not in process.stderr
     assert not list((tmp_path / "cache").rglob("*.npy"))
+
+
+@pytest.mark.slow
+def test_an_installed_wheel_carries_the_configuration(tmp_path):
+    root, site = Path(__file__).parents[1], tmp_path / "site"
+    build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(tmp_path), str(root)]
+    subprocess.run(build, check=True)
+    with zipfile.ZipFile(next(tmp_path.glob("fervid-*.whl"))) as wheel:
+        wheel.extractall(site)
+    names, packed = (
+        {path.relative_to(conf).as_posix() for path in conf.rglob("*.yaml")}
+        for conf in (root / "conf", site / "fervid/conf")
+    )
+    assert names == packed
+    words = [sys.executable, "-c", "from fervid.train import main; import fervid; print(fervid.__file__); main()"]
+    process = subprocess.run(
+        [*words, "--cfg", "job"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(site)},
+    )
+    assert process.stdout.startswith(str(site))
+    assert "fervid.data.SyntheticDataModule" in process.stdout, process.stderr

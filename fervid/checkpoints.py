@@ -1,0 +1,34 @@
+"""Checkpoints that are whole or not there."""
+
+import io
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning.plugins.io import TorchCheckpointIO
+
+
+class WholeCheckpointIO(TorchCheckpointIO):
+    """Writes a checkpoint beside its place, then puts it there in one step.
+
+    Lightning's own way writes to the temporary folder and copies: a disk that fills up, or a kill, while it copies
+    over ``last.ckpt`` leaves half a file and nothing to go on from.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        """Saves plain containers and tensors under ``path``.
+
+        Raises:
+            OSError: if it cannot be written; what stood there before still does.
+        """
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(f".{os.getpid()}.partial")
+        buffer = io.BytesIO()  # torch's own writer does not say that a disk is full
+        torch.save(checkpoint, buffer)
+        try:
+            partial.write_bytes(buffer.getbuffer())
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
