@@ -229,8 +229,9 @@ def print_summary(console: Console, folder: Path, results: dict[str, Any]) -> No
     rows = [
         (f"validation, epoch {results['best_epoch']} of {results['epochs']}", "val/"),
         ("test, frames", "test/"),
-        ("test, whole clips", "test/clip_"),
     ]
+    if results["data"]["clips"] < results["data"]["frames"]:
+        rows.append(("test, whole clips", "test/clip_"))
     for name, prefix in rows:
         loss = metrics.get(f"{prefix}loss")
         table.add_row(

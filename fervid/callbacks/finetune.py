@@ -202,7 +202,6 @@ class FreezeThenFineTune(Checkpoint):
 
     def _start_optimizer(self, trainer: pl.Trainer, model: EmotionClassifier) -> None:
         optimizer = trainer.optimizers[0]
-        optimizer.zero_grad(set_to_none=True)  # what is frozen now must not move on old gradients
         optimizer.state.clear()
         for group in optimizer.param_groups:
             group["lr"] = group["initial_lr"] = optimizer.defaults["lr"] * self.phase.lr_scale

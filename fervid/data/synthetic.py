@@ -25,8 +25,9 @@ NEVER_STRONG = ("neutral", "calm")
 class SyntheticDataModule(FrameDataModule):
     """Rendered people who act eight emotions while they talk.
 
-    Like people they differ in face, hair, glasses and beard, have resting faces of their own, and move in ways of
-    their own: a network that has seen a person knows more of that person's frames than it will of a stranger's.
+    As in recorded corpora the person confounds the emotion: people have resting faces and ways to express themselves
+    of their own, and what one person recorded of one emotion shares its light and background. A network that has seen
+    a person knows more of that person's frames than it will of a stranger's.
 
     Args:
         identities: how many people.

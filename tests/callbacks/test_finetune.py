@@ -50,12 +50,35 @@ def test_frozen_weights_do_not_move_even_under_weight_decay(fit, lenet, cache_gb
         assert layers == ({"head"} if number < 2 else {"head", "conv2"})
 
 
+def test_what_has_learned_can_be_frozen_again(fit):
+    watch = Watch()
+    phases = [{"name": "all", "epochs": 1, "first_stage": "all"}, {"name": "head", "epochs": 2, "first_stage": "head"}]
+    fit(phases, optimizer=ADAMW, callbacks=[watch])
+    first, second, third = watch.epochs
+    backbone = {name for name in third if name.startswith("backbone")}
+    assert all(torch.equal(second[name], third[name]) and torch.equal(first[name], third[name]) for name in backbone)
+
+
 def test_learning_rates_follow_the_phases(fit):
     watch = Watch()
     _, _, finetune, _ = fit(callbacks=[watch])
     assert watch.rates == pytest.approx([0.01, 0.01, 0.005, 0.005, 0.005])
     assert [row["lr/head"] for row in finetune.history] == pytest.approx(watch.rates)
     assert [row["phase"] for row in finetune.history] == ["frozen"] * 2 + ["fine_tune"] * 3
+
+
+def test_every_epoch_draws_its_own_dropout(fit):
+    class Draw(pl.Callback):
+        drawn = []
+
+        def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+            if batch_idx == 0:
+                self.drawn.append(torch.nn.functional.dropout(torch.ones(50)))
+
+    fit(callbacks=[Draw()])
+    first, *others = Draw.drawn
+    assert len(others) == 4
+    assert not any(torch.equal(first, other) for other in others)
 
 
 def test_a_phase_begins_with_a_fresh_optimizer(fit):
@@ -74,6 +97,10 @@ def test_a_phase_begins_with_a_fresh_optimizer(fit):
     [
         pytest.param({}, id="adam, cached"),
         pytest.param({"cache_gb": 0.0, "optimizer": SGD}, id="sgd, not cached"),
+        pytest.param(
+            {"phases": [{"name": name, "epochs": 8, "first_stage": name, "patience": 3} for name in ("head", "all")]},
+            id="patience",
+        ),
         pytest.param(
             {
                 "scheduler": partial(torch.optim.lr_scheduler.CosineAnnealingLR, T_max=None),
@@ -94,7 +121,7 @@ def test_a_phase_begins_with_a_fresh_optimizer(fit):
 def test_a_resumed_run_equals_the_uninterrupted_one_bit_for_bit(fit, tmp_path, options):
     trainer, model, finetune, _ = fit(keep=tmp_path, **options)
     expected, last = weights(model), trainer.optimizers[0].state_dict()
-    for epoch in range(4):  # in the first phase, at the change of phases, in the second phase
+    for epoch in range(len(finetune.history) - 1):  # in the first phase, at the change of phases, in the second phase
         resumed_trainer, resumed, again, _ = fit(resume=tmp_path / f"{epoch}.ckpt", **options)
         assert equal(weights(resumed), expected), epoch
         assert again.best == finetune.best

@@ -84,6 +84,9 @@ def test_whatever_shapes_them_names_them(fit, private, lenet):
     fit(FROZEN, data={**private, **NOISE})
     fit(FROZEN, data={**private, **NOISE}, views=1)
     assert len(features_of(datamodule)) == len(before) + 4 - 1  # noise and views share validation and test
+    fit(FROZEN, data={**private, "augmentation": A.Compose([A.HorizontalFlip(p=0.5)])}, views=1)
+    fit(FROZEN, data={**private, **NOISE, "seed": 7}, views=1)
+    assert len(features_of(datamodule)) == len(before) + 3 + 2
 
     class OtherWeights(pl.Callback):
         def setup(self, trainer, pl_module, stage):
