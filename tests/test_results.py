@@ -1,0 +1,32 @@
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from fervid.results import clip_scores, write_json
+
+
+def test_a_clip_is_what_the_mean_of_its_frames_says():
+    table = pd.DataFrame(
+        [
+            # frame by frame happy, happy, sad: the mean says sad
+            ("a", "sad", 0.6, 0.4),
+            ("a", "sad", 0.6, 0.4),
+            ("a", "sad", 0.0, 1.0),
+            ("b", "happy", 0.9, 0.1),
+            ("c", "sad", 0.8, 0.2),
+        ],
+        columns=["clip", "true", "p_happy", "p_sad"],
+    )
+    assert clip_scores(table, ["happy", "sad"]) == pytest.approx(
+        {"accuracy": 2 / 3, "uar": (1 + 0.5) / 2, "f1": (2 / 3 + 2 / 3) / 2}
+    )
+
+
+def test_json_is_whole_or_not_there(tmp_path):
+    write_json(tmp_path / "results.json", {"a": 1})
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(tmp_path / "results.json", {"a": np.nan})
+    assert json.loads((tmp_path / "results.json").read_text()) == {"a": 1}
+    assert len(list(tmp_path.iterdir())) == 1
