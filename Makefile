@@ -39,4 +39,4 @@ types: setup
 	$(BIN)/mypy
 
 clean:
-	rm -rf $(VENV) runs dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf dist .pytest_cache .mypy_cache .ruff_cache

@@ -5,6 +5,7 @@ Nothing heavy is imported here, so that ``--help`` answers at once.
 
 import difflib
 import errno
+import gc
 import logging
 import os
 import sys
@@ -19,12 +20,12 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from hydra.errors import HydraException
+from hydra.errors import HydraException, InstantiationException
 from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from fervid.errors import InputError
+from fervid.errors import InputError, first_line
 
 log = logging.getLogger(__name__)
 
@@ -66,18 +67,32 @@ def job(config: DictConfig) -> Iterator[None]:
         _check_numbers(config, HydraConfig.get().overrides.task)
         yield
     except Exception as error:
-        # instantiate wraps what it meets
-        mistake = error.__cause__ if isinstance(error, HydraException) and error.__cause__ else error
-        if isinstance(mistake, OSError) and mistake.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            folder = HydraConfig.get().runtime.output_dir
-            mistake = InputError(f"the disk of {folder} is full: make room, then go on with ckpt_path, or start anew.")
+        mistake = _mistake(error)
         if HydraConfig.get().mode == RunMode.RUN:
             if isinstance(mistake, InputError):
                 _stop(str(mistake))
             raise
-        # Hydra tells of it only when the whole sweep is over.
+        # Hydra tells of it only when the whole sweep is over; kept as it is, it would keep the job's model alive.
         log.error("job %s failed: %s", HydraConfig.get().job.num, mistake, exc_info=not isinstance(mistake, InputError))
-        raise mistake from None
+        raise mistake.with_traceback(None) from None
+    finally:
+        gc.collect()  # the jobs of a sweep share a process
+
+
+def _mistake(error: Exception) -> Exception:
+    """The user's mistake behind an error, if there is one."""
+    if isinstance(error, HydraException) and isinstance(error.__cause__, InputError):
+        return error.__cause__  # instantiate wraps what it meets
+    if isinstance(error, InstantiationException):
+        key = next((line.split(":")[1].strip() for line in str(error).splitlines() if line.startswith("full_key")), "")
+        reason = error.__cause__ and first_line(error.__cause__)
+        return InputError(
+            f"the settings of {key or 'a part of the run'} cannot be used: {reason or first_line(error)}."
+        )
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        folder = HydraConfig.get().runtime.output_dir
+        return InputError(f"the disk of {folder} is full: make room, then go on with ckpt_path, or start anew.")
+    return error
 
 
 def _stop(sentence: str) -> None:
@@ -91,7 +106,11 @@ def _check_numbers(config: DictConfig, words: list[str]) -> None:
     for override in overrides:
         name = override.key_or_group
         default, given = (OmegaConf.select(tree, name, throw_on_missing=False) for tree in (defaults, config))
-        if given is not None and isinstance(default, int | float) and not isinstance(default, bool):
+        if given is None and name.endswith("patience"):
+            continue  # never
+        if isinstance(default, ListConfig) and not isinstance(given, ListConfig):
+            raise InputError(f"{name}={given} is not a list: it is {default} unless set.")
+        if isinstance(default, int | float) and not isinstance(default, bool):
             if isinstance(given, bool) or not isinstance(given, int | float):
                 raise InputError(f"{name}={given} is not a number: it is {default} unless set.")
             if isinstance(default, int) and not float(given).is_integer():

@@ -46,6 +46,8 @@ def recalls(confusion: np.ndarray) -> np.ndarray:
 class EpochScores(nn.Module):
     """Gathers an epoch's loss and confusion matrix, computed once at its end.
 
+    The loss is the mean of the batches' losses, each counted by its frames.
+
     Args:
         num_classes: how many emotions.
         shared_out: whether each rank of a distributed run sees its own share of the frames; else it sees all.
@@ -117,4 +119,5 @@ class EmotionLoss(nn.Module):
         )
         right = logits.softmax(dim=1).gather(1, labels[:, None]).squeeze(1)
         norm = len(labels) if self.weight is None else self.weight[labels].sum()
-        return ((1 - right) ** self.focal_gamma * losses).sum() / norm
+        # At 0 a power below 1 has no slope.
+        return ((1 - right).clamp_min(1e-6) ** self.focal_gamma * losses).sum() / norm

@@ -78,10 +78,7 @@ def collect(
         "seconds": {**seconds, "by_phase": phases.sum().to_dict(), "by_epoch": phases.median().to_dict()},
         "parameters": {
             "total": sum(parameter.numel() for parameter in model.parameters()),
-            "trainable": {
-                phase.name: _learning(model, model.backbone.stage_number(phase.first_stage))
-                for phase in finetune.phases
-            },
+            "trainable": {phase.name: _learning(model, phase.first_stage) for phase in finetune.phases},
         },
         "weights": model.backbone.weights.as_dict(),
         "data": {
@@ -109,9 +106,9 @@ def collect(
     }
 
 
-def _learning(model: EmotionClassifier, first_stage: int) -> int:
-    model.learn_from(first_stage)
-    return sum(parameter.numel() for parameter in model.learning_parameters())
+def _learning(model: EmotionClassifier, first_stage: str) -> int:
+    parameters = model.learning_parameters(model.backbone.stage_number(first_stage))
+    return sum(parameter.numel() for parameter in parameters)
 
 
 def _plain(values: np.ndarray) -> list[float | None]:
@@ -136,9 +133,10 @@ def git_revision() -> str | None:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Writes JSON that is complete or not there."""
+    """Writes JSON that is complete or not there; numbers that are none (NaN) become null."""
+    content = json.loads(json.dumps(content, default=str), parse_constant=lambda name: None)
     partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(content, indent=1, default=str, allow_nan=False) + "\n", encoding="utf-8")
+    partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     partial.replace(path)
 
 

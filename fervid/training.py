@@ -1,7 +1,7 @@
 """A training run, top to bottom."""
 
-import gc
 import logging
+import shlex
 import sys
 import time
 import warnings
@@ -17,6 +17,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 from pytorch_lightning.callbacks import ModelCheckpoint, RichProgressBar
 from pytorch_lightning.utilities import rank_zero_only
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from rich.console import Console
 
 from fervid import results
@@ -25,7 +26,9 @@ from fervid.checkpoints import WholeCheckpointIO
 from fervid.data.datamodule import FrameDataModule
 from fervid.errors import InputError, first_line
 from fervid.metrics import EmotionLoss
+from fervid.models.backbone import Backbone
 from fervid.models.classifier import EmotionClassifier
+from fervid.models.heads import Head
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +52,8 @@ def train(config: DictConfig) -> float:
     _quieten_libraries()
     _check_folder(folder, config.ckpt_path)
 
+    if not 0 <= config.seed < 2**32:
+        raise InputError(f"seed={config.seed} is no seed: give a number from 0 to 2^32 - 1.")
     pl.seed_everything(config.seed, workers=True, verbose=False)
     datamodule = make_datamodule(config)
     datamodule.prepare_data()
@@ -62,6 +67,9 @@ def train(config: DictConfig) -> float:
     finetune: FreezeThenFineTune = instantiate(
         config.finetune, scheduler=instantiate(config.scheduler) or None, folder=folder / "checkpoints", _convert_="all"
     )
+    known = [f"{side}/{score}" for side in ("val", "train") for score in ("uar", "accuracy", "f1", "loss")]
+    if finetune.monitor not in known:
+        raise InputError(f"finetune.monitor={finetune.monitor} is not logged: choose one of {', '.join(known)}.")
     predictions = Predictions()
     trainer = make_trainer(config, folder, [finetune, EpochSeed(config.seed), predictions])
     if config.trainer.accelerator == "cpu" and torch.cuda.is_available():
@@ -69,7 +77,7 @@ def train(config: DictConfig) -> float:
     prepared = time.perf_counter()
 
     try:
-        trainer.fit(model, datamodule, ckpt_path=_checkpoint(config.ckpt_path), weights_only=True)
+        trainer.fit(model, datamodule, ckpt_path=_checkpoint(config.ckpt_path, model), weights_only=True)
     except SystemExit:  # Lightning's answer to Ctrl-C
         last = folder / "checkpoints" / "last.ckpt"
         if last.exists():
@@ -93,8 +101,6 @@ def train(config: DictConfig) -> float:
     results.write_json(folder / "results.json", outcome)
     results.print_summary(console, folder, outcome)
 
-    del model, trainer  # the jobs of a sweep share a process
-    gc.collect()
     return float(finetune.best["score"])
 
 
@@ -120,12 +126,16 @@ def make_model(config: DictConfig, class_names: list[str], class_counts: np.ndar
     """
     if not config.optimizer.lr > 0:
         raise InputError(f"optimizer.lr={config.optimizer.lr} is not above 0: give a positive learning rate.")
-    backbone = instantiate(config.backbone, _convert_="all")
-    head = instantiate(
-        config.head, feature_shape=backbone.output_shape(), num_classes=len(class_names), _convert_="all"
-    )
+    backbone, head = make_network(config, len(class_names))
     loss = EmotionLoss(class_counts, **config.loss)
     return EmotionClassifier(backbone, head, class_names, optimizer=instantiate(config.optimizer), loss=loss)
+
+
+def make_network(config: DictConfig, num_classes: int) -> tuple[Backbone, Head]:
+    """Backbone and the head that fits it."""
+    backbone = instantiate(config.backbone, _convert_="all")
+    shape = backbone.output_shape()
+    return backbone, instantiate(config.head, feature_shape=shape, num_classes=num_classes, _convert_="all")
 
 
 def make_trainer(config: DictConfig, folder: Path, callbacks: list[pl.Callback]) -> pl.Trainer:
@@ -148,16 +158,19 @@ def make_trainer(config: DictConfig, folder: Path, callbacks: list[pl.Callback])
     )
     if options.get("enable_progress_bar", True):
         callbacks = [*callbacks, _ProgressBar()]
-    return pl.Trainer(
-        **options,
-        callbacks=[*callbacks, last],
-        logger=instantiate(config.logger) or False,
-        plugins=[WholeCheckpointIO()],
-        default_root_dir=folder,
-        num_sanity_val_steps=0,  # a partial epoch would count as one
-        enable_model_summary=False,
-        use_distributed_sampler=False,  # the datamodule's own sampler shares the frames out
-    )
+    try:
+        return pl.Trainer(
+            **options,
+            callbacks=[*callbacks, last],
+            logger=instantiate(config.logger) or False,
+            plugins=[WholeCheckpointIO()],
+            default_root_dir=folder,
+            num_sanity_val_steps=0,  # a partial epoch would count as one
+            enable_model_summary=False,
+            use_distributed_sampler=False,  # the datamodule's own sampler shares the frames out
+        )
+    except (MisconfigurationException, TypeError, ValueError) as error:
+        raise InputError(f"the trainer does not take its settings: {first_line(error)}.") from error
 
 
 def _rank() -> int:
@@ -212,7 +225,7 @@ def _check_folder(folder: Path, ckpt_path: str | None) -> None:
         raise InputError(f"{folder} already holds a finished run: choose another hydra.run.dir, or remove it.")
 
 
-def _checkpoint(path: str | None) -> str | None:
+def _checkpoint(path: str | None, model: EmotionClassifier) -> str | None:
     if path is None:
         return None
     if not Path(path).is_file():
@@ -223,13 +236,17 @@ def _checkpoint(path: str | None) -> str | None:
         raise InputError(f"ckpt_path={path} is damaged or no checkpoint: {first_line(error)}") from error
     if not isinstance(state, dict) or "optimizer_states" not in state:
         raise InputError(f"ckpt_path={path} has weights only and cannot be gone on from: give the last.ckpt of a run.")
+    shapes, own = ({name: value.shape for name, value in s.items()} for s in (state["state_dict"], model.state_dict()))
+    if shapes != own:
+        raise InputError(
+            f"ckpt_path={path} is of another network or other emotions: give the settings of its run again."
+        )
     return path
 
 
 def _resume_command(folder: Path, last: Path) -> str:
-    words = [f"'{word}'" if set(word) & set(' $()*[]{}\\"') else word for word in HydraConfig.get().overrides.task]
-    words = [word for word in words if not word.startswith("ckpt_path=")]
-    return " ".join([Path(sys.executable).name, "-m fervid.train", *words, f"hydra.run.dir={folder} ckpt_path={last}"])
+    words = [word for word in HydraConfig.get().overrides.task if not word.startswith("ckpt_path=")]
+    return shlex.join([sys.executable, "-m", "fervid.train", *words, f"hydra.run.dir={folder}", f"ckpt_path={last}"])
 
 
 def _choices(config: DictConfig) -> dict[str, Any]:

@@ -72,6 +72,12 @@ class TestLoss:
         focal = EmotionLoss([5, 3, 2], focal_gamma=1e-9, **options)(self.logits, self.labels)
         assert focal.item() == pytest.approx(plain.item(), rel=1e-5)
 
+    @pytest.mark.parametrize("gamma", [0.5, 1.0, 2.0])
+    def test_focal_has_a_slope_where_it_is_sure(self, gamma):
+        logits = torch.tensor([[200.0, 0.0]], requires_grad=True)
+        EmotionLoss(focal_gamma=gamma)(logits, torch.tensor([0])).backward()
+        assert torch.isfinite(logits.grad).all()
+
     @pytest.mark.parametrize(
         ("options", "match"),
         [

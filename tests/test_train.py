@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from omegaconf import OmegaConf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import fervid
@@ -112,16 +114,32 @@ def test_the_run_opens_in_one_line(run):
 
 
 def test_a_tampered_run_runs_no_code(run, tmp_path):
-    import shutil
-
     folder, _, _ = run
     shutil.copytree(folder, tmp_path / "run")
     config = tmp_path / "run" / ".hydra" / "config.yaml"
     config.write_text(config.read_text().replace("fervid.models.paper_backbones.LeNet", "os.system"))
-    with pytest.raises(InputError, match=r"names os.system as its backbone"):
+    with pytest.raises(InputError, match=r"names os.system in its configuration"):
         fervid.load_run(tmp_path / "run")
     with pytest.raises(InputError, match="holds no finished run"):
         fervid.load_run(tmp_path)
+
+
+@pytest.mark.parametrize("part", ["backbone", "head", "optimizer"])
+def test_no_depth_of_a_tampered_run_runs_code(run, tmp_path, part):
+    folder, _, _ = run
+    shutil.copytree(folder, tmp_path / "run")
+    file = tmp_path / "run" / ".hydra" / "config.yaml"
+    config = OmegaConf.load(file)
+    OmegaConf.update(
+        config, f"{part}.extra", {"_target_": "torch.save", "obj": 1, "f": str(tmp_path / "written")}, force_add=True
+    )
+    OmegaConf.save(config, file)
+    if part == "optimizer":
+        fervid.load_run(tmp_path / "run")  # needs none
+    else:
+        with pytest.raises(InputError, match=r"names torch.save"):
+            fervid.load_run(tmp_path / "run")
+    assert not (tmp_path / "written").exists()
 
 
 def test_tensorboard_shows_curves_figures_and_one_hparams_row(run):
@@ -178,6 +196,14 @@ BAD = [
     (["loss.focal_gamma=-1"], "loss.focal_gamma=-1"),
     (["trainer=gpu"], "needs a CUDA device"),
     (["trainer.max_epochs=0"], "trainer.max_epochs=0"),
+    (["seed=-1"], "seed=-1 is no seed"),
+    (["seed=null"], "seed=None is not a number"),
+    (["scheduler=step", "scheduler.step_size=0"], "the scheduler divides by zero"),
+    (["+trainer.foo=1"], "the trainer does not take its settings"),
+    (["+optimizer.nestrov=true"], "the optimizer does not take its settings"),
+    (["head.hidden=300"], "head.hidden=300 is not a list"),
+    (["finetune.views=abc"], "the settings of finetune cannot be used"),
+    (["finetune.monitor=val/uarr"], "finetune.monitor=val/uarr is not logged"),
     (["split.test=0.9"], "split.val=0.34 and split.test=0.9"),
     (["backbone=torchvision", "backbone.name=resnet19"], "did you mean resnet1"),
     (["on_missing_weights=maybe", "backbone=alexnet"], "on_missing_weights=maybe"),
@@ -282,6 +308,24 @@ def test_a_run_goes_on_in_its_folder(fervid_train, tmp_path):
     one, other = (json.loads((folder / "results.json").read_text()) for folder in (whole, parted))
     assert one["metrics"] == other["metrics"]
     assert (whole / "predictions.csv").read_bytes() == (parted / "predictions.csv").read_bytes()
+
+
+def test_a_run_that_was_killed_after_its_last_epoch_still_tests_its_best_weights(fervid_train, tmp_path):
+    words = [*SMOKE, "trainer.max_epochs=4", f"hydra.run.dir={tmp_path}"]
+    fervid_train(*words)
+    whole = json.loads((tmp_path / "results.json").read_text())
+    assert whole["best_epoch"] < 4  # or best and last would be the same
+    (tmp_path / "results.json").unlink()
+    fervid_train(*words, f"ckpt_path={tmp_path}/checkpoints/last.ckpt")
+    assert json.loads((tmp_path / "results.json").read_text())["metrics"] == whole["metrics"]
+
+
+def test_a_checkpoint_of_another_network(fervid_train, run, tmp_path, capfd):
+    folder, _, _ = run
+    words = [*SMOKE, "backbone=cnn", f"hydra.run.dir={tmp_path}", f"ckpt_path={folder}/checkpoints/last.ckpt"]
+    with pytest.raises(SystemExit):
+        fervid_train(*words)
+    assert "is of another network" in capfd.readouterr().err
 
 
 def test_missing_weights_are_told_everywhere(fervid_train, tmp_path, monkeypatch, capfd):

@@ -44,6 +44,8 @@ class Phase:
             raise InputError(f"phase {self.name!r} has epochs={self.epochs}: give at least 1, or leave the phase out.")
         if not self.lr_scale > 0:
             raise InputError(f"phase {self.name!r} has lr_scale={self.lr_scale}: give a number above 0.")
+        if not isinstance(self.first_stage, str):
+            raise InputError(f"phase {self.name!r} has first_stage={self.first_stage}: give a stage, all or head.")
         if self.patience is not None and self.patience < 1:
             raise InputError(f"phase {self.name!r} has patience={self.patience}: give at least 1, or null.")
 
@@ -54,6 +56,8 @@ class FreezeThenFineTune(Checkpoint):
     A phase begins with the best weights so far and a fresh optimizer state, as a model that Keras compiles anew; it
     ends after its epochs, or earlier when its patience is at an end. After the last one the model has the best
     weights of all epochs. Where the stages before the first learning one stand still, their output is cached.
+
+    It writes checkpoints: a Trainer with ``enable_checkpointing=False`` refuses it.
 
     Where a run is in its phases is part of a checkpoint: a resumed run equals an uninterrupted one.
 
@@ -147,10 +151,7 @@ class FreezeThenFineTune(Checkpoint):
             self._best_weights = self._learning_state(pl_module)
             if self.best_path:
                 trainer.save_checkpoint(self.best_path, weights_only=True)
-        if isinstance(self._scheduler, ReduceLROnPlateau):
-            self._scheduler.step(score)
-        elif self._scheduler is not None:
-            self._scheduler.step()
+        self._step_schedule(score)
 
         patience = self.phase.patience
         over = self.epochs_in_phase >= self.phase.epochs
@@ -162,8 +163,8 @@ class FreezeThenFineTune(Checkpoint):
         # New loaders where pictures and cached features change places.
         trainer.reload_dataloaders_every_n_epochs = int(over or early)  # type: ignore[attr-defined]
 
-    def on_train_end(self, trainer: pl.Trainer, pl_module: EmotionClassifier) -> None:
-        """Leaves the model with its best weights."""
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: EmotionClassifier) -> None:
+        """Leaves the model with its best weights; also where a resumed run had no epoch left."""
         pl_module.load_state_dict(self._best_weights, strict=False)
         if self.best_path:
             trainer.save_checkpoint(self.best_path, weights_only=True)
@@ -189,7 +190,7 @@ class FreezeThenFineTune(Checkpoint):
         later = [stage for stage in stages[number + 1 :] if 0 < stage < stages[number]]
         datamodule: FrameDataModule = trainer.datamodule  # type: ignore[attr-defined]
         features = self.cache.features(trainer, model, datamodule, [stages[number], *sorted(set(later))])
-        datamodule.use_features(features)
+        datamodule.use_features(features, model)
         learning = sum(parameter.numel() for parameter in model.learning_parameters())
         first = [*model.backbone.stages, "the head"][stages[number]]
         log.info(
@@ -216,6 +217,15 @@ class FreezeThenFineTune(Checkpoint):
         filled = {name: value for name, value in meant.items() if settings.get(name, value) is None}
         self._scheduler = self.make_scheduler(optimizer, **filled)
 
+    def _step_schedule(self, score: float) -> None:
+        try:
+            if isinstance(self._scheduler, ReduceLROnPlateau):
+                self._scheduler.step(score)
+            elif self._scheduler is not None:
+                self._scheduler.step()
+        except ZeroDivisionError as error:
+            raise InputError("the scheduler divides by zero: give its step_size or T_max 1 or more.") from error
+
     @staticmethod
     def _learning_state(model: EmotionClassifier) -> dict[str, torch.Tensor]:
         """A copy of all that moves in this phase."""
@@ -236,9 +246,8 @@ class FreezeThenFineTune(Checkpoint):
                 "diverged; give a smaller optimizer.lr."
             )
         if self.monitor not in trainer.callback_metrics:
-            raise InputError(
-                f"finetune.monitor={self.monitor} is not logged: choose one of {', '.join(sorted(scores))}."
-            )
+            names = ", ".join(name for name in scores if "_recall" not in name)
+            raise InputError(f"finetune.monitor={self.monitor} is not logged: choose one of {names}.")
         seconds = time.perf_counter() - self._epoch_began
         where = {"epoch": trainer.current_epoch, "phase": self.phase.name}
         self.history.append({**where, **scores, **self._rates, "seconds": seconds})
@@ -246,6 +255,8 @@ class FreezeThenFineTune(Checkpoint):
             logger.log_metrics(self._rates, step=trainer.current_epoch)
 
     def _better(self, score: float, best: float) -> bool:
+        if not math.isfinite(score) or not math.isfinite(best):
+            return math.isfinite(score)
         return score < best if self.monitor.endswith("loss") else score > best
 
     # Checkpoints

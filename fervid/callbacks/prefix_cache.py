@@ -11,6 +11,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+import albumentations as A
+import cv2
 import numpy as np
 import pytorch_lightning as pl
 import torch
@@ -25,6 +27,8 @@ from fervid.models.classifier import EmotionClassifier
 
 log = logging.getLogger(__name__)
 
+BATCH = 64  # pictures computed at a time: not the run's batch size, or jobs that vary it could not share
+
 Features = dict[str, tuple[np.ndarray, np.ndarray]]
 
 
@@ -37,8 +41,8 @@ class PrefixCache:
     what is learned from.
 
     Args:
-        gigabytes: most that the features of one phase may take on the disk; beyond it pictures are used. 0: never
-            cache.
+        gigabytes: most that one file of features may take on the disk (a phase has one, or two with ``views``);
+            beyond it pictures are used. 0: never cache.
         views: augmented views a training frame, or None.
     """
 
@@ -77,7 +81,9 @@ class PrefixCache:
             rows = manifest.index[manifest["split"] == "train"].to_numpy()
             views = range(self.views)
             sources = [datamodule.frame_dataset("train", augment=True, epoch=torch.tensor(view)) for view in views]
-            drawn = json.dumps([augmentation.to_dict(), self.views, datamodule.seed], default=str, sort_keys=True)
+            # Which pictures share a batch is part of how they are drawn.
+            settings = [augmentation.to_dict(), self.views, datamodule.seed, BATCH, A.__version__, cv2.__version__]
+            drawn = json.dumps(settings, default=str, sort_keys=True)
             array = self._array(trainer, model, datamodule, stages, rows, sources, drawn)
             if array is not None:
                 found["train"] = array, np.arange(len(rows))
@@ -159,11 +165,12 @@ def _frames(datamodule: FrameDataModule, rows: np.ndarray) -> FrameDataset:
 @torch.no_grad()
 def _prefix_output(model: EmotionClassifier, stage: int) -> tuple[int, ...]:
     """Shape of one picture's features before ``stage``."""
+    learning = model.training
     model.eval()
     size = model.backbone.image_size
     features = model.backbone(torch.zeros(1, 3, size, size, device=model.device), stop=stage)
     reduced = model.head.reduce(features) if stage == len(model.backbone.stages) else features
-    model.train()
+    model.train(learning)
     return tuple(reduced.shape[1:])
 
 
@@ -179,6 +186,7 @@ def _compute(
     device = trainer.strategy.root_device
     backbone, last = model.backbone.to(device), len(model.backbone.stages)
     partials = {}
+    learning = model.training
     model.eval()
     try:
         arrays = {}
@@ -192,7 +200,7 @@ def _compute(
             for view, dataset in enumerate(views):
                 loader = DataLoader(
                     dataset,
-                    batch_size=datamodule.batch_size,
+                    batch_size=BATCH,
                     num_workers=datamodule.num_workers,
                     collate_fn=already_a_batch,
                 )
@@ -211,6 +219,6 @@ def _compute(
             array.flush()
             partials[stage].replace(paths[stage])
     finally:
-        model.train()
+        model.train(learning)
         for partial in partials.values():
             partial.unlink(missing_ok=True)

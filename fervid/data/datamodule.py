@@ -3,6 +3,7 @@
 import hashlib
 import logging
 import os
+import weakref
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +19,7 @@ from torch.utils.data import DataLoader, Dataset
 from fervid.data import splits
 from fervid.data.frames import EpochSampler, FeatureDataset, FrameDataset, already_a_batch
 from fervid.data.manifest import SPLITS, check_manifest
-from fervid.data.store import FaceStore, build_store
+from fervid.data.store import FaceStore, build_store, remove_leftovers
 from fervid.errors import InputError
 
 log = logging.getLogger(__name__)
@@ -93,6 +94,7 @@ class FrameDataModule(pl.LightningDataModule):
         self.manifest = pd.DataFrame()
         self.class_names: list[str] = []
         self._features: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+        self._features_of: Callable[[], Any] = lambda: None
 
     # What a corpus provides
 
@@ -139,7 +141,7 @@ class FrameDataModule(pl.LightningDataModule):
             raise InputError(
                 f"cache_dir={self.cache_dir} cannot be written ({error.strerror}): choose another."
             ) from error
-        self.frames.to_parquet(self.folder / "frames.parquet")
+        remove_leftovers(self.folder)
         build_store(
             self.store_path,
             len(self.frames),
@@ -189,15 +191,23 @@ class FrameDataModule(pl.LightningDataModule):
                 f"dataset.batch_size={self.batch_size} is larger than the training side of {train} frames: "
                 f"give at most {train}."
             )
-        grade = splits.leakage(manifest)
-        if grade.grade == "leaky":
-            people = f" and {grade.subjects} of {manifest['subject'].nunique()} people" if grade.subjects else ""
+        self._warn_of_leaks()
+
+    def _warn_of_leaks(self) -> None:
+        leaks = splits.leakage(self.manifest)
+        if leaks.subjects is None:
             log.warning(
-                "this split leaks: %d of %d clips%s stand on more than one side, so the scores say nothing about "
-                "people never seen; split=subject does.",
-                grade.clips,
-                manifest["clip"].nunique(),
-                people,
+                "who is seen is unknown, so nobody knows whether the same people stand on several sides of the split: "
+                "dataset.subject_pattern or a CSV can say."
+            )
+        elif leaks.subjects or leaks.clips:
+            log.warning(
+                "this split leaks: %d of %d people and %d of %d clips stand on more than one side, so the scores say "
+                "nothing about people never seen; split=subject does.",
+                leaks.subjects,
+                self.manifest["subject"].nunique(),
+                leaks.clips,
+                self.manifest["clip"].nunique(),
             )
 
     @property
@@ -216,14 +226,15 @@ class FrameDataModule(pl.LightningDataModule):
 
     # From the manifest to batches
 
-    def use_features(self, features: dict[str, tuple[np.ndarray, np.ndarray]]) -> None:
-        """From the next loader on, serves cached features instead of pictures.
+    def use_features(self, features: dict[str, tuple[np.ndarray, np.ndarray]], model: pl.LightningModule) -> None:
+        """From the next loader on, serves cached features instead of pictures, to one model alone.
 
         Args:
             features: for a split its features (V, M, ...) and the row in them of each of its N frames, shape (N,);
                 an empty dict goes back to pictures.
+            model: whose frozen prefix gave them; any other one is given pictures.
         """
-        self._features = features
+        self._features, self._features_of = features, weakref.ref(model)
 
     def frame_dataset(self, side: str, *, augment: bool = False, epoch: torch.Tensor | None = None) -> FrameDataset:
         """The pictures of one side of the split, in manifest order."""
@@ -261,7 +272,8 @@ class FrameDataModule(pl.LightningDataModule):
         return batch
 
     def _dataset(self, side: str, epoch: torch.Tensor | None = None) -> Dataset:
-        if side in self._features:
+        asking = self.trainer.lightning_module if self.trainer else None
+        if side in self._features and asking is not None and asking is self._features_of():
             features, rows = self._features[side]
             index = self.manifest.index[self.manifest["split"] == side].to_numpy()
             return FeatureDataset(features, rows, index, self._labels(side), epoch=epoch)

@@ -10,8 +10,10 @@ import pandas as pd
 from PIL import Image, ImageOps
 
 from fervid.data.datamodule import FrameDataModule
-from fervid.errors import InputError
+from fervid.errors import InputError, first_line
 
+RESERVED = {"corpus", "frame", "index", "predicted", "split", "store_row", "time", "true"}
+SPLIT_ALREADY = {"test", "train", "training", "val", "valid", "validation"}
 SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 
 
@@ -65,12 +67,15 @@ class ImageFolderDataModule(FrameDataModule):
         paths = [self.root / path for path in frames["path"]]
 
         def read(row: int) -> np.ndarray:
-            with Image.open(paths[row]) as file:
-                picture = ImageOps.exif_transpose(file)
-                if picture.mode.startswith("I"):
-                    grey = (np.asarray(picture, dtype=np.float32) / 257).clip(0, 255).astype(np.uint8)
-                    return np.stack([grey] * 3, axis=-1)
-                return np.asarray(picture.convert("RGB"))
+            try:
+                with Image.open(paths[row]) as file:
+                    picture = ImageOps.exif_transpose(file)
+                    if picture.mode.startswith("I"):
+                        grey = (np.asarray(picture, dtype=np.float32) / 257).clip(0, 255).astype(np.uint8)
+                        return np.stack([grey] * 3, axis=-1)
+                    return np.asarray(picture.convert("RGB"))
+            except Exception as error:  # Pillow has a kind of its own for every format, and for bombs
+                raise OSError(first_line(error)) from error
 
         return read
 
@@ -82,7 +87,13 @@ class ImageFolderDataModule(FrameDataModule):
 
     def _from_folders(self) -> pd.DataFrame:
         rows = []
-        for folder in sorted(path for path in self.root.iterdir() if path.is_dir() and not path.name.startswith(".")):
+        folders = sorted(path for path in self.root.iterdir() if path.is_dir() and not path.name.startswith("."))
+        if folders and {folder.name.lower() for folder in folders} <= SPLIT_ALREADY:
+            raise InputError(
+                f"{self.root} holds {', '.join(folder.name for folder in folders)}, which are sides of a split and no "
+                f"emotions: give one of them as dataset.root, such as {folders[0]}."
+            )
+        for folder in folders:
             pictures = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
             if not pictures:
                 raise InputError(
@@ -104,6 +115,11 @@ class ImageFolderDataModule(FrameDataModule):
             frames = pd.read_csv(csv, dtype=str)
         except (OSError, ValueError) as error:
             raise InputError(f"dataset.csv={csv} cannot be read: {error}.") from error
+        reserved = sorted(RESERVED & set(frames.columns))
+        if reserved:
+            raise InputError(
+                f"dataset.csv={csv} has the column(s) {', '.join(reserved)}, which fervid writes: rename them."
+            )
         missing = [column for column in ("path", "emotion") if column not in frames]
         if missing:
             raise InputError(

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from sklearn.model_selection import StratifiedGroupKFold, train_test_split
+from sklearn.model_selection import ShuffleSplit, train_test_split
 
 from fervid.errors import InputError
+
+DRAWS = 200  # of people, of which split=subject takes the one that shares out the emotions best
 
 
 def random_frames(manifest: pd.DataFrame, *, val: float, test: float, seed: int) -> np.ndarray:
@@ -59,21 +61,20 @@ def subject(manifest: pd.DataFrame, *, val: float, test: float, seed: int) -> np
             f"split=subject needs to know who is seen, but {unknown} of {len(manifest)} frames have no subject: "
             "give dataset.subject_pattern (a regular expression on the file name), or use split=stratified."
         )
-    split = np.full(len(manifest), "train", dtype=object)
-    rest = np.arange(len(manifest))
+    table = pd.crosstab(manifest["subject"], manifest["emotion"])
+    side = pd.Series("train", index=table.index)
     for name, share in (("test", test), ("val", val / (1 - test))):
-        folds = max(2, round(1 / share))
-        groups = manifest["subject"].to_numpy()[rest]
-        if len(np.unique(groups)) < folds:
-            raise InputError(
-                f"split=subject cannot take a share of {share:.2f} from {len(np.unique(groups))} subjects: "
-                f"at least {folds} are needed; use larger shares or more people."
-            )
-        folder = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
-        kept, taken = next(folder.split(rest, manifest["emotion"].to_numpy()[rest], groups))
-        split[rest[taken]] = name
-        rest = rest[kept]
-    return split
+        rest = table[side == "train"]
+        if len(rest) < 2:
+            raise InputError(f"split=subject cannot part {len(table)} people into three sides: at least 3 are needed.")
+        draws = ShuffleSplit(DRAWS, test_size=min(max(share, 1 / len(rest)), 1 - 1 / len(rest)), random_state=seed)
+        frames = rest.sum()
+        # Whole people never give every emotion exactly its share: the draw that comes nearest is taken.
+        drawn = [taken for _, taken in draws.split(rest)]
+        off = [float((rest.iloc[taken].sum() / frames - share).abs().sum()) for taken in drawn]
+        taken = drawn[int(np.argmin(off))]
+        side[rest.index[taken]] = name
+    return manifest["subject"].map(side).to_numpy(dtype=object)
 
 
 def _draw(manifest: pd.DataFrame, val: float, test: float, seed: int, *, stratify: bool) -> np.ndarray:
@@ -112,17 +113,21 @@ class Leakage:
     Attributes:
         subjects: people on two sides; None where the corpus does not know its people.
         clips: recordings on two sides.
-        grade: ``subject-independent``, ``clip-independent`` (subjects shared or unknown, clips not) or ``leaky``.
+        clips_known: whether the corpus knows which frames belong together; else every frame is a clip of its own.
     """
 
     subjects: int | None
     clips: int
+    clips_known: bool = True
 
     @property
     def grade(self) -> str:
-        if self.clips:
+        """``subject-independent``, ``clip-independent`` (people shared, clips not), ``leaky``, ``people unknown``."""
+        if self.subjects == 0 and not self.clips:
+            return "subject-independent"
+        if self.clips or (self.subjects and not self.clips_known):
             return "leaky"
-        return "subject-independent" if self.subjects == 0 else "clip-independent"
+        return "clip-independent" if self.subjects else "people unknown"
 
 
 def leakage(manifest: pd.DataFrame) -> Leakage:
@@ -136,4 +141,5 @@ def leakage(manifest: pd.DataFrame) -> Leakage:
         return int((manifest.groupby(column)["split"].nunique() > 1).sum())
 
     known = manifest["subject"].notna().all()
-    return Leakage(on_two_sides("subject") if known else None, on_two_sides("clip"))
+    clips_known = manifest["clip"].nunique() < len(manifest)
+    return Leakage(on_two_sides("subject") if known else None, on_two_sides("clip"), clips_known)

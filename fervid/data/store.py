@@ -2,6 +2,7 @@
 
 import errno
 import os
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -114,3 +115,10 @@ def allocate(path: Path, dtype: type, shape: tuple[int, ...]) -> np.memmap:
             f"{path.parent} cannot be written ({error.strerror}): set cache_dir to another folder."
         ) from error
     return array
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Removes the unfinished files of runs that were killed: those that nobody has written to for a day."""
+    for partial in folder.rglob("*.partial"):
+        if time.time() - partial.stat().st_mtime > 86_400:
+            partial.unlink(missing_ok=True)

@@ -137,11 +137,13 @@ class Backbone(nn.Module):
         """Runs the stages from number ``start`` to before ``stop``.
 
         Args:
-            x: pictures (B, 3, H, W) in [0, 1] if ``start`` is 0, else the output of the stage before ``start``.
+            x: pictures (B, 3, H, W) in [0, 1] (or bytes) if ``start`` is 0, else the output of the stage before.
             start: first stage to run.
             stop: first stage not to run; None runs to the end.
         """
         if start == 0:
+            if x.dtype == torch.uint8:  # straight from a loader, without the datamodule's hook
+                x = x.float() / 255
             if self.channel_order == "bgr":
                 x = x.flip(1)
             x = (x - self.mean) / self.std

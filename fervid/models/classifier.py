@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from fervid.data.frames import Batch
 from fervid.data.manifest import SPLITS
-from fervid.errors import InputError
+from fervid.errors import InputError, first_line
 from fervid.metrics import EmotionLoss, EpochScores, recalls
 from fervid.models.backbone import Backbone
 from fervid.models.heads import Head
@@ -95,9 +95,9 @@ class EmotionClassifier(pl.LightningModule):
         """Logits (B, num_classes) of pictures (B, 3, H, W) in [0, 1]."""
         return self.learning_part(self.frozen_prefix(images))
 
-    def learning_parameters(self) -> list[nn.Parameter]:
-        """The parameters that move at present."""
-        stages = self.backbone.stage_modules(self.first_stage)
+    def learning_parameters(self, first_stage: int | None = None) -> list[nn.Parameter]:
+        """The parameters that move when stages from number ``first_stage`` on learn; None: at present."""
+        stages = self.backbone.stage_modules(self.first_stage if first_stage is None else first_stage)
         return [*(p for stage in stages for p in stage.parameters()), *self.head.parameters()]
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
@@ -108,8 +108,8 @@ class EmotionClassifier(pl.LightningModule):
         ]
         try:
             return self.optimizer([group for group in groups if group["params"]])
-        except ValueError as error:
-            raise InputError(f"the optimizer does not take its settings: {error}.") from error
+        except (TypeError, ValueError) as error:
+            raise InputError(f"the optimizer does not take its settings: {first_line(error)}.") from error
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         return self._step(batch, "train")[0]
@@ -122,6 +122,11 @@ class EmotionClassifier(pl.LightningModule):
         _, logits = self._step(batch, "test")
         return {"index": batch["index"], "probabilities": logits.float().softmax(dim=1)}
 
+    def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        """As :meth:`test_step`, without scores."""
+        logits = self._logits(batch)
+        return {"index": batch["index"], "probabilities": logits.float().softmax(dim=1)}
+
     def on_train_epoch_end(self) -> None:
         self._log_epoch("train")
 
@@ -131,9 +136,11 @@ class EmotionClassifier(pl.LightningModule):
     def on_test_epoch_end(self) -> None:
         self._log_epoch("test")
 
+    def _logits(self, batch: Batch) -> Tensor:
+        return self.learning_part(batch["features"] if "features" in batch else self.frozen_prefix(batch["image"]))
+
     def _step(self, batch: Batch, side: str) -> tuple[Tensor, Tensor]:
-        features = batch["features"] if "features" in batch else self.frozen_prefix(batch["image"])
-        logits = self.learning_part(features)
+        logits = self._logits(batch)
         loss = self.loss(logits, batch["label"])
         self.epoch_scores[f"{side}_side"].update(logits, batch["label"], loss)  # type: ignore[operator]
         return loss, logits

@@ -3,6 +3,7 @@
 import difflib
 import hashlib
 import logging
+from collections.abc import Sequence
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -79,8 +80,8 @@ class PretrainedBackbone(Backbone):
         image_size: see :class:`Backbone`.
         last_block: see :class:`Backbone`.
         on_missing_weights: when named weights cannot be fetched, ``error`` stops, ``warn`` goes on from random ones.
-        mean: see :class:`Backbone`.
-        std: see :class:`Backbone`.
+        mean: see :class:`Backbone`; None: what timm says the network was trained with, ImageNet's for torchvision.
+        std: likewise.
         channel_order: see :class:`Backbone`.
         freeze_batchnorm: see :class:`Backbone`.
 
@@ -97,8 +98,8 @@ class PretrainedBackbone(Backbone):
         image_size: int = 224,
         last_block: str | None = None,
         on_missing_weights: str = "error",
-        mean: tuple[float, ...] = IMAGENET_MEAN,
-        std: tuple[float, ...] = IMAGENET_STD,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
         channel_order: str = "rgb",
         freeze_batchnorm: bool | None = None,
     ):
@@ -125,8 +126,8 @@ class PretrainedBackbone(Backbone):
             num_features=features.shape[1],
             image_size=image_size,
             last_block=last_block,
-            mean=mean,
-            std=std,
+            mean=mean or getattr(network, "pretrained_cfg", {}).get("mean", IMAGENET_MEAN),
+            std=std or getattr(network, "pretrained_cfg", {}).get("std", IMAGENET_STD),
             channel_order=channel_order,
             freeze_batchnorm=freeze_batchnorm,
         )
@@ -144,7 +145,7 @@ class PretrainedBackbone(Backbone):
             self.load_file(Path(weights).expanduser())
             return
         try:
-            state, sha256 = _fetch(name, library, weights)
+            state, sha256 = _fetch(name, library, weights, self.image_size)
         except InputError:
             raise
         except Exception as error:  # urllib, huggingface_hub and torch.hub each have their own kinds
@@ -190,22 +191,26 @@ def _build(name: str, library: str, image_size: int) -> nn.Module:
     if library == "torchvision":
         options: dict[str, Any] = {"weights": None}
         if name in ("googlenet", "inception_v3"):  # their extra heads are for training on ImageNet alone
-            options |= {"aux_logits": False, "init_weights": True}
+            options |= {"aux_logits": False, "init_weights": True, "transform_input": True}  # as their weights want
         network = torchvision.models.get_model(name, **options)
         for classifier in CLASSIFIERS:
             if hasattr(network, classifier):
                 setattr(network, classifier, nn.Identity())
         return network
+    return _timm_network(name, image_size, pretrained=False)
+
+
+def _timm_network(name: str, image_size: int, *, pretrained: bool) -> nn.Module:
     try:
-        return _timm().create_model(name, pretrained=False, num_classes=0, img_size=image_size)
+        return _timm().create_model(name, pretrained=pretrained, num_classes=0, img_size=image_size)
     except TypeError:  # convolutional networks take any size and have no such argument
-        return _timm().create_model(name, pretrained=False, num_classes=0)
+        return _timm().create_model(name, pretrained=pretrained, num_classes=0)
 
 
-def _fetch(name: str, library: str, weights: str) -> tuple[dict[str, Tensor], str]:
+def _fetch(name: str, library: str, weights: str, image_size: int) -> tuple[dict[str, Tensor], str]:
     """The named weights and their sha256, from the library's cache or the network."""
     if library == "timm":
-        state = _timm().create_model(name, pretrained=True).state_dict()
+        state = _timm_network(name, image_size, pretrained=True).state_dict()
         digest = hashlib.sha256()
         for tensor in state.values():
             digest.update(tensor.contiguous().numpy().tobytes())

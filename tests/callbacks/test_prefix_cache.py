@@ -98,6 +98,29 @@ def test_whatever_shapes_them_names_them(fit, private, lenet):
     assert len(features_of(datamodule)) == now + 1
 
 
+def test_another_model_is_never_given_these_features(fit, private, lenet):
+    _, _, _, datamodule = fit(FROZEN, data=private)
+    other = lenet()
+    torch.nn.init.normal_(other.backbone.network.conv1.weight)
+    other.learn_from(other.backbone.stage_number("head"))  # what the features would fit, too
+    quiet = {"accelerator": "cpu", "logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+    served = Predictions()
+    pl.Trainer(**quiet, callbacks=[served]).test(other, datamodule, verbose=False)
+    batch = datamodule.frame_dataset("test").__getitems__(list(range(len(served.index))))
+    with torch.no_grad():
+        expected = other.eval()(batch["image"].float() / 255).softmax(1)
+    assert np.abs(served.probabilities - expected.numpy()).max() < 1e-6
+
+
+def test_views_do_not_depend_on_the_batch_size(fit, private):
+    drawn = []
+    for batch_size, folder in ((8, "one"), (4, "other")):
+        data = {**NOISE, "batch_size": batch_size, "cache_dir": private["cache_dir"] / folder}
+        _, _, _, datamodule = fit(FROZEN, data=data, views=1)
+        drawn.append(sorted(np.load(path).sum() for path in features_of(datamodule)))
+    assert drawn[0] == drawn[1]
+
+
 def test_augmentation_without_views_learns_from_pictures(fit, private):
     class Loaders(pl.Callback):
         def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):

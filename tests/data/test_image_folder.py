@@ -100,6 +100,19 @@ def test_an_empty_class(image_folder, pictures):
         image_folder().prepare_data()
 
 
+def test_a_bomb_is_one_unreadable_picture(image_folder, pictures, monkeypatch):
+    monkeypatch.setattr("PIL.Image.MAX_IMAGE_PIXELS", 30)  # of 1280: more than twice the limit is an error
+    with pytest.raises(InputError, match=r"none of the 30 pictures can be read.*decompression bomb"):
+        ready(image_folder())
+
+
+def test_a_set_that_is_split_already(image_folder, pictures, tmp_path):
+    for side in ("train", "test"):
+        (tmp_path / "fer" / side).mkdir(parents=True)
+    with pytest.raises(InputError, match="sides of a split and no emotions"):
+        ready(image_folder(root=tmp_path / "fer"))
+
+
 def test_hidden_folders_are_no_class(image_folder, pictures):
     (pictures / ".thumbnails").mkdir()
     assert ready(image_folder()).num_classes == 3
@@ -127,6 +140,7 @@ def test_what_cannot_be_used(image_folder, options, match):
         ("file,label\na,b\n", "lacks the column"),
         ("path,emotion\nhappy/p0__0.png,\n", "no path or emotion in row 2"),
         ("", "cannot be read"),
+        ("index,path,emotion\n0,happy/p0__0.png,happy\n", "has the column.s. index, which fervid writes"),
     ],
 )
 def test_csv_that_cannot_be_used(image_folder, tmp_path, text, match):

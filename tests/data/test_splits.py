@@ -46,7 +46,29 @@ def test_clips_apart_but_people_shared_is_clip_independent(manifest):
     halves = manifest.assign(split=np.where(manifest["clip"].str.endswith("1"), "test", "train"))
     assert splits.leakage(halves).grade == "clip-independent"
     assert splits.leakage(halves.assign(subject=None)) == splits.Leakage(subjects=None, clips=0)
-    assert splits.leakage(halves.assign(subject=None)).grade == "clip-independent"
+    assert splits.leakage(halves.assign(subject=None)).grade == "people unknown"
+
+
+def test_shared_people_in_a_folder_of_pictures_leak(manifest):
+    """Where every picture is a clip of its own, clips apart say nothing."""
+    pictures = manifest.assign(clip=np.arange(len(manifest)).astype(str))
+    leak = splits.leakage(split_with("random_frames", pictures))
+    assert (leak.clips, leak.grade) == (0, "leaky")
+    assert splits.leakage(split_with("subject", pictures)).grade == "subject-independent"
+
+
+@pytest.mark.parametrize(("val", "test"), [(0.2, 0.4), (0.2, 0.7), (0.1, 0.1), (0.05, 0.05), (0.45, 0.45)])
+def test_subject_keeps_to_the_shares_as_whole_people_allow(val, test):
+    even = pd.DataFrame([{"subject": f"s{n}", "clip": f"{n}{e}", "emotion": e} for n in range(24) for e in "abc"])
+    people = split_with("subject", even, val=val, test=test).groupby("split")["subject"].nunique() / 24
+    assert people["test"] == pytest.approx(test, abs=1.01 / 24)
+    assert people["val"] == pytest.approx(val, abs=1.01 / 24)
+
+
+def test_subject_shares_rare_emotions_out(manifest):
+    rare = manifest[(manifest["emotion"] != "fear") | manifest["subject"].isin(["s1", "s5", "s9", "s13", "s17"])]
+    sides = split_with("subject", rare)
+    assert set(sides.loc[sides["emotion"] == "fear", "split"]) == {"train", "val", "test"}
 
 
 def test_stratified_is_the_published_draw(manifest):
@@ -86,8 +108,13 @@ def test_unknown_subjects(manifest):
 
 
 def test_too_few_subjects(manifest):
-    with pytest.raises(InputError, match="from 3 subjects: at least 5"):
-        split_with("subject", manifest[manifest["subject"].isin(["s0", "s1", "s2"])])
+    with pytest.raises(InputError, match="cannot part 2 people into three sides"):
+        split_with("subject", manifest[manifest["subject"].isin(["s0", "s1"])])
+    assert set(split_with("subject", manifest[manifest["subject"].isin(["s0", "s1", "s2"])])["split"]) == {
+        "train",
+        "val",
+        "test",
+    }
 
 
 def test_too_few_frames(manifest):

@@ -1,4 +1,5 @@
 import pytest
+import pytorch_lightning as pl
 import torch
 
 from fervid.models.classifier import EmotionClassifier
@@ -67,6 +68,18 @@ def test_learn_from_is_idempotent(resnet):
         resnet.learn_from(first)
         assert modes == [module.training for module in resnet.modules()]
         assert [stage.training for stage in resnet.backbone.stage_modules()][:5] == [i >= first for i in range(5)]
+
+
+def test_predict_says_what_test_says(synthetic, lenet):
+    datamodule = synthetic()
+    quiet = {"accelerator": "cpu", "logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+    model = lenet()
+    by_module = pl.Trainer(**quiet).predict(model, datamodule=None, dataloaders=datamodule.test_dataloader())
+    batch = datamodule.on_after_batch_transfer(next(iter(datamodule.test_dataloader())), 0)
+    with torch.no_grad():
+        expected = model.eval()(batch["image"]).softmax(1)
+    assert sum(len(batch["index"]) for batch in by_module) == 32
+    assert torch.allclose(by_module[0]["probabilities"], expected, atol=1e-6)
 
 
 def test_learns_to_overfit_eight_faces(synthetic, lenet):
