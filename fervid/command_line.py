@@ -72,9 +72,10 @@ def job(config: DictConfig) -> Iterator[None]:
             if isinstance(mistake, InputError):
                 _stop(str(mistake))
             raise
-        # Hydra tells of it only when the whole sweep is over; kept as it is, it would keep the job's model alive.
+        # Hydra tells of it only when the whole sweep is over.
         log.error("job %s failed: %s", HydraConfig.get().job.num, mistake, exc_info=not isinstance(mistake, InputError))
-        raise mistake.with_traceback(None) from None
+        traceback.clear_frames(error.__traceback__)  # Hydra keeps the error, which would keep the job's model
+        raise mistake from None
     finally:
         gc.collect()  # the jobs of a sweep share a process
 

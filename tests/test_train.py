@@ -255,6 +255,26 @@ def test_a_sweep_goes_on_after_a_job_that_fails(fervid_train, tmp_path, capfd):
     assert "optimizer.lr=-1 is not above 0" in capfd.readouterr().err
 
 
+def test_a_sweep_keeps_no_model_of_its_finished_or_failed_jobs(fervid_train, tmp_path, monkeypatch):
+    import weakref
+
+    from fervid import training
+
+    models, alive, make = [], [], training.make_model
+
+    def remember(*args):
+        alive.append(sum(model() is not None for model in models))
+        model = make(*args)
+        models.append(weakref.ref(model))
+        return model
+
+    monkeypatch.setattr(training, "make_model", remember)
+    words = ["-m", *SMOKE, f"hydra.sweep.dir={tmp_path}", "logger=none", "trainer.max_epochs=1", "seed=1,2"]
+    with pytest.raises(SystemExit):
+        fervid_train(*words, "finetune.monitor=nonsense,val/uar")
+    assert alive == [0, 0, 0, 0]
+
+
 def test_a_sweep_refuses_several_devices(fervid_train, tmp_path, capfd):
     with pytest.raises(SystemExit):
         fervid_train("-m", *SMOKE, f"hydra.sweep.dir={tmp_path}", "trainer.devices=2", "seed=1,2")
