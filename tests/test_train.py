@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -165,14 +166,13 @@ def test_the_terminal_tells_it_in_short(run):
 
 @pytest.mark.parametrize("words", [["--help"], ["--cfg", "job"]])
 def test_help_answers_at_once(words):
-    seconds = []
-    for _ in range(3):
-        began = time.perf_counter()
-        process = subprocess.run(command(*words), capture_output=True, text=True)
-        seconds.append(time.perf_counter() - began)
-        assert process.returncode == 0
+    """In seconds of the processor, which a busy machine does not stretch."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    process = subprocess.run(command(*words), capture_output=True, text=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert process.returncode == 0
     assert "optimizer" in process.stdout
-    assert min(seconds) < 1
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 1
 
 
 BAD = [
@@ -376,7 +376,6 @@ def test_a_random_split_says_that_it_leaks(fervid_train, tmp_path):
 
 def test_a_full_disk_is_one_sentence(tmp_path):
     """Files may grow to 60 kB: the store does not fit."""
-    import resource
 
     def limit():
         resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))
