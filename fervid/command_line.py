@@ -180,10 +180,12 @@ def _compose(overrides: list[Override], options: dict[str, list[str]]) -> DictCo
         for option in options.get(override.key_or_group, [])
         if not override.is_sweep_override() and override.value() == option
     ]
+    # Hydra keeps the name for the next jobs of a sweep, whose log it names.
+    name = HydraConfig.get().job.name if HydraConfig.initialized() else "train"
     running, HydraConfig.instance().cfg = HydraConfig.instance().cfg, None
     hydra, GlobalHydra.instance().hydra = GlobalHydra.instance().hydra, None
     try:
-        with initialize_config_dir(CONFIG_FOLDER, version_base="1.3"):
+        with initialize_config_dir(CONFIG_FOLDER, job_name=name, version_base="1.3"):
             return compose("train", choices)
     finally:
         HydraConfig.instance().cfg, GlobalHydra.instance().hydra = running, hydra

@@ -285,6 +285,8 @@ def test_six_jobs_share_what_is_cached(fervid_train, tmp_path):
     words = ["-m", *SMOKE, f"hydra.sweep.dir={tmp_path / 'sweep'}", f"cache_dir={tmp_path / 'cache'}", "logger=none"]
     fervid_train(*words, "optimizer=sgd,rmsprop,adam", "dataset.batch_size=4,8", "finetune=frozen")
     assert len(list((tmp_path / "sweep").glob("*/results.json"))) == 6
+    assert len(list((tmp_path / "sweep").glob("*/*.log"))) == 6
+    assert len({path.name for path in (tmp_path / "sweep").glob("*/*.log")}) == 1
     assert len(list((tmp_path / "cache").rglob("features/*.npy"))) == 1
     assert len(list((tmp_path / "cache").glob("*/faces_28.npy"))) == 1
 
