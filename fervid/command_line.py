@@ -64,7 +64,7 @@ def job(config: DictConfig) -> Iterator[None]:
         config: of the job; text where a number belongs is a mistake found here, before anything is loaded.
     """
     try:
-        _check_numbers(config, HydraConfig.get().overrides.task)
+        _check_types(config, HydraConfig.get().overrides.task)
         yield
     except Exception as error:
         mistake = _mistake(error)
@@ -86,10 +86,8 @@ def _mistake(error: Exception) -> Exception:
         return error.__cause__  # instantiate wraps what it meets
     if isinstance(error, InstantiationException):
         key = next((line.split(":")[1].strip() for line in str(error).splitlines() if line.startswith("full_key")), "")
-        reason = error.__cause__ and first_line(error.__cause__)
-        return InputError(
-            f"the settings of {key or 'a part of the run'} cannot be used: {reason or first_line(error)}."
-        )
+        reason = first_line(error.__cause__ or error)
+        return InputError(f"the settings of {key or 'a part of the run'} cannot be used: {reason}.")
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         folder = HydraConfig.get().runtime.output_dir
         return InputError(f"the disk of {folder} is full: make room, then go on with ckpt_path, or start anew.")
@@ -101,7 +99,8 @@ def _stop(sentence: str) -> None:
     sys.exit(1)
 
 
-def _check_numbers(config: DictConfig, words: list[str]) -> None:
+def _check_types(config: DictConfig, words: list[str]) -> None:
+    """Refuses overrides that are no number, whole number or list where the configuration's own value is one."""
     overrides = OverridesParser.create().parse_overrides(list(words))
     defaults = _compose(overrides, _options())
     for override in overrides:

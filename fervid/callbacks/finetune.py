@@ -117,8 +117,6 @@ class FreezeThenFineTune(Checkpoint):
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: EmotionClassifier) -> None:
         """Freezes, and fills the caches before the first loader is made."""
-        for phase in self.phases:  # a misspelt stage of the last phase is not found out after hours
-            pl_module.backbone.stage_number(phase.first_stage)
         self._freeze(trainer, pl_module)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: EmotionClassifier) -> None:
@@ -183,6 +181,7 @@ class FreezeThenFineTune(Checkpoint):
 
     def _freeze(self, trainer: pl.Trainer, model: EmotionClassifier) -> None:
         """Makes the model and the loaders what the phase wants: a pure function of the phase."""
+        # Of all phases: a misspelt stage of the last one is not found out after hours.
         stages = [model.backbone.stage_number(phase.first_stage) for phase in self.phases]
         number = min(self.phase_number, len(self.phases) - 1)
         model.learn_from(stages[number])

@@ -1,7 +1,6 @@
 """What every backbone is: a chain of named stages from pictures to feature maps."""
 
 import hashlib
-import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,8 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from fervid.errors import InputError, first_line
-
-log = logging.getLogger(__name__)
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
