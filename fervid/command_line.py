@@ -33,11 +33,12 @@ _INSTALLED = Path(__file__).parent / "conf"
 CONFIG_FOLDER = str(_INSTALLED if _INSTALLED.is_dir() else _INSTALLED.parents[1] / "conf")
 
 
-def run(command: Callable[[], Any]) -> None:
+def run(command: Callable[[], Any], name: str) -> None:
     """Runs a Hydra command; a user's mistake ends it with one sentence and exit code 1.
 
     Args:
         command: a function decorated with ``hydra.main``.
+        name: of its primary configuration.
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises what it would have printed
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # asks the network at every import otherwise
@@ -48,7 +49,7 @@ def run(command: Callable[[], Any]) -> None:
     except InputError as error:
         _stop(str(error))
     except (HydraException, OmegaConfBaseException) as error:
-        _stop(_unknown_name(sys.argv[1:]) or _what_hydra_says(error))
+        _stop(_unknown_name(name, sys.argv[1:]) or _what_hydra_says(error))
     except PermissionError as error:
         _stop(f"{error.filename} cannot be written or read: permission denied.")
     except Exception:
@@ -102,7 +103,7 @@ def _stop(sentence: str) -> None:
 def _check_types(config: DictConfig, words: list[str]) -> None:
     """Refuses overrides that are no number, whole number or list where the configuration's own value is one."""
     overrides = OverridesParser.create().parse_overrides(list(words))
-    defaults = _compose(overrides, _options())
+    defaults = _compose(str(HydraConfig.get().job.config_name), overrides, _options())
     for override in overrides:
         name = override.key_or_group
         default, given = (OmegaConf.select(tree, name, throw_on_missing=False) for tree in (defaults, config))
@@ -132,7 +133,7 @@ def _what_hydra_says(error: BaseException) -> str:
     return " ".join(line for line in lines if not line.startswith(advice)) or type(error).__name__
 
 
-def _unknown_name(arguments: list[str]) -> str | None:
+def _unknown_name(command: str, arguments: list[str]) -> str | None:
     """A sentence about the first override that names what is not there, with the nearest name that is."""
     try:
         words = [word for word in arguments if "=" in word and not word.startswith("-")]
@@ -151,7 +152,7 @@ def _unknown_name(arguments: list[str]) -> str | None:
                         f"there is no {name} {option!r}: {choices}.{_did_you_mean(option, options[name], f'{name}=')}"
                     )
         elif not name.startswith("hydra") and not override.is_add():
-            settings = list(_settings(_compose(overrides, options)))
+            settings = list(_settings(_compose(command, overrides, options)))
             if name not in settings:
                 known = settings + list(options)
                 extra = f" What else a class takes is given as +{name}=..." if name.split(".")[0] in options else ""
@@ -171,8 +172,8 @@ def _options() -> dict[str, list[str]]:
     return {group.name: sorted(file.stem for file in group.glob("*.yaml")) for group in groups}
 
 
-def _compose(overrides: list[Override], options: dict[str, list[str]]) -> DictConfig:
-    """The configuration of those choices among the overrides that exist."""
+def _compose(command: str, overrides: list[Override], options: dict[str, list[str]]) -> DictConfig:
+    """The configuration of a command with those choices among the overrides that exist."""
     choices = [
         f"{override.key_or_group}={option}"
         for override in overrides
@@ -180,12 +181,12 @@ def _compose(overrides: list[Override], options: dict[str, list[str]]) -> DictCo
         if not override.is_sweep_override() and override.value() == option
     ]
     # Hydra keeps the name for the next jobs of a sweep, whose log it names.
-    name = HydraConfig.get().job.name if HydraConfig.initialized() else "train"
+    name = HydraConfig.get().job.name if HydraConfig.initialized() else command
     running, HydraConfig.instance().cfg = HydraConfig.instance().cfg, None
     hydra, GlobalHydra.instance().hydra = GlobalHydra.instance().hydra, None
     try:
         with initialize_config_dir(CONFIG_FOLDER, job_name=name, version_base="1.3"):
-            return compose("train", choices)
+            return compose(command, choices)
     finally:
         HydraConfig.instance().cfg, GlobalHydra.instance().hydra = running, hydra
 

@@ -1,5 +1,6 @@
 """Figures, as functions that return a matplotlib Figure: for run folders, TensorBoard, reports and notebooks alike."""
 
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -128,3 +129,50 @@ def contact_sheet(faces: np.ndarray, emotions: Sequence[str], columns: int = 10)
             axes.imshow(face)
         line[0].set_ylabel(name)
     return figure
+
+
+def pairs(
+    faces_a: np.ndarray,
+    faces_b: np.ndarray,
+    titles_a: Sequence[str],
+    titles_b: Sequence[str],
+    headings: Sequence[str],
+    title: str = "",
+    columns: int = 2,
+) -> Figure:
+    """Pairs of faces side by side, each pair under its heading, such as those that stand on two sides of a split.
+
+    Args:
+        faces_a: uint8 (N, H, W, 3) RGB, the left ones.
+        faces_b: uint8 (N, H, W, 3) RGB, the right ones.
+        titles_a: N texts of one or more lines, to stand under the left faces; long lines are broken.
+        titles_b: N texts, to stand under the right faces.
+        headings: N texts, one above each pair.
+        title: above all.
+        columns: pairs in a row.
+    """
+    columns = max(1, min(columns, len(faces_a)))
+    rows = max(1, -(-len(faces_a) // columns))
+    under_a, under_b = (
+        ["\n".join(map(_broken, text.splitlines())) for text in texts] for texts in (titles_a, titles_b)
+    )
+    lines = max((text.count("\n") + 1 for text in [*under_a, *under_b]), default=0)
+    # In inches: a face and a heading, and the lines of text under the face that has most of them.
+    figure = Figure(figsize=(3.8 * columns, 0.4 + rows * (2.3 + 0.14 * lines)), layout="constrained")
+    figure.suptitle(title)
+    places = figure.subfigures(rows, columns, squeeze=False).flat
+    for place, *halves, heading in zip(
+        places, zip(faces_a, under_a, strict=True), zip(faces_b, under_b, strict=True), headings, strict=False
+    ):
+        place.suptitle(heading, fontsize=9, fontweight="bold")
+        for axes, (face, text) in zip(place.subplots(1, 2), halves, strict=True):
+            axes.imshow(face)
+            axes.set_anchor("N")  # room to spare belongs below the texts, not between a heading and its faces
+            axes.set_xticks([])
+            axes.set_yticks([])
+            axes.set_xlabel(text, fontsize=8)
+    return figure
+
+
+def _broken(line: str) -> str:
+    return textwrap.fill(line, width=26)

@@ -21,7 +21,6 @@ from fervid import __version__, figures
 from fervid.callbacks import FreezeThenFineTune
 from fervid.data.datamodule import FrameDataModule
 from fervid.data.manifest import SPLITS, emotion_by_split
-from fervid.data.splits import leakage
 from fervid.metrics import recalls, scores
 from fervid.models.classifier import EmotionClassifier
 
@@ -63,7 +62,6 @@ def collect(
     confusion = model.confusion["test"]
     phases = pd.DataFrame(finetune.history).groupby("phase", sort=False)["seconds"]
     manifest = datamodule.manifest
-    leaks = leakage(manifest)
     return {
         "metrics": {
             **{name: value for name, value in best.items() if name.startswith(("train/", "val/"))},
@@ -91,7 +89,7 @@ def collect(
             "split": {side: int((manifest["split"] == side).sum()) for side in SPLITS},
             "emotion_by_split": emotion_by_split(manifest).to_dict("index"),
         },
-        "leakage": {"grade": leaks.grade, "shared_subjects": leaks.subjects, "shared_clips": leaks.clips},
+        "leakage": datamodule.audit.as_dict(),
         "seed": config.seed,
         "warnings": warnings,
         "versions": {"fervid": __version__, "python": platform.python_version()}
@@ -204,7 +202,7 @@ def print_split(console: Console, datamodule: FrameDataModule) -> None:
     """The split, as a table of emotion x side."""
     counts = emotion_by_split(datamodule.manifest)
     people = datamodule.manifest.groupby("split")["subject"].nunique()
-    table = Table(title=f"frames by emotion and split ({leakage(datamodule.manifest).grade})")
+    table = Table(title=f"frames by emotion and split ({datamodule.audit.grade})")
     table.add_column("emotion")
     for side in SPLITS:
         table.add_column(side, justify="right")

@@ -24,7 +24,7 @@ def command(config: DictConfig) -> float:
 
 def main() -> None:
     """The way in, also as ``fervid-train``."""
-    run(command)
+    run(command, "train")
 
 
 if __name__ == "__main__":

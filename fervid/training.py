@@ -108,6 +108,7 @@ def make_datamodule(config: DictConfig) -> FrameDataModule:
     """The corpus with its split and augmentation."""
     return instantiate(
         config.dataset,
+        image_size=config.backbone.image_size,
         split=instantiate(config.split),
         augmentation=instantiate(config.augmentation),
         cache_dir=config.cache_dir,

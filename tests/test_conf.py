@@ -4,6 +4,7 @@ from pathlib import Path
 
 import albumentations as A
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
@@ -107,10 +108,24 @@ def test_an_augmented_face_can_still_be_recognised(synthetic):
 
 
 @pytest.mark.parametrize("split", options("split"))
-def test_every_split_splits(split, synthetic):
-    made = instantiate(compose("train", [f"split={split}"]).split)
-    sides = made(synthetic(identities=10).frames)
-    assert set(sides) == {"train", "val", "test"}
+def test_every_split_splits(split, synthetic, tmp_path):
+    frames = synthetic(identities=10).frames
+    words = [f"split={split}"]
+    if split == "counts":
+        numbers = ",".join(f"{emotion}:[12,4,3]" for emotion in frames["emotion"].unique())
+        words += ["~split.counts", f"+split.counts={{{numbers}}}"]
+    elif split == "fixed":
+        frames["subject"] = frames["identity"].astype(str)
+    elif split == "file":
+        people = frames["subject"].unique()
+        sides = pd.DataFrame({"subject": people, "split": ["train"] * 6 + ["val"] * 2 + ["test"] * 2})
+        sides.to_csv(tmp_path / "own.csv", index=False)
+        words += [f"split.path={tmp_path / 'own.csv'}"]
+    elif split == "given":
+        frames["given_split"] = np.where(frames["identity"] > 8, "test", "train")
+    sides = instantiate(compose("train", words).split)(frames)
+    assert set(sides) - {None} == {"train", "val", "test"}
+    assert sum(side is None for side in sides) == (8 if split == "counts" else 0)
 
 
 @pytest.mark.parametrize("words", [["backbone=lenet"], ["backbone=cnn"], ["backbone=alexnet_ised"]])

@@ -8,11 +8,27 @@ from importlib import import_module
 from typing import Any
 
 _HOMES = {
+    "ENTERFACEDataModule": "fervid.data.enterface",
     "FrameDataModule": "fervid.data.datamodule",
-    "ImageFolderDataModule": "fervid.data.image_folder",
+    "HFFacesDataModule": "fervid.data.hf_faces",
+    "ISEDDataModule": "fervid.data.ised",
+    "ImageFolderDataModule": "fervid.data.labelled_folder",
+    "PreparedDataModule": "fervid.data.prepared",
+    "RAVDESSDataModule": "fervid.data.ravdess",
     "SyntheticDataModule": "fervid.data.synthetic",
+    "VideoFolderDataModule": "fervid.data.labelled_folder",
 }
-__all__ = ["FrameDataModule", "ImageFolderDataModule", "SyntheticDataModule"]
+__all__ = [
+    "ENTERFACEDataModule",
+    "FrameDataModule",
+    "HFFacesDataModule",
+    "ISEDDataModule",
+    "ImageFolderDataModule",
+    "PreparedDataModule",
+    "RAVDESSDataModule",
+    "SyntheticDataModule",
+    "VideoFolderDataModule",
+]
 
 
 def __getattr__(name: str) -> Any:

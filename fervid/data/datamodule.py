@@ -17,6 +17,8 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from fervid.data import splits
+from fervid.data.audit import audit
+from fervid.data.duplicates import group, near_duplicates
 from fervid.data.frames import EpochSampler, FeatureDataset, FrameDataset, already_a_batch
 from fervid.data.manifest import SPLITS, check_manifest
 from fervid.data.store import FaceStore, build_store, remove_leftovers
@@ -49,14 +51,16 @@ class FrameDataModule(pl.LightningDataModule):
         augmentation: albumentations pipeline for training pictures; None or an empty one leaves them alone.
         sampler: ``shuffle`` (each frame once an epoch) or ``balanced`` (every emotion as often, with replacement).
         grey: show luminance only (in all three channels).
+        near_duplicates: ``keep``, or ``group``: clips with pictures that look the same count as one for the split.
         cache_dir: where faces at the training size are kept between runs; the environment's ``FERVID_CACHE`` or
             ``~/.cache/fervid`` unless given.
         seed: of order and augmentation.
 
     Attributes:
         manifest: one row a usable frame with its split, after :meth:`setup`.
+        audit: what stands on two sides of the split, likewise.
         class_names: the emotions, sorted; a label is a position in it.
-        failures: pictures that could not be read: path and reason.
+        failures: videos and pictures that gave nothing: ``path`` and ``reason``.
         folder: where the faces lie.
 
     Raises:
@@ -75,6 +79,7 @@ class FrameDataModule(pl.LightningDataModule):
         augmentation: A.Compose | None = None,
         sampler: str = "shuffle",
         grey: bool = False,
+        near_duplicates: str = "keep",
         cache_dir: str | Path = DEFAULT_CACHE,
         seed: int = 42,
     ):
@@ -87,12 +92,16 @@ class FrameDataModule(pl.LightningDataModule):
             raise InputError(f"dataset.num_workers={num_workers} is not a number of processes: give 0 or more.")
         if sampler not in ("shuffle", "balanced"):
             raise InputError(f"dataset.sampler={sampler} is unknown: choose shuffle or balanced.")
+        if near_duplicates not in ("keep", "group"):
+            raise InputError(f"dataset.near_duplicates={near_duplicates} is unknown: choose keep or group.")
         self.split, self.image_size, self.batch_size = split, image_size, batch_size
         self.num_workers, self.sampler, self.grey, self.seed = num_workers, sampler, grey, seed
+        self.near_duplicates = near_duplicates
         self.augmentation = augmentation if augmentation is not None and len(augmentation.transforms) else None
         self.cache_dir = Path(cache_dir).expanduser()
         self.manifest = pd.DataFrame()
         self.class_names: list[str] = []
+        self.failures = pd.DataFrame(columns=["path", "reason"])
         self._features: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         self._features_of: Callable[[], Any] = lambda: None
 
@@ -103,10 +112,7 @@ class FrameDataModule(pl.LightningDataModule):
         raise NotImplementedError
 
     def open_pictures(self, frames: pd.DataFrame) -> Callable[[int], np.ndarray]:
-        """Gives a function from a row of ``frames`` to its picture, uint8 (H, W, 3) RGB of any size.
-
-        The function raises OSError or ValueError for a picture that cannot be read.
-        """
+        """Gives a function from a row of ``frames`` to its face, uint8 (side, side, 3) RGB of any size."""
         raise NotImplementedError
 
     def fingerprint(self) -> str:
@@ -117,7 +123,7 @@ class FrameDataModule(pl.LightningDataModule):
 
     @cached_property
     def frames(self) -> pd.DataFrame:
-        """Every frame of the corpus, readable or not, in the corpus's order."""
+        """Every frame of the corpus that shows a face, in the corpus's order."""
         return check_manifest(self.read_corpus())
 
     @cached_property
@@ -132,9 +138,22 @@ class FrameDataModule(pl.LightningDataModule):
         return self.folder / f"faces_{self.image_size}{'_grey' if self.grey else ''}.npy"
 
     def prepare_data(self) -> None:
-        """Writes the faces at the training size, unless they are there."""
-        if self.store_path.exists():
-            return
+        """Writes the faces at the training size and looks for near-duplicates, unless both are there."""
+        if not self.store_path.exists():
+            self._build_store()
+        if not self._duplicates_path.exists():
+            hashes = np.load(self.store_path.with_suffix(".hashes.npy"))
+            if len(hashes) > 20_000:
+                log.info("comparing %d faces with each other, once: it may take a minute or two.", len(hashes))
+            partial = self.folder / f"near_duplicates.{os.getpid()}.partial"
+            near_duplicates(hashes, self.frames["clip"]).to_parquet(partial)
+            partial.replace(self._duplicates_path)
+
+    @property
+    def _duplicates_path(self) -> Path:
+        return self.folder / "near_duplicates.parquet"
+
+    def _build_store(self) -> None:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -152,27 +171,21 @@ class FrameDataModule(pl.LightningDataModule):
         )
 
     def setup(self, stage: str | None = None) -> None:
-        """Drops unreadable pictures, splits, numbers the emotions; does nothing a second time."""
+        """Splits, leaves out the frames that are on no side, numbers the emotions; does nothing a second time."""
         if self.class_names:
             return
-        failures = pd.read_csv(self.store_path.with_suffix(".failures.csv"))
-        self.failures = self.frames.loc[failures["row"], ["path"]].assign(reason=failures["reason"].to_numpy())
-        if len(self.failures) == len(self.frames):
-            raise InputError(
-                f"none of the {len(self.frames)} pictures can be read (first: {self.failures['path'].iloc[0]}: "
-                f"{self.failures['reason'].iloc[0]}): check dataset.root."
-            )
-        if len(self.failures):
-            log.warning(
-                "%d of %d pictures cannot be read and are left out (first: %s): see failures.csv in the run folder.",
-                len(self.failures),
-                len(self.frames),
-                self.failures["path"].iloc[0],
-            )
         manifest = self.frames.assign(store_row=np.arange(len(self.frames)))
-        manifest = check_manifest(manifest.drop(index=self.failures.index))
-        manifest["split"] = self.split(manifest)
-        self.manifest = manifest
+        pairs = pd.read_parquet(self._duplicates_path)
+        grouped = manifest.assign(clip=group(pairs, manifest["clip"]))
+        manifest["split"] = self.split(grouped if self.near_duplicates == "group" else manifest)
+        left_out = manifest["split"].isna()
+        if left_out.any():
+            log.warning("%d of %d frames are on no side of this split and left out.", left_out.sum(), len(manifest))
+        manifest = self.manifest = check_manifest(manifest[~left_out])
+        number = pd.Series(manifest.index, index=manifest["store_row"])
+        pairs = pairs[pairs["row_a"].isin(number.index) & pairs["row_b"].isin(number.index)]
+        pairs = pairs.assign(row_a=pairs["row_a"].map(number), row_b=pairs["row_b"].map(number))
+        self.audit = audit(manifest, pairs)
         self.class_names = sorted(manifest["emotion"].unique())
         for side in SPLITS:
             absent = sorted(set(self.class_names) - set(manifest.loc[manifest["split"] == side, "emotion"]))
@@ -191,24 +204,9 @@ class FrameDataModule(pl.LightningDataModule):
                 f"dataset.batch_size={self.batch_size} is larger than the training side of {train} frames: "
                 f"give at most {train}."
             )
-        self._warn_of_leaks()
-
-    def _warn_of_leaks(self) -> None:
-        leaks = splits.leakage(self.manifest)
-        if leaks.subjects is None:
-            log.warning(
-                "who is seen is unknown, so nobody knows whether the same people stand on several sides of the split: "
-                "dataset.subject_pattern or a CSV can say."
-            )
-        elif leaks.subjects or leaks.clips:
-            log.warning(
-                "this split leaks: %d of %d people and %d of %d clips stand on more than one side, so the scores say "
-                "nothing about people never seen; split=subject does.",
-                leaks.subjects,
-                self.manifest["subject"].nunique(),
-                leaks.clips,
-                self.manifest["clip"].nunique(),
-            )
+        sentence = self.audit.sentence()
+        if sentence:
+            log.warning(sentence)
 
     @property
     def num_classes(self) -> int:

@@ -189,16 +189,17 @@ def write_enterface(
         sentences: some of 1 to 5.
         oddities: whether to repeat the irregularities of the archive in the subjects that have them: subject
             6 has one clip an emotion and no sentence folders, files of subject 3 are called `s_3_xx_k`, those
-            of subject 11 `s12_*`, one of subject 16 is `s16_su_3avi.avi`; in every subject the first disgust
-            sentence lies one folder deeper, and every emotion folder holds a `Thumbs.db`.
+            of subject 11 `s12_*`, one of subject 16 is `s16_su_3avi.avi`; sentences 1 and 2 of subject 2's
+            anger lie in each other's folder, subject 23 has two clips of happiness; in every subject the first
+            disgust sentence lies one folder deeper, and every emotion folder holds a `Thumbs.db`.
         frames: length of each video.
         width: of the picture in pixels, even.
         height: of the picture in pixels, even.
         seed: another seed gives other people.
 
     Returns:
-        One row a video: `path, subject, emotion, sex, sentence, frames`; with `oddities` the sentence of
-        subject 6 is missing.
+        One row a video: `path, subject, emotion, sex, sentence, frames`, the sentence being the one that is
+        said, wherever it lies; with `oddities` that of subject 6 is missing.
 
     Raises:
         InputError: if an emotion is not one of eNTERFACE'05.
@@ -210,6 +211,10 @@ def write_enterface(
         unsegmented = oddities and subject == 6
         if unsegmented and sentence != sentences[0]:
             continue
+        if oddities and (subject, emotion) == (23, "happiness") and sentence not in sentences[:2]:
+            continue
+        swapped = oddities and (subject, emotion) == (2, "anger") and sentence in (1, 2)
+        said = 3 - sentence if swapped else sentence
         folder = f"subject {subject}/{emotion}"
         name = f"s{subject}_{ENTERFACE_EMOTIONS[emotion]}_{sentence}.avi"
         if unsegmented:
@@ -220,7 +225,7 @@ def write_enterface(
             folder, name = _enterface_oddity(folder, name, subject, emotion, sentence, sentences[0])
         path = f"{folder}/{name}"
         who = make_identity(subject, seed)
-        camera.film(Path(root) / path, who, emotion, sentence, "strong", frames, seed)
+        camera.film(Path(root) / path, who, emotion, said, "strong", frames, seed)
         if oddities:
             (Path(root) / f"subject {subject}/{emotion}/Thumbs.db").write_bytes(b"\xd0\xcf\x11\xe0")
         rows.append(
@@ -229,7 +234,7 @@ def write_enterface(
                 "subject": str(subject),
                 "emotion": emotion,
                 "sex": who.sex,
-                "sentence": pd.NA if unsegmented else sentence,
+                "sentence": pd.NA if unsegmented else said,
                 "frames": frames,
             }
         )

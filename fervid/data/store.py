@@ -9,9 +9,9 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import pandas as pd
 from rich.progress import track
 
+from fervid.data.duplicates import BITS, hash_picture
 from fervid.errors import InputError
 
 
@@ -39,51 +39,40 @@ class FaceStore:
 
 def build_store(
     path: Path, count: int, read: Callable[[int], np.ndarray], *, size: int, grey: bool, description: str
-) -> pd.DataFrame:
-    """Writes a store, and beside it the list of the pictures that could not be read.
-
-    A picture is cut to its central square and resized. The file appears under its name only when it is complete.
+) -> None:
+    """Writes a store and the perceptual hashes of its faces; the file appears under its name only when all is there.
 
     Args:
-        path: the ``.npy`` file to write; its failures go to ``<stem>.failures.csv``.
+        path: the ``.npy`` file to write; the hashes, uint8 (N, 32), go to ``<stem>.hashes.npy``.
         count: number of rows N.
-        read: gives row i as uint8 (H, W, 3) RGB of any size; raises OSError or ValueError if it cannot.
+        read: gives row i as uint8 (side, side, 3) RGB of any size.
         size: side of the stored pictures in pixels.
         grey: store luminance in all three channels.
         description: what to show beside the progress bar.
-
-    Returns:
-        The failures: columns ``row`` and ``reason``.
 
     Raises:
         InputError: if the disk has no room for the store, or cannot be written.
     """
     partial = path.with_suffix(f".{os.getpid()}.partial")
     faces = allocate(partial, np.uint8, (count, size, size, 3))
+    hashes = np.empty((count, BITS // 8), dtype=np.uint8)
 
-    def write(row: int) -> tuple[int, str] | None:
-        try:
-            picture = read(row)
-        except (OSError, ValueError) as error:
-            return row, str(error)
-        side = min(picture.shape[:2])
-        top, left = (picture.shape[0] - side) // 2, (picture.shape[1] - side) // 2
-        square = picture[top : top + side, left : left + side]
-        method = cv2.INTER_AREA if side > size else cv2.INTER_LINEAR
-        face = cv2.resize(square, (size, size), interpolation=method)
+    def write(row: int) -> None:
+        picture = read(row)
+        hashes[row] = hash_picture(picture)  # before it is made small
+        method = cv2.INTER_AREA if len(picture) > size else cv2.INTER_LINEAR
+        face = cv2.resize(picture, (size, size), interpolation=method)
         faces[row] = cv2.cvtColor(cv2.cvtColor(face, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB) if grey else face
-        return None
 
     try:
         with ThreadPoolExecutor() as pool:
-            outcomes = list(track(pool.map(write, range(count)), description, total=count, transient=True))
+            for _ in track(pool.map(write, range(count)), description, total=count, transient=True):
+                pass
         faces.flush()
-        failures = pd.DataFrame([failure for failure in outcomes if failure], columns=["row", "reason"])
-        failures.to_csv(path.with_suffix(".failures.csv"), index=False)
+        np.save(path.with_suffix(".hashes.npy"), hashes)
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
-    return failures
 
 
 def allocate(path: Path, dtype: type, shape: tuple[int, ...]) -> np.memmap:

@@ -146,6 +146,22 @@ def test_enterface_oddities_are_those_of_the_archive(tmp_path):
     assert table.loc[table["subject"] == "6", "sentence"].isna().all()
 
 
+def test_enterface_sentences_of_subject_2_are_swapped_and_subject_23_is_happy_twice(tmp_path):
+    options = {"emotions": ("anger", "happiness"), "sentences": (1, 2, 3), **SMALL}
+    table = layouts.write_enterface(tmp_path / "odd", subjects=(2, 23), oddities=True, **options)
+    layouts.write_enterface(tmp_path / "plain", subjects=(2,), **options)
+    said = table[table["subject"] == "2"].set_index("path")["sentence"]
+    folder = "subject 2/anger/sentence"
+    assert [said[f"{folder} {k}/s2_an_{k}.avi"] for k in (1, 2, 3)] == [2, 1, 3]
+    odd, plain = ((tmp_path / root / f"{folder} 2/s2_an_2.avi").read_bytes() for root in ("odd", "plain"))
+    assert odd != plain
+    assert odd == (tmp_path / "plain" / f"{folder} 1/s2_an_1.avi").read_bytes()
+    assert len(files(tmp_path / "odd" / "subject 23" / "anger", "*.avi")) == 3
+    assert files(tmp_path / "odd" / "subject 23" / "happiness", "*.avi") == [
+        f"sentence {k}/s23_ha_{k}.avi" for k in (1, 2)
+    ]
+
+
 def test_ised_details_say_what_was_filmed(tmp_path):
     table = layouts.write_ised(tmp_path, participants=(1, 4), emotions=("happiness", "disgust"), clips=2, **SMALL)
     details = loadmat(tmp_path / "ISED_details.mat")["ISED_details"]

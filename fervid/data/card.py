@@ -1,0 +1,126 @@
+"""The card of a prepared corpus: where it comes from, what was done to it, what is in it."""
+
+import json
+import platform
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from fervid import __version__, figures
+from fervid.data.decoding import read_picture
+
+if TYPE_CHECKING:
+    from fervid.data.prepared import PreparedDataModule
+
+SHOWN = 10  # faces of each emotion on the contact sheet
+PACKAGES = ("av", "opencv-python", "numpy", "pillow")
+
+
+def write_card(
+    folder: Path, corpus: "PreparedDataModule", manifest: pd.DataFrame, failures: pd.DataFrame, sums: list[int]
+) -> None:
+    """Writes ``card.json``, ``card.md`` and ``contact_sheet.png``; the same corpus and settings give the same bytes.
+
+    Args:
+        folder: the prepared folder.
+        corpus: what was prepared.
+        manifest: one row a frame that was looked at.
+        failures: one row a file that gives nothing.
+        sums: of all faces, as :class:`fervid.data.preparation.Cut` has them.
+    """
+    card = describe(corpus, manifest, failures, sums)
+    (folder / "card.json").write_text(json.dumps(card, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    (folder / "card.md").write_text(_markdown(card), encoding="utf-8")
+    faces = manifest[manifest["face"].notna()]
+    # Evenly over the corpus, so that many people and clips are seen.
+    shown = pd.concat(
+        group.iloc[np.unique(np.linspace(0, len(group) - 1, min(SHOWN, len(group))).astype(int))]
+        for _, group in faces.groupby("emotion")
+    )
+    sheet = figures.contact_sheet(
+        np.stack([read_picture(folder / face) for face in shown["face"]]), shown["emotion"].tolist(), SHOWN
+    )
+    sheet.savefig(folder / "contact_sheet.png", dpi=110)
+
+
+def describe(
+    corpus: "PreparedDataModule", manifest: pd.DataFrame, failures: pd.DataFrame, sums: list[int]
+) -> dict[str, Any]:
+    """The card as plain containers (arguments: :func:`write_card`).
+
+    Mean and standard deviation are those of all pixels of all faces, from 0 to 1: of each channel, and of luminance
+    as in the eNTERFACE'05 paper.
+    """
+    found = manifest["face"].notna()
+    mean = np.array(sums[1:5]) / sums[0] / 255
+    std = np.sqrt(np.maximum(np.array(sums[5:9]) / sums[0] / 255**2 - mean**2, 0))
+    by_emotion = manifest.assign(found=found).groupby("emotion")
+    clips = corpus.inventory.clips
+    return {
+        "corpus": corpus.corpus,
+        "root": str(corpus.root),
+        "citation": corpus.citation,
+        "licence": corpus.licence,
+        "settings": corpus.settings(),
+        "counts": {
+            "files": len(clips),
+            "failures": len(failures),
+            "subjects": int(clips["subject"].nunique()),
+            "clips": int(clips["clip"].nunique()),
+            "frames": len(manifest),
+            "faces": int(found.sum()),
+            "frames_with_several_faces": int((manifest["faces"] > 1).sum()),
+            "aligned_by": {str(name): int(count) for name, count in manifest["aligned"].value_counts().items()},
+        },
+        "detection_rate": float(found.mean()),
+        "by_emotion": {
+            str(name): {
+                "clips": int(group["clip"].nunique()),
+                "faces": int(group["found"].sum()),
+                "detection_rate": float(group["found"].mean()),
+            }
+            for name, group in by_emotion
+        },
+        "mean": dict(zip(("red", "green", "blue", "luminance"), mean.round(4).tolist(), strict=True)),
+        "std": dict(zip(("red", "green", "blue", "luminance"), std.round(4).tolist(), strict=True)),
+        "notes": corpus.inventory.sentences(),
+        "versions": {"fervid": __version__, "python": platform.python_version()}
+        | {package: version(package) for package in PACKAGES},
+    }
+
+
+def summary(card: dict[str, Any]) -> str:
+    """What came of a preparation, in one or two sentences."""
+    counts = card["counts"]
+    told = (
+        f"{counts['faces']} faces in {counts['frames']} frames of {counts['files']} files "
+        f"(detection rate {card['detection_rate']:.1%}), {counts['failures']} files failed."
+    )
+    by_box = counts["aligned_by"].get("box", 0)
+    if by_box:
+        told += f" {by_box} faces are upright as filmed: their eyes were not found."
+    if counts["frames_with_several_faces"]:
+        several = counts["frames_with_several_faces"]
+        told += f" {several} frames show several faces: the largest and most central was taken."
+    return told
+
+
+def _markdown(card: dict[str, Any]) -> str:
+    lines = [f"# {card['corpus']}, prepared", "", summary(card), ""]
+    lines += [card["citation"], ""] if card["citation"] else []
+    lines += [f"Licence: {card['licence']}.", "", f"Source: `{card['root']}`", ""]
+    lines += [f"- {note}" for note in card["notes"]] + [""] * bool(card["notes"])
+    lines += ["| emotion | clips | faces | detection rate |", "|---|--:|--:|--:|"]
+    lines += [
+        f"| {name} | {row['clips']} | {row['faces']} | {row['detection_rate']:.1%} |"
+        for name, row in card["by_emotion"].items()
+    ]
+    lines += ["", "| | red | green | blue | luminance |", "|---|--:|--:|--:|--:|"]
+    lines += [f"| {key} | " + " | ".join(f"{value:.4f}" for value in card[key].values()) + " |" for key in ("mean", "std")]
+    for title in ("settings", "versions"):
+        lines += ["", f"| {title} | |", "|---|---|"]
+        lines += [f"| {name} | {value} |" for name, value in card[title].items()]
+    return "\n".join(lines) + "\n\n![contact sheet](contact_sheet.png)\n"

@@ -1,0 +1,112 @@
+"""Pictures that look the same in different clips, found by a perceptual hash."""
+
+import cv2
+import numpy as np
+import pandas as pd
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+SIDE, BLOCK = 64, 16  # pixels a picture is shrunk to, and how many of its lowest frequencies are kept each way
+BITS = BLOCK * BLOCK
+TILE = 1024  # rows and columns compared at once: temporaries of 4 MiB, of 200 MiB at worst where all are alike
+
+_ODD = np.indices((BLOCK, BLOCK))[1].ravel() % 2 == 1
+
+MIRROR = np.packbits(_ODD)
+"""A hash xor this is the hash of the mirrored picture, uint8 (32,)."""
+
+# Half the bits differ between unrelated pictures: 128. How far apart strangers and copies are was measured on 1,957
+# press photographs (1,459 names, 192 px) and on 2,304 rendered faces (24 people, 128 px), mirrored or not:
+# - Two photographs of strangers differ by 64 bits or more. Looked at one by one, the eleven pairs of different names
+#   below that (39 to 63) are film stills and portraits of one person numbered apart, and one pair (0) is a copy.
+#   Rendered strangers, all frontal, framed alike and some with the same hair, come as near as 35; among 100 people 29.
+# - Share of copies that differ by 24 bits at most, in % of photographs / rendered faces:
+#   mirrored, grey, half or double size, blurred (sigma 1 or 2 px), noise (10 levels), JPEG quality 60 or 95,
+#   contrast x 0.7: 100 / 100; JPEG 30: 100 / 99.9; 40 levels brighter: 100 / 99.8; contrast x 1.3: 99.2 / 99.9;
+#   gamma 0.6: 98.8 / 100, 1.6: 96.8 / 99.8; turned by 1 degree: 99.7 / 96.5, 2: 54 / 50, 3: 5 / 7, 5: 0 / 0;
+#   cropped by 1 %: 94 / 95, 2 %: 31 / 11, 3.5 %: 1 / 2, 5 %: 0 / 0.
+# So copies that were turned or cropped by more than a little are missed. 56 bits would find half of those turned by 5
+# degrees and a third of those cropped by 5 %, but call rendered strangers copies: an audit that cries wolf is not read.
+LIMIT = 24
+"""Bits of :data:`BITS` by which near-duplicates differ at most."""
+
+
+def hash_picture(picture: np.ndarray) -> np.ndarray:
+    """Hashes what a picture looks like: the signs of its 16 x 16 lowest frequencies.
+
+    Args:
+        picture: uint8 (H, W, 3) RGB, square.
+
+    Returns:
+        256 bits, uint8 (32,): the first is 0, the others say which cosines are positive.
+    """
+    grey = cv2.resize(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+    lowest = cv2.dct(grey.astype(np.float32))[:BLOCK, :BLOCK]
+    # Signs, not "above the median": mirroring negates every odd horizontal frequency and leaves the even ones, so the
+    # mirrored picture has the same bits but for a fixed set, and is looked for at no cost.
+    bits = lowest > 0
+    bits[0, 0] = False  # the mean brightness, which is always positive
+    return np.packbits(bits)
+
+
+def near_duplicates(hashes: np.ndarray, clips: np.ndarray | pd.Series, *, limit: int = LIMIT) -> pd.DataFrame:
+    """Finds frames of different clips that look the same, as they are or mirrored; compares every pair.
+
+    One core compares 15,000 pictures in about 2 s and 50,000 in about 25 s; memory does not grow with the pairs
+    compared, only with the pairs of clips found.
+
+    Args:
+        hashes: of N pictures, uint8 (N, 32).
+        clips: the clip of each, shape (N,).
+        limit: bits by which two pictures may differ.
+
+    Returns:
+        One row for each pair of clips with near-duplicates, its closest pair of frames, closest first: ``row_a`` and
+        ``row_b`` (positions in ``hashes``, ``row_a`` < ``row_b``), ``distance`` (bits, 0 to ``limit``) and
+        ``mirrored``.
+    """
+    clip = pd.factorize(np.asarray(clips))[0].astype(np.int64)
+    signs = np.unpackbits(hashes, axis=1).astype(np.float32) * 2 - 1
+    even, odd = np.ascontiguousarray(signs[:, ~_ODD]), np.ascontiguousarray(signs[:, _ODD])
+    found = [_closest_of_clips(np.empty((0, 4), dtype=np.int64), clip)]
+    for a in range(0, len(signs), TILE):
+        for b in range(a, len(signs), TILE):
+            # A product of signs is bits alike less bits unlike. Mirrored, the odd columns change sign: the nearer of
+            # the two ways adds their product without its sign.
+            odd_part = odd[a : a + TILE] @ odd[b : b + TILE].T
+            alike = even[a : a + TILE] @ even[b : b + TILE].T
+            alike += np.abs(odd_part)
+            hit_a, hit_b = np.nonzero(alike >= BITS - 2 * limit)
+            distance = (BITS - alike[hit_a, hit_b].astype(np.int64)) // 2
+            pairs = np.column_stack([a + hit_a, b + hit_b, distance, odd_part[hit_a, hit_b] < 0])
+            other = (pairs[:, 0] < pairs[:, 1]) & (clip[pairs[:, 0]] != clip[pairs[:, 1]])
+            found.append(_closest_of_clips(pairs[other], clip))
+    closest = _closest_of_clips(np.concatenate(found), clip)
+    table = pd.DataFrame(closest, columns=["row_a", "row_b", "distance", "mirrored"])
+    return table.astype({"mirrored": bool})
+
+
+def _closest_of_clips(pairs: np.ndarray, clip: np.ndarray) -> np.ndarray:
+    """Keeps of (P, 4) rows a, b, distance, mirrored the closest one of each pair of clips, closest first."""
+    pairs = pairs[np.lexsort((pairs[:, 1], pairs[:, 0], pairs[:, 2]))]
+    ends = np.sort(clip[pairs[:, :2]], axis=1)
+    _, first = np.unique(ends[:, 0] * len(clip) + ends[:, 1], return_index=True)
+    return pairs[np.sort(first)]
+
+
+def group(pairs: pd.DataFrame, clips: np.ndarray | pd.Series) -> np.ndarray:
+    """Joins clips that share near-duplicates, also through a third one, so that a split can keep them together.
+
+    Args:
+        pairs: of :func:`near_duplicates`.
+        clips: the clip of each of the N pictures, shape (N,).
+
+    Returns:
+        For each picture the first clip of those its own is joined with (its own where it is alone), shape (N,).
+    """
+    clip, names = pd.factorize(np.asarray(clips))
+    ends = clip[pairs["row_a"].to_numpy()], clip[pairs["row_b"].to_numpy()]
+    joined = coo_array((np.ones(len(pairs), dtype=bool), ends), shape=(len(names), len(names)))
+    component = connected_components(joined, directed=False)[1]
+    first = np.unique(component, return_index=True)[1]
+    return np.asarray(names)[first[component[clip]]]

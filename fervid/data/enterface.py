@@ -1,0 +1,211 @@
+"""eNTERFACE'05: 43 people who answer five stories, each with five sentences, in six emotions."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from fervid.data.decoding import VIDEO_SUFFIXES
+from fervid.data.files import File, list_files
+from fervid.data.inventory import Inventory
+from fervid.data.prepared import PreparedDataModule
+from fervid.emotions import shared_name
+from fervid.errors import InputError
+
+EMOTIONS = ("anger", "disgust", "fear", "happiness", "sadness", "surprise")
+SUBJECTS = tuple(range(1, 45))
+SENTENCES = tuple(range(1, 6))
+UNSEGMENTED = 6  # this subject's clips are not cut into sentences
+FEW_HAPPY = 23  # this subject has two clips of happiness; which sentences they are is not known
+FOLDERS = {name: emotion for emotion in EMOTIONS for name in (emotion, shared_name(emotion))}
+SUBJECT = re.compile(r"subject[ _]*(\d+)(\.zip)?", re.IGNORECASE)
+SENTENCE = re.compile(r"sentence[ _]*(\d+)", re.IGNORECASE)
+NAME = re.compile(r"s_?(\d+)_([a-z]{2})(?:_(\d))?(?:avi)?", re.IGNORECASE)
+
+
+class ENTERFACEDataModule(PreparedDataModule):
+    """The eNTERFACE'05 Audio-Visual Emotion Database (Martin, Kotsia, Macq & Pitas 2006).
+
+    Subject, emotion and sentence are those of the folders ``subject N/<emotion>/sentence K``, wherever these lie, in
+    zips too; names of files are not to be trusted: all of subject 11's say 12. In subject 2's anger the folders of
+    sentences 1 and 2 are swapped, which is put right.
+
+    Args:
+        root: the folder that holds the folders of the subjects or zips of them.
+        emotions: some of the six; None: all.
+        subjects: numbers of some subjects; None: all 44.
+        unsegmented: take the clips of subject 6, which are not cut into sentences.
+        **options: those of :class:`PreparedDataModule`.
+
+    Raises:
+        InputError: if an option is unknown, or nothing of what it asks for is there.
+    """
+
+    corpus = "enterface"
+    licence = "for research, from the authors (enterface.net); no redistribution"
+    citation = (
+        "O. Martin, I. Kotsia, B. Macq, I. Pitas: The eNTERFACE'05 Audio-Visual Emotion Database. "
+        "ICDE Workshops, 2006. https://doi.org/10.1109/ICDEW.2006.145"
+    )
+
+    def __init__(
+        self,
+        root: str | Path | None,
+        *,
+        emotions: Sequence[str] | None = None,
+        subjects: Sequence[int] | None = None,
+        unsegmented: bool = False,
+        **options: Any,
+    ):
+        super().__init__(root, **options)
+        asked = EMOTIONS if emotions is None else [FOLDERS.get(shared_name(name), name) for name in emotions]
+        unknown = [name for name in asked if name not in EMOTIONS]
+        if unknown or len(set(asked)) < 2:
+            what = f"{unknown[0]!r} is none of them" if unknown else "two at least are needed"
+            raise InputError(f"dataset.emotions={emotions}: {what}; eNTERFACE'05 has {', '.join(EMOTIONS)}.")
+        self.emotions = set(asked)
+        self.subjects = set(SUBJECTS if subjects is None else map(int, subjects))
+        if not self.subjects or not self.subjects <= set(SUBJECTS):
+            raise InputError(f"dataset.subjects={subjects} is unknown: eNTERFACE'05 has subjects 1 to 44.")
+        if subjects is not None and UNSEGMENTED in self.subjects and not unsegmented:
+            raise InputError(
+                f"dataset.subjects={subjects} asks for subject 6, whose clips are not cut into sentences: give "
+                "dataset.unsegmented=true, or leave subject 6 out."
+            )
+        self.unsegmented = unsegmented
+
+    def read_clips(self) -> Inventory:
+        """Parses folders; of a clip that lies there twice (zipped and unpacked) the first is taken."""
+        listing = list_files(self.root, VIDEO_SUFFIXES)
+        videos: dict[tuple[str, ...], _Video] = {}
+        stray, twice = [], 0
+        for file in listing.files:
+            video = _parse(file)
+            if video is None:
+                stray.append(file.path)
+            else:
+                twice += video.place in videos
+                videos.setdefault(video.place, video)
+        asked = [v for v in videos.values() if v.emotion in self.emotions and v.subject in self.subjects]
+        wanted = [video for video in asked if self.unsegmented or video.sentence]
+        if videos and not wanted:
+            people = ", ".join(str(subject) for subject in sorted({video.subject for video in videos.values()}))
+            raise InputError(
+                f"{self.root} holds {len(videos)} videos of subjects {people}, but none that dataset.emotions, subjects "
+                "and unsegmented ask for."
+            )
+        wanted.sort(key=lambda video: (video.subject, video.emotion, video.sentence or 0, video.file.path))
+        rows: dict[str, dict[str, Any]] = {}
+        doubles = 0
+        for video in wanted:
+            name = clip = _name(video.subject, video.emotion, video.sentence)
+            doubles += name in rows
+            number = 1
+            while clip in rows:
+                number += 1
+                clip = f"{name}-{number}"
+            rows[clip] = {
+                "clip": clip,
+                "subject": str(video.subject),
+                "emotion": video.emotion,
+                "sentence": video.said,
+            }
+        expected = [key for key in _complete(self.unsegmented) if key[0] in self.subjects and key[1] in self.emotions]
+        people = [str(subject) for subject, _, _ in expected]
+        clips = pd.DataFrame(list(rows.values()), columns=["clip", "subject", "emotion", "sentence"])
+        notes = _count(stray, "lie in no folder of a subject and an emotion: they are left out")
+        notes += [f"{twice} videos lie there twice: the first of each is taken."] if twice else []
+        notes += _count(
+            [video.file.path for video in asked if video not in wanted],
+            "are not cut into sentences: they are left out, dataset.unsegmented=true takes them",
+        )
+        notes += _count(
+            [video.file.path for video in wanted if video.misnamed],
+            "have a name that says another subject, emotion or sentence than their folders: the folders are believed",
+        )
+        swapped = [video.file.path for video in wanted if video.said != video.sentence]
+        notes += _count(swapped, "lie in the folder of the other sentence: the manifest says what is really spoken")
+        if doubles:
+            notes.append(f"{doubles} videos share a sentence's folder with another: each is a clip of its own.")
+        return Inventory(
+            clips.astype({"sentence": "Int64"}),
+            [video.file for video in wanted],
+            expected=pd.Series([emotion for _, emotion, _ in expected]).value_counts(sort=False).to_dict(),
+            expected_subjects=pd.Series(people).value_counts(sort=False).to_dict(),
+            missing=[
+                name
+                for subject, emotion, sentence in expected
+                if (name := _name(subject, emotion, sentence)) not in rows
+                and (subject, emotion) != (FEW_HAPPY, "happiness")
+            ],
+            notes=listing.notes + notes,
+        )
+
+
+@dataclass(frozen=True)
+class _Video:
+    """A file, and what its folders say."""
+
+    file: File
+    place: tuple[str, ...]  # from the subject's folder on, without suffix: the same for a copy elsewhere
+    subject: int
+    emotion: str
+    sentence: int | None  # as the folder has it
+
+    @property
+    def said(self) -> int | None:
+        """The sentence that is really spoken."""
+        swapped = (self.subject, self.emotion) == (2, "anger") and self.sentence in (1, 2)
+        return 3 - self.sentence if swapped and self.sentence else self.sentence
+
+    @property
+    def misnamed(self) -> bool:
+        """Whether the name of the file says something else."""
+        name = NAME.fullmatch(self.file.stem)
+        if name is None:
+            return False
+        subject, code, sentence = name.groups()
+        return (int(subject), code.lower()) != (self.subject, self.emotion[:2]) or (
+            sentence is not None and int(sentence) != self.sentence
+        )
+
+
+def _parse(file: File) -> _Video | None:
+    """Reads the folders of a file; None if they name no subject or no emotion."""
+    *folders, _ = re.split(r"[/\\]", file.path)  # zips packed on Windows may have backslashes
+    at = [depth for depth, folder in enumerate(folders) if SUBJECT.fullmatch(folder)]
+    if not at:
+        return None
+    subject = SUBJECT.fullmatch(folders[at[-1]])
+    below = [folder.lower() for folder in folders[at[-1] + 1 :]]
+    emotions = [FOLDERS[folder.strip()] for folder in below if folder.strip() in FOLDERS]
+    sentences = [int(found[1]) for folder in below if (found := SENTENCE.fullmatch(folder.strip()))]
+    if not subject or not emotions or int(subject[1]) not in SUBJECTS:
+        return None
+    place = (subject[1], *below, file.stem.lower())
+    return _Video(file, place, int(subject[1]), emotions[0], sentences[0] if sentences else None)
+
+
+def _name(subject: int, emotion: str, sentence: int | None) -> str:
+    """Name of a clip, after its folders."""
+    return f"s{subject}-{emotion}" + (f"-{sentence}" if sentence else "")
+
+
+def _complete(unsegmented: bool) -> list[tuple[int, str, int | None]]:
+    """Subject, emotion and sentence of all clips that there should be."""
+    every: list[tuple[int, str, int | None]] = []
+    for subject, emotion in product(SUBJECTS, EMOTIONS):
+        if subject == UNSEGMENTED:
+            every += [(subject, emotion, None)] if unsegmented else []
+        else:
+            few = (subject, emotion) == (FEW_HAPPY, "happiness")
+            every += [(subject, emotion, sentence) for sentence in (SENTENCES[:2] if few else SENTENCES)]
+    return every
+
+
+def _count(paths: list[str], what: str) -> list[str]:
+    return [f"{len(paths)} videos (first: {paths[0]}) {what}."] if paths else []

@@ -1,0 +1,75 @@
+"""What a reader found of a corpus, held against what the corpus should hold."""
+
+from dataclasses import dataclass, field
+
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+
+from fervid.data.files import File
+
+
+@dataclass
+class Inventory:
+    """The clips of a corpus.
+
+    Attributes:
+        clips: one row a video or picture: ``clip, subject, emotion, path`` and what else the corpus knows.
+        files: the file of each row.
+        expected: how many clips each emotion should have; empty if nobody knows.
+        expected_subjects: how many clips each subject should have; empty if nobody knows.
+        missing: names of expected clips that were not found, if names are known; first those of subjects that are there.
+        notes: sentences on oddities and on what was left out.
+        dropped: files that hold nothing to learn from: columns ``path`` and ``reason``.
+    """
+
+    clips: pd.DataFrame
+    files: list[File]
+    expected: dict[str, int] = field(default_factory=dict)
+    expected_subjects: dict[str, int] = field(default_factory=dict)
+    missing: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    dropped: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["path", "reason"]))
+
+    def sentences(self) -> list[str]:
+        """What is odd or missing."""
+        said = list(self.notes)
+        found = self.clips["subject"].value_counts()
+        people = [(name, int(found.get(name, 0)), count) for name, count in self.expected_subjects.items()]
+        absent = [name for name, clips, _ in people if not clips]
+        if absent:
+            said.append(f"subjects missing: {len(absent)} of {len(people)} ({_some(absent)}).")
+        partial = [f"{name} has {clips} of {count} clips" for name, clips, count in people if 0 < clips < count]
+        if partial:
+            said.append(f"subjects incomplete: {len(partial)} ({_some(partial)}).")
+        if self.missing:
+            said.append(f"clips missing: {len(self.missing)} of {sum(self.expected.values())} ({_some(self.missing)}).")
+        if len(self.dropped):
+            reasons = ", ".join(f"{count} x {reason}" for reason, count in self.dropped["reason"].value_counts().items())
+            said.append(f"left out: {len(self.dropped)} entries ({reasons}).")
+        return said
+
+    def print(self, console: Console, corpus: str) -> None:
+        """Counts by emotion, then what is odd or missing."""
+        table = Table(title=f"{corpus}: what was found")
+        table.add_column("emotion")
+        table.add_column("found", justify="right")
+        if self.expected:
+            table.add_column("complete", justify="right")
+        found = self.clips["emotion"].value_counts()
+        names = sorted({*found.index, *self.expected})
+        for name in names:
+            expected = [str(self.expected.get(name, "-"))] if self.expected else []
+            table.add_row(name, str(found.get(name, 0)), *expected, end_section=name == names[-1])
+        table.add_row("total", str(len(self.clips)), *([str(sum(self.expected.values()))] if self.expected else []))
+        subjects = self.clips["subject"].nunique()
+        if subjects:
+            people = [str(len(self.expected_subjects))] if self.expected_subjects else [""] if self.expected else []
+            table.add_row("subjects", str(subjects), *people)
+        console.print(table)
+        for sentence in self.sentences():
+            console.print(f"[yellow]note:[/] {sentence}", highlight=False)
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")

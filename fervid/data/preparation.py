@@ -1,0 +1,240 @@
+"""From the videos and pictures of a corpus to faces of one size on the disk: decode, detect, align, crop.
+
+A prepared folder holds
+
+==================  ==================================================================================================
+``faces/``          one JPEG a face, in a folder an emotion
+``manifest.parquet``  one row a frame that was looked at, with or without a face; written last: with it all is whole
+``failures.csv``    videos and pictures nothing could be got from, one line each with the reason
+``card.json``       source, settings, counts, mean and std, detection rate, versions, licence; ``card.md`` to read
+``contact_sheet.png``  some faces of each emotion
+==================  ==================================================================================================
+
+Workers only compute; one process writes. What it has written of a clip is noted in a journal when all of it is there,
+so that a preparation that is killed at any moment goes on where it was, to the same bytes.
+"""
+
+import json
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pandas as pd
+from filelock import FileLock, Timeout
+from joblib import Parallel, delayed
+from joblib.externals.loky.process_executor import TerminatedWorkerError
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from fervid.data.alignment import Alignment
+from fervid.data.decoding import Around, Frame, Sampling, Source, read_frames, read_picture
+from fervid.data.detection import Detector, Face, most_prominent
+from fervid.errors import InputError, first_line
+
+JPEG_QUALITY = 95
+JOURNAL = "progress.jsonl"
+
+
+@dataclass(frozen=True)
+class Task:
+    """One clip to cut the faces from.
+
+    Attributes:
+        row: of the corpus's table of clips.
+        source: the video or picture.
+        sampling: which frames of a video; None: it is a picture.
+        face: where the face is, if the corpus says so: nothing is detected then.
+    """
+
+    row: int
+    source: Source
+    sampling: Sampling | Around | None
+    face: Face | None = None
+
+
+@dataclass
+class Cut:
+    """What came of a task.
+
+    Attributes:
+        row: of the corpus's table of clips.
+        frames: one dict a frame that was looked at; those with a face have ``aligned``.
+        faces: the JPEG of each frame; None where there is no face.
+        sums: of all faces: count of pixels, then sums and sums of squares of red, green, blue and luminance, as whole
+            numbers, so that the order of adding them changes nothing.
+        failure: why the clip gives nothing; None if it does.
+    """
+
+    row: int
+    frames: list[dict[str, Any]] = field(default_factory=list)
+    faces: list[bytes | None] = field(default_factory=list)
+    sums: list[int] = field(default_factory=lambda: [0] * 9)
+    failure: str | None = None
+
+
+def cut_faces(task: Task, detector: Detector, alignment: Alignment) -> Cut:
+    """Cuts the faces out of one clip; whatever is wrong with the file ends up in ``failure``."""
+    cv2.setNumThreads(1)  # clips, not rows of pixels, are shared out over the cores
+    cut = Cut(task.row)
+    last: Face | None = None
+    try:
+        for frame in _frames(task):
+            found = [task.face] if task.face else detector.find(frame.image, last)
+            row: dict[str, Any] = {"frame": frame.number, "time": round(frame.time, 4), "faces": len(found)}
+            last = most_prominent(found, frame.image) if found else None
+            jpeg = None
+            if last:
+                face, row["aligned"] = alignment.crop(frame.image, last)
+                eyes = [] if last.eyes is None else last.eyes.ravel()
+                names = ("box_left", "box_top", "box_width", "box_height")
+                row |= {name: round(float(value), 1) for name, value in zip(names, last.box, strict=True)}
+                names = ("left_eye_x", "left_eye_y", "right_eye_x", "right_eye_y")
+                row |= {name: round(float(value), 1) for name, value in zip(names, eyes, strict=False)}
+                jpeg = _encode(face)
+                cut.sums = [before + value for before, value in zip(cut.sums, _sums(face), strict=True)]
+            cut.frames.append(row)
+            cut.faces.append(jpeg)
+    except (OSError, ValueError, MemoryError, cv2.error) as error:
+        return Cut(task.row, failure=first_line(error))
+    if not any(cut.faces):
+        cut.failure = f"no face in any of {len(cut.frames)} frames" if task.sampling else "no face"
+    return cut
+
+
+def prepare(
+    folder: Path,
+    clips: pd.DataFrame,
+    tasks: Iterator[Task],
+    *,
+    detector: Detector,
+    alignment: Alignment,
+    max_failures: float,
+    description: str,
+) -> tuple[pd.DataFrame, pd.DataFrame, list[int]]:
+    """Cuts the faces of all clips that the journal does not have yet.
+
+    Args:
+        folder: where faces and journal go.
+        clips: one row a clip: ``emotion``, ``clip`` and ``path`` at least.
+        tasks: one for each row, in order; made as they are needed.
+        detector: finds faces.
+        alignment: cuts them out.
+        max_failures: share of the clips that may fail.
+        description: what to show beside the progress bar.
+
+    Returns:
+        The manifest's rows, in the order of ``clips``: one a frame, the clip's columns repeated, with ``face``, its
+        file in the folder, None where no face was found; the failures: ``path`` and ``reason``; and the sums of
+        :class:`Cut` over all faces.
+
+    Raises:
+        InputError: if too many clips fail, the disk is full, or a worker is killed.
+    """
+    faces = folder / "faces"
+    faces.mkdir(parents=True, exist_ok=True)
+    journal = _read_journal(folder / JOURNAL)
+    failed = [row for row, entry in journal.items() if entry["failure"]]
+    most = max_failures * len(clips)
+    todo = (task for task in tasks if task.row not in journal)
+    jobs = (delayed(cut_faces)(task, detector, alignment) for task in todo)
+    workers = Parallel(n_jobs=-1, return_as="generator_unordered")
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
+    try:
+        with open(folder / JOURNAL, "a", encoding="utf-8") as file, Progress(*columns, transient=True) as progress:
+            bar = progress.add_task(description, total=len(clips), completed=len(journal))
+            done = workers(jobs)
+            while len(failed) <= most and (cut := next(done, None)):
+                clip = clips.iloc[cut.row]
+                for frame, jpeg in zip(cut.frames, cut.faces, strict=True):
+                    frame["face"] = jpeg and _write_face(faces, cut.row, clip, frame["frame"], jpeg)
+                entry = {"row": cut.row, "failure": cut.failure, "frames": cut.frames, "sums": cut.sums}
+                journal[cut.row] = entry
+                failed += [cut.row] if cut.failure else []
+                file.write(json.dumps(entry) + "\n")
+                file.flush()
+                progress.advance(bar)
+    except TerminatedWorkerError as error:
+        raise InputError(
+            "a process that decodes was killed, perhaps for want of memory: run the same command again, it goes on "
+            "where it stopped; LOKY_MAX_CPU_COUNT=1 uses less memory."
+        ) from error
+    failures = pd.DataFrame(
+        [(clips["path"].iloc[row], journal[row]["failure"]) for row in sorted(failed)], columns=["path", "reason"]
+    )
+    if len(failed) > most:
+        failures.to_csv(folder / "failures.csv", index=False)
+        raise InputError(
+            f"{len(failed)} of {len(clips)} files fail (first: {failures['path'][0]}: {failures['reason'][0]}), more "
+            f"than dataset.max_failures={max_failures:g} of them: see {folder / 'failures.csv'}; another detector or "
+            "a larger share may help."
+        )
+    entries = [journal[row] for row in range(len(clips))]
+    looked_at = pd.DataFrame([{"row": entry["row"], **frame} for entry in entries for frame in entry["frames"]])
+    if "face" not in looked_at or not looked_at["face"].notna().any():
+        raise InputError(f"no face was found in any of {len(clips)} files: is this the right folder, or detector?")
+    manifest = clips.loc[looked_at.pop("row")].reset_index(drop=True).join(looked_at)
+    return manifest, failures, [sum(column) for column in zip(*(entry["sums"] for entry in entries), strict=True)]
+
+
+def lock(folder: Path) -> FileLock:
+    """Keeps two runs from preparing the same folder at once: the second waits for the first, and says so."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    waiting = FileLock(folder.with_suffix(".lock"))
+    try:
+        waiting.acquire(timeout=0)
+    except Timeout:
+        print(f"another run is preparing {folder}: waiting for it.", flush=True)
+        waiting.acquire()
+    return waiting
+
+
+class _Rate(ProgressColumn):
+    def render(self, task: Any) -> Text:
+        return Text(f"{task.speed:.1f}/s" if task.speed else "")
+
+
+def _frames(task: Task) -> Iterator[Frame]:
+    if task.sampling is None:
+        yield Frame(0, 0.0, read_picture(task.source))
+    else:
+        yield from read_frames(task.source, task.sampling)
+
+
+def _encode(face: np.ndarray) -> bytes:
+    return cv2.imencode(".jpg", face[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes()
+
+
+def _sums(face: np.ndarray) -> Sequence[int]:
+    planes = np.dstack([face, cv2.cvtColor(face, cv2.COLOR_RGB2GRAY)]).reshape(-1, 4).astype(np.int64)
+    return [len(planes), *planes.sum(axis=0).tolist(), *(planes**2).sum(axis=0).tolist()]
+
+
+def _write_face(faces: Path, row: int, clip: pd.Series, frame: int, jpeg: bytes) -> str:
+    """Writes a face under a name that no file name or label of the corpus can lead astray."""
+    emotion, name = (re.sub(r"[^A-Za-z0-9-]+", "_", str(clip[key])) for key in ("emotion", "clip"))
+    path = faces / emotion[:60] / f"{row:06d}_{name[-60:]}_{frame:05d}.jpg"
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(jpeg)
+    return path.relative_to(faces.parent).as_posix()
+
+
+def _read_journal(path: Path) -> dict[int, dict[str, Any]]:
+    """The finished clips; half a line at the end, of a run that was killed while writing it, is cut off."""
+    journal: dict[int, dict[str, Any]] = {}
+    if not path.exists():
+        return journal
+    whole = 0
+    with open(path, "rb") as file:
+        for line in file:
+            if not line.endswith(b"\n"):
+                break
+            entry = json.loads(line)
+            journal[entry["row"]] = entry
+            whole += len(line)
+    os.truncate(path, whole)
+    return journal

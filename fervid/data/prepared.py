@@ -1,0 +1,202 @@
+"""What corpora of videos and pictures share: they are prepared, once, before they are trained on."""
+
+import hashlib
+import json
+import logging
+from collections.abc import Callable, Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from rich.console import Console
+
+from fervid.data.alignment import Alignment
+from fervid.data.card import summary, write_card
+from fervid.data.datamodule import FrameDataModule
+from fervid.data.decoding import Sampling, read_picture
+from fervid.data.detection import Detector, HaarDetector, NoDetector
+from fervid.data.inventory import Inventory
+from fervid.data.preparation import JOURNAL, Task, lock, prepare
+from fervid.errors import InputError
+
+log = logging.getLogger(__name__)
+
+VERSION = 1  # of the preparation: another one prepares anew
+
+
+class PreparedDataModule(FrameDataModule):
+    """Serves the faces of a corpus of videos or pictures, which it prepares when that has not been done.
+
+    A corpus is a subclass that answers :meth:`read_clips` and says its :attr:`licence` and :attr:`citation`.
+
+    Args:
+        root: the folder of the corpus.
+        detector: finds the faces; default: Haar for videos, none for pictures, which are taken as they are.
+        every: each so manieth frame of a video is taken.
+        count: instead of ``every``: so many frames of each video, evenly.
+        window: which part of a video: ``all`` or ``centre``, the middle half.
+        face_size: side of the prepared faces in pixels.
+        margin: share of the bare face added on each side of a crop.
+        max_failures: share of the files that may be broken or show no face.
+        prepared_dir: where prepared corpora lie; ``prepared`` in the cache unless given.
+        **options: those of :class:`FrameDataModule`.
+
+    Attributes:
+        prepared: the folder of this corpus, as it is now, with these settings.
+
+    Raises:
+        InputError: if a setting cannot be used or the corpus cannot be prepared.
+    """
+
+    licence = "unknown: whoever gave you the files can say"
+    citation = ""
+    pictures = False  # instead of videos
+
+    def __init__(
+        self,
+        root: str | Path | None,
+        *,
+        detector: Detector | None = None,
+        every: int = 10,
+        count: int | None = None,
+        window: Literal["all", "centre"] = "all",
+        face_size: int = 256,
+        margin: float = 0.15,
+        max_failures: float = 0.1,
+        prepared_dir: str | Path | None = None,
+        **options: Any,
+    ):
+        super().__init__(**options)
+        if root is None:
+            raise InputError(f"dataset={self.corpus} needs dataset.root=<folder>: where the corpus lies.")
+        if not 0 <= max_failures <= 1:
+            raise InputError(f"dataset.max_failures={max_failures} is no share: give 0 to 1.")
+        self.root = Path(root).expanduser()
+        self.detector: Detector = detector or (NoDetector() if self.pictures else HaarDetector())
+        self.sampling = Sampling(every, count, window)
+        self.alignment = Alignment(face_size, margin)
+        self.max_failures = max_failures
+        self.prepared_dir = Path(prepared_dir).expanduser() if prepared_dir else self.cache_dir / "prepared"
+
+    # What a corpus provides
+
+    def read_clips(self) -> Inventory:
+        """Lists the clips, or pictures, and what is odd or missing; decodes nothing."""
+        raise NotImplementedError
+
+    def tasks(self, inventory: Inventory) -> Iterator[Task]:
+        """How the faces of each clip are got at."""
+        for row, file in enumerate(inventory.files):
+            yield Task(row, file.source, None if self.pictures else self.sampling)
+
+    def settings(self) -> dict[str, Any]:
+        """All that shapes the prepared faces besides the clips."""
+        frames = {} if self.pictures else vars(self.sampling)
+        return {**frames, **self.detector.settings(), "face_size": self.alignment.size, "margin": self.alignment.margin}
+
+    # From files to faces
+
+    @cached_property
+    def inventory(self) -> Inventory:
+        """What the reader found."""
+        inventory = self.read_clips()
+        if inventory.clips.empty:
+            raise InputError(f"no clip of {self.corpus} was found in {self.root}: check dataset.root and its options.")
+        inventory.clips = inventory.clips.assign(
+            corpus=self.corpus, path=[file.path for file in inventory.files]
+        ).reset_index(drop=True)
+        return inventory
+
+    @cached_property
+    def prepared(self) -> Path:
+        """The folder of this corpus as it is now; a changed file or setting is another folder."""
+        files = [(file.path, file.stamp) for file in self.inventory.files]
+        told = [VERSION, str(self.root.resolve()), self.inventory.clips.to_csv(), files, self.settings()]
+        key = hashlib.sha256(json.dumps(told, default=str).encode()).hexdigest()[:12]
+        return self.prepared_dir / f"{self.corpus}-{key}"
+
+    @property
+    def is_prepared(self) -> bool:
+        """Whether the prepared folder is there and whole."""
+        return (self.prepared / "manifest.parquet").exists()
+
+    def prepare_faces(self) -> dict[str, Any]:
+        """Prepares the corpus, unless it is; tells on the terminal what was found and what came of it.
+
+        Returns:
+            The card.
+
+        Raises:
+            InputError: if too many files fail, or the disk is full or cannot be written.
+        """
+        folder = self.prepared
+        if not self.is_prepared:
+            console = Console()
+            self.inventory.print(console, self.corpus)
+            try:
+                with lock(folder):
+                    if not self.is_prepared:  # by another run, while this one waited
+                        self._prepare(folder)
+            except OSError as error:
+                raise InputError(
+                    f"{folder} cannot be written ({error.strerror}): make room or choose another dataset.prepared_dir, "
+                    "and run the same command again; it goes on where it stopped."
+                ) from error
+        (folder / JOURNAL).unlink(missing_ok=True)  # of a run killed in its last moment
+        return json.loads((folder / "card.json").read_text(encoding="utf-8"))
+
+    def _prepare(self, folder: Path) -> None:
+        manifest, failures, sums = prepare(
+            folder,
+            self.inventory.clips,
+            self.tasks(self.inventory),
+            detector=self.detector,
+            alignment=self.alignment,
+            max_failures=self.max_failures,
+            description=f"{self.corpus}: cutting out faces",
+        )
+        failures = pd.concat([self.inventory.dropped, failures], ignore_index=True)
+        failures.to_csv(folder / "failures.csv", index=False)
+        write_card(folder, self, manifest, failures, sums)
+        # Last: with it the folder is whole.
+        manifest.to_parquet(folder / "manifest.partial")
+        (folder / "manifest.partial").replace(folder / "manifest.parquet")
+
+    # From faces to frames
+
+    def read_corpus(self) -> pd.DataFrame:
+        """The frames that have a face, prepared first where need be."""
+        folder = self.prepared
+        if not self.is_prepared:
+            card = self.prepare_faces()
+            log.info(summary(card))
+        self.failures = pd.read_csv(folder / "failures.csv", keep_default_na=False)
+        if len(self.failures):
+            log.warning(
+                "%d of %d files give no face (first: %s: %s): see failures.csv in the run folder.",
+                len(self.failures),
+                len(self.inventory.clips) + len(self.inventory.dropped),
+                *self.failures.iloc[0],
+            )
+        manifest = pd.read_parquet(folder / "manifest.parquet")
+        return manifest[manifest["face"].notna()]
+
+    def open_pictures(self, frames: pd.DataFrame) -> Callable[[int], np.ndarray]:
+        """Reads prepared faces."""
+        paths = [self.prepared / face for face in frames["face"]]
+
+        def read(row: int) -> np.ndarray:
+            try:
+                return read_picture(paths[row])
+            except OSError as error:
+                raise InputError(
+                    f"{paths[row]} cannot be read any more ({error}): remove {self.prepared} to prepare it anew."
+                ) from error
+
+        return read
+
+    def fingerprint(self) -> str:
+        """The prepared folder, whose name changes with all that shapes it."""
+        return self.prepared.name

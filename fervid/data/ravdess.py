@@ -1,0 +1,173 @@
+"""RAVDESS: 24 actors who say two sentences, and sing them, in eight emotions."""
+
+import re
+from collections.abc import Sequence
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from fervid.data.decoding import VIDEO_SUFFIXES
+from fervid.data.files import list_files
+from fervid.data.inventory import Inventory
+from fervid.data.prepared import PreparedDataModule
+from fervid.emotions import shared_name
+from fervid.errors import InputError
+
+EMOTIONS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")
+SUNG = EMOTIONS[:6]
+MODALITIES = {"01": "audio-video", "02": "video-only"}
+CHANNELS = {"01": "speech", "02": "song"}
+INTENSITIES = {"01": "normal", "02": "strong"}
+ACTORS = tuple(f"{number:02d}" for number in range(1, 25))
+NOT_SINGING = "18"  # this actor recorded no song
+NAME = re.compile(r"\d\d(-\d\d){6}")
+
+
+class RAVDESSDataModule(PreparedDataModule):
+    """The Ryerson Audio-Visual Database of Emotional Speech and Song (Livingstone & Russo 2018).
+
+    Videos are known by the seven numbers of their names, wherever they lie: in folders, flat, or still zipped.
+
+    Args:
+        root: the folder that holds the videos or zips.
+        modality: ``video-only``, ``audio-video`` or ``both``. Both hold the same pictures of the same recordings: a
+            recording's twins must not be parted by a split, so both are taken only when asked for by name.
+        channel: ``speech``, ``song`` or ``both``.
+        emotions: ``eight``, ``six`` (neutral, calm, happy, sad, angry, fearful: those that are sung too), or a list.
+        intensity: ``normal``, ``strong`` (never of neutral) or ``both``.
+        actors: numbers of some actors; None: all 24.
+        **options: those of :class:`PreparedDataModule`.
+
+    Raises:
+        InputError: if an option is unknown, or nothing of what it asks for is there.
+    """
+
+    corpus = "ravdess"
+    licence = "CC BY-NC-SA 4.0"
+    citation = (
+        "S. R. Livingstone, F. A. Russo: The Ryerson Audio-Visual Database of Emotional Speech and Song (RAVDESS). "
+        "PLoS ONE 13(5), 2018. https://doi.org/10.5281/zenodo.1188976"
+    )
+
+    def __init__(
+        self,
+        root: str | Path | None,
+        *,
+        modality: str = "video-only",
+        channel: str = "speech",
+        emotions: str | Sequence[str] = "eight",
+        intensity: str = "both",
+        actors: Sequence[int] | None = None,
+        **options: Any,
+    ):
+        super().__init__(root, **options)
+        self.modality, self.channel, self.intensity = modality, channel, intensity
+        for name, value, known in (
+            ("modality", modality, MODALITIES),
+            ("channel", channel, CHANNELS),
+            ("intensity", intensity, INTENSITIES),
+        ):
+            if value not in (*known.values(), "both"):
+                raise InputError(f"dataset.{name}={value} is unknown: choose {', '.join(known.values())} or both.")
+        self.emotions = _emotions(emotions)
+        self.actors = ACTORS if actors is None else tuple(f"{int(actor):02d}" for actor in actors)
+        strangers = [actor for actor in self.actors if actor not in ACTORS]
+        if strangers or not self.actors:
+            raise InputError(f"dataset.actors={actors} is unknown: RAVDESS has actors 1 to 24.")
+
+    def read_clips(self) -> Inventory:
+        """Parses file names; of a clip that lies there twice (zipped and unpacked) the first is taken."""
+        listing = list_files(self.root, VIDEO_SUFFIXES)
+        videos = {}
+        twice = 0
+        for file in listing.files:
+            if NAME.fullmatch(file.stem) and file.stem[:2] in MODALITIES:
+                twice += file.stem in videos
+                videos.setdefault(file.stem, file)
+        wanted = {stem: file for stem, file in sorted(videos.items()) if self._wanted(stem)}
+        if videos and not wanted:
+            there = sorted({f"{MODALITIES[stem[:2]]} {CHANNELS.get(stem[3:5], '?')}" for stem in videos})
+            raise InputError(
+                f"{self.root} holds {len(videos)} videos ({', '.join(there)}), but none that dataset.modality="
+                f"{self.modality}, channel={self.channel}, emotions, intensity and actors ask for."
+            )
+        notes = listing.notes + ([f"{twice} videos lie there twice: the first of each is taken."] if twice else [])
+        rows = [describe(stem) for stem in wanted]
+        expected = [describe(stem) for stem in self._complete()]
+        people = {row["subject"] for row in rows}
+        missing = [row for row in expected if row["clip"] not in wanted]
+        return Inventory(
+            pd.DataFrame(rows),
+            list(wanted.values()),
+            expected=pd.Series([row["emotion"] for row in expected]).value_counts().to_dict(),
+            expected_subjects=pd.Series([row["subject"] for row in expected]).value_counts(sort=False).to_dict(),
+            missing=[row["clip"] for row in sorted(missing, key=lambda row: row["subject"] not in people)],
+            notes=notes,
+        )
+
+    def _wanted(self, stem: str) -> bool:
+        modality, channel, emotion, intensity, _, _, actor = stem.split("-")
+        return (
+            self.modality in (MODALITIES[modality], "both")
+            and CHANNELS.get(channel) in ([self.channel] if self.channel != "both" else CHANNELS.values())
+            and emotion in self.emotions
+            and INTENSITIES.get(intensity) in ([self.intensity] if self.intensity != "both" else INTENSITIES.values())
+            and actor in self.actors
+        )
+
+    def _complete(self) -> list[str]:
+        """The names of all clips that there should be."""
+        every = ("-".join(codes) for codes in product(MODALITIES, CHANNELS, _CODES, INTENSITIES, _TWO, _TWO, ACTORS))
+        return [stem for stem in every if _was_recorded(stem) and self._wanted(stem)]
+
+
+_TWO = ("01", "02")
+_CODES = tuple(f"{number:02d}" for number in range(1, 9))
+
+
+def _was_recorded(stem: str) -> bool:
+    _, channel, emotion, intensity, _, _, actor = stem.split("-")
+    strong_neutral = emotion == "01" and intensity == "02"
+    sung = channel == "02"
+    return not strong_neutral and not (sung and (actor == NOT_SINGING or int(emotion) > len(SUNG)))
+
+
+def describe(stem: str) -> dict[str, str]:
+    """What the name of a video says.
+
+    Args:
+        stem: seven numbers, such as ``02-01-06-01-02-01-12``.
+
+    Returns:
+        ``clip, subject, emotion, recording`` (the same in both modalities), ``sex, intensity, modality, channel,
+        statement, repetition``.
+    """
+    modality, channel, emotion, intensity, statement, repetition, actor = stem.split("-")
+    return {
+        "clip": stem,
+        "subject": actor,
+        "emotion": EMOTIONS[int(emotion) - 1],
+        "recording": stem[3:],
+        "sex": "male" if int(actor) % 2 else "female",
+        "intensity": INTENSITIES[intensity],
+        "modality": MODALITIES[modality],
+        "channel": CHANNELS[channel],
+        "statement": statement,
+        "repetition": repetition,
+    }
+
+
+def _emotions(asked: str | Sequence[str]) -> set[str]:
+    """Codes of the emotions asked for."""
+    if isinstance(asked, str):
+        if asked not in ("eight", "six"):
+            raise InputError(f"dataset.emotions={asked} is unknown: give eight, six or a list such as [happy,sad].")
+        return set(_CODES if asked == "eight" else _CODES[:6])
+    names = [shared_name(name) for name in EMOTIONS]
+    unknown = [name for name in asked if shared_name(name) not in names]
+    if unknown or len(asked) < 2:
+        what = f"{unknown[0]!r} is none of them" if unknown else "two at least are needed"
+        raise InputError(f"dataset.emotions={list(asked)}: {what}; RAVDESS has {', '.join(EMOTIONS)}.")
+    return {_CODES[names.index(shared_name(name))] for name in asked}
