@@ -38,22 +38,21 @@ def hash_picture(picture: np.ndarray) -> np.ndarray:
         picture: uint8 (H, W, 3) RGB, square.
 
     Returns:
-        256 bits, uint8 (32,): the first is 0, the others say which cosines are positive.
+        256 bits, uint8 (32,): which of the cosines are positive.
     """
     grey = cv2.resize(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), (SIDE, SIDE), interpolation=cv2.INTER_AREA)
     lowest = cv2.dct(grey.astype(np.float32))[:BLOCK, :BLOCK]
     # Signs, not "above the median": mirroring negates every odd horizontal frequency and leaves the even ones, so the
     # mirrored picture has the same bits but for a fixed set, and is looked for at no cost.
-    bits = lowest > 0
-    bits[0, 0] = False  # the mean brightness, which is always positive
-    return np.packbits(bits)
+    # The first, the mean brightness, is positive in all and tells nothing.
+    return np.packbits(lowest > 0)
 
 
 def near_duplicates(hashes: np.ndarray, clips: np.ndarray | pd.Series, *, limit: int = LIMIT) -> pd.DataFrame:
     """Finds frames of different clips that look the same, as they are or mirrored; compares every pair.
 
-    One core compares 15,000 pictures in about 2 s and 50,000 in about 25 s; memory does not grow with the pairs
-    compared, only with the pairs of clips found.
+    One core compares 15,000 pictures in about 1 s and 50,000 in about 10 s. Memory grows with the pictures and the
+    pairs of clips found, not with the pairs compared.
 
     Args:
         hashes: of N pictures, uint8 (N, 32).
@@ -68,7 +67,7 @@ def near_duplicates(hashes: np.ndarray, clips: np.ndarray | pd.Series, *, limit:
     clip = pd.factorize(np.asarray(clips))[0].astype(np.int64)
     signs = np.unpackbits(hashes, axis=1).astype(np.float32) * 2 - 1
     even, odd = np.ascontiguousarray(signs[:, ~_ODD]), np.ascontiguousarray(signs[:, _ODD])
-    found = [_closest_of_clips(np.empty((0, 4), dtype=np.int64), clip)]
+    found = [np.empty((0, 4), dtype=np.int64)]
     for a in range(0, len(signs), TILE):
         for b in range(a, len(signs), TILE):
             # A product of signs is bits alike less bits unlike. Mirrored, the odd columns change sign: the nearer of
@@ -79,8 +78,7 @@ def near_duplicates(hashes: np.ndarray, clips: np.ndarray | pd.Series, *, limit:
             hit_a, hit_b = np.nonzero(alike >= BITS - 2 * limit)
             distance = (BITS - alike[hit_a, hit_b].astype(np.int64)) // 2
             pairs = np.column_stack([a + hit_a, b + hit_b, distance, odd_part[hit_a, hit_b] < 0])
-            other = (pairs[:, 0] < pairs[:, 1]) & (clip[pairs[:, 0]] != clip[pairs[:, 1]])
-            found.append(_closest_of_clips(pairs[other], clip))
+            found.append(_closest_of_clips(pairs[clip[pairs[:, 0]] != clip[pairs[:, 1]]], clip))
     closest = _closest_of_clips(np.concatenate(found), clip)
     table = pd.DataFrame(closest, columns=["row_a", "row_b", "distance", "mirrored"])
     return table.astype({"mirrored": bool})

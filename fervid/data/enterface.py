@@ -1,6 +1,7 @@
-"""eNTERFACE'05: 43 people who answer five stories, each with five sentences, in six emotions."""
+"""eNTERFACE'05: 44 people who say five sentences in each of six emotions."""
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -82,66 +83,62 @@ class ENTERFACEDataModule(PreparedDataModule):
         """Parses folders; of a clip that lies there twice (zipped and unpacked) the first is taken."""
         listing = list_files(self.root, VIDEO_SUFFIXES)
         videos: dict[tuple[str, ...], _Video] = {}
-        stray, twice = [], 0
+        stray: list[str] = []
+        twice: list[str] = []
         for file in listing.files:
             video = _parse(file)
             if video is None:
                 stray.append(file.path)
             else:
-                twice += video.place in videos
+                twice += [file.path] if video.place in videos else []
                 videos.setdefault(video.place, video)
         asked = [v for v in videos.values() if v.emotion in self.emotions and v.subject in self.subjects]
         wanted = [video for video in asked if self.unsegmented or video.sentence]
         if videos and not wanted:
             people = ", ".join(str(subject) for subject in sorted({video.subject for video in videos.values()}))
             raise InputError(
-                f"{self.root} holds {len(videos)} videos of subjects {people}, but none that dataset.emotions, subjects "
-                "and unsegmented ask for."
+                f"{self.root} holds {len(videos)} videos of subjects {people}, but none that dataset.emotions, "
+                "subjects and unsegmented ask for."
             )
         wanted.sort(key=lambda video: (video.subject, video.emotion, video.sentence or 0, video.file.path))
-        rows: dict[str, dict[str, Any]] = {}
-        doubles = 0
-        for video in wanted:
-            name = clip = _name(video.subject, video.emotion, video.sentence)
-            doubles += name in rows
-            number = 1
-            while clip in rows:
-                number += 1
-                clip = f"{name}-{number}"
-            rows[clip] = {
-                "clip": clip,
-                "subject": str(video.subject),
-                "emotion": video.emotion,
-                "sentence": video.said,
+        clips = pd.DataFrame(
+            {
+                "clip": [_name(video.subject, video.emotion, video.sentence) for video in wanted],
+                "subject": [str(video.subject) for video in wanted],
+                "emotion": [video.emotion for video in wanted],
+                "sentence": pd.array([video.said for video in wanted], dtype="Int64"),
             }
+        )
+        named = set(clips["clip"])
+        take = clips.groupby("clip").cumcount() + 1
+        clips["clip"] = clips["clip"].where(take == 1, clips["clip"] + "-take" + take.astype(str))
         expected = [key for key in _complete(self.unsegmented) if key[0] in self.subjects and key[1] in self.emotions]
-        people = [str(subject) for subject, _, _ in expected]
-        clips = pd.DataFrame(list(rows.values()), columns=["clip", "subject", "emotion", "sentence"])
-        notes = _count(stray, "lie in no folder of a subject and an emotion: they are left out")
-        notes += [f"{twice} videos lie there twice: the first of each is taken."] if twice else []
-        notes += _count(
-            [video.file.path for video in asked if video not in wanted],
-            "are not cut into sentences: they are left out, dataset.unsegmented=true takes them",
-        )
-        notes += _count(
-            [video.file.path for video in wanted if video.misnamed],
-            "have a name that says another subject, emotion or sentence than their folders: the folders are believed",
-        )
-        swapped = [video.file.path for video in wanted if video.said != video.sentence]
-        notes += _count(swapped, "lie in the folder of the other sentence: the manifest says what is really spoken")
-        if doubles:
-            notes.append(f"{doubles} videos share a sentence's folder with another: each is a clip of its own.")
+        doubles = [video.file.path for video, number in zip(wanted, take, strict=True) if number > 1]
+        notes = [
+            *_note("in no folder of a subject and an emotion, left out", stray),
+            *_note("lying there twice, taken once", twice),
+            *_note(
+                "not cut into sentences, left out (dataset.unsegmented=true takes them)",
+                [video.file.path for video in asked if not (self.unsegmented or video.sentence)],
+            ),
+            *_note(
+                "named after another subject, emotion or sentence than their folders, which are believed",
+                [video.file.path for video in wanted if video.misnamed],
+            ),
+            *_note(
+                "in the folder of another sentence than is said, put right",
+                [video.file.path for video in wanted if video.said != video.sentence],
+            ),
+            *_note("second in the folder of a sentence, clips of their own", doubles),
+        ]
+        there = {video.subject for video in wanted}
+        missing = [key for key in expected if _name(*key) not in named and key[:2] != (FEW_HAPPY, "happiness")]
         return Inventory(
-            clips.astype({"sentence": "Int64"}),
+            clips,
             [video.file for video in wanted],
-            expected=pd.Series([emotion for _, emotion, _ in expected]).value_counts(sort=False).to_dict(),
-            expected_subjects=pd.Series(people).value_counts(sort=False).to_dict(),
-            missing=[
-                name
-                for subject, emotion, sentence in expected
-                if (name := _name(subject, emotion, sentence)) not in rows
-                and (subject, emotion) != (FEW_HAPPY, "happiness")
-            ],
+            expected=dict(Counter(emotion for _, emotion, _ in expected)),
+            expected_subjects=dict(Counter(str(subject) for subject, _, _ in expected)),
+            missing=[_name(*key) for key in sorted(missing, key=lambda key: key[0] not in there)],
             notes=listing.notes + notes,
         )
 
@@ -186,7 +183,7 @@ def _parse(file: File) -> _Video | None:
     sentences = [int(found[1]) for folder in below if (found := SENTENCE.fullmatch(folder.strip()))]
     if not subject or not emotions or int(subject[1]) not in SUBJECTS:
         return None
-    place = (subject[1], *below, file.stem.lower())
+    place = (str(int(subject[1])), *below, file.stem.lower())
     return _Video(file, place, int(subject[1]), emotions[0], sentences[0] if sentences else None)
 
 
@@ -207,5 +204,5 @@ def _complete(unsegmented: bool) -> list[tuple[int, str, int | None]]:
     return every
 
 
-def _count(paths: list[str], what: str) -> list[str]:
-    return [f"{len(paths)} videos (first: {paths[0]}) {what}."] if paths else []
+def _note(what: str, paths: list[str]) -> list[str]:
+    return [f"{what}: {len(paths)} videos (first: {paths[0]})."] if paths else []

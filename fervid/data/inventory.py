@@ -51,7 +51,7 @@ class Inventory:
 
     def print(self, console: Console, corpus: str) -> None:
         """Counts by emotion, then what is odd or missing."""
-        table = Table(title=f"{corpus}: what was found")
+        table = Table(title=f"{corpus}: what was found", min_width=32)
         table.add_column("emotion")
         table.add_column("found", justify="right")
         if self.expected:

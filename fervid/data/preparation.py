@@ -17,6 +17,7 @@ so that a preparation that is killed at any moment goes on where it was, to the 
 import json
 import os
 import re
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +29,7 @@ import pandas as pd
 from filelock import FileLock, Timeout
 from joblib import Parallel, delayed
 from joblib.externals.loky.process_executor import TerminatedWorkerError
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
@@ -142,12 +144,10 @@ def prepare(
     most = max_failures * len(clips)
     todo = (task for task in tasks if task.row not in journal)
     jobs = (delayed(cut_faces)(task, detector, alignment) for task in todo)
-    workers = Parallel(n_jobs=-1, return_as="generator_unordered")
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
+    done = Parallel(n_jobs=-1, return_as="generator_unordered")(jobs)
     try:
-        with open(folder / JOURNAL, "a", encoding="utf-8") as file, Progress(*columns, transient=True) as progress:
+        with open(folder / JOURNAL, "a", encoding="utf-8") as file, _progress() as progress:
             bar = progress.add_task(description, total=len(clips), completed=len(journal))
-            done = workers(jobs)
             while len(failed) <= most and (cut := next(done, None)):
                 clip = clips.iloc[cut.row]
                 for frame, jpeg in zip(cut.frames, cut.faces, strict=True):
@@ -163,6 +163,10 @@ def prepare(
             "a process that decodes was killed, perhaps for want of memory: run the same command again, it goes on "
             "where it stopped; LOKY_MAX_CPU_COUNT=1 uses less memory."
         ) from error
+    finally:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # joblib's, that results were not waited for
+            done.close()
     failures = pd.DataFrame(
         [(clips["path"].iloc[row], journal[row]["failure"]) for row in sorted(failed)], columns=["path", "reason"]
     )
@@ -191,6 +195,11 @@ def lock(folder: Path) -> FileLock:
         print(f"another run is preparing {folder}: waiting for it.", flush=True)
         waiting.acquire()
     return waiting
+
+
+def _progress() -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
+    return Progress(*columns, transient=True, disable=not Console().is_terminal)
 
 
 class _Rate(ProgressColumn):

@@ -89,6 +89,14 @@ def test_a_clip_on_two_sides(manifest):
     assert "this split leaks: 1 of 4 people and 1 of 64 clips and 1 of 32 recordings" in found.sentence()
 
 
+def test_a_clip_on_two_sides_leaks_by_itself(manifest):
+    """With one modality no recording has a twin, and none is counted as one."""
+    one = manifest[manifest["modality"] == "av"].reset_index(drop=True)
+    found = audit(move(one, one.index == 1))
+    assert (found.clips.count, found.twins.count, found.twins.total, found.grade) == (1, 0, 0, "leaky")
+    assert audit(move(one, one.index == 1).drop(columns="recording")).grade == "leaky"
+
+
 def test_two_clips_that_both_straddle_stand_on_two_sides(manifest):
     """Each has frames on the side of the other's, so the pair does too."""
     found = audit(move(manifest, (manifest["subject"] == "a") & (manifest["frame"] == 0)), pairs_of((1, 4)))
@@ -96,6 +104,7 @@ def test_two_clips_that_both_straddle_stand_on_two_sides(manifest):
         "subjects": 1, "clips": 16, "twins": 8, "repetitions": 8, "statements": 8, "near_duplicates": 1
     }  # fmt: skip
     assert found.repetitions.examples[0]["sides_a"] == "test+train"
+    assert [len(kind.examples) for kind in (found.clips, found.twins, found.repetitions)] == [5, 5, 5]
 
 
 def test_twins_apart(manifest):
@@ -188,6 +197,8 @@ def test_near_duplicates_of_one_person_are_told_from_those_of_strangers(manifest
         "clip_a": "a-sad-1-1-av", "subject_a": "a", "emotion_a": "sad", "sides_a": "test",
         "clip_b": "b-happy-1-1-av", "subject_b": "b", "emotion_b": "happy", "sides_b": "train",
     }  # fmt: skip
+    near_first = audit(sides, pairs_of((0, 24), (3, 27)).assign(distance=[7, 6])).near_duplicates.examples
+    assert [example["distance"] for example in near_first] == [6, 7]
     assert audit(sides, pairs_of((0, 24))).grade == "clip-independent"
     assert audit(sides, pairs_of((0, 24))).near_duplicates.count == 1
 
@@ -211,6 +222,11 @@ def test_people_unknown(manifest):
     assert audit(unknown(manifest), pairs_of((0, 96))).grade == "leaky"
     assert audit(unknown(manifest), pairs_of((0, 96))).strangers == 1
     assert audit(unknown(move(manifest, manifest.index == 1))).grade == "leaky"
+
+
+def test_two_unknown_people_are_not_known_to_be_one(manifest):
+    missing = unknown(manifest).astype({"subject": "string"})  # where pandas' own missing value equals nothing, nor not
+    assert audit(missing, pairs_of((0, 96))).strangers == 1
 
 
 def test_one_unknown_person_is_one_too_many(manifest):

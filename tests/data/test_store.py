@@ -2,44 +2,40 @@ import os
 import resource
 
 import numpy as np
-import pandas as pd
 import pytest
 
+from fervid.data.duplicates import hash_picture
 from fervid.data.store import FaceStore, allocate, build_store, remove_leftovers
 from fervid.errors import InputError
 
 
 def build(path, pictures, **options):
     def read(row):
-        if pictures[row] is None:
-            raise OSError("truncated")
         return pictures[row]
 
     defaults = {"size": 8, "grey": False, "description": ""}
     return build_store(path, len(pictures), read, **{**defaults, **options})
 
 
-def test_cuts_the_central_square_and_resizes(tmp_path):
-    wide = np.zeros((8, 24, 3), np.uint8)
-    wide[:, 8:16] = (10, 20, 30)
+def test_resizes(tmp_path):
     large = np.full((64, 64, 3), 7, np.uint8)
     small = np.full((3, 3, 3), 9, np.uint8)
-    build(tmp_path / "faces.npy", [wide, large, small])
+    build(tmp_path / "faces.npy", [np.full((8, 8, 3), (10, 20, 30), np.uint8), large, small])
     store = FaceStore(tmp_path / "faces.npy")
     assert (store[0] == (10, 20, 30)).all()
     assert (store[np.array([2, 1])] == np.array([9, 7]).reshape(2, 1, 1, 1)).all()
     assert store[np.array([2, 1])].shape == (2, 8, 8, 3)
 
 
+def test_keeps_the_hash_of_the_whole_picture(tmp_path):
+    pictures = list(np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), dtype=np.uint8))
+    build(tmp_path / "faces.npy", pictures)
+    assert (np.load(tmp_path / "faces.hashes.npy") == [hash_picture(picture) for picture in pictures]).all()
+
+
 def test_grey_is_luminance_in_three_channels(tmp_path):
     build(tmp_path / "faces.npy", [np.full((8, 8, 3), (255, 0, 0), np.uint8)], grey=True)
     assert (FaceStore(tmp_path / "faces.npy")[0] == round(0.299 * 255)).all()
-
-
-def test_unreadable_pictures_are_listed(tmp_path):
-    failures = build(tmp_path / "faces.npy", [np.zeros((8, 8, 3), np.uint8), None])
-    assert failures.to_dict("records") == [{"row": 1, "reason": "truncated"}]
-    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "faces.failures.csv"), failures)
 
 
 def test_a_broken_off_build_leaves_nothing(tmp_path):

@@ -1,0 +1,100 @@
+import os
+import zipfile
+
+import pytest
+
+from fervid.data.decoding import read_bytes
+from fervid.data.files import list_files
+from fervid.errors import InputError
+
+
+@pytest.fixture
+def root(tmp_path):
+    for path in ("b/two.mp4", "a/one.MP4", "a/deep/er/three.mp4", "a/notes.txt", ".hidden/x.mp4", "a/.x.mp4"):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_bytes(path.encode())
+    return tmp_path
+
+
+def paths(listing):
+    return [file.path for file in listing.files]
+
+
+def test_files_at_any_depth_sorted_and_hidden_ones_apart(root):
+    listing = list_files(root, {".mp4"})
+    assert paths(listing) == ["a/deep/er/three.mp4", "a/one.MP4", "b/two.mp4"]
+    assert listing.notes == []
+    assert listing.files[1].parts == ("a", "one.MP4")
+    assert listing.files[1].stem == "one"
+
+
+def test_zips_are_read_in_place(root):
+    with zipfile.ZipFile(root / "c.zip", "w") as archive:
+        archive.writestr("inside/four.mp4", b"4444")
+        archive.writestr("__MACOSX/inside/._four.mp4", b"x")
+        archive.writestr("inside/readme.txt", b"x")
+    listing = list_files(root, {".mp4"})
+    assert paths(listing)[-1] == "c.zip/inside/four.mp4"
+    assert read_bytes(listing.files[-1].source) == b"4444"
+    assert not (root / "inside").exists()
+
+
+def test_zip_entries_that_climb_out(root):
+    with zipfile.ZipFile(root / "c.zip", "w") as archive:
+        for name in ("../../evil.mp4", "/etc/evil.mp4", "a/../../evil.mp4", "good.mp4"):
+            archive.writestr(name, b"x")
+    before = sorted(os.listdir(root.parent))
+    listing = list_files(root, {".mp4"})
+    assert paths(listing)[-1] == "c.zip/good.mp4"
+    assert len(listing.files) == 4
+    assert listing.notes == ["3 entries of c.zip have names that lead out of it: they are left out."]
+    assert sorted(os.listdir(root.parent)) == before
+
+
+def test_a_damaged_zip_is_said(root):
+    (root / "c.zip").write_bytes(b"PK\x03\x04 and then nothing")
+    listing = list_files(root, {".mp4"})
+    assert len(listing.files) == 3
+    assert "c.zip cannot be opened as a zip" in listing.notes[0]
+
+
+def test_names_that_are_no_text(root):
+    try:
+        (root / "a" / os.fsdecode(b"caf\xe9.mp4")).write_bytes(b"x")
+    except OSError:
+        pytest.skip("this file system takes UTF-8 names only")
+    listing = list_files(root, {".mp4"})
+    assert len(listing.files) == 3
+    assert listing.notes == [
+        "1 file names are not UTF-8 (first: a/caf\\xe9.mp4): these files are left out; rename them."
+    ]
+
+
+def test_a_link_that_leads_back(root):
+    (root / "a" / "loop").symlink_to(root)
+    (root / "elsewhere").symlink_to(root / "b")
+    assert paths(list_files(root, {".mp4"})) == ["a/deep/er/three.mp4", "a/one.MP4", "b/two.mp4", "elsewhere/two.mp4"]
+
+
+def test_a_changed_file_has_another_stamp(root):
+    before = list_files(root, {".mp4"}).files[0].stamp
+    (root / "a/deep/er/three.mp4").write_bytes(b"changed")
+    assert list_files(root, {".mp4"}).files[0].stamp != before
+
+
+def test_no_folder(tmp_path):
+    with pytest.raises(InputError, match="is not a folder"):
+        list_files(tmp_path / "nowhere", {".mp4"})
+
+
+def test_no_permission(root, monkeypatch):
+    scandir = os.scandir
+
+    def refuse(path):
+        if str(path).endswith("/a"):  # root, whom the tests may run as, is refused nothing by the system
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(InputError, match=r"/a cannot be read \(Permission denied\)"):
+        list_files(root, {".mp4"})
