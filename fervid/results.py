@@ -19,8 +19,10 @@ from rich.table import Table
 
 from fervid import __version__, figures
 from fervid.callbacks import FreezeThenFineTune
+from fervid.data.audit import Audit, Finding, worst_pairs
 from fervid.data.datamodule import FrameDataModule
 from fervid.data.manifest import SPLITS, emotion_by_split
+from fervid.data.store import FaceStore
 from fervid.metrics import recalls, scores
 from fervid.models.classifier import EmotionClassifier
 
@@ -176,11 +178,32 @@ def draw(
             chosen[[f"p_{name}" for name in names]].max(axis=1).tolist(),
         ),
     }
+    leaks = draw_leaks(datamodule)
+    if leaks:
+        drawn["leaks"] = leaks
     for name, figure in drawn.items():
         figure.savefig(folder / f"{name}.png", dpi=110)
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
                 logger.experiment.add_figure(name, figure, global_step=results["epochs"] - 1)
+
+
+def draw_leaks(datamodule: FrameDataModule) -> Figure | None:
+    """Draws the worst pairs of faces that stand on two sides of the split; None if none do."""
+    manifest, audit = datamodule.manifest, datamodule.audit
+    pairs = worst_pairs(manifest, audit)
+    if not pairs:
+        return None
+    store = FaceStore(datamodule.store_path)
+    ends: tuple[list[int], list[int]] = [a for a, _, _ in pairs], [b for _, b, _ in pairs]
+    faces = [store[manifest.loc[rows, "store_row"].to_numpy()] for rows in ends]
+    texts = [[_who(manifest.loc[row]) for row in rows] for rows in ends]
+    return figures.pairs(*faces, *texts, [words for *_, words in pairs], f"what stands on two sides ({audit.grade})")
+
+
+def _who(frame: pd.Series) -> str:
+    who = "" if pd.isna(frame["subject"]) else f"{frame['subject']}, "
+    return f"{frame['split']}: {who}{frame['emotion']}\n{frame['clip']}\nframe {frame['frame']}"
 
 
 def log_hparams(trainer: pl.Trainer, choices: dict[str, Any], results: dict[str, Any]) -> None:
@@ -212,6 +235,34 @@ def print_split(console: Console, datamodule: FrameDataModule) -> None:
         )
     if people.sum():
         table.add_row("people", *(str(people.get(side, 0)) for side in SPLITS))
+    console.print(table)
+
+
+def print_audit(console: Console, audit: Audit) -> None:
+    """What stands on two sides of a split, by kind, with examples."""
+    table = Table(title=f"what stands on two sides ({audit.grade})")
+    table.add_column("")
+    table.add_column("on two sides", justify="right")
+    table.add_column("of", justify="right")
+    table.add_column("for example")
+    unknown = Finding(0, 0, [])
+    kinds = {
+        "people": audit.subjects if audit.people_known else unknown,
+        "clips": audit.clips if audit.clips_known else unknown,
+        "twins of a recording": audit.twins,
+        "pairs that differ in repetition": audit.repetitions,
+        "pairs that differ in statement": audit.statements,
+        "pairs that look the same": audit.near_duplicates,
+    }
+    for name, found in kinds.items():
+        if found is unknown:
+            table.add_row(name, "unknown", "", "")
+        elif found is not None:
+            example = next(iter(found.examples), {})
+            names = [str(example[key]) for key in ("subject", "clip", "recording", "clip_a", "clip_b") if example.get(key)]
+            table.add_row(name, str(found.count), str(found.total), ", ".join(names))
+    if audit.strangers:
+        table.add_row("  of different or unknown people", str(audit.strangers), "", "")
     console.print(table)
 
 

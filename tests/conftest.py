@@ -2,6 +2,8 @@
 
 import os
 from collections.abc import Callable
+from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +32,6 @@ def synthetic(cache: Path) -> Callable[..., SyntheticDataModule]:
     """A ready corpus of 6 people x 8 emotions x 2 frames at 28 px; keywords as SyntheticDataModule's."""
 
     def make(**options: Any) -> SyntheticDataModule:
-        from functools import partial
-
         from fervid.data import splits
 
         split = partial(splits.subject, val=1 / 3, test=1 / 3, seed=0)
@@ -82,23 +82,21 @@ def lenet() -> Callable[..., EmotionClassifier]:
 
 
 @pytest.fixture
-def fervid_train(monkeypatch: pytest.MonkeyPatch, cache: Path) -> Callable[..., None]:
-    """Runs ``python -m fervid.train`` in this process, where the libraries are loaded already."""
+def fervid_command(monkeypatch: pytest.MonkeyPatch, cache: Path) -> Callable[..., None]:
+    """Runs ``python -m fervid.<name>`` in this process, where the libraries are loaded already."""
 
-    def run(*overrides: str) -> None:
+    def run(name: str, *overrides: str) -> None:
         from hydra.core.global_hydra import GlobalHydra
 
-        from fervid.train import main
-
         GlobalHydra.instance().clear()
-        monkeypatch.setattr(
-            "sys.argv",
-            [
-                "fervid.train",
-                *overrides,
-                *([] if any("cache_dir=" in word for word in overrides) else [f"cache_dir={cache}"]),
-            ],
-        )
-        main()
+        own_cache = [] if any("cache_dir=" in word for word in overrides) else [f"cache_dir={cache}"]
+        monkeypatch.setattr("sys.argv", [f"fervid.{name}", *overrides, *own_cache])
+        import_module(f"fervid.{name}").main()
 
     return run
+
+
+@pytest.fixture
+def fervid_train(fervid_command: Callable[..., None]) -> Callable[..., None]:
+    """Runs ``python -m fervid.train``."""
+    return partial(fervid_command, "train")

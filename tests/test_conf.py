@@ -14,9 +14,9 @@ from omegaconf import OmegaConf
 
 from fervid.callbacks import FreezeThenFineTune
 from fervid.command_line import CONFIG_FOLDER
-from fervid.training import make_model
+from fervid.training import make_datamodule, make_model
 
-GROUPS = "dataset backbone head finetune optimizer scheduler augmentation split trainer logger experiment".split()
+GROUPS = "detector dataset backbone head finetune optimizer scheduler augmentation split trainer logger experiment".split()
 
 
 def options(group):
@@ -39,6 +39,25 @@ def test_the_groups_are_those_of_the_readme():
 @pytest.mark.parametrize(("group", "option"), [(group, option) for group in GROUPS for option in options(group)])
 def test_every_option_composes(group, option):
     assert "???" not in OmegaConf.to_yaml(compose("train", [f"{group}={option}"]))
+
+
+@pytest.mark.parametrize("dataset", options("dataset"))
+def test_every_dataset_takes_its_settings(dataset, tmp_path):
+    root = [] if dataset == "synthetic" else [f"dataset.root={tmp_path}"]
+    made = make_datamodule(compose("train", [f"dataset={dataset}", *root, "cache_dir=elsewhere"]))
+    assert made.corpus == dataset
+    if dataset != "synthetic":
+        assert made.prepared_dir == Path("elsewhere/prepared")
+        assert type(made.detector).__name__ == ("NoDetector" if made.pictures else "HaarDetector")
+        asked = make_datamodule(compose("train", [f"dataset={dataset}", *root, "detector=none"]))
+        assert type(asked.detector).__name__ == "NoDetector"
+
+
+@pytest.mark.parametrize("command", ["prepare", "audit"])
+@pytest.mark.parametrize("dataset", options("dataset"))
+def test_every_command_knows_every_dataset(command, dataset):
+    config = compose(command, [f"dataset={dataset}"])
+    assert config.dataset == compose("train", [f"dataset={dataset}"]).dataset
 
 
 NAMES = {"torchvision": "squeezenet1_1", "timm": "resnet10t"}

@@ -7,6 +7,8 @@ from typing import Any
 
 import pandas as pd
 
+from fervid.data.manifest import SPLITS
+
 # What pairs of recordings may differ in alone, by kind. eNTERFACE calls sentence what RAVDESS calls statement.
 VARIED = {"repetitions": ["repetition"], "statements": ["statement", "sentence"]}
 # What such a pair has in common besides, of those that a corpus knows.
@@ -126,6 +128,35 @@ def audit(manifest: pd.DataFrame, pairs: pd.DataFrame | None = None, *, examples
         people_known=bool(manifest["subject"].notna().all()),
         clips_known=manifest["clip"].nunique() < len(manifest),
     )
+
+
+def worst_pairs(manifest: pd.DataFrame, found: Audit, most: int = 6) -> list[tuple[int, int, str]]:
+    """Pairs of frames that show what leaks: near-duplicates, then one clip, then one person on two sides.
+
+    Args:
+        manifest: the audited one.
+        found: what :func:`audit` found in it.
+        most: how many pairs at most.
+
+    Returns:
+        Row of the one frame, row of the other, and what they are.
+    """
+    near = found.near_duplicates.examples if found.near_duplicates else []
+    pairs = [
+        (
+            pair["row_a"],
+            pair["row_b"],
+            f"{'mirrored ' if pair['mirrored'] else ''}near-duplicates, {pair['distance']} of 256 bits apart",
+        )
+        for pair in near
+        if manifest["split"][pair["row_a"]] != manifest["split"][pair["row_b"]]  # their clips may be on two, not they
+    ]
+    for column, kind, words in (("clip", found.clips, "one clip"), ("subject", found.subjects, "one person")):
+        for example in kind.examples:
+            frames = manifest[manifest[column] == example[column]]
+            first = frames.drop_duplicates("split").sort_values("split", key=lambda side: side.map(SPLITS.index))
+            pairs.append((int(first.index[0]), int(first.index[-1]), f"{words} on two sides"))
+    return pairs[:most]
 
 
 def _groups(manifest: pd.DataFrame, column: str, told: list[str], examples: int) -> Finding:

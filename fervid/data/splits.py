@@ -2,14 +2,12 @@
 
 A frame that a split has no use for (:func:`counts`, :func:`file`, :func:`given`) is None: it is to be left out.
 
-Which of them is honest is not a matter of its name: :func:`leakage` counts the subjects and clips that stand on
-both sides of any split.
+Which of them is honest is not a matter of its name: :func:`fervid.data.audit.audit` looks at what stands on two sides.
 """
 
 import logging
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -438,42 +436,3 @@ def _check_shares(val: float, test: float) -> None:
             f"split.val={val} and split.test={test} leave nothing to train on or nothing to measure: both must lie "
             "between 0 and 1 and sum to less than 1."
         )
-
-
-@dataclass(frozen=True)
-class Leakage:
-    """What stands on more than one side of a split.
-
-    Attributes:
-        subjects: people on two sides; None where the corpus does not know its people.
-        clips: recordings on two sides.
-        clips_known: whether the corpus knows which frames belong together; else every frame is a clip of its own.
-    """
-
-    subjects: int | None
-    clips: int
-    clips_known: bool = True
-
-    @property
-    def grade(self) -> str:
-        """``subject-independent``, ``clip-independent`` (people shared, clips not), ``leaky``, ``people unknown``."""
-        if self.subjects == 0 and not self.clips:
-            return "subject-independent"
-        if self.clips or (self.subjects and not self.clips_known):
-            return "leaky"
-        return "clip-independent" if self.subjects else "people unknown"
-
-
-def leakage(manifest: pd.DataFrame) -> Leakage:
-    """Counts the subjects and clips that stand on more than one side.
-
-    Args:
-        manifest: one row a frame, with its ``split``.
-    """
-
-    def on_two_sides(column: str) -> int:
-        return int((manifest.groupby(column)["split"].nunique() > 1).sum())
-
-    known = manifest["subject"].notna().all()
-    clips_known = manifest["clip"].nunique() < len(manifest)
-    return Leakage(on_two_sides("subject") if known else None, on_two_sides("clip"), clips_known)

@@ -114,6 +114,7 @@ def test_other_words_for_an_emotion_are_known(answer, emotion):
         ("[{", "qa cannot be parsed"),
         ("happy", "qa cannot be parsed"),
         ("(" * 100_000, "qa cannot be parsed"),
+        ("[" * 100_000, "qa cannot be parsed"),
         ("42", "qa holds no questions and answers"),
         ('{"a": 1}', "qa holds no questions and answers"),
         (0.5, "qa holds no questions and answers"),
@@ -225,6 +226,7 @@ def test_from_raw_to_prepared(tmp_path, text_qa):
     assert manifest["emotion"].tolist() == table.loc[table["usable"], "emotion"].tolist()
     assert manifest["path"].tolist() == [f"train.parquet/{row}" for row in range(40)]
     assert manifest["subject"].isna().all()
+    assert (manifest["aligned"] == "whole").all()
     # A broken picture is found when it is decoded, the others before.
     assert datamodule.failures["path"].tolist() == [
         "train.parquet row 40",

@@ -3,7 +3,7 @@ from functools import partial
 
 import numpy as np
 import pytest
-from scipy.io import savemat
+from scipy.io import loadmat, savemat
 
 from fervid.data import ISEDDataModule, rendered_layouts, splits
 from fervid.data.ised import COUNTS, EMOTIONS
@@ -115,6 +115,20 @@ def test_cells_may_be_text_floats_or_nested(tmp_path):
     assert len(ISEDDataModule(tmp_path, peak=0).read_clips().clips) == 7
 
 
+def test_folders_may_have_zeros_and_the_table_a_cell_around_it(tmp_path):
+    write(tmp_path, few(), videos=[])
+    for row in few():
+        video = tmp_path / f"ps_{row[0]:02d}" / f"{row[2]:03d}.AVI"
+        video.parent.mkdir(exist_ok=True)
+        video.touch()
+    around = np.empty((1, 1), dtype=object)
+    around[0, 0] = loadmat(tmp_path / "ISED_details.mat")["ISED_details"]
+    savemat(tmp_path / "ISED_details.mat", {"x": around})
+    inventory = read(tmp_path)
+    assert inventory.clips["clip"].tolist() == [f"PS {person}/{k}" for person in (1, 2) for k in (1, 2, 3, 4)]
+    assert inventory.missing == []
+
+
 def test_a_video_is_found_by_its_path_where_numbers_fail(tmp_path):
     rows = few()
     rows[0] = cells("?", "?", 1, path="D:\\data\\PS 1\\1.avi")
@@ -164,7 +178,7 @@ def test_rows_that_cannot_be_used_are_left_out(tmp_path):
 
 
 def test_emotions_and_participants_can_be_chosen(tmp_path):
-    write(tmp_path, few(), videos=few()[1:])
+    write(tmp_path, few(), videos=few()[1:-1])
     inventory = read(tmp_path, emotions=["happy", "disgust"], participants=[1])
     assert inventory.clips["clip"].tolist() == ["PS 1/4"]
     assert inventory.expected == {"happiness": 1, "disgust": 1}

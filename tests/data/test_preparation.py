@@ -172,17 +172,19 @@ def test_killed_at_twenty_random_moments(tmp_path):
     *_, folder = undisturbed.communicate()[0].splitlines()
     seconds = time.perf_counter() - began
     rng = random.Random(0)
+    midway, folders = 0, []
     for kill in range(20):
-        # Most kills on top of what the kills before left, some on a folder of their own.
-        where = tmp_path / ("much" if kill % 4 else f"few{kill}")
-        process = start(root, where)
-        time.sleep(rng.uniform(0, seconds / 4))
+        # On top of what the kill before left, until that is complete.
+        if not folders or list(folders[-1].glob("*/manifest.parquet")):
+            folders.append(tmp_path / f"killed{kill}")
+        process = start(root, folders[-1])
+        time.sleep(rng.uniform(0, seconds / 3))
         kill_it(process, workers_too=kill % 2)
-    for where in tmp_path.iterdir():
-        if where.name.startswith(("much", "few")):
-            process = start(root, where)
-            *_, resumed = process.communicate()[0].splitlines()
-            assert content(Path(resumed)) == content(Path(folder)), where
+        midway += bool(list(folders[-1].glob(f"*/{JOURNAL}")))
+    assert midway >= 10  # else the moments were badly chosen
+    for where in folders:
+        *_, resumed = start(root, where).communicate()[0].splitlines()
+        assert content(Path(resumed)) == content(Path(folder)), where
 
 
 def test_killed_once(raw, tmp_path):

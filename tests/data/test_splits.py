@@ -8,6 +8,7 @@ from omegaconf import OmegaConf
 from sklearn.model_selection import StratifiedGroupKFold, train_test_split
 
 from fervid.data import splits
+from fervid.data.audit import audit
 from fervid.errors import InputError
 
 
@@ -31,8 +32,8 @@ def split_with(name, manifest, seed=0, val=0.2, test=0.2):
 def test_subject_keeps_people_on_one_side(manifest, seed):
     split = split_with("subject", manifest, seed)
     assert (split.groupby("subject")["split"].nunique() == 1).all()
-    assert splits.leakage(split) == splits.Leakage(subjects=0, clips=0)
-    assert splits.leakage(split).grade == "subject-independent"
+    assert (audit(split).subjects.count, audit(split).clips.count) == (0, 0)
+    assert audit(split).grade == "subject-independent"
     shares = split["split"].value_counts(normalize=True)
     assert shares["test"] == pytest.approx(0.2, abs=0.08)
     assert shares["val"] == pytest.approx(0.2, abs=0.08)
@@ -40,25 +41,24 @@ def test_subject_keeps_people_on_one_side(manifest, seed):
 
 
 def test_random_frames_leak(manifest):
-    leak = splits.leakage(split_with("random_frames", manifest))
+    leak = audit(split_with("random_frames", manifest))
     assert leak.grade == "leaky"
-    assert leak.subjects == 20
-    assert leak.clips > 30
+    assert leak.subjects.count == 20
+    assert leak.clips.count > 30
 
 
 def test_clips_apart_but_people_shared_is_clip_independent(manifest):
     halves = manifest.assign(split=np.where(manifest["clip"].str.endswith("1"), "test", "train"))
-    assert splits.leakage(halves).grade == "clip-independent"
-    assert splits.leakage(halves.assign(subject=None)) == splits.Leakage(subjects=None, clips=0)
-    assert splits.leakage(halves.assign(subject=None)).grade == "people unknown"
+    assert audit(halves).grade == "clip-independent"
+    assert audit(halves.assign(subject=None)).grade == "people unknown"
 
 
 def test_shared_people_in_a_folder_of_pictures_leak(manifest):
     """Where every picture is a clip of its own, clips apart say nothing."""
     pictures = manifest.assign(clip=np.arange(len(manifest)).astype(str))
-    leak = splits.leakage(split_with("random_frames", pictures))
-    assert (leak.clips, leak.grade) == (0, "leaky")
-    assert splits.leakage(split_with("subject", pictures)).grade == "subject-independent"
+    leak = audit(split_with("random_frames", pictures))
+    assert (leak.clips.count, leak.grade) == (0, "leaky")
+    assert audit(split_with("subject", pictures)).grade == "subject-independent"
 
 
 @pytest.mark.parametrize(("val", "test"), [(0.2, 0.4), (0.2, 0.7), (0.1, 0.1), (0.05, 0.05), (0.45, 0.45)])
@@ -187,8 +187,8 @@ def test_counts_must_name_every_emotion(ised):
 
 def test_clips_stay_whole_and_share_out_emotions(manifest):
     split = split_with("clips", manifest)
-    assert splits.leakage(split).clips == 0
-    assert splits.leakage(split).subjects > 10
+    assert audit(split).clips.count == 0
+    assert audit(split).subjects.count > 10
     of_clips = split.drop_duplicates("clip")
     shares = pd.crosstab(of_clips["emotion"], of_clips["split"], normalize="index")
     assert shares["train"].between(0.5, 0.7).all()
@@ -523,7 +523,7 @@ def test_given_without_validation_and_people_draws_clips(manifest):
     assert one.tolist() == same.tolist()
     assert one.tolist() != other.tolist()
     split = unknown.assign(split=one)
-    assert splits.leakage(split).clips == 0
+    assert audit(split).clips.count == 0
     assert split.loc[split["given_split"] == "test", "split"].eq("test").all()
     assert people_of(unknown, one, "val") & people_of(unknown, one, "train")
     trained = split[split["given_split"] == "train"].drop_duplicates("clip").sort_values("clip")
@@ -532,7 +532,7 @@ def test_given_without_validation_and_people_draws_clips(manifest):
 
     known = with_test(manifest)
     known.loc[known["given_split"] == "test", "subject"] = None
-    assert splits.leakage(known.assign(split=splits.given(known, val=0.25, seed=1)).dropna()).subjects == 0
+    assert audit(known.assign(split=splits.given(known, val=0.25, seed=1)).dropna()).subjects.count == 0
 
 
 @pytest.mark.parametrize("people_known", [True, False])

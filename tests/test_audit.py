@@ -1,0 +1,35 @@
+import json
+
+import pytest
+
+
+def test_says_and_draws_what_leaks(fervid_command, tmp_path, capsys):
+    words = ["dataset.identities=6", "dataset.clips=2", "dataset.frames=2"]
+    fervid_command("audit", *words, "split=random_frames", f"hydra.run.dir={tmp_path / 'leaky'}")
+    said = capsys.readouterr().out
+    assert "what stands on two sides (leaky)" in said
+    found = json.loads((tmp_path / "leaky" / "audit.json").read_text())
+    assert found["grade"] == "leaky"
+    assert found["clips"]["total"] == 96
+    assert 30 < found["clips"]["count"] < 96  # of two frames each, some lie on one side by chance
+    assert (tmp_path / "leaky" / "leaks.png").stat().st_size > 10_000
+    fervid_command("audit", *words, f"hydra.run.dir={tmp_path / 'clean'}")
+    assert "what stands on two sides (subject-independent)" in capsys.readouterr().out
+    assert not (tmp_path / "clean" / "leaks.png").exists()
+    assert sorted(path.name for path in (tmp_path / "clean").iterdir()) == ["audit.json"]
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["split=fair"], "there is no split 'fair'"),
+        (["split=subject_kfold", "split.fold=9"], "split.fold=9"),
+        (["dataset=hf_faces", "dataset.root=/nowhere"], "/nowhere"),
+    ],
+)
+def test_mistakes_are_one_sentence(fervid_command, capsys, words, sentence, tmp_path):
+    with pytest.raises(SystemExit):
+        fervid_command("audit", "dataset.identities=6" if "dataset" not in words[0] else "seed=1", *words, f"hydra.run.dir={tmp_path}")
+    said = capsys.readouterr().err.strip()
+    assert sentence in said
+    assert "\n" not in said
