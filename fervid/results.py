@@ -195,10 +195,15 @@ def draw_leaks(datamodule: FrameDataModule) -> Figure | None:
     if not pairs:
         return None
     store = FaceStore(datamodule.store_path)
-    ends: tuple[list[int], list[int]] = [a for a, _, _ in pairs], [b for _, b, _ in pairs]
-    faces = [store[manifest.loc[rows, "store_row"].to_numpy()] for rows in ends]
-    texts = [[_who(manifest.loc[row]) for row in rows] for rows in ends]
-    return figures.pairs(*faces, *texts, [words for *_, words in pairs], f"what stands on two sides ({audit.grade})")
+    left, right = (manifest.iloc[list(rows)] for rows in list(zip(*pairs, strict=True))[:2])
+    return figures.pairs(
+        store[left["store_row"].to_numpy()],
+        store[right["store_row"].to_numpy()],
+        [_who(frame) for _, frame in left.iterrows()],
+        [_who(frame) for _, frame in right.iterrows()],
+        [words for *_, words in pairs],
+        f"what stands on two sides ({audit.grade})",
+    )
 
 
 def _who(frame: pd.Series) -> str:
@@ -259,7 +264,9 @@ def print_audit(console: Console, audit: Audit) -> None:
             table.add_row(name, "unknown", "", "")
         elif found is not None:
             example = next(iter(found.examples), {})
-            names = [str(example[key]) for key in ("subject", "clip", "recording", "clip_a", "clip_b") if example.get(key)]
+            names = [
+                str(example[key]) for key in ("subject", "clip", "recording", "clip_a", "clip_b") if example.get(key)
+            ]
             table.add_row(name, str(found.count), str(found.total), ", ".join(names))
     if audit.strangers:
         table.add_row("  of different or unknown people", str(audit.strangers), "", "")

@@ -16,7 +16,8 @@ from fervid.callbacks import FreezeThenFineTune
 from fervid.command_line import CONFIG_FOLDER
 from fervid.training import make_datamodule, make_model
 
-GROUPS = "detector dataset backbone head finetune optimizer scheduler augmentation split trainer logger experiment".split()
+GROUPS = "detector dataset split augmentation backbone head finetune optimizer scheduler".split()
+GROUPS += "trainer logger experiment".split()
 
 
 def options(group):

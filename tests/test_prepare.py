@@ -44,7 +44,11 @@ def test_training_prepares_by_itself_and_cross_validates(fervid_command, raw, tm
         "train",
         *("-m", "dataset=ravdess", f"dataset.root={raw}", "dataset.count=2", "split=subject_kfold", "split.k=3"),
         *("split.fold=range(3)", "backbone=lenet", "trainer.max_epochs=1", "dataset.batch_size=4", "logger=none"),
-        *("+trainer.enable_progress_bar=false", f"cache_dir={tmp_path / 'cache'}", f"hydra.sweep.dir={tmp_path / 'sweep'}"),
+        *(
+            "+trainer.enable_progress_bar=false",
+            f"cache_dir={tmp_path / 'cache'}",
+            f"hydra.sweep.dir={tmp_path / 'sweep'}",
+        ),
     )
     assert capsys.readouterr().out.count("what was found") == 1
     tested = []

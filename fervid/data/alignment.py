@@ -73,9 +73,7 @@ class Alignment:
             x0, y0 = (max(0, int(value)) for value in centre - reach)
             part = image[y0 : int(centre[1]) + reach, x0 : int(centre[0]) + reach]
             height, width = (length - length % factor for length in part.shape[:2])
-            image = cv2.resize(
-                part[:height, :width], (width // factor, height // factor), interpolation=cv2.INTER_AREA
-            )
+            image = cv2.resize(part[:height, :width], (width // factor, height // factor), interpolation=cv2.INTER_AREA)
             # Pixel centres lie half a pixel in.
             eyes = (eyes - (x0, y0) + 0.5) / factor - 0.5
             across, side = eyes[1] - eyes[0], side / factor

@@ -119,7 +119,9 @@ def _markdown(card: dict[str, Any]) -> str:
         for name, row in card["by_emotion"].items()
     ]
     lines += ["", "| | red | green | blue | luminance |", "|---|--:|--:|--:|--:|"]
-    lines += [f"| {key} | " + " | ".join(f"{value:.4f}" for value in card[key].values()) + " |" for key in ("mean", "std")]
+    lines += [
+        f"| {key} | " + " | ".join(f"{value:.4f}" for value in card[key].values()) + " |" for key in ("mean", "std")
+    ]
     for title in ("settings", "versions"):
         lines += ["", f"| {title} | |", "|---|---|"]
         lines += [f"| {name} | {value} |" for name, value in card[title].items()]

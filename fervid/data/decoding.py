@@ -181,7 +181,7 @@ def _decode(source: Source, wanted: set[int], order: dict[int | None, int]) -> I
 
 
 def _open(source: Source) -> av.container.InputContainer:
-    return av.open(str(source) if isinstance(source, Path) else BytesIO(read_bytes(source)))
+    return av.open(str(source) if isinstance(source, Path) else BytesIO(read_bytes(source)), "r")
 
 
 def read_bytes(source: Source) -> bytes:

@@ -98,7 +98,7 @@ class HaarDetector:
         found = _cascade("haarcascade_frontalface_alt2.xml").detectMultiScale(
             grey, self.scale_factor, self.min_neighbors, minSize=(smallest, smallest), maxSize=(largest, largest)
         )
-        return list(found)
+        return [np.asarray(box) for box in found]
 
     def _around(self, grey: np.ndarray, box: np.ndarray) -> Sequence[np.ndarray]:
         """Looks where the last face was, for faces of about its size."""
@@ -207,14 +207,14 @@ def most_prominent(faces: Sequence[Face], image: np.ndarray) -> Face:
 
 
 def _plausible(eyes: np.ndarray, width: float) -> bool:
-    """Whether two points may be the eyes of a face of that width: apart as eyes are, and tilted by 30 degrees at most."""
+    """Whether two points may be the eyes of a face of that width: as far apart, tilted by 30 degrees at most."""
     across, down = eyes[1] - eyes[0]
     return bool(0.22 < across / width < 0.65 and abs(down) < 0.58 * across)
 
 
 @cache
 def _cascade(name: str) -> cv2.CascadeClassifier:
-    return cv2.CascadeClassifier(cv2.data.haarcascades + name)
+    return cv2.CascadeClassifier(cv2.data.haarcascades + name)  # type: ignore[attr-defined]
 
 
 @cache

@@ -111,9 +111,7 @@ def _look_into(archive: Path, relative: str, suffixes: Collection[str], listing:
             wild += 1
         elif "__MACOSX" not in parts and not parts[-1].startswith("."):
             source = (archive, member.filename)
-            listing.files.append(
-                File(f"{relative}/{member.filename}", source, f"{member.file_size} {member.CRC:08x}")
-            )
+            listing.files.append(File(f"{relative}/{member.filename}", source, f"{member.file_size} {member.CRC:08x}"))
     if wild:
         listing.notes.append(f"{wild} entries of {relative} have names that lead out of it: they are left out.")
 

@@ -18,7 +18,7 @@ class Inventory:
         files: the file of each row.
         expected: how many clips each emotion should have; empty if nobody knows.
         expected_subjects: how many clips each subject should have; empty if nobody knows.
-        missing: names of expected clips that were not found, if names are known; first those of subjects that are there.
+        missing: names of expected clips that were not found; those of subjects that are there first.
         notes: sentences on oddities and on what was left out.
         dropped: files that hold nothing to learn from: columns ``path`` and ``reason``.
     """
@@ -45,7 +45,9 @@ class Inventory:
         if self.missing:
             said.append(f"clips missing: {len(self.missing)} of {sum(self.expected.values())} ({_some(self.missing)}).")
         if len(self.dropped):
-            reasons = ", ".join(f"{count} x {reason}" for reason, count in self.dropped["reason"].value_counts().items())
+            reasons = ", ".join(
+                f"{count} x {reason}" for reason, count in self.dropped["reason"].value_counts().items()
+            )
             said.append(f"left out: {len(self.dropped)} entries ({reasons}).")
         return said
 

@@ -92,7 +92,7 @@ def cut_faces(task: Task, detector: Detector, alignment: Alignment) -> Cut:
             jpeg = None
             if last:
                 face, row["aligned"] = alignment.crop(frame.image, last)
-                eyes = [] if last.eyes is None else last.eyes.ravel()
+                eyes = np.empty(0) if last.eyes is None else last.eyes.ravel()
                 names = ("box_left", "box_top", "box_width", "box_height")
                 row |= {name: round(float(value), 1) for name, value in zip(names, last.box, strict=True)}
                 names = ("left_eye_x", "left_eye_y", "right_eye_x", "right_eye_y")

@@ -1,6 +1,7 @@
 """RAVDESS: 24 actors who say two sentences, and sing them, in eight emotions."""
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from fervid.data.decoding import VIDEO_SUFFIXES
-from fervid.data.files import list_files
+from fervid.data.files import File, list_files
 from fervid.data.inventory import Inventory
 from fervid.data.prepared import PreparedDataModule
 from fervid.emotions import shared_name
@@ -80,7 +81,7 @@ class RAVDESSDataModule(PreparedDataModule):
     def read_clips(self) -> Inventory:
         """Parses file names; of a clip that lies there twice (zipped and unpacked) the first is taken."""
         listing = list_files(self.root, VIDEO_SUFFIXES)
-        videos = {}
+        videos: dict[str, File] = {}
         twice = 0
         for file in listing.files:
             if NAME.fullmatch(file.stem) and file.stem[:2] in MODALITIES:
@@ -101,8 +102,8 @@ class RAVDESSDataModule(PreparedDataModule):
         return Inventory(
             pd.DataFrame(rows),
             list(wanted.values()),
-            expected=pd.Series([row["emotion"] for row in expected]).value_counts().to_dict(),
-            expected_subjects=pd.Series([row["subject"] for row in expected]).value_counts(sort=False).to_dict(),
+            expected=Counter(row["emotion"] for row in expected),
+            expected_subjects=Counter(row["subject"] for row in expected),
             missing=[row["clip"] for row in sorted(missing, key=lambda row: row["subject"] not in people)],
             notes=notes,
         )

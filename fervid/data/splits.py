@@ -231,7 +231,7 @@ def fixed(manifest: pd.DataFrame, *, folds: str, fold: int, val: float, seed: in
     if strange:
         raise InputError(
             f"subject(s) {', '.join(strange)} of the corpus are in no group of split.folds={folds}, which lists people "
-            "by number: leave them out (dataset.subjects or dataset.actors lists the others), or use split=subject_kfold."
+            "by number: leave them out (dataset.subjects, dataset.actors), or use split=subject_kfold."
         )
     return _test_on(manifest, {name for name in people if int(name) in groups[fold]}, val, seed, "fixed")
 

@@ -1,5 +1,6 @@
 import shutil
 import zipfile
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 
@@ -102,13 +103,12 @@ def test_truncated(tmp_path, name, share):
         container.mux(stream.encode())
     whole = (tmp_path / name).read_bytes()
     (tmp_path / name).write_bytes(whole[: int(len(whole) * share)])
-    try:
-        frames = list(read_frames(tmp_path / name, Sampling(every=10)))
-    except ValueError as error:
-        assert "\n" not in str(error)
+    if share < 0.9:
+        with pytest.raises(ValueError, match=r"^[^\n]+$"):
+            list(read_frames(tmp_path / name, Sampling(every=10)))
     else:
-        assert share > 0.9  # what is missing was not asked for
-        assert len(frames) == 4
+        with suppress(ValueError):  # what is missing was asked for, or not
+            assert len(list(read_frames(tmp_path / name, Sampling(every=10)))) == 4
 
 
 @pytest.mark.parametrize(

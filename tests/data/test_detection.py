@@ -101,7 +101,7 @@ def test_yunet_finds_eyes_on_real_faces():
 
 
 def test_yunet_without_its_file(tmp_path):
-    with pytest.raises(InputError, match="detector.model=None is not a file"):
+    with pytest.raises(InputError, match=r"detector.model=None is not a file"):
         YuNetDetector(None)
     (tmp_path / "a.onnx").write_bytes(b"no network")
     with pytest.raises(InputError, match="is no YuNet"):
@@ -118,7 +118,9 @@ def test_eyes_are_level_and_in_one_place(angle, scale, margin):
     eyes = np.array([[-50.0, 0.0], [50.0, 0.0]]) @ turn.T + (700, 500)
     image = np.zeros((1000, 1400, 3), np.uint8)
     for number, eye in enumerate(eyes):
-        cv2.circle(image, tuple(np.round(eye).astype(int).tolist()), round(14 * scale), [(255, 0, 0), (0, 255, 0)][number], -1)
+        cv2.circle(
+            image, tuple(np.round(eye).astype(int).tolist()), round(14 * scale), [(255, 0, 0), (0, 255, 0)][number], -1
+        )
     crop, by = Alignment(size=200, margin=margin).crop(image, Face((0, 0, 1, 1), eyes))
     assert by == "eyes"
     distance = 200 / (2.2 * (1 + 2 * margin))

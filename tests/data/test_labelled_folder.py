@@ -60,7 +60,9 @@ def test_unreadable_pictures_are_left_out_and_listed(image_folder, pictures, cap
 def test_all_unreadable(image_folder, pictures):
     for path in pictures.rglob("*.png"):
         path.write_bytes(b"")
-    with pytest.raises(InputError, match=r"4 of 30 files fail \(first: happy/p\d__0.png: cannot identify.*dataset.max_failures=0.1"):
+    with pytest.raises(
+        InputError, match=r"4 of 30 files fail \(first: happy/p\d__0.png: cannot identify.*dataset.max_failures=0.1"
+    ):
         ready(image_folder())
 
 
@@ -162,7 +164,15 @@ def test_faces_are_cut_out_where_asked(tmp_path, image_folder):
     for person in range(1, 4):
         for emotion in ("happy", "angry"):
             clip = render_clip(
-                make_identity(person, 0), emotion, take=0, frames=1, width=640, height=360, face_height=150, fps=25, seed=0
+                make_identity(person, 0),
+                emotion,
+                take=0,
+                frames=1,
+                width=640,
+                height=360,
+                face_height=150,
+                fps=25,
+                seed=0,
             )
             (root / emotion).mkdir(parents=True, exist_ok=True)
             Image.fromarray(clip.images[0]).save(root / emotion / f"p{person}__1.jpg")

@@ -31,7 +31,9 @@ def raw(tmp_path_factory):
 
 
 def corpus(root, folder, **options):
-    return RAVDESSDataModule(root, prepared_dir=folder, cache_dir=folder / "cache", **{"every": 4, "face_size": 64, **options})
+    return RAVDESSDataModule(
+        root, prepared_dir=folder, cache_dir=folder / "cache", **{"every": 4, "face_size": 64, **options}
+    )
 
 
 def content(folder):
@@ -94,7 +96,9 @@ def test_a_second_time_is_instant_and_changes_nothing(whole, raw, monkeypatch):
     assert content(whole) == before
 
 
-@pytest.mark.parametrize("option", [{"every": 5}, {"count": 2}, {"face_size": 32}, {"margin": 0.3}, {"window": "centre"}])
+@pytest.mark.parametrize(
+    "option", [{"every": 5}, {"count": 2}, {"face_size": 32}, {"margin": 0.3}, {"window": "centre"}]
+)
 def test_another_setting_is_another_folder(whole, raw, option):
     assert corpus(raw, whole.parent, **option).prepared != whole
 
@@ -127,7 +131,9 @@ def test_goes_on_where_it_stopped(raw, whole, tmp_path, lines, torn, monkeypatch
     calls = []
     monkeypatch.setattr("fervid.data.prepared.VERSION", 1)
     original = RAVDESSDataModule.tasks
-    monkeypatch.setattr(RAVDESSDataModule, "tasks", lambda self, inventory: calls.append(1) or original(self, inventory))
+    monkeypatch.setattr(
+        RAVDESSDataModule, "tasks", lambda self, inventory: calls.append(1) or original(self, inventory)
+    )
     again = corpus(raw, tmp_path)
     assert again.prepared == made.prepared
     again.prepare_faces()
@@ -224,7 +230,9 @@ def broken(raw, tmp_path):
 
 def test_broken_videos_cost_a_line_each(broken, tmp_path, caplog):
     root, *names = broken
-    made = corpus(root, tmp_path, max_failures=0.2, batch_size=2, split=lambda m: (["train", "val", "test"] * 99)[: len(m)])
+    made = corpus(
+        root, tmp_path, max_failures=0.2, batch_size=2, split=lambda m: (["train", "val", "test"] * 99)[: len(m)]
+    )
     made.prepare_data()
     made.setup()
     assert [Path(path).name for path in made.failures["path"]] == names
@@ -275,7 +283,7 @@ def test_no_face_anywhere(tmp_path):
             writer.write(np.zeros((64, 96, 3), np.uint8))
         writer.release()
     made = VideoFolderDataModule(tmp_path / "v", prepared_dir=tmp_path / "p", cache_dir=tmp_path / "c")
-    with pytest.raises(InputError, match="no face in any of 2 frames.*another detector"):
+    with pytest.raises(InputError, match=r"no face in any of 2 frames.*another detector"):
         made.prepare_faces()
     made = VideoFolderDataModule(tmp_path / "v", prepared_dir=tmp_path / "p", cache_dir=tmp_path / "c", max_failures=1)
     with pytest.raises(InputError, match="no face was found in any of 2 files"):
@@ -318,7 +326,7 @@ def test_a_face_that_went_missing(raw, tmp_path):
     made = corpus(raw, tmp_path, split=lambda m: (["train", "val", "test"] * 99)[: len(m)])
     made.prepare_faces()
     next(made.prepared.rglob("*.jpg")).unlink()
-    with pytest.raises(InputError, match="cannot be read any more.*remove .* to prepare it anew"):
+    with pytest.raises(InputError, match=r"cannot be read any more.*remove .* to prepare it anew"):
         made.prepare_data()
 
 

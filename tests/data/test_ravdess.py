@@ -8,9 +8,9 @@ import pytest
 
 from fervid.data import RAVDESSDataModule, splits
 from fervid.data.audit import audit
-from fervid.data.ravdess import EMOTIONS
 from fervid.data.decoding import read_picture
 from fervid.data.detection import HaarDetector
+from fervid.data.ravdess import EMOTIONS
 from fervid.data.rendered_layouts import write_ravdess
 from fervid.errors import InputError
 
@@ -141,7 +141,9 @@ def test_options_that_cannot_be_used(complete, options, match):
 
 def test_what_is_not_there_is_told_from_what_is(tmp_path):
     write_ravdess(tmp_path, emotions=["happy"], modalities=["01"], frames=2, width=64, height=48)
-    with pytest.raises(InputError, match=r"holds 4 videos \(audio-video speech\), but none that dataset.modality=video-only"):
+    with pytest.raises(
+        InputError, match=r"holds 4 videos \(audio-video speech\), but none that dataset.modality=video-only"
+    ):
         read(tmp_path)
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="no clip of ravdess was found"):
