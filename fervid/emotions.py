@@ -1,5 +1,9 @@
 """One vocabulary for the emotions of all corpora: ``happiness`` and ``happy`` are the same, ``calm`` stays apart."""
 
+from collections.abc import Sequence
+
+from fervid.errors import InputError
+
 SHARED = {
     "anger": "angry",
     "disgusted": "disgust",
@@ -19,3 +23,26 @@ def shared_name(emotion: str) -> str:
     """
     name = emotion.strip().lower()
     return SHARED.get(name, name)
+
+
+def choose(asked: Sequence[str] | None, emotions: Sequence[str]) -> set[str]:
+    """Some of a corpus's emotions.
+
+    Args:
+        asked: names in any corpus's words; None: all.
+        emotions: those of the corpus, in its own words.
+
+    Returns:
+        Those asked for, in the corpus's own words.
+
+    Raises:
+        InputError: if one is not among them, or fewer than two are asked for.
+    """
+    names = {shared_name(emotion): emotion for emotion in emotions}
+    asked = emotions if asked is None else asked
+    unknown = [name for name in asked if shared_name(name) not in names]
+    chosen = {names[shared_name(name)] for name in asked if name not in unknown}
+    if unknown or len(chosen) < 2:
+        what = f"{unknown[0]!r} is none of them" if unknown else "two at least are needed"
+        raise InputError(f"dataset.emotions={list(asked)}: {what}; the corpus has {', '.join(emotions)}.")
+    return chosen

@@ -85,8 +85,8 @@ class Audit:
             return None
         if self.grade == "people unknown":
             return (
-                "who is seen is unknown, so nobody knows whether the same people stand on several sides of the split: "
-                "dataset.subject_pattern or a CSV can say."
+                "who is seen is unknown, so nobody knows whether the same people stand on several sides of the split; "
+                "of files of your own dataset.subject_pattern or a CSV can say it."
             )
         kinds = [(self.subjects, "people"), (self.clips, "clips"), (self.twins, "recordings kept as several clips")]
         shared = [f"{found.count} of {found.total} {name}" for found, name in kinds if found and found.count]

@@ -12,9 +12,9 @@ import pandas as pd
 
 from fervid.data.decoding import VIDEO_SUFFIXES
 from fervid.data.files import File, list_files
-from fervid.data.inventory import Inventory
+from fervid.data.inventory import Inventory, note
 from fervid.data.prepared import PreparedDataModule
-from fervid.emotions import shared_name
+from fervid.emotions import choose, shared_name
 from fervid.errors import InputError
 
 EMOTIONS = ("anger", "disgust", "fear", "happiness", "sadness", "surprise")
@@ -63,12 +63,7 @@ class ENTERFACEDataModule(PreparedDataModule):
         **options: Any,
     ):
         super().__init__(root, **options)
-        asked = EMOTIONS if emotions is None else [FOLDERS.get(shared_name(name), name) for name in emotions]
-        unknown = [name for name in asked if name not in EMOTIONS]
-        if unknown or len(set(asked)) < 2:
-            what = f"{unknown[0]!r} is none of them" if unknown else "two at least are needed"
-            raise InputError(f"dataset.emotions={emotions}: {what}; eNTERFACE'05 has {', '.join(EMOTIONS)}.")
-        self.emotions = set(asked)
+        self.emotions = choose(emotions, EMOTIONS)
         self.subjects = set(SUBJECTS if subjects is None else map(int, subjects))
         if not self.subjects or not self.subjects <= set(SUBJECTS):
             raise InputError(f"dataset.subjects={subjects} is unknown: eNTERFACE'05 has subjects 1 to 44.")
@@ -115,21 +110,21 @@ class ENTERFACEDataModule(PreparedDataModule):
         expected = [key for key in _complete(self.unsegmented) if key[0] in self.subjects and key[1] in self.emotions]
         doubles = [video.file.path for video, number in zip(wanted, take, strict=True) if number > 1]
         notes = [
-            *_note("in no folder of a subject and an emotion, left out", stray),
-            *_note("lying there twice, taken once", twice),
-            *_note(
+            *note("in no folder of a subject and an emotion, left out", stray),
+            *note("lying there twice, taken once", twice),
+            *note(
                 "not cut into sentences, left out (dataset.unsegmented=true takes them)",
                 [video.file.path for video in asked if not (self.unsegmented or video.sentence)],
             ),
-            *_note(
+            *note(
                 "named after another subject, emotion or sentence than their folders, which are believed",
                 [video.file.path for video in wanted if video.misnamed],
             ),
-            *_note(
+            *note(
                 "in the folder of another sentence than is said, put right",
                 [video.file.path for video in wanted if video.said != video.sentence],
             ),
-            *_note("second in the folder of a sentence, clips of their own", doubles),
+            *note("second in the folder of a sentence, clips of their own", doubles),
         ]
         there = {video.subject for video in wanted}
         missing = [key for key in expected if _name(*key) not in named and key[:2] != (FEW_HAPPY, "happiness")]
@@ -202,7 +197,3 @@ def _complete(unsegmented: bool) -> list[tuple[int, str, int | None]]:
             few = (subject, emotion) == (FEW_HAPPY, "happiness")
             every += [(subject, emotion, sentence) for sentence in (SENTENCES[:2] if few else SENTENCES)]
     return every
-
-
-def _note(what: str, paths: list[str]) -> list[str]:
-    return [f"{what}: {len(paths)} videos (first: {paths[0]})."] if paths else []

@@ -66,14 +66,14 @@ class HFFacesDataModule(PreparedDataModule):
         rows, files, dropped = [], [], []
         for parquet in self._parquets():
             for number, (size, qa) in enumerate(_read_labels(parquet.source)):
+                path = f"{parquet.path}/{number}"
                 try:
                     emotion = read_label(qa)
                     if not size:
                         raise ValueError("no picture")
                 except ValueError as error:
-                    dropped.append((f"{parquet.path} row {number}", first_line(error)))
+                    dropped.append((path, first_line(error)))
                     continue
-                path = f"{parquet.path}/{number}"
                 rows.append({"clip": path, "subject": None, "emotion": emotion})
                 files.append(File(path, parquet.source, parquet.stamp))
         return Inventory(

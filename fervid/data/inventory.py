@@ -73,5 +73,10 @@ class Inventory:
             console.print(f"[yellow]note:[/] {sentence}", highlight=False)
 
 
+def note(what: str, paths: list[str]) -> list[str]:
+    """A sentence on the videos something is true of; none if there is none."""
+    return [f"{what}: {len(paths)} videos (first: {paths[0]})."] if paths else []
+
+
 def _some(names: list[str]) -> str:
     return ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")

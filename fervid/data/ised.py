@@ -16,10 +16,10 @@ from scipy.io import loadmat
 from fervid.data.decoding import VIDEO_SUFFIXES, Around, read_bytes
 from fervid.data.detection import EYES_IN_BOX, Face
 from fervid.data.files import File, list_files
-from fervid.data.inventory import Inventory
+from fervid.data.inventory import Inventory, note
 from fervid.data.preparation import Task
 from fervid.data.prepared import PreparedDataModule
-from fervid.emotions import shared_name
+from fervid.emotions import choose
 from fervid.errors import InputError, first_line
 
 COUNTS = {"happiness": 227, "surprise": 73, "sadness": 48, "disgust": 80}
@@ -68,15 +68,9 @@ class ISEDDataModule(PreparedDataModule):
         **options: Any,
     ):
         super().__init__(root, **options)
-        names = {shared_name(emotion): emotion for emotion in EMOTIONS}
-        asked = EMOTIONS if emotions is None else [names.get(shared_name(name), name) for name in emotions]
-        unknown = [name for name in asked if name not in EMOTIONS]
-        if unknown or len(set(asked)) < 2:
-            what = f"{unknown[0]!r} is none of them" if unknown else "two at least are needed"
-            raise InputError(f"dataset.emotions={emotions}: {what}; ISED has {', '.join(EMOTIONS)}.")
         if peak is not None and peak < 0:
             raise InputError(f"dataset.peak={peak} is no number of frames around the peak: give 0 or more, or null.")
-        self.emotions = set(asked)
+        self.emotions = choose(emotions, EMOTIONS)
         self.participants = None if participants is None else {int(number) for number in participants}
         self.peak = peak
         self._faces: list[Face | None] = []  # of each clip in its peak frame
@@ -151,8 +145,8 @@ class ISEDDataModule(PreparedDataModule):
         there = {rows[key]["subject"] for key in reasons}
         missing = [row for key, row in rows.items() if key not in videos and self._wanted(row)]
         notes = [
-            *_note("lying there twice, taken once", twice),
-            *_note(f"whose numbers in {DETAILS}, which are believed, name another video than their path", torn),
+            *note("lying there twice, taken once", twice),
+            *note(f"whose numbers in {DETAILS}, which are believed, name another video than their path", torn),
         ]
         if self.participants is None:
             expected = {emotion: count for emotion, count in COUNTS.items() if emotion in self.emotions}
@@ -276,7 +270,3 @@ def _flag(cell: Any) -> bool | None:
     """Whether there is something; None if the cell does not say."""
     text = _text(cell).lower()
     return None if text in ("", "nan") else text not in ("0", "0.0", "no", "n", "none", "false")
-
-
-def _note(what: str, paths: list[str]) -> list[str]:
-    return [f"{what}: {len(paths)} videos (first: {paths[0]})."] if paths else []

@@ -11,9 +11,9 @@ import pandas as pd
 
 from fervid.data.decoding import VIDEO_SUFFIXES
 from fervid.data.files import File, list_files
-from fervid.data.inventory import Inventory
+from fervid.data.inventory import Inventory, note
 from fervid.data.prepared import PreparedDataModule
-from fervid.emotions import shared_name
+from fervid.emotions import choose
 from fervid.errors import InputError
 
 EMOTIONS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")
@@ -82,10 +82,10 @@ class RAVDESSDataModule(PreparedDataModule):
         """Parses file names; of a clip that lies there twice (zipped and unpacked) the first is taken."""
         listing = list_files(self.root, VIDEO_SUFFIXES)
         videos: dict[str, File] = {}
-        twice = 0
+        twice: list[str] = []
         for file in listing.files:
             if NAME.fullmatch(file.stem) and file.stem[:2] in MODALITIES:
-                twice += file.stem in videos
+                twice += [file.path] if file.stem in videos else []
                 videos.setdefault(file.stem, file)
         wanted = {stem: file for stem, file in sorted(videos.items()) if self._wanted(stem)}
         if videos and not wanted:
@@ -94,7 +94,7 @@ class RAVDESSDataModule(PreparedDataModule):
                 f"{self.root} holds {len(videos)} videos ({', '.join(there)}), but none that dataset.modality="
                 f"{self.modality}, channel={self.channel}, emotions, intensity and actors ask for."
             )
-        notes = listing.notes + ([f"{twice} videos lie there twice: the first of each is taken."] if twice else [])
+        notes = listing.notes + note("lying there twice, taken once", twice)
         rows = [describe(stem) for stem in wanted]
         expected = [describe(stem) for stem in self._complete()]
         people = {row["subject"] for row in rows}
@@ -166,9 +166,4 @@ def _emotions(asked: str | Sequence[str]) -> set[str]:
         if asked not in ("eight", "six"):
             raise InputError(f"dataset.emotions={asked} is unknown: give eight, six or a list such as [happy,sad].")
         return set(_CODES if asked == "eight" else _CODES[:6])
-    names = [shared_name(name) for name in EMOTIONS]
-    unknown = [name for name in asked if shared_name(name) not in names]
-    if unknown or len(asked) < 2:
-        what = f"{unknown[0]!r} is none of them" if unknown else "two at least are needed"
-        raise InputError(f"dataset.emotions={list(asked)}: {what}; RAVDESS has {', '.join(EMOTIONS)}.")
-    return {_CODES[names.index(shared_name(name))] for name in asked}
+    return {_CODES[EMOTIONS.index(name)] for name in choose(asked, EMOTIONS)}

@@ -139,8 +139,8 @@ def test_bad_rows_are_left_out_by_name_and_pictures_stay_with_their_labels(tmp_p
     assert {task.sampling for task in tasks} == {None}
     dropped = dict(inventory.dropped.itertuples(index=False))
     assert len(dropped) == 75 + 4
-    assert dropped["a.parquet row 149"] == "label 'bored' is unknown"
-    assert [dropped[f"b.parquet row {row}"] for row in (1, 2, 3, 4)] == [
+    assert dropped["a.parquet/149"] == "label 'bored' is unknown"
+    assert [dropped[f"b.parquet/{row}"] for row in (1, 2, 3, 4)] == [
         "no picture",
         "no picture",
         "no answer",
@@ -229,9 +229,9 @@ def test_from_raw_to_prepared(tmp_path, text_qa):
     assert (manifest["aligned"] == "whole").all()
     # A broken picture is found when it is decoded, the others before.
     assert datamodule.failures["path"].tolist() == [
-        "train.parquet row 40",
-        "train.parquet row 42",
-        "train.parquet row 43",
+        "train.parquet/40",
+        "train.parquet/42",
+        "train.parquet/43",
         "train.parquet/41",
     ]
     assert len(list((datamodule.prepared / "faces").rglob("*.jpg"))) == 40
