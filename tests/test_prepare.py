@@ -3,7 +3,9 @@ import json
 import pandas as pd
 import pytest
 
-from fervid.data.rendered_layouts import write_ravdess
+from fervid.data.rendered_layouts import write_enterface, write_hf_parquet, write_ised, write_ravdess
+
+SMALL = {"frames": 6, "width": 480, "height": 360}
 
 
 @pytest.fixture
@@ -57,6 +59,59 @@ def test_training_prepares_by_itself_and_cross_validates(fervid_command, raw, tm
         assert (manifest.groupby("subject")["split"].nunique() == 1).all()
         tested += manifest.loc[manifest["split"] == "test", "subject"].unique().tolist()
     assert sorted(tested) == ["01", "02", "03", "04", "05"]
+
+
+@pytest.mark.parametrize(
+    ("dataset", "write", "words", "expected"),
+    [
+        # Subject 6 has no sentences, 11's files are named after 12: 3 subjects x 2 emotions x 1 sentence are left.
+        (
+            "enterface",
+            lambda root: write_enterface(
+                root, subjects=(1, 6, 11, 16), emotions=("anger", "fear"), sentences=(1,), oddities=True, **SMALL
+            ),
+            ["dataset.count=2", "split=loso", "split.fold=2"],
+            {"clips": 6, "frames": 12, "subjects": 3, "classes": ["anger", "fear"]},
+        ),
+        (
+            "ised",
+            lambda root: write_ised(root, participants=(1, 2, 3), clips=1, **SMALL),
+            ["dataset.peak=1"],
+            {"clips": 12, "frames": 36, "subjects": 3, "classes": ["disgust", "happiness", "sadness", "surprise"]},
+        ),
+        (
+            "ised",
+            lambda root: write_ised(root, participants=(1, 2, 3), emotions=("happiness", "disgust"), clips=2, **SMALL),
+            ["dataset.every=3", "split=clips", "split.val=0.34", "split.test=0.34"],
+            {"clips": 12, "frames": 24, "subjects": 3, "classes": ["disgust", "happiness"]},
+        ),
+        (
+            "hf_faces",
+            lambda root: write_hf_parquet(root / "train-00000-of-00001.parquet", rows=40, bad_rows=True),
+            ["split=stratified"],
+            {"clips": 40, "frames": 40, "subjects": 0, "classes": 8},
+        ),
+    ],
+    ids=["enterface", "ised peak", "ised", "hf_faces"],
+)
+def test_every_layout_goes_from_raw_to_trained(fervid_train, tmp_path, dataset, write, words, expected):
+    """Oddities included; all rendered faces of these people are found, so every count is exact."""
+    write(tmp_path / "raw")
+    fervid_train(
+        *(f"dataset={dataset}", f"dataset.root={tmp_path / 'raw'}", *words, "dataset.batch_size=2", "logger=none"),
+        *("backbone=lenet", "trainer.max_epochs=1", "+trainer.enable_progress_bar=false"),
+        *(f"cache_dir={tmp_path / 'cache'}", f"hydra.run.dir={tmp_path / 'run'}"),
+    )
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    found = {key: results["data"][key] for key in ("clips", "frames", "subjects")}
+    classes = results["class_names"] if isinstance(expected["classes"], list) else len(results["class_names"])
+    assert found | {"classes": classes} == expected
+    assert (tmp_path / "run" / "failures.csv").exists() == (dataset == "hf_faces")
+    assert results["leakage"]["grade"] == {
+        "enterface": "subject-independent",
+        "ised": "clip-independent" if "split=clips" in words else "subject-independent",
+        "hf_faces": "people unknown",
+    }[dataset]
 
 
 @pytest.mark.parametrize(

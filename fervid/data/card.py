@@ -101,10 +101,10 @@ def summary(card: dict[str, Any]) -> str:
     )
     by_box = counts["aligned_by"].get("box", 0)
     if by_box:
-        told += f" {by_box} faces are upright as filmed: their eyes were not found."
+        told += f" Upright as filmed, since no eyes were found: {by_box}."
     if counts["frames_with_several_faces"]:
         several = counts["frames_with_several_faces"]
-        told += f" {several} frames show several faces: the largest and most central was taken."
+        told += f" Several faces in the frame, the largest and most central taken: {several}."
     return told
 
 
