@@ -39,6 +39,10 @@ def choose(asked: Sequence[str] | None, emotions: Sequence[str]) -> set[str]:
         InputError: if one is not among them, or fewer than two are asked for.
     """
     names = {shared_name(emotion): emotion for emotion in emotions}
+    if isinstance(asked, str) or not all(isinstance(name, str) for name in asked or []):
+        raise InputError(
+            f"dataset.emotions={asked} is no list of names: give one such as [{emotions[0]},{emotions[1]}]."
+        )
     asked = emotions if asked is None else asked
     unknown = [name for name in asked if shared_name(name) not in names]
     chosen = {names[shared_name(name)] for name in asked if name not in unknown}

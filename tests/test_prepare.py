@@ -107,11 +107,14 @@ def test_every_layout_goes_from_raw_to_trained(fervid_train, tmp_path, dataset, 
     classes = results["class_names"] if isinstance(expected["classes"], list) else len(results["class_names"])
     assert found | {"classes": classes} == expected
     assert (tmp_path / "run" / "failures.csv").exists() == (dataset == "hf_faces")
-    assert results["leakage"]["grade"] == {
-        "enterface": "subject-independent",
-        "ised": "clip-independent" if "split=clips" in words else "subject-independent",
-        "hf_faces": "people unknown",
-    }[dataset]
+    assert (
+        results["leakage"]["grade"]
+        == {
+            "enterface": "subject-independent",
+            "ised": "clip-independent" if "split=clips" in words else "subject-independent",
+            "hf_faces": "people unknown",
+        }[dataset]
+    )
 
 
 @pytest.mark.parametrize(
@@ -124,7 +127,7 @@ def test_every_layout_goes_from_raw_to_trained(fervid_train, tmp_path, dataset, 
         (["dataset=ravdes"], "Did you mean dataset=ravdess?"),
         (["dataset=ravdess", "dataset.evry=3"], "Did you mean dataset.every?"),
         (["dataset=ravdess", "dataset.every=often"], "dataset.every=often is not a number"),
-        (["dataset=ravdess", "dataset.root=.", "dataset.every=0"], "dataset.every=0 takes no frame"),
+        (["dataset=ravdess", "dataset.root=.", "dataset.every=0"], "dataset.every=0 is no number of frames"),
         (["dataset=ravdess", "dataset.root=.", "detector=yunet"], "detector=yunet needs its ONNX file"),
         (["dataset=ravdess", "dataset.root=.", "dataset.max_failures=2"], "dataset.max_failures=2 is no share"),
     ],

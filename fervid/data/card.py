@@ -66,7 +66,7 @@ def describe(
         "licence": corpus.licence,
         "settings": corpus.settings(),
         "counts": {
-            "files": len(clips),
+            "files": len(clips) + len(corpus.inventory.dropped),
             "failures": len(failures),
             "subjects": int(clips["subject"].nunique()),
             "clips": int(clips["clip"].nunique()),

@@ -176,15 +176,16 @@ class FrameDataModule(pl.LightningDataModule):
             return
         manifest = self.frames.assign(store_row=np.arange(len(self.frames)))
         pairs = pd.read_parquet(self._duplicates_path)
-        grouped = manifest.assign(clip=group(pairs, manifest["clip"]))
-        manifest["split"] = self.split(grouped if self.near_duplicates == "group" else manifest)
+        if self.near_duplicates == "group":
+            manifest["group"] = group(pairs, manifest["clip"])
+        manifest["split"] = self.split(manifest)
         left_out = manifest["split"].isna()
         if left_out.any():
             log.warning("%d of %d frames are on no side of this split and left out.", left_out.sum(), len(manifest))
         manifest = self.manifest = check_manifest(manifest[~left_out])
-        number = pd.Series(manifest.index, index=manifest["store_row"])
-        pairs = pairs[pairs["row_a"].isin(number.index) & pairs["row_b"].isin(number.index)]
-        pairs = pairs.assign(row_a=pairs["row_a"].map(number), row_b=pairs["row_b"].map(number))
+        if left_out.any():  # of a pair of clips only the closest frames were noted, and one of these may be gone
+            hashes = np.load(self.store_path.with_suffix(".hashes.npy"))[manifest["store_row"].to_numpy()]
+            pairs = near_duplicates(hashes, manifest["clip"])
         self.audit = audit(manifest, pairs)
         self.class_names = sorted(manifest["emotion"].unique())
         for side in SPLITS:
@@ -204,6 +205,8 @@ class FrameDataModule(pl.LightningDataModule):
                 f"dataset.batch_size={self.batch_size} is larger than the training side of {train} frames: "
                 f"give at most {train}."
             )
+        if "group" in manifest and (manifest.groupby("group")["split"].nunique() > 1).any():
+            log.warning("this split does not follow dataset.near_duplicates=group: split=clips does.")
         sentence = self.audit.sentence()
         if sentence:
             log.warning(sentence)

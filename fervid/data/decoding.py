@@ -1,5 +1,6 @@
 """Decodes pictures, and the wanted frames of videos, by their number as shown."""
 
+import re
 import warnings
 import zipfile
 from collections.abc import Iterator
@@ -20,7 +21,9 @@ Source = Path | tuple[Path, str] | bytes
 PICTURE_SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 VIDEO_SUFFIXES = {".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".webm", ".wmv"}
 MOST_PIXELS = 7680 * 4320  # a frame; beyond 8K it is a mistake or an attack
-MOST_BYTES = 4 * 2**30  # of one member of a zip, which is read into memory
+MOST_BYTES = 2**30  # of one member of a zip, which is read into memory
+MOST_TIMES = 100  # a member may be larger than packed: videos and pictures hardly shrink, bombs do
+SKIPPING = {"h264", "hevc", "mpeg2video", "mpeg4"}  # decoders that answer one packet at a time
 
 
 class Frame(NamedTuple):
@@ -56,8 +59,8 @@ class Sampling:
 
     def __post_init__(self) -> None:
         for name, value in (("every", self.every), ("count", self.count)):
-            if value is not None and value < 1:
-                raise InputError(f"dataset.{name}={value} takes no frame: give 1 or more.")
+            if value is not None and (not isinstance(value, int) or value < 1):
+                raise InputError(f"dataset.{name}={value} is no number of frames: give 1 or more.")
         if self.window not in ("all", "centre"):
             raise InputError(f"dataset.window={self.window} is unknown: choose all or centre.")
 
@@ -99,11 +102,13 @@ def read_frames(source: Source, sampling: Sampling | Around) -> Iterator[Frame]:
         sampling: what is wanted.
 
     Raises:
-        ValueError: if the source is no video, damaged, truncated, or of absurd size.
+        ValueError: if the source is no video, damaged, of absurd size, or truncated, where its container says how many
+            frames there should be (MP4, MOV and AVI do).
+        OSError: if it cannot be read.
     """
     try:
         with _open(source) as container:
-            if not container.streams.video:
+            if not container.streams.video or container.format.name.endswith(("_pipe", "image2")):
                 raise ValueError("no video in it")
             stream = container.streams.video[0]
             pixels = stream.codec_context.width * stream.codec_context.height
@@ -111,13 +116,14 @@ def read_frames(source: Source, sampling: Sampling | Around) -> Iterator[Frame]:
                 raise ValueError(f"frames of {stream.codec_context.width} x {stream.codec_context.height} pixels")
             stamps = [packet.pts for packet in container.demux(stream) if packet.size and not packet.is_discard]
             promised = stream.frames
+            avi = container.format.name == "avi"
         if not stamps:
             raise ValueError("no frame in it")
-        if len(stamps) < 0.95 * promised:
+        if len(stamps) < promised - max(2, 0.02 * promised):
             raise ValueError(f"truncated: {len(stamps)} of {promised} frames")
         numbers = sampling.numbers(len(stamps))
-        # AVI may keep the order of decoding alone: then nothing can be skipped, and frames are counted as they come.
-        stamped = None not in stamps and len(set(stamps)) == len(stamps)
+        # AVI keeps the order of decoding alone: nothing can be skipped, and frames are counted as they come.
+        stamped = not avi and None not in stamps and len(set(stamps)) == len(stamps)
         order = {stamp: number for number, stamp in enumerate(sorted(stamps))} if stamped else {}  # type: ignore[type-var]
         got = 0
         for frame in _decode(source, set(numbers.tolist()), order):
@@ -127,7 +133,10 @@ def read_frames(source: Source, sampling: Sampling | Around) -> Iterator[Frame]:
         if got < len(numbers) and (stamped or numbers[got] < len(stamps) - 2):
             raise ValueError(f"damaged: {got} of the {len(numbers)} wanted frames can be decoded")
     except (av.FFmpegError, IndexError) as error:
-        raise ValueError(f"no video that can be decoded ({first_line(error)})") from error
+        reason = getattr(error, "strerror", None) or first_line(error)
+        if isinstance(error, OSError):
+            raise OSError(error.errno, reason) from error
+        raise ValueError(f"no video that can be decoded ({reason})") from error
 
 
 def read_picture(source: Source) -> np.ndarray:
@@ -140,6 +149,7 @@ def read_picture(source: Source) -> np.ndarray:
         uint8 (H, W, 3) RGB.
 
     Raises:
+        ValueError: if it is no picture, damaged, or of absurd size.
         OSError: if it cannot be read.
     """
     try:
@@ -152,7 +162,9 @@ def read_picture(source: Source) -> np.ndarray:
                     return np.stack([grey] * 3, axis=-1)
                 return np.asarray(picture.convert("RGB"))
     except Exception as error:  # Pillow has a kind of its own for every format, and for bombs
-        raise OSError(first_line(error)) from error
+        if isinstance(error, OSError) and error.errno:
+            raise
+        raise ValueError(re.sub(r" file ('.*'|<.*>)$", " file", first_line(error))) from error
 
 
 def _decode(source: Source, wanted: set[int], order: dict[int | None, int]) -> Iterator[Frame]:
@@ -161,15 +173,16 @@ def _decode(source: Source, wanted: set[int], order: dict[int | None, int]) -> I
         stream = container.streams.video[0]
         context = stream.codec_context
         context.thread_count = 1  # clips, not frames, are shared out over the cores
+        can_skip = context.name in SKIPPING
         rate = float(stream.average_rate or 25)
         start, shown = None, 0
         for packet in container.demux(stream):
             if order:
                 needed = order.get(packet.pts, last + 1) in wanted or packet.pts is None
-                context.skip_frame = "DEFAULT" if needed else "NONREF"
+                context.skip_frame = "DEFAULT" if needed or not can_skip else "NONREF"
             for frame in packet.decode():
                 number = order.get(frame.pts, -1) if order else shown
-                time = shown / rate if frame.time is None else frame.time
+                time = frame.time if order and frame.time is not None else shown / rate
                 start = time if start is None else start
                 shown += 1
                 if number in wanted:
@@ -181,14 +194,15 @@ def _decode(source: Source, wanted: set[int], order: dict[int | None, int]) -> I
 
 
 def _open(source: Source) -> av.container.InputContainer:
-    return av.open(str(source) if isinstance(source, Path) else BytesIO(read_bytes(source)), "r")
+    file = str(source) if isinstance(source, Path) else BytesIO(read_bytes(source))
+    return av.open(file, "r", metadata_errors="replace")  # old cameras wrote their names in other alphabets
 
 
 def read_bytes(source: Source) -> bytes:
     """All of a file, zip member or bytes.
 
     Raises:
-        ValueError: if a zip is damaged, or a member larger than 4 GiB, or than it says.
+        ValueError: if a zip is damaged, or a member is larger than 1 GiB or a hundred times as large as packed.
         OSError: if a file cannot be read.
     """
     if isinstance(source, bytes):
@@ -198,8 +212,9 @@ def read_bytes(source: Source) -> bytes:
     archive, member = source
     try:
         with zipfile.ZipFile(archive) as file:
-            if file.getinfo(member).file_size > MOST_BYTES:
-                raise ValueError(f"{file.getinfo(member).file_size / 2**30:.0f} GiB when unpacked")
+            info = file.getinfo(member)
+            if info.file_size > MOST_BYTES or info.file_size > max(2**20, MOST_TIMES * info.compress_size):
+                raise ValueError(f"{info.file_size / 2**20:.0f} MiB when unpacked, of {info.compress_size / 2**20:.1f}")
             return file.read(member)  # checks length and sum against what the archive says
     except (zipfile.BadZipFile, KeyError, RuntimeError, NotImplementedError) as error:
         raise ValueError(f"cannot be unpacked ({first_line(error)})") from error

@@ -160,7 +160,7 @@ class YuNetDetector:
     """
 
     model: str
-    width: int = 320
+    width: int = 640
     min_score: float = 0.6
 
     def __post_init__(self) -> None:

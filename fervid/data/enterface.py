@@ -12,7 +12,7 @@ import pandas as pd
 
 from fervid.data.decoding import VIDEO_SUFFIXES
 from fervid.data.files import File, list_files
-from fervid.data.inventory import Inventory, note
+from fervid.data.inventory import Inventory, choose_people, note
 from fervid.data.prepared import PreparedDataModule
 from fervid.emotions import choose, shared_name
 from fervid.errors import InputError
@@ -64,15 +64,19 @@ class ENTERFACEDataModule(PreparedDataModule):
     ):
         super().__init__(root, **options)
         self.emotions = choose(emotions, EMOTIONS)
-        self.subjects = set(SUBJECTS if subjects is None else map(int, subjects))
-        if not self.subjects or not self.subjects <= set(SUBJECTS):
-            raise InputError(f"dataset.subjects={subjects} is unknown: eNTERFACE'05 has subjects 1 to 44.")
+        self.subjects = choose_people(subjects, SUBJECTS, "subjects")
         if subjects is not None and UNSEGMENTED in self.subjects and not unsegmented:
             raise InputError(
                 f"dataset.subjects={subjects} asks for subject 6, whose clips are not cut into sentences: give "
                 "dataset.unsegmented=true, or leave subject 6 out."
             )
         self.unsegmented = unsegmented
+
+    def settings(self) -> dict[str, Any]:
+        return {
+            **{"emotions": sorted(self.emotions), "subjects": sorted(self.subjects), "unsegmented": self.unsegmented},
+            **super().settings(),
+        }
 
     def read_clips(self) -> Inventory:
         """Parses folders; of a clip that lies there twice (zipped and unpacked) the first is taken."""

@@ -62,21 +62,34 @@ def list_files(root: Path, suffixes: Collection[str]) -> Listing:
         raise InputError(f"dataset.root={root} is not a folder: give the one the corpus lies in.")
     listing = Listing()
     nameless: list[str] = []
+    lost: list[str] = []
     for path in sorted(_walk(root)):
         relative = path.relative_to(root).as_posix()
         if not _is_text(relative):
             nameless.append(os.fsencode(relative).decode(errors="backslashreplace"))
         elif path.suffix.lower() in suffixes:
-            stat = path.stat()
-            listing.files.append(File(relative, path, f"{stat.st_size} {stat.st_mtime_ns}"))
-        elif path.suffix.lower() == ".zip":
+            if path.is_file():
+                listing.files.append(File(relative, path, stamp(path)))
+            else:
+                lost.append(relative)
+        elif path.suffix.lower() == ".zip" and path.is_file():
             _look_into(path, relative, suffixes, listing)
+    if lost:
+        listing.notes.append(f"left out: {len(lost)} links to nothing or things that are no files (first: {lost[0]}).")
     if nameless:
         listing.notes.append(
             f"{len(nameless)} file names are not UTF-8 (first: {nameless[0]}): these files are left out; rename them."
         )
     listing.files.sort(key=lambda file: file.path)
     return listing
+
+
+def stamp(path: Path) -> str:
+    """Another one says that a file has changed, has come or gone, or may be read now."""
+    if not path.is_file():
+        return "missing"
+    stat = path.stat()
+    return f"{stat.st_size} {stat.st_mtime_ns}" + ("" if os.access(path, os.R_OK) else " unreadable")
 
 
 def _walk(root: Path) -> Iterator[Path]:

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from fervid.data.files import File, list_files
+from fervid.data.files import File, list_files, stamp
 from fervid.data.inventory import Inventory
 from fervid.data.preparation import Task
 from fervid.data.prepared import PreparedDataModule
@@ -94,8 +94,7 @@ class HFFacesDataModule(PreparedDataModule):
 
     def _parquets(self) -> list[File]:
         if self.root.is_file():
-            stat = self.root.stat()
-            return [File(self.root.name, self.root, f"{stat.st_size} {stat.st_mtime_ns}")]
+            return [File(self.root.name, self.root, stamp(self.root))]
         # Those in zips could only be read whole.
         files = [file for file in list_files(self.root, {".parquet"}).files if isinstance(file.source, Path)]
         if not files:

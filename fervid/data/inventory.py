@@ -1,5 +1,6 @@
 """What a reader found of a corpus, held against what the corpus should hold."""
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 import pandas as pd
@@ -7,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from fervid.data.files import File
+from fervid.errors import InputError
 
 
 @dataclass
@@ -71,6 +73,31 @@ class Inventory:
         console.print(table)
         for sentence in self.sentences():
             console.print(f"[yellow]note:[/] {sentence}", highlight=False)
+
+
+def choose_people(asked: Sequence[int] | None, known: Collection[int], option: str) -> set[int]:
+    """Some of a corpus's people.
+
+    Args:
+        asked: their numbers; None: all.
+        known: those of the corpus.
+        option: what the user calls them.
+
+    Raises:
+        InputError: if it is no list of numbers that the corpus knows.
+    """
+    if asked is None:
+        return set(known)
+    try:
+        people = {int(number) for number in asked}
+    except (TypeError, ValueError):
+        people = set()
+    if isinstance(asked, str) or not people or not people <= set(known):
+        raise InputError(
+            f"dataset.{option}={asked} cannot be used: give a list such as [1,2] of the numbers {min(known)} to "
+            f"{max(known)}."
+        )
+    return people
 
 
 def note(what: str, paths: list[str]) -> list[str]:

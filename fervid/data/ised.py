@@ -16,7 +16,7 @@ from scipy.io import loadmat
 from fervid.data.decoding import VIDEO_SUFFIXES, Around, read_bytes
 from fervid.data.detection import EYES_IN_BOX, Face
 from fervid.data.files import File, list_files
-from fervid.data.inventory import Inventory, note
+from fervid.data.inventory import Inventory, choose_people, note
 from fervid.data.preparation import Task
 from fervid.data.prepared import PreparedDataModule
 from fervid.emotions import choose
@@ -71,19 +71,18 @@ class ISEDDataModule(PreparedDataModule):
         if peak is not None and peak < 0:
             raise InputError(f"dataset.peak={peak} is no number of frames around the peak: give 0 or more, or null.")
         self.emotions = choose(emotions, EMOTIONS)
-        self.participants = None if participants is None else {int(number) for number in participants}
+        self.participants = participants
         self.peak = peak
+        self._people: set[int] = set()
         self._faces: list[Face | None] = []  # of each clip in its peak frame
 
     def settings(self) -> dict[str, Any]:
+        settings = {"emotions": sorted(self.emotions), "participants": self.participants, **super().settings()}
         if self.peak is None:
-            return super().settings()
-        return {
-            "peak": self.peak,
-            "detector": f"eyes given by {DETAILS}",
-            "face_size": self.alignment.size,
-            "margin": self.alignment.margin,
-        }
+            return settings
+        unused = {*vars(self.sampling), *self.detector.settings()}
+        settings = {name: value for name, value in settings.items() if name not in unused}
+        return settings | {"peak": self.peak, "detector": f"eyes given by {DETAILS}"}
 
     def tasks(self, inventory: Inventory) -> Iterator[Task]:
         if self.peak is None:
@@ -128,10 +127,7 @@ class ISEDDataModule(PreparedDataModule):
             rows[key], faces[key] = _describe(cells, key), _face(cells)
             torn += [_name(key)] if named not in (None, key) else []
         people = {int(row["subject"]) for row in rows.values()}
-        if self.participants is not None and (not self.participants or not self.participants <= people):
-            raise InputError(
-                f"dataset.participants={sorted(self.participants)} is unknown: {details.path} has {sorted(people)}."
-            )
+        self._people = choose_people(self.participants, people, "participants")
         reasons = {key: self._unusable(row, faces[key]) for key, row in rows.items() if key in videos}
         wanted = sorted(key for key, reason in reasons.items() if reason is None and self._wanted(rows[key]))
         dropped += [(videos[key].path, reason) for key, reason in reasons.items() if reason]
@@ -166,8 +162,7 @@ class ISEDDataModule(PreparedDataModule):
         )
 
     def _wanted(self, row: dict[str, Any]) -> bool:
-        someone = self.participants is None or int(row["subject"]) in self.participants
-        return someone and row["emotion"] in self.emotions
+        return int(row["subject"]) in self._people and row["emotion"] in self.emotions
 
     def _unusable(self, row: dict[str, Any], face: Face | None) -> str | None:
         """Why a clip that is there cannot be taken; None if it can."""

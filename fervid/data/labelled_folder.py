@@ -1,18 +1,19 @@
 """Any folder of pictures or videos, one sub-folder an emotion, or a CSV that says what is what."""
 
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from fervid.data.decoding import PICTURE_SUFFIXES, VIDEO_SUFFIXES
-from fervid.data.files import File, list_files
+from fervid.data.files import File, list_files, stamp
 from fervid.data.inventory import Inventory
 from fervid.data.prepared import PreparedDataModule
 from fervid.data.splits import SPELLINGS
-from fervid.errors import InputError
+from fervid.emotions import shared_name
+from fervid.errors import InputError, first_line
 
 RESERVED = {"corpus", "frame", "index", "predicted", "store_row", "time", "true"}
 RESERVED |= {"aligned", "box_height", "box_left", "box_top", "box_width", "face", "faces"}
@@ -31,7 +32,8 @@ class LabelledFolderDataModule(PreparedDataModule):
         **options: those of :class:`PreparedDataModule`.
 
     Raises:
-        InputError: if the folder, a class or the CSV is missing or empty, or the pattern fits no or only some files.
+        InputError: if the folder, a class or the CSV is missing or empty, two classes seem to be one, or a file name
+            does not fit the pattern.
     """
 
     suffixes: Collection[str]
@@ -53,10 +55,17 @@ class LabelledFolderDataModule(PreparedDataModule):
                 f"dataset.subject_pattern={subject_pattern} is not a regular expression: {error}."
             ) from error
 
+    def settings(self) -> dict[str, Any]:
+        pattern = self.subject_pattern.pattern if self.subject_pattern else None
+        return {"subject_pattern": pattern, "csv": str(self.csv) if self.csv else None, **super().settings()}
+
     def read_clips(self) -> Inventory:
         """Lists the files."""
         inventory = self._from_csv(self.csv) if self.csv else self._from_folders()
         clips = inventory.clips
+        _check_emotions(clips["emotion"])
+        joined = _spellings(clips["emotion"], shared_name)
+        inventory.notes += [f"{' and '.join(names)} are kept apart, though they name one emotion." for names in joined]
         if "subject" not in clips:
             clips["subject"] = [self._subject(file) for file in inventory.files]
         if "clip" not in clips:
@@ -65,14 +74,19 @@ class LabelledFolderDataModule(PreparedDataModule):
 
     def _from_folders(self) -> Inventory:
         listing = list_files(self.root, self.suffixes)
-        # Of a file in a zip the zip's own name says nothing.
-        folders = [[part for part in file.parts[:-1] if not part.lower().endswith(".zip")] for file in listing.files]
-        split_already = any(folders) and all(path and path[0].lower() in SPELLINGS for path in folders)
+        folders = [_folders(file) for file in listing.files]
+        first = {path[0] for path in folders if path}
+        sides = {name for name in first if name.lower() in SPELLINGS}
+        if sides and sides != first:
+            raise InputError(
+                f"{self.root} holds sides of a split ({', '.join(sorted(sides))}) beside other folders "
+                f"({', '.join(sorted(first - sides)[:3])}): put the emotions under the sides, the others away."
+            )
         rows, files = [], []
         for path, file in zip(folders, listing.files, strict=True):
-            if len(path) > split_already:
-                row = {"emotion": path[split_already]}
-                rows.append(row | {"given_split": SPELLINGS[path[0].lower()]} if split_already else row)
+            if len(path) > bool(sides):
+                row = {"emotion": path[bool(sides)]}
+                rows.append(row | {"given_split": SPELLINGS[path[0].lower()]} if sides else row)
                 files.append(file)
         if not rows:
             raise InputError(
@@ -80,7 +94,7 @@ class LabelledFolderDataModule(PreparedDataModule):
                 "one sub-folder an emotion."
             )
         # A folder that was meant to be a class must not vanish silently.
-        parents = [self.root / side for side in {path[0] for path in folders}] if split_already else [self.root]
+        parents = [self.root / side for side in sides] if sides else [self.root]
         for folder in (folder for parent in parents if parent.is_dir() for folder in sorted(parent.iterdir())):
             known = folder.name in {row["emotion"] for row in rows} or folder.name.startswith((".", "__MACOSX"))
             if folder.is_dir() and not known:
@@ -94,9 +108,11 @@ class LabelledFolderDataModule(PreparedDataModule):
         if not self.root.is_dir():
             raise InputError(f"dataset.root={self.root} is not a folder: give the one the paths of {csv} start from.")
         try:
-            clips = pd.read_csv(csv, dtype=str)
+            clips = pd.read_csv(csv, dtype=str, skipinitialspace=True)
         except (OSError, ValueError) as error:
-            raise InputError(f"dataset.csv={csv} cannot be read: {error}.") from error
+            raise InputError(f"dataset.csv={csv} cannot be read: {first_line(error)}.") from error
+        if not isinstance(clips.index, pd.RangeIndex):
+            raise InputError(f"dataset.csv={csv} has more fields in its rows than names in its first line: mend it.")
         reserved = sorted(RESERVED & set(clips.columns))
         if reserved:
             raise InputError(
@@ -112,6 +128,13 @@ class LabelledFolderDataModule(PreparedDataModule):
             raise InputError(
                 f"dataset.csv={csv} has no path or emotion in row {row + 2}: fill it in or remove the row."
             )
+        clips["emotion"] = clips["emotion"].str.strip()
+        listed = clips["path"].map(lambda path: (self.root / path).resolve())
+        twice = clips["path"][listed.duplicated()]
+        if len(twice):
+            raise InputError(
+                f"dataset.csv={csv} lists {len(twice)} file(s) twice (first: {twice.iloc[0]}): each has one row."
+            )
         if "split" in clips:
             sides = clips.pop("split")
             unknown = sorted(set(sides.dropna().str.lower()) - set(SPELLINGS))
@@ -121,8 +144,7 @@ class LabelledFolderDataModule(PreparedDataModule):
         files = []
         for path in clips["path"]:
             file = self.root / path
-            stat = file.stat() if file.is_file() else None  # a missing one is a failure among others
-            files.append(File(path, file, f"{stat.st_size} {stat.st_mtime_ns}" if stat else "missing"))
+            files.append(File(path, file, stamp(file)))  # a missing one is a failure among others
         return Inventory(clips, files)
 
     def _subject(self, file: File) -> str | None:
@@ -135,6 +157,27 @@ class LabelledFolderDataModule(PreparedDataModule):
                 "must say who is seen."
             )
         return match.group(1) if self.subject_pattern.groups else match.group(0)
+
+
+def _folders(file: File) -> list[str]:
+    """The folders a file lies in; those of a zip begin inside it."""
+    return [part for part in file.parts[:-1] if not part.lower().endswith(".zip")]
+
+
+def _check_emotions(emotions: pd.Series) -> None:
+    for names in _spellings(emotions, lambda name: name.strip().lower()):
+        raise InputError(f"{' and '.join(map(repr, names))} differ in capitals or blanks alone: give them one name.")
+    if emotions.nunique() < 2:
+        raise InputError(
+            f"there is one class only, {emotions.iloc[0]!r}: dataset.root must hold one sub-folder an "
+            "emotion, itself or, without a folder around them, in a zip."
+        )
+
+
+def _spellings(emotions: pd.Series, of: Callable[[str], str]) -> list[list[str]]:
+    """Names that are the same to a function."""
+    names = pd.Series(sorted(emotions.unique()))
+    return [group.tolist() for _, group in names.groupby(names.map(of)) if len(group) > 1]
 
 
 class ImageFolderDataModule(LabelledFolderDataModule):

@@ -18,8 +18,10 @@ import json
 import os
 import re
 import warnings
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +72,7 @@ class Cut:
         sums: of all faces: count of pixels, then sums and sums of squares of red, green, blue and luminance, as whole
             numbers, so that the order of adding them changes nothing.
         failure: why the clip gives nothing; None if it does.
+        passing: whether the machine, not the file, is to blame: another time may go well.
     """
 
     row: int
@@ -77,6 +80,7 @@ class Cut:
     faces: list[bytes | None] = field(default_factory=list)
     sums: list[int] = field(default_factory=lambda: [0] * 9)
     failure: str | None = None
+    passing: bool = False
 
 
 def cut_faces(task: Task, detector: Detector, alignment: Alignment) -> Cut:
@@ -101,9 +105,14 @@ def cut_faces(task: Task, detector: Detector, alignment: Alignment) -> Cut:
                 cut.sums = [before + value for before, value in zip(cut.sums, _sums(face), strict=True)]
             cut.frames.append(row)
             cut.faces.append(jpeg)
-    except (OSError, ValueError, MemoryError, cv2.error) as error:
+    except (ValueError, cv2.error) as error:
         return Cut(task.row, failure=first_line(error))
-    if not any(cut.faces):
+    except (OSError, MemoryError) as error:
+        reason = getattr(error, "strerror", None) or first_line(error)
+        return Cut(task.row, failure=reason, passing=not isinstance(error, FileNotFoundError | PermissionError))
+    if not cut.frames:
+        cut.failure = "none of the wanted frames is in it"
+    elif not any(cut.faces):
         cut.failure = f"no face in any of {len(cut.frames)} frames" if task.sampling else "no face"
     return cut
 
@@ -142,31 +151,44 @@ def prepare(
     journal = _read_journal(folder / JOURNAL)
     failed = [row for row, entry in journal.items() if entry["failure"]]
     most = max_failures * len(clips)
-    todo = (task for task in tasks if task.row not in journal)
-    jobs = (delayed(cut_faces)(task, detector, alignment) for task in todo)
-    done = Parallel(n_jobs=-1, return_as="generator_unordered")(jobs)
+    going_on, again = True, []
+    todo = takewhile(lambda _: going_on, (task for task in tasks if task.row not in journal))
+    done = Parallel(n_jobs=-1, return_as="generator_unordered")(
+        delayed(cut_faces)(task, detector, alignment) for task in todo
+    )
     try:
         with open(folder / JOURNAL, "a", encoding="utf-8") as file, _progress() as progress:
             bar = progress.add_task(description, total=len(clips), completed=len(journal))
-            while len(failed) <= most and (cut := next(done, None)):
+            for cut in done:
                 clip = clips.iloc[cut.row]
                 for frame, jpeg in zip(cut.frames, cut.faces, strict=True):
                     frame["face"] = jpeg and _write_face(faces, cut.row, clip, frame["frame"], jpeg)
                 entry = {"row": cut.row, "failure": cut.failure, "frames": cut.frames, "sums": cut.sums}
                 journal[cut.row] = entry
                 failed += [cut.row] if cut.failure else []
-                file.write(json.dumps(entry) + "\n")
-                file.flush()
+                going_on = len(failed) <= most
+                if cut.passing:
+                    again.append(cut.row)
+                else:
+                    file.write(json.dumps(entry) + "\n")
+                    file.flush()
                 progress.advance(bar)
+    except OSError:
+        going_on = False
+        deque(done, maxlen=0)  # the clips in work are waited for: cut off, joblib's threads complain of each other
+        raise
     except TerminatedWorkerError as error:
         raise InputError(
             "a process that decodes was killed, perhaps for want of memory: run the same command again, it goes on "
             "where it stopped; LOKY_MAX_CPU_COUNT=1 uses less memory."
         ) from error
-    finally:
+    except KeyboardInterrupt as error:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # joblib's, that results were not waited for
             done.close()
+        raise InputError(
+            f"interrupted after {len(journal)} of {len(clips)} files: the same command goes on from there."
+        ) from error
     failures = pd.DataFrame(
         [(clips["path"].iloc[row], journal[row]["failure"]) for row in sorted(failed)], columns=["path", "reason"]
     )
@@ -176,6 +198,11 @@ def prepare(
             f"{len(failed)} of {len(clips)} files fail (first: {failures['path'][0]}: {failures['reason'][0]}), more "
             f"than dataset.max_failures={max_failures:g} of them: see {folder / 'failures.csv'}; another detector or "
             "a larger share may help."
+        )
+    if again:
+        raise InputError(
+            f"{len(again)} of {len(clips)} files could not be read this time (first: {clips['path'].iloc[again[0]]}: "
+            f"{journal[again[0]]['failure']}): run the same command again; it goes on where it stopped."
         )
     entries = [journal[row] for row in range(len(clips))]
     looked_at = pd.DataFrame([{"row": entry["row"], **frame} for entry in entries for frame in entry["frames"]])

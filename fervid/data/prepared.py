@@ -18,7 +18,7 @@ from fervid.data.datamodule import FrameDataModule
 from fervid.data.decoding import Sampling, read_picture
 from fervid.data.detection import Detector, HaarDetector, NoDetector
 from fervid.data.inventory import Inventory
-from fervid.data.preparation import JOURNAL, Task, lock, prepare
+from fervid.data.preparation import JOURNAL, JPEG_QUALITY, Task, lock, prepare
 from fervid.errors import InputError
 
 log = logging.getLogger(__name__)
@@ -92,9 +92,10 @@ class PreparedDataModule(FrameDataModule):
             yield Task(row, file.source, None if self.pictures else self.sampling)
 
     def settings(self) -> dict[str, Any]:
-        """All that shapes the prepared faces besides the clips."""
+        """What was asked for: which clips, which frames, how faces are found and cut out."""
         frames = {} if self.pictures else vars(self.sampling)
-        return {**frames, **self.detector.settings(), "face_size": self.alignment.size, "margin": self.alignment.margin}
+        crops = {"face_size": self.alignment.size, "margin": self.alignment.margin, "jpeg_quality": JPEG_QUALITY}
+        return {**frames, **self.detector.settings(), **crops}
 
     # From files to faces
 
@@ -172,6 +173,11 @@ class PreparedDataModule(FrameDataModule):
         if not self.is_prepared:
             card = self.prepare_faces()
             log.info(summary(card))
+        if self.image_size > self.alignment.size:
+            log.warning(
+                "faces of %d px are shown at %d: dataset.face_size=%d prepares them as large as that.",
+                *(self.alignment.size, self.image_size, self.image_size),
+            )
         self.failures = pd.read_csv(folder / "failures.csv", keep_default_na=False)
         if len(self.failures):
             log.warning(

@@ -11,7 +11,7 @@ import pandas as pd
 
 from fervid.data.decoding import VIDEO_SUFFIXES
 from fervid.data.files import File, list_files
-from fervid.data.inventory import Inventory, note
+from fervid.data.inventory import Inventory, choose_people, note
 from fervid.data.prepared import PreparedDataModule
 from fervid.emotions import choose
 from fervid.errors import InputError
@@ -73,10 +73,14 @@ class RAVDESSDataModule(PreparedDataModule):
             if value not in (*known.values(), "both"):
                 raise InputError(f"dataset.{name}={value} is unknown: choose {', '.join(known.values())} or both.")
         self.emotions = _emotions(emotions)
-        self.actors = ACTORS if actors is None else tuple(f"{int(actor):02d}" for actor in actors)
-        strangers = [actor for actor in self.actors if actor not in ACTORS]
-        if strangers or not self.actors:
-            raise InputError(f"dataset.actors={actors} is unknown: RAVDESS has actors 1 to 24.")
+        self.actors = {f"{actor:02d}" for actor in choose_people(actors, range(1, 25), "actors")}
+
+    def settings(self) -> dict[str, Any]:
+        return {
+            **{"modality": self.modality, "channel": self.channel, "intensity": self.intensity},
+            **{"emotions": sorted(self.emotions), "actors": sorted(self.actors)},
+            **super().settings(),
+        }
 
     def read_clips(self) -> Inventory:
         """Parses file names; of a clip that lies there twice (zipped and unpacked) the first is taken."""

@@ -109,7 +109,8 @@ def clips(manifest: pd.DataFrame, *, val: float, test: float, seed: int) -> np.n
     """Keeps all frames of a clip on one side, with the same share of every emotion; people are on all of them.
 
     Args:
-        manifest: one row a frame; the emotion of a clip is that of most of its frames.
+        manifest: one row a frame; the emotion of a clip is that of most of its frames. With a column ``group`` all
+            clips of a group count as one.
         val: share of the clips to validate on, between 0 and 1.
         test: share of the clips to test on, between 0 and 1.
         seed: of the draw.
@@ -120,9 +121,10 @@ def clips(manifest: pd.DataFrame, *, val: float, test: float, seed: int) -> np.n
     Raises:
         InputError: if an emotion has too few clips.
     """
-    emotions = _emotion_of_clips(manifest)
+    clip = manifest["group"] if "group" in manifest else manifest["clip"]
+    emotions = _emotion_of_clips(manifest.assign(clip=clip))
     sides = _draw(emotions.to_numpy(), val, test, seed, stratify=True, what="clips")
-    return manifest["clip"].map(pd.Series(sides, index=emotions.index)).to_numpy(dtype=object)
+    return clip.map(pd.Series(sides, index=emotions.index)).to_numpy(dtype=object)
 
 
 def subject(manifest: pd.DataFrame, *, val: float, test: float, seed: int) -> np.ndarray:

@@ -1,6 +1,10 @@
+import shutil
+from functools import partial
+
 import numpy as np
 import pytest
 
+from fervid.data import splits
 from fervid.data.manifest import check_manifest, emotion_by_split
 from fervid.errors import InputError
 
@@ -85,3 +89,75 @@ def test_manifest_checks(synthetic):
         check_manifest(frames[:0])
     with pytest.raises(InputError, match="only one emotion"):
         check_manifest(frames[frames["emotion"] == "sad"])
+
+
+def test_pictures_that_look_the_same_can_be_kept_on_one_side(image_folder, pictures):
+    """Ten pictures of each emotion, five of them copies of the others under other names."""
+    for folder in pictures.iterdir():
+        for number, path in enumerate(sorted(folder.iterdir())[:5]):
+            shutil.copy(path, sorted(folder.iterdir())[5 + number])
+    split = partial(splits.clips, val=0.3, test=0.3, seed=0)
+    made = {}
+    for choice in ("keep", "group"):
+        made[choice] = image_folder(near_duplicates=choice, split=split, subject_pattern=None)
+        made[choice].prepare_data()
+        made[choice].setup()
+    assert made["keep"].audit.near_duplicates.total == made["group"].audit.near_duplicates.total == 15
+    assert made["keep"].audit.near_duplicates.count > 3
+    assert made["keep"].audit.grade == "leaky"
+    assert made["group"].audit.near_duplicates.count == 0
+    assert made["group"].audit.grade == "people unknown"
+    assert made["group"].manifest["clip"].is_unique  # grouped for the split alone
+
+
+def test_frames_on_no_side_are_left_out(image_folder, caplog):
+    sides = np.array(["train", "val", "test", None], dtype=object)
+    made = image_folder(split=lambda manifest: sides[np.arange(len(manifest)) % 4], batch_size=2)
+    made.prepare_data()
+    made.setup()
+    assert "7 of 30 frames are on no side of this split and left out" in caplog.text
+    assert len(made.manifest) == 23
+    assert made.manifest["store_row"].tolist() == [row for row in range(30) if row % 4 != 3]
+
+
+def test_a_leak_is_found_though_the_closest_frames_are_left_out(image_folder, pictures, tmp_path):
+    """Two clips of the same five pictures: the pair that was noted is left out, four pairs still stand on two sides."""
+    (tmp_path / "list.csv").write_text("path,emotion,subject,clip\n")
+    with open(tmp_path / "list.csv", "a") as file:
+        copied = sorted((pictures / "sad").iterdir())[:5]
+        for path in sorted({*pictures.rglob("*.png")} - {*copied}):
+            name = path.relative_to(pictures).as_posix()
+            file.write(f"{name},{path.parent.name},{path.stem},{name}\n")
+        for copy in ("x", "y"):
+            for number, path in enumerate(copied):
+                shutil.copy(path, pictures / "sad" / f"{copy}{number}.png")
+                file.write(f"sad/{copy}{number}.png,sad,{copy},{copy}\n")
+
+    def sides(manifest, without):
+        side = np.array(["train", "val", "test"], dtype=object)[np.arange(len(manifest)) % 3]
+        side[(manifest["clip"] == "x").to_numpy()], side[(manifest["clip"] == "y").to_numpy()] = "train", "test"
+        side[manifest["path"].isin(without).to_numpy()] = None
+        return side
+
+    found = {}
+    for without in ((), ("sad/x0.png",)):
+        made = image_folder(csv=tmp_path / "list.csv", subject_pattern=None, split=partial(sides, without=without))
+        made.prepare_data()
+        made.setup()
+        table = made.audit.near_duplicates
+        found[without] = [pair for pair in table.examples if {pair["clip_a"], pair["clip_b"]} == {"x", "y"}]
+    assert [len(pairs) for pairs in found.values()] == [1, 1]
+    assert made.audit.grade == "leaky"
+
+
+def test_groups_do_not_change_the_sides_of_a_file(image_folder, pictures, tmp_path, caplog):
+    first, second = sorted((pictures / "sad").iterdir())[:2]
+    shutil.copy(first, second)
+    paths = sorted(path.relative_to(pictures).as_posix() for path in pictures.rglob("*.png"))
+    sides = {path: ("train", "val", "test")[number % 3] for number, path in enumerate(paths)}
+    (tmp_path / "sides.csv").write_text("clip,split\n" + "\n".join(f"{path},{side}" for path, side in sides.items()))
+    made = image_folder(near_duplicates="group", split=partial(splits.file, path=tmp_path / "sides.csv"))
+    made.prepare_data()
+    made.setup()
+    assert made.manifest.set_index("path")["split"].to_dict() == sides
+    assert "this split does not follow dataset.near_duplicates=group" in caplog.text

@@ -7,6 +7,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from PIL import Image
 
 from fervid.data.decoding import Around, Sampling, read_bytes, read_frames, read_picture
 from fervid.errors import InputError
@@ -34,6 +35,11 @@ def greys(frames):
 
 
 CODECS = [("v.mp4", "libx264", {"bf": 2, "g": 15}), ("v.mp4", "libx264", {"bf": 0}), ("v.avi", "mpeg4", {})]
+CODECS += [
+    ("v.avi", "libx264", {"bf": 2}),
+    ("v.mkv", "libsvtav1", {}),
+    ("v.mp4", "libx265", {"x265-params": "log-level=none"}),
+]
 CODECS += [("v.avi", "mpeg4", {"bf": 2}), ("v.mkv", "libx264", {"bf": 3}), ("v.webm", "libvpx", {})]
 
 
@@ -55,6 +61,38 @@ def test_skipping_changes_no_wanted_pixel(tmp_path, name, codec, options):
         assert (frame.image == every[frame.number].image).all()
 
 
+@pytest.mark.parametrize("sampling", [Sampling(every=3, window="centre"), Around(17, 1), Around(39)])
+@pytest.mark.parametrize(("name", "codec", "options"), CODECS)
+def test_any_part_of_a_video(tmp_path, name, codec, options, sampling):
+    path = write_video(tmp_path / name, codec, **options)
+    frames = list(read_frames(path, sampling))
+    assert [frame.number for frame in frames] == sampling.numbers(40).tolist()
+    assert greys(frames) == pytest.approx([5 * frame.number for frame in frames], abs=4)
+
+
+def test_a_note_in_another_alphabet(tmp_path):
+    """As old cameras left them: FFmpeg itself would refuse the file."""
+    with av.open(tmp_path / "v.avi", "w") as container:
+        container.metadata["title"] = "XXXXXXXX"
+        stream = container.add_stream("mpeg4", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        for _ in range(10):
+            picture = np.zeros((64, 96, 3), np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode())
+    content = (tmp_path / "v.avi").read_bytes()
+    assert b"XXXXXXXX" in content
+    (tmp_path / "v.avi").write_bytes(content.replace(b"XXXXXXXX", b"caf\xe9 caf"))
+    assert len(list(read_frames(tmp_path / "v.avi", Sampling(every=5)))) == 2
+
+
+def test_a_picture_is_no_video(tmp_path):
+    Image.fromarray(np.zeros((64, 96, 3), np.uint8)).save(tmp_path / "a.jpg")
+    (tmp_path / "a.jpg").rename(tmp_path / "a.mp4")
+    with pytest.raises(ValueError, match="no video in it"):
+        list(read_frames(tmp_path / "a.mp4", Sampling()))
+
+
 @pytest.mark.skipif(not SHARED.is_dir(), reason=f"no real videos in {SHARED}")
 def test_real_videos_frame_by_frame():
     path = SHARED / "Actor_01" / "02-01-08-02-02-02-01.mp4"
@@ -64,6 +102,7 @@ def test_real_videos_frame_by_frame():
     frames = list(read_frames(path, Sampling(every=10)))
     assert [frame.number for frame in frames] == list(range(0, len(reference), 10))
     assert all((frame.image == reference[frame.number]).all() for frame in frames)
+    assert len(list(read_frames(path, Sampling(every=1)))) == len(reference)
     assert frames[3].time == pytest.approx(30 * 1001 / 30000, abs=1e-3)
 
 
@@ -167,10 +206,14 @@ def test_a_phone_video_stands_upright(tmp_path):
 
 def test_a_zip_bomb(tmp_path, monkeypatch):
     with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("bomb.mp4", bytes(2_000_000))
-    monkeypatch.setattr("fervid.data.decoding.MOST_BYTES", 1_000_000)
-    with pytest.raises(ValueError, match="GiB when unpacked"):
+        archive.writestr("bomb.mp4", bytes(20_000_000))
+        archive.writestr("large.mp4", np.random.default_rng(0).bytes(2_000_000))
+    with pytest.raises(ValueError, match=r"19 MiB when unpacked, of 0.0"):
         read_bytes((tmp_path / "a.zip", "bomb.mp4"))
+    assert len(read_bytes((tmp_path / "a.zip", "large.mp4"))) == 2_000_000
+    monkeypatch.setattr("fervid.data.decoding.MOST_BYTES", 1_000_000)
+    with pytest.raises(ValueError, match="2 MiB when unpacked"):
+        read_bytes((tmp_path / "a.zip", "large.mp4"))
 
 
 def test_a_zip_that_lies_about_a_member(tmp_path):
@@ -187,7 +230,7 @@ def test_a_zip_that_lies_about_a_member(tmp_path):
 
 def test_a_picture_that_is_none(tmp_path):
     (tmp_path / "a.jpg").write_bytes(b"no picture")
-    with pytest.raises(OSError, match="cannot identify"):
+    with pytest.raises(ValueError, match=r"^cannot identify image file$"):
         read_picture(tmp_path / "a.jpg")
     with pytest.raises(OSError, match="No such file"):
         read_picture(tmp_path / "b.jpg")

@@ -105,8 +105,8 @@ def test_emotions_and_subjects_can_be_chosen(archive):
     [
         ({"emotions": ["anger", "bored"]}, "'bored' is none of them"),
         ({"emotions": ["anger", "angry"]}, "two at least"),
-        ({"subjects": [45]}, r"subjects=\[45\] is unknown"),
-        ({"subjects": []}, r"subjects=\[\] is unknown"),
+        ({"subjects": [45]}, r"subjects=\[45\] cannot be used"),
+        ({"subjects": []}, r"subjects=\[\] cannot be used"),
         ({"subjects": [6, 7]}, "unsegmented=true"),
     ],
 )

