@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fervid.data.audit import audit
+from fervid.data.audit import audit, worst_pairs
 
 
 @pytest.fixture
@@ -270,3 +270,23 @@ def test_large_manifests_take_seconds():
     assert time.process_time() - began < 10
     assert (found.repetitions.count, found.repetitions.total) == (4999, 5000 * 4999 // 2)
     assert (found.twins.count, found.twins.total, found.near_duplicates.count) == (1, 2500, 1)
+
+
+def test_the_worst_pairs_are_of_frames_on_two_sides():
+    """Both clips stand on two sides, but the closest frames of one pair on the same."""
+    manifest = pd.DataFrame(
+        {
+            "subject": ["a", "a", "b", "b", "c", "c"],
+            "clip": ["a1", "a1", "b1", "b1", "c1", "c1"],
+            "emotion": "sad",
+            "split": ["train", "test", "train", "test", "val", "val"],
+        }
+    )
+    pairs = pd.DataFrame({"row_a": [0, 1], "row_b": [2, 4], "distance": [0, 3], "mirrored": [False, True]})
+    found = audit(manifest, pairs)
+    assert found.near_duplicates.count == 2
+    shown = worst_pairs(manifest, found)
+    assert shown[0] == (1, 4, "mirrored near-duplicates, 3 of 256 bits apart")
+    assert [words for *_, words in shown[1:]] == ["one clip on two sides"] * 2 + ["one person on two sides"] * 2
+    assert all(manifest["split"][a] != manifest["split"][b] for a, b, _ in shown)
+    assert len(worst_pairs(manifest, found, most=2)) == 2
