@@ -24,7 +24,7 @@ def command(config: DictConfig) -> None:
         folder = Path(HydraConfig.get().runtime.output_dir)
         datamodule = instantiate(
             config.dataset,
-            image_size=AUDITED_SIZE,
+            image_size=min(96, config.dataset.get("face_size", 96)),  # of the faces in the picture
             split=instantiate(config.split),
             cache_dir=config.cache_dir,
             seed=config.seed,
@@ -40,10 +40,7 @@ def command(config: DictConfig) -> None:
         leaks = results.draw_leaks(datamodule)
         if leaks:
             leaks.savefig(folder / "leaks.png", dpi=110)
-        console.print(f"everything lies in {folder}", highlight=False, soft_wrap=True)
-
-
-AUDITED_SIZE = 96  # pixels of the faces in the picture of the worst pairs
+        console.print(f"everything lies in {folder}", highlight=False, soft_wrap=True, markup=False)
 
 
 def main() -> None:

@@ -44,8 +44,8 @@ def run(command: Callable[[], Any], name: str) -> None:
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # asks the network at every import otherwise
     try:
         command()
-    except KeyboardInterrupt:
-        _stop("interrupted.")
+    except KeyboardInterrupt as interrupt:
+        _stop(str(interrupt) or "interrupted.")
     except InputError as error:
         _stop(str(error))
     except (HydraException, OmegaConfBaseException) as error:

@@ -33,7 +33,7 @@ def command(config: DictConfig) -> None:
             raise InputError(f"dataset={corpus.corpus} is rendered when it is needed: there is nothing to prepare.")
         before = corpus.is_prepared
         card = corpus.prepare_faces()
-        console = Console(highlight=False, soft_wrap=True)
+        console = Console(highlight=False, soft_wrap=True, markup=False)
         console.print(("prepared before: " if before else "") + summary(card))
         console.print(f"everything lies in {corpus.prepared}")
         console.print("look at contact_sheet.png and card.md there; failures.csv names what failed")

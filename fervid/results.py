@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.loggers import TensorBoardLogger
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from fervid import __version__, figures
@@ -236,7 +237,9 @@ def print_split(console: Console, datamodule: FrameDataModule) -> None:
         table.add_column(side, justify="right")
     for emotion, row in counts.iterrows():
         table.add_row(
-            str(emotion), *(str(row[side]) for side in SPLITS), end_section=emotion == datamodule.class_names[-1]
+            escape(str(emotion)),
+            *(str(row[side]) for side in SPLITS),
+            end_section=emotion == datamodule.class_names[-1],
         )
     if people.sum():
         table.add_row("people", *(str(people.get(side, 0)) for side in SPLITS))
@@ -267,7 +270,7 @@ def print_audit(console: Console, audit: Audit) -> None:
             names = [
                 str(example[key]) for key in ("subject", "clip", "recording", "clip_a", "clip_b") if example.get(key)
             ]
-            table.add_row(name, str(found.count), str(found.total), ", ".join(names))
+            table.add_row(name, str(found.count), str(found.total), escape(", ".join(names)))
     if audit.strangers:
         table.add_row("  of different or unknown people", str(audit.strangers), "", "")
     console.print(table)
@@ -296,8 +299,8 @@ def print_summary(console: Console, folder: Path, results: dict[str, Any]) -> No
     table.add_row("chance", f"{chance:.1%}", "", "", "", style="dim")
     console.print(table)
     by_class = ", ".join(f"{name} {'-' if value is None else f'{value:.0%}'}" for name, value in recall.items())
-    console.print(f"test recall: {by_class}", highlight=False)
+    console.print(f"test recall: {by_class}", highlight=False, markup=False)
     for warning in results["warnings"]:
-        console.print(f"[yellow]warning:[/] {warning}", highlight=False)
-    console.print(f"everything lies in {folder}", highlight=False, soft_wrap=True)
-    console.print(f"look at it: tensorboard --logdir {folder}", highlight=False, soft_wrap=True)
+        console.print(f"[yellow]warning:[/] {escape(warning)}", highlight=False)
+    console.print(f"everything lies in {folder}", highlight=False, soft_wrap=True, markup=False)
+    console.print(f"look at it: tensorboard --logdir {folder}", highlight=False, soft_wrap=True, markup=False)

@@ -64,7 +64,7 @@ def describe(
         "root": str(corpus.root),
         "citation": corpus.citation,
         "licence": corpus.licence,
-        "settings": corpus.settings(),
+        "settings": {**corpus.choices(), **corpus.settings()},
         "counts": {
             "files": len(clips) + len(corpus.inventory.dropped),
             "failures": len(failures),

@@ -51,7 +51,8 @@ class FrameDataModule(pl.LightningDataModule):
         augmentation: albumentations pipeline for training pictures; None or an empty one leaves them alone.
         sampler: ``shuffle`` (each frame once an epoch) or ``balanced`` (every emotion as often, with replacement).
         grey: show luminance only (in all three channels).
-        near_duplicates: ``keep``, or ``group``: clips with pictures that look the same count as one for the split.
+        near_duplicates: ``keep``, or ``group``: clips with pictures that look the same count as one where a split draws
+            clips (``clips``, and ``given`` for validation).
         cache_dir: where faces at the training size are kept between runs; the environment's ``FERVID_CACHE`` or
             ``~/.cache/fervid`` unless given.
         seed: of order and augmentation.

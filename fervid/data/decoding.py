@@ -22,8 +22,8 @@ PICTURE_SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 VIDEO_SUFFIXES = {".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".webm", ".wmv"}
 MOST_PIXELS = 7680 * 4320  # a frame; beyond 8K it is a mistake or an attack
 MOST_BYTES = 2**30  # of one member of a zip, which is read into memory
-MOST_TIMES = 100  # a member may be larger than packed: videos and pictures hardly shrink, bombs do
-SKIPPING = {"h264", "hevc", "mpeg2video", "mpeg4"}  # decoders that answer one packet at a time
+MOST_UNPACKED = 100  # times as large as packed: videos and pictures hardly shrink, bombs do
+SKIPPABLE = {"h264", "hevc", "mpeg2video", "mpeg4"}  # decoders that answer one packet at a time
 
 
 class Frame(NamedTuple):
@@ -59,7 +59,7 @@ class Sampling:
 
     def __post_init__(self) -> None:
         for name, value in (("every", self.every), ("count", self.count)):
-            if value is not None and (not isinstance(value, int) or value < 1):
+            if value is not None and (isinstance(value, bool | str) or value < 1 or int(value) != value):
                 raise InputError(f"dataset.{name}={value} is no number of frames: give 1 or more.")
         if self.window not in ("all", "centre"):
             raise InputError(f"dataset.window={self.window} is unknown: choose all or centre.")
@@ -68,9 +68,9 @@ class Sampling:
         """Which of so many frames, as sorted numbers from 0."""
         first, end = (frames // 4, frames - frames // 4) if self.window == "centre" else (0, frames)
         if self.count is None:
-            return np.arange(first, end, self.every)
+            return np.arange(first, end, int(self.every))
         # The middles of equal parts: neither end of a clip, where actors rest, is favoured.
-        parts = np.linspace(first, end, min(self.count, end - first) + 1)
+        parts = np.linspace(first, end, min(int(self.count), end - first) + 1)
         return ((parts[:-1] + parts[1:]) / 2).astype(int)
 
 
@@ -111,6 +111,8 @@ def read_frames(source: Source, sampling: Sampling | Around) -> Iterator[Frame]:
             if not container.streams.video or container.format.name.endswith(("_pipe", "image2")):
                 raise ValueError("no video in it")
             stream = container.streams.video[0]
+            if stream.codec_context is None:
+                raise ValueError("a codec that FFmpeg does not know")
             pixels = stream.codec_context.width * stream.codec_context.height
             if not 0 < pixels <= MOST_PIXELS:
                 raise ValueError(f"frames of {stream.codec_context.width} x {stream.codec_context.height} pixels")
@@ -134,7 +136,9 @@ def read_frames(source: Source, sampling: Sampling | Around) -> Iterator[Frame]:
             raise ValueError(f"damaged: {got} of the {len(numbers)} wanted frames can be decoded")
     except (av.FFmpegError, IndexError) as error:
         reason = getattr(error, "strerror", None) or first_line(error)
-        if isinstance(error, OSError):
+        if isinstance(error, MemoryError):
+            raise MemoryError(reason) from error
+        if isinstance(error, OSError) and error.filename:  # of opening; later FFmpeg gives damage such names too
             raise OSError(error.errno, reason) from error
         raise ValueError(f"no video that can be decoded ({reason})") from error
 
@@ -162,7 +166,7 @@ def read_picture(source: Source) -> np.ndarray:
                     return np.stack([grey] * 3, axis=-1)
                 return np.asarray(picture.convert("RGB"))
     except Exception as error:  # Pillow has a kind of its own for every format, and for bombs
-        if isinstance(error, OSError) and error.errno:
+        if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno):
             raise
         raise ValueError(re.sub(r" file ('.*'|<.*>)$", " file", first_line(error))) from error
 
@@ -173,7 +177,7 @@ def _decode(source: Source, wanted: set[int], order: dict[int | None, int]) -> I
         stream = container.streams.video[0]
         context = stream.codec_context
         context.thread_count = 1  # clips, not frames, are shared out over the cores
-        can_skip = context.name in SKIPPING
+        can_skip = context.name in SKIPPABLE
         rate = float(stream.average_rate or 25)
         start, shown = None, 0
         for packet in container.demux(stream):
@@ -213,8 +217,10 @@ def read_bytes(source: Source) -> bytes:
     try:
         with zipfile.ZipFile(archive) as file:
             info = file.getinfo(member)
-            if info.file_size > MOST_BYTES or info.file_size > max(2**20, MOST_TIMES * info.compress_size):
-                raise ValueError(f"{info.file_size / 2**20:.0f} MiB when unpacked, of {info.compress_size / 2**20:.1f}")
+            if info.file_size > MOST_BYTES or info.file_size > max(2**20, MOST_UNPACKED * info.compress_size):
+                raise ValueError(
+                    f"unpacks to {info.file_size / 2**20:.0f} MiB from {info.compress_size / 2**20:.2f} MiB"
+                )
             return file.read(member)  # checks length and sum against what the archive says
     except (zipfile.BadZipFile, KeyError, RuntimeError, NotImplementedError) as error:
         raise ValueError(f"cannot be unpacked ({first_line(error)})") from error

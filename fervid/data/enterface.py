@@ -72,10 +72,11 @@ class ENTERFACEDataModule(PreparedDataModule):
             )
         self.unsegmented = unsegmented
 
-    def settings(self) -> dict[str, Any]:
+    def choices(self) -> dict[str, Any]:
         return {
-            **{"emotions": sorted(self.emotions), "subjects": sorted(self.subjects), "unsegmented": self.unsegmented},
-            **super().settings(),
+            "emotions": sorted(self.emotions),
+            "subjects": sorted(self.subjects),
+            "unsegmented": self.unsegmented,
         }
 
     def read_clips(self) -> Inventory:

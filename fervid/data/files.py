@@ -62,20 +62,23 @@ def list_files(root: Path, suffixes: Collection[str]) -> Listing:
         raise InputError(f"dataset.root={root} is not a folder: give the one the corpus lies in.")
     listing = Listing()
     nameless: list[str] = []
-    lost: list[str] = []
+    no_files: list[str] = []
     for path in sorted(_walk(root)):
         relative = path.relative_to(root).as_posix()
         if not _is_text(relative):
             nameless.append(os.fsencode(relative).decode(errors="backslashreplace"))
+        elif path.suffix.lower() not in {*suffixes, ".zip"}:
+            continue
+        elif not path.is_file():
+            no_files.append(relative)
         elif path.suffix.lower() in suffixes:
-            if path.is_file():
-                listing.files.append(File(relative, path, stamp(path)))
-            else:
-                lost.append(relative)
-        elif path.suffix.lower() == ".zip" and path.is_file():
+            listing.files.append(File(relative, path, stamp(path)))
+        else:
             _look_into(path, relative, suffixes, listing)
-    if lost:
-        listing.notes.append(f"left out: {len(lost)} links to nothing or things that are no files (first: {lost[0]}).")
+    if no_files:
+        listing.notes.append(
+            f"left out: {len(no_files)} links to nothing or things that are no files (first: {no_files[0]})."
+        )
     if nameless:
         listing.notes.append(
             f"{len(nameless)} file names are not UTF-8 (first: {nameless[0]}): these files are left out; rename them."

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from fervid.data.files import File
@@ -64,7 +65,7 @@ class Inventory:
         names = sorted({*found.index, *self.expected})
         for name in names:
             expected = [str(self.expected.get(name, "-"))] if self.expected else []
-            table.add_row(name, str(found.get(name, 0)), *expected, end_section=name == names[-1])
+            table.add_row(escape(name), str(found.get(name, 0)), *expected, end_section=name == names[-1])
         table.add_row("total", str(len(self.clips)), *([str(sum(self.expected.values()))] if self.expected else []))
         subjects = self.clips["subject"].nunique()
         if subjects:
@@ -72,7 +73,7 @@ class Inventory:
             table.add_row("subjects", str(subjects), *people)
         console.print(table)
         for sentence in self.sentences():
-            console.print(f"[yellow]note:[/] {sentence}", highlight=False)
+            console.print(f"[yellow]note:[/] {escape(sentence)}", highlight=False)
 
 
 def choose_people(asked: Sequence[int] | None, known: Collection[int], option: str) -> set[int]:
@@ -89,7 +90,7 @@ def choose_people(asked: Sequence[int] | None, known: Collection[int], option: s
     if asked is None:
         return set(known)
     try:
-        people = {int(number) for number in asked}
+        people = {float(number) for number in asked}
     except (TypeError, ValueError):
         people = set()
     if isinstance(asked, str) or not people or not people <= set(known):
@@ -97,13 +98,13 @@ def choose_people(asked: Sequence[int] | None, known: Collection[int], option: s
             f"dataset.{option}={asked} cannot be used: give a list such as [1,2] of the numbers {min(known)} to "
             f"{max(known)}."
         )
-    return people
+    return {int(number) for number in people}
 
 
 def note(what: str, paths: list[str]) -> list[str]:
-    """A sentence on the videos something is true of; none if there is none."""
-    return [f"{what}: {len(paths)} videos (first: {paths[0]})."] if paths else []
+    """A sentence on the files something is true of; none if there is none."""
+    return [f"{what}: {len(paths)} (first: {paths[0]})."] if paths else []
 
 
 def _some(names: list[str]) -> str:
-    return ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

@@ -76,8 +76,11 @@ class ISEDDataModule(PreparedDataModule):
         self._people: set[int] = set()
         self._faces: list[Face | None] = []  # of each clip in its peak frame
 
+    def choices(self) -> dict[str, Any]:
+        return {"emotions": sorted(self.emotions), "participants": self.participants}
+
     def settings(self) -> dict[str, Any]:
-        settings = {"emotions": sorted(self.emotions), "participants": self.participants, **super().settings()}
+        settings = super().settings()
         if self.peak is None:
             return settings
         unused = {*vars(self.sampling), *self.detector.settings()}

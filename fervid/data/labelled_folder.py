@@ -5,18 +5,19 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from fervid.data.decoding import PICTURE_SUFFIXES, VIDEO_SUFFIXES
 from fervid.data.files import File, list_files, stamp
-from fervid.data.inventory import Inventory
+from fervid.data.inventory import Inventory, note
 from fervid.data.prepared import PreparedDataModule
 from fervid.data.splits import SPELLINGS
 from fervid.emotions import shared_name
 from fervid.errors import InputError, first_line
 
 RESERVED = {"corpus", "frame", "index", "predicted", "store_row", "time", "true"}
-RESERVED |= {"aligned", "box_height", "box_left", "box_top", "box_width", "face", "faces"}
+RESERVED |= {"aligned", "box_height", "box_left", "box_top", "box_width", "face", "faces", "group"}
 RESERVED |= {"left_eye_x", "left_eye_y", "right_eye_x", "right_eye_y"}
 
 
@@ -55,16 +56,16 @@ class LabelledFolderDataModule(PreparedDataModule):
                 f"dataset.subject_pattern={subject_pattern} is not a regular expression: {error}."
             ) from error
 
-    def settings(self) -> dict[str, Any]:
+    def choices(self) -> dict[str, Any]:
         pattern = self.subject_pattern.pattern if self.subject_pattern else None
-        return {"subject_pattern": pattern, "csv": str(self.csv) if self.csv else None, **super().settings()}
+        return {"subject_pattern": pattern, "csv": str(self.csv) if self.csv else None}
 
     def read_clips(self) -> Inventory:
         """Lists the files."""
         inventory = self._from_csv(self.csv) if self.csv else self._from_folders()
         clips = inventory.clips
         _check_emotions(clips["emotion"])
-        joined = _spellings(clips["emotion"], shared_name)
+        joined = _clashes(clips["emotion"], shared_name)
         inventory.notes += [f"{' and '.join(names)} are kept apart, though they name one emotion." for names in joined]
         if "subject" not in clips:
             clips["subject"] = [self._subject(file) for file in inventory.files]
@@ -93,6 +94,10 @@ class LabelledFolderDataModule(PreparedDataModule):
                 f"{self.root} has no sub-folder with files in it ({', '.join(sorted(self.suffixes))}): put them in "
                 "one sub-folder an emotion."
             )
+        listing.notes += note(
+            "in no sub-folder of an emotion, left out",
+            [file.path for path, file in zip(folders, listing.files, strict=True) if len(path) <= bool(sides)],
+        )
         # A folder that was meant to be a class must not vanish silently.
         parents = [self.root / side for side in sides] if sides else [self.root]
         for folder in (folder for parent in parents if parent.is_dir() for folder in sorted(parent.iterdir())):
@@ -111,6 +116,8 @@ class LabelledFolderDataModule(PreparedDataModule):
             clips = pd.read_csv(csv, dtype=str, skipinitialspace=True)
         except (OSError, ValueError) as error:
             raise InputError(f"dataset.csv={csv} cannot be read: {first_line(error)}.") from error
+        if clips.empty:
+            raise InputError(f"dataset.csv={csv} lists no file: give one row each, with path and emotion.")
         if not isinstance(clips.index, pd.RangeIndex):
             raise InputError(f"dataset.csv={csv} has more fields in its rows than names in its first line: mend it.")
         reserved = sorted(RESERVED & set(clips.columns))
@@ -135,17 +142,14 @@ class LabelledFolderDataModule(PreparedDataModule):
             raise InputError(
                 f"dataset.csv={csv} lists {len(twice)} file(s) twice (first: {twice.iloc[0]}): each has one row."
             )
-        if "split" in clips:
-            sides = clips.pop("split")
-            unknown = sorted(set(sides.dropna().str.lower()) - set(SPELLINGS))
-            if unknown:
-                raise InputError(f"dataset.csv={csv} names the side {unknown[0]!r}: give train, val or test.")
-            clips["given_split"] = sides.str.lower().map(SPELLINGS)
-        files = []
-        for path in clips["path"]:
-            file = self.root / path
-            files.append(File(path, file, stamp(file)))  # a missing one is a failure among others
-        return Inventory(clips, files)
+        clips = clips.rename(columns={"split": "given_split"})
+        files = [File(path, self.root / path, stamp(self.root / path)) for path in clips["path"]]
+        there = [(self.root / path).is_file() for path in clips["path"]]
+        return Inventory(
+            clips[there].reset_index(drop=True),
+            [file for file, is_there in zip(files, there, strict=True) if is_there],
+            dropped=pd.DataFrame({"path": clips["path"][~np.array(there)], "reason": "no such file"}),
+        )
 
     def _subject(self, file: File) -> str | None:
         if self.subject_pattern is None:
@@ -165,16 +169,18 @@ def _folders(file: File) -> list[str]:
 
 
 def _check_emotions(emotions: pd.Series) -> None:
-    for names in _spellings(emotions, lambda name: name.strip().lower()):
-        raise InputError(f"{' and '.join(map(repr, names))} differ in capitals or blanks alone: give them one name.")
+    clashes = _clashes(emotions, lambda name: name.strip().lower())
+    if clashes:
+        names = " and ".join(map(repr, clashes[0]))
+        raise InputError(f"the classes {names} differ in capitals or blanks alone: give them one name.")
     if emotions.nunique() < 2:
         raise InputError(
-            f"there is one class only, {emotions.iloc[0]!r}: dataset.root must hold one sub-folder an "
-            "emotion, itself or, without a folder around them, in a zip."
+            f"there is one class only, {emotions.iloc[0]!r}: dataset.root must hold one sub-folder an emotion, itself "
+            "or, without a folder around them, in a zip; a CSV must name two emotions."
         )
 
 
-def _spellings(emotions: pd.Series, of: Callable[[str], str]) -> list[list[str]]:
+def _clashes(emotions: pd.Series, of: Callable[[str], str]) -> list[list[str]]:
     """Names that are the same to a function."""
     names = pd.Series(sorted(emotions.unique()))
     return [group.tolist() for _, group in names.groupby(names.map(of)) if len(group) > 1]

@@ -14,6 +14,7 @@ Workers only compute; one process writes. What it has written of a clip is noted
 so that a preparation that is killed at any moment goes on where it was, to the same bytes.
 """
 
+import errno
 import json
 import os
 import re
@@ -72,7 +73,7 @@ class Cut:
         sums: of all faces: count of pixels, then sums and sums of squares of red, green, blue and luminance, as whole
             numbers, so that the order of adding them changes nothing.
         failure: why the clip gives nothing; None if it does.
-        passing: whether the machine, not the file, is to blame: another time may go well.
+        temporary: whether the machine, not the file, is to blame: another time may go well.
     """
 
     row: int
@@ -80,7 +81,7 @@ class Cut:
     faces: list[bytes | None] = field(default_factory=list)
     sums: list[int] = field(default_factory=lambda: [0] * 9)
     failure: str | None = None
-    passing: bool = False
+    temporary: bool = False
 
 
 def cut_faces(task: Task, detector: Detector, alignment: Alignment) -> Cut:
@@ -109,7 +110,7 @@ def cut_faces(task: Task, detector: Detector, alignment: Alignment) -> Cut:
         return Cut(task.row, failure=first_line(error))
     except (OSError, MemoryError) as error:
         reason = getattr(error, "strerror", None) or first_line(error)
-        return Cut(task.row, failure=reason, passing=not isinstance(error, FileNotFoundError | PermissionError))
+        return Cut(task.row, failure=reason, temporary=_is_temporary(error))
     if not cut.frames:
         cut.failure = "none of the wanted frames is in it"
     elif not any(cut.faces):
@@ -165,11 +166,11 @@ def prepare(
                     frame["face"] = jpeg and _write_face(faces, cut.row, clip, frame["frame"], jpeg)
                 entry = {"row": cut.row, "failure": cut.failure, "frames": cut.frames, "sums": cut.sums}
                 journal[cut.row] = entry
-                failed += [cut.row] if cut.failure else []
-                going_on = len(failed) <= most
-                if cut.passing:
+                if cut.temporary:
                     again.append(cut.row)
                 else:
+                    failed += [cut.row] if cut.failure else []
+                    going_on = len(failed) <= most
                     file.write(json.dumps(entry) + "\n")
                     file.flush()
                 progress.advance(bar)
@@ -186,7 +187,7 @@ def prepare(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # joblib's, that results were not waited for
             done.close()
-        raise InputError(
+        raise KeyboardInterrupt(
             f"interrupted after {len(journal)} of {len(clips)} files: the same command goes on from there."
         ) from error
     failures = pd.DataFrame(
@@ -202,7 +203,8 @@ def prepare(
     if again:
         raise InputError(
             f"{len(again)} of {len(clips)} files could not be read this time (first: {clips['path'].iloc[again[0]]}: "
-            f"{journal[again[0]]['failure']}): run the same command again; it goes on where it stopped."
+            f"{journal[again[0]]['failure']}): run the same command again, it goes on where it stopped, or take "
+            "these files away."
         )
     entries = [journal[row] for row in range(len(clips))]
     looked_at = pd.DataFrame([{"row": entry["row"], **frame} for entry in entries for frame in entry["frames"]])
@@ -232,6 +234,11 @@ def _progress() -> Progress:
 class _Rate(ProgressColumn):
     def render(self, task: Any) -> Text:
         return Text(f"{task.speed:.1f}/s" if task.speed else "")
+
+
+def _is_temporary(error: Exception) -> bool:
+    trouble = (errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE, errno.ETIMEDOUT)
+    return isinstance(error, MemoryError) or getattr(error, "errno", None) in trouble
 
 
 def _frames(task: Task) -> Iterator[Frame]:

@@ -91,8 +91,12 @@ class PreparedDataModule(FrameDataModule):
         for row, file in enumerate(inventory.files):
             yield Task(row, file.source, None if self.pictures else self.sampling)
 
+    def choices(self) -> dict[str, Any]:
+        """Which clips of the corpus were asked for, for the card."""
+        return {}
+
     def settings(self) -> dict[str, Any]:
-        """What was asked for: which clips, which frames, how faces are found and cut out."""
+        """Which frames are taken, how faces are found and cut out: all that shapes them besides the clips."""
         frames = {} if self.pictures else vars(self.sampling)
         crops = {"face_size": self.alignment.size, "margin": self.alignment.margin, "jpeg_quality": JPEG_QUALITY}
         return {**frames, **self.detector.settings(), **crops}
@@ -196,7 +200,7 @@ class PreparedDataModule(FrameDataModule):
         def read(row: int) -> np.ndarray:
             try:
                 return read_picture(paths[row])
-            except OSError as error:
+            except (OSError, ValueError) as error:
                 raise InputError(
                     f"{paths[row]} cannot be read any more ({error}): remove {self.prepared} to prepare it anew."
                 ) from error

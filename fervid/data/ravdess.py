@@ -75,12 +75,10 @@ class RAVDESSDataModule(PreparedDataModule):
         self.emotions = _emotions(emotions)
         self.actors = {f"{actor:02d}" for actor in choose_people(actors, range(1, 25), "actors")}
 
-    def settings(self) -> dict[str, Any]:
-        return {
-            **{"modality": self.modality, "channel": self.channel, "intensity": self.intensity},
-            **{"emotions": sorted(self.emotions), "actors": sorted(self.actors)},
-            **super().settings(),
-        }
+    def choices(self) -> dict[str, Any]:
+        emotions = [name for code, name in zip(_CODES, EMOTIONS, strict=True) if code in self.emotions]
+        people = {"emotions": emotions, "actors": sorted(self.actors)}
+        return {"modality": self.modality, "channel": self.channel, "intensity": self.intensity, **people}
 
     def read_clips(self) -> Inventory:
         """Parses file names; of a clip that lies there twice (zipped and unpacked) the first is taken."""

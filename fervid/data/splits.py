@@ -121,7 +121,7 @@ def clips(manifest: pd.DataFrame, *, val: float, test: float, seed: int) -> np.n
     Raises:
         InputError: if an emotion has too few clips.
     """
-    clip = manifest["group"] if "group" in manifest else manifest["clip"]
+    clip = _clip_or_group(manifest)
     emotions = _emotion_of_clips(manifest.assign(clip=clip))
     sides = _draw(emotions.to_numpy(), val, test, seed, stratify=True, what="clips")
     return clip.map(pd.Series(sides, index=emotions.index)).to_numpy(dtype=object)
@@ -320,7 +320,8 @@ def given(manifest: pd.DataFrame, *, val: float, seed: int) -> np.ndarray:
     if train["subject"].notna().all():
         return _validate_people(manifest, split, val, seed, "given")
     _check_val(val)
-    emotions = _emotion_of_clips(train)
+    clip = _clip_or_group(manifest)
+    emotions = _emotion_of_clips(train.assign(clip=clip))
     try:
         _, drawn = train_test_split(emotions.index.to_numpy(), test_size=val, random_state=seed, stratify=emotions)
     except ValueError as error:
@@ -328,7 +329,7 @@ def given(manifest: pd.DataFrame, *, val: float, seed: int) -> np.ndarray:
             f"{len(emotions)} clips to train on cannot be shared with validation: {first_line(error)}; leave the "
             "rarest emotion out, or raise split.val."
         ) from error
-    split[(split == "train") & manifest["clip"].isin(drawn).to_numpy()] = "val"
+    split[(split == "train") & clip.isin(drawn).to_numpy()] = "val"
     return split
 
 
@@ -387,6 +388,11 @@ def _draw(emotions: np.ndarray, val: float, test: float, seed: int, *, stratify:
         ) from error
     split[val_rows], split[test_rows] = "val", "test"
     return split
+
+
+def _clip_or_group(manifest: pd.DataFrame) -> pd.Series:
+    """What has to stay together: clips, or groups of clips that look the same where they are known."""
+    return manifest["group"] if "group" in manifest else manifest["clip"]
 
 
 def _emotion_of_clips(manifest: pd.DataFrame) -> pd.Series:

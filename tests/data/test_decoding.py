@@ -86,6 +86,24 @@ def test_a_note_in_another_alphabet(tmp_path):
     assert len(list(read_frames(tmp_path / "v.avi", Sampling(every=5)))) == 2
 
 
+def test_a_codec_nobody_knows(tmp_path):
+    path = write_video(tmp_path / "v.mkv")
+    content = path.read_bytes()
+    assert content.count(b"V_MPEG4/ISO/AVC") == 1
+    path.write_bytes(content.replace(b"V_MPEG4/ISO/AVC", b"V_NOBODYS/CODEC"))
+    with pytest.raises(ValueError, match=r"a codec that FFmpeg does not know|no video that can be decoded"):
+        list(read_frames(path, Sampling()))
+
+
+def test_no_memory_is_not_the_pictures_fault(tmp_path, monkeypatch):
+    def none_left(*_):
+        raise MemoryError
+
+    monkeypatch.setattr("PIL.Image.open", none_left)
+    with pytest.raises(MemoryError):
+        read_picture(tmp_path / "a.jpg")
+
+
 def test_a_picture_is_no_video(tmp_path):
     Image.fromarray(np.zeros((64, 96, 3), np.uint8)).save(tmp_path / "a.jpg")
     (tmp_path / "a.jpg").rename(tmp_path / "a.mp4")
@@ -114,7 +132,8 @@ def test_sampling():
     assert Sampling(count=9).numbers(4).tolist() == [0, 1, 2, 3]
     assert Around(5, 2).numbers(40).tolist() == [3, 4, 5, 6, 7]
     assert Around(39, 2).numbers(40).tolist() == [37, 38, 39]
-    for options in ({"every": 0}, {"count": 0}, {"window": "end"}):
+    assert Sampling(every=10.0).numbers(25).tolist() == [0, 10, 20]
+    for options in ({"every": 0}, {"count": 0}, {"count": True}, {"every": 1.5}, {"window": "end"}):
         with pytest.raises(InputError, match=f"dataset.{next(iter(options))}="):
             Sampling(**options)
 
@@ -208,11 +227,11 @@ def test_a_zip_bomb(tmp_path, monkeypatch):
     with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("bomb.mp4", bytes(20_000_000))
         archive.writestr("large.mp4", np.random.default_rng(0).bytes(2_000_000))
-    with pytest.raises(ValueError, match=r"19 MiB when unpacked, of 0.0"):
+    with pytest.raises(ValueError, match=r"unpacks to 19 MiB from 0.02 MiB"):
         read_bytes((tmp_path / "a.zip", "bomb.mp4"))
     assert len(read_bytes((tmp_path / "a.zip", "large.mp4"))) == 2_000_000
     monkeypatch.setattr("fervid.data.decoding.MOST_BYTES", 1_000_000)
-    with pytest.raises(ValueError, match="2 MiB when unpacked"):
+    with pytest.raises(ValueError, match="unpacks to 2 MiB"):
         read_bytes((tmp_path / "a.zip", "large.mp4"))
 
 

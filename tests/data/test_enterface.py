@@ -49,9 +49,9 @@ def test_the_archive_is_whole(archive):
     assert inventory.sentences() == inventory.notes
     unsegmented, names, swapped = inventory.notes
     assert unsegmented.startswith("not cut into sentences, left out")
-    assert unsegmented.endswith("6 videos (first: database/subject 6/anger/s6_an.avi).")
-    assert names.endswith("believed: 30 videos (first: database/subject 11/anger/sentence 1/s12_an_1.avi).")
-    assert swapped.endswith("put right: 2 videos (first: database/subject 2/anger/sentence 1/s2_an_1.avi).")
+    assert unsegmented.endswith("6 (first: database/subject 6/anger/s6_an.avi).")
+    assert names.endswith("believed: 30 (first: database/subject 11/anger/sentence 1/s12_an_1.avi).")
+    assert swapped.endswith("put right: 2 (first: database/subject 2/anger/sentence 1/s2_an_1.avi).")
 
 
 def test_folders_are_believed(archive):
@@ -127,9 +127,9 @@ def test_copies_are_taken_once_and_strangers_left_out(tmp_path):
     assert inventory.clips["clip"].tolist() == ["s1-anger-1", "s1-anger-1-take2", "s1-fear-1"]
     assert inventory.files[0].path == "Subject 1/anger/sentence 1/again.avi"
     stray, twice, doubles = inventory.notes
-    assert stray.endswith("left out: 2 videos (first: subject 99/fear/sentence 1/s99_fe_1.avi).")
-    assert twice.startswith("lying there twice, taken once: 2 videos (first: whole.zip/subject 1/")
-    assert doubles.endswith("own: 1 videos (first: Subject 1/anger/sentence 1/s1_an_1.avi).")
+    assert stray.endswith("left out: 2 (first: subject 99/fear/sentence 1/s99_fe_1.avi).")
+    assert twice.startswith("lying there twice, taken once: 2 (first: whole.zip/subject 1/")
+    assert doubles.endswith("own: 1 (first: Subject 1/anger/sentence 1/s1_an_1.avi).")
 
 
 def make(subject):

@@ -139,7 +139,7 @@ def test_a_video_is_found_by_its_path_where_numbers_fail(tmp_path):
     inventory = read(tmp_path)
     assert inventory.clips["clip"].tolist() == [*(f"PS 1/{k}" for k in (1, 2, 3, 4)), *(f"PS 2/{k}" for k in (1, 2, 3))]
     assert inventory.clips["emotion"].tolist() == [*EMOTIONS, *EMOTIONS[:3]]
-    assert inventory.notes[0].endswith("another video than their path: 1 videos (first: PS 1/3).")
+    assert inventory.notes[0].endswith("another video than their path: 1 (first: PS 1/3).")
     reasons = dict(inventory.dropped.itertuples(index=False))
     assert reasons == {
         "ISED_details.mat row 8": "names no video",
@@ -164,7 +164,7 @@ def test_rows_that_cannot_be_used_are_left_out(tmp_path):
     always = {"videos/PS 1/5.avi": "emotion code '7' is unknown"}
     inventory = read(tmp_path)
     assert len(inventory.clips) == 12
-    assert inventory.notes[0] == "lying there twice, taken once: 1 videos (first: videos/PS 1/1.avi)."
+    assert inventory.notes[0] == "lying there twice, taken once: 1 (first: videos/PS 1/1.avi)."
     row = {"ISED_details.mat row 10": "says of a video what an earlier row says"}
     assert dict(inventory.dropped.itertuples(index=False)) == always | row
     peak = read(tmp_path, peak=1)

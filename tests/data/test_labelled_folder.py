@@ -1,3 +1,4 @@
+import os
 import shutil
 import struct
 import zlib
@@ -154,8 +155,8 @@ def test_a_csv_may_say_the_sides(image_folder, pictures, tmp_path):
     datamodule = ready(image_folder(csv=tmp_path / "list.csv", split=partial(splits.given, val=0.2, seed=0)))
     assert datamodule.manifest["split"].value_counts().to_dict() == {"train": 10, "val": 10, "test": 10}
     (tmp_path / "list.csv").write_text("\n".join(["path,emotion,split", *rows]).replace("testing", "exam"))
-    with pytest.raises(InputError, match="names the side 'exam'"):
-        ready(image_folder(csv=tmp_path / "list.csv"))
+    with pytest.raises(InputError, match="has the side 'exam'"):
+        ready(image_folder(csv=tmp_path / "list.csv", split=partial(splits.given, val=0.2, seed=0)))
 
 
 def test_sides_beside_other_folders(image_folder, pictures, tmp_path):
@@ -164,6 +165,27 @@ def test_sides_beside_other_folders(image_folder, pictures, tmp_path):
     shutil.copytree(pictures / "sad", tmp_path / "fer" / "unlabelled")
     with pytest.raises(InputError, match=r"holds sides of a split \(test, train\) beside other folders \(unlabelled\)"):
         ready(image_folder(root=tmp_path / "fer"))
+
+
+def test_a_csv_under_another_path_is_the_same_corpus(image_folder, pictures, tmp_path, monkeypatch):
+    rows = [f"{path.relative_to(pictures)},{path.parent.name}" for path in sorted(pictures.rglob("*.png"))]
+    (tmp_path / "list.csv").write_text("\n".join(["path,emotion", *rows, "sad,sad", "sad/pipe.png,sad"]))
+    os.mkfifo(pictures / "sad" / "pipe.png")
+    monkeypatch.chdir(tmp_path)
+    made = image_folder(csv="list.csv")
+    assert made.prepared == image_folder(csv=tmp_path / "list.csv").prepared
+    # A folder and a fifo, which would be waited on for ever, are no pictures.
+    assert made.inventory.dropped.to_numpy().tolist() == [["sad", "no such file"], ["sad/pipe.png", "no such file"]]
+
+
+def test_names_that_look_like_markup(image_folder, pictures, capsys):
+    (pictures / "sad").rename(pictures / "[red]sad")
+    (pictures / "[red]sad" / "a[").mkdir()
+    (pictures / "[red]sad" / "a[" / "b].png").symlink_to("/nowhere")
+    assert ready(image_folder()).class_names == ["[red]sad", "happy", "neutral"]
+    said = capsys.readouterr().out
+    assert "[red]sad" in said
+    assert "a[/b].png" in said
 
 
 def test_one_class_alone(image_folder, pictures):
@@ -263,6 +285,8 @@ def test_what_cannot_be_used(image_folder, options, match):
         ("file,label\na,b\n", "lacks the column"),
         ("path,emotion\nhappy/p0__0.png,\n", "no path or emotion in row 2"),
         ("", "cannot be read"),
+        ("path,emotion\n", "lists no file"),
+        ("path,emotion,group\nhappy/p0__0.png,happy,1\n", "has the column.s. group, which fervid writes"),
         ("path,emotion\nhappy/p0__0.png,happy\n./happy/p0__0.png,sad\n", r"lists 1 file\(s\) twice \(first: ./happy"),
         ("path,emotion\nhappy/p0__0.png,happy,extra\nsad/p0__0.png,sad,extra\n", "more fields in its rows than names"),
         ("index,path,emotion\n0,happy/p0__0.png,happy\n", "has the column.s. index, which fervid writes"),

@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import random
@@ -6,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -15,7 +15,9 @@ import pandas as pd
 import pytest
 
 from fervid.data import RAVDESSDataModule, VideoFolderDataModule
-from fervid.data.decoding import read_picture
+from fervid.data.alignment import Alignment
+from fervid.data.decoding import Around, Sampling, read_picture
+from fervid.data.detection import Face, NoDetector
 from fervid.data.preparation import JOURNAL, Task, cut_faces
 from fervid.data.rendered_layouts import write_ravdess
 from fervid.errors import InputError
@@ -292,23 +294,53 @@ def test_no_face_anywhere(tmp_path):
 
 
 def test_what_the_machine_is_to_blame_for_is_tried_again(raw, whole, tmp_path, monkeypatch):
-    """Such as a network drive that fails for a moment; a folder where the file was stands for it here."""
-    tasks = RAVDESSDataModule.tasks
+    """Such as a network drive that went away for a moment."""
 
-    def one_fails(self, inventory):
-        for task in tasks(self, inventory):
-            yield replace(task, source=tmp_path) if task.row == 3 else task
+    def one_fails(task, detector, alignment):
+        from fervid.data.preparation import Cut, cut_faces
 
-    monkeypatch.setattr(RAVDESSDataModule, "tasks", one_fails)
-    made = corpus(raw, tmp_path, max_failures=0.2)
-    with pytest.raises(
-        InputError, match=r"1 of 10 files could not be read this time .*Is a directory.*the same command"
-    ):
+        stale = Cut(task.row, failure="Stale file handle", temporary=True)
+        return stale if task.row == 3 else cut_faces(task, detector, alignment)
+
+    monkeypatch.setattr("fervid.data.preparation.cut_faces", one_fails)
+    made = corpus(raw, tmp_path, max_failures=0)
+    with pytest.raises(InputError, match=r"1 of 10 files could not be read this time .*Stale.*the same command again"):
         made.prepare_faces()
     assert not made.is_prepared
     monkeypatch.undo()
     made.prepare_faces()
     assert content(made.prepared) == content(whole)
+
+
+@pytest.mark.parametrize(
+    ("error", "temporary"),
+    [
+        (OSError(errno.ESTALE, "Stale file handle"), True),
+        (MemoryError(), True),
+        (PermissionError(errno.EACCES, "Permission denied"), False),
+        (IsADirectoryError(errno.EISDIR, "Is a directory"), False),
+        (ValueError("damaged"), False),
+    ],
+)
+def test_whose_fault_it_is(monkeypatch, error, temporary):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr("fervid.data.preparation.read_frames", fail)
+    cut = cut_faces(Task(0, Path("a.mp4"), Sampling()), NoDetector(), Alignment())
+    assert cut.failure
+    assert cut.temporary == temporary
+
+
+def test_ctrl_c_is_handed_on_with_what_is_done(raw, tmp_path, monkeypatch):
+    """Else the next job of a sweep would begin."""
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("fervid.data.preparation._write_face", interrupt)
+    with pytest.raises(KeyboardInterrupt, match="interrupted after 0 of 10 files: the same command goes on from there"):
+        corpus(raw, tmp_path).prepare_faces()
 
 
 def test_names_and_labels_lead_nowhere(raw, tmp_path):
@@ -344,10 +376,12 @@ def test_a_folder_that_cannot_be_written(raw, tmp_path):
         corpus(raw, tmp_path / "file").prepare_faces()
 
 
-def test_a_face_that_went_missing(raw, tmp_path):
+@pytest.mark.parametrize("gone", [True, False])
+def test_a_face_that_went_missing_or_is_damaged(raw, tmp_path, gone):
     made = corpus(raw, tmp_path, split=lambda m: (["train", "val", "test"] * 99)[: len(m)])
     made.prepare_faces()
-    next(made.prepared.rglob("*.jpg")).unlink()
+    face = next(made.prepared.rglob("*.jpg"))
+    face.unlink() if gone else face.write_bytes(face.read_bytes()[:300])
     with pytest.raises(InputError, match=r"cannot be read any more.*remove .* to prepare it anew"):
         made.prepare_data()
 
@@ -363,10 +397,6 @@ def test_given_faces_need_no_detector(raw):
     class Nobody:
         def find(self, image, near=None):
             raise AssertionError
-
-    from fervid.data.alignment import Alignment
-    from fervid.data.decoding import Around
-    from fervid.data.detection import Face
 
     eyes = np.array([[200.0, 120.0], [260.0, 120.0]])
     task = Task(0, next(raw.rglob("*.mp4")), Around(5, 1), Face((180, 80, 100, 100), eyes))

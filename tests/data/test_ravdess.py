@@ -110,7 +110,7 @@ def test_zips_in_place_and_twice(complete, tmp_path):
     shutil.copy(next(path for path in some if path.name.startswith("02")), tmp_path)
     inventory = read(tmp_path)
     assert len(inventory.clips) == 60
-    assert inventory.sentences()[0].startswith("lying there twice, taken once: 1 videos (first: Video_Speech")
+    assert inventory.sentences()[0].startswith("lying there twice, taken once: 1 (first: Video_Speech")
 
 
 def test_files_that_only_look_like_it(tmp_path):
@@ -133,6 +133,7 @@ def test_files_that_only_look_like_it(tmp_path):
         ({"emotions": [3, 4]}, "is no list of names"),
         ({"actors": [25]}, r"dataset.actors=\[25\] cannot be used: give a list such as \[1,2\] of the numbers 1 to 24"),
         ({"actors": []}, "cannot be used"),
+        ({"actors": [1.5]}, "cannot be used"),
         ({"actors": 1}, "cannot be used"),
         ({"actors": ["a"]}, "cannot be used"),
         ({"count": "many"}, "dataset.count=many is no number of frames"),
