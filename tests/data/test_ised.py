@@ -132,7 +132,7 @@ def test_folders_may_have_zeros_and_the_table_a_cell_around_it(tmp_path):
 def test_a_video_is_found_by_its_path_where_numbers_fail(tmp_path):
     rows = few()
     rows[0] = cells("?", "?", 1, path="D:\\data\\PS 1\\1.avi")
-    rows[1] = cells(1, 88, 2, path="/home/x/videos/PS 1/2.avi")
+    rows[1] = cells(1, 88, 2, path="/elsewhere/videos/PS 1/2.avi")
     rows[2] = cells(1, 3, 3, path="videos/PS 2/3.avi")
     rows[7] = cells("?", "?", 4, path="nowhere")
     write(tmp_path, rows, videos=few())
