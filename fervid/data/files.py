@@ -88,9 +88,7 @@ def list_files(root: Path, suffixes: Collection[str]) -> Listing:
 
 
 def stamp(path: Path) -> str:
-    """Another one says that a file has changed, has come or gone, or may be read now."""
-    if not path.is_file():
-        return "missing"
+    """Another one says that a file has changed, or may be read now."""
     stat = path.stat()
     return f"{stat.st_size} {stat.st_mtime_ns}" + ("" if os.access(path, os.R_OK) else " unreadable")
 

@@ -143,12 +143,16 @@ class LabelledFolderDataModule(PreparedDataModule):
                 f"dataset.csv={csv} lists {len(twice)} file(s) twice (first: {twice.iloc[0]}): each has one row."
             )
         clips = clips.rename(columns={"split": "given_split"})
-        files = [File(path, self.root / path, stamp(self.root / path)) for path in clips["path"]]
-        there = [(self.root / path).is_file() for path in clips["path"]]
+        there = np.array([(self.root / path).is_file() for path in clips["path"]])
+        if not there.any():
+            raise InputError(
+                f"none of the {len(clips)} files that dataset.csv={csv} lists is in dataset.root={self.root}: "
+                "its paths start from there."
+            )
         return Inventory(
             clips[there].reset_index(drop=True),
-            [file for file, is_there in zip(files, there, strict=True) if is_there],
-            dropped=pd.DataFrame({"path": clips["path"][~np.array(there)], "reason": "no such file"}),
+            [File(path, self.root / path, stamp(self.root / path)) for path in clips["path"][there]],
+            dropped=pd.DataFrame({"path": clips["path"][~there], "reason": "no such file"}),
         )
 
     def _subject(self, file: File) -> str | None:

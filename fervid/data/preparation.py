@@ -21,6 +21,7 @@ import re
 import warnings
 from collections import deque
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import takewhile
 from pathlib import Path
@@ -145,7 +146,8 @@ def prepare(
         :class:`Cut` over all faces.
 
     Raises:
-        InputError: if too many clips fail, the disk is full, or a worker is killed.
+        InputError: if too many clips fail, some cannot be read for now, none shows a face, or a worker is killed.
+        OSError: if the folder cannot be written, or the disk is full.
     """
     faces = folder / "faces"
     faces.mkdir(parents=True, exist_ok=True)
@@ -214,7 +216,8 @@ def prepare(
     return manifest, failures, [sum(column) for column in zip(*(entry["sums"] for entry in entries), strict=True)]
 
 
-def lock(folder: Path) -> FileLock:
+@contextmanager
+def lock(folder: Path) -> Iterator[None]:
     """Keeps two runs from preparing the same folder at once: the second waits for the first, and says so."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     waiting = FileLock(folder.with_suffix(".lock"))
@@ -223,7 +226,10 @@ def lock(folder: Path) -> FileLock:
     except Timeout:
         print(f"another run is preparing {folder}: waiting for it.", flush=True)
         waiting.acquire()
-    return waiting
+    try:
+        yield
+    finally:
+        waiting.release()
 
 
 def _progress() -> Progress:

@@ -286,6 +286,7 @@ def test_what_cannot_be_used(image_folder, options, match):
         ("path,emotion\nhappy/p0__0.png,\n", "no path or emotion in row 2"),
         ("", "cannot be read"),
         ("path,emotion\n", "lists no file"),
+        ("path,emotion\nhappy/x.png,happy\nsad/x.png,sad\n", r"none of the 2 files .* lists is in dataset.root="),
         ("path,emotion,group\nhappy/p0__0.png,happy,1\n", "has the column.s. group, which fervid writes"),
         ("path,emotion\nhappy/p0__0.png,happy\n./happy/p0__0.png,sad\n", r"lists 1 file\(s\) twice \(first: ./happy"),
         ("path,emotion\nhappy/p0__0.png,happy,extra\nsad/p0__0.png,sad,extra\n", "more fields in its rows than names"),
