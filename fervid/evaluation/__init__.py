@@ -1,0 +1,1 @@
+"""From the predictions of many runs to tables, figures and statements that hold."""

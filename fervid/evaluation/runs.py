@@ -1,0 +1,117 @@
+"""Opens the folders of finished runs for comparison; no network is loaded."""
+
+import glob
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from fervid.errors import InputError, first_line
+
+WORDS = dict.fromkeys(("subject", "clip", "true", "predicted"), str)  # the subject 01 is not the number 1
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run.
+
+    Attributes:
+        folder: where it lies.
+        results: its ``results.json``.
+    """
+
+    folder: Path
+    results: dict[str, Any]
+
+    @property
+    def class_names(self) -> list[str]:
+        """The emotions, in the order of the probabilities."""
+        return self.results["class_names"]
+
+    @property
+    def grade(self) -> str:
+        """What its split leaks: ``subject-independent``, ``clip-independent``, ``leaky`` or ``people unknown``."""
+        return self.results["leakage"]["grade"]
+
+    @cached_property
+    def predictions(self) -> pd.DataFrame:
+        """One row a test frame: what the manifest knows of it, ``true``, ``predicted`` and ``p_<emotion>`` each."""
+        return self._read("predictions.csv")
+
+    @cached_property
+    def validation(self) -> pd.DataFrame:
+        """As :attr:`predictions`, of the validation frames."""
+        return self._read("predictions_val.csv")
+
+    def setting(self, name: str) -> Any:
+        """What the run was told: the option chosen in a group (``backbone``) or a value (``dataset.batch_size``).
+
+        None where the run knows no such setting.
+        """
+        if name in self.results["choices"]:
+            return self.results["choices"][name]
+        value: Any = self.results["config"]
+        for key in name.split("."):
+            value = value.get(key) if isinstance(value, dict) else None
+        return value
+
+    def _read(self, name: str) -> pd.DataFrame:
+        try:
+            return pd.read_csv(self.folder / name, dtype=WORDS, low_memory=False)
+        except (OSError, ValueError) as error:
+            raise InputError(f"{self.folder / name} cannot be read: {first_line(error)}.") from error
+
+
+def find_runs(patterns: str | Sequence[str]) -> tuple[list[Run], dict[Path, str]]:
+    """Opens all runs in some folders, at any depth.
+
+    Args:
+        patterns: folders or globs; one or a list.
+
+    Returns:
+        The finished runs in the order of their folders, and for each folder that holds none the reason.
+
+    Raises:
+        InputError: if nothing is there.
+    """
+    patterns = [patterns] if isinstance(patterns, str) else list(patterns)
+    runs: list[Run] = []
+    unusable: dict[Path, str] = {}
+    for pattern in patterns:
+        places = [Path(place) for place in glob.glob(str(Path(pattern).expanduser()), recursive=True)]
+        # What Hydra leaves of a run that was begun, and what a finished one leaves.
+        marks = {mark for place in places for name in (".hydra/config.yaml", "results.json") for mark in place.rglob(name)}
+        folders = {mark.parent if mark.name == "results.json" else mark.parents[1] for mark in marks}
+        if not folders:
+            raise InputError(f"runs={pattern} names no run: give run folders, or folders that hold some.")
+        for folder in folders - {run.folder for run in runs}:
+            try:
+                runs.append(_open(folder))
+            except InputError as error:
+                unusable[folder] = str(error)
+    if not runs:
+        raise InputError(f"none of the {len(unusable)} run folders holds a finished run of this version of fervid.")
+    return sorted(runs, key=_by_name), dict(sorted(unusable.items()))
+
+
+def _by_name(run: Run) -> list[tuple[bool, int | str]]:
+    """The tenth job of a sweep comes after the second."""
+    return [(not part.isdigit(), int(part) if part.isdigit() else part) for part in run.folder.parts]
+
+
+def _open(folder: Path) -> Run:
+    path = folder / "results.json"
+    if not path.exists():
+        raise InputError("it was not finished")
+    try:
+        results = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"its results.json cannot be read: {first_line(error)}") from error
+    missing = [name for name in ("choices", "config", "class_names", "leakage", "metrics") if name not in results]
+    if missing:
+        raise InputError(f"its results.json has no {', '.join(missing)}: it was left by another version of fervid")
+    return Run(folder, results)
