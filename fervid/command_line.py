@@ -12,6 +12,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from fervid.errors import InputError, first_line
+from fervid.sweeps import Jobs, print_jobs, sweep_name
 
 log = logging.getLogger(__name__)
 
@@ -42,17 +44,26 @@ def run(command: Callable[[], Any], name: str) -> None:
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises what it would have printed
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # asks the network at every import otherwise
+    # Kept by Hydra for all jobs of a sweep, in whichever process.
+    OmegaConf.register_new_resolver("sweep_name", partial(sweep_name, sys.argv[1:]), replace=True, use_cache=True)
+    Jobs.done.clear()
     try:
         command()
+        print_jobs()
+    except SystemExit:  # Lightning's answer to Ctrl-C
+        print_jobs()
+        raise
     except KeyboardInterrupt as interrupt:
+        print_jobs()
         _stop(str(interrupt) or "interrupted.")
     except InputError as error:
-        _stop(str(error))
+        _stop(print_jobs() or str(error))
     except (HydraException, OmegaConfBaseException) as error:
         _stop(_unknown_name(name, sys.argv[1:]) or _what_hydra_says(error))
     except PermissionError as error:
         _stop(f"{error.filename} cannot be written or read: permission denied.")
     except Exception:
+        print_jobs()  # whose errors were told of when they occurred
         traceback.print_exc()
         _stop("this is a defect of fervid or of a library it uses: please report the lines above.")
 

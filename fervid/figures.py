@@ -12,6 +12,12 @@ from matplotlib.ticker import MaxNLocator
 from fervid.metrics import recalls
 
 TRAIN, VAL, GREY = "#0072b2", "#d55e00", "#777777"  # told apart by colour-blind readers too
+GRADE_COLOURS = {
+    "subject-independent": TRAIN,
+    "people unknown": "#56b4e9",
+    "clip-independent": "#e69f00",
+    "leaky": VAL,
+}
 
 
 def curves(history: Sequence[dict[str, Any]], best_epoch: int | None = None) -> Figure:
@@ -174,5 +180,93 @@ def pairs(
     return figure
 
 
-def _broken(line: str) -> str:
-    return textwrap.fill(line, width=26)
+def score_intervals(
+    names: Sequence[str],
+    values: Sequence[float],
+    low: Sequence[float],
+    high: Sequence[float],
+    grades: Sequence[str],
+    chance: float | None = None,
+) -> Figure:
+    """Scores of systems with their intervals, one below the other, coloured by what their splits leak.
+
+    Args:
+        names: N systems.
+        values: N scores from 0 to 1.
+        low: N lower ends of the intervals; NaN where there is none.
+        high: N upper ends.
+        grades: N leakage grades.
+        chance: a score that guessing reaches; drawn as a line.
+    """
+    figure = Figure(figsize=(8, 0.9 + 0.42 * len(names)), layout="constrained")
+    axes = figure.subplots()
+    places = np.arange(len(names))[::-1]
+    for grade in dict.fromkeys(grades):
+        chosen = [number for number, own in enumerate(grades) if own == grade]
+        centre = np.array(values)[chosen]
+        ends = np.abs(np.array([np.array(low)[chosen], np.array(high)[chosen]]) - centre)
+        colour = GRADE_COLOURS.get(grade, GREY)
+        axes.errorbar(centre, places[chosen], xerr=np.nan_to_num(ends), fmt="o", color=colour, capsize=3, label=grade)
+    if chance is not None:
+        axes.axvline(chance, color=GREY, linestyle=":", label="chance")
+    axes.set_yticks(places, [_broken(name, 44) for name in names])
+    axes.set_ylim(-0.6, len(names) - 0.4)
+    axes.set_xlim(0, 1)
+    axes.xaxis.set_major_formatter("{x:.0%}")
+    axes.set_xlabel("UAR on test frames, 95 % interval")
+    axes.grid(axis="x", alpha=0.3)
+    figure.legend(loc="outside upper center", ncols=5, frameon=False)
+    return figure
+
+
+def subject_scores(names: Sequence[str], scores: Sequence[Sequence[float]]) -> Figure:
+    """How differently a system does on different people: one dot a person, a bar at their mean.
+
+    Args:
+        names: N systems.
+        scores: for each system the score of each person, from 0 to 1.
+    """
+    figure = Figure(figsize=(8, 0.9 + 0.42 * len(names)), layout="constrained")
+    axes = figure.subplots()
+    places = np.arange(len(names))[::-1]
+    spread = np.random.default_rng(0)
+    for place, people in zip(places, scores, strict=True):
+        axes.scatter(people, place + spread.uniform(-0.15, 0.15, len(people)), s=14, color=TRAIN, alpha=0.6)
+        axes.plot([np.mean(people)] * 2, [place - 0.3, place + 0.3], color=VAL)
+    axes.set_yticks(places, [_broken(name, 44) for name in names])
+    axes.set_ylim(-0.6, len(names) - 0.4)
+    axes.set_xlim(-0.02, 1.02)
+    axes.xaxis.set_major_formatter("{x:.0%}")
+    axes.set_xlabel("share of a person's test frames that is right (WAR)")
+    axes.grid(axis="x", alpha=0.3)
+    return figure
+
+
+def reliability_diagram(before: pd.DataFrame, after: pd.DataFrame, title: str = "") -> Figure:
+    """How often a network is right when it is so sure; on the diagonal it can be believed.
+
+    Args:
+        before: of :func:`fervid.evaluation.calibration.reliability`.
+        after: the same with a fitted temperature.
+        title: above the picture.
+    """
+    figure = Figure(figsize=(4.2, 4.2), layout="constrained")
+    axes = figure.subplots()
+    axes.plot([0, 1], [0, 1], color=GREY, linestyle=":", linewidth=1)
+    for table, colour, label in ((before, VAL, "as trained"), (after, TRAIN, "temperature fitted")):
+        sizes = 150 * table["frames"] / table["frames"].sum() + 8
+        axes.plot(table["confidence"], table["accuracy"], color=colour, linewidth=1, label=label)
+        axes.scatter(table["confidence"], table["accuracy"], s=sizes, color=colour, alpha=0.7)
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, 1)
+    axes.set_aspect("equal")
+    axes.set_xlabel("confidence (mean of the bin)")
+    axes.set_ylabel("share that is right")
+    axes.set_title(_broken(title, 44), fontsize=10)
+    axes.grid(alpha=0.3)
+    axes.legend(loc="upper left", frameon=False)
+    return figure
+
+
+def _broken(line: str, width: int = 26) -> str:
+    return textwrap.fill(line, width=width)

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytorch_lightning as pl
 import torch
+from hydra.core.hydra_config import HydraConfig
 from matplotlib.figure import Figure
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.loggers import TensorBoardLogger
@@ -75,6 +76,7 @@ def collect(
         "confusion": confusion.tolist(),
         "class_names": datamodule.class_names,
         "best_epoch": finetune.best["epoch"] + 1,
+        "best_score": finetune.best["score"],
         "epochs": len(finetune.history),
         "seconds": {**seconds, "by_phase": phases.sum().to_dict(), "by_epoch": phases.median().to_dict()},
         "parameters": {
@@ -84,6 +86,7 @@ def collect(
         "weights": model.backbone.weights.as_dict(),
         "data": {
             "corpus": datamodule.corpus,
+            "rendered": datamodule.rendered,
             "frames": len(manifest),
             "clips": int(manifest["clip"].nunique()),
             "subjects": int(manifest["subject"].nunique()),
@@ -103,8 +106,16 @@ def collect(
         else trainer.strategy.root_device.type,
         "precision": str(trainer.precision),
         "history": finetune.history,
+        "choices": choices(),
+        "overrides": list(HydraConfig.get().overrides.task),
         "config": OmegaConf.to_container(config, resolve=True),
     }
+
+
+def choices() -> dict[str, str | None]:
+    """The option chosen in each group of the configuration."""
+    chosen = HydraConfig.get().runtime.choices
+    return {str(group): option for group, option in chosen.items() if not str(group).startswith("hydra")}
 
 
 def _learning(model: EmotionClassifier, first_stage: str) -> int:

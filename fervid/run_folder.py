@@ -29,8 +29,8 @@ def load_run(folder: str | Path, checkpoint: str = "best") -> EmotionClassifier:
     """
     folder = Path(folder).expanduser()
     try:
-        config = OmegaConf.load(folder / ".hydra" / "config.yaml")
-        class_names = json.loads((folder / "results.json").read_text(encoding="utf-8"))["class_names"]
+        results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+        config, class_names = OmegaConf.create(results["config"]), results["class_names"]
         state = torch.load(folder / "checkpoints" / f"{checkpoint}.ckpt", map_location="cpu", weights_only=True)
         weights = state["state_dict"]
     except Exception as error:  # torch, json and yaml each have their own kinds for damaged files

@@ -1,10 +1,13 @@
 """A training run, top to bottom."""
 
+import json
 import logging
 import shlex
+import shutil
 import sys
 import time
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +17,7 @@ import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from hydra.utils import instantiate
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import ModelCheckpoint, RichProgressBar
 from pytorch_lightning.utilities import rank_zero_only
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
@@ -33,14 +36,17 @@ from fervid.models.heads import Head
 log = logging.getLogger(__name__)
 
 
-def train(config: DictConfig) -> float:
+def train(config: DictConfig, callbacks: Sequence[pl.Callback] = ()) -> float:
     """Trains, tests and records; everything it leaves lies in Hydra's run folder.
+
+    A job of a sweep that was finished before is not run again; one that was begun is begun anew.
 
     Args:
         config: what ``conf/train.yaml`` composes.
+        callbacks: others than a run's own.
 
     Returns:
-        The best validation score.
+        The validation score, ``finetune.monitor``, of the weights that were kept.
 
     Raises:
         InputError: if something in the configuration, the corpus or the machine stands against it.
@@ -50,7 +56,9 @@ def train(config: DictConfig) -> float:
     console = Console(quiet=_rank() != 0)
     said = _listen()
     _quieten_libraries()
-    _check_folder(folder, config.ckpt_path)
+    finished = _finished_before(folder, config)
+    if finished is not None:
+        return finished
 
     if not 0 <= config.seed < 2**32:
         raise InputError(f"seed={config.seed} is no seed: give a number from 0 to 2^32 - 1.")
@@ -71,7 +79,7 @@ def train(config: DictConfig) -> float:
     if finetune.monitor not in known:
         raise InputError(f"finetune.monitor={finetune.monitor} is not logged: choose one of {', '.join(known)}.")
     predictions = Predictions()
-    trainer = make_trainer(config, folder, [finetune, EpochSeed(config.seed), predictions])
+    trainer = make_trainer(config, folder, [finetune, EpochSeed(config.seed), predictions, *callbacks])
     if config.trainer.accelerator == "cpu" and torch.cuda.is_available():
         log.info("this machine has a GPU: trainer=gpu trains on it.")
     prepared = time.perf_counter()
@@ -89,11 +97,13 @@ def train(config: DictConfig) -> float:
     fitted = time.perf_counter()
     trainer.test(model, datamodule, verbose=False)
     tested = time.perf_counter()
+    table = predictions.table(datamodule.manifest, datamodule.class_names)
+    trainer.validate(model, datamodule, verbose=False)
     if not trainer.is_global_zero:
         return float(finetune.best["score"])
 
-    table = predictions.table(datamodule.manifest, datamodule.class_names)
     table.to_csv(folder / "predictions.csv", index=False)
+    predictions.table(datamodule.manifest, datamodule.class_names).to_csv(folder / "predictions_val.csv", index=False)
     seconds = {"prepare": prepared - began, "fit": fitted - prepared, "test": tested - fitted}
     outcome = results.collect(config, trainer, model, datamodule, finetune, table, said.sentences, seconds)
     results.draw(folder, trainer, datamodule, finetune, outcome, table)
@@ -221,9 +231,27 @@ def _quieten_libraries() -> None:
         warnings.filterwarnings("ignore", text)
 
 
-def _check_folder(folder: Path, ckpt_path: str | None) -> None:
-    if (folder / "results.json").exists() and ckpt_path is None:
+def _finished_before(folder: Path, config: DictConfig) -> float | None:
+    """The score of a sweep's job that was finished before; clears away what one that was not left."""
+    path = folder / "results.json"
+    sweep = HydraConfig.get().mode == RunMode.MULTIRUN
+    if not path.exists():
+        if sweep and config.ckpt_path is None:
+            for left in ("checkpoints", "tensorboard"):
+                shutil.rmtree(folder / left, ignore_errors=True)
+        return None
+    if not sweep and config.ckpt_path is None:
         raise InputError(f"{folder} already holds a finished run: choose another hydra.run.dir, or remove it.")
+    if not sweep:
+        return None
+    before = json.loads(path.read_text(encoding="utf-8"))
+    now = json.loads(json.dumps(OmegaConf.to_container(config, resolve=True), default=str))
+    if before["config"] | {"ckpt_path": None} != now | {"ckpt_path": None}:  # it may have been gone on with by hand
+        raise InputError(
+            f"{folder} already holds a finished run of other settings: choose another hydra.sweep.dir, or remove it."
+        )
+    log.info("job %s was finished before: it is not run again.", HydraConfig.get().job.num)
+    return before["best_score"]
 
 
 def _checkpoint(path: str | None, model: EmotionClassifier) -> str | None:
@@ -253,7 +281,7 @@ def _resume_command(folder: Path, last: Path) -> str:
 def _choices(config: DictConfig) -> dict[str, Any]:
     """What HPARAMS compares: the option chosen in each group, and the numbers people vary."""
     groups = ("dataset", "backbone", "head", "finetune", "optimizer", "scheduler", "augmentation", "split")
-    chosen = HydraConfig.get().runtime.choices
+    chosen = results.choices()
     return {group: chosen[group] for group in groups} | {
         "batch_size": config.dataset.batch_size,
         "image_size": config.backbone.image_size,

@@ -15,7 +15,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from omegaconf import OmegaConf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import fervid
@@ -120,8 +119,8 @@ def test_the_run_opens_in_one_line(run):
 def test_a_tampered_run_runs_no_code(run, tmp_path):
     folder, _, _ = run
     shutil.copytree(folder, tmp_path / "run")
-    config = tmp_path / "run" / ".hydra" / "config.yaml"
-    config.write_text(config.read_text().replace("fervid.models.paper_backbones.LeNet", "os.system"))
+    results = tmp_path / "run" / "results.json"
+    results.write_text(results.read_text().replace("fervid.models.paper_backbones.LeNet", "os.system"))
     with pytest.raises(InputError, match=r"names os.system in its configuration"):
         fervid.load_run(tmp_path / "run")
     with pytest.raises(InputError, match="holds no finished run"):
@@ -132,12 +131,10 @@ def test_a_tampered_run_runs_no_code(run, tmp_path):
 def test_no_depth_of_a_tampered_run_runs_code(run, tmp_path, part):
     folder, _, _ = run
     shutil.copytree(folder, tmp_path / "run")
-    file = tmp_path / "run" / ".hydra" / "config.yaml"
-    config = OmegaConf.load(file)
-    OmegaConf.update(
-        config, f"{part}.extra", {"_target_": "torch.save", "obj": 1, "f": str(tmp_path / "written")}, force_add=True
-    )
-    OmegaConf.save(config, file)
+    file = tmp_path / "run" / "results.json"
+    results = json.loads(file.read_text())
+    results["config"][part]["extra"] = {"_target_": "torch.save", "obj": 1, "f": str(tmp_path / "written")}
+    file.write_text(json.dumps(results))
     if part == "optimizer":
         fervid.load_run(tmp_path / "run")  # needs none
     else:

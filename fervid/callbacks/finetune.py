@@ -55,7 +55,8 @@ class FreezeThenFineTune(Checkpoint):
 
     A phase begins with the best weights so far and a fresh optimizer state, as a model that Keras compiles anew; it
     ends after its epochs, or earlier when its patience is at an end. After the last one the model has the best
-    weights of all epochs. Where the stages before the first learning one stand still, their output is cached.
+    weights of all epochs. Where the stages before the first learning one stand still, their output is cached. With
+    ``keep="last"`` no epoch is chosen: every phase goes on from, and the model ends with, the weights at hand.
 
     It writes checkpoints: a Trainer with ``enable_checkpointing=False`` refuses it.
 
@@ -64,6 +65,7 @@ class FreezeThenFineTune(Checkpoint):
     Args:
         phases: the phases, or mappings with their attributes.
         monitor: what "better" means: a logged name; one that ends in ``loss`` is to fall, any other to rise.
+        keep: ``best`` or ``last``: whose epoch's weights are kept.
         scheduler: makes a learning rate schedule of an optimizer, stepped once an epoch, anew in each phase. A
             ``T_max`` of None becomes the epochs of the phase, a ``mode`` of None what ``monitor`` wants.
         cache_gb: see :class:`PrefixCache`.
@@ -72,7 +74,7 @@ class FreezeThenFineTune(Checkpoint):
 
     Attributes:
         history: one dict an epoch: what was logged, ``epoch``, ``phase`` and ``seconds``.
-        best: ``epoch`` (from 0) and ``score`` of the best weights.
+        best: ``epoch`` (from 0) and ``score`` of the weights that are kept.
     """
 
     def __init__(
@@ -80,6 +82,7 @@ class FreezeThenFineTune(Checkpoint):
         phases: Sequence[Phase | dict[str, Any]],
         *,
         monitor: str = "val/uar",
+        keep: str = "best",
         scheduler: Callable[[torch.optim.Optimizer], LRScheduler] | None = None,
         cache_gb: float = 8.0,
         views: int | None = None,
@@ -88,9 +91,16 @@ class FreezeThenFineTune(Checkpoint):
         self.phases = [phase if isinstance(phase, Phase) else Phase(**phase) for phase in phases]
         if not self.phases:
             raise InputError("finetune.phases is empty: give at least one phase.")
+        if keep not in ("best", "last"):
+            raise InputError(f"finetune.keep={keep} is unknown: choose best or last.")
+        impatient = [phase.name for phase in self.phases if phase.patience is not None]
+        if keep == "last" and impatient:
+            raise InputError(
+                f"finetune.keep=last goes through all epochs, and phase {impatient[0]!r} has a patience: set it to null."
+            )
         if views is not None and views < 1:
             raise InputError(f"finetune.views={views} is not a number of views: give at least 1, or null.")
-        self.monitor, self.make_scheduler = monitor, scheduler
+        self.monitor, self.keep, self.make_scheduler = monitor, keep, scheduler
         self.cache = PrefixCache(cache_gb, views)
         self.best_path = Path(folder) / "best.ckpt" if folder else None
         self.phase_number = 0
@@ -143,7 +153,7 @@ class FreezeThenFineTune(Checkpoint):
         score = float(trainer.callback_metrics[self.monitor])
         self.epochs_in_phase += 1
         self.epochs_without_better += 1
-        if not self.best or self._better(score, self.best["score"]):
+        if not self.best or self.keep == "last" or self._better(score, self.best["score"]):
             self.best = {"epoch": trainer.current_epoch, "score": score}
             self.epochs_without_better = 0
             self._best_weights = self._learning_state(pl_module)

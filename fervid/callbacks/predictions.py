@@ -1,4 +1,4 @@
-"""What the model said of each test frame."""
+"""What the model said of each test or validation frame."""
 
 from typing import Any
 
@@ -8,10 +8,10 @@ import pytorch_lightning as pl
 
 
 class Predictions(pl.Callback):
-    """Gathers the probabilities of a test run.
+    """Gathers the probabilities of the last test, or of the last validation.
 
     Attributes:
-        index: manifest row of each of the N test frames, shape (N,).
+        index: manifest row of each of the N frames, shape (N,).
         probabilities: shape (N, num_classes).
     """
 
@@ -25,8 +25,12 @@ class Predictions(pl.Callback):
         self.index = np.concatenate([batch["index"] for batch in self._batches])
         self.probabilities = np.concatenate([batch["probabilities"] for batch in self._batches])
 
+    on_validation_epoch_start = on_test_epoch_start
+    on_validation_batch_end = on_test_batch_end
+    on_validation_epoch_end = on_test_epoch_end
+
     def table(self, manifest: pd.DataFrame, class_names: list[str]) -> pd.DataFrame:
-        """One row a test frame: what the manifest knows of it, ``true``, ``predicted`` and ``p_<emotion>`` each."""
+        """One row a frame: what the manifest knows of it, ``true``, ``predicted`` and ``p_<emotion>`` each."""
         frames = manifest.loc[self.index].drop(columns="store_row").rename(columns={"emotion": "true"})
         frames.insert(0, "index", self.index)
         frames["predicted"] = np.array(class_names, dtype=object)[self.probabilities.argmax(axis=1)]

@@ -63,12 +63,14 @@ class FrameDataModule(pl.LightningDataModule):
         class_names: the emotions, sorted; a label is a position in it.
         failures: videos and pictures that gave nothing: ``path`` and ``reason``.
         folder: where the faces lie.
+        rendered: whether its people do not exist.
 
     Raises:
         InputError: if a setting cannot be used, or the corpus cannot be trained on.
     """
 
     corpus: str
+    rendered: bool = False
 
     def __init__(
         self,

@@ -9,6 +9,8 @@ from pathlib import Path, PurePosixPath
 from fervid.data.decoding import Source
 from fervid.errors import InputError
 
+RENDERED = "RENDERED.txt"  # lies in the folder of a corpus whose people do not exist
+
 
 @dataclass(frozen=True)
 class File:

@@ -17,6 +17,7 @@ from fervid.data.card import summary, write_card
 from fervid.data.datamodule import FrameDataModule
 from fervid.data.decoding import Sampling, read_picture
 from fervid.data.detection import Detector, HaarDetector, NoDetector
+from fervid.data.files import RENDERED
 from fervid.data.inventory import Inventory
 from fervid.data.preparation import JOURNAL, JPEG_QUALITY, Task, lock, prepare
 from fervid.errors import InputError
@@ -74,6 +75,7 @@ class PreparedDataModule(FrameDataModule):
         if not 0 <= max_failures <= 1:
             raise InputError(f"dataset.max_failures={max_failures} is no share: give 0 to 1.")
         self.root = Path(root).expanduser()
+        self.rendered = ((self.root if self.root.is_dir() else self.root.parent) / RENDERED).exists()
         self.detector: Detector = detector or (NoDetector() if self.pictures else HaarDetector())
         self.sampling = Sampling(every, count, window)
         self.alignment = Alignment(face_size, margin)

@@ -28,6 +28,7 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 from scipy.io import savemat
 
+from fervid.data.files import RENDERED
 from fervid.data.rendering import Identity, RenderedClip, make_identity, render_clip, render_crops
 from fervid.errors import InputError
 
@@ -167,6 +168,7 @@ def write_ravdess(
                     "frames": frames,
                 }
             )
+    _mark(root)
     return pd.DataFrame(rows)
 
 
@@ -240,6 +242,7 @@ def write_enterface(
                 "frames": frames,
             }
         )
+    _mark(root)
     return pd.DataFrame(rows).astype({"sentence": "Int64"})
 
 
@@ -343,6 +346,7 @@ def write_ised(
         for column, value in enumerate(values):
             table[row, column] = value
     savemat(Path(root) / "ISED_details.mat", {"ISED_details": table})
+    _mark(root)
     return pd.DataFrame(rows)
 
 
@@ -402,7 +406,12 @@ def write_hf_parquet(
     pictures = [{"bytes": image, "path": row["path"]} for image, row in zip(images, written, strict=True)]
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(pa.table({"image": pa.array(pictures, type=image_type), "qa": qa}), path)
+    _mark(Path(path).parent)
     return pd.DataFrame(written)
+
+
+def _mark(folder: str | Path) -> None:
+    (Path(folder) / RENDERED).write_text("These people do not exist: fervid rendered them.\n", encoding="utf-8")
 
 
 def _check_emotions(emotions: Sequence[str], known: Sequence[str] | dict[str, str]) -> None:

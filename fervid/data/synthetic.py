@@ -41,6 +41,7 @@ class SyntheticDataModule(FrameDataModule):
     """
 
     corpus = "synthetic"
+    rendered = True
 
     def __init__(self, *, identities: int = 24, clips: int = 3, frames: int = 4, render_seed: int = 0, **options: Any):
         super().__init__(**options)

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor, nn
 
 from fervid.data.frames import Batch
@@ -114,16 +115,18 @@ class EmotionClassifier(pl.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         return self._step(batch, "train")[0]
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        self._step(batch, "val")
+    def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        """Gives the ``index`` (B,) and ``probabilities`` (B, num_classes) of a batch to the callbacks."""
+        _, logits = self._step(batch, "val")
+        return {"index": batch["index"], "probabilities": logits.float().softmax(dim=1)}
 
     def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        """Gives the ``index`` (B,) and ``probabilities`` (B, num_classes) of a batch to the callbacks."""
+        """As :meth:`validation_step`."""
         _, logits = self._step(batch, "test")
         return {"index": batch["index"], "probabilities": logits.float().softmax(dim=1)}
 
     def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        """As :meth:`test_step`, without scores."""
+        """As :meth:`validation_step`, without scores."""
         logits = self._logits(batch)
         return {"index": batch["index"], "probabilities": logits.float().softmax(dim=1)}
 
@@ -147,6 +150,8 @@ class EmotionClassifier(pl.LightningModule):
 
     def _log_epoch(self, side: str) -> None:
         values, self.confusion[side] = self.epoch_scores[f"{side}_side"].compute()  # type: ignore[operator]
+        if self.trainer.state.fn == TrainerFn.VALIDATING:
+            return  # once more after training, for the predictions: the curves have these scores already
         by_class = dict(zip(self.class_names, recalls(self.confusion[side]), strict=True))
         # TensorBoard counts in epochs: steps of different batch sizes do not compare.
         self.log("step", float(self.current_epoch))

@@ -140,7 +140,7 @@ def ised():
 
 
 def test_counts_are_the_ised_papers_table(ised):
-    config = OmegaConf.load(Path(__file__).parents[2] / "conf/split/counts.yaml")
+    config = OmegaConf.load(Path(__file__).parents[2] / "conf/split/ised_counts.yaml")
     assert config.counts == ISED
     split = splits.counts(ised, counts=config.counts, seed=0)
     for emotion, numbers in ISED.items():
