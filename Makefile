@@ -1,7 +1,8 @@
 # make train   sets everything up and trains on the embedded corpus
 # make test    sets everything up and passes the tests
 # make train ARGS="backbone=vgg16 optimizer=sgd" passes settings on
-.PHONY: setup train test test-all check lint format types clean
+# make papers  the four papers' protocols, reduced, on rendered people, and the report on them (about half an hour)
+.PHONY: setup train papers test test-all check lint format types clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -18,6 +19,9 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 train: setup
 	$(BIN)/python -m fervid.train $(ARGS)
+
+papers: setup
+	$(BIN)/python benchmarks/papers.py $(ARGS)
 
 test: setup
 	$(BIN)/python -m pytest -n 2 -m "not slow" $(ARGS)

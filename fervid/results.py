@@ -25,6 +25,7 @@ from fervid.data.audit import Audit, Finding, worst_pairs
 from fervid.data.datamodule import FrameDataModule
 from fervid.data.manifest import SPLITS, emotion_by_split
 from fervid.data.store import FaceStore
+from fervid.evaluation.aggregation import clip_predictions, confusion
 from fervid.metrics import recalls, scores
 from fervid.models.classifier import EmotionClassifier
 
@@ -41,12 +42,7 @@ def clip_scores(predictions: pd.DataFrame, class_names: list[str]) -> dict[str, 
     Returns:
         As :func:`fervid.metrics.scores`.
     """
-    columns = [f"p_{name}" for name in class_names]
-    clips = predictions.groupby("clip").agg({"true": "first", **dict.fromkeys(columns, "mean")})
-    confusion = np.zeros((len(class_names), len(class_names)), dtype=int)
-    true = pd.Categorical(clips["true"], categories=class_names).codes
-    np.add.at(confusion, (true, clips[columns].to_numpy().argmax(axis=1)), 1)
-    return scores(confusion)
+    return scores(confusion(clip_predictions(predictions, class_names), class_names))
 
 
 def collect(
@@ -63,7 +59,7 @@ def collect(
     best = next((row for row in finetune.history if row["epoch"] == finetune.best["epoch"]), {})
     frames = {name: value for name, value in model.scores["test"].items() if name.startswith("test/")}
     clips = clip_scores(predictions, datamodule.class_names)
-    confusion = model.confusion["test"]
+    counts = model.confusion["test"]
     phases = pd.DataFrame(finetune.history).groupby("phase", sort=False)["seconds"]
     manifest = datamodule.manifest
     return {
@@ -72,8 +68,8 @@ def collect(
             **frames,
             **{f"test/clip_{name}": value for name, value in clips.items()},
         },
-        "recall": dict(zip(datamodule.class_names, _plain(recalls(confusion)), strict=True)),
-        "confusion": confusion.tolist(),
+        "recall": dict(zip(datamodule.class_names, _plain(recalls(counts)), strict=True)),
+        "confusion": counts.tolist(),
         "class_names": datamodule.class_names,
         "best_epoch": finetune.best["epoch"] + 1,
         "best_score": finetune.best["score"],

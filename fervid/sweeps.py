@@ -62,19 +62,20 @@ def print_jobs() -> str | None:
     table.add_column("job", justify="right")
     table.add_column("settings")
     table.add_column("validation", justify="right")
-    table.add_column("")
+    failures = [job for job in Jobs.done if job["error"]]
+    if failures:
+        table.add_column("")
     for job in Jobs.done:
         settings = [word for word in job["overrides"] if word not in shared]
         score = f"{job['score']:.4f}" if isinstance(job["score"], float) else ""
-        failed = f"[red]failed:[/] {escape(job['error'])}" if job["error"] else ""
-        table.add_row(str(job["number"]), escape(" ".join(settings)), score, failed)
+        failed = [f"[red]failed:[/] {escape(job['error'])}" if job["error"] else ""] if failures else []
+        table.add_row(str(job["number"]), escape(" ".join(settings)), score, *failed)
     Console().print(table)
-    failures = [job for job in Jobs.done if job["error"]]
     if not failures:
         return None
     numbers = ", ".join(str(job["number"]) for job in failures)
     return (
-        f"{len(failures)} of {len(Jobs.done)} jobs failed ({numbers}): the same command runs them, and no others, again. "
+        f"{len(failures)} of {len(Jobs.done)} jobs failed ({numbers}); the same command runs them alone again. "
         f"The first: {failures[0]['error']}"
     )
 

@@ -96,7 +96,7 @@ class FreezeThenFineTune(Checkpoint):
         impatient = [phase.name for phase in self.phases if phase.patience is not None]
         if keep == "last" and impatient:
             raise InputError(
-                f"finetune.keep=last goes through all epochs, and phase {impatient[0]!r} has a patience: set it to null."
+                f"finetune.keep=last runs all epochs, but phase {impatient[0]!r} has a patience: set it to null."
             )
         if views is not None and views < 1:
             raise InputError(f"finetune.views={views} is not a number of views: give at least 1, or null.")

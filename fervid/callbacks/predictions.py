@@ -26,7 +26,7 @@ class Predictions(pl.Callback):
         self.probabilities = np.concatenate([batch["probabilities"] for batch in self._batches])
 
     on_validation_epoch_start = on_test_epoch_start
-    on_validation_batch_end = on_test_batch_end
+    on_validation_batch_end = on_test_batch_end  # type: ignore[assignment]  # the others are taken as they come
     on_validation_epoch_end = on_test_epoch_end
 
     def table(self, manifest: pd.DataFrame, class_names: list[str]) -> pd.DataFrame:

@@ -357,6 +357,7 @@ def write_hf_parquet(
     size: int = 96,
     text_qa: bool = False,
     bad_rows: bool = False,
+    copies: int = 1,
     seed: int = 0,
 ) -> pd.DataFrame:
     """Write pictures as `tukey/human_face_emotions_roboflow` has them: a parquet file with `image` and `qa`.
@@ -368,6 +369,7 @@ def write_hf_parquet(
         text_qa: write `qa` as text, by turns as JSON and as a Python tuple, instead of as a list of structs.
         bad_rows: add four rows nothing can be learned from: no picture, a broken picture, no answer, an
             unknown emotion.
+        copies: write each picture so often, each copy mirrored or brighter as data exported after augmentation is.
         seed: another seed gives other people.
 
     Returns:
@@ -381,10 +383,12 @@ def write_hf_parquet(
         clip = render_crops(
             who, _ACTED_AS.get(emotion, emotion), take=take, frames=30, size=size, seed=seed, times=[15]
         )
-        images.append(_jpeg(clip.images[0]))
-        # Answers are typed by people: some have capitals and blanks.
-        answers.append(f" {emotion.capitalize()} " if number % 3 == 2 else emotion)
-        written.append({"path": f"{number:04d}.jpg", "emotion": emotion, "usable": True})
+        for copy in range(copies):
+            image = clip.images[0][:, ::-1] if copy % 2 else clip.images[0]
+            images.append(_jpeg(cv2.convertScaleAbs(image, alpha=1 + 0.1 * (copy // 2))))
+            # Answers are typed by people: some have capitals and blanks.
+            answers.append(f" {emotion.capitalize()} " if number % 3 == 2 else emotion)
+            written.append({"path": f"{len(written):04d}.jpg", "emotion": emotion, "usable": True})
     if bad_rows:
         good = images[0]
         for image, answer in (

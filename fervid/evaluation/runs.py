@@ -84,7 +84,9 @@ def find_runs(patterns: str | Sequence[str]) -> tuple[list[Run], dict[Path, str]
     for pattern in patterns:
         places = [Path(place) for place in glob.glob(str(Path(pattern).expanduser()), recursive=True)]
         # What Hydra leaves of a run that was begun, and what a finished one leaves.
-        marks = {mark for place in places for name in (".hydra/config.yaml", "results.json") for mark in place.rglob(name)}
+        marks = {
+            mark for place in places for name in (".hydra/config.yaml", "results.json") for mark in place.rglob(name)
+        }
         folders = {mark.parent if mark.name == "results.json" else mark.parents[1] for mark in marks}
         if not folders:
             raise InputError(f"runs={pattern} names no run: give run folders, or folders that hold some.")

@@ -1,0 +1,110 @@
+"""The four papers' protocols, reduced, on rendered copies of their corpora: ``make papers``.
+
+Each preset is run twice, as its paper splits and on people (or pictures) never seen, and the report lays the two side
+by side. The people do not exist and the epochs are few: what is shown is that every protocol runs from raw files to
+its tables, and what its split leaks. With the real corpora it is the same commands without the reductions.
+
+It goes on where it was stopped. Weights that cannot be fetched are random ones; a file of ImageNet weights of
+MobileNetV2 can be given.
+"""
+
+import argparse
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from omegaconf import OmegaConf
+
+from fervid.command_line import CONFIG_FOLDER
+from fervid.data import rendered_layouts as rendered
+
+
+def render(folder: Path) -> None:
+    """Renders the four corpora, each unless it is there."""
+    for name, write in {
+        "ravdess": lambda root: rendered.write_ravdess(
+            root,
+            actors=range(1, 11),
+            emotions=rendered.RAVDESS_EMOTIONS[:6],
+            statements=("01", "02"),
+            intensities=("01",),
+            frames=24,
+            width=640,
+            height=360,
+        ),
+        "ised": lambda root: rendered.write_ised(
+            root, participants=range(1, 18), clips=5, frames=12, width=960, height=540
+        ),
+        "enterface": lambda root: rendered.write_enterface(root, subjects=range(1, 11), frames=12),
+        "hf_faces": lambda root: rendered.write_hf_parquet(root / "train.parquet", rows=48, size=224, copies=3),
+    }.items():
+        if not (folder / name / rendered.RENDERED).exists():
+            print(f"rendering {name}", flush=True)
+            write(folder / name)
+
+
+def counts(name: str, share: float) -> list[str]:
+    """A paper's numbers of frames, a share of them."""
+    numbers = OmegaConf.load(Path(CONFIG_FOLDER) / "split" / f"{name}_counts.yaml").counts
+    scaled = {emotion: [round(share * number) for number in row] for emotion, row in numbers.items()}
+    told = ",".join(f"{emotion}:[{','.join(map(str, row))}]" for emotion, row in scaled.items())
+    return ["~split.counts", f"+split.counts={{{told}}}"]
+
+
+def commands(corpora: Path, mobilenet: Path | None) -> dict[str, list[str]]:
+    """What is run, by the name of its folder."""
+    ised, enterface = f"dataset.root={corpora / 'ised'}", f"dataset.root={corpora / 'enterface'}"
+    lenet = ["-m", "experiment=ised_lenet", "optimizer=sgd_plain,rmsprop,adam", ised, "dataset.every=1"]
+    alexnet = ["experiment=ised_alexnet", ised, "dataset.every=1", "finetune.phases.0.epochs=2"]
+    cnn = ["-m", "sweep=enterface_image_size", enterface, "dataset.count=6", "finetune.phases.0.epochs=5"]
+    vgg16 = ["-m", "experiment=ravdess_vgg16", f"dataset.root={corpora / 'ravdess'}", "dataset.every=3"]
+    hf = [f"dataset.root={corpora / 'hf_faces' / 'train.parquet'}", "split=stratified,clips"]
+    short = ["finetune.phases.0.epochs=8", "finetune.phases.1.epochs=2", "finetune.views=4"]
+    weights = [f"backbone.weights={mobilenet}"] if mobilenet else []
+    fervid = {
+        "ravdess": [*vgg16, "split=random_frames,subject", "finetune.phases.0.epochs=6"],
+        "ised_lenet_paper": lenet,
+        "ised_lenet_honest": [*lenet, "split=subject"],
+        "ised_alexnet_paper": [*alexnet, *counts("ised", 0.25)],
+        "ised_alexnet_honest": [*alexnet, "split=subject", "split.val=0.4", "split.test=0.4"],
+        "enterface_paper": [*cnn, *counts("enterface", 0.12)],
+        "enterface_honest": [*cnn, "split=subject"],
+        "hf_mobilenet_v2": ["-m", "experiment=hf_mobilenet_v2", *hf, *short, *weights],
+        "hf_others": ["-m", "experiment=hf_vgg16,hf_efficientnet_b2", *hf, *short],
+    }
+    baseline = ["-m", "dataset=ised", ised, "dataset.every=1", "split=ised_counts,subject"]
+    return {name: ["fervid.train", *words] for name, words in fervid.items()} | {
+        "ised_baseline": ["fervid.baseline", *baseline]
+    }
+
+
+def main() -> None:
+    """Renders, trains, reports."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--folder", type=Path, default=Path("papers"), help="where everything goes (papers)")
+    parser.add_argument("--mobilenet", type=Path, help="a state dict with ImageNet weights of MobileNetV2")
+    arguments = parser.parse_args()
+    began = time.perf_counter()
+    folder = arguments.folder.resolve()
+    render(folder / "corpora")
+    for name, words in commands(folder / "corpora", arguments.mobilenet and arguments.mobilenet.resolve()).items():
+        place = folder / "runs" / name
+        if "-m" not in words and (place / "results.json").exists():
+            continue
+        kind = "sweep" if "-m" in words else "run"
+        run([*words, f"hydra.{kind}.dir={place}", f"cache_dir={folder / 'cache'}"])
+    report = [f"runs={folder / 'runs'}", "title='The four papers, reduced, on rendered people'"]
+    run(["fervid.report", *report, f"hydra.run.dir={folder / 'report'}"])
+    print(f"{(time.perf_counter() - began) / 60:.0f} minutes")
+
+
+def run(words: list[str]) -> None:
+    """Runs one of fervid's commands, and ends with it if it fails."""
+    print("python -m", *words, flush=True)
+    if subprocess.run([sys.executable, "-m", *words]).returncode:
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,171 @@
+"""How sure a score is, and whether one system is better than another."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+from statsmodels.stats import contingency_tables
+from statsmodels.stats.multitest import multipletests
+
+from fervid.errors import InputError
+from fervid.evaluation.aggregation import class_indices
+
+
+def unit_confusions(predictions: pd.DataFrame, class_names: list[str], unit: str) -> np.ndarray:
+    """Counts each pair of a true and a predicted emotion, for each person or clip by itself.
+
+    Rows whose unit is missing are left out: of frames of unknown people none can say which belong together.
+
+    Args:
+        predictions: one row a frame or clip, with ``true`` and ``predicted``.
+        class_names: the C emotions.
+        unit: the column that names the units, such as ``subject`` or ``clip``.
+
+    Returns:
+        Counts (S, C, C) of the S units in the order of first appearance, a row a true emotion, a column a predicted
+        one.
+
+    Raises:
+        InputError: if there is no such column, or an emotion is unknown.
+    """
+    if unit not in predictions:
+        raise InputError(
+            f"unit={unit} is no column of the predictions: choose one of {', '.join(map(str, predictions))}."
+        )
+    known = predictions[predictions[unit].notna()]
+    units, values = pd.factorize(known[unit])
+    shape = (len(values), len(class_names), len(class_names))
+    true, predicted = (class_indices(known[column], class_names) for column in ("true", "predicted"))
+    cells = np.ravel_multi_index((units, true, predicted), shape)
+    return np.bincount(cells, minlength=int(np.prod(shape))).reshape(shape)
+
+
+def bootstrap_intervals(
+    confusions: np.ndarray, *, level: float = 0.95, resamples: int = 2000, seed: int = 0
+) -> dict[str, tuple[float, float]]:
+    """Percentile intervals of the scores over people (Efron & Tibshirani 1993, section 13.3).
+
+    The units are drawn with replacement, not their frames: frames of one person are alike, and intervals over frames
+    are too narrow.
+
+    Args:
+        confusions: counts (S, C, C), one matrix a unit, as :func:`unit_confusions` gives them. A unit without a frame
+            is none.
+        level: share of the resamples within the interval.
+        resamples: how many there are.
+        seed: of the draws.
+
+    Returns:
+        The lower and the upper end for ``accuracy``, ``uar`` and ``f1`` as :func:`fervid.metrics.scores` defines
+        them: an emotion that does not occur in a resample is left out of its means. NaN for fewer than two units.
+
+    Raises:
+        InputError: if the level is no share.
+    """
+    if not 0 < level < 1:
+        raise InputError(f"level={level} is no share: give a number between 0 and 1, such as 0.95.")
+    confusions = np.asarray(confusions, dtype=float)
+    confusions = confusions[confusions.any(axis=(1, 2))]
+    units = len(confusions)
+    if units < 2:
+        return dict.fromkeys(("accuracy", "uar", "f1"), (float("nan"), float("nan")))
+    # How often each unit is drawn is all that a sum of matrices needs to know.
+    draws = np.random.default_rng(seed).multinomial(units, np.full(units, 1 / units), size=resamples)
+    ends = [(1 - level) / 2, (1 + level) / 2]
+    intervals = {}
+    for name, values in _scores(np.tensordot(draws.astype(float), confusions, axes=1)).items():
+        low, high = np.quantile(values, ends)
+        intervals[name] = (float(low), float(high))
+    return intervals
+
+
+def _scores(confusions: np.ndarray) -> dict[str, np.ndarray]:
+    """As :func:`fervid.metrics.scores`, of many matrices (R, C, C) at once: shape (R,) each."""
+    right = np.diagonal(confusions, axis1=1, axis2=2)
+    true, predicted = confusions.sum(axis=2), confusions.sum(axis=1)
+    present = true > 0
+    recalls = np.divide(right, true, out=np.zeros_like(right), where=present)
+    f1 = np.divide(2 * right, true + predicted, out=np.zeros_like(right), where=present)
+    return {
+        "accuracy": right.sum(axis=1) / true.sum(axis=1),
+        "uar": recalls.sum(axis=1) / present.sum(axis=1),
+        "f1": f1.sum(axis=1) / present.sum(axis=1),
+    }
+
+
+def mcnemar(right_a: np.ndarray, right_b: np.ndarray) -> tuple[int, int, float]:
+    """Whether two systems are right equally often on the same clips (McNemar 1947; exact binomial test).
+
+    It takes the clips for independent, which several clips of one person are not.
+
+    Args:
+        right_a: whether the first system is right, bool (N,).
+        right_b: the same of the second system, clip by clip.
+
+    Returns:
+        How many clips only the first and only the second system has right, and the two-sided p-value.
+
+    Raises:
+        InputError: if there are not as many of one as of the other.
+    """
+    a, b = np.asarray(right_a, dtype=bool), np.asarray(right_b, dtype=bool)
+    if a.shape != b.shape:
+        raise InputError(f"{a.size} and {b.size} clips cannot be paired: give both systems' answers on the same clips.")
+    only_a, only_b = int((a & ~b).sum()), int((b & ~a).sum())
+    table = [[int((a & b).sum()), only_a], [only_b, int((~a & ~b).sum())]]
+    return only_a, only_b, float(contingency_tables.mcnemar(table, exact=True).pvalue)
+
+
+def corrected_t(
+    differences: Sequence[float] | np.ndarray, *, train: int | Sequence[int], test: int | Sequence[int]
+) -> tuple[float, float]:
+    """The corrected resampled t-test (Nadeau & Bengio 2003).
+
+    The training sets of k folds or repeats overlap, so the differences between two systems are not independent. The
+    variance of their mean is therefore taken as s^2 * (1 / k + n_test / n_train) instead of s^2 / k.
+
+    Args:
+        differences: score of one system less that of the other, shape (k,).
+        train: size of the training set; one number, or one for each of the k.
+        test: size of the test set, in the same unit. Where sizes differ, the mean of the k ratios counts.
+
+    Returns:
+        t and the two-sided p-value, with k - 1 degrees of freedom. Differences that are all the same give (0, 1) if
+        they are zero, else an infinite t and p = 0.
+
+    Raises:
+        InputError: if there are fewer than two differences, or the sizes are not usable.
+    """
+    values = np.asarray(differences, dtype=float)
+    k = len(values)
+    if k < 2:
+        raise InputError(f"{k} difference(s) cannot be tested: give those of at least two folds or repeats.")
+    trains, tests = np.asarray(train, dtype=float), np.asarray(test, dtype=float)
+    if any(sizes.shape not in ((), (k,)) or (sizes <= 0).any() for sizes in (trains, tests)):
+        raise InputError(
+            f"train={train} and test={test} are no sizes for {k} differences: give one positive number or {k}."
+        )
+    mean = values.mean()
+    # The computed variance of equal numbers need not be quite zero.
+    if np.ptp(values) == 0:
+        return (0.0, 1.0) if mean == 0 else (float(np.copysign(np.inf, mean)), 0.0)
+    t = mean / np.sqrt(values.var(ddof=1) * (1 / k + (tests / trains).mean()))
+    return float(t), float(2 * stats.t.sf(abs(t), k - 1))
+
+
+def holm(p_values: Sequence[float] | np.ndarray) -> np.ndarray:
+    """Adjusts p-values for their number (Holm 1979).
+
+    Args:
+        p_values: of m tests, shape (m,); a test that could not be made is NaN.
+
+    Returns:
+        The adjusted p-values in the same order. NaN stays NaN and does not count as a test.
+    """
+    adjusted = np.array(p_values, dtype=float)
+    made = ~np.isnan(adjusted)
+    # Statsmodels before 0.15 divides by their number.
+    if made.any():
+        adjusted[made] = multipletests(adjusted[made], method="holm")[1]
+    return adjusted

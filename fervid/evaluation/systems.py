@@ -1,0 +1,175 @@
+"""From runs to systems: what was varied, what are repeats of one thing, and what may be compared."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import pandas as pd
+
+from fervid.evaluation.aggregation import clip_predictions
+from fervid.evaluation.runs import Run
+
+# The order in which a reader wants to be told of them.
+GROUPS = (
+    *("dataset", "split", "backbone", "head", "finetune", "optimizer", "scheduler", "augmentation", "detector"),
+    *("trainer", "experiment"),
+)
+NOTHING = "-"  # a setting that a run does not have
+# Repeats of one system differ in the first; the others do not change what is learned.
+REPEATS = ("seed", "split.seed", "split.fold", "dataset.seed")
+ASIDE = ("ckpt_path", "cache_dir", "dataset.root", "dataset.prepared_dir", "dataset.num_workers", "on_missing_weights")
+
+
+@dataclass(frozen=True)
+class System:
+    """Runs that differ in nothing but seed and fold.
+
+    Attributes:
+        settings: what tells it from the other systems, by name.
+        runs: its repeats: seeds, folds.
+    """
+
+    settings: dict[str, str]
+    runs: list[Run]
+
+    @property
+    def name(self) -> str:
+        """What tells it from the others, in one line."""
+        return say(self.settings) or str(self.runs[0].setting("backbone"))
+
+    @property
+    def class_names(self) -> list[str]:
+        """Its emotions."""
+        return self.runs[0].class_names
+
+    @property
+    def grade(self) -> str:
+        """What its splits leak; several grades if the repeats differ."""
+        return ", ".join(sorted({run.grade for run in self.runs}))
+
+    @cached_property
+    def test_rows(self) -> frozenset[str]:
+        """What it was tested on: a digest of the test frames and their labels for each repeat."""
+        return frozenset(_digest(run.predictions) for run in self.runs)
+
+    @cached_property
+    def frames(self) -> pd.DataFrame:
+        """The test frames of all repeats, one below the other, with the number of the repeat as ``run``."""
+        return pd.concat(
+            [run.predictions.assign(run=number) for number, run in enumerate(self.runs)], ignore_index=True
+        )
+
+    @cached_property
+    def clips(self) -> pd.DataFrame:
+        """One statement a clip: the mean of its frames' probabilities, over repeats as well."""
+        return clip_predictions(self.frames.drop(columns="run"), self.class_names)
+
+    @property
+    def unit(self) -> str:
+        """What is drawn anew for its intervals: ``subject`` where everyone is known, else ``clip``."""
+        return "clip" if self.frames["subject"].isna().any() else "subject"
+
+
+def find_systems(runs: Sequence[Run]) -> tuple[list[System], list[str], list[Run]]:
+    """Puts repeats together.
+
+    Args:
+        runs: in the order in which they are told of.
+
+    Returns:
+        The systems; the settings that differ along with those that tell the systems apart; and runs that repeat
+        another one to the seed, of which the last is kept.
+    """
+    told = [_settings(run) for run in runs]
+    names, along = _distinguishing(told)
+    systems: dict[tuple[str, ...], dict[str, Run]] = {}
+    doubles = []
+    for run, settings in zip(runs, told, strict=True):
+        key = tuple(settings[name] for name in names)
+        repeats = systems.setdefault(key, {})
+        repeat = json.dumps([run.setting(name) for name in REPEATS])
+        if repeat in repeats:
+            doubles.append(repeats[repeat])
+        repeats[repeat] = run
+    found = [System(dict(zip(names, key, strict=True)), list(repeats.values())) for key, repeats in systems.items()]
+    return found, along, doubles
+
+
+def comparable(systems: Sequence[System]) -> list[list[System]]:
+    """Systems that were asked for the same emotions on the same test rows, together."""
+    sets: dict[Any, list[System]] = {}
+    for system in systems:
+        sets.setdefault((tuple(system.class_names), system.test_rows), []).append(system)
+    return list(sets.values())
+
+
+def why_not(one: System, other: System) -> str:
+    """Why two systems do not compare."""
+    ours, theirs = set(one.class_names), set(other.class_names)
+    if ours != theirs:
+        return f"other emotions: {', '.join(sorted(ours ^ theirs))} only in one of the two"
+    if one.class_names != other.class_names:
+        return "the same emotions in another order"
+    repeats, shared = (len(one.test_rows), len(other.test_rows)), len(one.test_rows & other.test_rows)
+    if shared:
+        return f"other test rows: {repeats[0]} and {repeats[1]} folds or seeds, {shared} of them tested on the same"
+    clips = len(set(one.clips["clip"]) & set(other.clips["clip"]))
+    return f"other test rows: {len(one.clips)} and {len(other.clips)} clips, {clips} of them in both"
+
+
+def say(settings: dict[str, str]) -> str:
+    """Settings in one line: options by their name alone, values with the end of theirs."""
+
+    def said(name: str, value: str) -> str:
+        if name in GROUPS:
+            return value
+        try:
+            value = f"{float(value):.4g}"
+        except ValueError:
+            value = value if len(value) <= 60 else f"{value[:57]}..."
+        return f"{name.rsplit('.', 1)[-1]}={value}"
+
+    return ", ".join(said(name, value) for name, value in settings.items() if value != NOTHING)
+
+
+def _digest(predictions: pd.DataFrame) -> str:
+    rows = predictions[["corpus", "clip", "frame", "true"]].astype(str).sort_values(["clip", "frame"])
+    return hashlib.sha256(rows.to_csv(index=False).encode()).hexdigest()
+
+
+def _settings(run: Run) -> dict[str, str]:
+    """All that shaped a run, flat: options of groups first."""
+    choices = {group: run.results["choices"].get(group) or NOTHING for group in GROUPS}
+    return choices | dict(sorted(_flat(run.results["config"])))
+
+
+def _flat(config: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for name, value in config.items():
+        full = f"{prefix}{name}"
+        if full in (*REPEATS, *ASIDE, "paper", "logger", "seed") or name in ("_target_", "_partial_"):
+            continue
+        if isinstance(value, dict):
+            yield from _flat(value, f"{full}.")
+        else:
+            yield full, json.dumps(value).strip('"')
+
+
+def _distinguishing(told: Sequence[dict[str, str]]) -> tuple[list[str], list[str]]:
+    """The fewest settings, in their order, that tell all different runs apart; and the others that differ as well."""
+    names = list(dict.fromkeys(name for settings in told for name in settings))
+    for settings in told:
+        for name in names:
+            settings.setdefault(name, NOTHING)
+    needed: list[str] = []
+    along: list[str] = []
+    groups = 1
+    for name in names:
+        if len({settings[name] for settings in told}) == 1:
+            continue
+        parted = len({tuple(settings[key] for key in (*needed, name)) for settings in told})
+        (needed if parted > groups else along).append(name)
+        groups = max(groups, parted)
+    return needed, along

@@ -1,0 +1,40 @@
+"""Lays runs side by side: ``python -m fervid.report runs=runs``.
+
+All that can be set: ``python -m fervid.report --help``.
+"""
+
+from pathlib import Path
+
+import hydra
+from omegaconf import DictConfig
+
+from fervid.command_line import CONFIG_FOLDER, job, run
+from fervid.errors import InputError
+
+
+@hydra.main(version_base="1.3", config_path=CONFIG_FOLDER, config_name="report")
+def command(config: DictConfig) -> None:
+    """Collects the runs and writes the report."""
+    with job(config):
+        if config.runs is None and config.paper is None:
+            raise InputError("nothing to report: give runs=<folders or globs>, or paper=<name>.")
+        from hydra.core.hydra_config import HydraConfig
+        from omegaconf import OmegaConf
+        from rich.console import Console
+
+        from fervid.evaluation.report import make_report  # pandas and all that: seconds that --help should not wait for
+
+        make_report(
+            Path(HydraConfig.get().runtime.output_dir),
+            Console(),
+            **OmegaConf.to_container(config, resolve=True),  # type: ignore[arg-type]
+        )
+
+
+def main() -> None:
+    """The way in, also as ``fervid-report``."""
+    run(command, "report")
+
+
+if __name__ == "__main__":
+    main()

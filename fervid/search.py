@@ -1,0 +1,200 @@
+"""Searches for good settings: ``python -m fervid.search --trials 30 'optimizer.lr=tag(log,interval(1e-5,1e-2))'``.
+
+What is searched is written as a sweep is: ``optimizer=sgd,adam`` ``dataset.batch_size=16,32,64``
+``'head.dropout=interval(0,0.6)'``, ``'optimizer.lr=tag(log,interval(1e-5,1e-2))'``; all else as for fervid.train.
+"""
+
+import argparse
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import IntervalSweep, Override
+from hydra.core.utils import setup_globals
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from fervid.command_line import CONFIG_FOLDER, job, run
+from fervid.errors import InputError
+from fervid.sweeps import sweep_name
+
+if TYPE_CHECKING:
+    import optuna
+
+log = logging.getLogger(__name__)
+
+
+def command() -> None:
+    """Runs trials until there are enough, and says which was best."""
+    arguments = _arguments()
+    overrides = OverridesParser.create().parse_overrides(arguments.settings)
+    space = {override.get_key_element(): override for override in overrides if override.is_sweep_override()}
+    if not space:
+        raise InputError("nothing to search: give several values of a setting, such as optimizer=sgd,adam.")
+    fixed = [str(override.input_line) for override in overrides if not override.is_sweep_override()]
+    folder = arguments.folder or Path("runs") / f"search-{sweep_name(arguments.settings)}"
+    # A misspelt name is found here, before anything is loaded.
+    config = _compose([*fixed, *(f"{name}={_first(override)}" for name, override in space.items())], folder, 0)
+
+    from optuna.trial import TrialState
+
+    _log()
+    study = _open_study(folder, arguments.settings, config)
+    ended = len(study.get_trials(states=[TrialState.COMPLETE, TrialState.PRUNED]))
+    if ended:
+        log.info("going on: %d trials were run before.", ended)
+    study.optimize(
+        lambda trial: _try(trial, fixed, space, folder),
+        n_trials=max(0, arguments.trials - ended),
+        timeout=None if arguments.hours is None else 3600 * arguments.hours,
+        catch=(Exception,),  # its sentence is on the terminal; the others go on
+    )
+    _tell(study, fixed, folder)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="fervid.search",
+        description=__doc__,
+        epilog="The same command goes on where it was stopped; with a larger --trials it goes on further. Trials that "
+        "promise less than half of those before, at the same epoch, are ended early. Scores are of the validation "
+        "side alone: test the best one, once.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("settings", nargs="*", metavar="setting=value", help="as for fervid.train")
+    parser.add_argument("--trials", type=int, default=30, help="how many in all (30)")
+    parser.add_argument("--hours", type=float, help="begin no trial after so many hours")
+    parser.add_argument("--folder", type=Path, help="where the study and its runs lie (runs/search-<what is searched>)")
+    return parser.parse_args()
+
+
+def _open_study(folder: Path, words: list[str], config: DictConfig) -> "optuna.Study":
+    import optuna
+    from optuna.storages.journal import JournalFileBackend
+    from optuna.trial import TrialState
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    folder.mkdir(parents=True, exist_ok=True)
+    storage = optuna.storages.JournalStorage(JournalFileBackend(str(folder / "study.log")))
+    study = optuna.create_study(
+        study_name="fervid",
+        storage=storage,
+        direction="minimize" if config.finetune.monitor.endswith("loss") else "maximize",
+        pruner=optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=2),
+        load_if_exists=True,
+    )
+    if study.user_attrs.get("words", words) != words:
+        raise InputError(f"{folder} holds a search of other settings: choose another --folder, or remove it.")
+    study.set_user_attr("words", words)
+    for trial in study.trials:
+        if trial.state == TrialState.RUNNING:  # it was killed: once more
+            study.tell(trial.number, state=TrialState.FAIL)
+            study.enqueue_trial(trial.params)
+    # The same draws again would be no search.
+    study.sampler = optuna.samplers.TPESampler(seed=config.seed + len(study.trials))
+    return study
+
+
+def _try(trial: "optuna.Trial", fixed: list[str], space: dict[str, Override], folder: Path) -> float:
+    import optuna
+    import pytorch_lightning as pl
+
+    from fervid.training import train
+
+    class Pruning(pl.Callback):
+        def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+            trial.report(float(trainer.callback_metrics[monitor]), trainer.current_epoch)
+            if trial.should_prune():
+                raise optuna.TrialPruned
+
+    drawn = [f"{name}={_draw(trial, name, override)}" for name, override in space.items()]
+    place = folder / str(trial.number)
+    place.mkdir(exist_ok=True)
+    config = _compose([*fixed, *drawn], place, trial.number)
+    monitor = config.finetune.monitor
+    log.info("trial %d: %s", trial.number, " ".join(drawn))
+    with job(config):
+        try:
+            score = train(config, [Pruning()])
+        except optuna.TrialPruned:
+            score = None
+    if score is None:
+        log.info("trial %d ended early: it promised too little.", trial.number)
+        raise optuna.TrialPruned
+    return score
+
+
+def _draw(trial: "optuna.Trial", name: str, override: Override) -> Any:
+    value = override.value()
+    if not isinstance(value, IntervalSweep):
+        return trial.suggest_categorical(name, list(override.sweep_string_iterator()))
+    assert value.start is not None
+    assert value.end is not None
+    low, high, logarithmic = value.start, value.end, "log" in value.tags
+    if isinstance(low, int) and isinstance(high, int):
+        return trial.suggest_int(name, low, high, log=logarithmic)
+    return trial.suggest_float(name, low, high, log=logarithmic)
+
+
+def _first(override: Override) -> Any:
+    value = override.value()
+    return value.start if isinstance(value, IntervalSweep) else next(iter(override.sweep_string_iterator()))
+
+
+def _compose(overrides: list[str], folder: Path, number: int) -> DictConfig:
+    """The configuration of a trial; Hydra is told that it is a job of a sweep."""
+    setup_globals()
+    with initialize_config_dir(CONFIG_FOLDER, job_name="search", version_base="1.3"):
+        config = compose("train", overrides, return_hydra_config=True)
+    OmegaConf.set_readonly(config.hydra, False)
+    config.hydra.runtime.output_dir = str(folder.resolve())
+    config.hydra.mode, config.hydra.job.num = RunMode.MULTIRUN, number
+    HydraConfig.instance().set_config(config)
+    with open_dict(config):
+        del config["hydra"]
+    return config
+
+
+def _log() -> None:
+    from rich.logging import RichHandler
+
+    logging.basicConfig(
+        level=logging.INFO, format="%(message)s", handlers=[RichHandler(show_path=False, show_time=False)], force=True
+    )
+
+
+def _tell(study: "optuna.Study", fixed: list[str], folder: Path) -> None:
+    from optuna.trial import TrialState
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    finished = study.get_trials(states=[TrialState.COMPLETE])
+    if not finished:
+        raise InputError(f"none of the {len(study.trials)} trials was finished: what went wrong is said above.")
+    names = list(dict.fromkeys(name for trial in finished for name in trial.params))
+    table = Table(title=f"the best of {len(study.trials)} trials, {len(finished)} of them run to the end")
+    table.add_column("trial", justify="right")
+    for name in names:
+        table.add_column(escape(name))
+    table.add_column("validation", justify="right")
+    sign = -1 if study.direction.name == "MAXIMIZE" else 1
+    for trial in sorted(finished, key=lambda trial: sign * float(trial.value or 0))[:10]:
+        values = [f"{value:.3g}" if isinstance(value, float) else str(value) for value in map(trial.params.get, names)]
+        table.add_row(str(trial.number), *map(escape, values), f"{trial.value:.4f}")
+    console = Console(soft_wrap=True, highlight=False, markup=False)
+    console.print(table)
+    best = [f"{name}={value}" for name, value in study.best_params.items()]
+    console.print(f"everything lies in {folder}; the best: python -m fervid.train {' '.join([*fixed, *best])}")
+
+
+def main() -> None:
+    """The way in, also as ``fervid-search``."""
+    run(command, "train")
+
+
+if __name__ == "__main__":
+    main()
