@@ -60,6 +60,8 @@ def run(command: Callable[[], Any], name: str) -> None:
         _stop(print_jobs() or str(error))
     except (HydraException, OmegaConfBaseException) as error:
         _stop(_unknown_name(name, sys.argv[1:]) or _what_hydra_says(error))
+    except BrokenPipeError:  # head, or a pager that was closed
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except PermissionError as error:
         _stop(f"{error.filename} cannot be written or read: permission denied.")
     except Exception:
@@ -151,9 +153,11 @@ def _unknown_name(command: str, arguments: list[str]) -> str | None:
         overrides = OverridesParser.create().parse_overrides(words)
     except HydraException:
         return None
-    options = _options()
+    options, groups = _options(), _groups(command)
     for override in overrides:
         name = override.key_or_group
+        if name in options and name not in (*groups, "hydra"):
+            return f"there is no {name} to choose here: give {', '.join(groups)}."
         if name in options:
             chosen = override.sweep_iterator() if override.is_sweep_override() else [override.value()]
             for option in chosen:
@@ -181,6 +185,13 @@ def _options() -> dict[str, list[str]]:
     """The options of each group."""
     groups = [path for path in Path(CONFIG_FOLDER).iterdir() if path.is_dir()]
     return {group.name: sorted(file.stem for file in group.glob("*.yaml")) for group in groups}
+
+
+def _groups(command: str) -> list[str]:
+    """The groups of a command's defaults list."""
+    own = OmegaConf.load(f"{CONFIG_FOLDER}/{command}.yaml")
+    groups = [str(name) for choice in own.defaults if isinstance(choice, DictConfig) for name in choice]
+    return [name for name in groups if not name.startswith("override")]
 
 
 def _compose(command: str, overrides: list[Override], options: dict[str, list[str]]) -> DictConfig:

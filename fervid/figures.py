@@ -203,10 +203,12 @@ def score_intervals(
     places = np.arange(len(names))[::-1]
     for grade in dict.fromkeys(grades):
         chosen = [number for number, own in enumerate(grades) if own == grade]
-        centre = np.array(values)[chosen]
-        ends = np.abs(np.array([np.array(low)[chosen], np.array(high)[chosen]]) - centre)
+        ends = np.array([np.array(low)[chosen], np.array(high)[chosen]])
         colour = GRADE_COLOURS.get(grade, GREY)
-        axes.errorbar(centre, places[chosen], xerr=np.nan_to_num(ends), fmt="o", color=colour, capsize=3, label=grade)
+        axes.plot(np.array(values)[chosen], places[chosen], "o", color=colour, label=grade)
+        # From end to end: a mean over folds may lie outside the interval of all their frames.
+        middle, half = ends.mean(axis=0), np.diff(ends, axis=0)[0] / 2
+        axes.errorbar(middle, places[chosen], xerr=half, fmt="none", ecolor=colour, capsize=3)
     if chance is not None:
         axes.axvline(chance, color=GREY, linestyle=":", label="chance")
     axes.set_yticks(places, [_broken(name, 44) for name in names])

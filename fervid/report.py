@@ -6,7 +6,7 @@ All that can be set: ``python -m fervid.report --help``.
 from pathlib import Path
 
 import hydra
-from omegaconf import DictConfig
+from omegaconf import DictConfig, ListConfig
 
 from fervid.command_line import CONFIG_FOLDER, job, run
 from fervid.errors import InputError
@@ -16,10 +16,10 @@ from fervid.errors import InputError
 def command(config: DictConfig) -> None:
     """Collects the runs and writes the report."""
     with job(config):
-        if config.runs is None and config.paper is None:
+        paper = config.get("paper")
+        if config.runs is None and paper is None:
             raise InputError("nothing to report: give runs=<folders or globs>, or paper=<name>.")
         from hydra.core.hydra_config import HydraConfig
-        from omegaconf import OmegaConf
         from rich.console import Console
 
         from fervid.evaluation.report import make_report  # pandas and all that: seconds that --help should not wait for
@@ -27,7 +27,11 @@ def command(config: DictConfig) -> None:
         make_report(
             Path(HydraConfig.get().runtime.output_dir),
             Console(),
-            **OmegaConf.to_container(config, resolve=True),  # type: ignore[arg-type]
+            runs=list(config.runs) if isinstance(config.runs, ListConfig) else config.runs,
+            paper=paper and paper.name,
+            title=config.title,
+            resamples=config.resamples,
+            seed=config.seed,
         )
 
 

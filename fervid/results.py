@@ -1,6 +1,7 @@
 """What a run leaves in its folder besides checkpoints: results.json, tables, figures, and the story on TensorBoard."""
 
 import json
+import logging
 import platform
 import subprocess
 from importlib.metadata import version
@@ -12,6 +13,7 @@ import pandas as pd
 import pytorch_lightning as pl
 import torch
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from matplotlib.figure import Figure
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.loggers import TensorBoardLogger
@@ -25,9 +27,12 @@ from fervid.data.audit import Audit, Finding, worst_pairs
 from fervid.data.datamodule import FrameDataModule
 from fervid.data.manifest import SPLITS, emotion_by_split
 from fervid.data.store import FaceStore
+from fervid.errors import InputError
 from fervid.evaluation.aggregation import clip_predictions, confusion
 from fervid.metrics import recalls, scores
 from fervid.models.classifier import EmotionClassifier
+
+log = logging.getLogger(__name__)
 
 PACKAGES = ("torch", "torchvision", "pytorch-lightning", "albumentations", "opencv-python", "numpy", "hydra-core")
 
@@ -45,41 +50,26 @@ def clip_scores(predictions: pd.DataFrame, class_names: list[str]) -> dict[str, 
     return scores(confusion(clip_predictions(predictions, class_names), class_names))
 
 
-def collect(
-    config: DictConfig,
-    trainer: pl.Trainer,
-    model: EmotionClassifier,
-    datamodule: FrameDataModule,
-    finetune: FreezeThenFineTune,
-    predictions: pd.DataFrame,
-    warnings: list[str],
-    seconds: dict[str, float],
+def describe(
+    config: DictConfig, datamodule: FrameDataModule, predictions: pd.DataFrame, warnings: list[str]
 ) -> dict[str, Any]:
-    """Everything a table or a reader may later ask of a run, as plain containers."""
-    best = next((row for row in finetune.history if row["epoch"] == finetune.best["epoch"]), {})
-    frames = {name: value for name, value in model.scores["test"].items() if name.startswith("test/")}
-    clips = clip_scores(predictions, datamodule.class_names)
-    counts = model.confusion["test"]
-    phases = pd.DataFrame(finetune.history).groupby("phase", sort=False)["seconds"]
-    manifest = datamodule.manifest
+    """What may be asked of any run, as plain containers: scores, data, leaks, versions, settings.
+
+    Args:
+        config: of the run.
+        datamodule: with its split.
+        predictions: one row a test frame.
+        warnings: what was said against the run.
+    """
+    manifest, names = datamodule.manifest, datamodule.class_names
+    counts = confusion(predictions, names)
+    clips = clip_scores(predictions, names)
     return {
-        "metrics": {
-            **{name: value for name, value in best.items() if name.startswith(("train/", "val/"))},
-            **frames,
-            **{f"test/clip_{name}": value for name, value in clips.items()},
-        },
-        "recall": dict(zip(datamodule.class_names, _plain(recalls(counts)), strict=True)),
+        "metrics": {f"test/{name}": value for name, value in scores(counts).items()}
+        | {f"test/clip_{name}": value for name, value in clips.items()},
+        "recall": dict(zip(names, _plain(recalls(counts)), strict=True)),
         "confusion": counts.tolist(),
-        "class_names": datamodule.class_names,
-        "best_epoch": finetune.best["epoch"] + 1,
-        "best_score": finetune.best["score"],
-        "epochs": len(finetune.history),
-        "seconds": {**seconds, "by_phase": phases.sum().to_dict(), "by_epoch": phases.median().to_dict()},
-        "parameters": {
-            "total": sum(parameter.numel() for parameter in model.parameters()),
-            "trainable": {phase.name: _learning(model, phase.first_stage) for phase in finetune.phases},
-        },
-        "weights": model.backbone.weights.as_dict(),
+        "class_names": names,
         "data": {
             "corpus": datamodule.corpus,
             "rendered": datamodule.rendered,
@@ -97,15 +87,94 @@ def collect(
         "versions": {"fervid": __version__, "python": platform.python_version()}
         | {package: version(package) for package in PACKAGES},
         "git_revision": git_revision(),
-        "device": torch.cuda.get_device_name(trainer.strategy.root_device)
-        if trainer.strategy.root_device.type == "cuda"
-        else trainer.strategy.root_device.type,
-        "precision": str(trainer.precision),
-        "history": finetune.history,
         "choices": choices(),
         "overrides": list(HydraConfig.get().overrides.task),
         "config": OmegaConf.to_container(config, resolve=True),
     }
+
+
+def collect(
+    config: DictConfig,
+    trainer: pl.Trainer,
+    model: EmotionClassifier,
+    datamodule: FrameDataModule,
+    finetune: FreezeThenFineTune,
+    predictions: pd.DataFrame,
+    warnings: list[str],
+    seconds: dict[str, float],
+) -> dict[str, Any]:
+    """As :func:`describe`, with what is known of a network and its training."""
+    described = describe(config, datamodule, predictions, warnings)
+    best = next((row for row in finetune.history if row["epoch"] == finetune.best["epoch"]), {})
+    kept = {name: value for name, value in best.items() if name.startswith(("train/", "val/"))}
+    phases = pd.DataFrame(finetune.history).groupby("phase", sort=False)["seconds"]
+    device = trainer.strategy.root_device
+    return described | {
+        "metrics": kept | described["metrics"] | {"test/loss": model.scores["test"]["test/loss"]},
+        "best_epoch": finetune.best["epoch"] + 1,
+        "best_score": finetune.best["score"],
+        "epochs": len(finetune.history),
+        "seconds": {**seconds, "by_phase": phases.sum().to_dict(), "by_epoch": phases.median().to_dict()},
+        "parameters": {
+            "total": sum(parameter.numel() for parameter in model.parameters()),
+            "trainable": {phase.name: _learning(model, phase.first_stage) for phase in finetune.phases},
+        },
+        "weights": model.backbone.weights.as_dict(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "precision": str(trainer.precision),
+        "history": finetune.history,
+    }
+
+
+def finished_before(folder: Path, config: DictConfig) -> float | None:
+    """The score of a sweep's job that was finished before, which need not be run again.
+
+    Args:
+        folder: of the run.
+        config: what it is told now.
+
+    Returns:
+        Its ``best_score``; None if there is no finished run.
+
+    Raises:
+        InputError: if a finished run would be written over.
+    """
+    path = folder / "results.json"
+    going_on = config.get("ckpt_path") is not None
+    sweep = HydraConfig.get().mode == RunMode.MULTIRUN
+    if not path.exists() or (going_on and not sweep):
+        return None
+    if not sweep:
+        raise InputError(f"{folder} already holds a finished run: choose another hydra.run.dir, or remove it.")
+    before = json.loads(path.read_text(encoding="utf-8"))
+    now = json.loads(json.dumps(OmegaConf.to_container(config, resolve=True), default=str))
+    if before["config"] | {"ckpt_path": None} != now | {"ckpt_path": None}:  # it may have been gone on with by hand
+        raise InputError(
+            f"{folder} already holds a finished run of other settings: choose another hydra.sweep.dir, or remove it."
+        )
+    log.info("job %s was finished before: it is not run again.", HydraConfig.get().job.num)
+    return before["best_score"]
+
+
+class Listener(logging.Handler):
+    """Keeps every warning that fervid gives, for results.json and the end of the run."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.sentences: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.sentences.append(record.getMessage())
+
+
+def listen() -> Listener:
+    """Begins to keep the warnings of a run, and ends with those of the sweep's job before."""
+    fervid = logging.getLogger("fervid")
+    for handler in fervid.handlers[:]:
+        fervid.removeHandler(handler)
+    listener = Listener()
+    fervid.addHandler(listener)
+    return listener
 
 
 def choices() -> dict[str, str | None]:
@@ -166,21 +235,37 @@ def draw(
         results: of :func:`collect`.
         predictions: one row a test frame.
     """
-    names = results["class_names"]
-    metrics = results["metrics"]
+    drawn = {"curves": figures.curves(finetune.history, finetune.best["epoch"])}
+    drawn |= draw_predictions(folder, datamodule, results, predictions)
+    drawn["curves"].savefig(folder / "curves.png", dpi=110)
+    for name, figure in drawn.items():
+        for logger in trainer.loggers:
+            if isinstance(logger, TensorBoardLogger):
+                logger.experiment.add_figure(name, figure, global_step=results["epochs"] - 1)
+
+
+def draw_predictions(
+    folder: Path, datamodule: FrameDataModule, results: dict[str, Any], predictions: pd.DataFrame
+) -> dict[str, Figure]:
+    """Draws the figures that need no network, as PNG: confusion matrix, sample predictions, leaks.
+
+    Args:
+        folder: the run folder.
+        datamodule: for the faces.
+        results: of :func:`describe`.
+        predictions: one row a test frame.
+    """
+    names, metrics = results["class_names"], results["metrics"]
     # The same number of each emotion, drawn by chance: neither the best nor the worst.
     chosen = (
         predictions.sample(frac=1, random_state=0).groupby("true").head(max(1, 32 // len(names))).sort_values("true")
     )
-    dataset = datamodule.frame_dataset("test")
-    position = {row: number for number, row in enumerate(dataset.index.tolist())}
-    rows = dataset.rows[[position[row] for row in chosen["index"]]]
+    rows = datamodule.manifest.loc[chosen["index"], "store_row"].to_numpy()
     title = f"test, {results['leakage']['grade']}: UAR {metrics['test/uar']:.1%}, WAR {metrics['test/accuracy']:.1%}"
     drawn: dict[str, Figure] = {
-        "curves": figures.curves(finetune.history, finetune.best["epoch"]),
         "confusion_matrix": figures.confusion_matrix(np.array(results["confusion"]), names, title),
         "sample_predictions": figures.sample_predictions(
-            dataset.store[rows],
+            FaceStore(datamodule.store_path)[rows],
             chosen["true"].tolist(),
             chosen["predicted"].tolist(),
             chosen[[f"p_{name}" for name in names]].max(axis=1).tolist(),
@@ -191,9 +276,7 @@ def draw(
         drawn["leaks"] = leaks
     for name, figure in drawn.items():
         figure.savefig(folder / f"{name}.png", dpi=110)
-        for logger in trainer.loggers:
-            if isinstance(logger, TensorBoardLogger):
-                logger.experiment.add_figure(name, figure, global_step=results["epochs"] - 1)
+    return drawn
 
 
 def draw_leaks(datamodule: FrameDataModule) -> Figure | None:
@@ -290,10 +373,8 @@ def print_summary(console: Console, folder: Path, results: dict[str, Any]) -> No
     table = Table(title=f"what was reached ({results['leakage']['grade']})")
     for column in ("", "UAR", "WAR (accuracy)", "macro F1", "loss"):
         table.add_column(column, justify="right" if column else "left")
-    rows = [
-        (f"validation, epoch {results['best_epoch']} of {results['epochs']}", "val/"),
-        ("test, frames", "test/"),
-    ]
+    epochs = f", epoch {results['best_epoch']} of {results['epochs']}" if "epochs" in results else ""
+    rows = [(f"validation{epochs}", "val/"), ("test, frames", "test/")]
     if results["data"]["clips"] < results["data"]["frames"]:
         rows.append(("test, whole clips", "test/clip_"))
     for name, prefix in rows:
@@ -310,4 +391,5 @@ def print_summary(console: Console, folder: Path, results: dict[str, Any]) -> No
     for warning in results["warnings"]:
         console.print(f"[yellow]warning:[/] {escape(warning)}", highlight=False)
     console.print(f"everything lies in {folder}", highlight=False, soft_wrap=True, markup=False)
-    console.print(f"look at it: tensorboard --logdir {folder}", highlight=False, soft_wrap=True, markup=False)
+    if (folder / "tensorboard").exists():
+        console.print(f"look at it: tensorboard --logdir {folder}", highlight=False, soft_wrap=True, markup=False)

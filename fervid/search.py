@@ -37,7 +37,10 @@ def command() -> None:
     fixed = [str(override.input_line) for override in overrides if not override.is_sweep_override()]
     folder = arguments.folder or Path("runs") / f"search-{sweep_name(arguments.settings)}"
     # A misspelt name is found here, before anything is loaded.
-    config = _compose([*fixed, *(f"{name}={_first(override)}" for name, override in space.items())], folder, 0)
+    first = {name: f"{name}={_ends(override)[0]}" for name, override in space.items()}
+    for name, override in space.items():
+        for value in _ends(override):
+            config = _compose([*fixed, *(first | {name: f"{name}={value}"}).values()], folder, 0)
 
     from optuna.trial import TrialState
 
@@ -139,9 +142,12 @@ def _draw(trial: "optuna.Trial", name: str, override: Override) -> Any:
     return trial.suggest_float(name, low, high, log=logarithmic)
 
 
-def _first(override: Override) -> Any:
+def _ends(override: Override) -> list[Any]:
+    """All values of a choice, both ends of an interval."""
     value = override.value()
-    return value.start if isinstance(value, IntervalSweep) else next(iter(override.sweep_string_iterator()))
+    if isinstance(value, IntervalSweep):
+        return [value.start, value.end]
+    return list(override.sweep_string_iterator())
 
 
 def _compose(overrides: list[str], folder: Path, number: int) -> DictConfig:

@@ -1,6 +1,5 @@
 """A training run, top to bottom."""
 
-import json
 import logging
 import shlex
 import shutil
@@ -17,7 +16,7 @@ import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from pytorch_lightning.callbacks import ModelCheckpoint, RichProgressBar
 from pytorch_lightning.utilities import rank_zero_only
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
@@ -54,11 +53,14 @@ def train(config: DictConfig, callbacks: Sequence[pl.Callback] = ()) -> float:
     began = time.perf_counter()
     folder = Path(HydraConfig.get().runtime.output_dir)
     console = Console(quiet=_rank() != 0)
-    said = _listen()
+    said = results.listen()
+    logging.getLogger("fervid").setLevel(logging.INFO if _rank() == 0 else logging.ERROR)
     _quieten_libraries()
-    finished = _finished_before(folder, config)
+    finished = results.finished_before(folder, config)
     if finished is not None:
         return finished
+    if HydraConfig.get().mode == RunMode.MULTIRUN and config.ckpt_path is None:
+        _clear_away(folder)
 
     if not 0 <= config.seed < 2**32:
         raise InputError(f"seed={config.seed} is no seed: give a number from 0 to 2^32 - 1.")
@@ -196,27 +198,6 @@ class _ProgressBar(RichProgressBar):
         return metrics
 
 
-class _Listener(logging.Handler):
-    """Keeps every warning that fervid gives, for results.json and the end of the run."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.WARNING)
-        self.sentences: list[str] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.sentences.append(record.getMessage())
-
-
-def _listen() -> _Listener:
-    fervid = logging.getLogger("fervid")
-    for handler in fervid.handlers[:]:  # of the sweep's job before
-        fervid.removeHandler(handler)
-    listener = _Listener()
-    fervid.addHandler(listener)
-    fervid.setLevel(logging.INFO if _rank() == 0 else logging.ERROR)
-    return listener
-
-
 def _quieten_libraries() -> None:
     """Leaves out what Lightning says of its own working; what concerns the user fervid says itself."""
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
@@ -231,27 +212,10 @@ def _quieten_libraries() -> None:
         warnings.filterwarnings("ignore", text)
 
 
-def _finished_before(folder: Path, config: DictConfig) -> float | None:
-    """The score of a sweep's job that was finished before; clears away what one that was not left."""
-    path = folder / "results.json"
-    sweep = HydraConfig.get().mode == RunMode.MULTIRUN
-    if not path.exists():
-        if sweep and config.ckpt_path is None:
-            for left in ("checkpoints", "tensorboard"):
-                shutil.rmtree(folder / left, ignore_errors=True)
-        return None
-    if not sweep and config.ckpt_path is None:
-        raise InputError(f"{folder} already holds a finished run: choose another hydra.run.dir, or remove it.")
-    if not sweep:
-        return None
-    before = json.loads(path.read_text(encoding="utf-8"))
-    now = json.loads(json.dumps(OmegaConf.to_container(config, resolve=True), default=str))
-    if before["config"] | {"ckpt_path": None} != now | {"ckpt_path": None}:  # it may have been gone on with by hand
-        raise InputError(
-            f"{folder} already holds a finished run of other settings: choose another hydra.sweep.dir, or remove it."
-        )
-    log.info("job %s was finished before: it is not run again.", HydraConfig.get().job.num)
-    return before["best_score"]
+def _clear_away(folder: Path) -> None:
+    """What a job of the sweep that was not finished left."""
+    for left in ("checkpoints", "tensorboard"):
+        shutil.rmtree(folder / left, ignore_errors=True)
 
 
 def _checkpoint(path: str | None, model: EmotionClassifier) -> str | None:

@@ -1,4 +1,5 @@
 import numpy as np
+import pandas as pd
 import pytest
 
 from fervid import figures
@@ -49,3 +50,62 @@ def test_contact_sheet_has_a_row_an_emotion():
     assert len(figure.axes) == 6
     assert [axes.get_ylabel() for axes in figure.axes] == ["a", "", "", "b", "", ""]
     assert [len(axes.images) for axes in figure.axes] == [1, 1, 0, 1, 1, 1]
+
+
+def test_score_intervals_span_what_they_say():
+    # The second score lies outside its interval, as a mean over folds may; the third has no interval.
+    low, high = [0.5, 0.3, float("nan")], [0.7, 0.4, float("nan")]
+    grades = ["leaky", "subject-independent", "leaky"]
+    figure = figures.score_intervals(["a", "b", "c"], [0.65, 0.45, 0.2], low, high, grades, chance=0.25)
+    axes = figure.axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["a", "b", "c"]
+    bars = {}
+    for collection in axes.collections:
+        bars |= {segment[0, 1]: tuple(segment[:, 0]) for segment in collection.get_segments() if len(segment)}
+    assert 0 not in bars
+    assert bars[2] == pytest.approx((0.5, 0.7))
+    assert bars[1] == pytest.approx((0.3, 0.4))
+    points = {}
+    for line in axes.lines:
+        if line.get_marker() == "o":
+            points |= {y: (x, line.get_color()) for x, y in zip(line.get_xdata(), line.get_ydata(), strict=True)}
+    assert {y: x for y, (x, _) in points.items()} == {2: 0.65, 1: 0.45, 0: 0.2}
+    assert points[2][1] == points[0][1] == figures.GRADE_COLOURS["leaky"]
+    assert points[1][1] == figures.GRADE_COLOURS["subject-independent"]
+    assert [line.get_xdata()[0] for line in axes.lines if line.get_linestyle() == ":"] == [0.25]
+    legend = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert sorted(legend) == ["chance", "leaky", "subject-independent"]
+
+
+def test_score_intervals_without_chance_and_of_an_unknown_grade():
+    figure = figures.score_intervals(["a" * 100], [0.5], [float("nan")], [float("nan")], ["leaky, people unknown"])
+    axes = figure.axes[0]
+    assert not [line for line in axes.lines if line.get_linestyle() == ":"]
+    assert {line.get_color() for line in axes.lines if line.get_marker() == "o"} == {figures.GREY}
+    figure.draw_without_rendering()
+
+
+def test_subject_scores_have_a_dot_a_person_and_a_bar_at_their_mean():
+    people = [[0.2, 0.4, 0.9], [1.0, 0.0]]
+    axes = figures.subject_scores(["first", "second"], people).axes[0]
+    dots = [collection.get_offsets() for collection in axes.collections]
+    assert [own[:, 0].tolist() for own in dots] == people
+    assert [np.abs(own[:, 1] - place).max() < 0.2 for own, place in zip(dots, (1, 0), strict=True)] == [True, True]
+    assert [line.get_xdata()[0] for line in axes.lines] == pytest.approx([0.5, 0.5])
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["first", "second"]
+
+
+def test_reliability_diagram_shows_both_and_how_many_frames():
+    def table(confidence, accuracy, frames):
+        return pd.DataFrame({"confidence": confidence, "accuracy": accuracy, "frames": frames})
+
+    figure = figures.reliability_diagram(table([0.5, 0.9], [0.4, 0.6], [10, 30]), table([0.6], [0.5], [40]), "t" * 60)
+    axes = figure.axes[0]
+    diagonal, before, after = axes.lines
+    assert (list(diagonal.get_xdata()), list(diagonal.get_ydata())) == ([0, 1], [0, 1])
+    assert (before.get_xdata().tolist(), before.get_ydata().tolist()) == ([0.5, 0.9], [0.4, 0.6])
+    assert (after.get_xdata().tolist(), after.get_ydata().tolist()) == ([0.6], [0.5])
+    small, large = axes.collections[0].get_sizes()
+    assert large > 2 * small
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["as trained", "temperature fitted"]
+    assert "\n" in axes.get_title()

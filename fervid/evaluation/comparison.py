@@ -12,7 +12,7 @@ from fervid.evaluation.aggregation import RULES, class_indices, clip_predictions
 from fervid.evaluation.calibration import apply_temperature, expected_calibration_error, fit_temperature
 from fervid.evaluation.runs import Run
 from fervid.evaluation.statistics import bootstrap_intervals, corrected_t, holm, mcnemar, unit_confusions
-from fervid.evaluation.systems import System, say, why_not
+from fervid.evaluation.systems import System, flat_settings, say, why_not
 from fervid.evaluation.tables import Table
 from fervid.metrics import scores
 
@@ -23,6 +23,7 @@ NO_GROUPS = (
     "corpus",
     "clip",
     "frame",
+    "frames",
     "time",
     "path",
     "split",
@@ -113,7 +114,7 @@ def summary_table(systems: Sequence[System], sets: Sequence[Sequence[System]]) -
             "grade": system.grade,
             "runs": len(system.runs),
             **{
-                title: _with_spread(pd.Series([run.results["metrics"][key] for run in system.runs]), None)
+                title: _with_spread(pd.Series([run.metric(key) for run in system.runs]), None)
                 for title, key in (
                     ("UAR frames", "test/uar"),
                     ("WAR frames", "test/accuracy"),
@@ -131,6 +132,8 @@ def summary_table(systems: Sequence[System], sets: Sequence[Sequence[System]]) -
 
 
 def _with_spread(values: pd.Series, interval: tuple[float, float] | None) -> str:
+    if values.isna().all():
+        return ""
     text = f"{values.mean():.1%}"
     if len(values) > 1:
         text += f" ± {100 * values.std():.1f}"
@@ -143,26 +146,28 @@ def leak_table(systems: Sequence[System]) -> Table | None:
     """The same system under several splits: what a leaky one promises too much. None if there is no such pair."""
     without: dict[tuple[Any, ...], list[System]] = {}
     for system in systems:
-        settings = {name: value for name, value in system.settings.items() if not name.startswith("split")}
+        # All settings: those that go along with the split are not among the system's own.
+        settings = {name: value for name, value in flat_settings(system.runs[0]).items() if not _of_split(name)}
         without.setdefault(tuple(settings.items()), []).append(system)
     rows = []
-    for told, twins in without.items():
-        if len({twin.runs[0].setting("split") for twin in twins}) < 2:
+    for twins in without.values():
+        if len({_worst_grade(twin) for twin in twins}) < 2:
             continue
-        twins = sorted(twins, key=lambda twin: GRADES.index(twin.grade) if twin.grade in GRADES else 0)
+        twins = sorted(twins, key=_worst_grade)
+        told = {name: value for name, value in twins[0].settings.items() if not _of_split(name)}
         honest = _mean_metric(twins[0], "test/uar")
         for twin in twins:
-            uar = _mean_metric(twin, "test/uar")
+            uar, leaks = _mean_metric(twin, "test/uar"), _worst_grade(twin) > _worst_grade(twins[0])
             rows.append(
                 {
-                    "system": say(dict(told)) or str(twins[0].runs[0].setting("backbone")),
+                    "system": say(told) or str(twins[0].runs[0].setting("backbone")),
                     "split": twin.runs[0].setting("split"),
                     "grade": twin.grade,
                     "runs": len(twin.runs),
                     "UAR frames": uar,
                     "WAR frames": _mean_metric(twin, "test/accuracy"),
                     "UAR clips": _mean_metric(twin, "test/clip_uar"),
-                    "UAR promised too much": None if twin is twins[0] else 100 * (uar - honest),
+                    "UAR promised too much": 100 * (uar - honest) if leaks else None,
                 }
             )
     if not rows:
@@ -177,8 +182,16 @@ def leak_table(systems: Sequence[System]) -> Table | None:
     )
 
 
+def _of_split(name: str) -> bool:
+    return name.split(".")[0] == "split"
+
+
+def _worst_grade(system: System) -> int:
+    return max(GRADES.index(run.grade) for run in system.runs)
+
+
 def _mean_metric(system: System, name: str) -> float:
-    return float(np.mean([run.results["metrics"][name] for run in system.runs]))
+    return float(np.mean([run.metric(name) for run in system.runs]))
 
 
 def class_table(systems: Sequence[System]) -> Table:
@@ -325,10 +338,7 @@ def _t_test(one: System, other: System) -> dict[str, float | None]:
     shared = [key for key in ours if key in theirs]
     if len(shared) < 2:
         return {"UAR A - B": None, "t test p": None}
-    differences = [
-        ours[key].results["metrics"]["test/clip_uar"] - theirs[key].results["metrics"]["test/clip_uar"]
-        for key in shared
-    ]
+    differences = [ours[key].metric("test/clip_uar") - theirs[key].metric("test/clip_uar") for key in shared]
     sides = [ours[key].results["data"]["split"] for key in shared]
     _, p = corrected_t(differences, train=[side["train"] for side in sides], test=[side["test"] for side in sides])
     return {"UAR A - B": 100 * float(np.mean(differences)), "t test p": p}

@@ -62,7 +62,7 @@ def make_report(
                 terminal=paper is not None,
             )
         )
-    summary = [f"{len(found)} runs."] if found else []
+    summary = [f"{len(found)} run{'s'[: len(found) != 1]}."] if found else []
     if any(run.results["data"].get("rendered") for run in found):
         summary.append(
             "Rendered people are among the corpora: such scores show that the protocol runs, not what it reaches."
@@ -72,7 +72,7 @@ def make_report(
         comparison.tidy(find_systems(found)[0]).to_csv(folder / "scores.csv", index=False)
     print_report(console, sections)
     console.print(
-        f"everything lies in {folder}: report.html, report.md, scores.csv, tables/, figures/",
+        f"everything lies in {folder}: report.html, report.md, {'scores.csv, ' if found else ''}tables/, figures/",
         soft_wrap=True,
         highlight=False,
         markup=False,
@@ -141,7 +141,7 @@ def _there(*tables: Table | None) -> list[Table]:
 
 
 def _intervals(systems: Sequence[System], resamples: int, seed: int) -> Figure:
-    values = [np.mean([run.results["metrics"]["test/uar"] for run in system.runs]) for system in systems]
+    values = [float(np.mean([run.metric("test/uar") for run in system.runs])) for system in systems]
     ends = [
         bootstrap_intervals(
             unit_confusions(system.frames, system.class_names, system.unit), resamples=resamples, seed=seed

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pandas as pd
 
@@ -40,12 +40,21 @@ class Run:
     @cached_property
     def predictions(self) -> pd.DataFrame:
         """One row a test frame: what the manifest knows of it, ``true``, ``predicted`` and ``p_<emotion>`` each."""
-        return self._read("predictions.csv")
+        table = self._read("predictions.csv")
+        frames = sum(map(sum, self.results.get("confusion", [])))
+        if frames and len(table) != frames:
+            self._refuse("predictions.csv", f"it has {len(table)} rows, its results.json speaks of {frames}")
+        return table
 
     @cached_property
     def validation(self) -> pd.DataFrame:
         """As :attr:`predictions`, of the validation frames."""
         return self._read("predictions_val.csv")
+
+    def metric(self, name: str) -> float:
+        """A score of the run, such as ``test/uar``; NaN where there was nothing to measure."""
+        value = self.results["metrics"][name]
+        return float("nan") if value is None else float(value)
 
     def setting(self, name: str) -> Any:
         """What the run was told: the option chosen in a group (``backbone``) or a value (``dataset.batch_size``).
@@ -61,9 +70,22 @@ class Run:
 
     def _read(self, name: str) -> pd.DataFrame:
         try:
-            return pd.read_csv(self.folder / name, dtype=WORDS, low_memory=False)
+            # Only an empty cell is none: NA may be a person.
+            table = pd.read_csv(
+                self.folder / name, dtype=WORDS, keep_default_na=False, na_values=[""], low_memory=False
+            )
         except (OSError, ValueError) as error:
             raise InputError(f"{self.folder / name} cannot be read: {first_line(error)}.") from error
+        needed = ["subject", "clip", "frame", "true", "predicted", *(f"p_{emotion}" for emotion in self.class_names)]
+        missing = [column for column in needed if column not in table]
+        if missing:
+            self._refuse(name, f"it has no column {', '.join(missing)}")
+        if table[needed[3:]].isna().any(axis=None):
+            self._refuse(name, "cells are empty, as if it were cut off")
+        return table
+
+    def _refuse(self, name: str, reason: str) -> NoReturn:
+        raise InputError(f"{self.folder / name} cannot be read: {reason}; run it again, or leave it out of runs=.")
 
 
 def find_runs(patterns: str | Sequence[str]) -> tuple[list[Run], dict[Path, str]]:
@@ -78,9 +100,11 @@ def find_runs(patterns: str | Sequence[str]) -> tuple[list[Run], dict[Path, str]
     Raises:
         InputError: if nothing is there.
     """
-    patterns = [patterns] if isinstance(patterns, str) else list(patterns)
+    # The command line makes runs=3 a number.
+    patterns = [str(pattern) for pattern in (patterns if isinstance(patterns, list | tuple) else [patterns])]
     runs: list[Run] = []
     unusable: dict[Path, str] = {}
+    seen: set[Path] = set()
     for pattern in patterns:
         places = [Path(place) for place in glob.glob(str(Path(pattern).expanduser()), recursive=True)]
         # What Hydra leaves of a run that was begun, and what a finished one leaves.
@@ -90,7 +114,10 @@ def find_runs(patterns: str | Sequence[str]) -> tuple[list[Run], dict[Path, str]
         folders = {mark.parent if mark.name == "results.json" else mark.parents[1] for mark in marks}
         if not folders:
             raise InputError(f"runs={pattern} names no run: give run folders, or folders that hold some.")
-        for folder in folders - {run.folder for run in runs}:
+        for folder in folders:
+            if folder.resolve() in seen:
+                continue
+            seen.add(folder.resolve())
             try:
                 runs.append(_open(folder))
             except InputError as error:
@@ -113,7 +140,10 @@ def _open(folder: Path) -> Run:
         results = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(f"its results.json cannot be read: {first_line(error)}") from error
-    missing = [name for name in ("choices", "config", "class_names", "leakage", "metrics") if name not in results]
+    if not isinstance(results, dict):
+        raise InputError("its results.json cannot be read: it holds no results")
+    needed = ("choices", "config", "class_names", "data", "leakage", "metrics", "seconds")
+    missing = [name for name in needed if name not in results]
     if missing:
         raise InputError(f"its results.json has no {', '.join(missing)}: it was left by another version of fervid")
     return Run(folder, results)

@@ -83,7 +83,7 @@ def find_systems(runs: Sequence[Run]) -> tuple[list[System], list[str], list[Run
         The systems; the settings that differ along with those that tell the systems apart; and runs that repeat
         another one to the seed, of which the last is kept.
     """
-    told = [_settings(run) for run in runs]
+    told = [flat_settings(run) for run in runs]
     names, along = _distinguishing(told)
     systems: dict[tuple[str, ...], dict[str, Run]] = {}
     doubles = []
@@ -117,7 +117,12 @@ def why_not(one: System, other: System) -> str:
     if shared:
         return f"other test rows: {repeats[0]} and {repeats[1]} folds or seeds, {shared} of them tested on the same"
     clips = len(set(one.clips["clip"]) & set(other.clips["clip"]))
-    return f"other test rows: {len(one.clips)} and {len(other.clips)} clips, {clips} of them in both"
+    if not clips == len(one.clips) == len(other.clips):
+        return f"other test rows: {len(one.clips)} and {len(other.clips)} clips, {clips} of them in both"
+    for what, columns in (("frames", ["clip", "frame"]), ("labels", ["clip", "frame", "true"])):
+        if set(one.frames[columns].itertuples(index=False)) != set(other.frames[columns].itertuples(index=False)):
+            return f"other test rows: other {what} of the same {clips} clips"
+    return f"other test rows: the same {clips} clips, in other folds"
 
 
 def say(settings: dict[str, str]) -> str:
@@ -127,7 +132,7 @@ def say(settings: dict[str, str]) -> str:
         if name in GROUPS:
             return value
         try:
-            value = f"{float(value):.4g}"
+            value = value if value.lstrip("-").isdigit() else f"{float(value):.4g}"
         except ValueError:
             value = value if len(value) <= 60 else f"{value[:57]}..."
         return f"{name.rsplit('.', 1)[-1]}={value}"
@@ -140,7 +145,7 @@ def _digest(predictions: pd.DataFrame) -> str:
     return hashlib.sha256(rows.to_csv(index=False).encode()).hexdigest()
 
 
-def _settings(run: Run) -> dict[str, str]:
+def flat_settings(run: Run) -> dict[str, str]:
     """All that shaped a run, flat: options of groups first."""
     choices = {group: run.results["choices"].get(group) or NOTHING for group in GROUPS}
     return choices | dict(sorted(_flat(run.results["config"])))

@@ -99,9 +99,9 @@ def markdown(title: str, summary: Sequence[str], sections: Sequence[Section]) ->
     for section in sections:
         lines += [f"## {section.title}", "", *(f"- {sentence}" for sentence in section.sentences), ""]
         for table in section.tables:
-            text = table.text().head(LONG).map(lambda cell: cell.replace("|", "\\|"))
+            text = table.text().head(LONG).map(_markdown_cell).rename(columns=_markdown_cell)
             right = _right_columns(table)
-            align = ["right" if name in right else "left" for name in text]
+            align = ["right" if name in right else "left" for name in table.data]
             lines += [
                 f"### {table.title}",
                 "",
@@ -111,6 +111,10 @@ def markdown(title: str, summary: Sequence[str], sections: Sequence[Section]) ->
             lines += [f"{note}\n" for note in _notes(table)]
         lines += [f"![{name}](figures/{name}.png)\n" for name in section.figures]
     return "\n".join(lines)
+
+
+def _markdown_cell(text: str) -> str:
+    return " ".join(text.splitlines()).replace("|", "\\|")
 
 
 def latex(table: Table) -> str:

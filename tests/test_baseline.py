@@ -1,0 +1,117 @@
+"""The classical baseline, as a user types it."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import accuracy_score, f1_score, log_loss, recall_score
+
+SMALL = ["dataset.identities=6", "dataset.clips=1", "dataset.frames=2"]
+SMALL += ["features.image_size=32", "features.scales=2", "features.orientations=4"]
+
+
+@pytest.fixture
+def folder(fervid_command, tmp_path, capsys):  # capsys: what it says is looked at, too
+    fervid_command("baseline", *SMALL, f"hydra.run.dir={tmp_path / 'run'}")
+    return tmp_path / "run"
+
+
+def test_a_run_leaves_what_a_training_run_leaves(folder, fervid_command, capsys):
+    said = capsys.readouterr().out
+    assert "what was reached (subject-independent)" in said
+    assert f"everything lies in {folder}" in said
+    assert {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} == {
+        ".hydra/config.yaml",
+        ".hydra/hydra.yaml",
+        ".hydra/overrides.yaml",
+        "baseline.log",
+        "confusion_matrix.png",
+        "manifest.parquet",
+        "predictions.csv",
+        "predictions_val.csv",
+        "results.json",
+        "sample_predictions.png",
+    }
+    results = json.loads((folder / "results.json").read_text())
+    assert results["choices"] == {
+        "dataset": "synthetic",
+        "detector": "haar",
+        "split": "subject",
+        "backbone": "lgbp",
+    }
+    assert results["overrides"][:6] == SMALL
+    assert results["config"]["features"] == {"image_size": 32, "scales": 2, "orientations": 4, "grid": 4}
+    assert set(results["seconds"]) == {"prepare", "fit", "test"}
+    assert all(value > 0 for value in results["seconds"].values())
+    assert {"scikit-learn", "scikit-image", "torch"} < set(results["versions"])
+    assert (results["data"]["frames"], results["data"]["subjects"], results["data"]["rendered"]) == (96, 6, True)
+    assert (results["seed"], results["device"], results["warnings"]) == (42, "cpu", [])
+    assert results["leakage"]["grade"] == "subject-independent"
+
+    with pytest.raises(SystemExit):  # and is not written over
+        fervid_command("baseline", *SMALL, f"hydra.run.dir={folder}")
+    assert "already holds a finished run" in capsys.readouterr().err
+
+
+def test_its_predictions_give_its_scores(folder):
+    results = json.loads((folder / "results.json").read_text())
+    metrics, names = results["metrics"], results["class_names"]
+    manifest = pd.read_parquet(folder / "manifest.parquet")
+    for side, name in (("val", "predictions_val.csv"), ("test", "predictions.csv")):
+        table = pd.read_csv(folder / name)
+        true, predicted = table["true"], table["predicted"]
+        chances = table[[f"p_{name}" for name in names]].to_numpy()
+        assert table["index"].tolist() == manifest.index[manifest["split"] == side].tolist()
+        assert (manifest.loc[table["index"], "emotion"].to_numpy() == true).all()
+        assert (predicted == np.array(names)[chances.argmax(axis=1)]).all()
+        expected = {
+            "accuracy": accuracy_score(true, predicted),
+            "uar": recall_score(true, predicted, average="macro"),
+            "f1": f1_score(true, predicted, average="macro", zero_division=0),
+            "loss": log_loss(true, chances, labels=names),
+        }
+        assert {score: metrics[f"{side}/{score}"] for score in expected} == pytest.approx(expected, rel=1e-4)
+        columns = [*manifest.drop(columns="store_row").rename(columns={"emotion": "true"})]
+        assert list(table) == ["index", *columns, "predicted", *(f"p_{name}" for name in names)]
+        if side == "test":
+            recalls = recall_score(true, predicted, average=None, labels=names)
+            assert results["recall"] == pytest.approx(dict(zip(names, recalls, strict=True)))
+            clips = table.groupby("clip")[[f"p_{name}" for name in names]].mean().to_numpy().argmax(axis=1)
+            right = np.array(names)[clips] == table.groupby("clip")["true"].first()
+            assert metrics["test/clip_accuracy"] == pytest.approx(right.mean())
+    assert metrics["train/accuracy"] > 0.8
+    assert results["best_score"] == metrics["val/uar"]
+
+
+def test_a_sweep_is_gone_on_with(fervid_command, tmp_path, capsys):
+    words = ["-m", *SMALL, "pca=0.9,5000", f"hydra.sweep.dir={tmp_path}"]
+    with pytest.raises(SystemExit):
+        fervid_command("baseline", *words)
+    said = capsys.readouterr()
+    assert "1 of 2 jobs failed" in said.err
+    assert "pca=5000 is more than 48 training faces have: give 48 at most" in said.err
+    finished = (tmp_path / "0" / "results.json").stat().st_mtime
+    with pytest.raises(SystemExit):
+        fervid_command("baseline", *words)
+    assert (tmp_path / "0" / "results.json").stat().st_mtime == finished
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["pca=1"], "pca=1 is neither a share nor a number of components"),
+        (["pca=much"], "pca=much is not a number"),
+        (["features.grid=0"], "features.grid=0 is out of range: give 1 to 16"),
+        (["features.scales=2.5"], "features.scales=2.5 is not a whole number"),
+        (["seed=-1"], "seed=-1 is no seed"),
+        (["dataset=hf_faces", "dataset.root=/nowhere"], "/nowhere"),
+    ],
+)
+def test_mistakes_are_one_sentence(fervid_command, capsys, words, sentence, tmp_path):
+    with pytest.raises(SystemExit):
+        fervid_command("baseline", *words, f"hydra.run.dir={tmp_path}")
+    said = capsys.readouterr().err.strip()
+    assert sentence in said
+    assert "\n" not in said
+    assert not (tmp_path / "manifest.parquet").exists()  # found before a corpus is prepared for hours

@@ -1,0 +1,290 @@
+"""The papers' presets: what they fix, and that each runs from raw files to its paper's outputs."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+from torch import nn
+
+from fervid.command_line import CONFIG_FOLDER
+from fervid.data import rendered_layouts as rendered
+from fervid.training import make_model
+
+PRESETS = sorted(path.stem for path in (Path(CONFIG_FOLDER) / "experiment").glob("*.yaml") if path.stem != "smoke")
+VGG16_HEAD = 2048 * 4096 + 4096 + 4096 * 4096 + 4096 + 4096 * 6 + 6
+CONV5 = 512 * 512 * 9 + 512
+MOBILENET_BLOCK = 2 * 160 * 960 + 9 * 960 + 4 * 960 + 2 * 160  # one of 160 channels, expanded to 960
+MOBILENET_END = (160 * 960 + 9 * 960 + 960 * 320 + 4 * 960 + 2 * 320) + (320 * 1280 + 2 * 1280)
+# Expansion, depthwise 3 x 3, squeeze and excitation, projection, each with BatchNorm; then the last convolution.
+EFFICIENTNET_END = (
+    (208 * 1248 + 9 * 1248 + 2 * 1248 * 52 + 52 + 1248 + 1248 * 352 + 4 * 1248 + 2 * 352)
+    + (352 * 2112 + 9 * 2112 + 2 * 2112 * 88 + 88 + 2112 + 2112 * 352 + 4 * 2112 + 2 * 352)
+    + (352 * 1408 + 2 * 1408)
+)
+
+# classes, image size, batch, parameters in all and in each phase, optimizer, epochs
+EXPECTED = {
+    "ravdess_vgg16": (6, 90, 32, 14_714_688 + VGG16_HEAD, [2 * CONV5 + VGG16_HEAD], "Adam", [20]),
+    "ised_lenet": (4, 28, 10, 61_496, [61_496], "RMSprop", [25]),
+    # Keras counts the 2 x 1,376 running statistics too: 56,337,156.
+    "ised_alexnet": (4, 227, 10, 56_337_156 - 2 * 1376, [56_337_156 - 2 * 1376], "SGD", [25]),
+    "enterface_cnn": (6, 100, 32, 4_813_638, [4_813_638], "Adam", [66]),
+    "hf_vgg16": (8, 224, 32, 14_718_792, [4104, 4104 + 590_080 + 1_180_160 + 5 * CONV5], "Adam", [50, 35]),
+    "hf_mobilenet_v2": (
+        *(8, 224, 32, 2_223_872 + 10_248, [10_248, 10_248 + 2 * MOBILENET_BLOCK + MOBILENET_END]),
+        *("Adam", [50, 35]),
+    ),
+    # Keras' 7,768,569 without its 67,575 statistics, and a head of 1,408 x 8.
+    "hf_efficientnet_b2": (8, 224, 32, 7_700_994 + 11_272, [11_272, 11_272 + EFFICIENTNET_END], "Adam", [50, 35]),
+}
+
+
+def preset(*words):
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(CONFIG_FOLDER, version_base="1.3"):
+        return compose("train", list(words))
+
+
+def model_of(config, classes):
+    config.backbone.weights = None
+    return make_model(config, [f"emotion{number}" for number in range(classes)])
+
+
+def test_every_preset_is_looked_at():
+    assert set(PRESETS) == set(EXPECTED)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_parameters_sizes_epochs_and_optimizer(name):
+    classes, size, batch, total, by_phase, optimizer, epochs = EXPECTED[name]
+    config = preset(f"experiment={name}")
+    model = model_of(config, classes)
+    assert (config.backbone.image_size, config.dataset.batch_size) == (size, batch)
+    assert sum(parameter.numel() for parameter in model.parameters()) == total
+    learning = []
+    for phase in config.finetune.phases:
+        number = model.backbone.stage_number(phase.first_stage)
+        learning.append(sum(parameter.numel() for parameter in model.learning_parameters(number)))
+    assert learning == by_phase
+    assert [phase.epochs for phase in config.finetune.phases] == epochs
+    assert config.optimizer._target_ == f"torch.optim.{optimizer}"
+    assert config.optimizer.lr == 0.001
+    assert config.optimizer.get("momentum", 0) == 0
+    scales = {"ravdess_vgg16": [0.1]}.get(name, [1.0, 0.01][: len(epochs)])  # Adam at 1e-3, then 1e-5
+    assert [phase.lr_scale for phase in config.finetune.phases] == scales
+    assert (config.loss.class_weights, config.loss.label_smoothing, config.loss.focal_gamma) == ("none", 0, 0)
+    assert config.scheduler == {}
+    assert config.seed == 42
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_who_decides_when_a_phase_ends_and_what_is_kept(name):
+    finetune = preset(f"experiment={name}").finetune
+    if name.startswith("hf_"):  # early stopping on the validation loss, best weights restored, in both phases
+        assert ([phase.patience for phase in finetune.phases], finetune.monitor, finetune.keep) == (
+            *([5, 5], "val/loss"),
+            "best",
+        )
+    else:
+        assert ([phase.patience for phase in finetune.phases], finetune.keep) == ([None], "last")
+
+
+LAYERS = {
+    "ised_lenet": "Conv2d Tanh AvgPool2d Conv2d Tanh AvgPool2d Flatten Linear Tanh Linear Tanh Linear",
+    "ised_alexnet": "Conv2d ReLU BatchNorm2d MaxPool2d Conv2d ReLU BatchNorm2d MaxPool2d Conv2d ReLU BatchNorm2d "
+    "Conv2d ReLU BatchNorm2d Conv2d ReLU BatchNorm2d MaxPool2d Flatten "
+    "Linear ReLU Dropout Linear ReLU Dropout Linear",
+    "enterface_cnn": "Conv2d ReLU MaxPool2d Conv2d ReLU Conv2d ReLU Dropout MaxPool2d MaxPool2d Flatten "
+    "Linear ReLU Linear",
+    "ravdess_vgg16": "Conv2d ReLU Conv2d ReLU MaxPool2d " * 2
+    + "Conv2d ReLU Conv2d ReLU Conv2d ReLU MaxPool2d " * 3
+    + "Flatten Linear ReLU Dropout Linear ReLU Dropout Linear",
+    "hf_vgg16": "Conv2d ReLU Conv2d ReLU MaxPool2d " * 2
+    + "Conv2d ReLU Conv2d ReLU Conv2d ReLU MaxPool2d " * 3
+    + "AdaptiveAvgPool2d Flatten Dropout Linear",
+}
+DROPOUT = {
+    "ised_alexnet": [0.5, 0.5],
+    "enterface_cnn": [0.1],
+    "ravdess_vgg16": [0.3, 0.5],
+    "hf_vgg16": [0.2],
+    "hf_mobilenet_v2": [0.2],
+    "hf_efficientnet_b2": [0.2],
+}
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_the_layers(name):
+    config = preset(f"experiment={name}")
+    model = model_of(config, EXPECTED[name][0])
+    parts = [*model.backbone.stage_modules(0), *model.head.modules()]
+    leaves = [part for part in parts if not list(part.children())]
+    drops = [part.p for part in leaves if isinstance(part, nn.Dropout) and part.p]
+    if name in LAYERS:
+        shown = [part for part in leaves if not (isinstance(part, nn.Dropout) and not part.p)]
+        assert [type(part).__name__ for part in shown] == LAYERS[name].split()
+    assert drops[-len(DROPOUT.get(name, [])) :] == DROPOUT.get(name, [])
+
+
+def test_where_the_pretrained_networks_begin_to_learn():
+    for name, first in {
+        "ravdess_vgg16": "features.26",  # conv5_2
+        "hf_vgg16": "features.14",  # block3_conv3
+        "hf_mobilenet_v2": "features.15",
+        "hf_efficientnet_b2": "features.7.0",
+    }.items():
+        config = preset(f"experiment={name}")
+        backbone = model_of(config, 8).backbone
+        number = backbone.stage_number(config.finetune.phases[-1].first_stage)
+        assert backbone.stages[number] == first
+
+
+def test_vgg16_keeps_thirteen_of_its_sixteen_layers_and_edits_the_last_six_of_twenty_one():
+    model = model_of(preset("experiment=ravdess_vgg16"), 6)
+    model.learn_from(model.backbone.stage_number("features.26"))
+    layers = [part for part in model.backbone.stage_modules(0) if isinstance(part, nn.Conv2d | nn.MaxPool2d)]
+    learning = {id(part) for part in model.backbone.stage_modules(model.first_stage)}
+    dense = [part for part in model.head.modules() if isinstance(part, nn.Linear)]
+    assert (len(layers), len(dense)) == (18, 3)
+    assert sum(id(part) in learning for part in layers) + len(dense) == 6
+
+
+def test_the_pictures_of_each_paper():
+    config = {name: preset(f"experiment={name}") for name in PRESETS}
+    ravdess = config["ravdess_vgg16"].dataset
+    assert (ravdess.modality, ravdess.channel, ravdess.emotions, ravdess.every) == ("video-only", "speech", "six", 1)
+    assert config["enterface_cnn"].dataset.grey
+    assert config["enterface_cnn"].dataset.face_size == 416
+    assert config["ised_lenet"].dataset.every == config["ised_alexnet"].dataset.every == 5
+    detectors = {name: each.dataset.detector._target_.rsplit(".", 1)[-1] for name, each in config.items()}
+    assert {name for name, detector in detectors.items() if detector == "HaarDetector"} == {
+        "ised_lenet",
+        "ised_alexnet",
+    }
+    augmentations = {name: OmegaConf.to_yaml(each.augmentation) for name, each in config.items()}
+    for name, option in {
+        "ravdess_vgg16": "none",
+        "ised_lenet": "ised",
+        "ised_alexnet": "ised",
+        "enterface_cnn": "enterface",
+        "hf_vgg16": "hf_faces",
+        "hf_mobilenet_v2": "hf_faces",
+        "hf_efficientnet_b2": "hf_faces",
+    }.items():
+        assert augmentations[name] == OmegaConf.to_yaml(preset(f"augmentation={option}").augmentation)
+    for name in ("hf_vgg16", "hf_mobilenet_v2", "hf_efficientnet_b2"):  # divided by 255 and no more, as the text says
+        assert (config[name].backbone.mean, config[name].backbone.std) == ([0, 0, 0], [1, 1, 1])
+
+
+HF = {"surprise": 1238, "neutral": 1225, "sad": 1184, "fear": 1181, "anger": 1175, "disgust": 1165, "content": 1144}
+HF |= {"happy": 1088}
+SPLITS = {  # frames of each emotion at hand, and frames on each side
+    "ised_lenet": ({"disgust": 400, "happiness": 1000, "sadness": 700, "surprise": 300}, [1111, 729, 370]),
+    "enterface_cnn": (
+        dict.fromkeys(("anger", "disgust", "fear", "happiness", "sadness", "surprise"), 2580),
+        [11475, 1433, 1438],
+    ),
+    "hf_vgg16": (HF, [5640, 1880, 1880]),
+    "ravdess_vgg16": ({"neutral": 9600} | dict.fromkeys(("calm", "happy", "sad", "angry", "fearful"), 19200), None),
+}
+
+
+@pytest.mark.parametrize("name", SPLITS)
+def test_the_sides_of_the_split(name):
+    emotions, sides = SPLITS[name]
+    frames = pd.DataFrame({"emotion": np.repeat(list(emotions), list(emotions.values()))})
+    split = pd.Series(instantiate(preset(f"experiment={name}").split)(frames))
+    sides = sides or [0.6 * len(frames), 0.2 * len(frames), 0.2 * len(frames)]
+    assert [(split == side).sum() for side in ("train", "val", "test")] == pytest.approx(sides)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_an_overridden_choice_is_free_of_the_presets_values(name):
+    words = ["optimizer=sgd", "finetune=two_phase", "augmentation=flip", "backbone=mobilenet_v2", "head=linear"]
+    if name.startswith("hf_"):
+        words.append("backbone.last_block=features.17")
+    config, plain = preset(f"experiment={name}", *words), preset(*words)
+    for group in ("optimizer", "finetune", "augmentation", "head"):
+        assert config[group] == plain[group]
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_the_honest_twin_is_one_override_away(name):
+    split = "clips" if name.startswith("hf_") else "subject"
+    paper, honest = preset(f"experiment={name}"), preset(f"experiment={name}", f"split={split}")
+    assert honest.split == preset(f"split={split}").split
+    assert {key for key in paper if paper[key] != honest[key]} == {"split"}
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_opens_with_citation_protocol_and_deviations(name):
+    opening = (Path(CONFIG_FOLDER) / "experiment" / f"{name}.yaml").read_text().split("defaults:")[0]
+    for word in ("Protocol:", "Printed", "Chosen here", "Deviations:", "honest twin", f"experiment={name}"):
+        assert word in opening
+    paper = preset(f"experiment={name}").paper
+    assert name in paper.experiments
+    assert paper.tables
+
+
+@pytest.fixture(scope="module")
+def corpora(tmp_path_factory):
+    """Small rendered copies of the four corpora."""
+    root = tmp_path_factory.mktemp("corpora")
+    small = {"frames": 6, "width": 320, "height": 240}
+    six = rendered.RAVDESS_EMOTIONS[:6]
+    rendered.write_ravdess(root / "ravdess", actors=range(1, 5), emotions=six, intensities=("01",), **small)
+    rendered.write_enterface(root / "enterface", subjects=range(1, 5), sentences=(1,), **small)
+    rendered.write_ised(root / "ised", participants=range(1, 5), clips=2, frames=6, width=480, height=360)
+    rendered.write_hf_parquet(root / "hf_faces" / "train.parquet", rows=48, size=64, copies=2)
+    return root
+
+
+def small_counts(emotions, numbers):
+    told = ",".join(f"{emotion}:{numbers}" for emotion in emotions)
+    return ["~split.counts", f"+split.counts={{{told}}}"]
+
+
+ROOTS = {"hf": "hf_faces/train.parquet"}
+REDUCED = {
+    "ravdess": ["dataset.every=2", "dataset.batch_size=16"],
+    "ised": ["dataset.every=2", *small_counts(rendered.ISED_EMOTIONS, "[12,6,6]")],
+    "enterface": ["dataset.count=6", *small_counts(rendered.ENTERFACE_EMOTIONS, "[12,6,6]")],
+    "hf": ["dataset.batch_size=8", "finetune.phases.1.epochs=1"],
+}
+LIGHT = ("ised_lenet", "enterface_cnn", "hf_mobilenet_v2")
+HEAVY = [pytest.param(name, marks=pytest.mark.slow) for name in PRESETS if name not in LIGHT]
+
+
+@pytest.mark.parametrize("name", [*LIGHT, *HEAVY])
+def test_from_raw_files_to_the_papers_outputs_and_the_same_honestly(fervid_train, corpora, tmp_path, name):
+    paper = name.split("_")[0]
+    root = f"dataset.root={corpora / ROOTS.get(paper, paper)}"
+    words = [f"experiment={name}", root, "finetune.phases.0.epochs=1", f"cache_dir={tmp_path / 'cache'}"]
+    words += ["backbone.image_size=20"] if name == "enterface_cnn" else []
+    words += ["backbone.weights=null"] if paper in ("hf", "ravdess") else []
+    words += ["backbone.image_size=64"] if name == "hf_mobilenet_v2" else []
+    fervid_train(*words, *REDUCED[paper], f"hydra.run.dir={tmp_path / 'paper'}")
+    reduced = [word for word in REDUCED[paper] if "split.counts" not in word]
+    honest = "clips" if paper == "hf" else "subject"
+    fervid_train(*words, *reduced, f"split={honest}", f"hydra.run.dir={tmp_path / 'honest'}")
+    results = {twin: json.loads((tmp_path / twin / "results.json").read_text()) for twin in ("paper", "honest")}
+    grades = [results[twin]["leakage"]["grade"] for twin in ("paper", "honest")]
+    assert grades == ["leaky", "people unknown" if paper == "hf" else "subject-independent"]
+    for twin, found in results.items():
+        assert found["choices"]["experiment"] == name
+        assert found["data"]["rendered"]
+        assert found["seconds"]["fit"] > 0
+        assert all(found["seconds"]["by_epoch"].values())
+        assert {"train/loss", "train/accuracy", "val/loss", "val/accuracy"} <= set(found["metrics"])
+        for figure in ("curves", "confusion_matrix", "sample_predictions"):
+            assert (tmp_path / twin / f"{figure}.png").stat().st_size > 10_000
+        predictions = pd.read_csv(tmp_path / twin / "predictions_val.csv")
+        assert set(predictions["split"]) == {"val"}
+        right = (predictions["true"] == predictions["predicted"]).mean()
+        assert right == pytest.approx(found["metrics"]["val/accuracy"])

@@ -1,0 +1,130 @@
+"""The search for hyper-parameters."""
+
+import json
+import sys
+
+import pytest
+
+from fervid import search, training
+from fervid.errors import InputError
+
+SMOKE = ["experiment=smoke", "logger=none", "+trainer.enable_progress_bar=false", "finetune.phases.1.epochs=1"]
+SPACE = ["optimizer=adam,sgd_plain", "optimizer.lr=tag(log,interval(1e-4,1e-1))", "dataset.batch_size=4,8"]
+
+
+@pytest.fixture
+def fervid_search(monkeypatch, cache, tmp_path):
+    def run(*words, trials=3):
+        monkeypatch.setattr(
+            sys, "argv", ["fervid.search", f"--trials={trials}", f"--folder={tmp_path}", f"cache_dir={cache}", *words]
+        )
+        search.main()
+
+    return run
+
+
+def test_trials_are_runs_of_drawn_settings_and_the_same_command_goes_on(fervid_search, tmp_path, capfd):
+    fervid_search(*SMOKE, *SPACE, trials=2)
+    capfd.readouterr()
+    fervid_search(*SMOKE, *SPACE, trials=3)
+    told = capfd.readouterr().out
+    assert "2 trials were run before" in told
+    found = {path.parent.name: json.loads(path.read_text()) for path in tmp_path.glob("*/results.json")}
+    assert sorted(found) == ["0", "1", "2"]
+    configs = [results["config"] for results in found.values()]
+    assert len({config["optimizer"]["lr"] for config in configs}) == 3
+    assert all(1e-4 <= config["optimizer"]["lr"] <= 1e-1 for config in configs)
+    assert {config["dataset"]["batch_size"] for config in configs} <= {4, 8}
+    best = max(found.values(), key=lambda results: results["best_score"])
+    assert f"optimizer.lr={best['config']['optimizer']['lr']}" in told
+
+
+def test_a_trial_that_was_killed_is_run_once_more(fervid_search, tmp_path, monkeypatch):
+    train = training.train
+    drawn = []
+
+    def killed_once(config, callbacks=()):
+        drawn.append(config.optimizer.lr)
+        if len(drawn) == 2:
+            raise SystemExit  # what Lightning makes of Ctrl-C
+        return train(config, callbacks)
+
+    monkeypatch.setattr(training, "train", killed_once)
+    with pytest.raises(SystemExit):
+        fervid_search(*SMOKE, *SPACE)
+    fervid_search(*SMOKE, *SPACE)
+    assert drawn[2] == drawn[1]
+    assert len(list(tmp_path.glob("*/results.json"))) == 3
+
+
+def test_a_trial_that_promises_little_is_ended_early(fervid_search, tmp_path, monkeypatch, capfd):
+    epochs = []
+
+    def pretend(config, callbacks=()):
+        number = len(epochs)
+        epochs.append(0)
+
+        class Trainer:
+            callback_metrics = {"val/uar": 0.9 if number < 6 else 0.1}
+            current_epoch = 0
+
+        for Trainer.current_epoch in range(10):
+            epochs[-1] += 1
+            callbacks[0].on_train_epoch_end(Trainer, None)
+        return Trainer.callback_metrics["val/uar"]
+
+    monkeypatch.setattr(training, "train", pretend)
+    fervid_search(*SMOKE, *SPACE, trials=8)
+    assert epochs[:6] == [10] * 6
+    assert all(ran < 10 for ran in epochs[6:])
+    assert "6 of them run to the end" in capfd.readouterr().out
+
+
+def test_a_loss_is_to_fall(fervid_search, monkeypatch, capfd):
+    scores = iter([0.5, 0.2, 0.9])
+    monkeypatch.setattr(training, "train", lambda config, callbacks=(): next(scores))
+    fervid_search(*SMOKE, *SPACE, "finetune.monitor=val/loss")
+    lines = [line for line in capfd.readouterr().out.splitlines() if line.startswith("│")]
+    assert [line.split("│")[-2].strip() for line in lines] == ["0.2000", "0.5000", "0.9000"]
+
+
+def test_a_failing_trial_leaves_the_others(fervid_search, monkeypatch, capfd):
+    calls = []
+
+    def second_fails(config, callbacks=()):
+        calls.append(1)
+        if len(calls) == 2:
+            raise InputError("the second is out of luck.")
+        return 0.5
+
+    monkeypatch.setattr(training, "train", second_fails)
+    fervid_search(*SMOKE, *SPACE)
+    told = capfd.readouterr().out
+    assert "the second is out of luck" in told
+    assert "3 trials, 2 of them" in told
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["optimizer=adam"], "nothing to search"),
+        (["optimizer=adam,sdg"], "Did you mean optimizer=sgd?"),
+        (["optimzer.lr=1,2"], "Did you mean optimizer.lr?"),
+        (["optimizer.lr=interval(0.1"], "'interval(0.1'"),
+    ],
+)
+def test_mistakes_are_one_sentence(fervid_search, capfd, words, sentence):
+    with pytest.raises(SystemExit):
+        fervid_search(*words)
+    told = capfd.readouterr().err
+    assert sentence in told
+    assert told.startswith("fervid: ")
+    assert told.count("\n") == 1
+
+
+def test_another_search_in_the_same_folder_is_refused(fervid_search, monkeypatch, capfd):
+    monkeypatch.setattr(training, "train", lambda config, callbacks=(): 0.5)
+    fervid_search(*SMOKE, *SPACE)
+    with pytest.raises(SystemExit):
+        fervid_search(*SMOKE, *SPACE, "head=linear")
+    assert "holds a search of other settings" in capfd.readouterr().err
