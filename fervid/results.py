@@ -34,7 +34,10 @@ from fervid.models.classifier import EmotionClassifier
 
 log = logging.getLogger(__name__)
 
-PACKAGES = ("torch", "torchvision", "pytorch-lightning", "albumentations", "opencv-python", "numpy", "hydra-core")
+PACKAGES = (
+    *("torch", "torchvision", "pytorch-lightning", "albumentations", "opencv-python", "numpy"),
+    *("scikit-learn", "scikit-image", "hydra-core"),
+)
 
 
 def clip_scores(predictions: pd.DataFrame, class_names: list[str]) -> dict[str, float]:
@@ -68,6 +71,7 @@ def describe(
         "metrics": {f"test/{name}": value for name, value in scores(counts).items()}
         | {f"test/clip_{name}": value for name, value in clips.items()},
         "recall": dict(zip(names, _plain(recalls(counts)), strict=True)),
+        "precision": dict(zip(names, _plain(recalls(counts.T)), strict=True)),  # the same along the columns
         "confusion": counts.tolist(),
         "class_names": names,
         "data": {
@@ -368,7 +372,7 @@ def print_audit(console: Console, audit: Audit) -> None:
 
 def print_summary(console: Console, folder: Path, results: dict[str, Any]) -> None:
     """What was reached and where everything lies."""
-    metrics, recall = results["metrics"], results["recall"]
+    metrics = results["metrics"]
     chance = 1 / len(results["class_names"])
     table = Table(title=f"what was reached ({results['leakage']['grade']})")
     for column in ("", "UAR", "WAR (accuracy)", "macro F1", "loss"):
@@ -386,8 +390,14 @@ def print_summary(console: Console, folder: Path, results: dict[str, Any]) -> No
         )
     table.add_row("chance", f"{chance:.1%}", "", "", "", style="dim")
     console.print(table)
-    by_class = ", ".join(f"{name} {'-' if value is None else f'{value:.0%}'}" for name, value in recall.items())
-    console.print(f"test recall: {by_class}", highlight=False, markup=False)
+    for measure in ("recall", "precision"):
+        by_class = ", ".join(
+            f"{name} {'-' if value is None else f'{value:.0%}'}" for name, value in results[measure].items()
+        )
+        console.print(f"test {measure}: {by_class}", highlight=False, markup=False)
+    by_epoch = [f"{phase} {value:.1f} s" for phase, value in results["seconds"].get("by_epoch", {}).items()]
+    epochs = f" ({', '.join(by_epoch)} an epoch)" if by_epoch else ""
+    console.print(f"trained in {results['seconds']['fit']:.0f} s{epochs}", highlight=False, markup=False)
     for warning in results["warnings"]:
         console.print(f"[yellow]warning:[/] {escape(warning)}", highlight=False)
     console.print(f"everything lies in {folder}", highlight=False, soft_wrap=True, markup=False)

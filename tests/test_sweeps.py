@@ -99,7 +99,7 @@ def test_a_sweep_that_is_stopped_in_its_third_job_goes_on_and_ends_as_one_that_i
 
 
 def test_failed_jobs_are_named_and_run_again_alone(fervid_train, tmp_path, monkeypatch, capfd):
-    words = [*FOUR, f"hydra.sweep.dir={tmp_path}"]
+    words = ["-m", *SMOKE, "optimizer=adam,sgd_plain", f"hydra.sweep.dir={tmp_path}"]
     jobs, make = [], training.make_trainer
 
     def broken(config, folder, callbacks):
@@ -114,10 +114,10 @@ def test_failed_jobs_are_named_and_run_again_alone(fervid_train, tmp_path, monke
     told = capfd.readouterr()
     assert "failed:" in told.out
     assert "the plug was pulled" in told.out
-    assert sorted(path.parent.name for path in tmp_path.glob("*/results.json")) == ["0", "1"]
+    assert [path.parent.name for path in tmp_path.glob("*/results.json")] == ["0"]
     monkeypatch.setattr(training, "make_trainer", lambda *args: jobs.append(args[1].name) or make(*args))
     fervid_train(*words)
-    assert jobs == ["0", "1", "2", "3", "2", "3"]
+    assert jobs == ["0", "1", "1"]
     assert "failed:" not in capfd.readouterr().out
 
 

@@ -111,6 +111,12 @@ def test_words_stay_words(a_run):
     assert run.predictions["p_null"].dtype == run.predictions["time"].dtype == float
 
 
+def test_the_person_01_is_not_the_number_1(a_run):
+    run = a_run("run", edit=lambda table: table.assign(clip=table["subject"] + "7"))
+    assert run.predictions["subject"].unique().tolist() == [f"0{number}" for number in range(6)]
+    assert run.predictions["clip"].unique().tolist() == [f"0{number}7" for number in range(6)]
+
+
 def test_settings(a_run):
     run = a_run("run", {"backbone": "vgg16", "optimizer.lr": 0.5}, fold=3, grade="leaky")
     asked = ("backbone", "optimizer", "optimizer.lr", "split.fold", "seed", "head.hidden", "optimizer.lr.deep", "no")
