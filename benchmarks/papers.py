@@ -71,7 +71,7 @@ def commands(corpora: Path, mobilenet: Path | None) -> dict[str, list[str]]:
         "enterface_paper": [*cnn, *counts("enterface", 0.12)],
         "enterface_honest": [*cnn, "split=subject"],
         "hf_mobilenet_v2": ["-m", "experiment=hf_mobilenet_v2", *hf, *short, *weights],
-        "hf_others": ["-m", "experiment=hf_vgg16,hf_efficientnet_b2", *hf, *short],
+        "hf_others": ["-m", "sweep=hf_backbones", "experiment=hf_vgg16,hf_efficientnet_b2", *hf, *short],
     }
     baseline = ["-m", "dataset=ised", ised, "dataset.every=1", "split=ised_counts,subject"]
     return {name: ["fervid.train", *words] for name, words in fervid.items()} | {

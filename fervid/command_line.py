@@ -62,8 +62,8 @@ def run(command: Callable[[], Any], name: str) -> None:
         _stop(_unknown_name(name, sys.argv[1:]) or _what_hydra_says(error))
     except BrokenPipeError:  # head, or a pager that was closed
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except PermissionError as error:
-        _stop(f"{error.filename} cannot be written or read: permission denied.")
+    except (PermissionError, NotADirectoryError, FileExistsError) as error:
+        _stop(f"{error.filename} cannot be written or read: {os.strerror(error.errno or 0).lower()}.")
     except Exception:
         print_jobs()  # whose errors were told of when they occurred
         traceback.print_exc()
@@ -104,7 +104,9 @@ def _mistake(error: Exception) -> Exception:
         return InputError(f"the settings of {key or 'a part of the run'} cannot be used: {reason}.")
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         folder = HydraConfig.get().runtime.output_dir
-        return InputError(f"the disk of {folder} is full: make room, then go on with ckpt_path, or start anew.")
+        return InputError(f"the disk of {folder} is full: make room and run it again (a training: with ckpt_path).")
+    if isinstance(error, OSError) and error.errno == errno.EROFS:
+        return InputError(f"{error.filename} cannot be written: its file system is read-only.")
     return error
 
 
@@ -169,10 +171,28 @@ def _unknown_name(command: str, arguments: list[str]) -> str | None:
         elif not name.startswith("hydra") and not override.is_add():
             settings = list(_settings(_compose(command, overrides, options)))
             if name not in settings:
+                swept = [each.key_or_group for each in overrides if each.is_sweep_override()]
+                first_job = _compose(command, _with_first_choices(overrides), options) if swept else {}
+                if swept and name in _settings(first_job):
+                    return (
+                        f"{name} is not known before the jobs of this sweep are told apart: write ++{name}=... (two "
+                        "plus signs)."
+                    )
                 known = settings + list(options)
                 extra = f" What else a class takes is given as +{name}=..." if name.split(".")[0] in options else ""
                 return f"there is no setting {name!r}.{_did_you_mean(name, known)}{extra}"
     return None
+
+
+def _with_first_choices(overrides: list[Override]) -> list[Override]:
+    """A sweep's overrides as its first job has them."""
+    words = [
+        f"{each.get_key_element()}={next(iter(each.sweep_string_iterator()))}"
+        if each.is_sweep_override() and each.is_discrete_sweep()
+        else str(each.input_line)
+        for each in overrides
+    ]
+    return OverridesParser.create().parse_overrides(words)
 
 
 def _did_you_mean(name: str, known: list[str], prefix: str = "") -> str:

@@ -42,11 +42,14 @@ def test_the_same_command_has_the_same_folder_and_another_another():
 SWEEPS = {
     "ised_optimizers": {"experiment": ["ised_lenet", "ised_alexnet"], "optimizer": ["sgd_plain", "rmsprop", "adam"]},
     "ised_batch_size": {"experiment": ["ised_lenet", "ised_alexnet"], "dataset.batch_size": ["10", "100"]},
-    "enterface_image_size": {"experiment": ["enterface_cnn"], "backbone.image_size": ["100", "50", "20"]},
+    "enterface_image_size": {"backbone.image_size": ["100", "50", "20"]},
     "hf_backbones": {"experiment": ["hf_efficientnet_b2", "hf_mobilenet_v2", "hf_vgg16"]},
-    "cross_validation": {"split": ["subject_kfold"], "split.fold": ["0", "1", "2", "3", "4"]},
+    "cross_validation": {"split.fold": ["0", "1", "2", "3", "4"]},
     "seeds": {"seed": ["0", "1", "2", "3", "4"]},
 }
+
+PAPERS = {"ised_optimizers": "ised", "ised_batch_size": "ised", "enterface_image_size": "enterface"}
+PAPERS |= {"hf_backbones": "hf_faces"}
 
 
 @pytest.mark.parametrize("name", SWEEPS)
@@ -64,7 +67,37 @@ def test_what_each_sweep_varies(name):
         for key, values in varied.items():  # each job can be composed
             for value in values:
                 words = [f"{other}={options[0]}" for other, options in varied.items() if other != key]
-                compose("train", [*words, f"{key}={value}"])
+                job = compose("train", [f"sweep={name}", *words, f"{key}={value}"])
+                assert (job.paper.name if "paper" in job else None) == PAPERS.get(name)
+
+
+@pytest.mark.parametrize(
+    ("words", "jobs"),
+    [
+        (["sweep=ised_optimizers", "dataset.root=nowhere", "~split.counts"], 6),
+        (["sweep=ised_batch_size", "dataset.root=nowhere", "split=subject"], 4),
+        (["sweep=enterface_image_size", "dataset.root=nowhere", "dataset.count=6"], 3),
+        (["sweep=hf_backbones", "dataset.root=nowhere", "split=clips"], 3),
+        (["sweep=cross_validation", "split.k=3", "split.fold=range(3)", "dataset=ravdess", "dataset.root=nowhere"], 3),
+        (["sweep=cross_validation", "split=fixed", "split.folds=ravdess_6", "split.fold=range(6)"], 6),
+        (["sweep=seeds", "experiment=ravdess_vgg16", "dataset.root=nowhere"], 5),
+        (["experiment=ised_lenet,ised_alexnet", "++dataset.root=nowhere"], 2),
+    ],
+)
+def test_a_sweep_takes_its_presets_settings(fervid_train, monkeypatch, tmp_path, words, jobs):
+    told = []
+    monkeypatch.setattr(training, "train", lambda config: told.append(config) or 0.5)
+    fervid_train("-m", *words, f"hydra.sweep.dir={tmp_path}")
+    assert len(told) == jobs
+    assert len({str(config) for config in told}) == jobs
+    if any("root" in word for word in words):
+        assert {config.dataset.root for config in told} == {"nowhere"}
+
+
+def test_a_setting_of_some_presets_alone_is_explained(fervid_train, capfd, tmp_path):
+    with pytest.raises(SystemExit):
+        fervid_train("-m", "experiment=ised_lenet,ised_alexnet", "dataset.root=x", f"hydra.sweep.dir={tmp_path}")
+    assert "write ++dataset.root=" in capfd.readouterr().err
 
 
 def test_a_sweep_that_is_stopped_in_its_third_job_goes_on_and_ends_as_one_that_is_not(

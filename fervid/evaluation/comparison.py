@@ -11,7 +11,15 @@ import pandas as pd
 from fervid.evaluation.aggregation import RULES, class_indices, clip_predictions, confusion
 from fervid.evaluation.calibration import apply_temperature, expected_calibration_error, fit_temperature
 from fervid.evaluation.runs import Run
-from fervid.evaluation.statistics import bootstrap_intervals, corrected_t, holm, mcnemar, unit_confusions
+from fervid.evaluation.statistics import (
+    bootstrap_intervals,
+    bootstrap_scores,
+    corrected_t,
+    holm,
+    mcnemar,
+    percentile_interval,
+    run_confusions,
+)
 from fervid.evaluation.systems import System, flat_settings, say, why_not
 from fervid.evaluation.tables import Table
 from fervid.metrics import scores
@@ -64,12 +72,11 @@ def score_table(systems: Sequence[System], number: int, *, resamples: int, seed:
             level: pd.DataFrame([scores(confusion(each[level], system.class_names)) for each in levels])
             for level in levels[0]
         }
-        clips = pd.concat([each["clips, mean"] for each in levels], ignore_index=True)
         intervals = {
             level: bootstrap_intervals(
-                unit_confusions(table, system.class_names, system.unit), resamples=resamples, seed=seed
+                run_confusions(table, system.class_names, system.unit), resamples=resamples, seed=seed
             )
-            for level, table in (("frames", system.frames), ("clips, mean", clips))
+            for level, table in (("frames", system.frames), ("clips, mean", system.clips_by_run))
         }
         rows.append(
             {"system": system.name, "runs": len(system.runs), "grade": system.grade}
@@ -82,15 +89,16 @@ def score_table(systems: Sequence[System], number: int, *, resamples: int, seed:
             | {"_order": values["frames"]["uar"].mean()}
         )
     data = pd.DataFrame(rows).sort_values("_order", ascending=False).drop(columns="_order")
-    by_people = systems[0].unit == "subject"
+    by_people, people = systems[0].unit == "subject", systems[0].frames["subject"].nunique()
     notes = [
         f"Emotions: {', '.join(systems[0].class_names)}; chance: UAR {1 / len(systems[0].class_names):.1%}.",
         f"In brackets: 95 % intervals, percentiles of {resamples} bootstrap samples of "
-        + ("people, each with all of their frames." if by_people else "clips, since it is unknown who is seen."),
+        + ("people, each with all of their frames." if by_people else "clips, since it is unknown who is seen.")
+        + (" Of fewer than ten people they are too narrow." if by_people and people < 10 else ""),
         "Clips: the mean of the frames' probabilities, the majority of the frames, the mean weighted by confidence.",
     ]
     if any(len(system.runs) > 1 for system in systems):
-        notes.append("Over several runs (seeds, folds): mean ± standard deviation.")
+        notes.append("Over several runs (seeds, folds): mean ± standard deviation; the interval is that of the mean.")
     return Table(f"scores_{number}", describe_set(systems, number), data, notes=notes)
 
 
@@ -285,26 +293,42 @@ def _named(values: dict[str, float], level: str) -> dict[str, float]:
     return {f"UAR {level}": values["uar"], f"WAR {level}": values["accuracy"]}
 
 
-def test_table(systems: Sequence[System], number: int) -> Table | None:
-    """Paired tests of systems that compare, Holm-corrected; None for a single system.
+def test_table(systems: Sequence[System], number: int, *, resamples: int, seed: int) -> Table | None:
+    """Differences of systems that compare, with intervals and paired tests, Holm-corrected; None for a single one.
 
     McNemar's exact test looks at the clips that one of the two is right about and the other is not; the corrected t
     test (Nadeau & Bengio 2003) at the differences in clip UAR over folds or seeds.
+
+    Args:
+        systems: tested on the same rows.
+        number: of the set they make.
+        resamples: of people, for the intervals.
+        seed: of the resamples.
     """
+    drawn = {
+        id(system): bootstrap_scores(
+            run_confusions(system.clips_by_run, system.class_names, system.unit), resamples=resamples, seed=seed
+        )["uar"]
+        for system in systems
+    }
     rows = []
     for one, other in combinations(systems, 2):
         both = one.clips.merge(other.clips, on="clip", suffixes=("_a", "_b"))
         right_a, right_b = both["predicted_a"] == both["true_a"], both["predicted_b"] == both["true_b"]
         only_a, only_b, p = mcnemar(right_a.to_numpy(), right_b.to_numpy())
+        ahead = _clip_uar(one) - _clip_uar(other)
+        low, high = percentile_interval(drawn[id(one)] - drawn[id(other)])
+        interval = f" ({100 * low:+.1f} to {100 * high:+.1f})" if np.isfinite(low) else ""
         rows.append(
             {
                 "A": one.name,
                 "B": other.name,
                 "clips": len(both),
+                "UAR clips, A - B": f"{100 * ahead:+.1f} points{interval}" if np.isfinite(ahead) else None,
                 "only A right": only_a,
                 "only B right": only_b,
                 "McNemar p": p,
-                **_t_test(one, other),
+                "t test p": _t_test(one, other),
             }
         )
     if not rows:
@@ -312,44 +336,57 @@ def test_table(systems: Sequence[System], number: int) -> Table | None:
     data = pd.DataFrame(rows)
     for name in ("McNemar p", "t test p"):
         data[f"{name}, Holm"] = holm(data[name].to_numpy(dtype=float))
-    ordered = ["A", "B", "clips", "only A right", "only B right", "McNemar p", "McNemar p, Holm"]
+    ordered = ["A", "B", "clips", "UAR clips, A - B", "only A right", "only B right", "McNemar p", "McNemar p, Holm"]
     notes = [
-        "Holm: corrected for the number of pairs in this table; below 0.05 a difference is hardly chance.",
-        "McNemar's test takes clips for independent of each other, which those of one person are not quite.",
+        "In brackets: 95 % intervals of the difference, the same people (or clips) drawn for both.",
+        "p: how often a difference at least as large would be seen if there were none. Holm: corrected for the number "
+        "of pairs in this table.",
+        "McNemar's test takes clips for independent of each other, which those of one person are not quite: believe "
+        "the interval first. Of several runs it looks at the mean of their probabilities.",
     ]
     if data["t test p"].notna().any():
-        ordered += ["UAR A - B", "t test p", "t test p, Holm"]
+        ordered += ["t test p", "t test p, Holm"]
         notes.append(
             "t test: Nadeau and Bengio's (2003) over folds or seeds, corrected for training sides that overlap; it "
             "takes test sides for drawn anew each time."
         )
-    formats = {name: "{:.3f}" for name in ordered if " p" in name} | {"UAR A - B": "{:+.1f} points"}
+    formats = {name: "{:.3f}" for name in ordered if " p" in name}
     return Table(f"tests_{number}", f"Set {number}: paired tests", data[ordered], formats, notes)
 
 
 test_table.__test__ = False  # type: ignore[attr-defined]  # no test of pytest's
 
 
-def _t_test(one: System, other: System) -> dict[str, float | None]:
+def _clip_uar(system: System) -> float:
+    return float(pd.Series([run.metric("test/clip_uar") for run in system.runs]).mean())
+
+
+def _t_test(one: System, other: System) -> float | None:
     def by_rows(system: System) -> dict[Any, Run]:
         return {tuple(run.setting(name) for name in ("seed", "split.fold")): run for run in system.runs}
 
     ours, theirs = by_rows(one), by_rows(other)
     shared = [key for key in ours if key in theirs]
     if len(shared) < 2:
-        return {"UAR A - B": None, "t test p": None}
+        return None
     differences = [ours[key].metric("test/clip_uar") - theirs[key].metric("test/clip_uar") for key in shared]
     sides = [ours[key].results["data"]["split"] for key in shared]
     _, p = corrected_t(differences, train=[side["train"] for side in sides], test=[side["test"] for side in sides])
-    return {"UAR A - B": 100 * float(np.mean(differences)), "t test p": p}
+    return p
 
 
-def calibration_table(systems: Sequence[System]) -> Table:
-    """How far confidence can be believed, before and after a temperature is fitted on the validation side."""
+def calibration_table(systems: Sequence[System]) -> Table | None:
+    """How far confidence can be believed, before and after a temperature is fitted on the validation side.
+
+    None if no system has predictions of validation frames.
+    """
     rows = []
     for system in systems:
+        if not system.has_validation:
+            continue
         found = pd.DataFrame([_calibration(run) for run in system.runs])
         rows.append({"system": system.name, "grade": system.grade, **found.mean().to_dict()})
+        rows[-1]["temperature"] = float(np.exp(np.log(found["temperature"]).mean()))  # a factor
     formats = {
         **dict.fromkeys(("ECE", "ECE scaled"), "{:.1%}"),
         **dict.fromkeys(("NLL", "NLL scaled"), "{:.3f}"),
@@ -359,7 +396,10 @@ def calibration_table(systems: Sequence[System]) -> Table:
         "ECE: expected calibration error in 15 bins, on test frames. NLL: negative log likelihood.",
         "Scaled: by a temperature fitted on the validation frames (Guo et al. 2017); above 1 the network is too sure.",
     ]
-    return Table("calibration", "Calibration", pd.DataFrame(rows), formats, notes)
+    absent = [system.name for system in systems if not system.has_validation]
+    if absent:
+        notes.append(f"Left out for want of predictions_val.csv: {'; '.join(absent)}.")
+    return Table("calibration", "Calibration", pd.DataFrame(rows), formats, notes) if rows else None
 
 
 def _calibration(run: Run) -> dict[str, float]:

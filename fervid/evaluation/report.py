@@ -1,5 +1,6 @@
 """A report, top to bottom."""
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from fervid.evaluation.aggregation import confusion
 from fervid.evaluation.calibration import reliability
 from fervid.evaluation.papers import inconsistencies, load_paper, paper_tables
 from fervid.evaluation.runs import Run, find_runs
-from fervid.evaluation.statistics import bootstrap_intervals, unit_confusions
+from fervid.evaluation.statistics import bootstrap_intervals, run_confusions
 from fervid.evaluation.systems import System, comparable, find_systems
 from fervid.evaluation.tables import Table
 from fervid.evaluation.writing import Section, print_report, write_report
@@ -67,6 +68,8 @@ def make_report(
         summary.append(
             "Rendered people are among the corpora: such scores show that the protocol runs, not what it reaches."
         )
+    for left in ("tables", "figures"):  # of a report that lay here before
+        shutil.rmtree(folder / left, ignore_errors=True)
     write_report(folder, title, summary, sections)
     if found:
         comparison.tidy(find_systems(found)[0]).to_csv(folder / "scores.csv", index=False)
@@ -94,7 +97,9 @@ def compare(runs: Sequence[Run], unusable: dict[Path, str], *, resamples: int, s
         comparison.score_table(each, number, resamples=resamples, seed=seed)
         for number, each in enumerate(sets, start=1)
     ]
-    tests = [comparison.test_table(each, number) for number, each in enumerate(sets, start=1)]
+    tests = [
+        comparison.test_table(each, number, resamples=resamples, seed=seed) for number, each in enumerate(sets, start=1)
+    ]
     optional = {
         "leaks": comparison.leak_table(systems),
         "refused": comparison.refusal_table(sets),
@@ -120,8 +125,12 @@ def compare(runs: Sequence[Run], unusable: dict[Path, str], *, resamples: int, s
         Section("By group", _there(optional["groups"])),
         Section(
             "Calibration",
-            [comparison.calibration_table(systems)],
-            {f"reliability_{number}": _reliability(system) for number, system in enumerate(shown, start=1)},
+            _there(comparison.calibration_table(systems)),
+            {
+                f"reliability_{number}": _reliability(system)
+                for number, system in enumerate(shown, start=1)
+                if system.has_validation
+            },
         ),
         Section(
             "Curves",
@@ -144,7 +153,7 @@ def _intervals(systems: Sequence[System], resamples: int, seed: int) -> Figure:
     values = [float(np.mean([run.metric("test/uar") for run in system.runs])) for system in systems]
     ends = [
         bootstrap_intervals(
-            unit_confusions(system.frames, system.class_names, system.unit), resamples=resamples, seed=seed
+            run_confusions(system.frames, system.class_names, system.unit), resamples=resamples, seed=seed
         )["uar"]
         for system in systems
     ]

@@ -41,56 +41,103 @@ def unit_confusions(predictions: pd.DataFrame, class_names: list[str], unit: str
     return np.bincount(cells, minlength=int(np.prod(shape))).reshape(shape)
 
 
+def run_confusions(predictions: pd.DataFrame, class_names: list[str], unit: str) -> np.ndarray:
+    """As :func:`unit_confusions`, for each of R runs by itself: counts (R, S, C, C).
+
+    The units are in the order of their names, so that those of two systems tested on the same rows are in the same.
+
+    Args:
+        predictions: one row a frame or clip, with ``true``, ``predicted`` and the number of the ``run``, from 0.
+        class_names: the C emotions.
+        unit: the column that names the units; missing ones are left out.
+    """
+    known = predictions[predictions[unit].notna()]
+    units, values = pd.factorize(known[unit].astype(str), sort=True)
+    shape = (int(predictions["run"].max()) + 1, len(values), len(class_names), len(class_names))
+    true, predicted = (class_indices(known[column], class_names) for column in ("true", "predicted"))
+    cells = np.ravel_multi_index((known["run"].to_numpy(), units, true, predicted), shape)
+    return np.bincount(cells, minlength=int(np.prod(shape))).reshape(shape)
+
+
 def bootstrap_intervals(
     confusions: np.ndarray, *, level: float = 0.95, resamples: int = 2000, seed: int = 0
 ) -> dict[str, tuple[float, float]]:
     """Percentile intervals of the scores over people (Efron & Tibshirani 1993, section 13.3).
 
-    The units are drawn with replacement, not their frames: frames of one person are alike, and intervals over frames
-    are too narrow.
-
     Args:
-        confusions: counts (S, C, C), one matrix a unit, as :func:`unit_confusions` gives them. A unit without a frame
-            is none.
+        confusions: as :func:`bootstrap_scores` takes them.
         level: share of the resamples within the interval.
         resamples: how many there are.
         seed: of the draws.
 
     Returns:
-        The lower and the upper end for ``accuracy``, ``uar`` and ``f1`` as :func:`fervid.metrics.scores` defines
-        them: an emotion that does not occur in a resample is left out of its means. NaN for fewer than two units.
+        The lower and the upper end for ``accuracy``, ``uar`` and ``f1``; NaN for fewer than two units.
+
+    Raises:
+        InputError: if the level is no share.
+    """
+    drawn = bootstrap_scores(confusions, resamples=resamples, seed=seed)
+    return {name: percentile_interval(values, level) for name, values in drawn.items()}
+
+
+def bootstrap_scores(confusions: np.ndarray, *, resamples: int = 2000, seed: int = 0) -> dict[str, np.ndarray]:
+    """The scores of people drawn with replacement, many times.
+
+    The units are drawn, not their frames: frames of one person are alike, and intervals over frames are too narrow.
+
+    Args:
+        confusions: counts (S, C, C), one matrix a unit, as :func:`unit_confusions` gives them, or (R, S, C, C) of R
+            runs, whose scores are averaged: the same people are drawn for all of them. A unit without a frame is
+            none, a run without one in a resample is left out of its mean.
+        resamples: how many there are.
+        seed: of the draws.
+
+    Returns:
+        Shape (resamples,) for ``accuracy``, ``uar`` and ``f1`` as :func:`fervid.metrics.scores` defines them: an
+        emotion that does not occur in a resample is left out of its means. NaN for fewer than two units.
+    """
+    confusions = np.asarray(confusions, dtype=float)
+    if confusions.ndim == 3:
+        confusions = confusions[None]
+    confusions = confusions[:, confusions.any(axis=(0, 2, 3))]
+    units = confusions.shape[1]
+    if units < 2:
+        return {name: np.full(resamples, np.nan) for name in ("accuracy", "uar", "f1")}
+    # How often each unit is drawn is all that a sum of matrices needs to know.
+    draws = np.random.default_rng(seed).multinomial(units, np.full(units, 1 / units), size=resamples)
+    summed = np.tensordot(draws.astype(float), confusions, axes=(1, 1))  # (resamples, R, C, C)
+    by_run = _scores(summed.reshape(-1, *summed.shape[2:]))
+    return {name: np.nanmean(values.reshape(resamples, -1), axis=1) for name, values in by_run.items()}
+
+
+def percentile_interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float]:
+    """The ends between which a share of the resamples lies; NaN if any is.
+
+    Args:
+        values: of :func:`bootstrap_scores`, or the difference of two of the same units and seed, which are paired.
+        level: the share.
 
     Raises:
         InputError: if the level is no share.
     """
     if not 0 < level < 1:
         raise InputError(f"level={level} is no share: give a number between 0 and 1, such as 0.95.")
-    confusions = np.asarray(confusions, dtype=float)
-    confusions = confusions[confusions.any(axis=(1, 2))]
-    units = len(confusions)
-    if units < 2:
-        return dict.fromkeys(("accuracy", "uar", "f1"), (float("nan"), float("nan")))
-    # How often each unit is drawn is all that a sum of matrices needs to know.
-    draws = np.random.default_rng(seed).multinomial(units, np.full(units, 1 / units), size=resamples)
-    ends = [(1 - level) / 2, (1 + level) / 2]
-    intervals = {}
-    for name, values in _scores(np.tensordot(draws.astype(float), confusions, axes=1)).items():
-        low, high = np.quantile(values, ends)
-        intervals[name] = (float(low), float(high))
-    return intervals
+    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
 
 
 def _scores(confusions: np.ndarray) -> dict[str, np.ndarray]:
-    """As :func:`fervid.metrics.scores`, of many matrices (R, C, C) at once: shape (R,) each."""
+    """As :func:`fervid.metrics.scores`, of many matrices (R, C, C) at once: shape (R,) each; NaN for empty ones."""
     right = np.diagonal(confusions, axis1=1, axis2=2)
     true, predicted = confusions.sum(axis=2), confusions.sum(axis=1)
     present = true > 0
     recalls = np.divide(right, true, out=np.zeros_like(right), where=present)
     f1 = np.divide(2 * right, true + predicted, out=np.zeros_like(right), where=present)
+    classes = np.where(present.any(axis=1), present.sum(axis=1), np.nan)
     return {
-        "accuracy": right.sum(axis=1) / true.sum(axis=1),
-        "uar": recalls.sum(axis=1) / present.sum(axis=1),
-        "f1": f1.sum(axis=1) / present.sum(axis=1),
+        "accuracy": right.sum(axis=1) / np.where(present.any(axis=1), true.sum(axis=1), np.nan),
+        "uar": recalls.sum(axis=1) / classes,
+        "f1": f1.sum(axis=1) / classes,
     }
 
 

@@ -67,6 +67,17 @@ class System:
         """One statement a clip: the mean of its frames' probabilities, over repeats as well."""
         return clip_predictions(self.frames.drop(columns="run"), self.class_names)
 
+    @cached_property
+    def clips_by_run(self) -> pd.DataFrame:
+        """One statement a clip and repeat: the mean of its frames' probabilities; with the number of the ``run``."""
+        parts = [clip_predictions(run.predictions, self.class_names) for run in self.runs]
+        return pd.concat([part.assign(run=number) for number, part in enumerate(parts)], ignore_index=True)
+
+    @property
+    def has_validation(self) -> bool:
+        """Whether all repeats left the predictions of their validation frames."""
+        return all((run.folder / "predictions_val.csv").exists() for run in self.runs)
+
     @property
     def unit(self) -> str:
         """What is drawn anew for its intervals: ``subject`` where everyone is known, else ``clip``."""
@@ -177,4 +188,5 @@ def _distinguishing(told: Sequence[dict[str, str]]) -> tuple[list[str], list[str
         parted = len({tuple(settings[key] for key in (*needed, name)) for settings in told})
         (needed if parted > groups else along).append(name)
         groups = max(groups, parted)
-    return needed, along
+    # What a differing option brings along goes without saying.
+    return needed, [name for name in along if "." not in name or name.split(".")[0] not in (*needed, *along)]

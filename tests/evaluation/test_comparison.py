@@ -10,7 +10,7 @@ from statsmodels.stats.multitest import multipletests
 
 from fervid.evaluation import comparison
 from fervid.evaluation.calibration import apply_temperature, expected_calibration_error, fit_temperature
-from fervid.evaluation.statistics import bootstrap_intervals, unit_confusions
+from fervid.evaluation.statistics import bootstrap_intervals, bootstrap_scores, run_confusions
 from fervid.evaluation.systems import comparable, find_systems
 from fervid.metrics import scores
 
@@ -71,6 +71,13 @@ def numbers(cell):
     return [float(number) if number else None for number in found.groups()]
 
 
+def points(cell):
+    """Difference and interval of a cell, in points."""
+    found = re.fullmatch(r"([+-][\d.]+) points \(([+-][\d.]+) to ([+-][\d.]+)\)", cell)
+    assert found, cell
+    return [float(number) for number in found.groups()]
+
+
 class TestScores:
     def test_mean_and_spread_over_folds(self, folds):
         systems = folds(a=1.0, b=0.2)
@@ -95,8 +102,7 @@ class TestScores:
     def test_intervals_are_over_people_of_all_folds(self, folds):
         systems = folds(a=1.0)
         row = comparison.score_table(systems, 1, **KEYS).data.iloc[0]
-        frames = pd.concat([run.predictions for run in systems[0].runs])
-        interval = bootstrap_intervals(unit_confusions(frames, NAMES, "subject"), **KEYS)
+        interval = bootstrap_intervals(run_confusions(systems[0].frames, NAMES, "subject"), **KEYS)
         assert numbers(row["UAR frames"])[2:] == pytest.approx([100 * end for end in interval["uar"]], abs=0.0501)
         assert numbers(row["WAR frames"])[2:] == pytest.approx([100 * end for end in interval["accuracy"]], abs=0.0501)
         assert numbers(row["UAR clips, mean"])[2] is not None
@@ -113,7 +119,7 @@ class TestScores:
     def test_clips_are_drawn_where_people_are_unknown(self, one):
         known, unknown = one("a"), one("a2", known=False)
         row = comparison.score_table([unknown], 1, **KEYS).data.iloc[0]
-        interval = bootstrap_intervals(unit_confusions(unknown.frames, NAMES, "clip"), **KEYS)["uar"]
+        interval = bootstrap_intervals(run_confusions(unknown.frames, NAMES, "clip"), **KEYS)["uar"]
         assert numbers(row["UAR frames"])[2:] == pytest.approx([100 * end for end in interval], abs=0.0501)
         notes = [" ".join(comparison.score_table([system], 1, **KEYS).notes) for system in (known, unknown)]
         assert "bootstrap samples of people" in notes[0]
@@ -157,7 +163,7 @@ class TestScores:
         data = comparison.summary_table(systems, comparable(systems)).data
         assert data["system"].tolist() == ["b", "a"]
         assert data["UAR frames"].tolist()[1] == ""
-        assert np.isfinite(comparison.test_table(systems, 1).data["McNemar p"][0])
+        assert np.isfinite(comparison.test_table(systems, 1, **KEYS).data["McNemar p"][0])
 
 
 class TestLeaks:
@@ -276,7 +282,7 @@ class TestParts:
 class TestTests:
     def test_each_pair(self, folds):
         systems = folds(a=2.0, b=0.8, c=0.7)
-        data = comparison.test_table(systems, 1).data
+        data = comparison.test_table(systems, 1, **KEYS).data
         assert list(zip(data["A"], data["B"], strict=True)) == [("a", "b"), ("a", "c"), ("b", "c")]
         right = {system.name: np.equal(*map(np.array, by_clip(system.frames))) for system in systems}
         reached = {system.name: np.array([uar(*by_clip(run.predictions)) for run in system.runs]) for system in systems}
@@ -289,10 +295,18 @@ class TestTests:
             expected.append(
                 [
                     *(len(right[one]), *only, stats.binomtest(int(only[0]), int(sum(only))).pvalue),
-                    *(100 * differences.mean(), 2 * stats.t.sf(abs(t), 2)),
+                    2 * stats.t.sf(abs(t), 2),
                 ]
             )
-        columns = ["clips", "only A right", "only B right", "McNemar p", "UAR A - B", "t test p"]
+            ahead = points(data["UAR clips, A - B"][len(expected) - 1])
+            drawn = [
+                bootstrap_scores(run_confusions(each.clips_by_run, NAMES, "subject"), **KEYS)["uar"]
+                for each in systems
+                if each.name in (one, other)
+            ]
+            ends = np.quantile(drawn[0] - drawn[1], [0.025, 0.975])
+            assert ahead == pytest.approx(100 * np.array([differences.mean(), *ends]), abs=0.0501)
+        columns = ["clips", "only A right", "only B right", "McNemar p", "t test p"]
         assert data[columns].to_numpy(dtype=float) == pytest.approx(np.array(expected))
         for name in ("McNemar p", "t test p"):
             assert data[f"{name}, Holm"].to_numpy() == pytest.approx(multipletests(data[name], method="holm")[1])
@@ -301,7 +315,7 @@ class TestTests:
     def test_seeds_are_one_statement_a_clip(self, a_run):
         runs = [a_run(f"{n} {s}", {"backbone": n}, seed=s, skill=0.7) for n in ("a", "b") for s in range(3)]
         systems = find_systems(runs)[0]
-        row = comparison.test_table(systems, 1).data.iloc[0]
+        row = comparison.test_table(systems, 1, **KEYS).data.iloc[0]
         right = [np.equal(*map(np.array, by_clip(system.frames))) for system in systems]
         assert row["clips"] == 36
         assert row["only A right"] == (right[0] & ~right[1]).sum()
@@ -310,12 +324,12 @@ class TestTests:
             one.results["metrics"]["test/clip_uar"] - other.results["metrics"]["test/clip_uar"]
             for one, other in zip(runs[:3], runs[3:], strict=True)
         ]
-        assert row["UAR A - B"] == pytest.approx(100 * np.mean(differences))
+        assert points(row["UAR clips, A - B"])[0] == pytest.approx(100 * np.mean(differences), abs=0.0501)
 
     def test_one_run_each_has_no_t_test(self, a_run):
         systems = find_systems([a_run(name, {"backbone": name}) for name in ("a", "b")])[0]
-        table = comparison.test_table(systems, 1)
-        assert not [name for name in table.data if "t test" in name or "UAR" in name]
+        table = comparison.test_table(systems, 1, **KEYS)
+        assert not [name for name in table.data if "t test" in name]
         assert not any("t test" in note for note in table.notes)
         assert table.data["McNemar p, Holm"][0] == table.data["McNemar p"][0]
 
@@ -323,19 +337,19 @@ class TestTests:
         runs = [
             a_run(f"{n} {s}", {"backbone": n}, seed=s) for n, seeds in (("a", (0, 1)), ("b", (1, 2))) for s in seeds
         ]
-        assert "t test p" not in comparison.test_table(find_systems(runs)[0], 1).data
+        assert "t test p" not in comparison.test_table(find_systems(runs)[0], 1, **KEYS).data
 
     def test_pairs_without_a_t_test_do_not_count_for_holm(self, a_run):
         seeds = {"a": (0, 1, 2), "b": (0, 1, 2), "c": (0,)}
         runs = [
             a_run(f"{n} {s}", {"backbone": n}, seed=s, skill=2.0 if n == "a" else 0.5) for n in seeds for s in seeds[n]
         ]
-        data = comparison.test_table(find_systems(runs)[0], 1).data
+        data = comparison.test_table(find_systems(runs)[0], 1, **KEYS).data
         assert data["t test p"].notna().tolist() == [True, False, False]
         assert data["t test p, Holm"][0] == data["t test p"][0]
 
     def test_a_single_system(self, one):
-        assert comparison.test_table([one()], 1) is None
+        assert comparison.test_table([one()], 1, **KEYS) is None
 
 
 class TestCalibration:
@@ -366,8 +380,9 @@ class TestCalibration:
         alone = [comparison.calibration_table([find_systems([run])[0][0]]).data.iloc[0] for run in runs]
         assert alone[1]["temperature"] > 2 * alone[0]["temperature"]
         row = comparison.calibration_table([system]).data.iloc[0]
-        for name in ("ECE", "ECE scaled", "NLL", "NLL scaled", "temperature"):
+        for name in ("ECE", "ECE scaled", "NLL", "NLL scaled"):
             assert row[name] == pytest.approx((alone[0][name] + alone[1][name]) / 2), name
+        assert row["temperature"] == pytest.approx(np.sqrt(alone[0]["temperature"] * alone[1]["temperature"]))
         parts = [comparison.scaled_probabilities(find_systems([run])[0][0])[1] for run in runs]
         assert (comparison.scaled_probabilities(system)[1] == np.concatenate(parts)).all()
 

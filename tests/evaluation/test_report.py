@@ -115,7 +115,7 @@ def test_the_same_runs_make_the_same_report(made, runs, tmp_path, no_pictures):
 
 def test_another_seed_makes_other_intervals(made, runs, tmp_path, no_pictures):
     make(tmp_path, str(runs), seed=1)
-    for name, same in (("scores_1", False), ("summary", True), ("tests_3", True)):
+    for name, same in (("scores_1", False), ("summary", True), ("tests_3", False)):
         own, other = ((folder / "tables" / f"{name}.csv").read_text() for folder in (made[0], tmp_path))
         assert (own == other) == same
 
@@ -175,12 +175,23 @@ class TestRefused:
             make(tmp_path / "report", str(tmp_path))
         assert not (tmp_path / "report").exists()
 
-    @pytest.mark.parametrize("name", ["predictions.csv", "predictions_val.csv"])
-    def test_a_run_without_predictions(self, tmp_path, write_run, name):
+    def test_a_run_without_predictions(self, tmp_path, write_run):
         write_run(tmp_path / "a")
-        (write_run(tmp_path / "b", {"backbone": "b"}) / name).unlink()
-        with pytest.raises(InputError, match=rf"^{tmp_path}/b/{name} cannot be read"):
+        (write_run(tmp_path / "b", {"backbone": "b"}) / "predictions.csv").unlink()
+        with pytest.raises(InputError, match=rf"^{tmp_path}/b/predictions.csv cannot be read"):
             make(tmp_path / "report", [str(tmp_path / "a"), str(tmp_path / "b")])
+
+
+def test_a_run_without_validation_has_no_calibration(tmp_path, write_run, no_pictures):
+    write_run(tmp_path / "a")
+    (write_run(tmp_path / "b", {"backbone": "b"}) / "predictions_val.csv").unlink()
+    make(tmp_path / "report", [str(tmp_path / "a"), str(tmp_path / "b")])
+    table = pd.read_csv(tmp_path / "report" / "tables" / "calibration.csv")
+    assert table["system"].tolist() == ["lenet"]
+    assert "Left out for want of predictions_val.csv: b." in (tmp_path / "report" / "report.md").read_text()
+    (tmp_path / "a" / "predictions_val.csv").unlink()
+    make(tmp_path / "report", [str(tmp_path / "a")])
+    assert not (tmp_path / "report" / "tables" / "calibration.csv").exists()
 
 
 class TestCommand:
