@@ -56,7 +56,7 @@ def commands(corpora: Path, mobilenet: Path | None) -> dict[str, list[str]]:
     """What is run, by the name of its folder."""
     ised, enterface = f"dataset.root={corpora / 'ised'}", f"dataset.root={corpora / 'enterface'}"
     lenet = ["-m", "experiment=ised_lenet", "optimizer=sgd_plain,rmsprop,adam", ised, "dataset.every=1"]
-    alexnet = ["experiment=ised_alexnet", ised, "dataset.every=1", "finetune.phases.0.epochs=2"]
+    alexnet = ["-m", "experiment=ised_alexnet", ised, "dataset.every=1", "finetune.phases.0.epochs=2"]
     cnn = ["-m", "sweep=enterface_image_size", enterface, "dataset.count=6", "finetune.phases.0.epochs=5"]
     vgg16 = ["-m", "experiment=ravdess_vgg16", f"dataset.root={corpora / 'ravdess'}", "dataset.every=3"]
     hf = [f"dataset.root={corpora / 'hf_faces' / 'train.parquet'}", "split=stratified,clips"]
@@ -88,22 +88,21 @@ def main() -> None:
     began = time.perf_counter()
     folder = arguments.folder.resolve()
     render(folder / "corpora")
+    failed = []
     for name, words in commands(folder / "corpora", arguments.mobilenet and arguments.mobilenet.resolve()).items():
-        place = folder / "runs" / name
-        if "-m" not in words and (place / "results.json").exists():
-            continue
-        kind = "sweep" if "-m" in words else "run"
-        run([*words, f"hydra.{kind}.dir={place}", f"cache_dir={folder / 'cache'}"])
+        if run([*words, f"hydra.sweep.dir={folder / 'runs' / name}", f"cache_dir={folder / 'cache'}"]):
+            failed.append(name)
     report = [f"runs={folder / 'runs'}", "title='The four papers, reduced, on rendered people'"]
-    run(["fervid.report", *report, f"hydra.run.dir={folder / 'report'}"])
-    print(f"{(time.perf_counter() - began) / 60:.0f} minutes")
+    if run(["fervid.report", *report, f"hydra.run.dir={folder / 'report'}"]):
+        failed.append("report")
+    print(f"{(time.perf_counter() - began) / 60:.0f} minutes" + (f"; failed: {', '.join(failed)}" if failed else ""))
+    sys.exit(bool(failed))
 
 
-def run(words: list[str]) -> None:
-    """Runs one of fervid's commands, and ends with it if it fails."""
+def run(words: list[str]) -> int:
+    """Runs one of fervid's commands, and says how it ended."""
     print("python -m", *words, flush=True)
-    if subprocess.run([sys.executable, "-m", *words]).returncode:
-        sys.exit(1)
+    return subprocess.run([sys.executable, "-m", *words]).returncode
 
 
 if __name__ == "__main__":

@@ -125,7 +125,7 @@ def collect(
         },
         "weights": model.backbone.weights.as_dict(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
-        "precision": str(trainer.precision),
+        "trainer_precision": str(trainer.precision),
         "history": finetune.history,
     }
 
