@@ -15,7 +15,7 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from fervid.command_line import CONFIG_FOLDER, job, run
+from fervid.command_line import CONFIG_FOLDER, alone, job, run
 from fervid.errors import InputError
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def command(config: DictConfig) -> float:
     Returns:
         The validation UAR.
     """
-    with job(config):
+    with job(config), alone(Path(HydraConfig.get().runtime.output_dir)):
         return baseline(config)
 
 

@@ -14,7 +14,14 @@ class WholeCheckpointIO(TorchCheckpointIO):
 
     Lightning's own way writes to the temporary folder and copies: a disk that fills up, or a kill, while it copies
     over ``last.ckpt`` leaves half a file and nothing to go on from.
+
+    Args:
+        settings: of the run, plain containers, to be kept under the same name in every checkpoint.
     """
+
+    def __init__(self, settings: dict[str, Any] | None = None):
+        super().__init__()
+        self.settings = settings
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         """Saves plain containers and tensors under ``path``.
@@ -23,6 +30,7 @@ class WholeCheckpointIO(TorchCheckpointIO):
             OSError: if it cannot be written; what stood there before still does.
         """
         path = Path(path)
+        checkpoint = checkpoint if self.settings is None else {**checkpoint, "settings": self.settings}
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(f".{os.getpid()}.partial")
         buffer = io.BytesIO()  # torch's own writer does not say that a disk is full

@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
@@ -92,6 +93,25 @@ def job(config: DictConfig) -> Iterator[None]:
         raise mistake from None
     finally:
         gc.collect()  # the jobs of a sweep share a process
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Around work that one process at a time may do in a folder.
+
+    Raises:
+        InputError: if another process is at it.
+    """
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise InputError(f"another process is at work in {folder}: wait for it, or choose another folder.") from None
+    try:
+        yield
+    finally:
+        (folder / ".lock").unlink(missing_ok=True)
+        lock.release()
 
 
 def _mistake(error: Exception) -> Exception:

@@ -151,13 +151,20 @@ def finished_before(folder: Path, config: DictConfig) -> float | None:
     if not sweep:
         raise InputError(f"{folder} already holds a finished run: choose another hydra.run.dir, or remove it.")
     before = json.loads(path.read_text(encoding="utf-8"))
-    now = json.loads(json.dumps(OmegaConf.to_container(config, resolve=True), default=str))
-    if before["config"] | {"ckpt_path": None} != now | {"ckpt_path": None}:  # it may have been gone on with by hand
+    if what_matters(OmegaConf.create(before["config"])) != what_matters(config):
         raise InputError(
             f"{folder} already holds a finished run of other settings: choose another hydra.sweep.dir, or remove it."
         )
     log.info("job %s was finished before: it is not run again.", HydraConfig.get().job.num)
     return before["best_score"]
+
+
+def what_matters(config: DictConfig) -> dict[str, Any]:
+    """A configuration as plain containers without what changes no result: where things lie, how many load."""
+    told = OmegaConf.create(OmegaConf.to_container(config, resolve=True))
+    for name in ("ckpt_path", "cache_dir", "dataset.prepared_dir", "dataset.num_workers", "logger"):
+        OmegaConf.update(told, name, None, force_add=True)
+    return json.loads(json.dumps(OmegaConf.to_container(told), default=str))
 
 
 class Listener(logging.Handler):

@@ -1,11 +1,12 @@
-"""Searches for good settings: ``python -m fervid.search --trials 30 'optimizer.lr=tag(log,interval(1e-5,1e-2))'``.
+"""Searches for good settings: python -m fervid.search --trials 30 'optimizer.lr=tag(log,interval(1e-5,1e-2))'.
 
-What is searched is written as a sweep is: ``optimizer=sgd,adam`` ``dataset.batch_size=16,32,64``
-``'head.dropout=interval(0,0.6)'``, ``'optimizer.lr=tag(log,interval(1e-5,1e-2))'``; all else as for fervid.train.
+What is searched is written as a sweep is: optimizer=sgd,adam dataset.batch_size=16,32,64
+'head.dropout=interval(0,0.6)' 'optimizer.lr=tag(log,interval(1e-5,1e-2))'; all else as for fervid.train.
 """
 
 import argparse
 import logging
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from hydra.core.utils import setup_globals
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from fervid.command_line import CONFIG_FOLDER, job, run
+from fervid.command_line import CONFIG_FOLDER, alone, job, run
 from fervid.errors import InputError
 from fervid.sweeps import sweep_name
 
@@ -45,33 +46,44 @@ def command() -> None:
     from optuna.trial import TrialState
 
     _log()
-    study = _open_study(folder, arguments.settings, config)
-    ended = len(study.get_trials(states=[TrialState.COMPLETE, TrialState.PRUNED]))
-    if ended:
-        log.info("going on: %d trials were run before.", ended)
-    study.optimize(
-        lambda trial: _try(trial, fixed, space, folder),
-        n_trials=max(0, arguments.trials - ended),
-        timeout=None if arguments.hours is None else 3600 * arguments.hours,
-        catch=(Exception,),  # its sentence is on the terminal; the others go on
-    )
-    _tell(study, fixed, folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with alone(folder):
+        study = _open_study(folder, arguments.settings, config)
+        ended = len(study.get_trials(states=[TrialState.COMPLETE, TrialState.PRUNED]))
+        if ended:
+            log.info("going on: %d trials were run before.", ended)
+        try:
+            study.optimize(
+                lambda trial: _try(trial, fixed, space, folder),
+                n_trials=max(0, arguments.trials - ended),
+                timeout=None if arguments.hours is None else 3600 * arguments.hours,
+                catch=(Exception,),  # its sentence is on the terminal; the others go on
+            )
+        except (SystemExit, KeyboardInterrupt):
+            log.warning("the same command goes on.")
+            _tell(study, fixed, folder)
+            raise
+        _tell(study, fixed, folder)
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="fervid.search",
         description=__doc__,
-        epilog="The same command goes on where it was stopped; with a larger --trials it goes on further. Trials that "
-        "promise less than half of those before, at the same epoch, are ended early. Scores are of the validation "
-        "side alone: test the best one, once.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="The same command goes on where it was stopped; with a larger --trials it goes on further. A trial that "
+        "is worse than the median of those before, at the same epoch, is ended early. The test side is not looked at: "
+        "test the best one, once, by the command that is printed at the end. All settings: fervid.train --help",
     )
     parser.add_argument("settings", nargs="*", metavar="setting=value", help="as for fervid.train")
     parser.add_argument("--trials", type=int, default=30, help="how many in all (30)")
     parser.add_argument("--hours", type=float, help="begin no trial after so many hours")
     parser.add_argument("--folder", type=Path, help="where the study and its runs lie (runs/search-<what is searched>)")
-    return parser.parse_args()
+    arguments = parser.parse_intermixed_args()
+    if arguments.trials < 1:
+        raise InputError(f"--trials {arguments.trials} is no number of trials: give 1 or more.")
+    if arguments.hours is not None and not arguments.hours > 0:
+        raise InputError(f"--hours {arguments.hours} is no time: give more than 0.")
+    return arguments
 
 
 def _open_study(folder: Path, words: list[str], config: DictConfig) -> "optuna.Study":
@@ -80,7 +92,6 @@ def _open_study(folder: Path, words: list[str], config: DictConfig) -> "optuna.S
     from optuna.trial import TrialState
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    folder.mkdir(parents=True, exist_ok=True)
     storage = optuna.storages.JournalStorage(JournalFileBackend(str(folder / "study.log")))
     study = optuna.create_study(
         study_name="fervid",
@@ -121,7 +132,7 @@ def _try(trial: "optuna.Trial", fixed: list[str], space: dict[str, Override], fo
     log.info("trial %d: %s", trial.number, " ".join(drawn))
     with job(config):
         try:
-            score = train(config, [Pruning()])
+            score = train(config, [Pruning()], test=False)
         except optuna.TrialPruned:
             score = None
     if score is None:
@@ -180,7 +191,7 @@ def _tell(study: "optuna.Study", fixed: list[str], folder: Path) -> None:
 
     finished = study.get_trials(states=[TrialState.COMPLETE])
     if not finished:
-        raise InputError(f"none of the {len(study.trials)} trials was finished: what went wrong is said above.")
+        raise InputError(f"none of the {len(study.trials)} trials begun was finished: what went wrong is said above.")
     names = list(dict.fromkeys(name for trial in finished for name in trial.params))
     table = Table(title=f"the best of {len(study.trials)} trials, {len(finished)} of them run to the end")
     table.add_column("trial", justify="right")
@@ -194,7 +205,7 @@ def _tell(study: "optuna.Study", fixed: list[str], folder: Path) -> None:
     console = Console(soft_wrap=True, highlight=False, markup=False)
     console.print(table)
     best = [f"{name}={value}" for name, value in study.best_params.items()]
-    console.print(f"everything lies in {folder}; the best: python -m fervid.train {' '.join([*fixed, *best])}")
+    console.print(f"everything lies in {folder}; the best: python -m fervid.train {shlex.join([*fixed, *best])}")
 
 
 def main() -> None:

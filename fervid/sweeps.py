@@ -20,12 +20,18 @@ class Jobs(Callback):
 
     Attributes:
         done: of the process, one dict a job.
+        varied: names of what differs between its jobs.
     """
 
     done: list[dict[str, Any]] = []
+    varied: set[str] = set()
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         self.done.clear()
+        self.varied.clear()
+        told = [word.lstrip("+~").partition("=") for word in config.hydra.overrides.task]
+        self.varied.update(name for name, _, value in told if _varies(value))
+        self.varied.update(config.hydra.sweeper.get("params") or {})
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
         hydra = job_return.hydra_cfg.hydra if job_return.hydra_cfg is not None else None
@@ -56,8 +62,6 @@ def print_jobs() -> str | None:
 
     if not Jobs.done:
         return None
-    told = [job["overrides"] for job in Jobs.done]
-    shared = set(told[0]).intersection(*told[1:]) if len(told) > 1 else set()
     table = Table(title="the jobs of this sweep")
     table.add_column("job", justify="right")
     table.add_column("settings")
@@ -66,7 +70,7 @@ def print_jobs() -> str | None:
     if failures:
         table.add_column("")
     for job in Jobs.done:
-        settings = [word for word in job["overrides"] if word not in shared]
+        settings = [word for word in job["overrides"] if word.lstrip("+~").partition("=")[0] in Jobs.varied]
         score = f"{job['score']:.4f}" if isinstance(job["score"], float) else ""
         failed = [f"[red]failed:[/] {escape(job['error'])}" if job["error"] else ""] if failures else []
         table.add_row(str(job["number"]), escape(" ".join(settings)), score, *failed)
@@ -75,7 +79,7 @@ def print_jobs() -> str | None:
         return None
     numbers = ", ".join(str(job["number"]) for job in failures)
     return (
-        f"{len(failures)} of {len(Jobs.done)} jobs failed ({numbers}); the same command runs them alone again. "
+        f"{len(failures)} of {len(Jobs.done)} jobs failed ({numbers}); once mended, the same command runs them alone. "
         f"The first: {failures[0]['error']}"
     )
 

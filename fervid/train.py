@@ -3,10 +3,13 @@
 All that can be set: ``python -m fervid.train --help``.
 """
 
+from pathlib import Path
+
 import hydra
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from fervid.command_line import CONFIG_FOLDER, job, run
+from fervid.command_line import CONFIG_FOLDER, alone, job, run
 
 
 @hydra.main(version_base="1.3", config_path=CONFIG_FOLDER, config_name="train")
@@ -16,7 +19,7 @@ def command(config: DictConfig) -> float:
     Returns:
         The best validation score, ``finetune.monitor``: what a sweep maximises.
     """
-    with job(config):
+    with job(config), alone(Path(HydraConfig.get().runtime.output_dir)):
         from fervid.training import train  # torch and all that: seconds that --help should not wait for
 
         return train(config)

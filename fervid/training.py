@@ -35,14 +35,15 @@ from fervid.models.heads import Head
 log = logging.getLogger(__name__)
 
 
-def train(config: DictConfig, callbacks: Sequence[pl.Callback] = ()) -> float:
+def train(config: DictConfig, callbacks: Sequence[pl.Callback] = (), *, test: bool = True) -> float:
     """Trains, tests and records; everything it leaves lies in Hydra's run folder.
 
-    A job of a sweep that was finished before is not run again; one that was begun is begun anew.
+    A job of a sweep that was finished before is not run again; one that was begun goes on from its last checkpoint.
 
     Args:
         config: what ``conf/train.yaml`` composes.
         callbacks: others than a run's own.
+        test: whether to look at the test side at all; without it nothing but checkpoints and curves is left.
 
     Returns:
         The validation score, ``finetune.monitor``, of the weights that were kept.
@@ -59,8 +60,7 @@ def train(config: DictConfig, callbacks: Sequence[pl.Callback] = ()) -> float:
     finished = results.finished_before(folder, config)
     if finished is not None:
         return finished
-    if HydraConfig.get().mode == RunMode.MULTIRUN and config.ckpt_path is None:
-        _clear_away(folder)
+    ckpt_path = config.ckpt_path or _begun_before(folder, config)
 
     if not 0 <= config.seed < 2**32:
         raise InputError(f"seed={config.seed} is no seed: give a number from 0 to 2^32 - 1.")
@@ -87,16 +87,20 @@ def train(config: DictConfig, callbacks: Sequence[pl.Callback] = ()) -> float:
     prepared = time.perf_counter()
 
     try:
-        trainer.fit(model, datamodule, ckpt_path=_checkpoint(config.ckpt_path, model), weights_only=True)
+        trainer.fit(model, datamodule, ckpt_path=_checkpoint(ckpt_path, model), weights_only=True)
     except SystemExit:  # Lightning's answer to Ctrl-C
         last = folder / "checkpoints" / "last.ckpt"
-        if last.exists():
+        if HydraConfig.get().mode == RunMode.MULTIRUN:
+            log.warning("interrupted after %d finished epochs; the same command goes on.", len(finetune.history))
+        elif last.exists():
             log.warning("interrupted after %d finished epochs; go on with", len(finetune.history))
             print(_resume_command(folder, last))  # not through the logger, which breaks lines
         else:
             log.warning("interrupted before the first epoch was finished: nothing is kept.")
         raise
     fitted = time.perf_counter()
+    if not test:
+        return float(finetune.best["score"])
     trainer.test(model, datamodule, verbose=False)
     tested = time.perf_counter()
     table = predictions.table(datamodule.manifest, datamodule.class_names)
@@ -106,7 +110,9 @@ def train(config: DictConfig, callbacks: Sequence[pl.Callback] = ()) -> float:
 
     table.to_csv(folder / "predictions.csv", index=False)
     predictions.table(datamodule.manifest, datamodule.class_names).to_csv(folder / "predictions_val.csv", index=False)
-    seconds = {"prepare": prepared - began, "fit": fitted - prepared, "test": tested - fitted}
+    # A run that was gone on with has earlier epochs behind it.
+    fit = max(fitted - prepared, sum(row["seconds"] for row in finetune.history))
+    seconds = {"prepare": prepared - began, "fit": fit, "test": tested - fitted}
     outcome = results.collect(config, trainer, model, datamodule, finetune, table, said.sentences, seconds)
     results.draw(folder, trainer, datamodule, finetune, outcome, table)
     results.log_hparams(trainer, _choices(config), outcome)
@@ -176,7 +182,7 @@ def make_trainer(config: DictConfig, folder: Path, callbacks: list[pl.Callback])
             **options,
             callbacks=[*callbacks, last],
             logger=instantiate(config.logger) or False,
-            plugins=[WholeCheckpointIO()],
+            plugins=[WholeCheckpointIO(results.what_matters(config))],
             default_root_dir=folder,
             num_sanity_val_steps=0,  # a partial epoch would count as one
             enable_model_summary=False,
@@ -212,10 +218,20 @@ def _quieten_libraries() -> None:
         warnings.filterwarnings("ignore", text)
 
 
-def _clear_away(folder: Path) -> None:
-    """What a job of the sweep that was not finished left."""
+def _begun_before(folder: Path, config: DictConfig) -> str | None:
+    """The last checkpoint of a sweep's job that was not finished; clears away what cannot be gone on from."""
+    last = folder / "checkpoints" / "last.ckpt"
+    if HydraConfig.get().mode != RunMode.MULTIRUN:
+        return None
+    try:
+        if torch.load(last, map_location="cpu", weights_only=True)["settings"] == results.what_matters(config):
+            log.info("job %s was begun before: it goes on.", HydraConfig.get().job.num)
+            return str(last)
+    except Exception as error:  # torch raises a dozen kinds for damaged files
+        log.debug("%s: %s", last, error)
     for left in ("checkpoints", "tensorboard"):
         shutil.rmtree(folder / left, ignore_errors=True)
+    return None
 
 
 def _checkpoint(path: str | None, model: EmotionClassifier) -> str | None:

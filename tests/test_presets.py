@@ -1,6 +1,7 @@
 """The papers' presets: what they fix, and that each runs from raw files to its paper's outputs."""
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -109,6 +110,12 @@ LAYERS = {
     + "Conv2d ReLU Conv2d ReLU Conv2d ReLU MaxPool2d " * 3
     + "AdaptiveAvgPool2d Flatten Dropout Linear",
 }
+STAGES = {
+    # A first and a last convolution, 17 blocks of three, the first of which does not expand.
+    "hf_mobilenet_v2": {"stages": 19, "Conv2d": 2 + 17 * 3 - 1, "BatchNorm2d": 2 + 17 * 3 - 1, "Linear": 1},
+    # 23 blocks of five (two in the squeeze, without BatchNorm), the first two of which do not expand.
+    "hf_efficientnet_b2": {"stages": 25, "Conv2d": 2 + 23 * 5 - 2, "BatchNorm2d": 2 + 23 * 3 - 2, "Linear": 1},
+}
 DROPOUT = {
     "ised_alexnet": [0.5, 0.5],
     "enterface_cnn": [0.1],
@@ -126,7 +133,13 @@ def test_the_layers(name):
     parts = [*model.backbone.stage_modules(0), *model.head.modules()]
     leaves = [part for part in parts if not list(part.children())]
     drops = [part.p for part in leaves if isinstance(part, nn.Dropout) and part.p]
-    if name in LAYERS:
+    if name in STAGES:
+        kinds = Counter(type(part).__name__ for part in leaves)
+        assert len(model.backbone.stages) == STAGES[name]["stages"]
+        assert {kind: kinds[kind] for kind in ("Conv2d", "BatchNorm2d", "Linear")} == {
+            kind: STAGES[name][kind] for kind in ("Conv2d", "BatchNorm2d", "Linear")
+        }
+    else:
         shown = [part for part in leaves if not (isinstance(part, nn.Dropout) and not part.p)]
         assert [type(part).__name__ for part in shown] == LAYERS[name].split()
     assert drops[-len(DROPOUT.get(name, [])) :] == DROPOUT.get(name, [])
@@ -178,6 +191,14 @@ def test_the_pictures_of_each_paper():
         "hf_efficientnet_b2": "hf_faces",
     }.items():
         assert augmentations[name] == OmegaConf.to_yaml(preset(f"augmentation={option}").augmentation)
+    # The papers' values; strengths they do not give are chosen, and said to be.
+    turn, noise = config["enterface_cnn"].augmentation.transforms
+    assert (turn.limit, noise.std_range) == ([-15, 15], [0.008, 0.04])
+    flip, affine, contrast = config["hf_vgg16"].augmentation.transforms
+    assert (flip.p, affine.rotate, affine.scale) == (0.5, [-10, 10], [0.9, 1.1])
+    assert (contrast.brightness_limit, contrast.contrast_limit) == (0.0, 0.1)
+    flip, affine = config["ised_lenet"].augmentation.transforms
+    assert (flip.p, affine.rotate, affine.scale, affine.translate_percent) == (0.5, [-10, 10], [0.9, 1.1], [-0.1, 0.1])
     for name in ("hf_vgg16", "hf_mobilenet_v2", "hf_efficientnet_b2"):  # divided by 255 and no more, as the text says
         assert (config[name].backbone.mean, config[name].backbone.std) == ([0, 0, 0], [1, 1, 1])
 
@@ -282,6 +303,7 @@ def test_from_raw_files_to_the_papers_outputs_and_the_same_honestly(fervid_train
         assert found["seconds"]["fit"] > 0
         assert all(found["seconds"]["by_epoch"].values())
         assert {"train/loss", "train/accuracy", "val/loss", "val/accuracy"} <= set(found["metrics"])
+        assert set(found["recall"]) == set(found["precision"]) == set(found["class_names"])
         for figure in ("curves", "confusion_matrix", "sample_predictions"):
             assert (tmp_path / twin / f"{figure}.png").stat().st_size > 10_000
         predictions = pd.read_csv(tmp_path / twin / "predictions_val.csv")

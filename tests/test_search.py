@@ -1,11 +1,14 @@
 """The search for hyper-parameters."""
 
-import json
 import sys
 
+import optuna
 import pytest
+import torch
+from optuna.storages.journal import JournalFileBackend
 
 from fervid import search, training
+from fervid.command_line import alone
 from fervid.errors import InputError
 
 SMOKE = ["experiment=smoke", "logger=none", "+trainer.enable_progress_bar=false", "finetune.phases.1.epochs=1"]
@@ -23,44 +26,59 @@ def fervid_search(monkeypatch, cache, tmp_path):
     return run
 
 
+def study(folder):
+    storage = optuna.storages.JournalStorage(JournalFileBackend(str(folder / "study.log")))
+    return optuna.load_study(study_name="fervid", storage=storage)
+
+
 def test_trials_are_runs_of_drawn_settings_and_the_same_command_goes_on(fervid_search, tmp_path, capfd):
     fervid_search(*SMOKE, *SPACE, trials=2)
     capfd.readouterr()
     fervid_search(*SMOKE, *SPACE, trials=3)
     told = capfd.readouterr().out
     assert "2 trials were run before" in told
-    found = {path.parent.name: json.loads(path.read_text()) for path in tmp_path.glob("*/results.json")}
-    assert sorted(found) == ["0", "1", "2"]
-    configs = [results["config"] for results in found.values()]
-    assert len({config["optimizer"]["lr"] for config in configs}) == 3
-    assert all(1e-4 <= config["optimizer"]["lr"] <= 1e-1 for config in configs)
-    assert {config["dataset"]["batch_size"] for config in configs} <= {4, 8}
-    best = max(found.values(), key=lambda results: results["best_score"])
-    assert f"optimizer.lr={best['config']['optimizer']['lr']}" in told
+    trials = study(tmp_path).trials
+    rates = [trial.params["optimizer.lr"] for trial in trials]
+    assert len(set(rates)) == 3
+    assert all(1e-4 <= rate <= 1e-1 for rate in rates)
+    assert {trial.params["dataset.batch_size"] for trial in trials} <= {"4", "8"}
+    for trial in trials:
+        state = torch.load(tmp_path / str(trial.number) / "checkpoints" / "best.ckpt", weights_only=True)
+        assert state["settings"]["optimizer"]["lr"] == trial.params["optimizer.lr"]
+        assert state["settings"]["optimizer"]["_target_"].endswith(
+            {"adam": "Adam", "sgd_plain": "SGD"}[trial.params["optimizer"]]
+        )
+    best = max(trials, key=lambda trial: trial.value)
+    assert f"optimizer.lr={best.params['optimizer.lr']}" in told
+    # Nobody has looked at the test side.
+    assert not list(tmp_path.rglob("predictions.csv"))
+    assert "test recall" not in told
 
 
-def test_a_trial_that_was_killed_is_run_once_more(fervid_search, tmp_path, monkeypatch):
+def test_a_trial_that_was_killed_is_run_once_more(fervid_search, tmp_path, monkeypatch, capfd):
     train = training.train
     drawn = []
 
-    def killed_once(config, callbacks=()):
+    def killed_once(config, callbacks=(), test=True):
         drawn.append(config.optimizer.lr)
         if len(drawn) == 2:
             raise SystemExit  # what Lightning makes of Ctrl-C
-        return train(config, callbacks)
+        return train(config, callbacks, test=test)
 
     monkeypatch.setattr(training, "train", killed_once)
     with pytest.raises(SystemExit):
         fervid_search(*SMOKE, *SPACE)
     fervid_search(*SMOKE, *SPACE)
     assert drawn[2] == drawn[1]
-    assert len(list(tmp_path.glob("*/results.json"))) == 3
+    states = [trial.state.name for trial in study(tmp_path).trials]
+    assert states.count("COMPLETE") == 3
+    assert "the same command goes on" in capfd.readouterr().out
 
 
 def test_a_trial_that_promises_little_is_ended_early(fervid_search, tmp_path, monkeypatch, capfd):
     epochs = []
 
-    def pretend(config, callbacks=()):
+    def pretend(config, callbacks=(), test=True):
         number = len(epochs)
         epochs.append(0)
 
@@ -82,7 +100,7 @@ def test_a_trial_that_promises_little_is_ended_early(fervid_search, tmp_path, mo
 
 def test_a_loss_is_to_fall(fervid_search, monkeypatch, capfd):
     scores = iter([0.5, 0.2, 0.9])
-    monkeypatch.setattr(training, "train", lambda config, callbacks=(): next(scores))
+    monkeypatch.setattr(training, "train", lambda config, callbacks=(), test=True: next(scores))
     fervid_search(*SMOKE, *SPACE, "finetune.monitor=val/loss")
     lines = [line for line in capfd.readouterr().out.splitlines() if line.startswith("│")]
     assert [line.split("│")[-2].strip() for line in lines] == ["0.2000", "0.5000", "0.9000"]
@@ -91,7 +109,7 @@ def test_a_loss_is_to_fall(fervid_search, monkeypatch, capfd):
 def test_a_failing_trial_leaves_the_others(fervid_search, monkeypatch, capfd):
     calls = []
 
-    def second_fails(config, callbacks=()):
+    def second_fails(config, callbacks=(), test=True):
         calls.append(1)
         if len(calls) == 2:
             raise InputError("the second is out of luck.")
@@ -111,6 +129,8 @@ def test_a_failing_trial_leaves_the_others(fervid_search, monkeypatch, capfd):
         (["optimizer=adam,sdg"], "Did you mean optimizer=sgd?"),
         (["optimzer.lr=1,2"], "Did you mean optimizer.lr?"),
         (["optimizer.lr=interval(0.1"], "'interval(0.1'"),
+        (["optimizer=adam,sgd", "--trials=0"], "--trials 0"),
+        (["optimizer=adam,sgd", "--hours=0"], "--hours 0"),
     ],
 )
 def test_mistakes_are_one_sentence(fervid_search, capfd, words, sentence):
@@ -123,8 +143,17 @@ def test_mistakes_are_one_sentence(fervid_search, capfd, words, sentence):
 
 
 def test_another_search_in_the_same_folder_is_refused(fervid_search, monkeypatch, capfd):
-    monkeypatch.setattr(training, "train", lambda config, callbacks=(): 0.5)
+    monkeypatch.setattr(training, "train", lambda config, callbacks=(), test=True: 0.5)
     fervid_search(*SMOKE, *SPACE)
     with pytest.raises(SystemExit):
         fervid_search(*SMOKE, *SPACE, "head=linear")
     assert "holds a search of other settings" in capfd.readouterr().err
+
+
+def test_two_searches_do_not_share_a_folder(fervid_search, monkeypatch, tmp_path, capfd):
+    monkeypatch.setattr(training, "train", lambda config, callbacks=(), test=True: 0.5)
+    with alone(tmp_path), pytest.raises(SystemExit):
+        fervid_search(*SMOKE, *SPACE)
+    assert "another process is at work" in capfd.readouterr().err
+    fervid_search(*SMOKE, *SPACE)
+    assert not (tmp_path / ".lock").exists()

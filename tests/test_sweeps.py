@@ -9,17 +9,20 @@ import time
 
 import pandas as pd
 import pytest
+import pytorch_lightning as pl
 from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from fervid import training
-from fervid.command_line import CONFIG_FOLDER
+from fervid.command_line import CONFIG_FOLDER, alone
 from fervid.evaluation.comparison import score_table
 from fervid.evaluation.runs import find_runs
 from fervid.evaluation.systems import find_systems
 from fervid.sweeps import sweep_name
+from fervid.train import main
 
-SMOKE = ["experiment=smoke", "trainer.max_epochs=2", "logger=none", "+trainer.enable_progress_bar=false"]
+SMOKE = ["experiment=smoke", "trainer.max_epochs=3", "logger=none", "+trainer.enable_progress_bar=false"]
 FOUR = ["-m", *SMOKE, "optimizer=adam,sgd_plain", "seed=1,2"]
 
 
@@ -28,6 +31,17 @@ def reached(folder):
     runs, unusable = find_runs(str(folder))
     assert not unusable
     return score_table(find_systems(runs)[0], 1, resamples=200, seed=0).text()
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory, cache):
+    """The folder of a sweep that nothing happened to."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    with pytest.MonkeyPatch.context() as patch:
+        GlobalHydra.instance().clear()
+        patch.setattr("sys.argv", ["fervid.train", *FOUR, f"hydra.sweep.dir={folder}", f"cache_dir={cache}"])
+        main()
+    return folder
 
 
 def test_the_same_command_has_the_same_folder_and_another_another():
@@ -100,18 +114,28 @@ def test_a_setting_of_some_presets_alone_is_explained(fervid_train, capfd, tmp_p
     assert "write ++dataset.root=" in capfd.readouterr().err
 
 
+class Stop(pl.Callback):
+    """Ctrl-C in the second epoch."""
+
+    def on_train_epoch_start(self, trainer, pl_module):
+        if trainer.current_epoch == 1:
+            raise SystemExit
+
+
+@pytest.mark.parametrize("damaged", [True, False])
 def test_a_sweep_that_is_stopped_in_its_third_job_goes_on_and_ends_as_one_that_is_not(
-    fervid_train, tmp_path, monkeypatch, capfd
+    fervid_train, undisturbed, tmp_path, monkeypatch, capfd, damaged
 ):
-    fervid_train(*FOUR, f"hydra.sweep.dir={tmp_path / 'undisturbed'}")
     jobs, make = [], training.make_trainer
 
     def stopped_in_the_third(config, folder, callbacks):
         jobs.append(folder.name)
         if len(jobs) == 3:
-            (folder / "checkpoints").mkdir()
-            (folder / "checkpoints" / "last.ckpt").write_bytes(b"half")
-            raise KeyboardInterrupt
+            if damaged:
+                (folder / "checkpoints").mkdir()
+                (folder / "checkpoints" / "last.ckpt").write_bytes(b"half")
+                raise KeyboardInterrupt
+            callbacks = [*callbacks, Stop()]
         return make(config, folder, callbacks)
 
     monkeypatch.setattr(training, "make_trainer", stopped_in_the_third)
@@ -127,8 +151,12 @@ def test_a_sweep_that_is_stopped_in_its_third_job_goes_on_and_ends_as_one_that_i
     assert all(path.stat().st_mtime_ns == before for path, before in finished.items())
     told = capfd.readouterr().out
     assert "job 0 was finished before" in told
+    assert ("job 2 was begun before: it goes on" in told) != damaged
     assert "the jobs of this sweep" in told
-    pd.testing.assert_frame_equal(reached(tmp_path / "disturbed"), reached(tmp_path / "undisturbed"))
+    pd.testing.assert_frame_equal(reached(tmp_path / "disturbed"), reached(undisturbed))
+    for job in range(4):
+        one, other = (folder / str(job) / "predictions.csv" for folder in (tmp_path / "disturbed", undisturbed))
+        assert one.read_bytes() == other.read_bytes()
 
 
 def test_failed_jobs_are_named_and_run_again_alone(fervid_train, tmp_path, monkeypatch, capfd):
@@ -162,6 +190,19 @@ def test_a_folder_of_other_settings_is_not_taken_for_finished(fervid_train, tmp_
         fervid_train(*words, "seed=2")
     assert "finished run of other settings" in capfd.readouterr().err
     assert (tmp_path / "0" / "results.json").read_bytes() == before
+
+
+def test_another_cache_is_no_other_run(fervid_train, tmp_path, capfd):
+    words = ["-m", *SMOKE, "seed=1", f"hydra.sweep.dir={tmp_path / 'sweep'}"]
+    fervid_train(*words, f"cache_dir={tmp_path / 'one'}")
+    fervid_train(*words, f"cache_dir={tmp_path / 'other'}")
+    assert "job 0 was finished before" in capfd.readouterr().out
+
+
+def test_two_processes_do_not_share_a_run_folder(fervid_train, tmp_path, capfd):
+    with alone(tmp_path), pytest.raises(SystemExit):
+        fervid_train(*SMOKE, f"hydra.run.dir={tmp_path}")
+    assert "another process is at work" in capfd.readouterr().err
 
 
 @pytest.mark.slow

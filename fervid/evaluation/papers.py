@@ -332,8 +332,8 @@ def _one_emotion(failing: Sequence[_Claim], order: Sequence[str]) -> tuple[list[
         sources = _tables(sorted({claim.source for claim in which}, key=order.index))
         systems = ", ".join(f"{claim.name} {claim.printed} ({claim.made:.2f})" for claim in which)
         sentences.append(
-            f"The accuracy in {printed} is the recall of {emotion} alone in {sources}; in brackets what the recalls "
-            f"of all emotions make, weighted by the test frames: {systems}."
+            f"These accuracies, printed in {printed}, are the recall of {emotion} alone in {sources}; in brackets what "
+            f"the recalls of all emotions make, weighted by the test frames: {systems}."
         )
         explained |= {claim.name for claim in which}
 

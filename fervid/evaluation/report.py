@@ -50,6 +50,8 @@ def make_report(
     """
     if resamples < 100:
         raise InputError(f"resamples={resamples} are too few for an interval of 95 %: give at least 100.")
+    if resamples > 100_000:
+        raise InputError(f"resamples={resamples} would fill the memory: give at most 100000.")
     found, unusable = find_runs(runs) if runs is not None else ([], {})
     named = [paper] if paper else sorted({run.setting("paper.name") for run in found} - {None})
     papers = [load_paper(name) for name in named]

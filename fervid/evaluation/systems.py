@@ -30,15 +30,12 @@ class System:
     Attributes:
         settings: what tells it from the other systems, by name.
         runs: its repeats: seeds, folds.
+        name: what tells it from the others, in one line.
     """
 
     settings: dict[str, str]
     runs: list[Run]
-
-    @property
-    def name(self) -> str:
-        """What tells it from the others, in one line."""
-        return say(self.settings) or str(self.runs[0].setting("backbone"))
+    name: str
 
     @property
     def class_names(self) -> list[str]:
@@ -105,8 +102,16 @@ def find_systems(runs: Sequence[Run]) -> tuple[list[System], list[str], list[Run
         if repeat in repeats:
             doubles.append(repeats[repeat])
         repeats[repeat] = run
-    found = [System(dict(zip(names, key, strict=True)), list(repeats.values())) for key, repeats in systems.items()]
-    return found, along, doubles
+    found = [(dict(zip(names, key, strict=True)), list(repeats.values())) for key, repeats in systems.items()]
+    short = len({say(settings) for settings, _ in found}) == len(found)  # else names are told in full
+    return (
+        [
+            System(settings, repeats, say(settings, short=short) or str(repeats[0].setting("backbone")))
+            for settings, repeats in found
+        ],
+        along,
+        doubles,
+    )
 
 
 def comparable(systems: Sequence[System]) -> list[list[System]]:
@@ -126,7 +131,10 @@ def why_not(one: System, other: System) -> str:
         return "the same emotions in another order"
     repeats, shared = (len(one.test_rows), len(other.test_rows)), len(one.test_rows & other.test_rows)
     if shared:
-        return f"other test rows: {repeats[0]} and {repeats[1]} folds or seeds, {shared} of them tested on the same"
+        return (
+            f"other test rows: {repeats[0]} and {repeats[1]} folds or seeds, {shared} of them tested on the same; run "
+            "those that are missing, or leave the others out of runs="
+        )
     clips = len(set(one.clips["clip"]) & set(other.clips["clip"]))
     if not clips == len(one.clips) == len(other.clips):
         return f"other test rows: {len(one.clips)} and {len(other.clips)} clips, {clips} of them in both"
@@ -136,17 +144,26 @@ def why_not(one: System, other: System) -> str:
     return f"other test rows: the same {clips} clips, in other folds"
 
 
-def say(settings: dict[str, str]) -> str:
-    """Settings in one line: options by their name alone, values with the end of theirs."""
+def say(settings: dict[str, str], *, short: bool = True) -> str:
+    """Settings in one line: options by their name alone, values with theirs.
+
+    Args:
+        settings: by their full names.
+        short: leave out where a setting belongs (``lr``, not ``optimizer.lr``) and digits after the fourth.
+    """
 
     def said(name: str, value: str) -> str:
         if name in GROUPS:
             return value
+        if not short:
+            return f"{name}={value}"
         try:
             value = value if value.lstrip("-").isdigit() else f"{float(value):.4g}"
         except ValueError:
             value = value if len(value) <= 60 else f"{value[:57]}..."
-        return f"{name.rsplit('.', 1)[-1]}={value}"
+        group, *rest = name.split(".")
+        # A place in a list says nothing without the list: phases.1.lr_scale.
+        return f"{'.'.join(rest) if any(part.isdigit() for part in rest) else (rest or [group])[-1]}={value}"
 
     return ", ".join(said(name, value) for name, value in settings.items() if value != NOTHING)
 
@@ -169,6 +186,8 @@ def _flat(config: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]
             continue
         if isinstance(value, dict):
             yield from _flat(value, f"{full}.")
+        elif isinstance(value, list) and value and all(isinstance(part, dict) for part in value):
+            yield from _flat({str(number): part for number, part in enumerate(value)}, f"{full}.")
         else:
             yield full, json.dumps(value).strip('"')
 

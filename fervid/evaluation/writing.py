@@ -146,18 +146,23 @@ def print_report(console: Console, sections: Sequence[Section]) -> None:
     for section in sections:
         if not section.terminal:
             continue
+        for sentence in section.sentences:
+            console.print(f"- {escape(sentence)}", highlight=False)
         for table in section.tables:
             shown = RichTable(title=escape(table.title), box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
             right = _right_columns(table)
             for name in table.data:
-                shown.add_column(escape(str(name)), justify="right" if name in right else "left", overflow="fold")
+                shown.add_column(
+                    escape(str(name)),
+                    justify="right" if name in right else "left",
+                    overflow="fold",
+                    no_wrap=name == "grade",
+                )
             for row in table.text().head(LONG).itertuples(index=False):
                 shown.add_row(*(escape(cell) for cell in row))
             console.print(shown)
             for note in _notes(table):
                 console.print(escape(note), style="dim", highlight=False)
-        for sentence in section.sentences:
-            console.print(f"- {escape(sentence)}", highlight=False)
 
 
 def _notes(table: Table) -> list[str]:

@@ -55,6 +55,19 @@ class TestFinding:
         assert list(told(systems)) == ["sgd, lr=1", "adam, lr=1", "adam, lr=0.5"]
         assert along == []
 
+    def test_phases_are_told_one_by_one(self, small):
+        phases = [[{"name": "frozen", "epochs": 10}, {"name": "tune", "lr_scale": scale}] for scale in (0.1, 1.0)]
+        systems, along, _ = find_systems([small(str(n), {"finetune.phases": each}) for n, each in enumerate(phases)])
+        assert list(told(systems)) == ["phases.1.lr_scale=0.1", "phases.1.lr_scale=1"]
+        assert along == []
+
+    def test_names_that_would_be_the_same_are_told_in_full(self, small):
+        values = [(0.1, 0.2), (0.2, 0.1), (0.2, 0.2)]
+        runs = [small(str(n), {"head.dropout": a, "backbone.dropout": b}) for n, (a, b) in enumerate(values)]
+        assert list(told(find_systems(runs)[0]))[0] == "dropout=0.2, dropout=0.1"
+        close = [small(f"close {n}", {"optimizer.lr": rate}) for n, rate in enumerate((0.00123451, 0.00123452))]
+        assert list(told(find_systems(close)[0])) == ["optimizer.lr=0.00123451", "optimizer.lr=0.00123452"]
+
     def test_seeds_and_folds_are_repeats(self, small):
         runs = [
             small(f"{name} {seed} {fold}", {"backbone": name, "dataset.seed": seed}, seed=seed, fold=fold)
@@ -174,7 +187,9 @@ class TestComparing:
         runs += [small(f"b {fold}", {"backbone": "b"}, fold=fold, people=people[fold]) for fold in (1, 2)]
         systems, _, _ = find_systems(runs)
         assert len(comparable(systems)) == 2
-        assert why_not(*systems) == "other test rows: 3 and 2 folds or seeds, 2 of them tested on the same"
+        assert why_not(*systems).startswith(
+            "other test rows: 3 and 2 folds or seeds, 2 of them tested on the same; run those that are missing"
+        )
 
 
 class TestRows:

@@ -244,7 +244,7 @@ class TestTerminal:
                 "grade": ["subject-independent", "clip-independent"],
                 "runs": [5, 5],
                 **{f"{name} frames": ["60.1% ± 5.1", "55.5% ± 10.2"] for name in ("UAR", "WAR", "F1")},
-                "UAR promised too much": [None, 12.3],
+                "above the honest": [None, 12.3],
             }
         )
         shown = self.shown([Section("A", [Table("a", "A", data)], terminal=True)], width)
