@@ -160,9 +160,9 @@ def finished_before(folder: Path, config: DictConfig) -> float | None:
 
 
 def what_matters(config: DictConfig) -> dict[str, Any]:
-    """A configuration as plain containers without what changes no result: where things lie, how many load."""
+    """A configuration as plain containers without what changes no result: where things lie, what a paper prints."""
     told = OmegaConf.create(OmegaConf.to_container(config, resolve=True))
-    for name in ("ckpt_path", "cache_dir", "dataset.prepared_dir", "dataset.num_workers", "logger"):
+    for name in ("ckpt_path", "cache_dir", "dataset.prepared_dir", "dataset.num_workers", "logger", "paper"):
         OmegaConf.update(told, name, None, force_add=True)
     return json.loads(json.dumps(OmegaConf.to_container(told), default=str))
 

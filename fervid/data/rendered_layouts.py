@@ -379,7 +379,7 @@ def write_hf_parquet(
     images: list[bytes] = []
     answers: list[str | None] = []
     for number, (take, emotion) in enumerate(islice(product(range(rows), HF_EMOTIONS), rows)):
-        who = make_identity(1 + number % 24, seed)
+        who = make_identity(1 + (number + number // len(HF_EMOTIONS)) % 24, seed)  # everyone acts every emotion
         clip = render_crops(
             who, _ACTED_AS.get(emotion, emotion), take=take, frames=30, size=size, seed=seed, times=[15]
         )

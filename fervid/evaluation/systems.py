@@ -30,11 +30,13 @@ class System:
     Attributes:
         settings: what tells it from the other systems, by name.
         runs: its repeats: seeds, folds.
+        told: those of its settings that a reader needs to be told.
         name: what tells it from the others, in one line.
     """
 
     settings: dict[str, str]
     runs: list[Run]
+    told: dict[str, str]
     name: str
 
     @property
@@ -91,11 +93,11 @@ def find_systems(runs: Sequence[Run]) -> tuple[list[System], list[str], list[Run
         The systems; the settings that differ along with those that tell the systems apart; and runs that repeat
         another one to the seed, of which the last is kept.
     """
-    told = [flat_settings(run) for run in runs]
-    names, along = _distinguishing(told)
+    flat = [flat_settings(run) for run in runs]
+    names, along = _distinguishing(flat)
     systems: dict[tuple[str, ...], dict[str, Run]] = {}
     doubles = []
-    for run, settings in zip(runs, told, strict=True):
+    for run, settings in zip(runs, flat, strict=True):
         key = tuple(settings[name] for name in names)
         repeats = systems.setdefault(key, {})
         repeat = json.dumps([run.setting(name) for name in REPEATS])
@@ -103,15 +105,27 @@ def find_systems(runs: Sequence[Run]) -> tuple[list[System], list[str], list[Run
             doubles.append(repeats[repeat])
         repeats[repeat] = run
     found = [(dict(zip(names, key, strict=True)), list(repeats.values())) for key, repeats in systems.items()]
-    short = len({say(settings) for settings, _ in found}) == len(found)  # else names are told in full
+    told = [_needed(settings, [other for other, _ in found]) for settings, _ in found]
+    short = len(set(map(say, told))) == len(told)  # else names are told in full
+    named = zip(found, told, strict=True)
     return (
         [
-            System(settings, repeats, say(settings, short=short) or str(repeats[0].setting("backbone")))
-            for settings, repeats in found
+            System(settings, repeats, needed, say(needed, short=short) or str(repeats[0].setting("backbone")))
+            for (settings, repeats), needed in named
         ],
         along,
         doubles,
     )
+
+
+def _needed(settings: dict[str, str], others: Sequence[dict[str, str]]) -> dict[str, str]:
+    """The settings without values that are the same wherever those before them are."""
+    needed = {}
+    for name, value in settings.items():
+        if name in GROUPS or any(other[name] != value for other in others):
+            needed[name] = value
+        others = [other for other in others if other[name] == value]
+    return needed
 
 
 def comparable(systems: Sequence[System]) -> list[list[System]]:
@@ -124,6 +138,9 @@ def comparable(systems: Sequence[System]) -> list[list[System]]:
 
 def why_not(one: System, other: System) -> str:
     """Why two systems do not compare."""
+    corpora = [str(each.runs[0].results["data"]["corpus"]) for each in (one, other)]
+    if corpora[0] != corpora[1]:
+        return f"other corpora: {' and '.join(corpora)}"
     ours, theirs = set(one.class_names), set(other.class_names)
     if ours != theirs:
         return f"other emotions: {', '.join(sorted(ours ^ theirs))} only in one of the two"

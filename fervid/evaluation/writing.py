@@ -156,10 +156,10 @@ def print_report(console: Console, sections: Sequence[Section]) -> None:
                     escape(str(name)),
                     justify="right" if name in right else "left",
                     overflow="fold",
-                    no_wrap=name == "grade",
                 )
             for row in table.text().head(LONG).itertuples(index=False):
-                shown.add_row(*(escape(cell) for cell in row))
+                # A terminal is narrow: of all columns these words should not be broken anywhere else.
+                shown.add_row(*(escape(cell.replace("-independent", "-\nindependent")) for cell in row))
             console.print(shown)
             for note in _notes(table):
                 console.print(escape(note), style="dim", highlight=False)
