@@ -413,3 +413,25 @@ def test_an_installed_wheel_carries_the_configuration(tmp_path):
     )
     assert process.stdout.startswith(str(site))
     assert "fervid.data.SyntheticDataModule" in process.stdout, process.stderr
+
+
+def test_a_group_that_a_command_does_not_have_is_named(fervid_command, tmp_path, capfd):
+    for name, word, own in (
+        ("audit", "backbone=vgg16", "dataset, split"),
+        ("baseline", "optimizer=sgd", "dataset, split"),
+    ):
+        with pytest.raises(SystemExit):
+            fervid_command(name, word, f"hydra.run.dir={tmp_path}")
+        said = capfd.readouterr().err
+        assert f"there is no {word.partition('=')[0]} to choose here" in said
+        assert own in said
+        assert said.count("\n") == 1
+
+
+def test_a_folder_that_is_a_file_is_one_sentence(fervid_train, tmp_path, capfd):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SystemExit):
+        fervid_train(*SMOKE, f"hydra.run.dir={tmp_path / 'file' / 'run'}")
+    said = capfd.readouterr().err
+    assert "cannot be written or read: not a directory" in said
+    assert "defect" not in said

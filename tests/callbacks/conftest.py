@@ -36,7 +36,7 @@ def fit(tmp_path: Path, synthetic: Callable, lenet: Callable) -> Callable:
         phases: list[dict] = TWO_PHASES,
         *,
         resume: Path | None = None,
-        keep: Path | None = None,
+        each: Path | None = None,
         optimizer: Any = ADAM,
         head: str = "mlp",
         data: dict[str, Any] | None = None,
@@ -50,7 +50,7 @@ def fit(tmp_path: Path, synthetic: Callable, lenet: Callable) -> Callable:
         trainer = pl.Trainer(
             max_epochs=finetune.max_epochs,
             accelerator="cpu",
-            callbacks=[finetune, EpochSeed(3), *([KeepEach(keep)] if keep else []), *callbacks],
+            callbacks=[finetune, EpochSeed(3), *([KeepEach(each)] if each else []), *callbacks],
             logger=False,
             enable_checkpointing=True,
             enable_progress_bar=False,

@@ -119,7 +119,7 @@ def test_a_phase_begins_with_a_fresh_optimizer(fit):
     ],
 )
 def test_a_resumed_run_equals_the_uninterrupted_one_bit_for_bit(fit, tmp_path, options):
-    trainer, model, finetune, _ = fit(keep=tmp_path, **options)
+    trainer, model, finetune, _ = fit(each=tmp_path, **options)
     expected, last = weights(model), trainer.optimizers[0].state_dict()
     for epoch in range(len(finetune.history) - 1):  # in the first phase, at the change of phases, in the second phase
         resumed_trainer, resumed, again, _ = fit(resume=tmp_path / f"{epoch}.ckpt", **options)
@@ -138,13 +138,13 @@ def test_a_resumed_run_equals_the_uninterrupted_one_bit_for_bit(fit, tmp_path, o
 
 def test_resuming_with_workers(fit, tmp_path):
     options = {"data": {"num_workers": 2, "augmentation": A.Compose([A.GaussNoise(p=1.0)])}, "cache_gb": 0.0}
-    _, model, _, _ = fit(keep=tmp_path, **options)
+    _, model, _, _ = fit(each=tmp_path, **options)
     _, resumed, _, _ = fit(resume=tmp_path / "2.ckpt", **options)
     assert equal(weights(resumed), weights(model))
 
 
 def test_a_finished_run_has_nothing_to_go_on_with(fit, tmp_path):
-    _, model, finetune, _ = fit(keep=tmp_path)
+    _, model, finetune, _ = fit(each=tmp_path)
     _, resumed, again, _ = fit(resume=tmp_path / "4.ckpt")
     assert len(again.history) == len(finetune.history)
     assert equal(weights(resumed), weights(model))
@@ -212,7 +212,7 @@ def test_plateau_divides_the_rate(fit):
 
 
 def test_checkpoints_are_plain_and_best_is_the_best(fit, tmp_path):
-    _, model, _, _ = fit(folder=tmp_path / "checkpoints", keep=tmp_path)
+    _, model, _, _ = fit(folder=tmp_path / "checkpoints", each=tmp_path)
     best = torch.load(tmp_path / "checkpoints" / "best.ckpt", weights_only=True)
     assert equal(best["state_dict"], weights(model))
     assert "optimizer_states" not in best
@@ -249,3 +249,28 @@ def test_an_unknown_monitor(fit):
 def test_settings_that_cannot_be_used(phases, options, match):
     with pytest.raises(InputError, match=match):
         FreezeThenFineTune(phases, **options)
+
+
+def test_the_last_epoch_is_kept_where_none_is_to_be_chosen(fit):
+    """Scores that only fall: the best epoch is the first, the last is the one that is wanted."""
+
+    class Worse(pl.Callback):
+        def on_validation_end(self, trainer, pl_module):
+            trainer.callback_metrics["val/uar"] = torch.tensor(1.0 / (1 + trainer.current_epoch))
+
+    for keep, epoch in (("best", 0), ("last", 4)):
+        watch = Watch()
+        _, model, finetune, _ = fit(callbacks=[Worse(), watch], keep=keep)
+        assert finetune.best["epoch"] == epoch
+        assert len(finetune.history) == 5
+        own = {name: tensor for name, tensor in weights(model).items() if "epoch_scores" not in name}
+        assert equal(own, {name: watch.epochs[epoch][name] for name in own})
+
+
+def test_what_to_keep_is_checked():
+    with pytest.raises(InputError, match=r"finetune.keep=first is unknown: choose best or last"):
+        FreezeThenFineTune(TWO_PHASES, keep="first")
+    impatient = [TWO_PHASES[0], {**TWO_PHASES[1], "patience": 3}]
+    with pytest.raises(InputError, match=r"phase 'fine_tune' has a patience: set it to null"):
+        FreezeThenFineTune(impatient, keep="last")
+    FreezeThenFineTune(TWO_PHASES, keep="last")

@@ -459,7 +459,8 @@ class TestInconsistencies:
         paper = paper_of("ised")
         [sentence] = said(paper, "alone")
         assert sentence == (
-            "These accuracies, printed in Tables IV, V, VII and IX, are the recall of disgust alone in Table VI; in brackets what the "
+            "These accuracies, printed in Tables IV, V, VII and IX, are the recall of "
+            "disgust alone in Table VI; in brackets what the "
             "recalls of all emotions make, weighted by the test frames: LeNet with SGD 7.00 (51.89), LeNet with "
             "RMSprop 85.00 (87.03), LeNet with Adam 84.00 (90.81), AlexNet with SGD 93.00 (92.97), AlexNet with "
             "RMSprop 12.00 (65.94), AlexNet with Adam 6.00 (51.89)."
