@@ -395,7 +395,7 @@ def calibration_table(systems: Sequence[System]) -> Table | None:
     }
     notes = [
         "ECE: expected calibration error in 15 bins, on test frames. NLL: negative log likelihood.",
-        "Scaled: by a temperature fitted on the validation frames (Guo et al. 2017), from 0.05 to 20: above 1 it is too sure.",
+        "Scaled: by a temperature of 0.05 to 20 fitted on validation (Guo et al. 2017); above 1: too sure.",
     ]
     absent = [system.name for system in systems if not system.has_validation]
     if absent:
