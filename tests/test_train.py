@@ -309,9 +309,16 @@ def test_ctrl_c_keeps_the_last_checkpoint_and_says_how_to_go_on(tmp_path):
         assert time.monotonic() < deadline
         time.sleep(0.05)
     time.sleep(0.5)
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
-    assert process.returncode != 0
+    out = err = ""
+    for _ in range(5):
+        # Python drops an interrupt that comes while it runs a destructor; people press again too.
+        process.send_signal(signal.SIGINT)
+        try:
+            out, err = process.communicate(timeout=8)
+            break
+        except subprocess.TimeoutExpired:
+            continue
+    assert process.returncode not in (0, None), out + err
     assert "interrupted" in out + err
     assert f"hydra.run.dir={folder} ckpt_path={folder}/checkpoints/last.ckpt\n" in out  # in one piece, to copy
     state = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
