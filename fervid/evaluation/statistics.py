@@ -12,19 +12,19 @@ from fervid.errors import InputError
 from fervid.evaluation.aggregation import class_indices
 
 
-def unit_confusions(predictions: pd.DataFrame, class_names: list[str], unit: str) -> np.ndarray:
-    """Counts each pair of a true and a predicted emotion, for each person or clip by itself.
+def run_confusions(predictions: pd.DataFrame, class_names: list[str], unit: str) -> np.ndarray:
+    """Counts each pair of a true and a predicted emotion, for each run and person or clip by itself.
 
     Rows whose unit is missing are left out: of frames of unknown people none can say which belong together.
 
     Args:
-        predictions: one row a frame or clip, with ``true`` and ``predicted``.
+        predictions: one row a frame or clip, with ``true``, ``predicted`` and the number of the ``run``, from 0.
         class_names: the C emotions.
         unit: the column that names the units, such as ``subject`` or ``clip``.
 
     Returns:
-        Counts (S, C, C) of the S units in the order of first appearance, a row a true emotion, a column a predicted
-        one.
+        Counts (R, S, C, C), a row a true emotion, a column a predicted one; the S units in the order of their names, so
+        that those of two systems tested on the same rows are in the same.
 
     Raises:
         InputError: if there is no such column, or an emotion is unknown.
@@ -34,28 +34,11 @@ def unit_confusions(predictions: pd.DataFrame, class_names: list[str], unit: str
             f"unit={unit} is no column of the predictions: choose one of {', '.join(map(str, predictions))}."
         )
     known = predictions[predictions[unit].notna()]
-    units, values = pd.factorize(known[unit])
-    shape = (len(values), len(class_names), len(class_names))
-    true, predicted = (class_indices(known[column], class_names) for column in ("true", "predicted"))
-    cells = np.ravel_multi_index((units, true, predicted), shape)
-    return np.bincount(cells, minlength=int(np.prod(shape))).reshape(shape)
-
-
-def run_confusions(predictions: pd.DataFrame, class_names: list[str], unit: str) -> np.ndarray:
-    """As :func:`unit_confusions`, for each of R runs by itself: counts (R, S, C, C).
-
-    The units are in the order of their names, so that those of two systems tested on the same rows are in the same.
-
-    Args:
-        predictions: one row a frame or clip, with ``true``, ``predicted`` and the number of the ``run``, from 0.
-        class_names: the C emotions.
-        unit: the column that names the units; missing ones are left out.
-    """
-    known = predictions[predictions[unit].notna()]
     units, values = pd.factorize(known[unit].astype(str), sort=True)
-    shape = (int(predictions["run"].max()) + 1, len(values), len(class_names), len(class_names))
+    runs = int(predictions["run"].max()) + 1 if len(predictions) else 1
+    shape = (runs, len(values), len(class_names), len(class_names))
     true, predicted = (class_indices(known[column], class_names) for column in ("true", "predicted"))
-    cells = np.ravel_multi_index((known["run"].to_numpy(), units, true, predicted), shape)
+    cells = np.ravel_multi_index((known["run"].to_numpy(dtype=int), units, true, predicted), shape)
     return np.bincount(cells, minlength=int(np.prod(shape))).reshape(shape)
 
 
@@ -86,9 +69,9 @@ def bootstrap_scores(confusions: np.ndarray, *, resamples: int = 2000, seed: int
     The units are drawn, not their frames: frames of one person are alike, and intervals over frames are too narrow.
 
     Args:
-        confusions: counts (S, C, C), one matrix a unit, as :func:`unit_confusions` gives them, or (R, S, C, C) of R
-            runs, whose scores are averaged: the same people are drawn for all of them. A unit without a frame is
-            none, a run without one in a resample is left out of its mean.
+        confusions: counts (S, C, C), one matrix a unit, or (R, S, C, C) of R runs as :func:`run_confusions` gives,
+            whose scores are averaged: the same people are drawn for all of them. A unit without a frame is none, a run
+            without one in a resample is left out of its mean.
         resamples: how many there are.
         seed: of the draws.
 

@@ -5,7 +5,7 @@ from scipy import stats
 from sklearn.metrics import confusion_matrix
 
 from fervid.errors import InputError
-from fervid.evaluation.statistics import bootstrap_intervals, corrected_t, holm, mcnemar, unit_confusions
+from fervid.evaluation.statistics import bootstrap_intervals, corrected_t, holm, mcnemar, run_confusions
 from fervid.metrics import scores
 
 NAMES = ["happy", "angry", "sad"]
@@ -29,12 +29,30 @@ def random_confusions(seed, units=12):
     return confusions
 
 
+def unit_confusions(table, names, unit):
+    """Of a single run."""
+    (confusions,) = run_confusions(table.assign(run=0), names, unit)
+    return confusions
+
+
 class TestUnits:
+    def test_runs_and_units_are_kept_apart(self):
+        tables = [random_table(seed) for seed in (0, 1)]
+        together = pd.concat([table.assign(run=run) for run, table in enumerate(tables)])
+        confusions = run_confusions(together.sample(frac=1, random_state=0), NAMES, "subject")
+        people = sorted(set(together["subject"]))
+        assert confusions.shape == (2, len(people), 3, 3)
+        for run, table in enumerate(tables):
+            for number, person in enumerate(people):
+                rows = table[table["subject"] == person]
+                expected = confusion_matrix(rows["true"], rows["predicted"], labels=NAMES) if len(rows) else 0
+                assert (confusions[run, number] == expected).all()
+
     @pytest.mark.parametrize("seed", range(4))
     def test_each_unit_is_scikit_learns(self, seed):
         table = random_table(seed)
         confusions = unit_confusions(table, NAMES, "subject")
-        people = table["subject"].unique()
+        people = sorted(table["subject"].unique())
         assert confusions.shape == (len(people), 3, 3)
         for counts, person in zip(confusions, people, strict=True):
             rows = table[table["subject"] == person]
