@@ -1,15 +1,20 @@
 """fervid: facial emotion recognition by transfer learning, with PyTorch Lightning and Hydra."""
 
+from importlib import import_module
 from typing import Any
 
 __version__ = "0.1.0"
-__all__ = ["load_run"]
+_HOMES = {
+    "EmotionClassifier": "fervid.models.classifier",
+    "Predictor": "fervid.inference.predictor",
+    "RAVDESSDataModule": "fervid.data.ravdess",
+    "load_run": "fervid.run_folder",
+}
+__all__ = ["EmotionClassifier", "Predictor", "RAVDESSDataModule", "load_run"]
 
 
 def __getattr__(name: str) -> Any:
     # Imported when asked for: what is here is imported by every command, also by one that only prints its help.
-    if name == "load_run":
-        from fervid.run_folder import load_run
-
-        return load_run
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -14,6 +15,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 
 from fervid.data import ImageFolderDataModule, SyntheticDataModule
 from fervid.models.classifier import EmotionClassifier
@@ -100,3 +102,46 @@ def fervid_command(monkeypatch: pytest.MonkeyPatch, cache: Path) -> Callable[...
 def fervid_train(fervid_command: Callable[..., None]) -> Callable[..., None]:
     """Runs ``python -m fervid.train``."""
     return partial(fervid_command, "train")
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A small run on rendered videos in the layout of RAVDESS, with what it was trained on."""
+
+    folder: Path  # of the run: for reading; copy it to change it
+    corpus: Path  # 4 actors x angry, happy, sad x 1 clip of 16 frames, 320 x 240
+    cache: Path
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Trained:
+    """A finished run: LeNet, Haar, frames 0 and 8 of each clip, people never seen; both processes share it."""
+    base = tmp_path_factory.getbasetemp()
+    place = (base if worker_id == "master" else base.parent) / "trained"
+    ready = Trained(place / "run", place / "corpus", place / "cache")
+    with FileLock(f"{place}.lock"):
+        if not (ready.folder / "results.json").exists():
+            _train(ready)
+    return ready
+
+
+def _train(trained: Trained) -> None:
+    from hydra.core.global_hydra import GlobalHydra
+
+    from fervid import train
+    from fervid.data.rendered_layouts import write_ravdess
+
+    emotions = ("angry", "happy", "sad")
+    write_ravdess(
+        *(trained.corpus,), actors=(1, 2, 3, 4), emotions=emotions, intensities=("01",), frames=16, width=320, height=240
+    )
+    GlobalHydra.instance().clear()
+    words = [
+        *("dataset=ravdess", f"dataset.root={trained.corpus}", "dataset.emotions=[angry,happy,sad]"),
+        *("dataset.every=8", "dataset.batch_size=6", "split.val=0.25", "split.test=0.25", "backbone=lenet"),
+        *("trainer.max_epochs=3", "+trainer.enable_progress_bar=false", f"cache_dir={trained.cache}"),
+        f"hydra.run.dir={trained.folder}",
+    ]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.argv", ["fervid.train", *words])
+        train.main()

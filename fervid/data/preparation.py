@@ -103,7 +103,7 @@ def cut_faces(task: Task, detector: Detector, alignment: Alignment) -> Cut:
                 row |= {name: round(float(value), 1) for name, value in zip(names, last.box, strict=True)}
                 names = ("left_eye_x", "left_eye_y", "right_eye_x", "right_eye_y")
                 row |= {name: round(float(value), 1) for name, value in zip(names, eyes, strict=False)}
-                jpeg = _encode(face)
+                jpeg = encode(face)
                 cut.sums = [before + value for before, value in zip(cut.sums, _sums(face), strict=True)]
             cut.frames.append(row)
             cut.faces.append(jpeg)
@@ -254,7 +254,8 @@ def _frames(task: Task) -> Iterator[Frame]:
         yield from read_frames(task.source, task.sampling)
 
 
-def _encode(face: np.ndarray) -> bytes:
+def encode(face: np.ndarray) -> bytes:
+    """A face, uint8 (side, side, 3) RGB, as the JPEG that a prepared folder keeps of it."""
     return cv2.imencode(".jpg", face[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes()
 
 

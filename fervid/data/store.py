@@ -37,6 +37,22 @@ class FaceStore:
         return {"path": self.path, "_faces": None}
 
 
+def resize(picture: np.ndarray, size: int, *, grey: bool) -> np.ndarray:
+    """Makes a face what the network sees.
+
+    Args:
+        picture: uint8 (side, side, 3) RGB of any size.
+        size: side wanted, in pixels.
+        grey: luminance in all three channels.
+
+    Returns:
+        uint8 (size, size, 3) RGB.
+    """
+    method = cv2.INTER_AREA if len(picture) > size else cv2.INTER_LINEAR
+    face = cv2.resize(picture, (size, size), interpolation=method)
+    return cv2.cvtColor(cv2.cvtColor(face, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB) if grey else face
+
+
 def build_store(
     path: Path, count: int, read: Callable[[int], np.ndarray], *, size: int, grey: bool, description: str
 ) -> None:
@@ -60,9 +76,7 @@ def build_store(
     def write(row: int) -> None:
         picture = read(row)
         hashes[row] = hash_picture(picture)  # before it is made small
-        method = cv2.INTER_AREA if len(picture) > size else cv2.INTER_LINEAR
-        face = cv2.resize(picture, (size, size), interpolation=method)
-        faces[row] = cv2.cvtColor(cv2.cvtColor(face, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB) if grey else face
+        faces[row] = resize(picture, size, grey=grey)
 
     try:
         with ThreadPoolExecutor() as pool:

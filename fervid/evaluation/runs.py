@@ -119,7 +119,7 @@ def find_runs(patterns: str | Sequence[str]) -> tuple[list[Run], dict[Path, str]
                 continue
             seen.add(folder.resolve())
             try:
-                runs.append(_open(folder))
+                runs.append(open_run(folder))
             except InputError as error:
                 unusable[folder] = str(error)
     if not runs:
@@ -132,7 +132,12 @@ def _by_name(run: Run) -> list[tuple[bool, int | str]]:
     return [(not part.isdigit(), int(part) if part.isdigit() else part) for part in run.folder.parts]
 
 
-def _open(folder: Path) -> Run:
+def open_run(folder: Path) -> Run:
+    """Opens the folder of one finished run.
+
+    Raises:
+        InputError: if it holds none, or one that another version of fervid left; a reason without the folder's name.
+    """
     path = folder / "results.json"
     if not path.exists():
         raise InputError("it was not finished")

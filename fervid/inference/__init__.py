@@ -1,0 +1,1 @@
+"""What a trained network is for: other pictures, films, programs and audiences."""

@@ -1,0 +1,142 @@
+"""A trained run as a function from pictures to emotions."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from hydra.utils import instantiate
+
+from fervid.data.alignment import Aligned, Alignment
+from fervid.data.decoding import Source, read_picture
+from fervid.data.detection import Detector, Face, NoDetector
+from fervid.data.preparation import encode
+from fervid.data.store import resize
+from fervid.run_folder import load_run, read_results, stored_config
+
+BATCH = 32  # pictures that the network is shown at once
+
+
+@dataclass(frozen=True)
+class SeenFace:
+    """A face and what the network says of it.
+
+    Attributes:
+        face: where it is: ``box`` (left, top, width, height) and ``eyes``, in pixels of the whole picture.
+        aligned: how it was cut out: ``eyes``, ``box`` or ``whole``.
+        picture: what the network saw, uint8 (image_size, image_size, 3) RGB.
+        probabilities: of each emotion of ``class_names``, shape (num_classes,).
+        emotion: the likeliest.
+        person: its number through a video; None in a picture.
+    """
+
+    face: Face
+    aligned: Aligned
+    picture: np.ndarray
+    probabilities: np.ndarray
+    emotion: str
+    person: int | None = None
+
+    @property
+    def confidence(self) -> float:
+        """Probability of the likeliest emotion."""
+        return float(self.probabilities.max())
+
+
+class Predictor:
+    """Finds the faces of a picture, cuts them out and classifies them, each step exactly as the run was trained.
+
+    A prepared corpus keeps faces as JPEG; so that the network sees the same pictures here, they go through it too.
+
+    Args:
+        run: the run folder.
+        detector: finds the faces; None: the run's own.
+        margin: share of the bare face added on each side of a crop; None: the run's own.
+        device: where the network runs, such as ``cuda``.
+
+    Attributes:
+        class_names: the emotions.
+        image_size: side in pixels of what the network sees.
+        model: the classifier.
+        results: the run's ``results.json``.
+        detector: finds the faces.
+        alignment: cuts them out.
+
+    Raises:
+        InputError: if the folder holds no finished run, or the detector's file is not there.
+    """
+
+    def __init__(
+        self,
+        run: str | Path,
+        *,
+        detector: Detector | None = None,
+        margin: float | None = None,
+        device: str | torch.device = "cpu",
+    ):
+        self.folder = Path(run).expanduser()
+        self.model = load_run(self.folder).to(device=device, memory_format=torch.channels_last)
+        self.results = read_results(self.folder)
+        config = stored_config(self.results, self.folder)
+        self.class_names: list[str] = self.model.class_names
+        self.image_size = int(self.model.backbone.image_size)
+        self.grey = bool(config.dataset.get("grey", False))
+        own = config.get("detector")
+        # Rendered faces are taken as they are.
+        self.detector: Detector = detector or (instantiate(own, _convert_="all") if own else NoDetector())
+        own_margin = config.dataset.get("margin", Alignment.margin)
+        self.alignment = Alignment(
+            config.dataset.get("face_size", Alignment.size), own_margin if margin is None else margin
+        )
+
+    def find(self, image: np.ndarray, near: Face | None = None) -> list[Face]:
+        """Finds the faces of a picture, uint8 (H, W, 3) RGB; see :meth:`fervid.data.detection.Detector.find`."""
+        return self.detector.find(image, near)
+
+    def cut(self, image: np.ndarray, face: Face) -> tuple[np.ndarray, Aligned]:
+        """Cuts a face out as the network is to see it, uint8 (image_size, image_size, 3) RGB."""
+        crop, aligned = self.alignment.crop(image, face)
+        return resize(read_picture(encode(crop)), self.image_size, grey=self.grey), aligned
+
+    @torch.inference_mode()
+    def classify(self, pictures: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
+        """Probabilities (N, num_classes) of N faces as :meth:`cut` gives them."""
+        parts = [np.empty((0, len(self.class_names)), dtype=np.float32)]
+        for start in range(0, len(pictures), BATCH):
+            batch = torch.from_numpy(np.stack(list(pictures[start : start + BATCH])))
+            logits = self.model(batch.to(self.model.device).permute(0, 3, 1, 2))  # channels_last, the fast layout
+            parts.append(logits.float().softmax(dim=1).cpu().numpy())
+        return np.concatenate(parts)
+
+    def see(
+        self, image: np.ndarray, faces: Sequence[Face], persons: Sequence[int | None] | None = None
+    ) -> list[SeenFace]:
+        """Classifies faces that were found in a picture.
+
+        Args:
+            image: uint8 (H, W, 3) RGB.
+            faces: where they are.
+            persons: their numbers through a video.
+        """
+        cuts = [self.cut(image, face) for face in faces]
+        probabilities = self.classify([picture for picture, _ in cuts])
+        persons = [None] * len(faces) if persons is None else persons
+        return [
+            SeenFace(face, aligned, picture, chances, self.class_names[int(chances.argmax())], person)
+            for face, (picture, aligned), chances, person in zip(faces, cuts, probabilities, persons, strict=True)
+        ]
+
+    def picture(self, picture: np.ndarray | Source | str) -> list[SeenFace]:
+        """All faces of a picture and what they show.
+
+        Args:
+            picture: uint8 (H, W, 3) RGB, or a file.
+
+        Raises:
+            ValueError: if the file is no picture, damaged, or of absurd size.
+            OSError: if it cannot be read.
+        """
+        if not isinstance(picture, np.ndarray):
+            picture = read_picture(Path(picture) if isinstance(picture, str) else picture)
+        return self.see(picture, self.find(picture))

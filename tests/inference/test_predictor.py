@@ -1,0 +1,44 @@
+"""A run as a function: what the network was trained to see, and what it then said, comes out again."""
+
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import fervid
+from fervid.data.decoding import Sampling, read_frames
+from fervid.errors import InputError
+
+
+def test_a_prediction_is_what_the_run_said_of_the_frame_in_its_test(trained):
+    predictor = fervid.Predictor(trained.folder)
+    table = pd.read_csv(trained.folder / "predictions.csv")
+    said = {(row["path"], row["frame"]): row for _, row in table.iterrows()}
+    assert len(said) == 6
+    for path in table["path"].unique():
+        near = None
+        for frame in read_frames(trained.corpus / path, Sampling(every=8)):
+            faces = predictor.find(frame.image, near)
+            near = faces[0].face if hasattr(faces[0], "face") else faces[0]
+            seen = predictor.see(frame.image, [near])[0]
+            before = said[path, frame.number]
+            assert seen.probabilities == pytest.approx([before[f"p_{name}"] for name in predictor.class_names], abs=1e-5)
+            assert seen.emotion == before["predicted"]
+            assert seen.picture.shape == (28, 28, 3)
+
+
+def test_a_run_folder_from_elsewhere_chooses_no_code(trained, tmp_path):
+    for part in ("detector", "backbone"):
+        folder = tmp_path / part
+        shutil.copytree(trained.folder, folder)
+        results = json.loads((folder / "results.json").read_text())
+        results["config"][part]["_target_"] = "os.system"
+        (folder / "results.json").write_text(json.dumps(results))
+        with pytest.raises(InputError, match=r"names os\.system in its configuration"):
+            fervid.Predictor(folder)
+
+
+def test_no_face_is_no_prediction(trained):
+    assert fervid.Predictor(trained.folder).picture(np.zeros((100, 100, 3), dtype=np.uint8)) == []
