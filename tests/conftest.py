@@ -132,9 +132,8 @@ def _train(trained: Trained) -> None:
     from fervid.data.rendered_layouts import write_ravdess
 
     emotions = ("angry", "happy", "sad")
-    write_ravdess(
-        *(trained.corpus,), actors=(1, 2, 3, 4), emotions=emotions, intensities=("01",), frames=16, width=320, height=240
-    )
+    small = {"intensities": ("01",), "frames": 16, "width": 320, "height": 240}
+    write_ravdess(trained.corpus, actors=(1, 2, 3, 4), emotions=emotions, **small)
     GlobalHydra.instance().clear()
     words = [
         *("dataset=ravdess", f"dataset.root={trained.corpus}", "dataset.emotions=[angry,happy,sad]"),
