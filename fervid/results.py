@@ -252,7 +252,8 @@ def draw(
     for name, figure in drawn.items():
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
-                logger.experiment.add_figure(name, figure, global_step=results["epochs"] - 1)
+                # TensorBoard sorts by name: "view" comes after "train" and "val".
+                logger.experiment.add_figure(f"view/{name}", figure, global_step=results["epochs"] - 1)
 
 
 def draw_predictions(
@@ -315,13 +316,15 @@ def _who(frame: pd.Series) -> str:
 
 def log_hparams(trainer: pl.Trainer, choices: dict[str, Any], results: dict[str, Any]) -> None:
     """One row on TensorBoard's HPARAMS page, and the warnings as text."""
-    wanted = ("val/uar", "val/accuracy", "test/uar", "test/accuracy", "test/clip_uar")
+    wanted = ("val/uar", "test/uar", "test/clip_uar")  # more do not fit on the first screen
     for logger in trainer.loggers:
         if isinstance(logger, TensorBoardLogger):
-            # Names of their own: Lightning logs them as scalars at step 0 too, in the middle of the curves otherwise.
+            # Names of their own, sorted behind the curves: Lightning logs them as scalars at step 0 too.
             logger.log_hyperparams(
-                choices, {f"final/{name.replace('/', '_')}": results["metrics"][name] for name in wanted}
+                choices, {f"weights_kept/{name.replace('/', '_')}": results["metrics"][name] for name in wanted}
             )
+            layout = {score: ["Multiline", [f"train/{score}", f"val/{score}"]] for score in ("uar", "accuracy", "loss")}
+            logger.experiment.add_custom_scalars({"training and validation": layout})
             for number, warning in enumerate(results["warnings"]):
                 logger.experiment.add_text("warnings", warning, number)
             Path(logger.log_dir, "hparams.yaml").unlink(missing_ok=True)  # written empty when training began

@@ -1,6 +1,7 @@
 """A training run, top to bottom."""
 
 import logging
+import re
 import shlex
 import shutil
 import sys
@@ -14,9 +15,10 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 from hydra.utils import instantiate
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import ModelCheckpoint, RichProgressBar
 from pytorch_lightning.utilities import rank_zero_only
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
@@ -27,6 +29,7 @@ from fervid.callbacks import EpochSeed, FreezeThenFineTune, Predictions
 from fervid.checkpoints import WholeCheckpointIO
 from fervid.data.datamodule import FrameDataModule
 from fervid.errors import InputError, first_line
+from fervid.evaluation.systems import ASIDE
 from fervid.metrics import EmotionLoss
 from fervid.models.backbone import Backbone
 from fervid.models.classifier import EmotionClassifier
@@ -90,7 +93,7 @@ def train(config: DictConfig, callbacks: Sequence[pl.Callback] = (), *, test: bo
         trainer.fit(model, datamodule, ckpt_path=_checkpoint(ckpt_path, model), weights_only=True)
     except SystemExit:  # Lightning's answer to Ctrl-C
         last = folder / "checkpoints" / "last.ckpt"
-        if HydraConfig.get().mode == RunMode.MULTIRUN:
+        if _in_a_sweep():
             log.warning("interrupted after %d finished epochs; the same command goes on.", len(finetune.history))
         elif last.exists():
             log.warning("interrupted after %d finished epochs; go on with", len(finetune.history))
@@ -165,7 +168,7 @@ def make_trainer(config: DictConfig, folder: Path, callbacks: list[pl.Callback])
         options["max_epochs"] = finetune.max_epochs
     if not isinstance(options["max_epochs"], int) or options["max_epochs"] < 1:
         raise InputError(f"trainer.max_epochs={options['max_epochs']} is no number of epochs: give 1 or more, or null.")
-    if HydraConfig.get().mode == RunMode.MULTIRUN and options["devices"] != 1:
+    if _in_a_sweep() and options["devices"] != 1:
         raise InputError(
             f"the jobs of a sweep share one process and cannot use trainer.devices={options['devices']}: give 1, or "
             "start the runs one by one."
@@ -181,7 +184,7 @@ def make_trainer(config: DictConfig, folder: Path, callbacks: list[pl.Callback])
         return pl.Trainer(
             **options,
             callbacks=[*callbacks, last],
-            logger=instantiate(config.logger) or False,
+            logger=_logger(config),
             plugins=[WholeCheckpointIO(results.what_matters(config))],
             default_root_dir=folder,
             num_sanity_val_steps=0,  # a partial epoch would count as one
@@ -190,6 +193,18 @@ def make_trainer(config: DictConfig, folder: Path, callbacks: list[pl.Callback])
         )
     except (MisconfigurationException, TypeError, ValueError) as error:
         raise InputError(f"the trainer does not take its settings: {first_line(error)}.") from error
+
+
+def _logger(config: DictConfig) -> Any:
+    """The run's logger; on TensorBoard a job of a sweep bears the name of its settings, not only a number."""
+    if not str(config.logger.get("_target_")).endswith("TensorBoardLogger") or not _in_a_sweep():
+        return instantiate(config.logger) or False
+    words = ",".join(f"{name.split('.')[-1]}={value}" for name, value in _told(config).items())
+    return instantiate(config.logger, sub_dir=re.sub(r"[^\w=.,+-]+", "_", words)[:100])
+
+
+def _in_a_sweep() -> bool:
+    return HydraConfig.get().mode == RunMode.MULTIRUN
 
 
 def _rank() -> int:
@@ -221,7 +236,7 @@ def _quieten_libraries() -> None:
 def _begun_before(folder: Path, config: DictConfig) -> str | None:
     """The last checkpoint of a sweep's job that was not finished; clears away what cannot be gone on from."""
     last = folder / "checkpoints" / "last.ckpt"
-    if HydraConfig.get().mode != RunMode.MULTIRUN:
+    if not _in_a_sweep():
         return None
     try:
         if torch.load(last, map_location="cpu", weights_only=True)["settings"] == results.what_matters(config):
@@ -258,13 +273,18 @@ def _resume_command(folder: Path, last: Path) -> str:
     return shlex.join([sys.executable, "-m", "fervid.train", *words, f"hydra.run.dir={folder}", f"ckpt_path={last}"])
 
 
+def _told(config: DictConfig) -> dict[str, Any]:
+    """The settings of the command line that change what is learned, by name."""
+    told = {}
+    for override in OverridesParser.create().parse_overrides(list(HydraConfig.get().overrides.task)):
+        name = override.key_or_group
+        if not name.startswith((*ASIDE, "trainer.enable", "logger", "hydra")):
+            value = results.choices().get(name) or OmegaConf.select(config, name)
+            told[name] = value if isinstance(value, int | float) else str(value)
+    return told
+
+
 def _choices(config: DictConfig) -> dict[str, Any]:
-    """What HPARAMS compares: the option chosen in each group, and the numbers people vary."""
-    groups = ("dataset", "backbone", "head", "finetune", "optimizer", "scheduler", "augmentation", "split")
+    """What HPARAMS compares. It shows five columns, in the order of their names: what was told, not all there is."""
     chosen = results.choices()
-    return {group: chosen[group] for group in groups} | {
-        "batch_size": config.dataset.batch_size,
-        "image_size": config.backbone.image_size,
-        "lr": config.optimizer.lr,
-        "seed": config.seed,
-    }
+    return {group: chosen[group] for group in ("backbone", "dataset", "optimizer")} | _told(config)

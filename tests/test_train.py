@@ -148,8 +148,10 @@ def test_tensorboard_shows_curves_figures_and_one_hparams_row(run):
     events = EventAccumulator(str(folder / "tensorboard"), size_guidance={"images": 0})
     events.Reload()
     tags = events.Tags()
-    assert {"train/loss", "val/loss", "val/uar", "lr/head", "test/uar"} <= set(tags["scalars"])
-    assert {"curves", "confusion_matrix", "sample_predictions"} <= set(tags["images"])
+    assert {"train/loss", "val/loss", "val/uar", "train_lr/head"} <= set(tags["scalars"])
+    assert {"view/curves", "view/confusion_matrix", "view/sample_predictions"} == set(tags["images"])
+    assert min([*tags["scalars"], *tags["images"]]).startswith("train/")  # what TensorBoard shows first
+    assert not [name for name in tags["scalars"] if name.startswith(("test", "train_recall"))]
     assert [event.step for event in events.Scalars("val/uar")] == [0, 1, 2, 3]
     assert "hp_metric" not in tags["scalars"]
     assert "_hparams_/session_start_info" in events.summary_metadata

@@ -145,7 +145,7 @@ class FreezeThenFineTune(Checkpoint):
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: EmotionClassifier) -> None:
         self._epoch_began = time.perf_counter()
-        self._rates = {f"lr/{group['name']}": group["lr"] for group in trainer.optimizers[0].param_groups}
+        self._rates = {f"train_lr/{group['name']}": group["lr"] for group in trainer.optimizers[0].param_groups}
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: EmotionClassifier) -> None:
         """Keeps what is best so far, steps the schedule, and moves on to the next phase when this one is over."""

@@ -63,7 +63,7 @@ def test_learning_rates_follow_the_phases(fit):
     watch = Watch()
     _, _, finetune, _ = fit(callbacks=[watch])
     assert watch.rates == pytest.approx([0.01, 0.01, 0.005, 0.005, 0.005])
-    assert [row["lr/head"] for row in finetune.history] == pytest.approx(watch.rates)
+    assert [row["train_lr/head"] for row in finetune.history] == pytest.approx(watch.rates)
     assert [row["phase"] for row in finetune.history] == ["frozen"] * 2 + ["fine_tune"] * 3
 
 
