@@ -154,12 +154,12 @@ class EmotionClassifier(pl.LightningModule):
             return  # once more after training, for the predictions: the curves have these scores already
         by_class = dict(zip(self.class_names, recalls(self.confusion[side]), strict=True))
         # TensorBoard counts in epochs: steps of different batch sizes do not compare. The test is no curve.
-        curves = side != "test"
+        curves = None if side != "test" else False  # None: to the loggers there are
         self.log("step", float(self.current_epoch), logger=curves)
         self.scores[side] = {f"{side}/{name}": value for name, value in values.items()}
         self.scores[side] |= {
             f"{side}_recall/{name}": float(value) for name, value in by_class.items() if value == value
         }
         for name, value in self.scores[side].items():
-            shown = curves and not name.startswith("train_recall/")  # a page of curves that nobody looks at
+            shown = False if name.startswith("train_recall/") else curves  # a page of curves that nobody looks at
             self.log(name, value, prog_bar=name in ("val/loss", "val/uar"), logger=shown)
