@@ -1,8 +1,9 @@
 # make train   sets everything up and trains on the embedded corpus
 # make test    sets everything up and passes the tests
 # make train ARGS="backbone=vgg16 optimizer=sgd" passes settings on
+# make demo   opens the page of the newest run, of a small one trained now if there is none; ARGS="run=runs/x"
 # make papers  the four papers' protocols, reduced, on rendered people, and the report on them (about 40 minutes)
-.PHONY: setup train papers test test-all check lint format types clean
+.PHONY: setup train demo papers test test-all check lint format types clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -19,6 +20,13 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 train: setup
 	$(BIN)/python -m fervid.train $(ARGS)
+
+demo: setup
+	@case "$(ARGS)" in \
+	*run=*) ;; \
+	*) find runs -name results.json 2>/dev/null | grep -q . || $(BIN)/python -m fervid.train ;; \
+	esac
+	$(BIN)/python -m fervid.demo $(ARGS)
 
 papers: setup
 	$(BIN)/python benchmarks/papers.py $(ARGS)

@@ -272,3 +272,124 @@ def reliability_diagram(before: pd.DataFrame, after: pd.DataFrame, title: str = 
 
 def _broken(line: str, width: int = 26) -> str:
     return textwrap.fill(line, width=width)
+
+
+# Tol's muted scheme, which colour-blind readers tell apart, too; one an emotion, in the order of the classes.
+EMOTION_COLOURS = (
+    "#cc6677",
+    "#332288",
+    "#ddcc77",
+    "#117733",
+    "#88ccee",
+    "#882255",
+    "#44aa99",
+    "#999933",
+    "#aa4499",
+    "#bbbbbb",
+)
+
+
+def timeline(table: pd.DataFrame, class_names: Sequence[str], title: str = "") -> Figure:
+    """The probabilities of the emotions over a video, one panel a person: the four that were seen most.
+
+    The height of a colour is the emotion's probability; where a person was out of sight for longer than a frame,
+    nothing is drawn. Who was seen in a single frame of several is left out: often no person at all.
+
+    Args:
+        table: of :func:`fervid.inference.records.records`, one row a face; ``time``, ``person`` and ``p_<emotion>``
+            are used.
+        class_names: the emotions.
+        title: above the picture.
+    """
+    frames = table["time"].nunique()
+    seen = table["person"].value_counts().sort_index().sort_values(ascending=False, kind="stable")
+    seen = seen[seen >= min(2, frames)]
+    shown = seen.index[:4]
+    figure = Figure(figsize=(11, 1.4 + 1.7 * max(1, len(shown))), layout="constrained")
+    figure.suptitle(_broken(title, 100))
+    panels = figure.subplots(max(1, len(shown)), 1, sharex=True, squeeze=False)[:, 0]
+    times = np.unique(table["time"])
+    step = float(np.median(np.diff(times))) if len(times) > 1 else 1.0
+    colours = [EMOTION_COLOURS[number % len(EMOTION_COLOURS)] for number in range(len(class_names))]
+    for axes, person in zip(panels, shown, strict=False):
+        own = table[table["person"] == person].sort_values("time")
+        middles, chances = own["time"].to_numpy(), own[[f"p_{name}" for name in class_names]].to_numpy()
+        # A frame stands for the time around it, up to its neighbours or half a step where there is none.
+        half = np.diff(middles) / 2
+        half[half > 1.25 * step] = step / 2
+        starts, ends = middles - np.append(step / 2, half), middles + np.append(half, step / 2)
+        x = np.column_stack([starts, ends, ends]).ravel()
+        breaks = np.append(starts[1:] - ends[:-1] > 1e-6, True)
+        heights = np.repeat(chances, 3, axis=0)
+        heights[2::3][breaks] = np.nan
+        axes.stackplot(x, heights.T, labels=class_names, colors=colours, linewidth=0)
+        axes.set_ylim(0, 1)
+        axes.yaxis.set_major_formatter("{x:.0%}")
+        axes.set_title(f"person {person:.0f}, seen in {len(own)} of {frames} frames", loc="left", fontsize=10)
+        axes.set_ylabel("probability")
+    if len(times):
+        panels[-1].set_xlim(min(0.0, times[0]) - step / 2, times[-1] + step / 2)
+    panels[-1].set_xlabel("time in seconds" + (f"; {len(seen) - 4} more people not shown" if len(seen) > 4 else ""))
+    if len(shown):
+        handles, labels = panels[0].get_legend_handles_labels()
+        figure.legend(handles[::-1], labels[::-1], loc="outside right upper", frameon=False)
+    else:
+        panels[0].text(0.5, 0.5, "no face was found", ha="center", va="center", transform=panels[0].transAxes)
+    return figure
+
+
+def explained_faces(
+    views: Sequence[Sequence[np.ndarray]], captions: Sequence[Sequence[str]], headings: Sequence[str], columns: int = 2
+) -> Figure:
+    """Faces, each beside its heat maps and under its heading.
+
+    Args:
+        views: for each of N faces itself and its heat maps laid over it, uint8 (S, S, 3) RGB each.
+        captions: what to say under each of these.
+        headings: N texts.
+        columns: faces in a row.
+    """
+    wide = max(map(len, views))
+    columns = max(1, min(columns, len(views)))
+    rows = -(-len(views) // columns)
+    figure = Figure(figsize=(columns * (1.65 * wide + 0.3), 2.25 * rows), layout="constrained")
+    places = figure.subfigures(rows, columns, squeeze=False, wspace=0.03).flat
+    for place, own, texts, heading in zip(places, views, captions, headings, strict=False):
+        place.suptitle(textwrap.shorten(heading, 16 * wide, placeholder="..."), fontsize=9, fontweight="bold")
+        for number, axes in enumerate(place.subplots(1, wide)):
+            axes.set_anchor("N")
+            if number >= len(own):
+                axes.axis("off")
+                continue
+            axes.imshow(own[number])
+            axes.set_xticks([])
+            axes.set_yticks([])
+            axes.set_xlabel(texts[number], fontsize=8)
+    return figure
+
+
+def mean_heat_maps(
+    faces: np.ndarray, shown: np.ndarray, emotions: Sequence[str], captions: Sequence[str], title: str = ""
+) -> Figure:
+    """Mean faces and, below, what is looked at in them.
+
+    Args:
+        faces: one an emotion, uint8 (K, S, S, 3) RGB.
+        shown: the same with their heat maps, uint8 (K, S, S, 3) RGB.
+        emotions: K names.
+        captions: K texts, to stand below.
+        title: above all.
+    """
+    figure = Figure(figsize=(1.5 * len(emotions) + 0.4, 3.6 + 0.3 * bool(title)), layout="constrained")
+    figure.suptitle(_broken(title, 16 * len(emotions)), fontsize=10)
+    grid = figure.subplots(2, len(emotions), squeeze=False)
+    for column, emotion, caption, *pictures in zip(grid.T, emotions, captions, faces, shown, strict=True):
+        for axes, picture in zip(column, pictures, strict=True):
+            axes.imshow(picture)
+            axes.set_xticks([])
+            axes.set_yticks([])
+        column[0].set_title(emotion, fontsize=9)
+        column[1].set_xlabel(caption, fontsize=8)
+    grid[0, 0].set_ylabel("mean face", fontsize=8)
+    grid[1, 0].set_ylabel("mean heat map", fontsize=8)
+    return figure

@@ -109,3 +109,62 @@ def test_reliability_diagram_shows_both_and_how_many_frames():
     assert large > 2 * small
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["as trained", "temperature fitted"]
     assert "\n" in axes.get_title()
+
+
+def rows(person, times):
+    return [{"person": person, "time": time, "p_happy": 0.75, "p_sad": 0.25} for time in times]
+
+
+def test_a_timeline_shows_the_four_seen_most_and_nobody_seen_once():
+    times = [0.0, 0.1, 0.2, 0.3, 0.4, 0.5]
+    table = pd.DataFrame([row for person in range(1, 7) for row in rows(person, times[: person + 1])])
+    table = pd.concat([table, pd.DataFrame(rows(9, [0.3]))])
+    figure = figures.timeline(table, ["happy", "sad"], "a.mp4")
+    titles = [axes.get_title(loc="left") for axes in figure.axes]
+    assert [title.split(",")[0] for title in titles] == ["person 5", "person 6", "person 4", "person 3"]
+    assert titles[0] == "person 5, seen in 6 of 6 frames"
+    assert "2 more people not shown" in figure.axes[-1].get_xlabel()
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["sad", "happy"]  # as they lie on each other
+
+
+def test_a_timeline_is_empty_where_nobody_was():
+    times = [0.0, 0.1, 0.2, 0.7, 0.8]
+    figure = figures.timeline(pd.DataFrame(rows(1, times)), ["happy", "sad"])
+    happy = figure.axes[0].collections[0]
+    spans = sorted((path.vertices[:, 0].min(), path.vertices[:, 0].max()) for path in happy.get_paths())
+    assert np.array(spans) == pytest.approx(np.array([[-0.05, 0.25], [0.65, 0.85]]))
+    assert happy.get_paths()[0].vertices[:, 1].max() == 0.75
+
+
+def test_a_timeline_of_no_face_says_so():
+    table = pd.DataFrame(columns=["time", "person", "p_happy", "p_sad"])
+    figure = figures.timeline(table, ["happy", "sad"])
+    assert figure.axes[0].texts[0].get_text() == "no face was found"
+
+
+def test_explained_faces_stand_beside_their_heat_maps():
+    face = np.zeros((10, 10, 3), np.uint8)
+    views, captions = [[face, face + 9, face + 90], [face, face + 5]] * 2, [["1", "2", "3"], ["4", "5\nmore"]] * 2
+    figure = figures.explained_faces(views, captions, ["a face", "b " * 60, "c", "d"], columns=3)
+    figure.draw_without_rendering()
+    assert len(figure.subfigs) == 6  # two rows of three, two of them empty
+    headings = [place._suptitle.get_text() for place in figure.subfigs if place._suptitle]
+    assert headings[0] == "a face"
+    assert headings[1].endswith(" b...")
+    shown = [[axes for axes in place.axes if axes.images] for place in figure.subfigs]
+    assert [len(axes) for axes in shown] == [3, 2, 3, 2, 0, 0]
+    assert [axes.get_xlabel() for axes in shown[1]] == ["4", "5\nmore"]
+    assert [int(axes.images[0].get_array().max()) for axes in shown[0]] == [0, 9, 90]
+
+
+@pytest.mark.parametrize("count", [1, 8])
+def test_mean_heat_maps_stand_below_the_mean_faces(count):
+    faces = np.zeros((count, 10, 10, 3), np.uint8)
+    names, captions = [f"emotion{number}" for number in range(count)], [f"{number} right" for number in range(count)]
+    figure = figures.mean_heat_maps(faces, faces + 90, names, captions, "the title")
+    figure.draw_without_rendering()
+    assert len(figure.axes) == 2 * count
+    assert [int(axes.images[0].get_array().max()) for axes in figure.axes] == [0] * count + [90] * count
+    assert [axes.get_title() for axes in figure.axes[:count]] == names
+    assert [axes.get_xlabel() for axes in figure.axes[count:]] == captions
+    assert figure._suptitle.get_text() == "the title"

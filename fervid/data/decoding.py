@@ -164,6 +164,8 @@ def read_picture(source: Source) -> np.ndarray:
                 if picture.mode.startswith("I"):
                     grey = (np.asarray(picture, dtype=np.float32) / 257).clip(0, 255).astype(np.uint8)
                     return np.stack([grey] * 3, axis=-1)
+                if "transparency" in picture.info:  # or Pillow warns of what is about to be dropped anyway
+                    picture = picture.convert("RGBA")
                 return np.asarray(picture.convert("RGB"))
     except Exception as error:  # Pillow has a kind of its own for every format, and for bombs
         if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno):

@@ -19,6 +19,7 @@ from fervid.evaluation.statistics import bootstrap_intervals, run_confusions
 from fervid.evaluation.systems import System, comparable, find_systems
 from fervid.evaluation.tables import Table
 from fervid.evaluation.writing import Section, print_report, write_report
+from fervid.inference.explanation import HEAT_MAPS, MeanHeatMaps
 from fervid.metrics import scores
 
 MOST_FIGURES = 12  # systems that get confusion matrix, curves and reliability diagram of their own
@@ -48,10 +49,7 @@ def make_report(
     Raises:
         InputError: if there are no runs, or the paper is unknown.
     """
-    if resamples < 100:
-        raise InputError(f"resamples={resamples} are too few for an interval of 95 %: give at least 100.")
-    if resamples > 100_000:
-        raise InputError(f"resamples={resamples} would fill the memory: give at most 100000.")
+    check_resamples(resamples)
     found, unusable = find_runs(runs) if runs is not None else ([], {})
     named = [paper] if paper else sorted({run.setting("paper.name") for run in found} - {None})
     papers = [load_paper(name) for name in named]
@@ -82,6 +80,14 @@ def make_report(
         highlight=False,
         markup=False,
     )
+
+
+def check_resamples(resamples: int) -> None:
+    """Refuses numbers of bootstrap samples that give no interval, or no end."""
+    if resamples < 100:
+        raise InputError(f"resamples={resamples} are too few for an interval of 95 %: give at least 100.")
+    if resamples > 100_000:
+        raise InputError(f"resamples={resamples} would fill the memory: give at most 100000.")
 
 
 def compare(runs: Sequence[Run], unusable: dict[Path, str], *, resamples: int, seed: int) -> list[Section]:
@@ -142,9 +148,10 @@ def compare(runs: Sequence[Run], unusable: dict[Path, str], *, resamples: int, s
                 if system.runs[0].results.get("history")
             },
         ),
+        _heat_maps(shown),
         Section("Runs", [comparison.run_table(systems, doubles, unusable)]),
     ]
-    return [section for section in sections if section.tables or section.figures]
+    return [section for section in sections if section.tables or section.figures or section.sentences]
 
 
 def _there(*tables: Table | None) -> list[Table]:
@@ -192,3 +199,24 @@ def _curves(system: System) -> Figure:
     figure = figures.curves(results["history"], results["best_epoch"] - 1)
     figure.suptitle(system.name + (" (its first run)" if len(system.runs) > 1 else ""), fontsize=10)
     return figure
+
+
+def _heat_maps(systems: Sequence[System]) -> Section:
+    """What fervid.explain left in the systems' first runs."""
+    drawn, damaged = {}, []
+    for number, system in enumerate(systems, start=1):
+        path = system.runs[0].folder / HEAT_MAPS
+        if not path.exists():
+            continue
+        try:
+            means = MeanHeatMaps.load(path)
+        except InputError as error:
+            damaged.append(f"Left out: {error}")
+            continue
+        title = system.name + (" (its first run)" if len(system.runs) > 1 else "")
+        drawn[f"heat_maps_{number}"] = means.draw(title)
+    about = (
+        "Where in the face the score of each emotion comes from (Grad-CAM), as the mean over test frames of the "
+        "emotion: those that are right; all where fewer than five are. One scale for all emotions of a system."
+    )
+    return Section("What the networks look at", figures=drawn, sentences=[*([about] if drawn else []), *damaged])

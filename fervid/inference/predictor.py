@@ -13,6 +13,7 @@ from fervid.data.decoding import Source, read_picture
 from fervid.data.detection import Detector, Face, NoDetector
 from fervid.data.preparation import encode
 from fervid.data.store import resize
+from fervid.errors import InputError, first_line
 from fervid.run_folder import load_run, read_results, stored_config
 
 BATCH = 32  # pictures that the network is shown at once
@@ -81,14 +82,18 @@ class Predictor:
         config = stored_config(self.results, self.folder)
         self.class_names: list[str] = self.model.class_names
         self.image_size = int(self.model.backbone.image_size)
-        self.grey = bool(config.dataset.get("grey", False))
         own = config.get("detector")
         # Rendered faces are taken as they are.
         self.detector: Detector = detector or (instantiate(own, _convert_="all") if own else NoDetector())
-        own_margin = config.dataset.get("margin", Alignment.margin)
-        self.alignment = Alignment(
-            config.dataset.get("face_size", Alignment.size), own_margin if margin is None else margin
-        )
+        try:
+            dataset = config.dataset
+            self.grey = bool(dataset.get("grey", False))
+            own_margin = dataset.get("margin", Alignment.margin) if margin is None else margin
+            self.alignment = Alignment(dataset.get("face_size", Alignment.size), own_margin)
+        except (AttributeError, TypeError) as error:
+            raise InputError(
+                f"the configuration of {self.folder} is not one of fervid ({first_line(error)})."
+            ) from error
 
     def find(self, image: np.ndarray, near: Face | None = None) -> list[Face]:
         """Finds the faces of a picture, uint8 (H, W, 3) RGB; see :meth:`fervid.data.detection.Detector.find`."""
@@ -119,12 +124,24 @@ class Predictor:
             faces: where they are.
             persons: their numbers through a video.
         """
-        cuts = [self.cut(image, face) for face in faces]
-        probabilities = self.classify([picture for picture, _ in cuts])
-        persons = [None] * len(faces) if persons is None else persons
+        return self.see_frames([(image, faces, [None] * len(faces) if persons is None else persons)])[0]
+
+    def see_frames(
+        self, frames: Sequence[tuple[np.ndarray, Sequence[Face], Sequence[int | None]]]
+    ) -> list[list[SeenFace]]:
+        """As :meth:`see` for several frames, whose faces the network is shown at once: on a CPU twice as fast.
+
+        Args:
+            frames: of each its image, the faces in it and their persons.
+        """
+        cuts = [self.cut(image, face) for image, faces, _ in frames for face in faces]
+        answers = zip(cuts, self.classify([picture for picture, _ in cuts]), strict=True)
         return [
-            SeenFace(face, aligned, picture, chances, self.class_names[int(chances.argmax())], person)
-            for face, (picture, aligned), chances, person in zip(faces, cuts, probabilities, persons, strict=True)
+            [
+                SeenFace(face, aligned, picture, chances, self.class_names[int(chances.argmax())], person)
+                for face, person, ((picture, aligned), chances) in zip(faces, persons, answers, strict=False)
+            ]
+            for _, faces, persons in frames
         ]
 
     def picture(self, picture: np.ndarray | Source | str) -> list[SeenFace]:

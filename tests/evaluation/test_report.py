@@ -3,6 +3,7 @@ import re
 from io import StringIO
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from hydra.core.global_hydra import GlobalHydra
@@ -14,6 +15,7 @@ from fervid.errors import InputError
 from fervid.evaluation import report as module
 from fervid.evaluation.report import compare, make_report
 from fervid.evaluation.runs import find_runs
+from fervid.inference.explanation import HEAT_MAPS, MeanHeatMaps
 
 OPTIONS = {"paper": None, "title": "What the runs reached", "resamples": 100, "seed": 0}
 
@@ -192,6 +194,37 @@ def test_a_run_without_validation_has_no_calibration(tmp_path, write_run, no_pic
     (tmp_path / "a" / "predictions_val.csv").unlink()
     make(tmp_path / "report", [str(tmp_path / "a")])
     assert not (tmp_path / "report" / "tables" / "calibration.csv").exists()
+
+
+def test_heat_maps_are_shown_where_a_run_has_some(tmp_path, write_run, no_pictures):
+    means = MeanHeatMaps(
+        np.array(["sad", "angry"]),
+        np.zeros((2, 8, 8, 3), dtype=np.uint8),
+        np.random.default_rng(0).random((2, 8, 8), dtype=np.float32),
+        np.array([3, 7]),
+        np.array([False, True]),
+    )
+    for name in ("a", "b", "c"):
+        folder = write_run(tmp_path / "runs" / name, {"backbone": name})
+        if name != "a":
+            (folder / HEAT_MAPS).parent.mkdir()
+            means.save(folder / HEAT_MAPS)
+    damaged = tmp_path / "runs" / "c" / HEAT_MAPS
+    damaged.write_bytes(damaged.read_bytes()[:200])
+    sections = {
+        section.title: section for section in compare(*find_runs(str(tmp_path / "runs")), resamples=100, seed=0)
+    }
+    section = sections["What the networks look at"]
+    (figure,) = section.figures.values()
+    assert figure._suptitle.get_text() == "b"
+    assert [axes.get_title() for axes in figure.axes[:2]] == ["sad", "angry"]
+    assert [axes.get_xlabel() for axes in figure.axes[2:]] == ["3, right or wrong", "7 right"]
+    assert section.sentences[0].startswith("Where in the face the score of each emotion comes from (Grad-CAM)")
+    assert section.sentences[1].startswith(f"Left out: {damaged} cannot be read")
+    (tmp_path / "runs" / "b" / HEAT_MAPS).unlink()  # what is damaged is told even alone
+    make(tmp_path / "report", str(tmp_path / "runs"))
+    text = (tmp_path / "report" / "report.md").read_text()
+    assert f"## What the networks look at\n\n- Left out: {damaged} cannot be read" in text
 
 
 class TestCommand:

@@ -1,0 +1,100 @@
+"""A local page to show a trained run to an audience: ``python -m fervid.demo run=<folder>``.
+
+All that can be set: ``python -m fervid.demo --help``.
+"""
+
+import importlib.util
+import logging
+import os
+import signal
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import hydra
+from omegaconf import DictConfig
+
+from fervid.command_line import CONFIG_FOLDER, job, run
+from fervid.errors import InputError
+
+
+@hydra.main(version_base="1.3", config_path=CONFIG_FOLDER, config_name="demo")
+def command(config: DictConfig) -> None:
+    """Serves the page until Ctrl-C."""
+    with job(config):
+        if importlib.util.find_spec("gradio") is None:
+            raise InputError("the page needs Gradio, which is not installed: pip install 'fervid[demo]'.")
+        # A kill and a closed terminal tidy up as Ctrl-C does.
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.default_int_handler)
+        with TemporaryDirectory(prefix="fervid-demo-") as folder:
+            # Read when Gradio is imported.
+            os.environ |= {"GRADIO_TEMP_DIR": folder, "GRADIO_ANALYTICS_ENABLED": "False"}
+            try:
+                serve(config, Path(folder))
+            except KeyboardInterrupt:
+                print("The page is closed; nothing that was shown to it is kept.")
+
+
+def serve(config: DictConfig, folder: Path) -> None:
+    """Builds the page and waits.
+
+    Args:
+        config: of the command.
+        folder: for uploads and annotated videos.
+
+    Raises:
+        InputError: if there is no run, or the port is taken.
+    """
+    from hydra.utils import instantiate
+
+    from fervid.inference.demo_page import ADDRESS, build_page, launch
+    from fervid.inference.predictor import Predictor
+
+    for name in ("longest_video", "every", "largest_upload"):
+        if config[name] <= 0:
+            raise InputError(f"{name}={config[name]} leaves nothing to look at: give more than 0.")
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # Gradio asks its own page whether it is there
+    predictor = Predictor(
+        newest_run(Path("runs")) if config.run is None else str(config.run),
+        detector=instantiate(config.detector, _convert_="all"),
+    )
+    page = build_page(
+        predictor, folder, longest_video=config.longest_video, every=config.every, smoothing=config.smoothing
+    )
+    launch(page, config.port, config.largest_upload)
+    print(f"Showing {predictor.folder} on http://{ADDRESS}:{config.port} (Ctrl-C ends it).", flush=True)
+    try:
+        while True:
+            time.sleep(1)
+    finally:
+        page.close(verbose=False)
+
+
+def newest_run(folder: Path) -> Path:
+    """The finished run of a network that was finished last.
+
+    Args:
+        folder: looked through at any depth.
+
+    Raises:
+        InputError: if there is none.
+    """
+    from fervid.evaluation.runs import open_run
+
+    for results in sorted(folder.rglob("results.json"), key=lambda path: path.stat().st_mtime, reverse=True):
+        try:
+            if "head" in open_run(results.parent).results["config"]:  # the classical baseline has no network
+                return results.parent
+        except InputError:
+            continue
+    raise InputError(f"there is no finished run in ./{folder}: train one first (make train), or give run=<folder>.")
+
+
+def main() -> None:
+    """The way in, also as ``fervid-demo``."""
+    run(command, "demo")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,67 @@
+"""Shows what a run's network looks at: ``python -m fervid.explain run=runs/...``.
+
+All that can be set: ``python -m fervid.explain --help``.
+"""
+
+from datetime import datetime
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, ListConfig
+
+from fervid.command_line import CONFIG_FOLDER, job, run
+from fervid.errors import InputError
+
+
+@hydra.main(version_base="1.3", config_path=CONFIG_FOLDER, config_name="explain")
+def command(config: DictConfig) -> None:
+    """Draws heat maps of faces, and of each emotion their mean."""
+    with job(config):
+        if config.run is None:
+            raise InputError("nothing to explain: give run=<folder of a finished run>.")
+        if config.count < 1:
+            raise InputError(f"count={config.count} shows nothing: give at least 1.")
+        if not 0 <= config.seed < 2**32:
+            raise InputError(f"seed={config.seed} is no seed: give a number from 0 to 2^32 - 1.")
+
+        import torch
+        from hydra.utils import instantiate
+        from rich.console import Console
+
+        from fervid.inference.explanation import explain_pictures, explain_run
+        from fervid.inference.predictor import Predictor
+
+        detector = instantiate(config.detector, _convert_="all") if config.get("detector") else None
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        predictor = Predictor(str(config.run), detector=detector, device=device)
+        if config.source is not None:
+            sources = list(config.source) if isinstance(config.source, ListConfig) else [config.source]
+            explanations = Path(HydraConfig.get().runtime.output_dir) / "explanations"
+            written = explain_pictures(
+                predictor,
+                [str(source) for source in sources],
+                count=config.count,
+                folder=explanations / f"{datetime.now():%Y-%m-%d_%H-%M-%S-%f}",
+            )
+        else:
+            written = explain_run(
+                predictor,
+                frames=list(config.frames) if isinstance(config.frames, ListConfig) else str(config.frames),
+                count=config.count,
+                seed=config.seed,
+                cache_dir=config.cache_dir,
+            )
+        console = Console(highlight=False, soft_wrap=True, markup=False)
+        console.print(f"everything lies in {written[0].parent}: {', '.join(path.name for path in written)}")
+        if config.source is None and (predictor.folder / "tensorboard").is_dir():
+            console.print(f"look at it: tensorboard --logdir {predictor.folder}")
+
+
+def main() -> None:
+    """The way in, also as ``fervid-explain``."""
+    run(command, "explain")
+
+
+if __name__ == "__main__":
+    main()

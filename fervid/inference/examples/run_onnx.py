@@ -1,0 +1,24 @@
+"""Tells what faces show, without fervid: pip install numpy onnxruntime pillow; python run_onnx.py face.png ..."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from PIL import Image, ImageOps
+
+if len(sys.argv) < 2:
+    sys.exit(__doc__)
+network = onnxruntime.InferenceSession(Path(__file__).with_name("model.onnx"), providers=["CPUExecutionProvider"])
+about = network.get_modelmeta().custom_metadata_map
+print(f"The faces must be cut out as in training: {about['faces']}.")
+size, colours = int(about["image_size"]), "L" if json.loads(about["grey"]) else "RGB"
+pictures = [ImageOps.fit(Image.open(path).convert(colours).convert("RGB"), (size, size)) for path in sys.argv[1:]]
+faces = np.stack([np.asarray(picture, dtype=np.float32) / 255 for picture in pictures]).transpose(0, 3, 1, 2)
+logits = network.run(["logits"], {"faces": faces})[0]
+probabilities = np.exp(logits - logits.max(axis=1, keepdims=True))
+probabilities /= probabilities.sum(axis=1, keepdims=True)
+for path, chances in zip(sys.argv[1:], probabilities, strict=True):
+    told = sorted(zip(chances, json.loads(about["class_names"]), strict=True), reverse=True)
+    print(f"{path}: " + ", ".join(f"{emotion} {chance:.4f}" for chance, emotion in told))

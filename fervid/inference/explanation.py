@@ -1,0 +1,364 @@
+"""What the faces of a run's test, or any pictures, look like to its network; drawn and kept in a folder."""
+
+import glob
+import logging
+import tempfile
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from rich.progress import track
+
+from fervid import figures
+from fervid.data.decoding import PICTURE_SUFFIXES
+from fervid.data.store import FaceStore
+from fervid.errors import InputError, first_line
+from fervid.evaluation.runs import open_run
+from fervid.inference.heat_maps import BATCH, heat_maps, overlay
+from fervid.inference.predictor import Predictor
+from fervid.run_folder import stored_config
+from fervid.training import make_datamodule
+
+log = logging.getLogger(__name__)
+
+FOLDER = "explanation"  # in a run folder
+HEAT_MAPS = f"{FOLDER}/heat_maps.npz"
+MOST_FRAMES = 200  # of an emotion, for its mean heat map
+FEWEST_RIGHT = 5  # of an emotion, or all its frames are averaged
+MOST_ALIKE = 3  # frames of one confusion, such as fear taken for surprise
+
+
+@dataclass(frozen=True)
+class MeanHeatMaps:
+    """What a network looks at in each of K emotions, on the mean of the faces it was shown.
+
+    Attributes:
+        emotions: the K emotions that are in the test.
+        faces: the mean faces, uint8 (K, S, S, 3) RGB.
+        maps: the means of their heat maps, float32 (K, S, S) in [0, 1].
+        frames: how many were averaged, shape (K,).
+        right: whether these were frames that the network is right about, shape (K,); else any of the emotion.
+    """
+
+    emotions: np.ndarray
+    faces: np.ndarray
+    maps: np.ndarray
+    frames: np.ndarray
+    right: np.ndarray
+
+    def draw(self, title: str = "") -> Figure:
+        """The mean faces and, below, what is looked at in them; all on one scale."""
+        heat = self.maps / max(float(self.maps.max()), 1e-6)
+        shown = np.stack([overlay(face, own) for face, own in zip(self.faces, heat, strict=True)])
+        kinds = np.where(self.right, " right", ", right or wrong")
+        captions = [f"{count}{kind}" for count, kind in zip(self.frames, kinds, strict=True)]
+        return figures.mean_heat_maps(self.faces, shown, self.emotions.tolist(), captions, title)
+
+    def save(self, path: Path) -> None:
+        """Writes an ``.npz`` of plain arrays."""
+        np.savez_compressed(path, **vars(self))
+
+    @classmethod
+    def load(cls, path: Path) -> "MeanHeatMaps":
+        """Reads what :meth:`save` wrote.
+
+        Raises:
+            InputError: if the file is damaged or of another kind.
+        """
+        try:
+            with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
+                made = cls(**{name: file[name] for name in cls.__dataclass_fields__})
+        except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile) as error:
+            raise InputError(f"{path} cannot be read ({first_line(error)}): run fervid.explain again.") from error
+        kinds = [array.dtype.kind for array in vars(made).values()]
+        number, size = len(made.faces), made.faces.shape[1:2]
+        shapes = [(number,), (number, *size, *size, 3), (number, *size, *size), (number,), (number,)]
+        if kinds != ["U", "u", "f", "i", "b"] or [array.shape for array in vars(made).values()] != shapes or not number:
+            raise InputError(f"{path} holds no heat maps: run fervid.explain again.")
+        return made
+
+
+def explain_run(
+    predictor: Predictor, *, frames: str | Sequence[int], count: int, seed: int, cache_dir: str | Path
+) -> list[Path]:
+    """Explains what a run said of its test: some frames, and the mean of each emotion.
+
+    Args:
+        predictor: of the run.
+        frames: see :func:`choose_frames`.
+        count: of frames, at most.
+        seed: of those that are drawn.
+        cache_dir: where runs keep their faces.
+
+    Returns:
+        The files that were written into ``explanation`` in the run folder.
+
+    Raises:
+        InputError: if the run's faces are not there any more, or there is no such frame.
+    """
+    predictions = open_run(predictor.folder).predictions
+    chosen = choose_frames(predictions, frames, count, seed)
+    averaged = frames_to_average(predictions, seed)
+    store, store_row = open_faces(predictor, predictions, cache_dir)
+
+    name = frames if isinstance(frames, str) else "chosen"
+    faces = store[store_row[chosen.index].to_numpy()]
+    drawn = {name: draw_frames(predictor, faces, chosen)}
+    means = mean_heat_maps(predictor, store, store_row[averaged.index].to_numpy(), averaged)
+    drawn["mean_heat_maps"] = means.draw("What speaks for each emotion: mean Grad-CAM over its test frames")
+    written = _write(predictor.folder / FOLDER, drawn, means)
+    if (predictor.folder / "tensorboard").is_dir():
+        _show_on_tensorboard(predictor, drawn)
+    return written
+
+
+def explain_pictures(predictor: Predictor, sources: Sequence[str], *, count: int, folder: Path) -> list[Path]:
+    """Explains what a run says of pictures.
+
+    Args:
+        predictor: of the run.
+        sources: pictures, folders or globs.
+        count: of faces, at most.
+        folder: where to.
+
+    Returns:
+        The files that were written.
+
+    Raises:
+        InputError: if there are no pictures, or no face in any.
+    """
+    pictures = find_pictures(sources)
+    shown: list[tuple[list[np.ndarray], list[str], str]] = []
+    for path in track(pictures, "looking at pictures", transient=True):
+        if len(shown) >= count:
+            log.warning("the first %d faces are shown: count=... shows more or fewer.", count)
+            break
+        try:
+            seen = predictor.picture(path)
+        except (OSError, ValueError) as error:
+            log.warning("%s is left out: %s.", path, first_line(error))
+            continue
+        if not seen:
+            log.warning("%s is left out: no face was found in it.", path)
+            continue
+        faces = np.stack([face.picture for face in seen])
+        for number, (face, heat) in enumerate(zip(seen, heat_maps(predictor.model, faces), strict=True), start=1):
+            heading = path.name if len(seen) == 1 else f"{path.name}, face {number}"
+            views = [face.picture, overlay(face.picture, heat)]
+            shown.append((views, ["", f"{face.emotion} {face.confidence:.0%}"], heading))
+    if not shown:
+        raise InputError(f"no face was found in the {len(pictures)} pictures: try detector=none, or other pictures.")
+    views, captions, headings = zip(*shown[:count], strict=True)
+    return _write(folder, {"faces": figures.explained_faces(views, captions, headings)})
+
+
+def choose_frames(predictions: pd.DataFrame, frames: str | Sequence[int], count: int, seed: int) -> pd.DataFrame:
+    """Picks test frames worth looking at.
+
+    Args:
+        predictions: one row a test frame.
+        frames: ``confused``: wrong with most confidence, at most one of a clip and three of a kind of confusion;
+            ``right``: right with most confidence, at most one of a clip, as many of each emotion; ``random``; or
+            numbers of the column ``index``, in their order.
+        count: at most so many.
+        seed: of ``random``.
+
+    Raises:
+        InputError: if there are none.
+    """
+    if not isinstance(frames, str):
+        by_index = predictions.reset_index().set_index("index", drop=False)
+        unknown = [number for number in frames if number not in by_index.index]
+        if unknown or not frames:
+            raise InputError(
+                f"frames={list(frames)} names {f'{unknown[0]}, which is not' if unknown else 'nothing that is'} in the "
+                "test: give numbers of the column index of predictions.csv, or confused, right or random."
+            )
+        return predictions.loc[by_index.loc[list(dict.fromkeys(frames)), "level_0"]].head(count)
+    if frames == "random":
+        return predictions.sample(min(count, len(predictions)), random_state=seed)
+    if frames not in ("confused", "right"):
+        raise InputError(
+            f"frames={frames} is unknown: choose confused, right, random or a list such as frames=[3,14], numbers of "
+            "the column index of predictions.csv."
+        )
+    right = predictions["true"] == predictions["predicted"]
+    found = predictions[right if frames == "right" else ~right]
+    if found.empty:
+        raise InputError(f"no test frame is {'right' if frames == 'right' else 'wrong'}: choose frames=random.")
+    found = found.assign(sure=_confidence(found)).sort_values("sure", ascending=False, kind="stable")
+    kinds = found.drop_duplicates("clip").groupby(["true", "predicted"])
+    alike = -(-count // found["true"].nunique()) if frames == "right" else MOST_ALIKE
+    return predictions.loc[kinds.head(alike).index[:count]]
+
+
+def frames_to_average(predictions: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """The test frames whose mean stands for their emotion.
+
+    Those that the network is right about; all where they are fewer than five; at most 200 of an emotion, drawn.
+    """
+    parts = []
+    for emotion, frames in predictions.groupby("true"):
+        right = frames[frames["predicted"] == emotion]
+        kept = right if len(right) >= FEWEST_RIGHT else frames
+        parts.append(kept.sample(min(len(kept), MOST_FRAMES), random_state=seed))
+    return pd.concat(parts)
+
+
+def mean_heat_maps(predictor: Predictor, store: FaceStore, store_row: np.ndarray, frames: pd.DataFrame) -> MeanHeatMaps:
+    """Averages faces and the heat maps of what they show, by emotion.
+
+    Args:
+        predictor: of the run.
+        store: the faces.
+        store_row: row in it of each of the N frames, shape (N,).
+        frames: one row each, with ``true`` and ``predicted``.
+    """
+    emotions = [name for name in predictor.class_names if name in set(frames["true"])]
+    true = pd.Index(frames["true"])
+    place, classes = (pd.Index(names).get_indexer(true) for names in (emotions, predictor.class_names))
+    size = predictor.image_size
+    faces, maps = np.zeros((len(emotions), size, size, 3)), np.zeros((len(emotions), size, size))
+    for start in track(range(0, len(frames), BATCH), f"heat maps of {len(frames)} test faces", transient=True):
+        part = slice(start, start + BATCH)
+        pictures = store[store_row[part]]
+        np.add.at(faces, place[part], pictures)
+        np.add.at(maps, place[part], heat_maps(predictor.model, pictures, classes[part]))
+    counts = np.bincount(place)
+    right = (frames["true"] == frames["predicted"]).groupby(place).all().to_numpy()
+    return MeanHeatMaps(
+        np.array(emotions),
+        np.rint(faces / counts[:, None, None, None]).astype(np.uint8),
+        (maps / counts[:, None, None]).astype(np.float32),
+        counts,
+        right,
+    )
+
+
+def draw_frames(predictor: Predictor, faces: np.ndarray, frames: pd.DataFrame) -> Figure:
+    """Each face, what speaks for the emotion that was predicted, and, where that is wrong, for the true one.
+
+    Args:
+        predictor: of the run.
+        faces: uint8 (N, S, S, 3) RGB.
+        frames: N rows of the run's predictions.
+    """
+    names = pd.Index(predictor.class_names)
+    predicted, true = (
+        heat_maps(predictor.model, faces, names.get_indexer(pd.Index(frames[column])))
+        for column in ("predicted", "true")
+    )
+    views, captions, headings = [], [], []
+    for number, (_, frame) in enumerate(frames.iterrows()):
+        face, is_, said = faces[number], frame["true"], frame["predicted"]
+        views.append([face, overlay(face, predicted[number])])
+        captions.append([f"index {frame['index']}", _says(said, frame, predicted[number])])
+        headings.append(f"{is_}, recognised" if said == is_ else f"{is_}, taken for {said}")
+        if said != is_:
+            views[-1].append(overlay(face, true[number]))
+            captions[-1].append(_says(is_, frame, true[number]))
+    return figures.explained_faces(views, captions, headings)
+
+
+def open_faces(predictor: Predictor, predictions: pd.DataFrame, cache_dir: str | Path) -> tuple[FaceStore, pd.Series]:
+    """The faces a run was tested on, from the cache or, where they are not there, from its corpus again.
+
+    Args:
+        predictor: of the run.
+        predictions: one row a test frame.
+        cache_dir: where runs keep their faces.
+
+    Returns:
+        The store, and the row in it of each row of ``predictions``.
+
+    Raises:
+        InputError: if the corpus is not there any more, or is another one by now.
+    """
+    folder = predictor.folder
+    try:
+        store_row = pd.read_parquet(folder / "manifest.parquet")["store_row"].loc[predictions["index"]].to_numpy()
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(
+            f"{folder}/manifest.parquet cannot be read, or does not fit predictions.csv ({first_line(error)})."
+        ) from error
+    config = stored_config(predictor.results, folder)
+    config.augmentation = None  # training's alone; it may name any class
+    config.cache_dir = str(cache_dir)
+    datamodule = make_datamodule(config)
+    try:
+        frames = datamodule.frames
+        datamodule.prepare_data()
+    except InputError as error:
+        raise InputError(
+            f"the faces that {folder} was tested on are not there any more ({str(error).rstrip('.')}): put its corpus "
+            "back, or give source=<pictures>."
+        ) from error
+    told = predictions[["clip", "frame", "true"]].astype(str).to_numpy()
+    inside = store_row.max() < len(frames)
+    if not inside or (frames.iloc[store_row][["clip", "frame", "emotion"]].astype(str).to_numpy() != told).any():
+        raise InputError(
+            f"the corpus of {folder} has changed since it was trained, and its faces cannot be told apart any more: "
+            "train again, or give source=<pictures>."
+        )
+    return FaceStore(datamodule.store_path), pd.Series(store_row, index=predictions.index)
+
+
+def find_pictures(sources: Sequence[str]) -> list[Path]:
+    """Lists pictures.
+
+    Args:
+        sources: pictures, folders (looked through at any depth) or globs.
+
+    Raises:
+        InputError: if one of them names none.
+    """
+    found: dict[Path, None] = {}
+    for source in sources:
+        place = Path(source).expanduser()
+        places = [place] if place.exists() else [Path(name) for name in glob.glob(str(place), recursive=True)]
+        files = [file for each in places for file in (each.rglob("*") if each.is_dir() else [each])]
+        pictures = sorted(file for file in files if file.suffix.lower() in PICTURE_SUFFIXES and file.is_file())
+        if not pictures:
+            raise InputError(
+                f"source={source} names no picture: give a picture, a folder or a glob of pictures "
+                f"({', '.join(sorted(PICTURE_SUFFIXES))})."
+            )
+        found |= dict.fromkeys(pictures)
+    return list(found)
+
+
+def _says(emotion: str, frame: pd.Series, heat: np.ndarray) -> str:
+    return f"{emotion} {frame[f'p_{emotion}']:.0%}" + ("" if heat.any() else "\nnothing speaks for it")
+
+
+def _confidence(frames: pd.DataFrame) -> pd.Series:
+    return pd.Series([row[f"p_{row['predicted']}"] for _, row in frames.iterrows()], index=frames.index, dtype=float)
+
+
+def _write(folder: Path, drawn: dict[str, Figure], means: MeanHeatMaps | None = None) -> list[Path]:
+    """Writes all or nothing."""
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as partial:
+            for name, figure in drawn.items():
+                figure.savefig(Path(partial, f"{name}.png"), dpi=130)
+            if means is not None:
+                means.save(Path(partial, "heat_maps.npz"))
+            folder.mkdir(exist_ok=True)
+            return [file.replace(folder / file.name) for file in sorted(Path(partial).iterdir())]
+    except OSError as error:
+        raise InputError(
+            f"{folder} cannot be written ({error.strerror}): make room or give back its rights."
+        ) from error
+
+
+def _show_on_tensorboard(predictor: Predictor, drawn: dict[str, Figure]) -> None:
+    from torch.utils.tensorboard import SummaryWriter
+
+    with SummaryWriter(str(predictor.folder / "tensorboard")) as writer:
+        for name, figure in drawn.items():
+            writer.add_figure(f"explanation/{name}", figure, global_step=predictor.results["epochs"] - 1)

@@ -1,0 +1,102 @@
+"""Looks at a video, or at a camera, frame by frame."""
+
+import math
+from collections import deque
+from collections.abc import Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from fervid.data.decoding import Frame, Sampling, Source, read_frames
+from fervid.data.detection import most_prominent
+from fervid.inference.predictor import Predictor, SeenFace
+from fervid.inference.sources import Camera
+from fervid.inference.tracking import Tracker
+
+AHEAD = 8  # frames that are decoded before they are wanted
+TOGETHER = 8  # frames whose faces are classified at once; a camera's are not kept waiting
+
+
+def watch(
+    predictor: Predictor,
+    source: Source | Camera | str,
+    *,
+    every: int = 3,
+    faces: Literal["all", "one"] = "all",
+    smoothing: float = 0.0,
+) -> Iterator[tuple[Frame, list[SeenFace]]]:
+    """What the faces of a video show; the next frames are decoded meanwhile, in a thread.
+
+    Args:
+        predictor: a trained run.
+        source: the video, or a camera.
+        every: each so manieth frame is looked at, from the first one on.
+        faces: ``all``; or ``one``, the most prominent, looked for where it was last: as training videos are prepared.
+        smoothing: time constant in seconds of the moving average of a person's probabilities; 0: none.
+
+    Yields:
+        Each frame that was looked at, with the faces in it; each face has the number of its ``person``.
+
+    Raises:
+        ValueError: if the source is no video, damaged, truncated, or of absurd size.
+        OSError: if it cannot be read.
+        InputError: if there is no such camera, or ``every`` is below 1.
+    """
+    source = Path(source) if isinstance(source, str) else source
+    sampling = Sampling(every)
+    frames = source.frames(every) if isinstance(source, Camera) else read_frames(source, sampling)
+    tracker, last = Tracker(), None
+    smoothed: dict[int, tuple[float, np.ndarray]] = {}  # of each person: when, and the average up to then
+    for group in _groups(_ahead(frames), 1 if isinstance(source, Camera) else TOGETHER):
+        looks = []
+        for frame in group:
+            found = predictor.find(frame.image, last)
+            if faces == "one":
+                last = most_prominent(found, frame.image) if found else None
+                found = [last] if last else []
+            looks.append((frame.image, found, tracker.number(found, frame.time)))
+        for frame, seen in zip(group, predictor.see_frames(looks), strict=True):
+            yield frame, [_smooth(face, frame.time, smoothed, smoothing, predictor.class_names) for face in seen]
+
+
+def _groups(frames: Iterator[Frame], size: int) -> Iterator[list[Frame]]:
+    """So many frames at a time; those before damage are handed on before it is told of."""
+    group: list[Frame] = []
+    try:
+        for frame in frames:
+            group.append(frame)
+            if len(group) == size:
+                yield group
+                group = []
+    except (ValueError, OSError, MemoryError):
+        yield group
+        raise
+    yield group
+
+
+def _smooth(
+    face: SeenFace, time: float, smoothed: dict[int, tuple[float, np.ndarray]], constant: float, class_names: list[str]
+) -> SeenFace:
+    """The face with the average of its person's probabilities; by the clock, so that frames may come unevenly."""
+    if not constant or face.person is None:
+        return face
+    before, average = smoothed.get(face.person, (time, face.probabilities))
+    average = average + (1 - math.exp(-(time - before) / constant)) * (face.probabilities - average)
+    smoothed[face.person] = (time, average)
+    return replace(face, probabilities=average, emotion=class_names[int(average.argmax())])
+
+
+def _ahead(frames: Iterator[Frame]) -> Generator[Frame]:
+    """The same frames, the next few of them decoded in a thread: decoding leaves Python to others."""
+    with ThreadPoolExecutor(1, thread_name_prefix="decode") as thread:
+        coming = deque(thread.submit(next, frames, None) for _ in range(AHEAD))
+        try:
+            while (frame := coming.popleft().result()) is not None:
+                coming.append(thread.submit(next, frames, None))
+                yield frame
+        finally:
+            thread.shutdown(cancel_futures=True)
+            frames.close()  # type: ignore[attr-defined]  # closes the file now, whatever ended this

@@ -1,0 +1,86 @@
+"""Asks a trained run what faces show: ``python -m fervid.predict run=runs/mine source=holiday.mp4``.
+
+All that can be set: ``python -m fervid.predict --help``.
+"""
+
+import signal
+from pathlib import Path
+
+import hydra
+from omegaconf import DictConfig, ListConfig
+
+from fervid.command_line import CONFIG_FOLDER, job, run
+from fervid.errors import InputError, first_line
+
+
+@hydra.main(version_base="1.3", config_path=CONFIG_FOLDER, config_name="predict")
+def command(config: DictConfig) -> None:
+    """Looks at what is asked for and writes down what it sees."""
+    with job(config):
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # a cluster's way to say Ctrl-C
+        _check(config)
+        import cv2  # all this takes seconds that --help should not wait for
+        import torch
+        from hydra.core.hydra_config import HydraConfig
+        from hydra.utils import instantiate
+        from rich.console import Console
+
+        from fervid.inference.prediction import predict, print_summary
+        from fervid.inference.predictor import Predictor
+        from fervid.inference.sources import find_sources
+
+        sources = list(config.source) if isinstance(config.source, ListConfig) else str(config.source)
+        items = find_sources(sources, config.seconds)
+        try:
+            torch.empty(0, device=config.device)
+        except (RuntimeError, AssertionError) as error:  # torch has both for devices that are not there
+            raise InputError(f"device={config.device} is not to be had here ({first_line(error)}).") from error
+        predictor = Predictor(
+            config.run,
+            detector=instantiate(config.detector, _convert_="all") if config.get("detector") else None,
+            margin=config.margin,
+            device=config.device,
+        )
+        cv2.setNumThreads(1)  # as in training; the other cores decode and classify
+        folder = Path(HydraConfig.get().runtime.output_dir)
+        console = Console(highlight=False, soft_wrap=True, markup=False)
+        sights = predict(
+            predictor,
+            items,
+            folder,
+            console,
+            every=config.every,
+            faces=config.faces,
+            smoothing=config.smoothing,
+            annotated=config.annotate,
+        )
+        print_summary(sights, folder, console)
+
+
+def _check(config: DictConfig) -> None:
+    """Refuses settings that cannot be meant, before anything is loaded."""
+    if config.run is None:
+        raise InputError("nothing to predict with: give run=<the folder of a finished run>.")
+    if config.source is None or config.source == []:
+        raise InputError("nothing to look at: give source=<picture, video, folder, glob or camera>.")
+    if config.every < 1:
+        raise InputError(f"every={config.every} is no number of frames: give 1 or more.")
+    if config.faces not in ("all", "one"):
+        raise InputError(f"faces={config.faces} is unknown: choose all or one.")
+    if not 0 <= config.smoothing < float("inf"):
+        raise InputError(f"smoothing={config.smoothing} is no time: give seconds, 0 for none.")
+    if not isinstance(config.annotate, bool):
+        raise InputError(f"annotate={config.annotate} is neither true nor false.")
+    for name in ("margin", "seconds"):
+        value = config[name]
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or value < 0):
+            raise InputError(f"{name}={value} is no number from 0 on: leave it out, or give one.")
+
+
+def main() -> None:
+    """The way in, also as ``fervid-predict``."""
+    run(command, "predict")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,58 @@
+"""The command that writes a network for other programs."""
+
+import shutil
+
+import pytest
+
+from fervid import export
+
+
+@pytest.fixture
+def fervid_export(monkeypatch):
+    def run(*words):
+        from hydra.core.global_hydra import GlobalHydra
+
+        GlobalHydra.instance().clear()
+        monkeypatch.setattr("sys.argv", ["fervid.export", *map(str, words)])
+        export.main()
+
+    return run
+
+
+def refusal(fervid_export, capsys, *words):
+    with pytest.raises(SystemExit) as stopped:
+        fervid_export(*words)
+    assert stopped.value.code == 1
+    said = capsys.readouterr()
+    lines = said.err.strip().splitlines()
+    assert len(lines) == 1, said.err
+    return lines[0]
+
+
+def test_the_command_writes_two_formats_into_the_run_folder_and_tells_how_to_run_them(
+    trained, tmp_path, fervid_export, capsys
+):
+    run = tmp_path / "run"
+    shutil.copytree(trained.folder, run)
+    fervid_export(f"run={run}", "format=[safetensors,torchscript]")
+    folder = run / "export"
+    names = {"model.torchscript.pt", "model.safetensors", "run_torchscript.py", "model_card.md"}
+    assert {path.name for path in folder.iterdir()} == names
+    told = capsys.readouterr()
+    assert f"python {folder / 'run_torchscript.py'} face.png" in told.out
+    assert "the safetensors need fervid's classes" in told.out
+    assert not told.err
+    # A second export replaces the first, whole.
+    fervid_export(f"run={run}", "format=torchscript")
+    assert {path.name for path in folder.iterdir()} == names - {"model.safetensors"}
+    assert not list(run.glob(".export-*"))
+
+
+def test_what_cannot_be_done_is_one_sentence(trained, tmp_path, fervid_export, capsys):
+    assert "give run=<folder>" in refusal(fervid_export, capsys)
+    said = refusal(fervid_export, capsys, f"run={trained.folder}", "format=[onnx,tflite]", f"folder={tmp_path / 'x'}")
+    assert said == "fervid: format=tflite is unknown: choose onnx, torchscript, safetensors, or a list."
+    assert "format=[] is unknown" in refusal(fervid_export, capsys, f"run={trained.folder}", "format=[]")
+    assert "holds no finished run" in refusal(fervid_export, capsys, f"run={tmp_path}")
+    assert "Did you mean format" in refusal(fervid_export, capsys, f"run={trained.folder}", "formats=onnx")
+    assert not (tmp_path / "x").exists()

@@ -1,0 +1,137 @@
+"""The command, as a user runs it."""
+
+import json
+import signal
+
+import av
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from fervid.data.decoding import Frame
+from fervid.inference import prediction
+from fervid.inference.sources import Camera
+
+
+@pytest.fixture
+def predict(fervid_command, trained, tmp_path, monkeypatch):
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    threads = cv2.getNumThreads()
+
+    def run(*words):
+        try:
+            fervid_command(
+                "predict", f"run={trained.folder}", *words, "+cache_dir=none", f"hydra.run.dir={tmp_path}/out"
+            )
+        finally:
+            cv2.setNumThreads(threads)
+
+    return run
+
+
+def test_a_folder_gives_tables_pictures_films_and_timelines(predict, trained, tmp_path, capsys):
+    source = tmp_path / "in"
+    (source / "other").mkdir(parents=True)
+    clip = next(trained.corpus.rglob("*.mp4"))
+    for name in ("film.mp4", "other/film.mp4"):
+        (source / name).write_bytes(clip.read_bytes())
+    with av.open(str(clip)) as container:
+        image = next(container.decode(video=0)).to_ndarray(format="rgb24")
+    Image.fromarray(image).save(source / "face.png")
+    (source / "broken.jpg").write_text("no picture")
+    predict(f"source={source}", "every=5")
+    out = tmp_path / "out"
+    table = pd.read_csv(out / "predictions.csv")
+    lines = [json.loads(line) for line in (out / "predictions.jsonl").read_text().splitlines()]
+    assert pd.DataFrame(lines).equals(table)
+    assert (
+        table["source"].tolist()
+        == [str(source / "face.png"), *[str(source / "film.mp4")] * 4] + [str(source / "other/film.mp4")] * 4
+    )
+    assert table["frame"].tolist() == [0, *[0, 5, 10, 15] * 2]
+    assert table["person"].isna().tolist() == [True, *[False] * 8]
+    assert sorted(path.name for path in (out / "annotated").iterdir()) == ["face.png", "film.mp4", "film_2.mp4"]
+    assert sorted(path.name for path in (out / "timelines").iterdir()) == ["film.png", "film_2.png"]
+    with av.open(str(out / "annotated/film_2.mp4")) as container:
+        times = [frame.time for frame in container.decode(video=0)]
+    assert times == pytest.approx(table["time"].tolist()[5:], abs=1e-3)
+    assert pd.read_csv(out / "failures.csv")["source"].tolist() == [str(source / "broken.jpg")]
+    said = capsys.readouterr().out
+    assert "1 of 4 sources fail: see failures.csv" in said
+    assert "times real time" in said
+    assert f"everything lies in {out}" in said
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["source=nowhere.mp4"], "source=nowhere.mp4 is not there"),
+        (["source=null"], "nothing to look at"),
+        (["run=null", "source=a.mp4"], "nothing to predict with"),
+        (["run=nowhere", "source=camera"], "holds no finished run"),
+        (["source=camera", "every=0"], "every=0 is no number of frames"),
+        (["source=camera", "faces=two"], "choose all or one"),
+        (["source=camera", "smoothing=-1"], "smoothing=-1"),
+        (["source=camera", "margin=wide"], "margin=wide is no number"),
+        (["source=camera", "device=abacus"], "device=abacus"),
+        (["source=camera", "annotate=perhaps"], "annotate=perhaps is neither true nor false"),
+    ],
+)
+def test_mistakes_are_one_sentence(predict, capsys, words, sentence):
+    with pytest.raises(SystemExit):
+        predict(*words)
+    said = capsys.readouterr().err
+    assert sentence in said
+    assert said.count("\n") == 1
+
+
+def test_ctrl_c_leaves_whole_lines_and_says_where(predict, trained, tmp_path, capsys, monkeypatch):
+    clip = next(trained.corpus.rglob("*.mp4"))
+    write = prediction.AnnotatedVideo.write
+
+    def interrupt(self, frame, faces):
+        if frame.number == 9:
+            raise KeyboardInterrupt
+        write(self, frame, faces)
+
+    monkeypatch.setattr(prediction.AnnotatedVideo, "write", interrupt)
+    with pytest.raises(SystemExit):
+        predict(f"source={clip}")
+    assert "interrupted at second 0.3 of" in capsys.readouterr().err
+    table = pd.read_csv(tmp_path / "out/predictions.csv")
+    assert table["frame"].tolist() == [0, 3, 6, 9]
+    with av.open(str(next((tmp_path / "out/annotated").iterdir()))) as container:
+        assert len(list(container.decode(video=0))) == 3
+
+
+def test_ctrl_c_is_how_one_leaves_a_camera(predict, trained, tmp_path, capsys, monkeypatch):
+    def film(self, every):
+        for number in range(4):
+            yield Frame(number, number / 10, np.zeros((60, 80, 3), np.uint8))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Camera, "frames", film)
+    predict("source=camera")
+    said = capsys.readouterr().out
+    assert "camera" in said
+    assert (tmp_path / "out/timelines/camera.png").exists()
+
+
+def test_a_full_disk_is_one_sentence(predict, trained, tmp_path, capsys):
+    (tmp_path / "out/annotated").mkdir(parents=True)
+    clip = next(trained.corpus.rglob("*.mp4"))
+    (tmp_path / f"out/annotated/{clip.stem}.mp4").symlink_to("/dev/full")
+    with pytest.raises(SystemExit):
+        predict(f"source={clip}")
+    assert "is full: make room" in capsys.readouterr().err
+    assert list((tmp_path / "out/annotated").iterdir()) == []
+
+
+def test_a_run_on_pictures_taken_whole_says_so_once(predict, trained, tmp_path, capsys):
+    clips = list(trained.corpus.rglob("*.mp4"))[:2]
+    predict(f"source=[{clips[0]},{clips[1]}]", "detector=none", "every=8")
+    said = capsys.readouterr().out
+    assert said.count("detector=haar finds the faces") == 1
+    assert set(pd.read_csv(tmp_path / "out/predictions.csv")["aligned"]) == {"whole"}
