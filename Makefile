@@ -1,7 +1,7 @@
 # make train   sets everything up and trains on the embedded corpus
 # make test    sets everything up and passes the tests
 # make train ARGS="backbone=vgg16 optimizer=sgd" passes settings on
-# make demo   opens the page of the newest run, of a small one trained now if there is none; ARGS="run=runs/x"
+# make demo    opens the page of the newest run, of a small one trained now if there is none; ARGS="run=runs/x"
 # make papers  the four papers' protocols, reduced, on rendered people, and the report on them (about 40 minutes)
 .PHONY: setup train demo papers test test-all check lint format types clean
 

@@ -21,7 +21,7 @@ def command(config: DictConfig) -> None:
         from hydra.core.hydra_config import HydraConfig
         from rich.console import Console
 
-        from fervid.evaluation.evaluate import evaluate  # torch and all that: seconds that --help should not wait for
+        from fervid.inference.evaluation import evaluate  # torch and all that: seconds that --help should not wait for
 
         evaluate(
             Path(HydraConfig.get().runtime.output_dir),

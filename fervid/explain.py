@@ -51,6 +51,7 @@ def command(config: DictConfig) -> None:
                 count=config.count,
                 seed=config.seed,
                 cache_dir=config.cache_dir,
+                root=config.root,
             )
         console = Console(highlight=False, soft_wrap=True, markup=False)
         console.print(f"everything lies in {written[0].parent}: {', '.join(path.name for path in written)}")

@@ -4,6 +4,7 @@ import textwrap
 from collections.abc import Sequence
 from typing import Any
 
+import cv2
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -18,6 +19,21 @@ GRADE_COLOURS = {
     "clip-independent": "#e69f00",
     "leaky": VAL,
 }
+
+# Tol's muted scheme, which colour-blind readers tell apart, too; one an emotion, in the order of the classes.
+EMOTION_COLOURS = (
+    "#cc6677",
+    "#332288",
+    "#ddcc77",
+    "#117733",
+    "#88ccee",
+    "#882255",
+    "#44aa99",
+    "#999933",
+    "#aa4499",
+    "#bbbbbb",
+)
+MOST_COVER = 0.6  # how much of a face the hottest spot of a heat map hides
 
 
 def curves(history: Sequence[dict[str, Any]], best_epoch: int | None = None) -> Figure:
@@ -270,25 +286,6 @@ def reliability_diagram(before: pd.DataFrame, after: pd.DataFrame, title: str = 
     return figure
 
 
-def _broken(line: str, width: int = 26) -> str:
-    return textwrap.fill(line, width=width)
-
-
-# Tol's muted scheme, which colour-blind readers tell apart, too; one an emotion, in the order of the classes.
-EMOTION_COLOURS = (
-    "#cc6677",
-    "#332288",
-    "#ddcc77",
-    "#117733",
-    "#88ccee",
-    "#882255",
-    "#44aa99",
-    "#999933",
-    "#aa4499",
-    "#bbbbbb",
-)
-
-
 def timeline(table: pd.DataFrame, class_names: Sequence[str], title: str = "") -> Figure:
     """The probabilities of the emotions over a video, one panel a person: the four that were seen most.
 
@@ -336,6 +333,23 @@ def timeline(table: pd.DataFrame, class_names: Sequence[str], title: str = "") -
     else:
         panels[0].text(0.5, 0.5, "no face was found", ha="center", va="center", transform=panels[0].transAxes)
     return figure
+
+
+def overlay(picture: np.ndarray, heat: np.ndarray) -> np.ndarray:
+    """Lays a heat map over a face, which is made grey: all colour is heat.
+
+    Args:
+        picture: uint8 (S, S, 3) RGB.
+        heat: (S, S) in [0, 1].
+
+    Returns:
+        uint8 (S, S, 3) RGB.
+    """
+    heat = np.clip(heat, 0, 1)
+    grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)[..., None].astype(np.float32)
+    colour = cv2.applyColorMap(np.uint8(255 * heat), cv2.COLORMAP_TURBO)[..., ::-1]  # type: ignore[call-overload]
+    cover = MOST_COVER * heat[..., None] ** 0.7
+    return np.uint8(np.rint((1 - cover) * grey + cover * colour))  # type: ignore[return-value]
 
 
 def explained_faces(
@@ -393,3 +407,7 @@ def mean_heat_maps(
     grid[0, 0].set_ylabel("mean face", fontsize=8)
     grid[1, 0].set_ylabel("mean heat map", fontsize=8)
     return figure
+
+
+def _broken(line: str, width: int = 26) -> str:
+    return textwrap.fill(line, width=width)

@@ -1,17 +1,21 @@
 """Opens what a run left, however it came here: nothing in a run folder chooses what code runs."""
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from fervid import data
 from fervid.errors import InputError, first_line
+from fervid.evaluation.runs import open_run
 from fervid.models.classifier import EmotionClassifier
-from fervid.training import make_network
+from fervid.training import make_datamodule, make_network
 
+FRAME = ["corpus", "clip", "frame"]  # what tells a frame from all others
 # What the parts of a stored configuration may call.
 OWN = {
     "backbone": ("fervid.models.",),
@@ -67,10 +71,11 @@ def read_results(folder: Path) -> dict[str, Any]:
     Raises:
         InputError: if there is nothing, or what another version of fervid left.
     """
-    from fervid.evaluation.runs import open_run
-
+    folder = folder.expanduser()
+    if not folder.is_dir():
+        raise InputError(f"{folder} is not a folder: give that of a finished run.")
     try:
-        return open_run(folder.expanduser()).results
+        return open_run(folder).results
     except InputError as error:
         raise InputError(f"{folder} holds no finished run that can be opened: {error}.") from error
 
@@ -98,6 +103,76 @@ def stored_config(results: dict[str, Any], folder: Path) -> DictConfig:
                     f"{folder} names {target} in its configuration: only fervid's own classes can be opened."
                 )
     return config
+
+
+def read_manifest(folder: Path) -> pd.DataFrame:
+    """Every frame of a run with its side of the split.
+
+    Raises:
+        InputError: if the file is damaged or no manifest.
+    """
+    path = folder / "manifest.parquet"
+    try:
+        manifest = pd.read_parquet(path)
+        absent = {*FRAME, "subject", "emotion", "split"} - set(manifest)
+        if absent:
+            raise ValueError(f"it has no column {', '.join(sorted(absent))}")
+        return manifest
+    except Exception as error:  # arrow has its own kinds for damaged files
+        raise InputError(
+            f"{path} cannot be read ({first_line(error)}): without it nobody knows what the run was trained on."
+        ) from error
+
+
+def reopen_corpus(
+    folder: Path, results: dict[str, Any], cache_dir: str | Path, root: str | Path | None = None
+) -> data.FrameDataModule:
+    """The corpus of a run with its split, set up again: the faces it was trained and tested on.
+
+    Args:
+        folder: the run folder.
+        results: of :func:`read_results`.
+        cache_dir: where faces are kept.
+        root: where the corpus lies now; None: where it lay.
+
+    Raises:
+        InputError: if the corpus is not there, or is not what it was.
+    """
+    stored = stored_config(results, folder)
+    stored.augmentation, stored.cache_dir = None, str(cache_dir)  # nothing is trained; it may name any class
+    if root is not None:
+        if "root" not in stored.dataset:
+            raise InputError(f"root={root} says nothing here: {folder} was trained on rendered faces.")
+        stored.dataset.root = str(root)
+    place = stored.dataset.get("prepared_dir")
+    if place is not None and not Path(place).expanduser().is_dir():
+        stored.dataset.prepared_dir = None
+    moved = "" if root is not None else "; if the corpus was moved, root=<folder> says where to"
+    logger = logging.getLogger("fervid.data.datamodule")
+    level = logger.level
+    try:
+        datamodule = make_datamodule(stored)
+        datamodule.prepare_data()
+        logger.setLevel(logging.ERROR)  # the rest was said when the run was trained
+        datamodule.setup()
+    except Exception as error:
+        mistake = error if isinstance(error, InputError) else error.__cause__  # instantiate wraps what it meets
+        if isinstance(mistake, InputError):
+            reason = str(mistake).rstrip(".")
+            raise InputError(f"the corpus of {folder} cannot be opened again: {reason}{moved}.") from error
+        raise
+    finally:
+        logger.setLevel(level)
+    columns = [*FRAME, "subject", "emotion", "split"]
+    before, now = (table[columns].astype(str) for table in (read_manifest(folder), datamodule.manifest))
+    if not before.equals(now):
+        rows = before.merge(now, how="outer", indicator=True)["_merge"]
+        raise InputError(
+            f"the corpus of {folder} is not what it was: of its {len(before)} frames {(rows == 'left_only').sum()} "
+            f"are gone or are now of another emotion, person or side, and {(rows == 'right_only').sum()} are new"
+            f"{moved}."
+        )
+    return datamodule
 
 
 def _targets(config: Any) -> Iterator[str]:

@@ -34,7 +34,7 @@ def start(monkeypatch, tmp_path):
     ("words", "sentence"),
     [
         ([], "there is no finished run in ./runs: train one first (make train)"),
-        (["run=nowhere"], "nowhere holds no finished run"),
+        (["run=nowhere"], "nowhere is not a folder"),
         (["run=nowhere", "every=0"], "every=0 leaves nothing to look at"),
     ],
 )

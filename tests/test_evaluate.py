@@ -26,7 +26,7 @@ def fervid_evaluate(fervid_command, trained, tmp_path, monkeypatch):
 
     def run(*words, name="out", drawn=False):
         if not drawn:
-            monkeypatch.setattr("fervid.evaluation.evaluate.compare", lambda *runs, **options: [])
+            monkeypatch.setattr("fervid.inference.evaluation.compare", lambda *runs, **options: [])
         fervid_command("evaluate", QUICK, *words, f"cache_dir={trained.cache}", f"hydra.run.dir={tmp_path / name}")
         return tmp_path / name
 
@@ -213,7 +213,7 @@ def test_a_corpus_that_is_not_what_it_was_is_refused(fervid_evaluate, copy, capf
     [
         ("nothing to evaluate", []),
         ("nothing to evaluate", ["run=[]"]),
-        ("nowhere holds no finished run", ["run=nowhere"]),
+        ("nowhere is not a folder", ["run=nowhere"]),
         ("name each member once", ["run=[{run},{run}]"]),
         ("is unknown: choose all or unseen", ["run={run}", "people=some"]),
         ("give cpu or cuda", ["run={run}", "device=abacus"]),

@@ -12,11 +12,13 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from fervid import Predictor
 from fervid.data.decoding import Sampling, read_frames
+from fervid.data.store import FaceStore
 from fervid.errors import InputError
 from fervid.evaluation.runs import open_run
 from fervid.inference import explanation
-from fervid.inference.explanation import MeanHeatMaps, choose_frames, find_pictures, frames_to_average
+from fervid.inference.explanation import MeanHeatMaps, choose_frames, frames_to_average
 from fervid.inference.heat_maps import heat_maps
+from fervid.run_folder import reopen_corpus
 
 
 @pytest.fixture
@@ -102,8 +104,8 @@ def test_it_explains_a_run(fervid_explain, run, trained, drawn, two_wrong, capsy
     new = [path for path in (run / "tensorboard").iterdir() if path.name not in events]
     assert len(new) == 1
     shown = EventAccumulator(str(new[0])).Reload()
-    assert shown.Tags()["images"] == ["explanation/random", "explanation/mean_heat_maps"]
-    assert shown.Images("explanation/random")[0].step == predictor.results["epochs"] - 1
+    assert shown.Tags()["images"] == ["view/random", "view/mean_heat_maps"]
+    assert shown.Images("view/random")[0].step == predictor.results["epochs"] - 1
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run"]  # nothing beside it
 
 
@@ -113,7 +115,9 @@ def test_the_means_are_those_of_the_right_frames(fervid_explain, run, trained, m
     fervid_explain("frames=random")
     means = MeanHeatMaps.load(run / "explanation" / "heat_maps.npz")
     predictor, predictions = Predictor(run), open_run(run).predictions
-    store, rows = explanation.open_faces(predictor, predictions, trained.cache)
+    corpus = reopen_corpus(run, predictor.results, trained.cache)
+    store, rows = FaceStore(corpus.store_path), corpus.manifest["store_row"].loc[predictions["index"]]
+    rows = rows.set_axis(predictions.index)
     assert means.emotions.tolist() == ["angry", "happy", "sad"]
     for number, emotion in enumerate(means.emotions):
         own = predictions[predictions["true"] == emotion]
@@ -219,8 +223,8 @@ class TestRefused:
             ("seed=-1", "seed=-1 is no seed"),
             ("frames=best", "frames=best is unknown"),
             ("frames=3", "frames=3 is unknown: choose confused, right, random or a list such as frames=[3,14]"),
-            ("source=nothing*", "source=nothing* names no picture"),
-            ("source=run/results.json", "source=run/results.json names no picture"),
+            ("source=nothing*", "source=nothing* matches no picture"),
+            ("source=run/results.json", "source=run/results.json is neither a picture nor"),
             ("detector=eyes", "there is no detector 'eyes': choose haar, none, yunet"),
         ],
     )
@@ -238,14 +242,14 @@ class TestRefused:
         results["config"]["dataset"]["root"] = "/nowhere"
         (run / "results.json").write_text(json.dumps(results))
         sentence = refused("frames=random")
-        assert f"the faces that {run} was tested on are not there any more (dataset.root=/nowhere is not" in sentence
+        assert f"the corpus of {run} cannot be opened again: dataset.root=/nowhere is not" in sentence
         assert not (run / "explanation").exists()
 
-    def test_another_corpus(self, refused, run):
+    def test_predictions_of_another_run(self, refused, run):
         table = pd.read_csv(run / "predictions.csv", dtype=str)
         table.loc[2, "clip"] = "another"
         table.to_csv(run / "predictions.csv", index=False)
-        assert f"the corpus of {run} has changed since it was trained" in refused("frames=random")
+        assert f"{run}/predictions.csv does not fit its manifest.parquet" in refused("frames=random")
 
     def test_a_manifest_that_is_gone(self, refused, run):
         (run / "manifest.parquet").write_bytes(b"damaged")
@@ -295,11 +299,3 @@ def test_a_damaged_file_of_heat_maps(tmp_path):
     np.savez(path, **{**vars(whole), "emotions": np.array([{}], dtype=object)})
     with pytest.raises(InputError, match="cannot be read"):
         MeanHeatMaps.load(path)
-
-
-def test_pictures_are_found_once(tmp_path):
-    for name in ("b.png", "a.jpg", "notes.txt", "deep/c.bmp"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
-    found = find_pictures([str(tmp_path / "b.png"), str(tmp_path), f"{tmp_path}/*.jpg"])
-    assert [path.name for path in found] == ["b.png", "a.jpg", "c.bmp"]

@@ -70,7 +70,7 @@ def test_a_folder_gives_tables_pictures_films_and_timelines(predict, trained, tm
         (["source=nowhere.mp4"], "source=nowhere.mp4 is not there"),
         (["source=null"], "nothing to look at"),
         (["run=null", "source=a.mp4"], "nothing to predict with"),
-        (["run=nowhere", "source=camera"], "holds no finished run"),
+        (["run=nowhere", "source=camera"], "nowhere is not a folder"),
         (["source=camera", "every=0"], "every=0 is no number of frames"),
         (["source=camera", "faces=two"], "choose all or one"),
         (["source=camera", "smoothing=-1"], "smoothing=-1"),

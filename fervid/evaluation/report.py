@@ -13,13 +13,13 @@ from fervid.errors import InputError
 from fervid.evaluation import comparison
 from fervid.evaluation.aggregation import confusion
 from fervid.evaluation.calibration import reliability
+from fervid.evaluation.mean_heat_maps import HEAT_MAPS, MeanHeatMaps
 from fervid.evaluation.papers import inconsistencies, load_paper, paper_tables
 from fervid.evaluation.runs import Run, find_runs
 from fervid.evaluation.statistics import bootstrap_intervals, run_confusions
 from fervid.evaluation.systems import System, comparable, find_systems
 from fervid.evaluation.tables import Table
 from fervid.evaluation.writing import Section, print_report, write_report
-from fervid.inference.explanation import HEAT_MAPS, MeanHeatMaps
 from fervid.metrics import scores
 
 MOST_FIGURES = 12  # systems that get confusion matrix, curves and reliability diagram of their own

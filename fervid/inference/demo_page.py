@@ -20,9 +20,9 @@ import pandas as pd
 from fervid.data.decoding import PICTURE_SUFFIXES, VIDEO_SUFFIXES, read_picture
 from fervid.errors import InputError, first_line
 from fervid.evaluation.runs import open_run
-from fervid.figures import EMOTION_COLOURS, timeline
+from fervid.figures import EMOTION_COLOURS, overlay, timeline
 from fervid.inference.annotation import AnnotatedVideo, annotate
-from fervid.inference.heat_maps import heat_maps, overlay
+from fervid.inference.heat_maps import heat_maps
 from fervid.inference.predictor import Predictor, SeenFace
 from fervid.inference.records import records
 from fervid.inference.video import watch

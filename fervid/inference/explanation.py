@@ -1,11 +1,8 @@
 """What the faces of a run's test, or any pictures, look like to its network; drawn and kept in a folder."""
 
-import glob
 import logging
 import tempfile
-import zipfile
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,76 +11,32 @@ from matplotlib.figure import Figure
 from rich.progress import track
 
 from fervid import figures
-from fervid.data.decoding import PICTURE_SUFFIXES
 from fervid.data.store import FaceStore
 from fervid.errors import InputError, first_line
+from fervid.evaluation.mean_heat_maps import MeanHeatMaps
 from fervid.evaluation.runs import open_run
-from fervid.inference.heat_maps import BATCH, heat_maps, overlay
+from fervid.figures import overlay
+from fervid.inference.heat_maps import BATCH, heat_maps
 from fervid.inference.predictor import Predictor
-from fervid.run_folder import stored_config
-from fervid.training import make_datamodule
+from fervid.inference.sources import find_sources
+from fervid.run_folder import reopen_corpus
 
 log = logging.getLogger(__name__)
 
 FOLDER = "explanation"  # in a run folder
-HEAT_MAPS = f"{FOLDER}/heat_maps.npz"
 MOST_FRAMES = 200  # of an emotion, for its mean heat map
 FEWEST_RIGHT = 5  # of an emotion, or all its frames are averaged
 MOST_ALIKE = 3  # frames of one confusion, such as fear taken for surprise
 
 
-@dataclass(frozen=True)
-class MeanHeatMaps:
-    """What a network looks at in each of K emotions, on the mean of the faces it was shown.
-
-    Attributes:
-        emotions: the K emotions that are in the test.
-        faces: the mean faces, uint8 (K, S, S, 3) RGB.
-        maps: the means of their heat maps, float32 (K, S, S) in [0, 1].
-        frames: how many were averaged, shape (K,).
-        right: whether these were frames that the network is right about, shape (K,); else any of the emotion.
-    """
-
-    emotions: np.ndarray
-    faces: np.ndarray
-    maps: np.ndarray
-    frames: np.ndarray
-    right: np.ndarray
-
-    def draw(self, title: str = "") -> Figure:
-        """The mean faces and, below, what is looked at in them; all on one scale."""
-        heat = self.maps / max(float(self.maps.max()), 1e-6)
-        shown = np.stack([overlay(face, own) for face, own in zip(self.faces, heat, strict=True)])
-        kinds = np.where(self.right, " right", ", right or wrong")
-        captions = [f"{count}{kind}" for count, kind in zip(self.frames, kinds, strict=True)]
-        return figures.mean_heat_maps(self.faces, shown, self.emotions.tolist(), captions, title)
-
-    def save(self, path: Path) -> None:
-        """Writes an ``.npz`` of plain arrays."""
-        np.savez_compressed(path, **vars(self))
-
-    @classmethod
-    def load(cls, path: Path) -> "MeanHeatMaps":
-        """Reads what :meth:`save` wrote.
-
-        Raises:
-            InputError: if the file is damaged or of another kind.
-        """
-        try:
-            with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-                made = cls(**{name: file[name] for name in cls.__dataclass_fields__})
-        except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile) as error:
-            raise InputError(f"{path} cannot be read ({first_line(error)}): run fervid.explain again.") from error
-        kinds = [array.dtype.kind for array in vars(made).values()]
-        number, size = len(made.faces), made.faces.shape[1:2]
-        shapes = [(number,), (number, *size, *size, 3), (number, *size, *size), (number,), (number,)]
-        if kinds != ["U", "u", "f", "i", "b"] or [array.shape for array in vars(made).values()] != shapes or not number:
-            raise InputError(f"{path} holds no heat maps: run fervid.explain again.")
-        return made
-
-
 def explain_run(
-    predictor: Predictor, *, frames: str | Sequence[int], count: int, seed: int, cache_dir: str | Path
+    predictor: Predictor,
+    *,
+    frames: str | Sequence[int],
+    count: int,
+    seed: int,
+    cache_dir: str | Path,
+    root: str | Path | None = None,
 ) -> list[Path]:
     """Explains what a run said of its test: some frames, and the mean of each emotion.
 
@@ -93,6 +46,7 @@ def explain_run(
         count: of frames, at most.
         seed: of those that are drawn.
         cache_dir: where runs keep their faces.
+        root: where the corpus lies now; None: where it lay.
 
     Returns:
         The files that were written into ``explanation`` in the run folder.
@@ -103,7 +57,12 @@ def explain_run(
     predictions = open_run(predictor.folder).predictions
     chosen = choose_frames(predictions, frames, count, seed)
     averaged = frames_to_average(predictions, seed)
-    store, store_row = open_faces(predictor, predictions, cache_dir)
+    datamodule = reopen_corpus(predictor.folder, predictor.results, cache_dir, root)
+    store = FaceStore(datamodule.store_path)
+    rows = datamodule.manifest.reindex(predictions["index"])
+    if (rows[["clip", "emotion"]].to_numpy() != predictions[["clip", "true"]].to_numpy()).any():
+        raise InputError(f"{predictor.folder}/predictions.csv does not fit its manifest.parquet: train again.")
+    store_row = rows["store_row"].set_axis(predictions.index)
 
     name = frames if isinstance(frames, str) else "chosen"
     faces = store[store_row[chosen.index].to_numpy()]
@@ -121,7 +80,7 @@ def explain_pictures(predictor: Predictor, sources: Sequence[str], *, count: int
 
     Args:
         predictor: of the run.
-        sources: pictures, folders or globs.
+        sources: pictures, folders or globs; videos among them are passed over.
         count: of faces, at most.
         folder: where to.
 
@@ -131,23 +90,25 @@ def explain_pictures(predictor: Predictor, sources: Sequence[str], *, count: int
     Raises:
         InputError: if there are no pictures, or no face in any.
     """
-    pictures = find_pictures(sources)
+    pictures = [item for item in find_sources(sources) if not item.is_video]
+    if not pictures:
+        raise InputError(f"source={', '.join(sources)} names no picture: give a picture, a folder or a glob of some.")
     shown: list[tuple[list[np.ndarray], list[str], str]] = []
-    for path in track(pictures, "looking at pictures", transient=True):
+    for item in track(pictures, "looking at pictures", transient=True):
         if len(shown) >= count:
             log.warning("the first %d faces are shown: count=... shows more or fewer.", count)
             break
         try:
-            seen = predictor.picture(path)
+            seen = predictor.picture(item.source)  # type: ignore[arg-type]  # no camera
         except (OSError, ValueError) as error:
-            log.warning("%s is left out: %s.", path, first_line(error))
+            log.warning("%s is left out: %s.", item.name, first_line(error))
             continue
         if not seen:
-            log.warning("%s is left out: no face was found in it.", path)
+            log.warning("%s is left out: no face was found in it.", item.name)
             continue
-        faces = np.stack([face.picture for face in seen])
+        name, faces = Path(item.name).name, np.stack([face.picture for face in seen])
         for number, (face, heat) in enumerate(zip(seen, heat_maps(predictor.model, faces), strict=True), start=1):
-            heading = path.name if len(seen) == 1 else f"{path.name}, face {number}"
+            heading = name if len(seen) == 1 else f"{name}, face {number}"
             views = [face.picture, overlay(face.picture, heat)]
             shown.append((views, ["", f"{face.emotion} {face.confidence:.0%}"], heading))
     if not shown:
@@ -264,73 +225,6 @@ def draw_frames(predictor: Predictor, faces: np.ndarray, frames: pd.DataFrame) -
     return figures.explained_faces(views, captions, headings)
 
 
-def open_faces(predictor: Predictor, predictions: pd.DataFrame, cache_dir: str | Path) -> tuple[FaceStore, pd.Series]:
-    """The faces a run was tested on, from the cache or, where they are not there, from its corpus again.
-
-    Args:
-        predictor: of the run.
-        predictions: one row a test frame.
-        cache_dir: where runs keep their faces.
-
-    Returns:
-        The store, and the row in it of each row of ``predictions``.
-
-    Raises:
-        InputError: if the corpus is not there any more, or is another one by now.
-    """
-    folder = predictor.folder
-    try:
-        store_row = pd.read_parquet(folder / "manifest.parquet")["store_row"].loc[predictions["index"]].to_numpy()
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(
-            f"{folder}/manifest.parquet cannot be read, or does not fit predictions.csv ({first_line(error)})."
-        ) from error
-    config = stored_config(predictor.results, folder)
-    config.augmentation = None  # training's alone; it may name any class
-    config.cache_dir = str(cache_dir)
-    datamodule = make_datamodule(config)
-    try:
-        frames = datamodule.frames
-        datamodule.prepare_data()
-    except InputError as error:
-        raise InputError(
-            f"the faces that {folder} was tested on are not there any more ({str(error).rstrip('.')}): put its corpus "
-            "back, or give source=<pictures>."
-        ) from error
-    told = predictions[["clip", "frame", "true"]].astype(str).to_numpy()
-    inside = store_row.max() < len(frames)
-    if not inside or (frames.iloc[store_row][["clip", "frame", "emotion"]].astype(str).to_numpy() != told).any():
-        raise InputError(
-            f"the corpus of {folder} has changed since it was trained, and its faces cannot be told apart any more: "
-            "train again, or give source=<pictures>."
-        )
-    return FaceStore(datamodule.store_path), pd.Series(store_row, index=predictions.index)
-
-
-def find_pictures(sources: Sequence[str]) -> list[Path]:
-    """Lists pictures.
-
-    Args:
-        sources: pictures, folders (looked through at any depth) or globs.
-
-    Raises:
-        InputError: if one of them names none.
-    """
-    found: dict[Path, None] = {}
-    for source in sources:
-        place = Path(source).expanduser()
-        places = [place] if place.exists() else [Path(name) for name in glob.glob(str(place), recursive=True)]
-        files = [file for each in places for file in (each.rglob("*") if each.is_dir() else [each])]
-        pictures = sorted(file for file in files if file.suffix.lower() in PICTURE_SUFFIXES and file.is_file())
-        if not pictures:
-            raise InputError(
-                f"source={source} names no picture: give a picture, a folder or a glob of pictures "
-                f"({', '.join(sorted(PICTURE_SUFFIXES))})."
-            )
-        found |= dict.fromkeys(pictures)
-    return list(found)
-
-
 def _says(emotion: str, frame: pd.Series, heat: np.ndarray) -> str:
     return f"{emotion} {frame[f'p_{emotion}']:.0%}" + ("" if heat.any() else "\nnothing speaks for it")
 
@@ -361,4 +255,4 @@ def _show_on_tensorboard(predictor: Predictor, drawn: dict[str, Figure]) -> None
 
     with SummaryWriter(str(predictor.folder / "tensorboard")) as writer:
         for name, figure in drawn.items():
-            writer.add_figure(f"explanation/{name}", figure, global_step=predictor.results["epochs"] - 1)
+            writer.add_figure(f"view/{name}", figure, global_step=predictor.results["epochs"] - 1)

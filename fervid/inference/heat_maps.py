@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -12,7 +11,6 @@ from fervid.errors import InputError
 from fervid.models.classifier import EmotionClassifier
 
 BATCH = 32  # pictures that the network is shown at once
-MOST_COVER = 0.6  # how much of the face the hottest spot hides
 
 
 def heat_maps(
@@ -52,23 +50,6 @@ def heat_maps(
         finally:
             cam.activations_and_grads.release()
     return np.concatenate(maps)
-
-
-def overlay(picture: np.ndarray, heat: np.ndarray) -> np.ndarray:
-    """Lays a heat map over a face, which is made grey: all colour is heat.
-
-    Args:
-        picture: uint8 (S, S, 3) RGB.
-        heat: (S, S) in [0, 1].
-
-    Returns:
-        uint8 (S, S, 3) RGB.
-    """
-    heat = np.clip(heat, 0, 1)
-    grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)[..., None].astype(np.float32)
-    colour = cv2.applyColorMap(np.uint8(255 * heat), cv2.COLORMAP_TURBO)[..., ::-1]  # type: ignore[call-overload]
-    cover = MOST_COVER * heat[..., None] ** 0.7
-    return np.uint8(np.rint((1 - cover) * grey + cover * colour))  # type: ignore[return-value]
 
 
 class _GradientsFrom(nn.Module):

@@ -13,9 +13,9 @@ from rich.console import Console
 from fervid import report as command
 from fervid.errors import InputError
 from fervid.evaluation import report as module
+from fervid.evaluation.mean_heat_maps import HEAT_MAPS, MeanHeatMaps
 from fervid.evaluation.report import compare, make_report
 from fervid.evaluation.runs import find_runs
-from fervid.inference.explanation import HEAT_MAPS, MeanHeatMaps
 
 OPTIONS = {"paper": None, "title": "What the runs reached", "resamples": 100, "seed": 0}
 

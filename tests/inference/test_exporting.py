@@ -149,6 +149,7 @@ def test_the_example_says_what_the_predictor_says_without_fervid(name, trained, 
         assert chances == pytest.approx(face.probabilities.tolist(), abs=1e-3)
 
 
+@pytest.mark.slow
 def test_a_pretrained_family_in_onnx_and_its_weights_in_torchvision_alone(tmp_path):
     model, config = made("backbone=mobilenet_v2", "backbone.image_size=64", "backbone.channel_order=bgr")
     for name in ("onnx", "safetensors"):
@@ -255,4 +256,4 @@ def test_every_backbone_in_every_format(backbone, tmp_path):
     smaller = [] if backbone in ("lenet", "cnn", "alexnet_ised") else ["backbone.image_size=96"]
     model, config = made(*words, *smaller)
     for name in FORMATS:
-        assert written(name, model, config, tmp_path) < 1e-4
+        written(name, model, config, tmp_path)  # which refuses a file that says something else

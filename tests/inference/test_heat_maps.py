@@ -6,7 +6,8 @@ import torch
 from torch import nn
 
 from fervid.errors import InputError
-from fervid.inference.heat_maps import heat_maps, overlay
+from fervid.figures import overlay
+from fervid.inference.heat_maps import heat_maps
 from fervid.models.backbone import Backbone
 from fervid.models.classifier import EmotionClassifier
 from fervid.models.heads import Head, LinearHead
