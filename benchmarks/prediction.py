@@ -10,7 +10,6 @@ import tempfile
 import time
 from pathlib import Path
 
-import cv2
 import torch
 from rich.console import Console
 
@@ -18,6 +17,7 @@ from fervid.data.detection import HaarDetector
 from fervid.inference.prediction import predict
 from fervid.inference.predictor import Predictor
 from fervid.inference.sources import find_sources
+from fervid.inference.video import share_cores
 
 
 def main() -> None:
@@ -29,7 +29,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--own-detector", action="store_true", help="the run's own instead of Haar")
     arguments = parser.parse_args()
-    cv2.setNumThreads(1)  # as the command does
+    share_cores()  # as the command does
     predictor = Predictor(arguments.run, detector=None if arguments.own_detector else HaarDetector())
     items, console = find_sources(arguments.videos), Console(quiet=True)
     print(f"{len(items)} videos, one frame of {arguments.every}, {torch.get_num_threads()} threads of torch")

@@ -19,8 +19,7 @@ def command(config: DictConfig) -> None:
     with job(config):
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # a cluster's way to say Ctrl-C
         _check(config)
-        import cv2  # all this takes seconds that --help should not wait for
-        import torch
+        import torch  # all this takes seconds that --help should not wait for
         from hydra.core.hydra_config import HydraConfig
         from hydra.utils import instantiate
         from rich.console import Console
@@ -28,6 +27,7 @@ def command(config: DictConfig) -> None:
         from fervid.inference.prediction import predict, print_summary
         from fervid.inference.predictor import Predictor
         from fervid.inference.sources import find_sources
+        from fervid.inference.video import share_cores
 
         sources = list(config.source) if isinstance(config.source, ListConfig) else str(config.source)
         items = find_sources(sources, config.seconds)
@@ -41,7 +41,7 @@ def command(config: DictConfig) -> None:
             margin=config.margin,
             device=config.device,
         )
-        cv2.setNumThreads(1)  # as in training; the other cores decode and classify
+        share_cores()
         folder = Path(HydraConfig.get().runtime.output_dir)
         console = Console(highlight=False, soft_wrap=True, markup=False)
         sights = predict(

@@ -18,6 +18,9 @@ from fervid.run_folder import load_run, read_results, stored_config
 
 BATCH = 32  # pictures that the network is shown at once
 
+Look = tuple[np.ndarray, Sequence[Face], Sequence[int | None]]
+"""A picture, the faces in it, and the numbers of their people."""
+
 
 @dataclass(frozen=True)
 class SeenFace:
@@ -126,9 +129,7 @@ class Predictor:
         """
         return self.see_frames([(image, faces, [None] * len(faces) if persons is None else persons)])[0]
 
-    def see_frames(
-        self, frames: Sequence[tuple[np.ndarray, Sequence[Face], Sequence[int | None]]]
-    ) -> list[list[SeenFace]]:
+    def see_frames(self, frames: Sequence[Look]) -> list[list[SeenFace]]:
         """As :meth:`see` for several frames, whose faces the network is shown at once: on a CPU twice as fast.
 
         Args:

@@ -1,18 +1,21 @@
 """Looks at a video, or at a camera, frame by frame."""
 
 import math
+import os
 from collections import deque
 from collections.abc import Generator, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
+import cv2
 import numpy as np
+import torch
 
 from fervid.data.decoding import Frame, Sampling, Source, read_frames
 from fervid.data.detection import most_prominent
-from fervid.inference.predictor import Predictor, SeenFace
+from fervid.inference.predictor import Look, Predictor, SeenFace
 from fervid.inference.sources import Camera
 from fervid.inference.tracking import Tracker
 
@@ -50,16 +53,46 @@ def watch(
     frames = source.frames(every) if isinstance(source, Camera) else read_frames(source, sampling)
     tracker, last = Tracker(), None
     smoothed: dict[int, tuple[float, np.ndarray]] = {}  # of each person: when, and the average up to then
-    for group in _groups(_ahead(frames), 1 if isinstance(source, Camera) else TOGETHER):
-        looks = []
-        for frame in group:
-            found = predictor.find(frame.image, last)
-            if faces == "one":
-                last = most_prominent(found, frame.image) if found else None
-                found = [last] if last else []
-            looks.append((frame.image, found, tracker.number(found, frame.time)))
-        for frame, seen in zip(group, predictor.see_frames(looks), strict=True):
+
+    def looks() -> Iterator[tuple[list[Frame], list[Look]]]:
+        nonlocal last
+        for group in _groups(_ahead(frames), 1 if isinstance(source, Camera) else TOGETHER):
+            found_in_group: list[Look] = []
+            for frame in group:
+                found = predictor.find(frame.image, last)
+                if faces == "one":
+                    last = most_prominent(found, frame.image) if found else None
+                    found = [last] if last else []
+                found_in_group.append((frame.image, found, tracker.number(found, frame.time)))
+            yield group, found_in_group
+
+    for group, seen_in_group in _classified(predictor, looks()):
+        for frame, seen in zip(group, seen_in_group, strict=True):
             yield frame, [_smooth(face, frame.time, smoothed, smoothing, predictor.class_names) for face in seen]
+
+
+def share_cores() -> None:
+    """Leaves a core to decoding and detection, which have threads of their own, and the others to the network.
+
+    On two cores a network that wants both waits for the other threads at every layer.
+    """
+    cv2.setNumThreads(1)
+    torch.set_num_threads(max(1, min(torch.get_num_threads(), (os.cpu_count() or 2) - 1)))
+
+
+def _classified(
+    predictor: Predictor, looks: Iterator[tuple[list[Frame], list[Look]]]
+) -> Generator[tuple[list[Frame], list[list[SeenFace]]]]:
+    """The faces of each group of frames, classified in a thread while those of the next are looked for."""
+    with ThreadPoolExecutor(1, thread_name_prefix="classify") as thread:
+        before: tuple[list[Frame], Future[list[list[SeenFace]]]] | None = None
+        for group, found in looks:
+            coming = thread.submit(predictor.see_frames, found)
+            if before is not None:
+                yield before[0], before[1].result()
+            before = group, coming
+        if before is not None:
+            yield before[0], before[1].result()
 
 
 def _groups(frames: Iterator[Frame], size: int) -> Iterator[list[Frame]]:
