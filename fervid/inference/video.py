@@ -66,7 +66,11 @@ def watch(
                 found_in_group.append((frame.image, found, tracker.number(found, frame.time)))
             yield group, found_in_group
 
-    for group, seen_in_group in _classified(predictor, looks()):
+    if isinstance(source, Camera):
+        answers = ((group, predictor.see_frames(found)) for group, found in looks())
+    else:
+        answers = _classified(predictor, looks())
+    for group, seen_in_group in answers:
         for frame, seen in zip(group, seen_in_group, strict=True):
             yield frame, [_smooth(face, frame.time, smoothed, smoothing, predictor.class_names) for face in seen]
 
@@ -82,7 +86,7 @@ def share_cores() -> None:
 
 def _classified(
     predictor: Predictor, looks: Iterator[tuple[list[Frame], list[Look]]]
-) -> Generator[tuple[list[Frame], list[list[SeenFace]]]]:
+) -> Iterator[tuple[list[Frame], list[list[SeenFace]]]]:
     """The faces of each group of frames, classified in a thread while those of the next are looked for."""
     with ThreadPoolExecutor(1, thread_name_prefix="classify") as thread:
         before: tuple[list[Frame], Future[list[list[SeenFace]]]] | None = None
