@@ -66,6 +66,7 @@ def watch(
                 found_in_group.append((frame.image, found, tracker.number(found, frame.time)))
             yield group, found_in_group
 
+    answers: Iterator[tuple[list[Frame], list[list[SeenFace]]]]
     if isinstance(source, Camera):
         answers = ((group, predictor.see_frames(found)) for group, found in looks())
     else:
