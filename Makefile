@@ -22,9 +22,9 @@ train: setup
 	$(BIN)/python -m fervid.train $(ARGS)
 
 demo: setup
-	@case "$(ARGS)" in \
-	*run=*) ;; \
-	*) find runs -name results.json 2>/dev/null | grep -q . || $(BIN)/python -m fervid.train ;; \
+	@case " $(ARGS)" in \
+	*" run="*) ;; \
+	*) find runs -path '*/checkpoints/best.ckpt' 2>/dev/null | grep -q . || $(BIN)/python -m fervid.train ;; \
 	esac
 	$(BIN)/python -m fervid.demo $(ARGS)
 

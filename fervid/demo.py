@@ -50,11 +50,15 @@ def serve(config: DictConfig, folder: Path) -> None:
 
     from fervid.inference.demo_page import ADDRESS, build_page, launch
     from fervid.inference.predictor import Predictor
+    from fervid.inference.video import share_cores
 
     for name in ("longest_video", "every", "largest_upload"):
         if config[name] <= 0:
             raise InputError(f"{name}={config[name]} leaves nothing to look at: give more than 0.")
+    if not 0 <= config.smoothing < float("inf"):
+        raise InputError(f"smoothing={config.smoothing} is no time: give seconds, 0 for none.")
     logging.getLogger("httpx").setLevel(logging.WARNING)  # Gradio asks its own page whether it is there
+    share_cores()
     predictor = Predictor(
         newest_run(Path("runs")) if config.run is None else str(config.run),
         detector=instantiate(config.detector, _convert_="all"),
@@ -84,7 +88,9 @@ def newest_run(folder: Path) -> Path:
 
     for results in sorted(folder.rglob("results.json"), key=lambda path: path.stat().st_mtime, reverse=True):
         try:
-            if "head" in open_run(results.parent).results["config"]:  # the classical baseline has no network
+            open_run(results.parent)
+            # Neither the classical baseline nor what an evaluation leaves has a network.
+            if (results.parent / "checkpoints" / "best.ckpt").exists():
                 return results.parent
         except InputError:
             continue

@@ -2,31 +2,23 @@
 
 import logging
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
-from fervid import data
+from fervid.command_line import CONFIG_FOLDER
+from fervid.data.datamodule import FrameDataModule
 from fervid.errors import InputError, first_line
 from fervid.evaluation.runs import open_run
 from fervid.models.classifier import EmotionClassifier
 from fervid.training import make_datamodule, make_network
 
 FRAME = ["corpus", "clip", "frame"]  # what tells a frame from all others
-# What the parts of a stored configuration may call.
-OWN = {
-    "backbone": ("fervid.models.",),
-    "head": ("fervid.models.",),
-    "detector": tuple(f"fervid.data.detection.{kind}Detector" for kind in ("Haar", "YuNet", "No")),
-    "dataset": (
-        *(f"fervid.data.{name}" for name in data.__all__),
-        *(f"fervid.data.detection.{kind}Detector" for kind in ("Haar", "YuNet", "No")),
-    ),
-    "split": ("fervid.data.splits.",),
-}
+CALLED = ("backbone", "head", "dataset", "detector", "split")  # the parts of a stored configuration that are
 
 
 def load_run(folder: str | Path, checkpoint: str = "best") -> EmotionClassifier:
@@ -90,19 +82,28 @@ def stored_config(results: dict[str, Any], folder: Path) -> DictConfig:
     Raises:
         InputError: if it names other code, or is no configuration.
     """
+    for part in CALLED:
+        for name, value in _values(results["config"].get(part) if isinstance(results["config"], dict) else None):
+            if name == "_target_" and value not in _own_targets():
+                raise InputError(
+                    f"{folder} names {value} in its configuration: only fervid's own classes can be opened."
+                )
+            if isinstance(value, str) and "${" in value:
+                raise InputError(f"the configuration of {folder} refers to {value}: a finished run has values only.")
     try:
         config = OmegaConf.create(results["config"])
         assert isinstance(config, DictConfig)
-        parts = {part: list(_targets(config[part])) for part in OWN if config.get(part) is not None}
     except Exception as error:  # omegaconf has a dozen kinds
         raise InputError(f"the configuration of {folder} cannot be read ({first_line(error)}).") from error
-    for part, targets in parts.items():
-        for target in targets:
-            if not any(target == own or (own.endswith(".") and target.startswith(own)) for own in OWN[part]):
-                raise InputError(
-                    f"{folder} names {target} in its configuration: only fervid's own classes can be opened."
-                )
     return config
+
+
+@cache
+def _own_targets() -> frozenset[str]:
+    """What fervid's own options call. By their full names: a prefix would let in all that its modules import."""
+    files = [file for part in CALLED for file in Path(CONFIG_FOLDER, part).glob("*.yaml")]
+    told = [OmegaConf.to_container(OmegaConf.load(file)) for file in files]
+    return frozenset(value for name, value in _values(told) if name == "_target_")
 
 
 def read_manifest(folder: Path) -> pd.DataFrame:
@@ -126,7 +127,7 @@ def read_manifest(folder: Path) -> pd.DataFrame:
 
 def reopen_corpus(
     folder: Path, results: dict[str, Any], cache_dir: str | Path, root: str | Path | None = None
-) -> data.FrameDataModule:
+) -> FrameDataModule:
     """The corpus of a run with its split, set up again: the faces it was trained and tested on.
 
     Args:
@@ -144,14 +145,14 @@ def reopen_corpus(
         if "root" not in stored.dataset:
             raise InputError(f"root={root} says nothing here: {folder} was trained on rendered faces.")
         stored.dataset.root = str(root)
-    place = stored.dataset.get("prepared_dir")
-    if place is not None and not Path(place).expanduser().is_dir():
-        stored.dataset.prepared_dir = None
     moved = "" if root is not None else "; if the corpus was moved, root=<folder> says where to"
     logger = logging.getLogger("fervid.data.datamodule")
     level = logger.level
     try:
         datamodule = make_datamodule(stored)
+        if stored.dataset.get("prepared_dir") is not None and not getattr(datamodule, "is_prepared", True):
+            stored.dataset.prepared_dir = None  # nothing is written where a folder from elsewhere says
+            datamodule = make_datamodule(stored)
         datamodule.prepare_data()
         logger.setLevel(logging.ERROR)  # the rest was said when the run was trained
         datamodule.setup()
@@ -175,13 +176,13 @@ def reopen_corpus(
     return datamodule
 
 
-def _targets(config: Any) -> Iterator[str]:
-    """Whatever a configuration would have called, at any depth."""
-    if isinstance(config, dict | DictConfig):
-        for name, value in config.items():
-            if name == "_target_":
-                yield str(value)
-            yield from _targets(value)
-    elif isinstance(config, list | ListConfig):
+def _values(config: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """The names and values of a nested configuration, at any depth."""
+    if isinstance(config, dict):
+        for key, value in config.items():
+            yield from _values(value, str(key))
+    elif isinstance(config, list):
         for value in config:
-            yield from _targets(value)
+            yield from _values(value, name)
+    else:
+        yield name, config

@@ -16,8 +16,8 @@ from fervid.errors import InputError, first_line
 from fervid.evaluation.mean_heat_maps import MeanHeatMaps
 from fervid.evaluation.runs import open_run
 from fervid.figures import overlay
-from fervid.inference.heat_maps import BATCH, heat_maps
-from fervid.inference.predictor import Predictor
+from fervid.inference.heat_maps import heat_maps
+from fervid.inference.predictor import BATCH, Predictor
 from fervid.inference.sources import find_sources
 from fervid.run_folder import reopen_corpus
 
@@ -96,7 +96,7 @@ def explain_pictures(predictor: Predictor, sources: Sequence[str], *, count: int
     shown: list[tuple[list[np.ndarray], list[str], str]] = []
     for item in track(pictures, "looking at pictures", transient=True):
         if len(shown) >= count:
-            log.warning("the first %d faces are shown: count=... shows more or fewer.", count)
+            shown.append(shown[-1])  # more than is shown
             break
         try:
             seen = predictor.picture(item.source)  # type: ignore[arg-type]  # no camera
@@ -113,6 +113,8 @@ def explain_pictures(predictor: Predictor, sources: Sequence[str], *, count: int
             shown.append((views, ["", f"{face.emotion} {face.confidence:.0%}"], heading))
     if not shown:
         raise InputError(f"no face was found in the {len(pictures)} pictures: try detector=none, or other pictures.")
+    if len(shown) > count:
+        log.warning("the first %d faces are shown: count=... shows more.", count)
     views, captions, headings = zip(*shown[:count], strict=True)
     return _write(folder, {"faces": figures.explained_faces(views, captions, headings)})
 
@@ -234,7 +236,7 @@ def _confidence(frames: pd.DataFrame) -> pd.Series:
 
 
 def _write(folder: Path, drawn: dict[str, Figure], means: MeanHeatMaps | None = None) -> list[Path]:
-    """Writes all or nothing."""
+    """Writes the files when all of them are drawn, each whole."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as partial:
@@ -253,6 +255,8 @@ def _write(folder: Path, drawn: dict[str, Figure], means: MeanHeatMaps | None = 
 def _show_on_tensorboard(predictor: Predictor, drawn: dict[str, Figure]) -> None:
     from torch.utils.tensorboard import SummaryWriter
 
-    with SummaryWriter(str(predictor.folder / "tensorboard")) as writer:
+    # Beside the run's own events, which a job of a sweep has in a folder of its settings.
+    events = next((predictor.folder / "tensorboard").rglob("events.out*"), predictor.folder / "tensorboard" / "events")
+    with SummaryWriter(str(events.parent)) as writer:
         for name, figure in drawn.items():
             writer.add_figure(f"view/{name}", figure, global_step=predictor.results["epochs"] - 1)

@@ -8,9 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from fervid.errors import InputError
+from fervid.inference.predictor import BATCH
 from fervid.models.classifier import EmotionClassifier
-
-BATCH = 32  # pictures that the network is shown at once
 
 
 def heat_maps(

@@ -117,7 +117,9 @@ def predict(
             try:
                 with ExitStack() as open_file:
                     film = None
-                    for frame, seen in _readable(_look(predictor, item, every, faces, smoothing), sight):
+                    for frame, seen in _readable(
+                        _look(predictor, item, every, faces, smoothing), sight, len(items) == 1
+                    ):
                         if not warned and _taken_whole(predictor, item, frame):
                             warned = True
                             progress.console.print(
@@ -207,12 +209,16 @@ def _look(
         yield Frame(0, 0.0, image), predictor.see(image, found)
 
 
-def _readable(frames: Iterator[tuple[Frame, list[SeenFace]]], sight: Sight) -> Generator[tuple[Frame, list[SeenFace]]]:
+def _readable(
+    frames: Iterator[tuple[Frame, list[SeenFace]]], sight: Sight, alone: bool
+) -> Generator[tuple[Frame, list[SeenFace]]]:
     """Hands on what can be read; what cannot is noted. Errors of writing, outside of this, are not caught."""
     try:
         yield from frames
-    except InputError:
-        raise  # a camera that is not there
+    except InputError:  # a camera that is not there
+        if alone:
+            raise
+        sight.failure = "no such camera, or it gives no picture"
     except (ValueError, OSError, MemoryError, cv2.error) as error:
         sight.failure = getattr(error, "strerror", None) or first_line(error)
         if sight.frames:

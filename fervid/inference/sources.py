@@ -49,6 +49,10 @@ class Camera:
             for number in count():
                 there, image = capture.read()
                 now = time.monotonic() - began
+                if not there and number == 0:
+                    raise InputError(
+                        f"source=camera:{self.number} gives no picture: see that it is not in use elsewhere."
+                    )
                 if not there or (self.seconds is not None and now > self.seconds):
                     return
                 if number % every == 0:

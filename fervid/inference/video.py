@@ -15,6 +15,7 @@ import torch
 
 from fervid.data.decoding import Frame, Sampling, Source, read_frames
 from fervid.data.detection import most_prominent
+from fervid.errors import InputError
 from fervid.inference.predictor import Look, Predictor, SeenFace
 from fervid.inference.sources import Camera
 from fervid.inference.tracking import Tracker
@@ -31,7 +32,7 @@ def watch(
     faces: Literal["all", "one"] = "all",
     smoothing: float = 0.0,
 ) -> Iterator[tuple[Frame, list[SeenFace]]]:
-    """What the faces of a video show; the next frames are decoded meanwhile, in a thread.
+    """What the faces of a video show; one thread decodes the next frames, another classifies those looked at.
 
     Args:
         predictor: a trained run.
@@ -46,8 +47,10 @@ def watch(
     Raises:
         ValueError: if the source is no video, damaged, truncated, or of absurd size.
         OSError: if it cannot be read.
-        InputError: if there is no such camera, or ``every`` is below 1.
+        InputError: if there is no such camera, ``every`` is below 1, or ``smoothing`` no time.
     """
+    if not 0 <= smoothing < math.inf:
+        raise InputError(f"smoothing={smoothing} is no time: give seconds, 0 for none.")
     source = Path(source) if isinstance(source, str) else source
     sampling = Sampling(every)
     frames = source.frames(every) if isinstance(source, Camera) else read_frames(source, sampling)
@@ -90,14 +93,19 @@ def _classified(
 ) -> Iterator[tuple[list[Frame], list[list[SeenFace]]]]:
     """The faces of each group of frames, classified in a thread while those of the next are looked for."""
     with ThreadPoolExecutor(1, thread_name_prefix="classify") as thread:
-        before: tuple[list[Frame], Future[list[list[SeenFace]]]] | None = None
-        for group, found in looks:
-            coming = thread.submit(predictor.see_frames, found)
-            if before is not None:
-                yield before[0], before[1].result()
-            before = group, coming
-        if before is not None:
-            yield before[0], before[1].result()
+        waiting: deque[tuple[list[Frame], Future[list[list[SeenFace]]]]] = deque()
+        try:
+            for group, found in looks:
+                waiting.append((group, thread.submit(predictor.see_frames, found)))
+                if len(waiting) > 1:
+                    group, answer = waiting.popleft()
+                    yield group, answer.result()
+        except (ValueError, OSError, MemoryError):  # a file that breaks off: what came before is kept
+            for group, answer in waiting:
+                yield group, answer.result()
+            raise
+        for group, answer in waiting:
+            yield group, answer.result()
 
 
 def _groups(frames: Iterator[Frame], size: int) -> Iterator[list[Frame]]:

@@ -30,15 +30,24 @@ def test_a_prediction_is_what_the_run_said_of_the_frame_in_its_test(trained):
             assert seen.picture.shape == (28, 28, 3)
 
 
-def test_a_run_folder_from_elsewhere_chooses_no_code(trained, tmp_path):
-    for part in ("detector", "backbone"):
-        folder = tmp_path / part
-        shutil.copytree(trained.folder, folder)
-        results = json.loads((folder / "results.json").read_text())
-        results["config"][part]["_target_"] = "os.system"
-        (folder / "results.json").write_text(json.dumps(results))
-        with pytest.raises(InputError, match=r"names os\.system in its configuration"):
-            fervid.Predictor(folder)
+@pytest.mark.parametrize(
+    ("part", "setting", "value", "sentence"),
+    [
+        ("detector", "_target_", "os.system", r"names os\.system in its configuration"),
+        ("backbone", "_target_", "os.system", r"names os\.system in its configuration"),
+        # What fervid's modules import is not fervid's.
+        ("head", "dropout", {"_target_": "fervid.models.classifier.torch.load", "f": "x"}, "names fervid.models.class"),
+        ("split", "val", {"_target_": "fervid.data.splits.pd.read_pickle", "x": "x"}, "names fervid.data.splits.pd"),
+        ("head", "dropout", "${loss}", "refers to"),
+    ],
+)
+def test_a_run_folder_from_elsewhere_chooses_no_code(part, setting, value, sentence, trained, tmp_path):
+    folder = shutil.copytree(trained.folder, tmp_path / "run")
+    results = json.loads((folder / "results.json").read_text())
+    results["config"][part][setting] = value
+    (folder / "results.json").write_text(json.dumps(results))
+    with pytest.raises(InputError, match=sentence):
+        fervid.Predictor(folder)
 
 
 def test_no_face_is_no_prediction(trained):
