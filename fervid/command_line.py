@@ -95,6 +95,31 @@ def job(config: DictConfig) -> Iterator[None]:
         gc.collect()  # the jobs of a sweep share a process
 
 
+def output_folder() -> Path:
+    """The folder that Hydra made for what the command leaves.
+
+    Raises:
+        InputError: if something lies in it already.
+    """
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    if any(folder.iterdir()):
+        raise InputError(f"{folder} already holds files: choose another hydra.run.dir, or remove it.")
+    return folder
+
+
+def one_run(run: Any) -> Path:
+    """The folder of ``run=`` where one is wanted.
+
+    Raises:
+        InputError: if none was given, or several.
+    """
+    if run is None:
+        raise InputError("which run? Give run=<folder of a finished run>.")
+    if isinstance(run, ListConfig):
+        raise InputError(f"run={run} are several: give one folder; ensembles are for fervid.evaluate.")
+    return Path(str(run)).expanduser()  # the command line makes run=3 a number
+
+
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
     """Around work that one process at a time may do in a folder.

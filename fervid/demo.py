@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 import hydra
 from omegaconf import DictConfig
 
-from fervid.command_line import CONFIG_FOLDER, job, run
+from fervid.command_line import CONFIG_FOLDER, job, one_run, run
 from fervid.errors import InputError
 
 
@@ -60,7 +60,7 @@ def serve(config: DictConfig, folder: Path) -> None:
     logging.getLogger("httpx").setLevel(logging.WARNING)  # Gradio asks its own page whether it is there
     share_cores()
     predictor = Predictor(
-        newest_run(Path("runs")) if config.run is None else str(config.run),
+        newest_run(Path("runs")) if config.run is None else one_run(config.run),
         detector=instantiate(config.detector, _convert_="all"),
     )
     page = build_page(

@@ -10,7 +10,7 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, ListConfig
 
-from fervid.command_line import CONFIG_FOLDER, job, run
+from fervid.command_line import CONFIG_FOLDER, job, one_run, run
 from fervid.errors import InputError
 
 
@@ -18,14 +18,12 @@ from fervid.errors import InputError
 def command(config: DictConfig) -> None:
     """Draws heat maps of faces, and of each emotion their mean."""
     with job(config):
-        if config.run is None:
-            raise InputError("nothing to explain: give run=<folder of a finished run>.")
+        run_folder = one_run(config.run)
         if config.count < 1:
             raise InputError(f"count={config.count} shows nothing: give at least 1.")
         if not 0 <= config.seed < 2**32:
             raise InputError(f"seed={config.seed} is no seed: give a number from 0 to 2^32 - 1.")
 
-        import torch
         from hydra.utils import instantiate
         from rich.console import Console
 
@@ -33,8 +31,7 @@ def command(config: DictConfig) -> None:
         from fervid.inference.predictor import Predictor
 
         detector = instantiate(config.detector, _convert_="all") if config.get("detector") else None
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        predictor = Predictor(str(config.run), detector=detector, device=device)
+        predictor = Predictor(run_folder, detector=detector, device=config.device)
         if config.source is not None:
             sources = list(config.source) if isinstance(config.source, ListConfig) else [config.source]
             explanations = Path(HydraConfig.get().runtime.output_dir) / "explanations"

@@ -8,26 +8,23 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig, ListConfig
 
-from fervid.command_line import CONFIG_FOLDER, job, run
-from fervid.errors import InputError
+from fervid.command_line import CONFIG_FOLDER, job, one_run, run
 
 
 @hydra.main(version_base="1.3", config_path=CONFIG_FOLDER, config_name="export")
 def command(config: DictConfig) -> None:
     """Writes the network, its example and its model card."""
     with job(config):
-        if config.run is None:
-            raise InputError("nothing to export: give run=<folder>, that of a finished run.")
+        folder = one_run(config.run)
         from rich.console import Console
 
         from fervid.inference.exporting import export_run, print_export  # torch: --help should not wait for it
 
         formats = [str(each) for each in (config.format if isinstance(config.format, ListConfig) else [config.format])]
-        folder = Path(str(config.run)).expanduser()
-        target = folder / "export" if config.folder is None else Path(str(config.folder)).expanduser()
+        target = None if config.folder is None else Path(str(config.folder)).expanduser()
         console = Console()
         with console.status(f"writing {' and '.join(formats)}, and asking what was written ..."):
-            differences = export_run(folder, formats, target)
+            target, differences = export_run(folder, formats, target)
         print_export(console, target, differences)
 
 

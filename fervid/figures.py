@@ -286,7 +286,7 @@ def reliability_diagram(before: pd.DataFrame, after: pd.DataFrame, title: str = 
     return figure
 
 
-def timeline(table: pd.DataFrame, class_names: Sequence[str], title: str = "") -> Figure:
+def timeline(table: pd.DataFrame, class_names: Sequence[str], times: Sequence[float], title: str = "") -> Figure:
     """The probabilities of the emotions over a video, one panel a person: the four that were seen most.
 
     The height of a colour is the emotion's probability; where a person was out of sight for longer than a frame,
@@ -296,17 +296,17 @@ def timeline(table: pd.DataFrame, class_names: Sequence[str], title: str = "") -
         table: of :func:`fervid.inference.records.records`, one row a face; ``time``, ``person`` and ``p_<emotion>``
             are used.
         class_names: the emotions.
+        times: seconds of all frames that were looked at, with a face or without.
         title: above the picture.
     """
-    frames = table["time"].nunique()
+    frames = len(times)
     seen = table["person"].value_counts().sort_index().sort_values(ascending=False, kind="stable")
     seen = seen[seen >= min(2, frames)]
     shown = seen.index[:4]
     figure = Figure(figsize=(11, 1.4 + 1.7 * max(1, len(shown))), layout="constrained")
     figure.suptitle(_broken(title, 100))
     panels = figure.subplots(max(1, len(shown)), 1, sharex=True, squeeze=False)[:, 0]
-    times = np.unique(table["time"])
-    step = float(np.median(np.diff(times))) if len(times) > 1 else 1.0
+    step = float(np.median(np.diff(times))) if frames > 1 else 1.0
     colours = [EMOTION_COLOURS[number % len(EMOTION_COLOURS)] for number in range(len(class_names))]
     for axes, person in zip(panels, shown, strict=False):
         own = table[table["person"] == person].sort_values("time")
@@ -324,7 +324,7 @@ def timeline(table: pd.DataFrame, class_names: Sequence[str], title: str = "") -
         axes.yaxis.set_major_formatter("{x:.0%}")
         axes.set_title(f"person {person:.0f}, seen in {len(own)} of {frames} frames", loc="left", fontsize=10)
         axes.set_ylabel("probability")
-    if len(times):
+    if frames:
         panels[-1].set_xlim(min(0.0, times[0]) - step / 2, times[-1] + step / 2)
     panels[-1].set_xlabel("time in seconds" + (f"; {len(seen) - 4} more people not shown" if len(seen) > 4 else ""))
     if len(shown):

@@ -4,13 +4,12 @@ All that can be set: ``python -m fervid.predict --help``.
 """
 
 import signal
-from pathlib import Path
 
 import hydra
 from omegaconf import DictConfig, ListConfig
 
-from fervid.command_line import CONFIG_FOLDER, job, run
-from fervid.errors import InputError, first_line
+from fervid.command_line import CONFIG_FOLDER, job, one_run, output_folder, run
+from fervid.errors import InputError
 
 
 @hydra.main(version_base="1.3", config_path=CONFIG_FOLDER, config_name="predict")
@@ -19,9 +18,7 @@ def command(config: DictConfig) -> None:
     with job(config):
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # a cluster's way to say Ctrl-C
         _check(config)
-        import torch  # all this takes seconds that --help should not wait for
-        from hydra.core.hydra_config import HydraConfig
-        from hydra.utils import instantiate
+        from hydra.utils import instantiate  # all this takes seconds that --help should not wait for
         from rich.console import Console
 
         from fervid.inference.prediction import predict, print_summary
@@ -31,18 +28,14 @@ def command(config: DictConfig) -> None:
 
         sources = list(config.source) if isinstance(config.source, ListConfig) else str(config.source)
         items = find_sources(sources, config.seconds)
-        try:
-            torch.empty(0, device=config.device)
-        except (RuntimeError, AssertionError) as error:  # torch has both for devices that are not there
-            raise InputError(f"device={config.device} is not to be had here ({first_line(error)}).") from error
         predictor = Predictor(
-            config.run,
+            one_run(config.run),
             detector=instantiate(config.detector, _convert_="all") if config.get("detector") else None,
             margin=config.margin,
             device=config.device,
         )
         share_cores()
-        folder = Path(HydraConfig.get().runtime.output_dir)
+        folder = output_folder()
         console = Console(highlight=False, soft_wrap=True, markup=False)
         sights = predict(
             predictor,
@@ -59,8 +52,7 @@ def command(config: DictConfig) -> None:
 
 def _check(config: DictConfig) -> None:
     """Refuses settings that cannot be meant, before anything is loaded."""
-    if config.run is None:
-        raise InputError("nothing to predict with: give run=<the folder of a finished run>.")
+    one_run(config.run)
     if config.source is None or config.source == []:
         raise InputError("nothing to look at: give source=<picture, video, folder, glob or camera>.")
     if config.every < 1:

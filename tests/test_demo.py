@@ -54,9 +54,12 @@ def test_without_gradio_it_says_how_to_get_it(start, capsys, monkeypatch):
 
 def test_the_newest_run_is_the_one_that_was_finished_last(trained, tmp_path):
     for age, name in enumerate(("new", "old")):
-        (tmp_path / name).mkdir()
+        (tmp_path / name / "checkpoints").mkdir(parents=True)
+        (tmp_path / name / "checkpoints" / "best.ckpt").touch()
         shutil.copy(trained.folder / "results.json", tmp_path / name)
         os.utime(tmp_path / name / "results.json", (time.time() - 100 * age,) * 2)
+    (tmp_path / "evaluated").mkdir()  # leaves results without a network
+    shutil.copy(trained.folder / "results.json", tmp_path / "evaluated")
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "results.json").write_text("{")
     assert demo.newest_run(tmp_path) == tmp_path / "new"

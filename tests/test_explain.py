@@ -109,6 +109,18 @@ def test_it_explains_a_run(fervid_explain, run, trained, drawn, two_wrong, capsy
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run"]  # nothing beside it
 
 
+def test_a_job_of_a_sweep_shows_them_beside_its_curves(fervid_explain, run):
+    jobs = run / "tensorboard" / "backbone=lenet"
+    jobs.mkdir()
+    for events in (run / "tensorboard").glob("events*"):
+        events.rename(jobs / events.name)
+    fervid_explain("frames=random")
+    assert not list((run / "tensorboard").glob("events*"))
+    shown = EventAccumulator(str(jobs), size_guidance={"images": 0})
+    shown.Reload()
+    assert {"view/random", "view/mean_heat_maps"} <= set(shown.Tags()["images"])
+
+
 def test_the_means_are_those_of_the_right_frames(fervid_explain, run, trained, monkeypatch):
     monkeypatch.setattr(explanation, "FEWEST_RIGHT", 1)
     monkeypatch.setattr(explanation, "BATCH", 4)  # six frames: more than one batch
@@ -213,7 +225,7 @@ class TestChosenFrames:
 
 class TestRefused:
     def test_no_run(self, refused, tmp_path):
-        assert "nothing to explain: give run=<folder of a finished run>" in refused("run=null")
+        assert "which run? Give run=<folder of a finished run>" in refused("run=null")
         assert "holds no finished run" in refused(f"run={tmp_path}")
 
     @pytest.mark.parametrize(

@@ -119,17 +119,17 @@ def test_a_timeline_shows_the_four_seen_most_and_nobody_seen_once():
     times = [0.0, 0.1, 0.2, 0.3, 0.4, 0.5]
     table = pd.DataFrame([row for person in range(1, 7) for row in rows(person, times[: person + 1])])
     table = pd.concat([table, pd.DataFrame(rows(9, [0.3]))])
-    figure = figures.timeline(table, ["happy", "sad"], "a.mp4")
+    figure = figures.timeline(table, ["happy", "sad"], [*times, 0.6, 0.7], "a.mp4")
     titles = [axes.get_title(loc="left") for axes in figure.axes]
     assert [title.split(",")[0] for title in titles] == ["person 5", "person 6", "person 4", "person 3"]
-    assert titles[0] == "person 5, seen in 6 of 6 frames"
+    assert titles[0] == "person 5, seen in 6 of 8 frames"
     assert "2 more people not shown" in figure.axes[-1].get_xlabel()
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["sad", "happy"]  # as they lie on each other
 
 
 def test_a_timeline_is_empty_where_nobody_was():
     times = [0.0, 0.1, 0.2, 0.7, 0.8]
-    figure = figures.timeline(pd.DataFrame(rows(1, times)), ["happy", "sad"])
+    figure = figures.timeline(pd.DataFrame(rows(1, times)), ["happy", "sad"], times)
     happy = figure.axes[0].collections[0]
     spans = sorted((path.vertices[:, 0].min(), path.vertices[:, 0].max()) for path in happy.get_paths())
     assert np.array(spans) == pytest.approx(np.array([[-0.05, 0.25], [0.65, 0.85]]))
@@ -138,7 +138,7 @@ def test_a_timeline_is_empty_where_nobody_was():
 
 def test_a_timeline_of_no_face_says_so():
     table = pd.DataFrame(columns=["time", "person", "p_happy", "p_sad"])
-    figure = figures.timeline(table, ["happy", "sad"])
+    figure = figures.timeline(table, ["happy", "sad"], [0.0, 0.1])
     assert figure.axes[0].texts[0].get_text() == "no face was found"
 
 

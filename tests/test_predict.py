@@ -69,7 +69,8 @@ def test_a_folder_gives_tables_pictures_films_and_timelines(predict, trained, tm
     [
         (["source=nowhere.mp4"], "source=nowhere.mp4 is not there"),
         (["source=null"], "nothing to look at"),
-        (["run=null", "source=a.mp4"], "nothing to predict with"),
+        (["run=null", "source=a.mp4"], "which run?"),
+        (["run=[a,b]", "source=a.mp4"], "give one folder; ensembles are for fervid.evaluate"),
         (["run=nowhere", "source=camera"], "nowhere is not a folder"),
         (["source=camera", "every=0"], "every=0 is no number of frames"),
         (["source=camera", "faces=two"], "choose all or one"),
@@ -119,7 +120,8 @@ def test_ctrl_c_is_how_one_leaves_a_camera(predict, trained, tmp_path, capsys, m
     assert (tmp_path / "out/timelines/camera.png").exists()
 
 
-def test_a_full_disk_is_one_sentence(predict, trained, tmp_path, capsys):
+def test_a_full_disk_is_one_sentence(predict, trained, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("fervid.predict.output_folder", lambda: tmp_path / "out")  # which would refuse it
     (tmp_path / "out/annotated").mkdir(parents=True)
     clip = next(trained.corpus.rglob("*.mp4"))
     (tmp_path / f"out/annotated/{clip.stem}.mp4").symlink_to("/dev/full")
@@ -127,6 +129,15 @@ def test_a_full_disk_is_one_sentence(predict, trained, tmp_path, capsys):
         predict(f"source={clip}")
     assert "is full: make room" in capsys.readouterr().err
     assert list((tmp_path / "out/annotated").iterdir()) == []
+
+
+def test_a_run_folder_is_not_written_over(predict, trained, tmp_path, capsys):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "predictions.csv").write_text("of a run")
+    with pytest.raises(SystemExit):
+        predict(f"source={next(trained.corpus.rglob('*.mp4'))}")
+    assert "already holds files" in capsys.readouterr().err
+    assert (tmp_path / "out" / "predictions.csv").read_text() == "of a run"
 
 
 def test_a_run_on_pictures_taken_whole_says_so_once(predict, trained, tmp_path, capsys):

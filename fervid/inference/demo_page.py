@@ -158,6 +158,7 @@ def show_video(
         The annotated video, None if there is nothing to show, and HTML: a timeline and a table of the people.
     """
     rows: list[dict[str, Any]] = []
+    times: list[float] = []
     target = folder / f"{uuid4().hex}.mp4"
     cut = False
     try:
@@ -167,6 +168,7 @@ def show_video(
                     cut = True
                     break
                 film.write(frame, faces)
+                times.append(frame.time)
                 rows += records(source.name, frame, faces, predictor.class_names)
     except (ValueError, OSError) as error:
         target.unlink(missing_ok=True)
@@ -175,7 +177,7 @@ def show_video(
     if not rows:
         return target, note + sentence(NO_FACE)
     table = pd.DataFrame(rows)
-    figure = timeline(table, predictor.class_names)
+    figure = timeline(table, predictor.class_names, times)
     buffer = BytesIO()
     figure.savefig(buffer, format="png", dpi=110)
     drawn = f"<img class='timeline' alt='timeline of the emotions' src='{_data_uri(buffer.getvalue(), 'png')}'>"

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
@@ -58,9 +57,6 @@ def evaluate(folder: Path, console: Console, *, folders: Sequence[str], config: 
     check_resamples(config.resamples)
     if config.people not in ("all", "unseen"):
         raise InputError(f"people={config.people} is unknown: choose all or unseen.")
-    if any(folder.rglob("results.json")) or (folder / "report.html").exists():
-        raise InputError(f"{folder} already holds results: choose another hydra.run.dir, or remove it.")
-    device = _device(config.device)
     runs = open_runs(folders)
     weights = member_weights(config.weights, runs)
     own = config.get("dataset") is None
@@ -76,7 +72,7 @@ def evaluate(folder: Path, console: Console, *, folders: Sequence[str], config: 
     labels = members[0].frames["emotion"]
     emotions = vocabularies[0] if own else shared_emotions(vocabularies, sorted(labels.unique()))
     for member in members:
-        said = ask(member, device)
+        said = ask(member, config.device)
         names = [name if own else shared_name(name) for name in member.run.class_names]
         member.probabilities, member.classes = merge_classes(said, names)
     true = labels if own else labels.map(shared_name)
@@ -130,18 +126,6 @@ def evaluate(folder: Path, console: Console, *, folders: Sequence[str], config: 
         highlight=False,
         markup=False,
     )
-
-
-def _device(name: str) -> torch.device:
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise InputError(f"device={name} is unknown: give cpu or cuda.") from error
-    if device.type not in ("cpu", "cuda"):
-        raise InputError(f"device={name} is unknown: give cpu or cuda.")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise InputError(f"device={name} needs a CUDA device and torch does not see it: give device=cpu.")
-    return device
 
 
 def _predictions(frames: pd.DataFrame, probabilities: np.ndarray, emotions: Sequence[str]) -> pd.DataFrame:
@@ -288,8 +272,12 @@ def _sentences(members: Sequence[Member], written: Sequence[Run], own: bool, lef
             )
     if people == "unseen":
         sentences.append(f"{left_out} frames of people or clips that a member had seen are left out.")
-    if not own and frames["subject"].isna().any():
-        sentences.append("Who is seen is unknown, so nobody knows whether a member was trained on the same people.")
+    strange = [member.name for member in members if not member.names_tell]
+    if not own and (strange or frames["subject"].isna().any()):
+        sentences.append(
+            f"Nobody can tell whether {', '.join(strange) or 'a member'} was trained on people of this corpus: "
+            + ("the names in a folder of files say nothing elsewhere." if strange else "who is seen is unknown.")
+        )
     if not own:
         sentences.append("Pictures that look the same were not searched for between this corpus and the runs' own.")
     return sentences

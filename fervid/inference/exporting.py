@@ -53,16 +53,16 @@ class FaceNetwork(nn.Module):
         return self.head(self.backbone(faces))
 
 
-def export_run(run: Path, formats: Sequence[str], folder: Path) -> dict[str, float]:
+def export_run(run: Path, formats: Sequence[str], folder: Path | None = None) -> tuple[Path, dict[str, float]]:
     """Writes the network of a run with an example for each format and a model card.
 
     Args:
         run: the run folder.
         formats: some of :data:`FORMATS`.
-        folder: where to; an earlier export there is replaced, whole, and only when the new one has been proved.
+        folder: where to, an empty one or none yet; None: ``export`` in the run folder, where other formats stay.
 
     Returns:
-        For each format the largest difference of a logit from the run's own network, on random pictures.
+        The folder, and for each format the largest difference of a logit from the run's own, on random pictures.
 
     Raises:
         InputError: if a format is unknown, the folder holds no finished run of a network, the target holds other
@@ -76,7 +76,9 @@ def export_run(run: Path, formats: Sequence[str], folder: Path) -> dict[str, flo
     results = open_run(run).results
     config = stored_config(results, run)
     about = describe(results, config, model)
-    _check_target(folder)
+    target = run / "export" if folder is None else folder
+    _check_target(target, empty=folder is not None)
+    folder = target
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         # Beside the target, for a rename; gone whatever happens.
@@ -84,18 +86,24 @@ def export_run(run: Path, formats: Sequence[str], folder: Path) -> dict[str, flo
             new = Path(scratch, "new")
             new.mkdir()
             differences = {name: _write(name, model, config, about, new) for name in formats}
-            (new / "model_card.md").write_text(
-                model_card(open_run(run), config, files=sorted(path.name for path in new.iterdir())), encoding="utf-8"
-            )
+            for kept in folder.iterdir() if folder.exists() else []:
+                if not (new / kept.name).exists():
+                    shutil.copyfile(kept, new / kept.name)
+            files = sorted(path.name for path in new.iterdir() if path.suffix != ".md")
+            (new / "model_card.md").write_text(model_card(open_run(run), config, files=files), encoding="utf-8")
             if folder.exists():
                 folder.rename(Path(scratch, "old"))
-            new.rename(folder)
+            try:
+                new.rename(folder)
+            except OSError:
+                Path(scratch, "old").rename(folder)
+                raise
     except OSError as error:
         raise InputError(
             f"{folder} cannot be written ({(error.strerror or first_line(error)).lower()}): make room or give another "
             "one with folder=<folder>."
         ) from error
-    return differences
+    return folder, differences
 
 
 def describe(results: dict[str, Any], config: DictConfig, model: EmotionClassifier) -> dict[str, str]:
@@ -303,15 +311,12 @@ FORMATS = {
 NAMES = {"model_card.md", *(name for form in FORMATS.values() for name in (form.file, form.example))}
 
 
-def _check_target(folder: Path) -> None:
-    """Refuses a target that holds more than an export, which would be lost."""
+def _check_target(folder: Path, *, empty: bool) -> None:
+    """Refuses a target that holds other things than an export, or anything where it should be empty."""
     if folder.is_dir():
-        others = sorted({path.name for path in folder.iterdir()} - NAMES)
+        others = sorted({path.name for path in folder.iterdir()} - (set() if empty else NAMES))
         if others:
-            raise InputError(
-                f"folder={folder} holds other things than an export, such as {others[0]}: give a new one, since an "
-                "export replaces the folder."
-            )
+            raise InputError(f"{folder} already holds {others[0]}: give another folder=, or remove it.")
     for place in (folder, *folder.parents):
         if place.exists() and not place.is_dir():
             raise InputError(f"folder={folder} cannot be made, since {place} is a file: give another one.")

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
@@ -23,6 +22,9 @@ from fervid.evaluation.runs import Run, open_run
 from fervid.inference.predictor import BATCH, Predictor
 from fervid.run_folder import FRAME, read_manifest, read_results, reopen_corpus, stored_config
 
+NO_DETECTOR = f"{NoDetector.__module__}.{NoDetector.__name__}"
+FOLDERS = {"image_folder", "video_folder"}  # corpora of files of any origin
+
 
 @dataclass
 class Member:
@@ -34,6 +36,7 @@ class Member:
         seen: the frames it was trained and validated on, with their ``split``.
         datamodule: serves the pictures.
         frames: those it is asked about: rows of the datamodule's manifest with their ``store_row``.
+        names_tell: whether the names of people and clips say who of these it has seen.
         leakage: what these frames have in common with those it has seen.
         classes: what its classes count as, all different.
         probabilities: of these classes, (N, C), of the N frames.
@@ -44,6 +47,7 @@ class Member:
     seen: pd.DataFrame
     datamodule: FrameDataModule
     frames: pd.DataFrame
+    names_tell: bool = True
     leakage: dict[str, Any] = field(default_factory=dict)
     classes: list[str] = field(default_factory=list)
     probabilities: np.ndarray = field(default_factory=lambda: np.empty((0, 0)))
@@ -61,14 +65,15 @@ def open_members(runs: Sequence[Run], config: DictConfig) -> list[Member]:
     """
     members = []
     for run, name in zip(runs, _names(runs), strict=True):
-        manifest = read_manifest(run.folder)
+        manifest, names_tell = read_manifest(run.folder), True
         seen = manifest[manifest["split"].isin(["train", "val"])]
         if config.get("dataset") is None:
             datamodule = reopen_corpus(run.folder, run.results, config.cache_dir, config.root)
             frames = datamodule.manifest[datamodule.manifest["split"] == "test"]
         else:
             datamodule, frames = _other_corpus(run, config)
-        members.append(Member(run, name, seen, datamodule, frames))
+            seen, names_tell = _known_to_be_seen(run, seen, datamodule)
+        members.append(Member(run, name, seen, datamodule, frames, names_tell))
     return members
 
 
@@ -114,6 +119,17 @@ def _other_corpus(run: Run, config: DictConfig) -> tuple[FrameDataModule, pd.Dat
     return datamodule, datamodule.frames.assign(store_row=rows, split="test")
 
 
+def _known_to_be_seen(run: Run, seen: pd.DataFrame, datamodule: FrameDataModule) -> tuple[pd.DataFrame, bool]:
+    """What a run has seen of a corpus, and whether that can be told by the names of people and clips."""
+    own = run.results["data"]["corpus"]
+    if not {own, datamodule.corpus} & FOLDERS:
+        return seen[seen["corpus"] == datamodule.corpus], bool(seen["subject"].notna().all())
+    # Folders of files may hold anything: their names say nothing of those of another folder.
+    places = [Path(str(place)).expanduser().resolve() for place in (run.setting("dataset.root"), datamodule.root)]  # type: ignore[attr-defined]
+    same = own == datamodule.corpus and places[0] == places[1]
+    return (seen, True) if same else (seen.iloc[:0], False)
+
+
 def asked_settings(config: DictConfig, stored: DictConfig) -> DictConfig:
     """The settings of another corpus, with the run's own where they are of the faces and nobody says otherwise."""
     asked = OmegaConf.to_container(config.dataset, resolve=True)
@@ -122,6 +138,10 @@ def asked_settings(config: DictConfig, stored: DictConfig) -> DictConfig:
     for name in ("grey", "face_size", "margin"):
         if name in asked and name in stored.dataset and f"dataset.{name}" not in given:
             asked[name] = stored.dataset[name]
+    own, theirs = stored.get("detector"), asked.get("detector")
+    told = any(word.split(".")[0] == "detector" for word in given)
+    if own and theirs and not told and NO_DETECTOR not in (own["_target_"], theirs["_target_"]):
+        asked["detector"] = OmegaConf.to_container(own)  # faces are looked for in both: as it was trained
     return OmegaConf.create(asked)
 
 
@@ -171,12 +191,11 @@ def leakage(member: Member, own: bool, left_out: int) -> dict[str, Any]:
         rest = manifest[(manifest["split"] != "test") | manifest.index.isin(member.frames.index)]
         hashes = np.load(datamodule.store_path.with_suffix(".hashes.npy"))[rest["store_row"].to_numpy()]
         return audit(rest.reset_index(drop=True), near_duplicates(hashes, rest["clip"])).as_dict()
-    # People of another corpus are others; whether they look the same nobody looked.
-    seen = member.seen[member.seen["corpus"] == datamodule.corpus].assign(split="train")
-    return audit(pd.concat([seen, member.frames], ignore_index=True)).as_dict()
+    frames = member.frames if member.names_tell else member.frames.assign(subject=None)
+    return audit(pd.concat([member.seen.assign(split="train"), frames], ignore_index=True)).as_dict()
 
 
-def ask(member: Member, device: torch.device) -> np.ndarray:
+def ask(member: Member, device: str) -> np.ndarray:
     """Probabilities (N, num_classes) of the member's frames."""
     predictor = Predictor(member.run.folder, detector=NoDetector(), device=device)  # the faces are found already
     store, rows = FaceStore(member.datamodule.store_path), member.frames["store_row"].to_numpy()

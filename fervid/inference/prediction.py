@@ -38,8 +38,7 @@ class Sight:
 
     Attributes:
         item: the source.
-        frames: that were looked at.
-        seconds: of the video that they span; 0 of a picture.
+        times: seconds of the frames that were looked at.
         spent: seconds that looking at it took.
         emotions: how often each was the likeliest.
         confidence: their confidences, summed.
@@ -48,13 +47,22 @@ class Sight:
     """
 
     item: Item
-    frames: int = 0
-    seconds: float = 0.0
+    times: list[float] = field(default_factory=list)
     spent: float = 0.0
     emotions: Counter[str] = field(default_factory=Counter)
     confidence: dict[str, float] = field(default_factory=dict)
     persons: Counter[int | None] = field(default_factory=Counter)
     failure: str | None = None
+
+    @property
+    def frames(self) -> int:
+        """How many were looked at."""
+        return len(self.times)
+
+    @property
+    def seconds(self) -> float:
+        """Of the video that the frames span; 0 of a picture."""
+        return self.times[-1] if self.times else 0.0
 
     @property
     def people(self) -> int:
@@ -63,8 +71,7 @@ class Sight:
 
     def add(self, frame: Frame, faces: Sequence[SeenFace]) -> None:
         """Counts a frame."""
-        self.frames += 1
-        self.seconds = frame.time
+        self.times.append(frame.time)
         for face in faces:
             self.emotions[face.emotion] += 1
             self.confidence[face.emotion] = self.confidence.get(face.emotion, 0.0) + face.confidence
@@ -144,7 +151,7 @@ def predict(
             sight.spent = time.perf_counter() - began
             if item.is_video and sight.frames:
                 (folder / "timelines").mkdir(exist_ok=True)
-                figure = timeline(rows.since(place), predictor.class_names, Path(item.name).name)
+                figure = timeline(rows.since(place), predictor.class_names, sight.times, Path(item.name).name)
                 figure.savefig(folder / f"timelines/{name}.png", dpi=120)
             if sight.failure:
                 _note(folder / "failures.csv", item.name, sight.failure)

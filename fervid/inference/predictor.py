@@ -68,7 +68,7 @@ class Predictor:
         alignment: cuts them out.
 
     Raises:
-        InputError: if the folder holds no finished run, or the detector's file is not there.
+        InputError: if the folder holds no finished run, or the detector's file or the device is not there.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class Predictor:
         device: str | torch.device = "cpu",
     ):
         self.folder = Path(run).expanduser()
-        self.model = load_run(self.folder).to(device=device, memory_format=torch.channels_last)
+        self.model = load_run(self.folder).to(device=_device(device), memory_format=torch.channels_last)
         self.results = read_results(self.folder)
         config = stored_config(self.results, self.folder)
         self.class_names: list[str] = self.model.class_names
@@ -140,6 +140,7 @@ class Predictor:
         return [
             [
                 SeenFace(face, aligned, picture, chances, self.class_names[int(chances.argmax())], person)
+                # The answers of all frames in a row: last, or the end of the faces would cost one of them.
                 for face, person, ((picture, aligned), chances) in zip(faces, persons, answers, strict=False)
             ]
             for _, faces, persons in frames
@@ -158,3 +159,15 @@ class Predictor:
         if not isinstance(picture, np.ndarray):
             picture = read_picture(Path(picture) if isinstance(picture, str) else picture)
         return self.see(picture, self.find(picture))
+
+
+def _device(name: str | torch.device) -> torch.device:
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise InputError(f"device={name} is unknown: give cpu or cuda.") from error
+    if device.type not in ("cpu", "cuda"):
+        raise InputError(f"device={name} is unknown: give cpu or cuda.")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise InputError(f"device={name} needs a CUDA device and torch does not see it: give device=cpu.")
+    return device
