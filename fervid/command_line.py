@@ -8,10 +8,11 @@ import errno
 import gc
 import logging
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,7 @@ def run(command: Callable[[], Any], name: str) -> None:
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # asks the network at every import otherwise
     # Kept by Hydra for all jobs of a sweep, in whichever process.
     OmegaConf.register_new_resolver("sweep_name", partial(sweep_name, sys.argv[1:]), replace=True, use_cache=True)
+    OmegaConf.register_new_resolver("settings", _settings_in_words, replace=True)
     Jobs.done.clear()
     try:
         command()
@@ -83,6 +85,7 @@ def job(config: DictConfig) -> Iterator[None]:
         yield
     except Exception as error:
         mistake = _mistake(error)
+        _remove_if_empty(Path(HydraConfig.get().runtime.output_dir))
         if HydraConfig.get().mode == RunMode.RUN:
             if isinstance(mistake, InputError):
                 _stop(str(mistake))
@@ -137,6 +140,13 @@ def alone(folder: Path) -> Iterator[None]:
     finally:
         (folder / ".lock").unlink(missing_ok=True)
         lock.release()
+
+
+def _remove_if_empty(folder: Path) -> None:
+    """Removes the folder that Hydra made for a command that left nothing."""
+    with suppress(OSError):  # it holds something, or is the user's own
+        if folder.resolve() != Path.cwd():
+            folder.rmdir()
 
 
 def _mistake(error: Exception) -> Exception:
@@ -238,6 +248,13 @@ def _with_first_choices(overrides: list[Override]) -> list[Override]:
         for each in overrides
     ]
     return OverridesParser.create().parse_overrides(words)
+
+
+def _settings_in_words(command: str) -> str:
+    """The settings of a primary configuration as its author wrote them, with what they mean."""
+    text = Path(CONFIG_FOLDER, f"{command}.yaml").read_text(encoding="utf-8")
+    settings = text.split("job_logging: terminal\n", 1)[1].split("\nhydra:\n", 1)[0]
+    return re.sub(r"\$\{oc\.env:(\w+),'([^']*)'\}", r"\2", settings).strip()
 
 
 def _did_you_mean(name: str, known: list[str], prefix: str = "") -> str:

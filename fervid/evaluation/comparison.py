@@ -40,7 +40,21 @@ NO_GROUPS = (
     "subject",
     "group",
     "run",
+    "recording",
+    "given_split",
+    "face",
+    "faces",
+    "box_left",
+    "box_top",
+    "box_width",
+    "box_height",
+    "left_eye_x",
+    "left_eye_y",
+    "right_eye_x",
+    "right_eye_y",
 )
+FEW_FRAMES = 20  # of an emotion in the test: its recall is a matter of chance
+FEWEST_OF_A_PERSON = 5  # frames, below which a person's score says nothing
 MOST_VALUES = 12  # of a column by which people are compared
 
 
@@ -51,7 +65,9 @@ def probabilities(predictions: pd.DataFrame, class_names: list[str]) -> tuple[np
 
 
 def level_predictions(predictions: pd.DataFrame, class_names: list[str]) -> dict[str, pd.DataFrame]:
-    """The predictions of frames, and of clips by each rule of :data:`RULES`."""
+    """The predictions of frames, and of clips by each rule of :data:`RULES`; of single pictures nothing but frames."""
+    if predictions["clip"].is_unique:
+        return {"frames": predictions}
     by_rule = {f"clips, {rule}": clip_predictions(predictions, class_names, rule) for rule in RULES}
     return {"frames": predictions} | by_rule
 
@@ -77,6 +93,7 @@ def score_table(systems: Sequence[System], number: int, *, resamples: int, seed:
                 run_confusions(table, system.class_names, system.unit), resamples=resamples, seed=seed
             )
             for level, table in (("frames", system.frames), ("clips, mean", system.clips_by_run))
+            if level in values
         }
         rows.append(
             {"system": system.name, "runs": len(system.runs), "grade": system.grade}
@@ -90,13 +107,29 @@ def score_table(systems: Sequence[System], number: int, *, resamples: int, seed:
         )
     data = pd.DataFrame(rows).sort_values("_order", ascending=False).drop(columns="_order")
     by_people, people = systems[0].unit == "subject", systems[0].frames["subject"].nunique()
-    notes = [
-        f"Emotions: {', '.join(systems[0].class_names)}; chance: UAR {1 / len(systems[0].class_names):.1%}.",
+    frames = systems[0].runs[0].predictions
+    brackets = (
         f"In brackets: 95 % intervals, percentiles of {resamples} bootstrap samples of "
         + ("people, each with all of their frames." if by_people else "clips, since it is unknown who is seen.")
-        + (" Of fewer than ten people they are too narrow." if by_people and people < 10 else ""),
-        "Clips: the mean of the frames' probabilities, the majority of the frames, the mean weighted by confidence.",
+        + (" Of fewer than ten people they are too narrow." if by_people and people < 10 else "")
+    )
+    if systems[0].frames[systems[0].unit].nunique() < 2:
+        brackets = f"Of a single {'person' if by_people else 'clip'} no interval can be given."
+    notes = [
+        f"Emotions: {', '.join(systems[0].class_names)}; chance: UAR {1 / len(systems[0].class_names):.1%}.",
+        brackets,
     ]
+    if "UAR clips, mean" in data:
+        notes.append(
+            "Clips: the mean of the frames' probabilities, the majority of the frames, the mean weighted by confidence."
+        )
+    counts = frames["true"].value_counts()
+    few = [f"{name} ({counts[name]})" for name in sorted(counts.index) if counts[name] < FEW_FRAMES]
+    if few:
+        notes.append(
+            f"Fewer than {FEW_FRAMES} test frames: {', '.join(few)}. Such recalls, and the UAR with them, are more "
+            "uncertain than the intervals say."
+        )
     if any(len(system.runs) > 1 for system in systems):
         notes.append("Over several runs (seeds, folds): mean ± standard deviation; the interval is that of the mean.")
     return Table(f"scores_{number}", describe_set(systems, number), data, notes=notes)
@@ -276,17 +309,26 @@ def group_table(systems: Sequence[System]) -> Table | None:
 
 
 def subject_table(systems: Sequence[System]) -> Table | None:
-    """Scores of each person; None where nobody is known."""
+    """Scores of each person who is seen often enough; None where nobody is, or nobody is known."""
     rows = []
     for system in systems:
         for person, part in system.frames.dropna(subset="subject").groupby("subject"):
+            if len(part) < FEWEST_OF_A_PERSON:
+                continue
             row = {"system": system.name, "grade": system.grade, "subject": str(person), "frames": len(part)}
             rows.append(row | _named(scores(confusion(part, system.class_names)), "frames"))
     if not rows:
         return None
     formats = dict.fromkeys(("UAR frames", "WAR frames"), "{:.1%}")
     return Table(
-        "subjects", "By person", pd.DataFrame(rows), formats, ["UAR over the emotions the person was tested on."]
+        "subjects",
+        "By person",
+        pd.DataFrame(rows),
+        formats,
+        [
+            "UAR over the emotions the person was tested on. "
+            f"People with fewer than {FEWEST_OF_A_PERSON} test frames are left out."
+        ],
     )
 
 

@@ -56,12 +56,20 @@ def soft_vote(members: Sequence[np.ndarray], weights: np.ndarray) -> np.ndarray:
     return np.tensordot(weights, np.stack(members), axes=1)
 
 
-def member_table(systems: Sequence[System], weights: Sequence[float | None], *, resamples: int, seed: int) -> Table:
+def member_table(
+    systems: Sequence[System],
+    weights: Sequence[float | None],
+    own_choice: Sequence[float | None] | None = None,
+    *,
+    resamples: int,
+    seed: int,
+) -> Table:
     """Scores of each member and of the ensemble, each with its interval, best first.
 
     Args:
         systems: each of one run.
         weights: of each; None for the ensemble.
+        own_choice: UAR of each if it may choose among all emotions it knows, on another corpus; None: not told.
         resamples: of people, for the intervals.
         seed: of the resamples.
     """
@@ -73,18 +81,29 @@ def member_table(systems: Sequence[System], weights: Sequence[float | None], *, 
             "weight": scored.data["system"].map(weight),
             "grade": scored.data["grade"],
             **{f"{measure} frames": scored.data[f"{measure} frames"] for measure in ("UAR", "WAR")},
-            **{f"{measure} clips": scored.data[f"{measure} clips, mean"] for measure in ("UAR", "WAR")},
+            **{
+                f"{measure} clips": scored.data[f"{measure} clips, mean"]
+                for measure in ("UAR", "WAR")
+                if "UAR clips, mean" in scored.data
+            },
         }
     )
-    emotions, intervals = scored.notes[:2]
-    if systems[0].frames[systems[0].unit].nunique() < 2:
-        intervals = f"Of a single {'person' if systems[0].unit == 'subject' else 'clip'} no interval can be given."
+    notes = [note for note in scored.notes if not note.startswith("Clips:")]
+    if own_choice is not None:
+        free = {system.name: value for system, value in zip(systems, own_choice, strict=True)}
+        data.insert(list(data).index("UAR frames") + 1, "UAR, any emotion", data["model"].map(free))
+        notes.append("UAR, any emotion: of frames, if the model may choose among all emotions it knows.")
     title, absent = "Members and ensemble", []
     if len(systems) == 1:
         title, absent = "Scores", ["weight"]
     if data["grade"].nunique() == 1:  # a terminal is narrow
         title, absent = f"{title}, {data['grade'].iloc[0]}", [*absent, "grade"]
-    return Table("members", title, data.drop(columns=absent), {"weight": "{:.2f}"}, [emotions, intervals])
+    tested = systems[0].frames
+    people = tested["subject"].nunique()
+    title += f": {len(systems[0].class_names)} emotions, {len(tested)} frames"
+    title += f" of {people} {'person' if people == 1 else 'people'}" if people else ""
+    formats = {"weight": "{:.2f}", "UAR, any emotion": "{:.1%}"}
+    return Table("members", title, data.drop(columns=absent), formats, notes)
 
 
 def gain_sentence(ensemble: System, members: Sequence[System], *, resamples: int, seed: int) -> str:

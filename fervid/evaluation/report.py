@@ -182,10 +182,10 @@ def _confusion(system: System) -> Figure:
 
 def _people(systems: Sequence[System]) -> dict[str, Figure]:
     known = [system for system in systems if system.unit == "subject"]
-    right = [
-        (system.frames["predicted"] == system.frames["true"]).groupby(system.frames["subject"]).mean().tolist()
-        for system in known
-    ]
+    right = []
+    for system in known:
+        people = (system.frames["predicted"] == system.frames["true"]).groupby(system.frames["subject"])
+        right.append(people.mean()[people.size() >= comparison.FEWEST_OF_A_PERSON].tolist())
     return {"subjects": figures.subject_scores([system.name for system in known], right)} if known else {}
 
 

@@ -199,7 +199,11 @@ def flat_settings(run: Run) -> dict[str, str]:
 def _flat(config: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
     for name, value in config.items():
         full = f"{prefix}{name}"
-        if full in (*REPEATS, *ASIDE, "paper", "logger", "seed") or name in ("_target_", "_partial_"):
+        if (
+            full in (*REPEATS, *ASIDE, "paper", "logger", "seed")
+            or full.startswith("trainer.enable")
+            or name in ("_target_", "_partial_")
+        ):
             continue
         if isinstance(value, dict):
             yield from _flat(value, f"{full}.")

@@ -72,6 +72,7 @@ def evaluate(folder: Path, console: Console, *, folders: Sequence[str], config: 
     labels = members[0].frames["emotion"]
     emotions = vocabularies[0] if own else shared_emotions(vocabularies, sorted(labels.unique()))
     for member in members:
+        console.print(f"{member.name}: {len(member.frames)} frames of {member.datamodule.corpus}", highlight=False)
         said = ask(member, config.device)
         names = [name if own else shared_name(name) for name in member.run.class_names]
         member.probabilities, member.classes = merge_classes(said, names)
@@ -102,14 +103,18 @@ def evaluate(folder: Path, console: Console, *, folders: Sequence[str], config: 
     sentences = _sentences(members, written, own, left_out, config.people)
     if len(members) > 1:
         sentences.insert(0, gain_sentence(systems[-1], systems[:-1], **options))
-    table = member_table(systems, [*weights.tolist(), None][: len(systems)], **options)
+    own_choice: list[float | None] | None = None
+    if not own:
+        own_choice = [_uar_of_own_choice(member, true[kept], kept) for member in members]
+        own_choice += [None] * (len(members) > 1)
+    table = member_table(systems, [*weights.tolist(), None][: len(systems)], own_choice, **options)
     sections = [
         Section(
             "Members and ensemble" if len(names) > 1 else "Scores in short", [table], sentences=sentences, terminal=True
         )
     ]
     if not own:
-        sections += _emotion_sections(members, labels, emotions)
+        sections = [*_emotion_sections(members, labels, emotions), *sections]
     compared = compare(written, {}, **options)
     where = f"{members[0].datamodule.corpus}{', test split' if own else ''}"
     title = f"What {', '.join(names)} {'reaches' if len(names) == 1 else 'reach'} on {where}"
@@ -126,6 +131,12 @@ def evaluate(folder: Path, console: Console, *, folders: Sequence[str], config: 
         highlight=False,
         markup=False,
     )
+
+
+def _uar_of_own_choice(member: Member, true: pd.Series, kept: np.ndarray) -> float:
+    """The mean recall of the shared emotions if the member may choose among all that it knows."""
+    said = np.array(member.classes, dtype=object)[member.probabilities[kept].argmax(axis=1)]
+    return float(pd.Series(said == true.to_numpy(), index=true.index).groupby(true).mean().mean())
 
 
 def _predictions(frames: pd.DataFrame, probabilities: np.ndarray, emotions: Sequence[str]) -> pd.DataFrame:

@@ -68,7 +68,9 @@ def explain_run(
     faces = store[store_row[chosen.index].to_numpy()]
     drawn = {name: draw_frames(predictor, faces, chosen)}
     means = mean_heat_maps(predictor, store, store_row[averaged.index].to_numpy(), averaged)
-    drawn["mean_heat_maps"] = means.draw("What speaks for each emotion: mean Grad-CAM over its test frames")
+    drawn["mean_heat_maps"] = means.draw(
+        "Mean Grad-CAM of each emotion over its test frames (right: those that are right)"
+    )
     written = _write(predictor.folder / FOLDER, drawn, means)
     if (predictor.folder / "tensorboard").is_dir():
         _show_on_tensorboard(predictor, drawn)

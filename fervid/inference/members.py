@@ -154,7 +154,7 @@ def align(members: Sequence[Member], own: bool) -> None:
             raise InputError(
                 f"{members[0].run.folder} and {member.run.folder} were tested on other frames, so that neither is "
                 "honest on the test split of the other: evaluate them on another corpus (dataset=...), or train them "
-                "with the same split and split.seed."
+                "with the same split; seed=1 split.seed=42 is another seed of the network with the same people."
             )
         if own and set(member.run.class_names) != set(members[0].run.class_names):
             raise InputError(f"{members[0].run.folder} and {member.run.folder} tell other emotions apart.")

@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from fervid.data.alignment import BARE_SIDE, Alignment
 from fervid.data.manifest import SPLITS
 from fervid.evaluation.aggregation import class_indices, clip_predictions, confusion
 from fervid.evaluation.calibration import expected_calibration_error
+from fervid.evaluation.comparison import FEW_FRAMES
 from fervid.evaluation.runs import Run
 from fervid.evaluation.statistics import bootstrap_intervals, run_confusions
 from fervid.metrics import scores
@@ -74,6 +76,8 @@ def model_card(run: Run, config: DictConfig, files: Sequence[str] = ()) -> str:
         results=results,
         config=config,
         names=names,
+        corpus=corpus_name(results, config),
+        weak=_weak_emotions(results, names),
         sides=SPLITS,
         files=files,
         examples=[file for file in files if file.endswith(".py")],
@@ -105,6 +109,30 @@ def model_card(run: Run, config: DictConfig, files: Sequence[str] = ()) -> str:
         warnings=[without_folders(warning) for warning in results.get("warnings", [])],
     )
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
+
+
+def corpus_name(results: dict[str, Any], config: DictConfig) -> str:
+    """What a run's corpus is called: of a folder of files its own name, not only that it is one.
+
+    Args:
+        results: of the run.
+        config: its configuration.
+    """
+    corpus = str(results["data"]["corpus"])
+    root = config.dataset.get("root")
+    return f"{Path(str(root)).name} ({corpus})" if corpus.endswith("_folder") and root else corpus
+
+
+def _weak_emotions(results: dict[str, Any], names: Sequence[str]) -> list[str]:
+    """The emotions that were hardly tested or are hardly recognised, in words."""
+    told = []
+    for name in names:
+        tested = int(results["data"]["emotion_by_split"].get(name, {}).get("test", 0))
+        recall = results["recall"].get(name)
+        if tested < FEW_FRAMES or (recall is not None and recall < 1 / len(names)):
+            share = "never tested" if recall is None else f"{recall:.0%} of {tested} test frames right"
+            told.append(f"{name} ({share})")
+    return told
 
 
 def faces_in_words(config: DictConfig) -> str:
@@ -173,7 +201,7 @@ def weights_licence(results: dict[str, Any], config: DictConfig) -> str:
     """
     return (
         "no licence is stated: whoever passes the weights on must heed the terms of the data "
-        f"({data_licence(results, config)}) and of the first weights"
+        f"({data_licence(results, config).split(':')[0]}) and of the first weights"
     )
 
 

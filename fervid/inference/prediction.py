@@ -20,11 +20,11 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from fervid.data.decoding import Frame, read_picture
-from fervid.data.detection import NoDetector, most_prominent
+from fervid.data.detection import most_prominent
 from fervid.errors import InputError, first_line
 from fervid.figures import timeline
 from fervid.inference.annotation import AnnotatedVideo, annotate
-from fervid.inference.predictor import Predictor, SeenFace
+from fervid.inference.predictor import Predictor, SeenFace, is_nearly_square
 from fervid.inference.records import RecordFiles, records
 from fervid.inference.sources import Camera, Item
 from fervid.inference.video import watch
@@ -127,11 +127,11 @@ def predict(
                     for frame, seen in _readable(
                         _look(predictor, item, every, faces, smoothing), sight, len(items) == 1
                     ):
-                        if not warned and _taken_whole(predictor, item, frame):
+                        if not warned and predictor.knows_cut_out_faces and not is_nearly_square(frame.image):
                             warned = True
                             progress.console.print(
-                                f"{item.name}: the run was trained on pictures taken as they are, so the middle of the "
-                                "whole picture is taken for a face: detector=haar finds the faces in it.",
+                                f"{item.name}: the run was trained on faces that were cut out already. Here, and "
+                                "wherever a picture is not nearly square, haar looks for them (detector=none: not)."
                             )
                         rows.write(records(item.name, frame, seen, predictor.class_names))
                         sight.add(frame, seen)
@@ -230,12 +230,6 @@ def _readable(
         sight.failure = getattr(error, "strerror", None) or first_line(error)
         if sight.frames:
             sight.failure += f" (after {sight.frames} frames, which are kept)"
-
-
-def _taken_whole(predictor: Predictor, item: Item, frame: Frame) -> bool:
-    """Whether what is no picture of a face is taken for one."""
-    height, width = frame.image.shape[:2]
-    return isinstance(predictor.detector, NoDetector) and (item.is_video or not 0.8 <= width / height <= 1.25)
 
 
 def _free_name(item: Item, names: set[str]) -> str:

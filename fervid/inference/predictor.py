@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from hydra.utils import instantiate
+from hydra.utils import get_class, instantiate
 
 from fervid.data.alignment import Aligned, Alignment
 from fervid.data.decoding import Source, read_picture
-from fervid.data.detection import Detector, Face, NoDetector
+from fervid.data.detection import Detector, Face, HaarDetector, NoDetector
 from fervid.data.preparation import encode
 from fervid.data.store import resize
 from fervid.errors import InputError, first_line
@@ -55,7 +55,7 @@ class Predictor:
 
     Args:
         run: the run folder.
-        detector: finds the faces; None: the run's own.
+        detector: finds the faces; None: the run's own (:meth:`find` says what of runs that have none).
         margin: share of the bare face added on each side of a crop; None: the run's own.
         device: where the network runs, such as ``cuda``.
 
@@ -65,6 +65,7 @@ class Predictor:
         model: the classifier.
         results: the run's ``results.json``.
         detector: finds the faces.
+        knows_cut_out_faces: whether it was trained on pictures taken as they are.
         alignment: cuts them out.
 
     Raises:
@@ -86,8 +87,11 @@ class Predictor:
         self.class_names: list[str] = self.model.class_names
         self.image_size = int(self.model.backbone.image_size)
         own = config.get("detector")
-        # Rendered faces are taken as they are.
         self.detector: Detector = detector or (instantiate(own, _convert_="all") if own else NoDetector())
+        corpus = get_class(config.dataset._target_)  # of rendered faces it does not say so: they are cut out
+        self.knows_cut_out_faces = (
+            detector is None and isinstance(self.detector, NoDetector) and getattr(corpus, "pictures", True)
+        )
         try:
             dataset = config.dataset
             self.grey = bool(dataset.get("grey", False))
@@ -99,8 +103,13 @@ class Predictor:
             ) from error
 
     def find(self, image: np.ndarray, near: Face | None = None) -> list[Face]:
-        """Finds the faces of a picture, uint8 (H, W, 3) RGB; see :meth:`fervid.data.detection.Detector.find`."""
-        return self.detector.find(image, near)
+        """Finds the faces of a picture, uint8 (H, W, 3) RGB; see :meth:`fervid.data.detection.Detector.find`.
+
+        A run that was trained on pictures of faces that were cut out already knows nothing else: in a picture that is
+        not nearly square, such as a video's, Haar looks for faces, unless a detector was given.
+        """
+        detector = HaarDetector() if self.knows_cut_out_faces and not is_nearly_square(image) else self.detector
+        return detector.find(image, near)
 
     def cut(self, image: np.ndarray, face: Face) -> tuple[np.ndarray, Aligned]:
         """Cuts a face out as the network is to see it, uint8 (image_size, image_size, 3) RGB."""
@@ -159,6 +168,12 @@ class Predictor:
         if not isinstance(picture, np.ndarray):
             picture = read_picture(Path(picture) if isinstance(picture, str) else picture)
         return self.see(picture, self.find(picture))
+
+
+def is_nearly_square(image: np.ndarray) -> bool:
+    """Whether a picture (H, W, 3) may be a face that was cut out."""
+    height, width = image.shape[:2]
+    return 0.8 <= width / height <= 1.25
 
 
 def _device(name: str | torch.device) -> torch.device:

@@ -19,7 +19,8 @@ whole = get_model(about["network"], weights=None).eval()
 whole.load_state_dict(state, strict=False)  # its own classifier is neither there nor used
 stages = torch.nn.Sequential(*map(whole.get_submodule, json.loads(about["stages"])))
 size, colours = int(about["image_size"]), "L" if json.loads(about["grey"]) else "RGB"
-pictures = [ImageOps.fit(Image.open(path).convert(colours).convert("RGB"), (size, size)) for path in sys.argv[1:]]
+upright = [ImageOps.exif_transpose(Image.open(path)).convert(colours) for path in sys.argv[1:]]
+pictures = [ImageOps.fit(picture.convert("RGB"), (size, size)) for picture in upright]
 faces = torch.stack([to_tensor(picture) for picture in pictures])
 faces = faces.flip(1) if about["channel_order"] == "bgr" else faces
 features = stages(normalize(faces, json.loads(about["mean"]), json.loads(about["std"]))).mean((2, 3))

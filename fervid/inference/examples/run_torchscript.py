@@ -17,7 +17,8 @@ network = torch.jit.load(Path(__file__).with_name("model.torchscript.pt"), map_l
 about = json.loads(extra["metadata.json"])
 print(f"The faces must be cut out as in training: {about['faces']}.")
 size, colours = int(about["image_size"]), "L" if json.loads(about["grey"]) else "RGB"
-pictures = [ImageOps.fit(Image.open(path).convert(colours).convert("RGB"), (size, size)) for path in sys.argv[1:]]
+upright = [ImageOps.exif_transpose(Image.open(path)).convert(colours) for path in sys.argv[1:]]
+pictures = [ImageOps.fit(picture.convert("RGB"), (size, size)) for picture in upright]
 faces = torch.from_numpy(np.stack([np.asarray(picture, dtype=np.float32) / 255 for picture in pictures]))
 with torch.inference_mode():
     probabilities = network(faces.permute(0, 3, 1, 2)).softmax(dim=1).tolist()
