@@ -1,5 +1,6 @@
 """Small corpora and small networks that the tests share."""
 
+import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -144,3 +145,6 @@ def _train(trained: Trained) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sys.argv", ["fervid.train", *words])
         train.main()
+    for handler in logging.root.handlers[:]:  # its log, which would be closed in the middle of some test
+        logging.root.removeHandler(handler)
+        handler.close()

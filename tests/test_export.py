@@ -50,7 +50,7 @@ def test_the_command_writes_two_formats_into_the_run_folder_and_tells_how_to_run
 
 
 def test_what_cannot_be_done_is_one_sentence(trained, tmp_path, fervid_export, capsys):
-    assert "give run=<folder>" in refusal(fervid_export, capsys)
+    assert "Give run=<folder" in refusal(fervid_export, capsys)
     said = refusal(fervid_export, capsys, f"run={trained.folder}", "format=[onnx,tflite]", f"folder={tmp_path / 'x'}")
     assert said == "fervid: format=tflite is unknown: choose onnx, torchscript, safetensors, or a list."
     assert "format=[] is unknown" in refusal(fervid_export, capsys, f"run={trained.folder}", "format=[]")

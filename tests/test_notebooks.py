@@ -7,11 +7,17 @@ import pytest
 nbclient = pytest.importorskip("nbclient")
 nbformat = pytest.importorskip("nbformat")
 
+SLOW = ("bring_your_own_data", "compare_runs")
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 
 
 @pytest.mark.filterwarnings("default")  # of the Jupyter machinery
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    # Those that train by the command, which the tests of the command do, too, take half a minute each.
+    [pytest.param(path, marks=pytest.mark.slow if path.stem in SLOW else ()) for path in NOTEBOOKS],
+    ids=lambda path: path.stem,
+)
 def test_notebooks_run_from_top_to_bottom_and_are_kept_without_output(path, tmp_path, monkeypatch):
     monkeypatch.setenv("FERVID_CACHE", str(tmp_path / "cache"))
     # As in an activated environment: some call the commands.

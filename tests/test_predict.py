@@ -1,6 +1,7 @@
 """The command, as a user runs it."""
 
 import json
+import shutil
 import signal
 
 import av
@@ -142,7 +143,13 @@ def test_a_run_folder_is_not_written_over(predict, trained, tmp_path, capsys):
 
 def test_a_run_on_pictures_taken_whole_says_so_once(predict, trained, tmp_path, capsys):
     clips = list(trained.corpus.rglob("*.mp4"))[:2]
-    predict(f"source=[{clips[0]},{clips[1]}]", "detector=none", "every=8")
-    said = capsys.readouterr().out
-    assert said.count("detector=haar finds the faces") == 1
-    assert set(pd.read_csv(tmp_path / "out/predictions.csv")["aligned"]) == {"whole"}
+    folder = shutil.copytree(trained.folder, tmp_path / "run")
+    results = json.loads((folder / "results.json").read_text())
+    results["config"]["detector"] = {"_target_": "fervid.data.detection.NoDetector"}
+    results["config"]["dataset"]["_target_"] = "fervid.data.ImageFolderDataModule"
+    (folder / "results.json").write_text(json.dumps(results))
+    predict(f"source=[{clips[0]},{clips[1]}]", f"run={folder}", "every=8")
+    assert capsys.readouterr().out.count("haar looks for them") == 1
+    assert "whole" not in set(pd.read_csv(tmp_path / "out/predictions.csv")["aligned"])
+    predict(f"source={clips[0]}", f"run={folder}", "detector=none", f"hydra.run.dir={tmp_path / 'asked'}")
+    assert set(pd.read_csv(tmp_path / "asked/predictions.csv")["aligned"]) == {"whole"}

@@ -88,12 +88,12 @@ class Predictor:
         self.image_size = int(self.model.backbone.image_size)
         own = config.get("detector")
         self.detector: Detector = detector or (instantiate(own, _convert_="all") if own else NoDetector())
-        corpus = get_class(config.dataset._target_)  # of rendered faces it does not say so: they are cut out
-        self.knows_cut_out_faces = (
-            detector is None and isinstance(self.detector, NoDetector) and getattr(corpus, "pictures", True)
-        )
         try:
             dataset = config.dataset
+            corpus = get_class(dataset._target_)  # of rendered faces it does not say so: they are cut out
+            self.knows_cut_out_faces = (
+                detector is None and isinstance(self.detector, NoDetector) and getattr(corpus, "pictures", True)
+            )
             self.grey = bool(dataset.get("grey", False))
             own_margin = dataset.get("margin", Alignment.margin) if margin is None else margin
             self.alignment = Alignment(dataset.get("face_size", Alignment.size), own_margin)

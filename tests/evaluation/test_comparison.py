@@ -144,8 +144,8 @@ class TestScores:
 
     def test_a_frame_a_clip(self, one):
         row = comparison.score_table([one(frames=1)], 1, **KEYS).data.iloc[0]
-        assert row["UAR frames"] == row["UAR clips, mean"]
-        assert row["WAR frames"] == row["WAR clips, mean"]
+        assert row["UAR frames"]
+        assert not [name for name in row.index if "clips" in name]  # which would say the same again
 
     def test_the_summary_has_sets_and_the_best_first(self, folds, one):
         systems = [*folds(a=0.2, b=1.5), one("c", people=range(50, 53))]

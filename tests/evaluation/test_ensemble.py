@@ -77,7 +77,7 @@ def test_the_table_has_every_member_and_the_whole():
     table = member_table([system("a", 1), system("b", 2), system("ensemble", 2)], [0.25, 0.75, None],
                          resamples=100, seed=0)  # fmt: skip
     rows = table.data.set_index("model")
-    assert table.title == "Members and ensemble, leaky"
+    assert table.title.startswith("Members and ensemble, leaky: ")
     assert rows["weight"][["a", "b"]].tolist() == [0.25, 0.75]
     assert np.isnan(rows["weight"]["ensemble"])
     assert rows["UAR frames"]["a"] == "50.0% (50.0 to 50.0)"
@@ -85,3 +85,5 @@ def test_the_table_has_every_member_and_the_whole():
     alone = member_table([system("a", 1, people=1)], [1.0], resamples=100, seed=0)
     assert "Of a single person no interval" in alone.notes[1]
     assert "weight" not in alone.data
+    told = member_table([system("a", 1)], [1.0], [0.25], resamples=100, seed=0)
+    assert told.text()["UAR, any emotion"].tolist() == ["25.0%"]
