@@ -168,7 +168,7 @@ def test_the_terminal_tells_it_in_short(run):
 
 @pytest.mark.parametrize("words", [["--help"], ["--cfg", "job"]])
 def test_help_answers_at_once(words):
-    """In seconds of the processor: one on the machine it was measured on, two where torch has slipped in (it takes 3)."""
+    """In seconds of the processor: about one; importing torch alone would take three."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     process = subprocess.run(command(*words), capture_output=True, text=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
