@@ -54,7 +54,7 @@ def test_every_dataset_takes_its_settings(dataset, tmp_path):
         assert type(asked.detector).__name__ == "NoDetector"
 
 
-@pytest.mark.parametrize("command", ["prepare", "audit", "baseline"])
+@pytest.mark.parametrize("command", ["prepare", "audit", "baseline", "evaluate"])
 @pytest.mark.parametrize("dataset", options("dataset"))
 def test_every_command_knows_every_dataset(command, dataset):
     config = compose(command, [f"dataset={dataset}"])

@@ -125,9 +125,13 @@ def _known_to_be_seen(run: Run, seen: pd.DataFrame, datamodule: FrameDataModule)
     if not {own, datamodule.corpus} & FOLDERS:
         return seen[seen["corpus"] == datamodule.corpus], bool(seen["subject"].notna().all())
     # Folders of files may hold anything: their names say nothing of those of another folder.
-    places = [Path(str(place)).expanduser().resolve() for place in (run.setting("dataset.root"), datamodule.root)]  # type: ignore[attr-defined]
-    same = own == datamodule.corpus and places[0] == places[1]
-    return (seen, True) if same else (seen.iloc[:0], False)
+    if own != datamodule.corpus or _place(run.setting("dataset.root")) != _place(datamodule.root):  # type: ignore[attr-defined]
+        return seen.iloc[:0], False
+    return seen, True
+
+
+def _place(root: Any) -> Path:
+    return Path(str(root)).expanduser().resolve()
 
 
 def asked_settings(config: DictConfig, stored: DictConfig) -> DictConfig:

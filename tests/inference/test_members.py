@@ -18,7 +18,9 @@ from fervid.inference.members import Member, _known_to_be_seen, asked_settings, 
 
 class Corpus:
     def __init__(self, corpus, root):
-        self.corpus, self.root = corpus, Path(root)
+        self.corpus = corpus
+        if root:
+            self.root = Path(root)
 
 
 def frames(corpus, split, subjects=("Ann", "Bob")):
@@ -34,6 +36,7 @@ def frames(corpus, split, subjects=("Ann", "Bob")):
         (("ravdess", "/a"), ("video_folder", "/b"), "people unknown"),  # RAVDESS itself perhaps
         (("ravdess", "/a"), ("ravdess", "/b"), "leaky"),  # whose names are the same everywhere
         (("ravdess", "/a"), ("enterface", "/b"), "subject-independent"),
+        (("image_folder", "/a"), ("synthetic", None), "people unknown"),  # which lies nowhere
     ],
 )
 def test_names_say_who_was_seen_where_they_mean_the_same(own, other, grade):
