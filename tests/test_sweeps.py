@@ -122,7 +122,7 @@ class Stop(pl.Callback):
             raise SystemExit
 
 
-@pytest.mark.parametrize("damaged", [True, False])
+@pytest.mark.parametrize("damaged", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_a_sweep_that_is_stopped_in_its_third_job_goes_on_and_ends_as_one_that_is_not(
     fervid_train, undisturbed, tmp_path, monkeypatch, capfd, damaged
 ):

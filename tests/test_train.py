@@ -283,6 +283,7 @@ def test_a_sweep_refuses_several_devices(fervid_train, tmp_path, capfd):
     assert "cannot use trainer.devices=2" in capfd.readouterr().err
 
 
+@pytest.mark.slow
 def test_six_jobs_share_what_is_cached(fervid_train, tmp_path):
     words = ["-m", *SMOKE, f"hydra.sweep.dir={tmp_path / 'sweep'}", f"cache_dir={tmp_path / 'cache'}", "logger=none"]
     fervid_train(*words, "optimizer=sgd,rmsprop,adam", "dataset.batch_size=4,8", "finetune=frozen")
