@@ -84,6 +84,7 @@ def test_its_predictions_give_its_scores(folder):
     assert results["best_score"] == metrics["val/uar"]
 
 
+@pytest.mark.slow
 def test_a_sweep_is_gone_on_with(fervid_command, tmp_path, capsys):
     words = ["-m", *SMALL, "pca=0.9,5000", f"hydra.sweep.dir={tmp_path}"]
     with pytest.raises(SystemExit):

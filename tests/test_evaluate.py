@@ -104,6 +104,7 @@ def test_another_corpus_by_its_shared_emotions(fervid_evaluate, trained, enterfa
     assert "first choice" in (folder / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_members_see_faces_of_their_own_cut_unless_told_otherwise(fervid_evaluate, copy, enterface):
     other = copy("other", config__dataset__margin=0.3, config__dataset__grey=True, config__dataset__face_size=64)
     corpus = ("dataset=enterface", f"dataset.root={enterface}", "dataset.margin=0.2")

@@ -41,6 +41,7 @@ def test_prepares_then_trains(fervid_command, raw, tmp_path, capsys):
     assert set(results["recall"]) == {"neutral", "happy"}
 
 
+@pytest.mark.slow
 def test_training_prepares_by_itself_and_cross_validates(fervid_command, raw, tmp_path, capsys):
     fervid_command(
         "train",

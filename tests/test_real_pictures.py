@@ -10,6 +10,7 @@ SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 pytestmark = pytest.mark.skipif(not (SHARED / "muxspace").is_dir(), reason=f"no real pictures in {SHARED}")
 
 
+@pytest.mark.slow
 def test_pretrained_features_beat_random_ones_on_people_never_seen(fervid_train, tmp_path):
     weights = SHARED / "weights" / "mobilenet_v2_torchvision_backbone.pth"
     uar = {}

@@ -55,6 +55,7 @@ def test_trials_are_runs_of_drawn_settings_and_the_same_command_goes_on(fervid_s
     assert "test recall" not in told
 
 
+@pytest.mark.slow
 def test_a_trial_that_was_killed_is_run_once_more(fervid_search, tmp_path, monkeypatch, capfd):
     train = training.train
     drawn = []
@@ -75,6 +76,7 @@ def test_a_trial_that_was_killed_is_run_once_more(fervid_search, tmp_path, monke
     assert "the same command goes on" in capfd.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_trial_that_promises_little_is_ended_early(fervid_search, tmp_path, monkeypatch, capfd):
     epochs = []
 

@@ -192,6 +192,7 @@ def test_a_folder_of_other_settings_is_not_taken_for_finished(fervid_train, tmp_
     assert (tmp_path / "0" / "results.json").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_another_cache_is_no_other_run(fervid_train, tmp_path, capfd):
     words = ["-m", *SMOKE, "seed=1", f"hydra.sweep.dir={tmp_path / 'sweep'}"]
     fervid_train(*words, f"cache_dir={tmp_path / 'one'}")

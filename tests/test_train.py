@@ -257,6 +257,7 @@ def test_a_sweep_goes_on_after_a_job_that_fails(fervid_train, tmp_path, capfd):
     assert "optimizer.lr=-1 is not above 0" in capfd.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_sweep_keeps_no_model_of_its_finished_or_failed_jobs(fervid_train, tmp_path, monkeypatch):
     import weakref
 
@@ -337,6 +338,7 @@ def test_a_run_goes_on_in_its_folder(fervid_train, tmp_path):
     assert (whole / "predictions.csv").read_bytes() == (parted / "predictions.csv").read_bytes()
 
 
+@pytest.mark.slow
 def test_a_run_that_was_killed_after_its_last_epoch_still_tests_its_best_weights(fervid_train, tmp_path):
     words = [*SMOKE, "trainer.max_epochs=4", f"hydra.run.dir={tmp_path}"]
     fervid_train(*words)

@@ -211,6 +211,7 @@ def test_killed_once(raw, tmp_path):
     assert content(killed.prepared) == content(other.prepared)
 
 
+@pytest.mark.slow
 def test_two_at_once_do_not_disturb_each_other(raw, tmp_path):
     processes = [start(raw, tmp_path, every=2) for _ in range(2)]
     for process in processes:

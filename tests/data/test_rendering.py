@@ -215,6 +215,7 @@ def test_the_haar_cascade_finds_the_faces_of_all_people_in_all_emotions(cascade,
     assert np.mean(found) >= 0.95
 
 
+@pytest.mark.slow
 def test_the_haar_cascade_finds_faces_in_720p(cascade):
     scene = {
         "take": 0,
