@@ -1,11 +1,12 @@
 """The command of the demo, from its settings to Ctrl-C."""
 
+import gc
 import importlib.util
 import os
 import shutil
-import signal
 import socket
 import time
+import warnings
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,6 +15,15 @@ from hydra.core.global_hydra import GlobalHydra
 
 from fervid import demo
 from fervid.errors import InputError
+
+
+@pytest.fixture(autouse=True)
+def swept():
+    """What Gradio's server leaves open is closed here, not in the middle of some later test."""
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 @pytest.fixture
@@ -74,9 +84,11 @@ def test_ctrl_c_ends_it_and_nothing_is_left(start, trained, capsys, monkeypatch)
         port = one.getsockname()[1]
     folders = []
 
+    def press(seconds):
+        raise KeyboardInterrupt
+
     def interrupted(config, folder):
-        interrupt = SimpleNamespace(sleep=lambda _: signal.raise_signal(signal.SIGINT))
-        monkeypatch.setattr(demo, "time", interrupt)
+        monkeypatch.setattr(demo, "time", SimpleNamespace(sleep=press))
         (folder / "upload.jpg").write_bytes(b"face")
         folders.append(folder)
         serve(config, folder)

@@ -5,6 +5,7 @@ import gc
 import re
 import shutil
 import socket
+import warnings
 from pathlib import Path
 
 import cv2
@@ -21,6 +22,15 @@ from fervid.inference.predictor import Predictor
 # Gradio's server leaves its event loops and their sockets to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed (event loop|<socket):ResourceWarning")
 WAYS = {"every": 4, "smoothing": 0.0}
+
+
+@pytest.fixture(autouse=True)
+def swept():
+    """What Gradio's server leaves open is closed here, not in the middle of some later test."""
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 @pytest.fixture(scope="module")
