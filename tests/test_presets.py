@@ -278,7 +278,7 @@ REDUCED = {
     "enterface": ["dataset.count=6", *small_counts(rendered.ENTERFACE_EMOTIONS, "[12,6,6]")],
     "hf": ["dataset.batch_size=8", "finetune.phases.1.epochs=1"],
 }
-LIGHT = ("ised_lenet", "enterface_cnn")
+LIGHT = ("ised_lenet",)
 HEAVY = [pytest.param(name, marks=pytest.mark.slow) for name in PRESETS if name not in LIGHT]
 
 

@@ -248,6 +248,7 @@ def test_a_checkpoint_that_cannot_be_gone_on_from(fervid_train, run, tmp_path, c
     assert "broken.ckpt" in capfd.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_sweep_goes_on_after_a_job_that_fails(fervid_train, tmp_path, capfd):
     words = ["-m", *SMOKE, f"hydra.sweep.dir={tmp_path}", "logger=none", "trainer.max_epochs=1"]
     with pytest.raises(SystemExit) as stop:
