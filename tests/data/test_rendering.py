@@ -205,6 +205,7 @@ VIEWS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("view", VIEWS)
 def test_the_haar_cascade_finds_the_faces_of_all_people_in_all_emotions(cascade, view):
     found = []
