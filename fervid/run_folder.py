@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from fervid.command_line import CONFIG_FOLDER
 from fervid.data.datamodule import FrameDataModule
 from fervid.errors import InputError, first_line
-from fervid.evaluation.runs import open_run
+from fervid.evaluation.runs import Run, open_run
 from fervid.models.classifier import EmotionClassifier
 from fervid.training import make_datamodule, make_network
 
@@ -36,7 +36,7 @@ def load_run(folder: str | Path, checkpoint: str = "best") -> EmotionClassifier:
         InputError: if the folder holds no finished run, or its files are damaged or do not belong together.
     """
     folder = Path(folder).expanduser()
-    results = read_results(folder)
+    results = read_run(folder).results
     config, class_names = stored_config(results, folder), results["class_names"]
     if "head" not in config:
         raise InputError(f"{folder} holds the classical baseline: it has no network that could be opened.")
@@ -57,7 +57,7 @@ def load_run(folder: str | Path, checkpoint: str = "best") -> EmotionClassifier:
     return model.eval()
 
 
-def read_results(folder: Path) -> dict[str, Any]:
+def read_run(folder: Path) -> Run:
     """What a finished run wrote down.
 
     Raises:
@@ -67,7 +67,7 @@ def read_results(folder: Path) -> dict[str, Any]:
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder: give that of a finished run.")
     try:
-        return open_run(folder).results
+        return open_run(folder)
     except InputError as error:
         raise InputError(f"{folder} holds no finished run that can be opened: {error}.") from error
 
@@ -76,7 +76,7 @@ def stored_config(results: dict[str, Any], folder: Path) -> DictConfig:
     """The configuration of a run, of which nothing but fervid's own classes will be called.
 
     Args:
-        results: of :func:`read_results`.
+        results: its ``results.json``.
         folder: where they come from, for the error.
 
     Raises:
@@ -132,7 +132,7 @@ def reopen_corpus(
 
     Args:
         folder: the run folder.
-        results: of :func:`read_results`.
+        results: its ``results.json``.
         cache_dir: where faces are kept.
         root: where the corpus lies now; None: where it lay.
 

@@ -1,8 +1,10 @@
 """Small corpora and small networks that the tests share."""
 
+import gc
 import logging
 import os
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
@@ -103,6 +105,15 @@ def fervid_command(monkeypatch: pytest.MonkeyPatch, cache: Path) -> Callable[...
 def fervid_train(fervid_command: Callable[..., None]) -> Callable[..., None]:
     """Runs ``python -m fervid.train``."""
     return partial(fervid_command, "train")
+
+
+@pytest.fixture
+def gradio_swept_up() -> Iterator[None]:
+    """What Gradio's server leaves open is closed here, not in the middle of some later test."""
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 @dataclass(frozen=True)

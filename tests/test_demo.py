@@ -1,12 +1,10 @@
 """The command of the demo, from its settings to Ctrl-C."""
 
-import gc
 import importlib.util
 import os
 import shutil
 import socket
 import time
-import warnings
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,14 +14,7 @@ from hydra.core.global_hydra import GlobalHydra
 from fervid import demo
 from fervid.errors import InputError
 
-
-@pytest.fixture(autouse=True)
-def swept():
-    """What Gradio's server leaves open is closed here, not in the middle of some later test."""
-    yield
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
+pytestmark = pytest.mark.usefixtures("gradio_swept_up")
 
 
 @pytest.fixture

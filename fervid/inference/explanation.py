@@ -97,8 +97,7 @@ def explain_pictures(predictor: Predictor, sources: Sequence[str], *, count: int
         raise InputError(f"source={', '.join(sources)} names no picture: give a picture, a folder or a glob of some.")
     shown: list[tuple[list[np.ndarray], list[str], str]] = []
     for item in track(pictures, "looking at pictures", transient=True):
-        if len(shown) >= count:
-            shown.append(shown[-1])  # more than is shown
+        if len(shown) > count:
             break
         try:
             seen = predictor.picture(item.source)  # type: ignore[arg-type]  # no camera

@@ -73,9 +73,9 @@ def export_run(run: Path, formats: Sequence[str], folder: Path | None = None) ->
         raise InputError(f"format={', '.join(unknown) or '[]'} is unknown: choose {', '.join(FORMATS)}, or a list.")
     formats = list(dict.fromkeys(formats))
     model = load_run(run)
-    results = open_run(run).results
-    config = stored_config(results, run)
-    about = describe(results, config, model)
+    finished = open_run(run)
+    config = stored_config(finished.results, run)
+    about = describe(finished.results, config, model)
     target = run / "export" if folder is None else folder
     _check_target(target, empty=folder is not None)
     folder = target
@@ -90,7 +90,7 @@ def export_run(run: Path, formats: Sequence[str], folder: Path | None = None) ->
                 if not (new / kept.name).exists():
                     shutil.copyfile(kept, new / kept.name)
             files = sorted(path.name for path in new.iterdir() if path.suffix != ".md")
-            (new / "model_card.md").write_text(model_card(open_run(run), config, files=files), encoding="utf-8")
+            (new / "model_card.md").write_text(model_card(finished, config, files=files), encoding="utf-8")
             if folder.exists():
                 folder.rename(Path(scratch, "old"))
             try:

@@ -18,9 +18,9 @@ from fervid.data.detection import NoDetector
 from fervid.data.duplicates import near_duplicates
 from fervid.data.store import FaceStore
 from fervid.errors import InputError
-from fervid.evaluation.runs import Run, open_run
+from fervid.evaluation.runs import Run
 from fervid.inference.predictor import BATCH, Predictor
-from fervid.run_folder import FRAME, read_manifest, read_results, reopen_corpus, stored_config
+from fervid.run_folder import FRAME, read_manifest, read_run, reopen_corpus, stored_config
 
 NO_DETECTOR = f"{NoDetector.__module__}.{NoDetector.__name__}"
 FOLDERS = {"image_folder", "video_folder"}  # corpora of files of any origin
@@ -89,8 +89,7 @@ def open_runs(folders: Sequence[str]) -> list[Run]:
     for number, path in enumerate(paths):
         if path.resolve() in [other.resolve() for other in paths[:number]]:
             raise InputError(f"run= names {path} twice: name each member once, and let weights= say what it counts.")
-        read_results(path)  # says what is wrong with the folder
-    runs = [open_run(path) for path in paths]
+    runs = [read_run(path) for path in paths]
     for run in runs:
         if "head" not in run.results["config"]:
             raise InputError(f"{run.folder} holds the classical baseline: it has no network that could be asked again.")

@@ -14,7 +14,7 @@ from fervid.data.detection import Detector, Face, HaarDetector, NoDetector
 from fervid.data.preparation import encode
 from fervid.data.store import resize
 from fervid.errors import InputError, first_line
-from fervid.run_folder import load_run, read_results, stored_config
+from fervid.run_folder import load_run, read_run, stored_config
 
 BATCH = 32  # pictures that the network is shown at once
 
@@ -82,7 +82,7 @@ class Predictor:
     ):
         self.folder = Path(run).expanduser()
         self.model = load_run(self.folder).to(device=_device(device), memory_format=torch.channels_last)
-        self.results = read_results(self.folder)
+        self.results = read_run(self.folder).results
         config = stored_config(self.results, self.folder)
         self.class_names: list[str] = self.model.class_names
         self.image_size = int(self.model.backbone.image_size)

@@ -5,7 +5,6 @@ import gc
 import re
 import shutil
 import socket
-import warnings
 from pathlib import Path
 
 import cv2
@@ -20,17 +19,11 @@ from fervid.inference.demo_page import about, build_page, launch, show_frame, sh
 from fervid.inference.predictor import Predictor
 
 # Gradio's server leaves its event loops and their sockets to the garbage collector.
-pytestmark = pytest.mark.filterwarnings("ignore:unclosed (event loop|<socket):ResourceWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:unclosed (event loop|<socket):ResourceWarning"),
+    pytest.mark.usefixtures("gradio_swept_up"),
+]
 WAYS = {"every": 4, "smoothing": 0.0}
-
-
-@pytest.fixture(autouse=True)
-def swept():
-    """What Gradio's server leaves open is closed here, not in the middle of some later test."""
-    yield
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
 
 
 @pytest.fixture(scope="module")
