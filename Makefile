@@ -2,8 +2,9 @@
 # make test    sets everything up and passes the tests
 # make train ARGS="backbone=vgg16 optimizer=sgd" passes settings on
 # make demo    opens the page of the newest run, of a small one trained now if there is none; ARGS="run=runs/x"
+# make bench   what takes how long, side by side with plain code and Keras, in one table (about 25 minutes); ARGS="--only start"
 # make papers  the four papers' protocols, reduced, on rendered people, and the report on them (about 40 minutes)
-.PHONY: setup train demo papers test test-all check lint format types clean
+.PHONY: setup train demo papers bench test test-all check lint format types clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -30,6 +31,22 @@ demo: setup
 
 papers: setup
 	$(BIN)/python benchmarks/papers.py $(ARGS)
+
+# Keras is wanted by the peers alone, in an environment of its own; without it the others are measured all the same.
+bench: setup
+	@case " $(ARGS)" in \
+	*" --keras"*) ;; \
+	*peers*) $(MAKE) --no-print-directory .venv-keras/.installed || true ;; \
+	*" --only"*) ;; \
+	*) $(MAKE) --no-print-directory .venv-keras/.installed || true ;; \
+	esac
+	$(BIN)/python benchmarks/table.py $(ARGS)
+
+.venv-keras/.installed: benchmarks/keras_requirements.txt
+	@echo "setting up .venv-keras, for the comparison with Keras: about a minute"
+	$(PYTHON) -m venv .venv-keras
+	.venv-keras/bin/python -m pip install --quiet --no-compile --disable-pip-version-check --requirement $<
+	@touch $@
 
 test: setup
 	$(BIN)/python -m pytest -n 2 -m "not slow" $(ARGS)

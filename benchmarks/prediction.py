@@ -1,19 +1,25 @@
-"""How fast films are looked at: ``python benchmarks/prediction.py <run> <videos...>``.
+"""How fast films are looked at.
+
+    python benchmarks/prediction.py [--run <run> --videos <folder>]
 
 All of ``python -m fervid.predict`` but loading: decode, find, align, classify, write rows and timelines, with annotated
 videos and without, by turns; frames looked at a second and the factor of real time, median and spread over repeats.
 """
 
 import argparse
-import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
 
 import torch
+from rendered_faces import write_faces
 from rich.console import Console
+from timing import Figure, by_turns, tell
 
 from fervid.data.detection import HaarDetector
+from fervid.data.rendered_layouts import write_ravdess
 from fervid.inference.prediction import predict
 from fervid.inference.predictor import Predictor
 from fervid.inference.sources import find_sources
@@ -22,33 +28,56 @@ from fervid.inference.video import share_cores
 
 def main() -> None:
     """Prints one line a figure."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("run", type=Path)
-    parser.add_argument("videos", nargs="+")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--run", type=Path, help="a trained run (a MobileNetV2 of one epoch, trained now)")
+    parser.add_argument("--videos", type=Path, help="a folder of videos (2 rendered ones of 4 seconds, 720p, H.264)")
     parser.add_argument("--every", type=int, default=3)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--own-detector", action="store_true", help="the run's own instead of Haar")
     arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        run, videos = arguments.run or train(Path(folder)), arguments.videos
+        if videos is None:
+            videos = Path(folder) / "videos"
+            write_ravdess(videos, emotions=["happy"], intensities=["01"], frames=120)
+        watch(run, videos, arguments)
+
+
+def train(folder: Path) -> Path:
+    """A run that knows little, which takes as long to ask as one that knows much."""
+    write_faces(folder / "faces", people=5, frames=1)
+    words = ["dataset=image_folder", f"dataset.root={folder / 'faces'}", 'dataset.subject_pattern="(.+)__"']
+    words += ["backbone=mobilenet_v2", "backbone.weights=null", "finetune=frozen", "trainer.max_epochs=1"]
+    words += ["dataset.batch_size=8", f"cache_dir={folder / 'cache'}", f"hydra.run.dir={folder / 'run'}"]
+    command = [sys.executable, "-m", "fervid.train", *words]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return folder / "run"
+
+
+def watch(run: Path, videos: Path, arguments: argparse.Namespace) -> None:
+    """Looks at all videos several times, with annotated copies and without."""
     share_cores()  # as the command does
-    predictor = Predictor(arguments.run, detector=None if arguments.own_detector else HaarDetector())
-    items, console = find_sources(arguments.videos), Console(quiet=True)
-    print(f"{len(items)} videos, one frame of {arguments.every}, {torch.get_num_threads()} threads of torch")
-    rates: dict[bool, list[tuple[float, float]]] = {True: [], False: []}
-    for repeat in range(arguments.repeats + 1):
-        for annotated in (True, False):
-            with tempfile.TemporaryDirectory() as folder:
-                began = time.perf_counter()
-                sights = predict(predictor, items, Path(folder), console, every=arguments.every, annotated=annotated)
-                spent = time.perf_counter() - began
-            if repeat:  # the first warms up
-                frames, seconds = sum(sight.frames for sight in sights), sum(sight.seconds for sight in sights)
-                rates[annotated].append((frames / spent, seconds / spent))
-    for annotated, values in rates.items():
-        for name, numbers in zip(("frames a second", "times real time"), zip(*values, strict=True), strict=True):
-            print(
-                f"annotated {'on ' if annotated else 'off'}  {name}: median {statistics.median(numbers):.2f}, "
-                f"from {min(numbers):.2f} to {max(numbers):.2f}"
-            )
+    predictor = Predictor(run, detector=None if arguments.own_detector else HaarDetector())
+    items, console = find_sources([str(videos)]), Console(quiet=True)
+
+    def look(annotated: bool) -> float:
+        nonlocal frames, film
+        with tempfile.TemporaryDirectory() as folder:
+            began = time.perf_counter()
+            sights = predict(predictor, items, Path(folder), console, every=arguments.every, annotated=annotated)
+            spent = time.perf_counter() - began
+        frames, film = sum(sight.frames for sight in sights), sum(sight.seconds for sight in sights)
+        return spent
+
+    frames, film = 0, 0.0
+    look(True)  # the first warms up
+    sides = {"annotated": lambda: look(True), "not annotated": lambda: look(False)}
+    for name, seconds in by_turns(sides, arguments.repeats).items():
+        note = f"{len(items)} videos, one frame of {arguments.every}, {torch.get_num_threads()} threads of torch"
+        tell(
+            Figure("prediction", f"frames looked at, {name}", [frames / one for one in seconds], "", "frames/s", note),
+            Figure("prediction", f"length of the films / time taken, {name}", [film / one for one in seconds]),
+        )
 
 
 if __name__ == "__main__":

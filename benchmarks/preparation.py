@@ -1,4 +1,6 @@
-"""Preparation against decoding alone and a plain pipeline: ``python benchmarks/preparation.py <folder of videos>``.
+"""Preparation against decoding alone and a plain pipeline.
+
+    python benchmarks/preparation.py [--videos <folder>]
 
 All three take every tenth frame of the same videos, by turns, in one process; the ratios are those of processor time.
 The plain pipeline is what a notebook does: OpenCV reads the frames, its default cascade looks for faces and eyes in
@@ -7,6 +9,8 @@ each video several times, tells the use of the cores and whether memory grows.
 """
 
 import argparse
+import multiprocessing
+import os
 import resource
 import shutil
 import statistics
@@ -19,12 +23,14 @@ import av
 import cv2
 import numpy as np
 import psutil
+from timing import Figure, ratios, tell
 
 from fervid.data import VideoFolderDataModule
 from fervid.data.alignment import Alignment
 from fervid.data.decoding import VIDEO_SUFFIXES, Sampling
 from fervid.data.detection import HaarDetector
 from fervid.data.preparation import Task, cut_faces
+from fervid.data.rendered_layouts import RAVDESS_EMOTIONS, write_ravdess
 
 SIZE, EVERY = 224, 10
 
@@ -77,47 +83,117 @@ def seconds(work: Callable[[], int]) -> tuple[float, int]:
 
 def main() -> None:
     """Prints one line a figure."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", type=Path)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--videos", type=Path, help="a folder of videos (8 rendered ones of 4 seconds, 720p, H.264)")
     parser.add_argument("--copies", type=int, default=4, help="how often each video is prepared in the last part")
     arguments = parser.parse_args()
     cv2.setNumThreads(1)
-    videos = sorted(path for path in arguments.folder.rglob("*") if path.suffix.lower() in VIDEO_SUFFIXES)
+    with tempfile.TemporaryDirectory() as folder:
+        root = arguments.videos
+        if root is None:
+            root = Path(folder) / "videos"
+            corpus = {"emotions": RAVDESS_EMOTIONS[2:6], "intensities": ("01",), "frames": 120}
+            # Rendering takes more memory than what is measured here: a process of its own.
+            rendering = multiprocessing.get_context("spawn").Process(target=write_ravdess, args=(root,), kwargs=corpus)
+            rendering.start()
+            rendering.join()
+        videos = sorted(path for path in root.rglob("*") if path.suffix.lower() in VIDEO_SUFFIXES)
+        if not videos:
+            parser.error(f"--videos {root} holds no video ({', '.join(sorted(VIDEO_SUFFIXES))}): give another folder.")
+        decoding = one_process(videos, Path(folder))
+        whole_job(videos, arguments.copies, decoding, Path(folder))
+
+
+def one_process(videos: list[Path], folder: Path) -> float:
+    """Compares the three sides clip by clip; returns the processor seconds of decoding alone."""
+    (folder / "plain").mkdir()
     fervid(videos[0])  # the cascades are loaded
-    to_decode, to_plain, spent, faces = [], [], [], [0, 0]
-    with tempfile.TemporaryDirectory() as folder:
-        for video in videos:
-            alone, _ = seconds(lambda video=video: decode(video))
-            usual, found = seconds(lambda video=video: plain(video, Path(folder)))
-            ours, ours_found = seconds(lambda video=video: fervid(video))
-            to_decode.append(ours / alone)
-            to_plain.append(usual / ours)
-            spent.append(ours)
-            faces[0] += found
-            faces[1] += ours_found
-    for name, values in (("fervid / decoding alone", to_decode), ("plain pipeline / fervid", to_plain)):
-        print(f"{name}: {statistics.median(values):.2f} (from {min(values):.2f} to {max(values):.2f})")
-    print(f"faces found: plain {faces[0]}, fervid {faces[1]}")
-    print(f"processor time a clip: {statistics.median(spent):.2f} s")
-    with tempfile.TemporaryDirectory() as folder:
-        for copies in (1, arguments.copies):
-            root = Path(folder) / str(copies)
-            for copy in range(copies):
-                for number, video in enumerate(videos):
-                    target = root / ("odd" if number % 2 else "even") / f"{copy}_{video.name}"
-                    target.parent.mkdir(parents=True, exist_ok=True)
-                    shutil.copy(video, target)
-            corpus = VideoFolderDataModule(root, every=EVERY, face_size=SIZE, prepared_dir=folder, cache_dir=folder)
-            began, before = time.perf_counter(), _workers()[0]
-            corpus.prepare_faces()
-            wall = time.perf_counter() - began
-            busy, memory = _workers()
-            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-            print(
-                f"{copies * len(videos)} clips: {wall / copies / len(videos):.2f} s a clip, "
-                f"{(busy - before) / wall:.1f} cores busy in the workers, "
-                f"{peak:.0f} MiB at most in the process that writes, {memory:.0f} MiB in each worker"
-            )
+    sides = {"decoding": decode, "plain": lambda video: plain(video, folder / "plain"), "fervid": fervid}
+    spent: dict[str, list[float]] = {name: [] for name in sides}
+    results: dict[str, int] = dict.fromkeys(sides, 0)
+    for turn, video in enumerate(videos):
+        for name in list(sides)[:: 1 if turn % 2 == 0 else -1]:
+            used, result = seconds(lambda name=name, video=video: sides[name](video))
+            spent[name].append(used)
+            results[name] += result
+    a_clip = {name: f"{name} {statistics.median(values):.2f} s" for name, values in spent.items()}
+    megabits = sum(video.stat().st_size for video in videos) * 8e-6 / results["decoding"]
+    tell(
+        Figure(
+            "preparation",
+            "fervid / decoding alone, processor time of a clip",
+            ratios(spent["fervid"], spent["decoding"]),
+            "<= 1.3",
+            note=f"{a_clip['fervid']}, {a_clip['decoding']} a clip; {megabits:.2f} Mbit a frame",
+        ),
+        Figure(
+            "preparation",
+            "plain pipeline / fervid, processor time of a clip",
+            ratios(spent["plain"], spent["fervid"]),
+            ">= 5",
+            note=f"{a_clip['plain']} a clip; faces found: plain {results['plain']}, fervid {results['fervid']}",
+        ),
+    )
+    return sum(spent["decoding"])
+
+
+def whole_job(videos: list[Path], copies: int, decoding: float, folder: Path) -> None:
+    """Prepares the videos with worker processes, once and then several times over.
+
+    Args:
+        videos: the clips.
+        copies: how often each is there the second time.
+        decoding: processor seconds of decoding all once.
+        folder: where everything goes.
+    """
+    wall, used, memory = {}, {}, {}
+    for times in (1, copies):
+        root = folder / f"times_{times}"
+        for copy in range(times):
+            for number, video in enumerate(videos):
+                target = root / ("odd" if number % 2 else "even") / f"{copy}_{number}_{video.name}"
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(video, target)
+        corpus = VideoFolderDataModule(root, every=EVERY, face_size=SIZE, prepared_dir=folder, cache_dir=folder)
+        began, before = time.perf_counter(), time.process_time() + _workers()[0]
+        corpus.prepare_faces()
+        wall[times] = time.perf_counter() - began
+        busy, largest = _workers()
+        used[times] = time.process_time() + busy - before
+        memory[times] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, largest
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    clips = copies * len(videos)
+    tell(
+        Figure(
+            "preparation",
+            "whole job / decoding alone, processor time of all processes",
+            [used[copies] / (copies * decoding)],
+            "<= 1.3",
+            note=f"{clips} clips, the workers' start not counted",
+        ),
+        Figure(
+            "preparation",
+            "cores busy",
+            [used[copies] / wall[copies]],
+            f">= {0.9 * cores:g}",
+            "",
+            f"of {cores}; {wall[copies] / clips:.2f} s a clip",
+        ),
+        Figure(
+            "preparation",
+            f"memory of the largest worker, {copies} x the clips / once",
+            [memory[copies][1] / memory[1][1]],
+            "<= 1.1",
+            note=f"{memory[1][1]:.0f} and {memory[copies][1]:.0f} MiB",
+        ),
+        Figure(
+            "preparation",
+            f"most memory of the process that writes, {copies} x the clips / once",
+            [memory[copies][0] / memory[1][0]],
+            "<= 1.1",
+            note=f"{memory[1][0]:.0f} and {memory[copies][0]:.0f} MiB",
+        ),
+    )
 
 
 def _workers() -> tuple[float, float]:

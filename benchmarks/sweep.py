@@ -1,6 +1,6 @@
 """What a sweep shares: six jobs on a frozen backbone against one of them.
 
-    python benchmarks/sweep.py <folder of pictures> --weights <MobileNetV2 state dict> [--pattern "(.+)__"]
+    python benchmarks/sweep.py [--pictures <folder> --weights <MobileNetV2 state dict>]
 
 Three optimizers x two batch sizes, MobileNetV2 at 224 px, a linear head: each job could compute the frozen features
 of all pictures; a sweep computes them once. Both sides begin with an empty cache, by turns; whole processes are timed.
@@ -14,35 +14,52 @@ import tempfile
 import time
 from pathlib import Path
 
+from rendered_faces import write_faces
+from timing import Figure, by_turns, ratios, tell
+
+SIDES = {
+    "one job": ["optimizer=adam", "dataset.batch_size=32"],
+    "six jobs": ["-m", "optimizer=sgd,rmsprop,adam", "dataset.batch_size=10,100"],
+}
+
 
 def main() -> None:
     """Times both sides and prints the ratio."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("root", type=Path)
-    parser.add_argument("--weights", type=Path, default=None)
-    parser.add_argument("--pattern", default="(.+)__")
+    parser.add_argument("--pictures", type=Path, help="a folder an emotion (1,536 rendered faces)")
+    parser.add_argument("--pattern", default="(.+)__", help="finds who is seen in a file name")
+    parser.add_argument("--weights", type=Path, help="a state dict of MobileNetV2 (random ones)")
     parser.add_argument("--repeats", type=int, default=3)
     arguments = parser.parse_args()
-    words = ["dataset=image_folder", f"dataset.root={arguments.root.resolve()}", "backbone=mobilenet_v2"]
-    words += [f'dataset.subject_pattern="{arguments.pattern}"', "finetune=frozen"]
-    words += [f"backbone.weights={arguments.weights.resolve()}"] if arguments.weights else []
-    one, six = (
-        ["optimizer=adam", "dataset.batch_size=32"],
-        ["-m", "optimizer=sgd,rmsprop,adam", "dataset.batch_size=10,100"],
+    with tempfile.TemporaryDirectory() as folder:
+        root, weights = arguments.pictures, arguments.weights
+        if root is None:
+            root = Path(folder)
+            write_faces(root, people=24, frames=8)
+        words = ["dataset=image_folder", f"dataset.root={root.resolve()}", "backbone=mobilenet_v2", "finetune=frozen"]
+        words += [f'dataset.subject_pattern="{arguments.pattern}"', "cache_dir=cache"]
+        words += [f"backbone.weights={weights.resolve() if weights else 'null'}"]
+        sides = {name: lambda choice=choice: run([*choice, *words]) for name, choice in SIDES.items()}
+        seconds = by_turns(sides, arguments.repeats)
+    middle = " s, ".join(f"{name} {statistics.median(values):.1f}" for name, values in seconds.items())
+    tell(
+        Figure(
+            "sweep",
+            "six jobs / one of them, MobileNetV2 frozen",
+            ratios(seconds["six jobs"], seconds["one job"]),
+            "<= 1.5",
+            note=f"{middle} s, whole processes from an empty cache",
+        )
     )
-    ratios = []
-    for repeat in range(arguments.repeats):
-        seconds = {}
-        for name, choice in [("one job", one), ("six jobs", six)][:: 1 if repeat % 2 == 0 else -1]:
-            with tempfile.TemporaryDirectory() as folder:
-                command = [sys.executable, "-m", "fervid.train", *choice, *words, "cache_dir=cache"]
-                began = time.perf_counter()
-                subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-                seconds[name] = time.perf_counter() - began
-        ratios.append(seconds["six jobs"] / seconds["one job"])
-        print(*(f"{name} {value:.1f} s" for name, value in seconds.items()), f"ratio {ratios[-1]:.2f}", flush=True)
-    spread = f"{min(ratios):.2f} to {max(ratios):.2f}"
-    print(f"six jobs cost {statistics.median(ratios):.2f} times one of them ({spread}, {len(ratios)} repeats)")
+
+
+def run(words: list[str]) -> float:
+    """Seconds of the whole command in a folder of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "fervid.train", *words]
+        began = time.perf_counter()
+        subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        return time.perf_counter() - began
 
 
 if __name__ == "__main__":

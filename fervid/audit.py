@@ -19,7 +19,7 @@ def command(config: DictConfig) -> None:
         from hydra.utils import instantiate
         from rich.console import Console
 
-        from fervid import results  # torch and all that: seconds that --help should not wait for
+        from fervid import figures, results  # torch and all that: seconds that --help should not wait for
 
         folder = Path(HydraConfig.get().runtime.output_dir)
         datamodule = instantiate(
@@ -39,7 +39,7 @@ def command(config: DictConfig) -> None:
         results.write_json(folder / "audit.json", datamodule.audit.as_dict())
         leaks = results.draw_leaks(datamodule)
         if leaks:
-            leaks.savefig(folder / "leaks.png", dpi=110)
+            figures.save(leaks, folder / "leaks.png")
         console.print(f"everything lies in {folder}", highlight=False, soft_wrap=True, markup=False)
 
 

@@ -2,13 +2,16 @@
 
 import textwrap
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import pandas as pd
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from PIL import Image
 
 from fervid.metrics import recalls
 
@@ -34,6 +37,25 @@ EMOTION_COLOURS = (
     "#bbbbbb",
 )
 MOST_COVER = 0.6  # how much of a face the hottest spot of a heat map hides
+
+
+def save(figure: Figure, path: Path, dpi: int = 110) -> np.ndarray:
+    """Draws a figure once; ``savefig`` goes through it twice, and TensorBoard's ``add_figure`` once more.
+
+    Args:
+        figure: any.
+        path: the PNG file to write.
+        dpi: pixels an inch.
+
+    Returns:
+        The picture, uint8 (H, W, 3) RGB.
+    """
+    figure.set_dpi(dpi)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    picture = np.asarray(canvas.buffer_rgba())[..., :3]
+    Image.fromarray(picture).save(path, dpi=(dpi, dpi))
+    return picture
 
 
 def curves(history: Sequence[dict[str, Any]], best_epoch: int | None = None) -> Figure:
@@ -126,7 +148,8 @@ def sample_predictions(
         axes.imshow(face)
         right = is_ == said
         text = f"{said} {sure:.0%}" + ("" if right else f"\nis {is_}")
-        axes.set_title(text, fontsize=8, color="#117733" if right else "#aa0000")
+        # With y it does not look for room above the ticks, which are off: half of the time.
+        axes.set_title(text, y=1, fontsize=8, color="#117733" if right else "#aa0000")
     return figure
 
 

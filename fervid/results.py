@@ -246,19 +246,21 @@ def draw(
         results: of :func:`collect`.
         predictions: one row a test frame.
     """
-    drawn = {"curves": figures.curves(finetune.history, finetune.best["epoch"])}
+    curves = figures.curves(finetune.history, finetune.best["epoch"])
+    drawn = {"curves": figures.save(curves, folder / "curves.png")}
     drawn |= draw_predictions(folder, datamodule, results, predictions)
-    drawn["curves"].savefig(folder / "curves.png", dpi=110)
-    for name, figure in drawn.items():
+    for name, picture in drawn.items():
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
                 # TensorBoard sorts by name: "view" comes after "train" and "val".
-                logger.experiment.add_figure(f"view/{name}", figure, global_step=results["epochs"] - 1)
+                logger.experiment.add_image(
+                    f"view/{name}", picture, global_step=results["epochs"] - 1, dataformats="HWC"
+                )
 
 
 def draw_predictions(
     folder: Path, datamodule: FrameDataModule, results: dict[str, Any], predictions: pd.DataFrame
-) -> dict[str, Figure]:
+) -> dict[str, np.ndarray]:
     """Draws the figures that need no network, as PNG: confusion matrix, sample predictions, leaks.
 
     Args:
@@ -266,6 +268,9 @@ def draw_predictions(
         datamodule: for the faces.
         results: of :func:`describe`.
         predictions: one row a test frame.
+
+    Returns:
+        The pictures, uint8 (H, W, 3) RGB, by the names of their files.
     """
     names, metrics = results["class_names"], results["metrics"]
     # The same number of each emotion, drawn by chance: neither the best nor the worst.
@@ -286,9 +291,7 @@ def draw_predictions(
     leaks = draw_leaks(datamodule)
     if leaks:
         drawn["leaks"] = leaks
-    for name, figure in drawn.items():
-        figure.savefig(folder / f"{name}.png", dpi=110)
-    return drawn
+    return {name: figures.save(figure, folder / f"{name}.png") for name, figure in drawn.items()}
 
 
 def draw_leaks(datamodule: FrameDataModule) -> Figure | None:

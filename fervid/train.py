@@ -9,7 +9,7 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from fervid.command_line import CONFIG_FOLDER, alone, job, run
+from fervid.command_line import CONFIG_FOLDER, alone, importing, job, run
 
 
 @hydra.main(version_base="1.3", config_path=CONFIG_FOLDER, config_name="train")
@@ -20,7 +20,8 @@ def command(config: DictConfig) -> float:
         The best validation score, ``finetune.monitor``: what a sweep maximises.
     """
     with job(config), alone(Path(HydraConfig.get().runtime.output_dir)):
-        from fervid.training import train  # torch and all that: seconds that --help should not wait for
+        with importing():
+            from fervid.training import train  # torch and all that: seconds that --help should not wait for
 
         return train(config)
 

@@ -107,18 +107,21 @@ def test_every_optimizer_makes_a_step(optimizer):
 @pytest.mark.parametrize("augmentation", options("augmentation"))
 def test_every_augmentation_keeps_a_picture_a_picture(augmentation):
     made = instantiate(compose("train", [f"augmentation={augmentation}"]).augmentation, _convert_="all")
+    if augmentation == "none":
+        assert made == {}
+        return
     assert isinstance(made, A.Compose)
     face = np.random.default_rng(0).integers(0, 256, (50, 50, 3), dtype=np.uint8)
     made.set_random_seed(0)
     drawn = [made(image=face)["image"] for _ in range(4)]
     assert all(picture.shape == face.shape and picture.dtype == np.uint8 for picture in drawn)
-    assert all((picture == face).all() for picture in drawn) == (augmentation == "none")
+    assert not all((picture == face).all() for picture in drawn)
 
 
 def test_an_augmented_face_can_still_be_recognised(synthetic):
     """Values typed wrongly by a factor of ten are seen here: a face stays close to itself."""
     faces = synthetic(image_size=64).frame_dataset("train").store[np.arange(8)]
-    for name in options("augmentation"):
+    for name in set(options("augmentation")) - {"none"}:
         made = instantiate(compose("train", [f"augmentation={name}"]).augmentation, _convert_="all")
         made.set_random_seed(0)
         for face in faces:

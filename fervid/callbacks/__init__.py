@@ -3,5 +3,6 @@
 from fervid.callbacks.epoch_seed import EpochSeed
 from fervid.callbacks.finetune import FreezeThenFineTune
 from fervid.callbacks.predictions import Predictions
+from fervid.callbacks.threads import OneThreadIfSmall
 
-__all__ = ["EpochSeed", "FreezeThenFineTune", "Predictions"]
+__all__ = ["EpochSeed", "FreezeThenFineTune", "OneThreadIfSmall", "Predictions"]

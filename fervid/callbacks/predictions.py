@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytorch_lightning as pl
+import torch
 
 
 class Predictions(pl.Callback):
@@ -16,14 +17,15 @@ class Predictions(pl.Callback):
     """
 
     def on_test_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._batches: list[dict[str, np.ndarray]] = []
+        self._batches: list[dict[str, torch.Tensor]] = []
 
     def on_test_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, *args: Any) -> None:
-        self._batches.append({key: value.cpu().numpy() for key, value in outputs.items()})
+        self._batches.append(outputs)  # where they are: fetching each would wait for the GPU
 
     def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.index = np.concatenate([batch["index"] for batch in self._batches])
-        self.probabilities = np.concatenate([batch["probabilities"] for batch in self._batches])
+        self.index, self.probabilities = (
+            torch.cat([batch[name] for batch in self._batches]).cpu().numpy() for name in ("index", "probabilities")
+        )
 
     on_validation_epoch_start = on_test_epoch_start
     on_validation_batch_end = on_test_batch_end  # type: ignore[assignment]  # the others are taken as they come

@@ -9,9 +9,9 @@ import json
 import logging
 import os
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 
-import albumentations as A
 import cv2
 import numpy as np
 import pytorch_lightning as pl
@@ -82,7 +82,8 @@ class PrefixCache:
             views = range(self.views)
             sources = [datamodule.frame_dataset("train", augment=True, epoch=torch.tensor(view)) for view in views]
             # Which pictures share a batch is part of how they are drawn.
-            settings = [augmentation.to_dict(), self.views, datamodule.seed, BATCH, A.__version__, cv2.__version__]
+            versions = [version("albumentations"), cv2.__version__]
+            settings = [augmentation.to_dict(), self.views, datamodule.seed, BATCH, *versions]
             drawn = json.dumps(settings, default=str, sort_keys=True)
             array = self._array(trainer, model, datamodule, stages, rows, sources, drawn)
             if array is not None:

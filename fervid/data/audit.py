@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from itertools import combinations, islice
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from fervid.data.manifest import SPLITS
@@ -113,7 +114,7 @@ def audit(manifest: pd.DataFrame, pairs: pd.DataFrame | None = None, *, examples
             manifest; None if nobody looked for them.
         examples: how many of each kind to tell in full.
     """
-    sides = manifest.groupby("clip")["split"].unique().map(sorted).map("+".join)
+    sides = _sides_of_clips(manifest)
     clips = manifest.drop_duplicates("clip").set_index("clip", drop=False)
     clips["sides"] = sides
     near, strangers = (None, 0) if pairs is None else _near_duplicates(manifest, sides, pairs, examples)
@@ -157,6 +158,17 @@ def worst_pairs(manifest: pd.DataFrame, found: Audit, most: int = 6) -> list[tup
             first = frames.drop_duplicates("split").sort_values("split", key=lambda side: side.map(SPLITS.index))
             pairs.append((int(first.index[0]), int(first.index[-1]), f"{words} on two sides"))
     return pairs[:most]
+
+
+def _sides_of_clips(manifest: pd.DataFrame) -> pd.Series:
+    """The sides each clip stands on, by its name: ``train``, ``test+train``."""
+    clip, clips = pd.factorize(manifest["clip"], sort=True)
+    side, names = pd.factorize(manifest["split"], sort=True)
+    there = np.zeros((len(clips), len(names)), dtype=bool)
+    there[clip, side] = True
+    kinds, kind = np.unique(there, axis=0, return_inverse=True)
+    words = np.array(["+".join(names[on]) for on in kinds], dtype=object)
+    return pd.Series(words[kind.ravel()], index=pd.Index(clips, name="clip"), name="split")
 
 
 def _groups(manifest: pd.DataFrame, column: str, told: list[str], examples: int) -> Finding:

@@ -43,7 +43,7 @@ def write_card(
     sheet = figures.contact_sheet(
         np.stack([read_picture(folder / face) for face in shown["face"]]), shown["emotion"].tolist(), SHOWN
     )
-    sheet.savefig(folder / "contact_sheet.png", dpi=110)
+    figures.save(sheet, folder / "contact_sheet.png")
 
 
 def describe(

@@ -7,26 +7,30 @@ import weakref
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import albumentations as A
 import numpy as np
 import pandas as pd
 import pytorch_lightning as pl
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from fervid.data import splits
 from fervid.data.audit import audit
 from fervid.data.duplicates import group, near_duplicates
 from fervid.data.frames import EpochSampler, FeatureDataset, FrameDataset, already_a_batch
 from fervid.data.manifest import SPLITS, check_manifest
+from fervid.data.resident import ResidentLoader, fits, to_device
 from fervid.data.store import FaceStore, build_store, remove_leftovers
 from fervid.errors import InputError
+
+if TYPE_CHECKING:
+    import albumentations as A
 
 log = logging.getLogger(__name__)
 
 Split = Callable[[pd.DataFrame], np.ndarray]
+EVALUATION_BATCH = 64  # frames at least: nothing is learned from them, so that how many share a batch is free
 DEFAULT_CACHE = Path(os.environ.get("FERVID_CACHE", "~/.cache/fervid"))
 
 
@@ -79,7 +83,7 @@ class FrameDataModule(pl.LightningDataModule):
         image_size: int = 96,
         batch_size: int = 32,
         num_workers: int = 0,
-        augmentation: A.Compose | None = None,
+        augmentation: "A.Compose | None" = None,
         sampler: str = "shuffle",
         grey: bool = False,
         near_duplicates: str = "keep",
@@ -107,6 +111,7 @@ class FrameDataModule(pl.LightningDataModule):
         self.failures = pd.DataFrame(columns=["path", "reason"])
         self._features: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         self._features_of: Callable[[], Any] = lambda: None
+        self._resident: dict[str, torch.Tensor] = {}
 
     # What a corpus provides
 
@@ -132,8 +137,9 @@ class FrameDataModule(pl.LightningDataModule):
     @cached_property
     def folder(self) -> Path:
         """Where this corpus, as it is now, keeps its faces: a changed corpus or setting is another folder."""
-        key = hashlib.sha256((self.frames.to_csv() + self.fingerprint()).encode()).hexdigest()[:12]
-        return self.cache_dir / f"{self.corpus}-{key}"
+        key = hashlib.sha256(pd.util.hash_pandas_object(self.frames).to_numpy().tobytes())
+        key.update(f"{list(self.frames.columns)} {self.fingerprint()}".encode())
+        return self.cache_dir / f"{self.corpus}-{key.hexdigest()[:12]}"
 
     @property
     def store_path(self) -> Path:
@@ -239,6 +245,7 @@ class FrameDataModule(pl.LightningDataModule):
             model: whose frozen prefix gave them; any other one is given pictures.
         """
         self._features, self._features_of = features, weakref.ref(model)
+        self._resident.clear()  # what the phase before had on the GPU
 
     def frame_dataset(self, side: str, *, augment: bool = False, epoch: torch.Tensor | None = None) -> FrameDataset:
         """The pictures of one side of the split, in manifest order."""
@@ -253,7 +260,7 @@ class FrameDataModule(pl.LightningDataModule):
             epoch=epoch,
         )
 
-    def train_dataloader(self) -> DataLoader:
+    def train_dataloader(self) -> DataLoader | ResidentLoader:
         labels = self._labels("train")
         weights = 1.0 / self.class_counts[labels] if self.sampler == "balanced" else None
         # Lightning's own count of finished epochs: right also when a run resumes.
@@ -261,21 +268,26 @@ class FrameDataModule(pl.LightningDataModule):
         sampler = EpochSampler(len(labels), seed=self.seed, weights=weights, epoch=epoch)
         # A last batch of one frame has no statistics for BatchNorm.
         lonely = self.batch_size > 1 and len(sampler) % self.batch_size == 1
-        return self._loader(self._dataset("train", sampler.epoch), sampler=sampler, drop_last=lonely)
+        dataset = self._dataset("train", sampler.epoch)
+        return self._loader(dataset, batch_size=self.batch_size, sampler=sampler, drop_last=lonely)
 
-    def val_dataloader(self) -> DataLoader:
-        return self._loader(self._dataset("val"))
+    def val_dataloader(self) -> DataLoader | ResidentLoader:
+        return self._loader(self._dataset("val"), batch_size=max(self.batch_size, EVALUATION_BATCH))
 
-    def test_dataloader(self) -> DataLoader:
-        return self._loader(self._dataset("test"))
+    def test_dataloader(self) -> DataLoader | ResidentLoader:
+        return self._loader(self._dataset("test"), batch_size=max(self.batch_size, EVALUATION_BATCH))
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """Moves a batch without waiting for it; leaves alone one that is there already."""
+        return {name: tensor.to(device, non_blocking=True) for name, tensor in batch.items()}
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Makes pictures float32 in [0, 1], on the device: bytes travel, floats do not."""
-        if "image" in batch:
+        if "image" in batch and batch["image"].dtype == torch.uint8:
             batch["image"] = batch["image"].float().div_(255)
         return batch
 
-    def _dataset(self, side: str, epoch: torch.Tensor | None = None) -> Dataset:
+    def _dataset(self, side: str, epoch: torch.Tensor | None = None) -> FrameDataset | FeatureDataset:
         asking = self.trainer.lightning_module if self.trainer else None
         if side in self._features and asking is not None and asking is self._features_of():
             features, rows = self._features[side]
@@ -283,12 +295,17 @@ class FrameDataModule(pl.LightningDataModule):
             return FeatureDataset(features, rows, index, self._labels(side), epoch=epoch)
         return self.frame_dataset(side, augment=side == "train", epoch=epoch)
 
-    def _loader(self, dataset: Dataset, **kwargs: Any) -> DataLoader:
+    def _loader(
+        self, dataset: FrameDataset | FeatureDataset, *, batch_size: int, **kwargs: Any
+    ) -> DataLoader | ResidentLoader:
+        source = self._on_device(dataset)
+        if source is not None:
+            return ResidentLoader(dataset, source, batch_size=batch_size, **kwargs)
         # Features come straight from a memory map: handing them from process to process would only slow them.
         workers = self.num_workers if isinstance(dataset, FrameDataset) else 0
         return DataLoader(
             dataset,
-            batch_size=self.batch_size,
+            batch_size=batch_size,
             num_workers=workers,
             persistent_workers=workers > 0,
             pin_memory=torch.cuda.is_available(),
@@ -296,3 +313,21 @@ class FrameDataModule(pl.LightningDataModule):
             generator=torch.Generator(),  # else it draws from the one that dropout draws from, at times of its own
             **kwargs,
         )
+
+    def _on_device(self, dataset: FrameDataset | FeatureDataset) -> torch.Tensor | None:
+        """What the dataset reads, on the GPU that trains, if it fits there and nothing needs the CPU; else None."""
+        device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
+        if device.type != "cuda":
+            return None
+        if isinstance(dataset, FrameDataset) and dataset.augmentation is not None:
+            from fervid.data.device_augmentation import without_counterpart  # loads albumentations
+
+            missing = without_counterpart(dataset.augmentation)
+            if missing:
+                log.info("%s of the augmentation is drawn on the CPU: it will hold the GPU up.", ", ".join(missing))
+                return None
+        array = dataset.features if isinstance(dataset, FeatureDataset) else dataset.store.faces
+        name = "faces" if isinstance(dataset, FrameDataset) else f"features {id(array)}"
+        if name not in self._resident and fits(array, device):
+            self._resident[name] = to_device(array, device)
+        return self._resident.get(name)

@@ -5,14 +5,16 @@ same order and the same augmentations as an uninterrupted one.
 """
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import albumentations as A
 import numpy as np
 import torch
 from torch.utils.data import Dataset, Sampler
 
 from fervid.data.store import FaceStore
+
+if TYPE_CHECKING:  # half a second that training without augmentation need not wait for
+    import albumentations as A
 
 Batch = dict[str, torch.Tensor]
 
@@ -55,7 +57,8 @@ class EpochSampler(Sampler[int]):
             chances = torch.from_numpy(self.weights)
             order = torch.multinomial(chances, self.count, replacement=True, generator=generator)
         # Ranks of unequal length would wait for each other for ever.
-        yield from order[self.rank : len(self) * self.ranks : self.ranks].tolist()
+        for block in order[self.rank : len(self) * self.ranks : self.ranks].split(10_000):
+            yield from block.tolist()  # all at once they would take ten times the memory of the order
 
     def __len__(self) -> int:
         return self.count // self.ranks
@@ -100,7 +103,7 @@ class FrameDataset(_ManifestDataset):
         index: np.ndarray,
         labels: np.ndarray,
         *,
-        augmentation: A.Compose | None = None,
+        augmentation: "A.Compose | None" = None,
         seed: int = 0,
         epoch: torch.Tensor | None = None,
     ):

@@ -44,6 +44,9 @@ from fervid.errors import InputError, first_line
 
 JPEG_QUALITY = 95
 JOURNAL = "progress.jsonl"
+BOX = ("box_left", "box_top", "box_width", "box_height")
+EYES = ("left_eye_x", "left_eye_y", "right_eye_x", "right_eye_y")
+LOOKED_AT = ("frame", "time", "faces", "aligned", *BOX, *EYES, "face")  # what may be told of a frame
 
 
 @dataclass(frozen=True)
@@ -99,10 +102,8 @@ def cut_faces(task: Task, detector: Detector, alignment: Alignment) -> Cut:
             if last:
                 face, row["aligned"] = alignment.crop(frame.image, last)
                 eyes = np.empty(0) if last.eyes is None else last.eyes.ravel()
-                names = ("box_left", "box_top", "box_width", "box_height")
-                row |= {name: round(float(value), 1) for name, value in zip(names, last.box, strict=True)}
-                names = ("left_eye_x", "left_eye_y", "right_eye_x", "right_eye_y")
-                row |= {name: round(float(value), 1) for name, value in zip(names, eyes, strict=False)}
+                row |= {name: round(float(value), 1) for name, value in zip(BOX, last.box, strict=True)}
+                row |= {name: round(float(value), 1) for name, value in zip(EYES, eyes, strict=False)}
                 jpeg = encode(face)
                 cut.sums = [before + value for before, value in zip(cut.sums, _sums(face), strict=True)]
             cut.frames.append(row)
@@ -151,23 +152,24 @@ def prepare(
     """
     faces = folder / "faces"
     faces.mkdir(parents=True, exist_ok=True)
-    journal = _read_journal(folder / JOURNAL)
-    failed = [row for row, entry in journal.items() if entry["failure"]]
+    # What was seen of the frames waits on the disk: as Python's dicts it takes ten times the room of the table.
+    done_with = {entry["row"]: entry["failure"] for entry in _read_journal(folder / JOURNAL)}
+    failed = [row for row, failure in done_with.items() if failure]
     most = max_failures * len(clips)
     going_on, again = True, []
-    todo = takewhile(lambda _: going_on, (task for task in tasks if task.row not in journal))
+    todo = takewhile(lambda _: going_on, (task for task in tasks if task.row not in done_with))
     done = Parallel(n_jobs=-1, return_as="generator_unordered")(
         delayed(cut_faces)(task, detector, alignment) for task in todo
     )
     try:
         with open(folder / JOURNAL, "a", encoding="utf-8") as file, _progress() as progress:
-            bar = progress.add_task(description, total=len(clips), completed=len(journal))
+            bar = progress.add_task(description, total=len(clips), completed=len(done_with))
             for cut in done:
                 clip = clips.iloc[cut.row]
                 for frame, jpeg in zip(cut.frames, cut.faces, strict=True):
                     frame["face"] = jpeg and _write_face(faces, cut.row, clip, frame["frame"], jpeg)
                 entry = {"row": cut.row, "failure": cut.failure, "frames": cut.frames, "sums": cut.sums}
-                journal[cut.row] = entry
+                done_with[cut.row] = cut.failure
                 if cut.temporary:
                     again.append(cut.row)
                 else:
@@ -190,10 +192,10 @@ def prepare(
             warnings.simplefilter("ignore")  # joblib's, that results were not waited for
             done.close()
         raise KeyboardInterrupt(
-            f"interrupted after {len(journal)} of {len(clips)} files: the same command goes on from there."
+            f"interrupted after {len(done_with)} of {len(clips)} files: the same command goes on from there."
         ) from error
     failures = pd.DataFrame(
-        [(clips["path"].iloc[row], journal[row]["failure"]) for row in sorted(failed)], columns=["path", "reason"]
+        [(clips["path"].iloc[row], done_with[row]) for row in sorted(failed)], columns=["path", "reason"]
     )
     if len(failed) > most:
         failures.to_csv(folder / "failures.csv", index=False)
@@ -205,15 +207,13 @@ def prepare(
     if again:
         raise InputError(
             f"{len(again)} of {len(clips)} files could not be read this time (first: {clips['path'].iloc[again[0]]}: "
-            f"{journal[again[0]]['failure']}): run the same command again, it goes on where it stopped, or take "
+            f"{done_with[again[0]]}): run the same command again, it goes on where it stopped, or take "
             "these files away."
         )
-    entries = [journal[row] for row in range(len(clips))]
-    looked_at = pd.DataFrame([{"row": entry["row"], **frame} for entry in entries for frame in entry["frames"]])
-    if "face" not in looked_at or not looked_at["face"].notna().any():
+    looked_at, sums = _looked_at(folder / JOURNAL)
+    if not looked_at["face"].notna().any():
         raise InputError(f"no face was found in any of {len(clips)} files: is this the right folder, or detector?")
-    manifest = clips.loc[looked_at.pop("row")].reset_index(drop=True).join(looked_at)
-    return manifest, failures, [sum(column) for column in zip(*(entry["sums"] for entry in entries), strict=True)]
+    return clips.loc[looked_at.pop("row")].reset_index(drop=True).join(looked_at), failures, sums
 
 
 @contextmanager
@@ -273,18 +273,31 @@ def _write_face(faces: Path, row: int, clip: pd.Series, frame: int, jpeg: bytes)
     return path.relative_to(faces.parent).as_posix()
 
 
-def _read_journal(path: Path) -> dict[int, dict[str, Any]]:
+def _read_journal(path: Path) -> Iterator[dict[str, Any]]:
     """The finished clips; half a line at the end, of a run that was killed while writing it, is cut off."""
-    journal: dict[int, dict[str, Any]] = {}
     if not path.exists():
-        return journal
+        return
     whole = 0
     with open(path, "rb") as file:
         for line in file:
             if not line.endswith(b"\n"):
                 break
-            entry = json.loads(line)
-            journal[entry["row"]] = entry
+            yield json.loads(line)
             whole += len(line)
     os.truncate(path, whole)
-    return journal
+
+
+def _looked_at(journal: Path) -> tuple[pd.DataFrame, list[int]]:
+    """One row a frame, in the order of the clips, with the ``row`` of its clip; and the sums over all faces."""
+    columns: dict[str, list[Any]] = {name: [] for name in ("row", *LOOKED_AT)}
+    sums = [0] * 9
+    for entry in _read_journal(journal):
+        sums = [before + value for before, value in zip(sums, entry["sums"], strict=True)]
+        for frame in entry["frames"]:
+            columns["row"].append(entry["row"])
+            for name in LOOKED_AT:
+                columns[name].append(frame.get(name))
+    # Clips are finished in any order. A corpus without eyes, or without faces, has no columns for them.
+    table = pd.DataFrame(columns).sort_values("row", kind="stable", ignore_index=True)
+    absent = [name for name in ("aligned", *BOX, *EYES) if table[name].isna().all()]
+    return table.drop(columns=absent), sums

@@ -197,14 +197,14 @@ class PreparedDataModule(FrameDataModule):
 
     def open_pictures(self, frames: pd.DataFrame) -> Callable[[int], np.ndarray]:
         """Reads prepared faces."""
-        paths = [self.prepared / face for face in frames["face"]]
+        folder, faces = self.prepared, frames["face"].to_numpy(dtype=object)
 
         def read(row: int) -> np.ndarray:
             try:
-                return read_picture(paths[row])
+                return read_picture(folder / faces[row])
             except (OSError, ValueError) as error:
                 raise InputError(
-                    f"{paths[row]} cannot be read any more ({error}): remove {self.prepared} to prepare it anew."
+                    f"{folder / faces[row]} cannot be read any more ({error}): remove {folder} to prepare it anew."
                 ) from error
 
         return read

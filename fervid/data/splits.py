@@ -6,6 +6,7 @@ Which of them is honest is not a matter of its name: :func:`fervid.data.audit.au
 """
 
 import logging
+import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,7 +14,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from omegaconf import OmegaConf
-from sklearn.model_selection import ShuffleSplit, StratifiedGroupKFold, train_test_split
 
 from fervid.data.manifest import SPLITS
 from fervid.errors import InputError, first_line
@@ -175,6 +175,8 @@ def subject_kfold(manifest: pd.DataFrame, *, k: int, fold: int, val: float, seed
     if not 2 <= k <= len(set(people)):
         raise InputError(f"split.k={k} is out of range: give 2 to {len(set(people))}, the number of people.")
     _check_fold(fold, k)
+    from sklearn.model_selection import StratifiedGroupKFold  # not at the top: the default split needs no scikit-learn
+
     folds = StratifiedGroupKFold(k, shuffle=True, random_state=seed)
     try:
         parts = list(folds.split(people, manifest["emotion"].to_numpy(dtype=object), people))
@@ -319,6 +321,8 @@ def given(manifest: pd.DataFrame, *, val: float, seed: int) -> np.ndarray:
     train = manifest[split == "train"]
     if train["subject"].notna().all():
         return _validate_people(manifest, split, val, seed, "given")
+    from sklearn.model_selection import train_test_split
+
     _check_val(val)
     clip = _clip_or_group(manifest)
     emotions = _emotion_of_clips(train.assign(clip=clip))
@@ -336,11 +340,13 @@ def given(manifest: pd.DataFrame, *, val: float, seed: int) -> np.ndarray:
 def _draw_people(table: pd.DataFrame, share: float, seed: int) -> pd.Index:
     """Of a table of subject x emotion, the people that come nearest to a share of every emotion."""
     least = 1 / len(table)
-    draws = ShuffleSplit(DRAWS, test_size=min(max(share, least), 1 - least), random_state=seed)
-    frames = table.sum()
+    held = math.ceil(min(max(share, least), 1 - least) * len(table))
+    # As scikit-learn's ShuffleSplit draws, without the quarter of a second that it takes to be imported.
+    random = np.random.RandomState(seed)
+    drawn = [random.permutation(len(table))[:held] for _ in range(DRAWS)]
     # Whole people never give every emotion exactly its share: the draw that comes nearest is taken.
-    drawn = [taken for _, taken in draws.split(table)]
-    off = [float((table.iloc[taken].sum() / frames - share).abs().sum()) for taken in drawn]
+    counts = table.to_numpy()
+    off = [float(np.abs(counts[taken].sum(axis=0) / counts.sum(axis=0) - share).sum()) for taken in drawn]
     return table.index[drawn[int(np.argmin(off))]]
 
 
@@ -367,6 +373,8 @@ def _validate_people(manifest: pd.DataFrame, split: np.ndarray, val: float, seed
 
 
 def _draw(emotions: np.ndarray, val: float, test: float, seed: int, *, stratify: bool, what: str) -> np.ndarray:
+    from sklearn.model_selection import train_test_split
+
     _check_shares(val, test)
     rows = np.arange(len(emotions))
     split = np.full(len(emotions), "train", dtype=object)

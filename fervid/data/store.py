@@ -14,6 +14,8 @@ from rich.progress import track
 from fervid.data.duplicates import BITS, hash_picture
 from fervid.errors import InputError
 
+BLOCK = 64  # rows a thread writes at a time: all that wait in line lie in memory
+
 
 class FaceStore:
     """N square pictures, uint8 (N, size, size, 3) RGB, read from disk as they are asked for.
@@ -24,13 +26,18 @@ class FaceStore:
 
     def __init__(self, path: Path):
         self.path = path
-        self._faces: np.ndarray | None = None
+        self._faces: np.memmap | None = None
+
+    @property
+    def faces(self) -> np.memmap:
+        """The memory map itself, opened when it is first asked for."""
+        if self._faces is None:
+            self._faces = np.load(self.path, mmap_mode="r")
+        return self._faces
 
     def __getitem__(self, rows: np.ndarray | int) -> np.ndarray:
         """Copies out rows: an array of B row numbers gives (B, size, size, 3), one number (size, size, 3)."""
-        if self._faces is None:
-            self._faces = np.load(self.path, mmap_mode="r")
-        return np.asarray(self._faces[rows])
+        return np.asarray(self.faces[rows])
 
     def __getstate__(self) -> dict:
         # A memory map pickles as the whole array: workers open their own.
@@ -73,14 +80,16 @@ def build_store(
     faces = allocate(partial, np.uint8, (count, size, size, 3))
     hashes = np.empty((count, BITS // 8), dtype=np.uint8)
 
-    def write(row: int) -> None:
-        picture = read(row)
-        hashes[row] = hash_picture(picture)  # before it is made small
-        faces[row] = resize(picture, size, grey=grey)
+    def write(start: int) -> None:
+        for row in range(start, min(start + BLOCK, count)):
+            picture = read(row)
+            hashes[row] = hash_picture(picture)  # before it is made small
+            faces[row] = resize(picture, size, grey=grey)
 
+    starts = range(0, count, BLOCK)
     try:
         with ThreadPoolExecutor() as pool:
-            for _ in track(pool.map(write, range(count)), description, total=count, transient=True):
+            for _ in track(pool.map(write, starts), description, total=len(starts), transient=True):
                 pass
         faces.flush()
         np.save(path.with_suffix(".hashes.npy"), hashes)

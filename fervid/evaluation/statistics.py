@@ -11,6 +11,8 @@ from statsmodels.stats.multitest import multipletests
 from fervid.errors import InputError
 from fervid.evaluation.aggregation import class_indices
 
+AT_ONCE = 2**22  # numbers of a block of resamples: 32 MiB
+
 
 def run_confusions(predictions: pd.DataFrame, class_names: list[str], unit: str) -> np.ndarray:
     """Counts each pair of a true and a predicted emotion, for each run and person or clip by itself.
@@ -87,8 +89,16 @@ def bootstrap_scores(confusions: np.ndarray, *, resamples: int = 2000, seed: int
     if units < 2:
         return {name: np.full(resamples, np.nan) for name in ("accuracy", "uar", "f1")}
     # How often each unit is drawn is all that a sum of matrices needs to know.
-    draws = np.random.default_rng(seed).multinomial(units, np.full(units, 1 / units), size=resamples)
-    summed = np.tensordot(draws.astype(float), confusions, axes=(1, 1))  # (resamples, R, C, C)
+    rng, chances = np.random.default_rng(seed), np.full(units, 1 / units)
+    # A block of resamples at a time: clips of unknown people may be a million units.
+    block = max(1, AT_ONCE // units)
+    blocks = [
+        np.tensordot(
+            rng.multinomial(units, chances, size=min(block, resamples - done)).astype(float), confusions, axes=(1, 1)
+        )
+        for done in range(0, resamples, block)
+    ]
+    summed = np.concatenate(blocks)  # (resamples, R, C, C)
     by_run = _scores(summed.reshape(-1, *summed.shape[2:]))
     return {name: np.nanmean(values.reshape(resamples, -1), axis=1) for name, values in by_run.items()}
 

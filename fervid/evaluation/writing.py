@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.table import Table as RichTable
 
 from fervid.evaluation.tables import Table
+from fervid.figures import save
 
 LONG = 40  # lines of a table on the page and on the terminal; its CSV has all
 
@@ -53,7 +54,7 @@ def write_report(folder: Path, title: str, summary: Sequence[str], sections: Seq
             table.data.to_csv(folder / "tables" / f"{table.name}.csv", index=False)
             (folder / "tables" / f"{table.name}.tex").write_text(latex(table), encoding="utf-8")
         for name, figure in section.figures.items():
-            figure.savefig(folder / "figures" / f"{name}.png", dpi=130)
+            save(figure, folder / "figures" / f"{name}.png", dpi=130)
             figure.savefig(folder / "figures" / f"{name}.pdf")
     (folder / "report.md").write_text(markdown(title, summary, sections), encoding="utf-8")
     (folder / "report.html").write_text(page(title, summary, sections, folder / "figures"), encoding="utf-8")

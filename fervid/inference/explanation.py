@@ -15,7 +15,7 @@ from fervid.data.store import FaceStore
 from fervid.errors import InputError, first_line
 from fervid.evaluation.mean_heat_maps import MeanHeatMaps
 from fervid.evaluation.runs import open_run
-from fervid.figures import overlay
+from fervid.figures import overlay, save
 from fervid.inference.heat_maps import heat_maps
 from fervid.inference.predictor import BATCH, Predictor
 from fervid.inference.sources import find_sources
@@ -242,7 +242,7 @@ def _write(folder: Path, drawn: dict[str, Figure], means: MeanHeatMaps | None = 
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as partial:
             for name, figure in drawn.items():
-                figure.savefig(Path(partial, f"{name}.png"), dpi=130)
+                save(figure, Path(partial, f"{name}.png"), dpi=130)
             if means is not None:
                 means.save(Path(partial, "heat_maps.npz"))
             folder.mkdir(exist_ok=True)

@@ -22,7 +22,7 @@ from rich.table import Table
 from fervid.data.decoding import Frame, read_picture
 from fervid.data.detection import most_prominent
 from fervid.errors import InputError, first_line
-from fervid.figures import timeline
+from fervid.figures import save, timeline
 from fervid.inference.annotation import AnnotatedVideo, annotate
 from fervid.inference.predictor import Predictor, SeenFace, is_nearly_square
 from fervid.inference.records import RecordFiles, records
@@ -152,7 +152,7 @@ def predict(
             if item.is_video and sight.frames:
                 (folder / "timelines").mkdir(exist_ok=True)
                 figure = timeline(rows.since(place), predictor.class_names, sight.times, Path(item.name).name)
-                figure.savefig(folder / f"timelines/{name}.png", dpi=120)
+                save(figure, folder / f"timelines/{name}.png", dpi=120)
             if sight.failure:
                 _note(folder / "failures.csv", item.name, sight.failure)
                 progress.console.print(f"{item.name} fails: {sight.failure}")

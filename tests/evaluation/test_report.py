@@ -13,6 +13,7 @@ from rich.console import Console
 from fervid import report as command
 from fervid.errors import InputError
 from fervid.evaluation import report as module
+from fervid.evaluation import writing
 from fervid.evaluation.mean_heat_maps import HEAT_MAPS, MeanHeatMaps
 from fervid.evaluation.report import compare, make_report
 from fervid.evaluation.runs import find_runs
@@ -29,6 +30,7 @@ def no_pictures(monkeypatch):
         Path(path).write_bytes(b"a picture")
 
     monkeypatch.setattr(Figure, "savefig", savefig)
+    monkeypatch.setattr(writing, "save", savefig)
 
 
 def make(folder, runs, **options):

@@ -1,0 +1,76 @@
+"""The network's own arithmetic on tensors that lie in memory already: what no program can do without."""
+
+import time
+from collections.abc import Sequence
+
+import torch
+from hydra import compose, initialize_config_dir
+from torch.nn import functional as F
+
+from fervid.command_line import CONFIG_FOLDER
+from fervid.data.datamodule import FrameDataModule
+from fervid.models.classifier import EmotionClassifier
+from fervid.training import make_datamodule, make_model
+
+
+def model_and_data(settings: Sequence[str], cache: str) -> tuple[EmotionClassifier, FrameDataModule]:
+    """The network and the corpus of a training command.
+
+    Args:
+        settings: as on the command line.
+        cache: where faces lie.
+    """
+    with initialize_config_dir(CONFIG_FOLDER, version_base="1.3"):
+        config = compose("train", [*settings, f"cache_dir={cache}"])
+    datamodule = make_datamodule(config)
+    datamodule.prepare_data()
+    datamodule.setup()
+    torch.manual_seed(config.seed)
+    return make_model(config, datamodule.class_names), datamodule
+
+
+class BareStep:
+    """Forward, backward and optimizer step on preloaded batches, and the forward alone for the validation side.
+
+    Args:
+        settings: as on the command line.
+        cache: where faces lie.
+        device: where it computes; on ``cuda`` in bfloat16.
+        compiled: whether torch compiles the network.
+    """
+
+    def __init__(self, settings: Sequence[str], cache: str, device: str = "cpu", *, compiled: bool = False):
+        classifier, datamodule = model_and_data(settings, cache)
+        self.device = torch.device(device)
+        classifier.to(self.device)
+        self.optimizer = classifier.configure_optimizers()
+        self.model = torch.compile(classifier) if compiled else classifier
+        self.train, self.val = (
+            [(batch["image"].to(self.device).float() / 255, batch["label"].to(self.device)) for batch in loader]
+            for loader in (datamodule.train_dataloader(), datamodule.val_dataloader())
+        )
+
+    def __call__(self, epochs: int) -> float:
+        """Seconds an epoch."""
+        self._wait()
+        began = time.perf_counter()
+        for _ in range(epochs):
+            self.model.train()
+            for images, labels in self.train:
+                self.optimizer.zero_grad()
+                self._loss(images, labels).backward()
+                self.optimizer.step()
+            self.model.eval()
+            with torch.no_grad():
+                for images, labels in self.val:
+                    self._loss(images, labels)
+        self._wait()
+        return (time.perf_counter() - began) / epochs
+
+    def _loss(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
+            return F.cross_entropy(self.model(images), labels)
+
+    def _wait(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()

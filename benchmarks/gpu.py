@@ -1,0 +1,120 @@
+"""Pictures a second through the whole program, on a GPU: ``python benchmarks/gpu.py``.
+
+The bare step computes on tensors that lie on the device already, in bfloat16 and channels_last, without augmentation;
+fervid.train does all it does: faces gathered on the device and augmented there, scores, curves, checkpoints. The
+pictures are noise: what they show costs nothing. A compiled bare step is measured beside it, to see where it would pay.
+
+``--device cpu`` tries the script itself where there is no GPU.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from bare_step import BareStep
+from timing import Figure, by_turns, ratios, tell
+
+from fervid.data.datamodule import FrameDataModule
+from fervid.data.rendering import EMOTIONS
+
+NETWORKS = {
+    "VGG16 at 90 px": ["backbone=vgg16", "head=vgg16"],
+    "VGG16 at 224 px": ["backbone=vgg16", "backbone.image_size=224"],
+    "AlexNet at 227 px": ["backbone=alexnet_ised"],
+    "MobileNetV2 at 224 px": ["backbone=mobilenet_v2"],
+    "EfficientNet-B2 at 224 px": ["backbone=efficientnet_b2", "backbone.image_size=224"],
+}
+
+
+class NoiseDataModule(FrameDataModule):
+    """Pictures of noise, as many as wanted, at the price of writing them.
+
+    Args:
+        count: how many pictures.
+        **options: those of :class:`FrameDataModule`.
+    """
+
+    corpus = "noise"
+
+    def __init__(self, *, count: int, **options):
+        super().__init__(**options)
+        self.count = count
+
+    def read_corpus(self) -> pd.DataFrame:
+        """Ten people, each emotion as often as any other, every picture a clip of its own."""
+        numbers = np.arange(self.count)
+        subjects = [f"person {number}" for number in numbers // len(EMOTIONS) % 10]
+        emotions = np.array(EMOTIONS)[numbers % len(EMOTIONS)]
+        clips = [f"clip {number}" for number in numbers]
+        same = {"corpus": self.corpus, "frame": 0, "time": 0.0, "path": ""}
+        return pd.DataFrame({"subject": subjects, "clip": clips, "emotion": emotions}).assign(**same)
+
+    def open_pictures(self, frames: pd.DataFrame) -> Callable[[int], np.ndarray]:
+        """Draws a picture from its row."""
+        shape = (self.image_size, self.image_size, 3)
+        return lambda row: np.random.default_rng(row).integers(0, 256, shape, dtype=np.uint8)
+
+
+def settings(words: list[str], count: int, batch_size: int) -> list[str]:
+    """The words of a training command on noise, all of the network learning."""
+    dataset = f"{{_target_:gpu.NoiseDataModule,count:{count},batch_size:{batch_size},num_workers:0}}"
+    own = ["~dataset", f"+dataset={dataset}", "finetune=full", "augmentation=hf_faces", "optimizer=sgd"]
+    return [*words, "backbone.weights=null", *own]
+
+
+def fervid(words: list[str], cache: str, epochs: int, trainer: str) -> float:
+    """Seconds an epoch of the whole command."""
+    with tempfile.TemporaryDirectory() as folder:
+        own = [f"trainer={trainer}", f"trainer.max_epochs={epochs}", "finetune.phases.0.patience=null"]
+        command = [sys.executable, "-m", "fervid.train", *words, *own, f"cache_dir={cache}"]
+        here = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
+        subprocess.run([*command, f"hydra.run.dir={folder}/run"], check=True, env=here, stdout=subprocess.DEVNULL)
+        return json.loads(Path(folder, "run", "results.json").read_text())["seconds"]["fit"] / epochs
+
+
+def main() -> None:
+    """Prints one line a figure."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--device", default="cuda", choices=["cuda", "cpu"])
+    parser.add_argument("--count", type=int, default=10_000, help="pictures")
+    parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--only", choices=list(NETWORKS))
+    parser.add_argument("--compile", action="store_true", help="measure a compiled bare step too")
+    arguments = parser.parse_args()
+    if arguments.device == "cuda" and not torch.cuda.is_available():
+        print("GPU: not measured, since torch sees none here.")
+        return
+    trainer = "gpu" if arguments.device == "cuda" else "cpu"
+    for name, network in NETWORKS.items():
+        if arguments.only not in (None, name):
+            continue
+        words = settings(network, arguments.count, arguments.batch_size)
+        with tempfile.TemporaryDirectory() as cache:
+            bare = BareStep(words, cache, arguments.device)
+            sides = {
+                "fervid": lambda words=words, cache=cache: fervid(words, cache, arguments.epochs, trainer),
+                "bare": lambda bare=bare: bare(arguments.epochs),
+            }
+            if arguments.compile:
+                compiled = BareStep(words, cache, arguments.device, compiled=True)
+                compiled(1)  # compiles
+                sides["compiled"] = lambda compiled=compiled: compiled(arguments.epochs)
+            seconds = by_turns(sides, arguments.repeats)
+        learned = sum(len(labels) for _, labels in bare.train)
+        rates = ", ".join(f"{side} {learned / np.median(values):,.0f}" for side, values in seconds.items())
+        figures = ratios(seconds["bare"], seconds["fervid"])
+        tell(Figure("GPU", f"fervid / bare step, {name}", figures, ">= 0.9", note=f"pictures a second: {rates}"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,309 @@
+"""Time and memory at 1 x, 4 x and 16 x the frames: ``python benchmarks/growth.py``, about five minutes.
+
+Every step is the command itself, in a process of its own, on rendered people: ``prepare`` on videos (copies of one
+clip) and on pictures, ``audit`` with an empty cache (the store of faces, their hashes, near-duplicates), ``train`` with
+one epoch of LeNet (and its own, smaller store), ``report`` on that run beside a copy of it under another name. No two
+pictures are copies: each clip is two rendered faces laid over each other, turned and cut in a way of its own.
+
+Memory is what the process and its workers hold for themselves, at most: anonymous pages and shared memory. Pages of a
+mapped file, such as the store, are the system's to drop, and are told apart.
+
+Then the parts that open no picture, on manifests of ten times as many rows: ``--rows 100000 1000000`` goes further.
+"""
+
+import argparse
+import json
+import math
+import multiprocessing
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import psutil
+from rendered_faces import write_faces
+from timing import Figure, tell
+
+from fervid.data import splits
+from fervid.data.audit import audit
+from fervid.data.duplicates import near_duplicates
+from fervid.data.rendered_layouts import write_ravdess
+from fervid.evaluation.aggregation import clip_predictions
+from fervid.evaluation.calibration import fit_temperature
+from fervid.evaluation.statistics import bootstrap_scores, run_confusions
+
+TIMES = (1, 4, 16)
+SIDE = 128  # pixels of a prepared face
+A_CLIP = 10  # pictures of a clip
+FILMED = 16  # frames of a video, each of which is taken
+MIB = 2**20
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a command took: seconds, MiB of its own at most, MiB of mapped files at most."""
+
+    seconds: float
+    own: float
+    mapped: float
+
+
+def run(*words: str | Path) -> Cost:
+    """Runs ``python <words>`` and looks at it and its workers twenty times a second."""
+    began, own, mapped = time.perf_counter(), 0.0, 0.0
+    with tempfile.TemporaryFile("w+") as said:
+        process = psutil.Popen([sys.executable, *map(str, words)], stdout=said, stderr=subprocess.STDOUT)
+        while process.poll() is None:
+            held = [_held(member) for member in _family(process)]
+            own, mapped = (
+                max(most, sum(now)) for most, now in zip((own, mapped), zip(*held, strict=True), strict=True)
+            )
+            time.sleep(0.05)
+        if process.returncode:
+            said.seek(0)
+            raise SystemExit(f"{' '.join(map(str, words))} failed:\n{said.read()[-2000:]}")
+    return Cost(time.perf_counter() - began, own / MIB, mapped / MIB)
+
+
+def _family(process: psutil.Process) -> list[psutil.Process]:
+    try:
+        return [process, *process.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return [process]
+
+
+def _held(process: psutil.Process) -> tuple[int, int]:
+    """Bytes of one process: its own (anonymous and shared memory), and of mapped files; shared pages count in parts."""
+    try:
+        told = Path(f"/proc/{process.pid}/smaps_rollup").read_text()
+    except OSError:  # it has just ended
+        return 0, 0
+    lines = [line.split() for line in told.splitlines() if line.startswith("Pss_")]
+    pages = {name: 1024 * int(size) for name, size, _ in lines}
+    return pages.get("Pss_Anon:", 0) + pages.get("Pss_Shmem:", 0), pages.get("Pss_File:", 0)
+
+
+def write_videos(root: Path, count: int, clip: Path) -> None:
+    """Copies of one clip, in two folders of emotions."""
+    for number in range(count):
+        target = root / ("happy", "sad")[number % 2] / f"{number:06d}.mp4"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(clip, target)
+
+
+def write_pictures(root: Path, count: int, rendered: Path) -> pd.DataFrame:
+    """Writes so many different faces; returns the table that names them: path, emotion, subject and clip."""
+    found = {folder.name: sorted(folder.iterdir()) for folder in sorted(rendered.iterdir())}
+    faces = {emotion: [cv2.imread(str(path)) for path in paths] for emotion, paths in found.items()}
+    root.mkdir()
+    rng, rows = np.random.default_rng(0), []
+    for number in range(count):
+        if number % A_CLIP == 0:
+            clip = number // A_CLIP
+            emotion = list(faces)[clip % len(faces)]
+            one, other = rng.choice(len(faces[emotion]), 2, replace=False)
+            both = cv2.addWeighted(faces[emotion][one], 0.6, faces[emotion][other], 0.4, 0)
+            angle, scale, shift = rng.uniform(-15, 15), rng.uniform(1.0, 1.3), rng.uniform(-0.08, 0.08, 2) * SIDE
+        turn = cv2.getRotationMatrix2D((SIDE / 2, SIDE / 2), angle + rng.normal(0, 1), scale)
+        turn[:, 2] += shift + rng.normal(0, 1, 2)
+        face = cv2.warpAffine(both, turn, (SIDE, SIDE), borderMode=cv2.BORDER_REFLECT)
+        cv2.imwrite(str(root / f"{number:07d}.jpg"), face, [cv2.IMWRITE_JPEG_QUALITY, 90])
+        rows.append((f"{number:07d}.jpg", emotion, f"person {clip // len(faces)}", f"clip {clip}"))
+    return pd.DataFrame(rows, columns=["path", "emotion", "subject", "clip"])
+
+
+def steps(folder: Path, frames: int) -> Iterator[tuple[str, list[tuple[int, Cost]]]]:
+    """Each step with the frames and the cost at each size.
+
+    Args:
+        folder: where everything lies.
+        frames: pictures at 1 x; at least 320, or there are too few people to split.
+    """
+    write_ravdess(
+        folder / "film", actors=[1], emotions=["happy"], intensities=["01"], frames=FILMED, width=640, height=360
+    )
+    clip = next((folder / "film").rglob("*.mp4"))
+    filmed = []
+    for times in TIMES:
+        videos = max(4, frames // 100) * times
+        write_videos(folder / f"videos_{times}", videos, clip)
+        words = ["dataset=video_folder", f"dataset.root={folder}/videos_{times}", "dataset.every=1"]
+        filmed.append((videos * FILMED, _fervid(folder / f"films_{times}", "prepare", *words)))
+    yield "prepare, videos", filmed
+
+    write_faces(folder / "rendered", people=12, frames=2, size=SIDE)
+    table = write_pictures(folder / "pictures", frames * TIMES[-1], folder / "rendered")
+    costs: dict[str, list[tuple[int, Cost]]] = {}
+    for times in TIMES:
+        count, place = frames * times, folder / f"run_{times}"
+        table.head(count).to_csv(folder / f"pictures_{times}.csv", index=False)
+        corpus = [
+            "dataset=image_folder",
+            f"dataset.root={folder}/pictures",
+            f"dataset.csv={folder}/pictures_{times}.csv",
+        ]
+        corpus += [f"dataset.face_size={SIDE}"]
+        one_epoch = ["backbone=lenet", "trainer.max_epochs=1", f"hydra.run.dir={place}/runs/one"]
+        commands = {
+            "prepare, pictures": ["prepare", *corpus],
+            "audit: store, hashes, near-duplicates": ["audit", *corpus, f"hydra.run.dir={place}/audit"],
+            "train: store at 28 px, one epoch": ["train", *corpus, *one_epoch],
+            "report": ["report", f"runs={place}/runs", f"hydra.run.dir={place}/report"],
+        }
+        for step, words in commands.items():
+            if step == "report":
+                _copy_run(place / "runs" / "one", place / "runs" / "other")
+            costs.setdefault(step, []).append((count, _fervid(place, *words)))
+    yield from costs.items()
+
+
+def _fervid(place: Path, command: str, *words: str) -> Cost:
+    cache = [] if command == "report" else [f"cache_dir={place}/cache"]
+    return run("-m", f"fervid.{command}", *words, *cache)
+
+
+def _copy_run(one: Path, other: Path) -> None:
+    """A second system, so that there is something to compare: the same run under another optimizer's name."""
+    shutil.copytree(one, other)
+    results = json.loads((other / "results.json").read_text())
+    results["choices"]["optimizer"] = "other"
+    (other / "results.json").write_text(json.dumps(results))
+
+
+def rows_alone(rows: int, corpus: str) -> dict[str, Cost]:
+    """What the parts that open no picture cost on a manifest of so many rows, each in a process of its own.
+
+    Args:
+        rows: how many.
+        corpus: ``videos``, 40 frames a clip; ``pictures``, each a clip of its own.
+    """
+    manifest, predictions = _manifest(rows, 40 if corpus == "videos" else 1)
+    names = sorted(manifest["emotion"].unique())
+    chances = predictions[[f"p_{name}" for name in names]].to_numpy()
+    labels = pd.Categorical(manifest["emotion"], categories=names).codes
+    by_person = run_confusions(predictions, names, "subject")
+    by_clip = run_confusions(predictions, names, "clip")
+    hashes = np.random.default_rng(0).integers(0, 256, (rows, 32), dtype=np.uint8)
+    parts: dict[str, Callable[[], object]] = {
+        "fingerprint of the manifest": manifest.to_csv,
+        "split of people": lambda: splits.subject(manifest, val=0.2, test=0.2, seed=0),
+        "split of clips": lambda: splits.clips(manifest, val=0.2, test=0.2, seed=0),
+        "audit": lambda: audit(manifest),
+        "predictions written": lambda: predictions.to_csv(index=False),
+        "clips from frames": lambda: clip_predictions(predictions, names),
+        "temperature": lambda: fit_temperature(chances, labels),
+        "bootstrap over people": lambda: bootstrap_scores(by_person),
+        "bootstrap over clips": lambda: bootstrap_scores(by_clip),
+    }
+    if rows <= 100_000:  # grows with the square
+        parts["near-duplicates"] = lambda: near_duplicates(hashes, manifest["clip"])
+    return {name: _in_a_fork(part) for name, part in parts.items()}
+
+
+def _manifest(rows: int, a_clip: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """A manifest with its split, and what a network may have said of its rows."""
+    number, rng = np.arange(rows), np.random.default_rng(0)
+    clip = number // a_clip
+    emotions = np.array(["angry", "calm", "disgust", "fear", "happy", "neutral", "sad", "surprise"], dtype=object)
+    manifest = pd.DataFrame(
+        {
+            "corpus": "growth",
+            "subject": [f"person {one}" for one in clip // 64],
+            "clip": [f"clip {one}" for one in clip],
+            "frame": number % a_clip,
+            "time": number % a_clip / 3,
+            "emotion": emotions[clip % 8],
+            "path": [f"clip {one}.mp4" for one in clip],
+            "split": rng.choice(["train", "val", "test"], rows, p=[0.6, 0.2, 0.2]).astype(object),
+        }
+    )
+    chances = rng.dirichlet(np.ones(len(emotions)), rows)
+    said = pd.DataFrame(chances, columns=[f"p_{name}" for name in emotions])
+    true = manifest.rename(columns={"emotion": "true"}).assign(predicted=emotions[chances.argmax(axis=1)], run=0)
+    return manifest, pd.concat([true, said], axis=1)
+
+
+def _in_a_fork(part: Callable[[], object]) -> Cost:
+    """Seconds of a part, and by how many MiB the process grew."""
+
+    def work(told: multiprocessing.SimpleQueue) -> None:
+        before = psutil.Process().memory_info().rss / MIB
+        began = time.perf_counter()
+        part()
+        seconds = time.perf_counter() - began
+        told.put(Cost(seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 - before, 0.0))
+
+    context = multiprocessing.get_context("fork")
+    told = context.SimpleQueue()
+    process = context.Process(target=work, args=(told,))
+    process.start()
+    process.join()
+    if process.exitcode:
+        raise SystemExit(f"a part ended with {process.exitcode}")
+    return told.get()
+
+
+def exponent(costs: list[tuple[int, float]]) -> float:
+    """Between the last two sizes: 1 where a cost grows as the frames do, 2 where it grows with their square."""
+    (few, less), (many, more) = costs[-2:]
+    return math.log(more / less) / math.log(many / few)
+
+
+def tell_step(step: str, costs: list[tuple[int, Cost]], floor: float) -> None:
+    """Prints the figures of a step."""
+    counts = [count for count, _ in costs]
+    seconds, own = [cost.seconds for _, cost in costs], [cost.own for _, cost in costs]
+    sizes = f"{' / '.join(f'{count:,}' for count in counts)} frames"
+    # The start of a program, some seconds, hides a bend: what each further frame costs shows it.
+    further = [1000 * (b - a) / (n - m) for a, b, m, n in zip(seconds, seconds[1:], counts, counts[1:], strict=False)]
+    spent = (
+        f"{' / '.join(f'{value:.1f}' for value in seconds)} s; a further frame {further[0]:.2f}, {further[1]:.2f} ms"
+    )
+    mapped = " / ".join(f"{cost.mapped:.0f}" for _, cost in costs)
+    held = f"{' / '.join(f'{value:.0f}' for value in own)} MiB of its own, {mapped} MiB of mapped files"
+    each = MIB * (own[-1] - own[0]) / (counts[-1] - counts[0])
+    row = "growth"
+    tell(
+        Figure(
+            row, f"{step}: exponent of time", [exponent(list(zip(counts, seconds, strict=True)))], "<= 1.1", "", spent
+        ),
+        Figure(row, f"{step}: a further frame, 4 to 16 x / 1 to 4 x", [further[1] / further[0]], note=sizes),
+        Figure(
+            row, f"{step}: memory at 16 x / at 1 x", [own[-1] / own[0]], "<= 2", note=f"{held}; imports {floor:.0f}"
+        ),
+        Figure(row, f"{step}: memory of a further frame", [each / 1024], unit="KiB"),
+    )
+
+
+def main() -> None:
+    """Prints four lines a step, and one a part."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--frames", type=int, default=1600, help="pictures at 1 x; a hundredth as many videos")
+    parser.add_argument(
+        "--rows", type=int, nargs="*", default=[10_000, 100_000], help="of the manifests, 8,000 or more"
+    )
+    arguments = parser.parse_args()
+    floor = run("-c", "import fervid.training").own
+    with tempfile.TemporaryDirectory() as folder:
+        for step, costs in steps(Path(folder), arguments.frames):
+            tell_step(step, costs, floor)
+    for corpus in ("videos", "pictures") if arguments.rows else ():
+        found = {rows: rows_alone(rows, corpus) for rows in arguments.rows}
+        for part in found[arguments.rows[0]]:
+            costs = [(rows, own[part]) for rows, own in found.items() if part in own]
+            told = ", ".join(f"{rows:,} rows {cost.seconds:.2f} s and {cost.own:.0f} MiB" for rows, cost in costs)
+            if len(costs) > 1:
+                value = exponent([(rows, cost.seconds) for rows, cost in costs])
+                tell(Figure("growth", f"{corpus}: {part}: exponent of time", [value], unit="", note=told))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,439 @@
+"""The four papers' pipelines in Keras, as a notebook has them: what ``benchmarks/peers.py`` measures fervid against.
+
+From raw videos or pictures to test scores in one process: OpenCV reads and cuts out, ``tf.data`` caches, augments in
+parallel and prefetches, Keras trains. It runs in an environment of its own, without fervid; the last line it prints is
+JSON with scores, parameters and seconds.
+"""
+
+import time
+
+BEGAN = time.perf_counter()
+
+import argparse  # noqa: E402
+import json  # noqa: E402
+import os  # noqa: E402
+from collections.abc import Callable  # noqa: E402
+from dataclasses import dataclass  # noqa: E402
+from functools import partial  # noqa: E402
+from pathlib import Path  # noqa: E402
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import cv2  # noqa: E402
+import keras  # noqa: E402
+import numpy as np  # noqa: E402
+import pandas as pd  # noqa: E402
+import tensorflow as tf  # noqa: E402
+from keras import layers  # noqa: E402
+
+IMPORTED = time.perf_counter()
+
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+CENTRED = ((0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+PLAIN = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+
+
+# From files to pictures
+
+
+def cut_videos(frames: pd.DataFrame, root: Path, folder: Path, size: int, *, detect: bool, grey: bool) -> pd.DataFrame:
+    """Cuts the listed frames of videos to squares of ``size``, faces or centres, and writes them.
+
+    Args:
+        frames: one row a frame: ``path``, ``frame``, ``emotion``, ``split``.
+        root: what paths are relative to.
+        folder: where the pictures go.
+        size: side in pixels.
+        detect: look for a face; a frame without one is left out.
+        grey: luminance in all channels.
+
+    Returns:
+        The rows that gave a picture, with ``file``.
+    """
+    cascade = cv2.CascadeClassifier(cv2.data.haarcascades + "haarcascade_frontalface_default.xml") if detect else None
+    folder.mkdir(parents=True)
+    rows = []
+    for path, listed in frames.groupby("path"):
+        wanted = {row.frame: row for row in listed.itertuples()}
+        capture = cv2.VideoCapture(str(root / path))
+        for number in range(max(wanted) + 1):
+            if not capture.grab():
+                break
+            if number not in wanted:
+                continue
+            _, picture = capture.retrieve()
+            square = largest_face(picture, cascade) if cascade is not None else centre(picture)
+            if square is None:
+                continue
+            picture = cv2.resize(square, (size, size), interpolation=cv2.INTER_AREA)
+            if grey:
+                picture = cv2.cvtColor(cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
+            file = folder / f"{len(rows):06d}.png"
+            cv2.imwrite(str(file), picture)
+            rows.append({"emotion": wanted[number].emotion, "split": wanted[number].split, "file": str(file)})
+        capture.release()
+    return pd.DataFrame(rows)
+
+
+def centre(picture: np.ndarray) -> np.ndarray:
+    """The central square of a picture."""
+    height, width = picture.shape[:2]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    return picture[top : top + side, left : left + side]
+
+
+def largest_face(picture: np.ndarray, cascade: cv2.CascadeClassifier) -> np.ndarray | None:
+    """The largest face Haar finds in a picture reduced to 640 pixels, with a margin of 7 %."""
+    scale = min(1.0, 640 / max(picture.shape[:2]))
+    small = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else picture
+    grey = cv2.cvtColor(small, cv2.COLOR_BGR2GRAY)
+    smallest = int(0.15 * min(grey.shape))
+    faces = cascade.detectMultiScale(grey, 1.1, 4, minSize=(smallest, smallest))
+    if not len(faces):
+        return None
+    x, y, w, h = (np.array(max(faces, key=lambda face: face[2] * face[3])) / scale).astype(int)
+    margin = int(0.07 * w)
+    return picture[max(0, y - margin) : y + h + margin, max(0, x - margin) : x + w + margin]
+
+
+def read_parquet(frames: pd.DataFrame, root: Path, size: int) -> np.ndarray:
+    """The pictures of the listed rows of a Parquet file, uint8 (N, size, size, 3) RGB."""
+    column = pd.read_parquet(root, columns=["image"])["image"]
+    pictures = np.empty((len(frames), size, size, 3), np.uint8)
+    for place, path in enumerate(frames["path"]):
+        encoded = np.frombuffer(column.iloc[int(path.rsplit("/", 1)[1])]["bytes"], np.uint8)
+        picture = cv2.cvtColor(cv2.imdecode(encoded, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+        pictures[place] = cv2.resize(picture, (size, size), interpolation=cv2.INTER_AREA)
+    return pictures
+
+
+# Augmentation: batches (B, H, W, 3) in [0, 255], with the strengths of fervid's conf/augmentation
+
+
+def augmentation_ised(size: int) -> Callable[[tf.Tensor], tf.Tensor]:
+    """Mirrored, turned, shifted, zoomed; the edge is repeated."""
+    return in_turn(
+        layers.RandomFlip("horizontal"),
+        layers.RandomRotation(10 / 360, fill_mode="nearest"),
+        layers.RandomTranslation(0.1, 0.1, fill_mode="nearest"),
+        layers.RandomZoom((-0.1, 0.1), fill_mode="nearest"),
+    )
+
+
+def augmentation_enterface(size: int) -> Callable[[tf.Tensor], tf.Tensor]:
+    """Every other picture turned by up to 15 degrees, every other one noisy (0.8 to 4 % of the range)."""
+    turn = layers.RandomRotation(15 / 360, fill_mode="nearest")
+
+    def augment(pictures: tf.Tensor) -> tf.Tensor:
+        shape = (tf.shape(pictures)[0], 1, 1, 1)
+        pictures = tf.where(tf.random.uniform(shape) < 0.5, turn(pictures, training=True), pictures)
+        strength = tf.random.uniform(shape, 0.008 * 255, 0.04 * 255) * tf.cast(
+            tf.random.uniform(shape) < 0.5, tf.float32
+        )
+        return tf.clip_by_value(pictures + strength * tf.random.normal(tf.shape(pictures)), 0, 255)
+
+    return augment
+
+
+def augmentation_hf(size: int) -> Callable[[tf.Tensor], tf.Tensor]:
+    """Mirrored, turned, zoomed, contrast."""
+    return in_turn(
+        layers.RandomFlip("horizontal"),
+        layers.RandomRotation(10 / 360, fill_mode="reflect"),
+        layers.RandomZoom((-0.1, 0.1), fill_mode="reflect"),
+        layers.RandomContrast(0.1),
+    )
+
+
+def in_turn(*steps: layers.Layer) -> Callable[[tf.Tensor], tf.Tensor]:
+    """One preprocessing layer after the other."""
+
+    def augment(pictures: tf.Tensor) -> tf.Tensor:
+        for step in steps:
+            pictures = step(pictures, training=True)
+        return pictures
+
+    return augment
+
+
+# Networks
+
+
+def lenet(size: int, classes: int) -> tuple[keras.Model, None]:
+    """LeNet of the ISED paper."""
+    network = from_scratch(
+        size,
+        layers.Conv2D(6, 5, padding="same", activation="tanh"),
+        layers.AveragePooling2D(2),
+        layers.Conv2D(16, 5, activation="tanh"),
+        layers.AveragePooling2D(2),
+        layers.Flatten(),
+        layers.Dense(120, activation="tanh"),
+        layers.Dense(84, activation="tanh"),
+        layers.Dense(classes, activation="softmax"),
+    )
+    assert classes != 4 or network.count_params() == 61_496, network.count_params()
+    return network, None
+
+
+def alexnet(size: int, classes: int) -> tuple[keras.Model, None]:
+    """AlexNet of the ISED authors' notebook."""
+    network = from_scratch(
+        size,
+        layers.Conv2D(96, 11, strides=4, activation="relu"),
+        layers.BatchNormalization(),
+        layers.MaxPooling2D(3, 2),
+        layers.Conv2D(256, 5, padding="same", activation="relu"),
+        layers.BatchNormalization(),
+        layers.MaxPooling2D(3, 2),
+        layers.Conv2D(384, 3, padding="same", activation="relu"),
+        layers.BatchNormalization(),
+        layers.Conv2D(384, 1, activation="relu"),
+        layers.BatchNormalization(),
+        layers.Conv2D(256, 1, activation="relu"),
+        layers.BatchNormalization(),
+        layers.MaxPooling2D(3, 2),
+        layers.Flatten(),
+        layers.Dense(4096, activation="relu"),
+        layers.Dropout(0.5),
+        layers.Dense(4096, activation="relu"),
+        layers.Dropout(0.5),
+        layers.Dense(classes, activation="softmax"),
+    )
+    assert classes != 4 or network.count_params() == 56_337_156, network.count_params()
+    return network, None
+
+
+def cnn(size: int, classes: int) -> tuple[keras.Model, None]:
+    """The eNTERFACE'05 paper's own network."""
+    network = from_scratch(
+        size,
+        layers.Conv2D(32, 3, padding="same", activation="relu"),
+        layers.MaxPooling2D(2),
+        layers.Conv2D(64, 3, padding="same", activation="relu"),
+        layers.Conv2D(128, 3, padding="same", activation="relu"),
+        layers.Dropout(0.1),
+        layers.MaxPooling2D(2),
+        layers.MaxPooling2D(2),
+        layers.Flatten(),
+        layers.Dense(256, activation="relu"),
+        layers.Dense(classes, activation="softmax"),
+    )
+    printed = {100: 4_813_638, 50: 1_274_694, 20: 226_118}.get(size)
+    assert classes != 6 or printed in (None, network.count_params()), network.count_params()
+    return network, None
+
+
+def from_scratch(size: int, *chain: layers.Layer) -> keras.Model:
+    """A chain of layers on centred pictures."""
+    return keras.Sequential([keras.Input((size, size, 3)), *normalise(*CENTRED), *chain])
+
+
+def vgg16_ravdess(size: int, classes: int) -> tuple[keras.Model, keras.Model]:
+    """VGG16 with the RAVDESS paper's top."""
+    base = keras.applications.VGG16(include_top=False, weights=None, input_shape=(size, size, 3))
+    top = [
+        layers.Flatten(),
+        layers.Dense(4096, activation="relu"),
+        layers.Dropout(0.3),
+        layers.Dense(4096, activation="relu"),
+        layers.Dropout(0.5),
+    ]
+    return on_base(base, IMAGENET, top, classes), base
+
+
+def hf_network(name: str, size: int, classes: int) -> tuple[keras.Model, keras.Model]:
+    """A network of ``keras.applications`` under global average pooling and one dense layer."""
+    base = getattr(keras.applications, name)(include_top=False, weights=None, input_shape=(size, size, 3))
+    scale = ((0.0,) * 3, (1 / 255,) * 3) if name.startswith("EfficientNet") else PLAIN  # it divides by 255 itself
+    return on_base(base, scale, [layers.GlobalAveragePooling2D(), layers.Dropout(0.2)], classes), base
+
+
+def on_base(base: keras.Model, scale: tuple, top: list[layers.Layer], classes: int) -> keras.Model:
+    """Layers on a base whose BatchNorm stays in inference mode."""
+    pictures = x = keras.Input(base.input_shape[1:])
+    for layer in normalise(*scale):
+        x = layer(x)
+    x = base(x, training=False)
+    for layer in top:
+        x = layer(x)
+    return keras.Model(pictures, layers.Dense(classes, activation="softmax")(x))
+
+
+def normalise(mean: tuple[float, ...], std: tuple[float, ...]) -> list[layers.Layer]:
+    """Pictures in [0, 255] to what the network is to see."""
+    return [layers.Rescaling([1 / (255 * s) for s in std], [-m / s for m, s in zip(mean, std, strict=True)])]
+
+
+def load_torchvision(base: keras.Model, file: Path) -> None:
+    """Gives a base the weights of torchvision's network of the same name, stored in torchvision's order."""
+    with np.load(file) as stored:
+        tensors = [stored[name] for name in sorted(stored.files)]
+    for layer in base.layers:
+        if not layer.weights or isinstance(layer, layers.Normalization):
+            continue
+        if isinstance(layer, layers.BatchNormalization):
+            layer.epsilon = 1e-5  # torchvision's
+        own, tensors = tensors[: len(layer.weights)], tensors[len(layer.weights) :]
+        axes = (2, 3, 0, 1) if isinstance(layer, layers.DepthwiseConv2D) else (2, 3, 1, 0)
+        layer.set_weights([tensor.transpose(axes) if tensor.ndim == 4 else tensor for tensor in own])
+    assert not tensors, f"{len(tensors)} tensors are left over"
+
+
+# Pipelines
+
+
+@dataclass(frozen=True)
+class Phase:
+    """``first``: the first layer of the base that learns, ``all`` or ``head``."""
+
+    first: str
+    rate: float
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """One paper's, as its preset in fervid's conf/experiment says it."""
+
+    network: Callable[[int, int], tuple[keras.Model, keras.Model | None]]
+    size: int
+    optimizer: Callable[..., keras.optimizers.Optimizer]
+    phases: tuple[Phase, ...]
+    batch: int = 32
+    augmentation: Callable | None = None
+    detect: bool = False
+    grey: bool = False
+    keep_best: bool = False
+
+
+def _hf(name: str, first: str) -> Pipeline:
+    return Pipeline(
+        partial(hf_network, name),
+        224,
+        keras.optimizers.Adam,
+        (Phase("head", 1e-3), Phase(first, 1e-5)),
+        augmentation=augmentation_hf,
+        keep_best=True,
+    )
+
+
+ALL = (Phase("all", 1e-3),)
+PIPELINES = {
+    "ised_lenet": Pipeline(lenet, 28, keras.optimizers.RMSprop, ALL, 10, augmentation_ised, detect=True),
+    "ised_alexnet": Pipeline(alexnet, 227, keras.optimizers.SGD, ALL, 10, augmentation_ised, detect=True),
+    "enterface_cnn": Pipeline(cnn, 50, keras.optimizers.Adam, ALL, 32, augmentation_enterface, grey=True),
+    "ravdess_vgg16": Pipeline(vgg16_ravdess, 90, keras.optimizers.Adam, (Phase("block5_conv2", 1e-4),)),
+    "hf_mobilenet_v2": _hf("MobileNetV2", "block_14_expand"),
+    "hf_vgg16": _hf("VGG16", "block3_conv3"),
+    "hf_efficientnet_b2": _hf("EfficientNetB2", "block7a_expand_conv"),
+}
+
+
+def datasets(pipeline: Pipeline, frames: pd.DataFrame, pictures: np.ndarray | None) -> dict[str, tf.data.Dataset]:
+    """Batches of each side: read once, kept, augmented in parallel, fetched ahead."""
+    found = {}
+    for side, rows in frames.reset_index(drop=True).groupby("split"):
+        labels = rows["label"].to_numpy()
+        if pictures is not None:
+            data = tf.data.Dataset.from_tensor_slices((pictures[rows.index], labels))
+        else:
+            data = tf.data.Dataset.from_tensor_slices((rows["file"].to_numpy(str), labels)).map(
+                lambda file, label: (tf.io.decode_png(tf.io.read_file(file), channels=3), label),
+                num_parallel_calls=tf.data.AUTOTUNE,
+            )
+            data = data.map(
+                lambda picture, label: (tf.ensure_shape(picture, (pipeline.size, pipeline.size, 3)), label)
+            ).cache()
+        if side == "train":
+            data = data.shuffle(len(rows), reshuffle_each_iteration=True)
+        data = data.batch(pipeline.batch)
+        data = data.map(lambda x, y: (tf.cast(x, tf.float32), y), num_parallel_calls=tf.data.AUTOTUNE)
+        if side == "train" and pipeline.augmentation is not None:
+            augment = pipeline.augmentation(pipeline.size)
+            data = data.map(lambda x, y, augment=augment: (augment(x), y), num_parallel_calls=tf.data.AUTOTUNE)
+        found[str(side)] = data.prefetch(tf.data.AUTOTUNE)
+    return found
+
+
+def learn_from(network: keras.Model, base: keras.Model | None, first: str) -> None:
+    """Freezes a base before the layer ``first``."""
+    if base is None:
+        return
+    base.trainable = True
+    learns = first == "all"
+    for layer in base.layers:
+        learns = learns or layer.name == first
+        layer.trainable = learns
+    assert learns or first == "head", f"there is no layer {first}"
+
+
+def run(name: str, root: Path, listed: Path, folder: Path, epochs: list[int], weights: Path | None) -> dict:
+    """The whole of a pipeline; returns scores, parameters and seconds."""
+    pipeline = PIPELINES[name]
+    keras.utils.set_random_seed(42)
+    seconds = {"imports": IMPORTED - BEGAN}
+    began = time.perf_counter()
+    frames, pictures = pd.read_csv(listed), None
+    if root.is_file():
+        pictures = read_parquet(frames, root, pipeline.size)
+    else:
+        detect, grey = pipeline.detect, pipeline.grey
+        frames = cut_videos(frames, root, folder / "faces", pipeline.size, detect=detect, grey=grey)
+    classes = sorted(frames["emotion"].unique())
+    frames["label"] = frames["emotion"].map(classes.index)
+    data = datasets(pipeline, frames, pictures)
+    network, base = pipeline.network(pipeline.size, len(classes))
+    if base is not None and weights is not None:
+        load_torchvision(base, weights)
+    seconds["prepare"] = time.perf_counter() - began
+
+    learning, history = [], {}
+    for number, (phase, most) in enumerate(zip(pipeline.phases, epochs, strict=True)):
+        began = time.perf_counter()
+        learn_from(network, base, phase.first)
+        network.compile(pipeline.optimizer(phase.rate), "sparse_categorical_crossentropy", metrics=["accuracy"])
+        # A patience that never ends: both sides of the comparison train for the same epochs, the best are restored.
+        best = keras.callbacks.EarlyStopping("val_loss", patience=most, restore_best_weights=True)
+        callbacks = [best] if pipeline.keep_best else []
+        history = network.fit(
+            data["train"], validation_data=data["val"], epochs=most, verbose=0, callbacks=callbacks
+        ).history
+        learning.append(sum(int(np.prod(weight.shape)) for weight in network.trainable_weights))
+        seconds[f"phase_{number}"] = time.perf_counter() - began
+
+    began = time.perf_counter()
+    truth = frames.loc[frames["split"] == "test", "label"].to_numpy()
+    right = network.predict(data["test"], verbose=0).argmax(axis=1) == truth
+    seconds["test"] = time.perf_counter() - began
+    moving = [
+        w for layer in network._flatten_layers() for w in layer.weights if w.name in ("moving_mean", "moving_variance")
+    ]
+    counted = sum(int(np.prod(weight.shape)) for weight in network.weights)
+    counted -= sum(int(np.prod(weight.shape)) for weight in {id(weight): weight for weight in moving}.values())
+    return {
+        "accuracy": float(right.mean()),
+        "uar": float(np.mean([right[truth == label].mean() for label in np.unique(truth)])),
+        "train_accuracy": history["accuracy"][-1],
+        "frames": {str(side): int(count) for side, count in frames["split"].value_counts().items()},
+        "parameters": counted,
+        "learning": learning,
+        "seconds": seconds,
+    }
+
+
+def main() -> None:
+    """Runs one pipeline and prints a line of JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("pipeline", choices=PIPELINES)
+    parser.add_argument("--root", type=Path, required=True, help="the corpus: a folder of videos, or a Parquet file")
+    parser.add_argument("--frames", type=Path, required=True, help="CSV: path, frame, emotion, split")
+    parser.add_argument("--folder", type=Path, required=True, help="where cut faces go")
+    parser.add_argument("--epochs", type=int, nargs="+", required=True, help="of each phase")
+    parser.add_argument("--weights", type=Path, help="of the base: an .npz with torchvision's tensors, in their order")
+    told = parser.parse_args()
+    print(json.dumps(run(told.pipeline, told.root, told.frames, told.folder, told.epochs, told.weights)), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,318 @@
+"""fervid against Keras 3 with TensorFlow, each of the papers' pipelines end to end: ``python benchmarks/peers.py``.
+
+Whole processes, from raw videos or pictures to test scores, nothing prepared, by turns: ``python -m fervid.train
+experiment=...`` and ``keras_pipelines.py``, which runs in an environment of its own. Same people (rendered), same
+frames on the same sides of the split, same network, same first weights under a frozen part, same epochs in the same
+phases; patience is switched off on both sides, so that they are. Both use the machine's cores as they do by themselves.
+Corpora and epochs are reduced, the phases stay. Where a side does not learn, or the two reach different accuracies, the
+comparison is void: it gets no verdict.
+
+The Hugging Face networks begin with random weights unless a file is given. BatchNorm's statistics are measured on
+pictures then, or what leaves the frozen part would mean nothing.
+"""
+
+import argparse
+import json
+import math
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pandas as pd
+import torch
+import torchvision
+from omegaconf import OmegaConf
+from timing import Figure, by_turns, ratios, tell
+
+from fervid.command_line import CONFIG_FOLDER
+from fervid.data import rendered_layouts as rendered
+
+KERAS = Path(__file__).with_name("keras_pipelines.py")
+VIEWS = 8  # as the HF presets recommend for laptops
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """A preset, reduced.
+
+    Attributes:
+        corpus: which of the rendered ones.
+        goal: of the ratio Keras / fervid.
+        epochs: of each phase.
+        overrides: what else fervid is told.
+        backbone: torchvision's name, where both sides begin with the same weights under a frozen part.
+    """
+
+    corpus: str
+    goal: str
+    epochs: tuple[int, ...]
+    overrides: tuple[str, ...] = ()
+    backbone: str | None = None
+
+
+def counts(name: str, share: float) -> tuple[str, ...]:
+    """A paper's numbers of frames, a share of them."""
+    numbers = OmegaConf.load(Path(CONFIG_FOLDER) / "split" / f"{name}_counts.yaml").counts
+    scaled = {emotion: [round(share * number) for number in row] for emotion, row in numbers.items()}
+    told = ",".join(f"{emotion}:[{','.join(map(str, row))}]" for emotion, row in scaled.items())
+    return "~split.counts", f"+split.counts={{{told}}}"
+
+
+PIPELINES = {
+    "ised_lenet": Pipeline("ised", ">= 2", (25,), ("dataset.every=1", *counts("ised", 0.28))),
+    "ised_alexnet": Pipeline("ised", ">= 2", (5,), ("dataset.every=1", *counts("ised", 0.14))),
+    "enterface_cnn": Pipeline(
+        "enterface", ">= 2", (15,), ("dataset.count=6", "backbone.image_size=50", *counts("enterface", 0.03))
+    ),
+    "ravdess_vgg16": Pipeline("ravdess", ">= 2", (20,), ("dataset.every=3",), "vgg16"),
+    "hf_mobilenet_v2": Pipeline("hf_faces", ">= 15", (50, 35), (), "mobilenet_v2"),
+    "hf_vgg16": Pipeline("hf_faces", ">= 15", (50, 35), (), "vgg16"),
+    "hf_efficientnet_b2": Pipeline("hf_faces", ">= 15", (50, 35), (), "efficientnet_b2"),
+}
+SLOW = ("hf_vgg16", "hf_efficientnet_b2")
+
+RENDER: dict[str, Callable[[Path], object]] = {
+    "ised": lambda root: rendered.write_ised(root, participants=range(1, 9), clips=3, frames=12, width=480, height=270),
+    "enterface": lambda root: rendered.write_enterface(
+        root, subjects=range(1, 7), sentences=(1, 2), frames=8, width=360, height=288
+    ),
+    "ravdess": lambda root: rendered.write_ravdess(
+        root,
+        actors=range(1, 7),
+        emotions=rendered.RAVDESS_EMOTIONS[:6],
+        intensities=("01",),
+        frames=12,
+        width=480,
+        height=270,
+    ),
+    # Few pictures in many copies: random weights can tell them apart.
+    "hf_faces": lambda root: rendered.write_hf_parquet(root / "train.parquet", rows=16, size=224, copies=6),
+}
+
+
+def corpus(folder: Path, name: str) -> Path:
+    """The root of a rendered corpus, rendered unless it is there."""
+    root = folder / "corpora" / name
+    if not (root / rendered.RENDERED).exists():
+        print(f"rendering {name}, once", flush=True)
+        RENDER[name](root)
+    return root / "train.parquet" if name == "hf_faces" else root
+
+
+def first_weights(folder: Path, name: str, given: Path | None, pictures: Path | None) -> Path:
+    """A file with a backbone's first weights for fervid, and beside it the same for Keras, ``.npz``.
+
+    Args:
+        folder: where they go.
+        name: of torchvision's network.
+        given: a state dict; None draws random weights.
+        pictures: the Parquet file on whose pictures the statistics of random networks are measured.
+    """
+    path = folder / "weights" / f"{name}.pth"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(0)
+    network = torchvision.models.get_model(name, weights=None)
+    if given:
+        network.load_state_dict(torch.load(given, map_location="cpu", weights_only=True), strict=False)
+    elif pictures:
+        measure_statistics(network, pictures)
+    features = {key: value for key, value in network.state_dict().items() if key.startswith("features.")}
+    torch.save(features, path)
+    tensors = [value.numpy() for key, value in features.items() if not key.endswith("num_batches_tracked")]
+    np.savez(path.with_suffix(".npz"), **{f"{number:04d}": value for number, value in enumerate(tensors)})
+    return path
+
+
+@torch.no_grad()
+def measure_statistics(network: torch.nn.Module, parquet: Path) -> None:
+    """Sets the statistics of BatchNorm to those of pictures."""
+    stored = pd.read_parquet(parquet, columns=["image"])["image"][::2]
+    pictures = [cv2.imdecode(np.frombuffer(image["bytes"], np.uint8), cv2.IMREAD_COLOR)[..., ::-1] for image in stored]
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = None  # the mean of all batches
+    network.train()
+    network.features(torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 255)
+
+
+@dataclass
+class Bench:
+    """Both sides of one pipeline.
+
+    Attributes:
+        results: what each run reached, by side.
+    """
+
+    name: str
+    keras: Path
+    folder: Path
+    weights: Path | None
+
+    def __post_init__(self) -> None:
+        self.pipeline = PIPELINES[self.name]
+        self.root = corpus(self.folder, self.pipeline.corpus)
+        self.frames: Path | None = None
+        self.results: dict[str, list[dict[str, Any]]] = {}
+
+    def fervid(self, side: str, *overrides: str) -> float:
+        """Runs fervid in an empty cache; returns the seconds of the whole process."""
+        told = [f"dataset.root={self.root}", *self.pipeline.overrides, *overrides]
+        for number, epochs in enumerate(self.pipeline.epochs):
+            told += [f"finetune.phases.{number}.epochs={epochs}", f"finetune.phases.{number}.patience=null"]
+        if self.weights:
+            told.append(f"backbone.weights={self.weights}")
+        with tempfile.TemporaryDirectory(dir=self.folder) as work:
+            run = Path(work) / "run"
+            command = [sys.executable, "-m", "fervid.train", f"experiment={self.name}", *told]
+            seconds, busy, _ = _timed([*command, f"cache_dir={work}/cache", f"hydra.run.dir={run}"])
+            found = json.loads((run / "results.json").read_text())
+            if self.frames is None:
+                self.frames = self.folder / f"{self.name}.csv"
+                manifest = pd.read_parquet(run / "manifest.parquet")
+                manifest[["path", "frame", "emotion", "split"]].to_csv(self.frames, index=False)
+        self.results.setdefault(side, []).append(
+            {
+                "accuracy": found["metrics"]["test/accuracy"],
+                "uar": found["metrics"]["test/uar"],
+                "train_accuracy": found["metrics"]["train/accuracy"],
+                "parameters": found["parameters"]["total"],
+                "learning": list(found["parameters"]["trainable"].values()),
+                "classes": len(found["class_names"]),
+                "frames": found["data"]["frames"],
+                "epochs": found["epochs"],
+                "seconds": found["seconds"],
+                "wall": seconds,
+                "processor": busy,
+            }
+        )
+        return seconds
+
+    def in_keras(self) -> float:
+        """Runs Keras on the frames of fervid's split; returns the seconds of the whole process."""
+        assert self.frames is not None
+        with tempfile.TemporaryDirectory(dir=self.folder) as work:
+            command = [self.keras, KERAS, self.name, "--root", self.root, "--frames", self.frames, "--folder", work]
+            command += ["--epochs", *self.pipeline.epochs]
+            command += ["--weights", self.weights.with_suffix(".npz")] if self.weights else []
+            seconds, busy, said = _timed([str(word) for word in command])
+            found = json.loads(said.splitlines()[-1])
+        self.results.setdefault("keras", []).append(found | {"wall": seconds, "processor": busy})
+        return seconds
+
+    def measure(self, repeats: int) -> None:
+        """Both sides by turns; fervid first, whose split Keras is given."""
+        ours = {"fervid": lambda: self.fervid("fervid")}
+        if self.name.startswith("hf_"):
+            views = f"fervid, {VIEWS} views"
+            ours = {views: lambda: self.fervid(views, f"finetune.views={VIEWS}"), **ours}
+        seconds = by_turns({**dict(list(ours.items())[:1]), "keras": self.in_keras, **ours}, repeats)
+        for side in ours:
+            self.tell(side, ratios(seconds["keras"], seconds[side]))
+        print(json.dumps({self.name: self.results}), flush=True)
+
+    def tell(self, side: str, values: list[float]) -> None:
+        """One line for a pair of sides."""
+        fervid, keras = self.results[side], self.results["keras"]
+        void = self.void(fervid, keras)
+        note = (
+            f"{_span(r['wall'] for r in keras)} / {_span(r['wall'] for r in fervid)} s (of processors "
+            f"{_span(r['processor'] for r in keras)} / {_span(r['processor'] for r in fervid)} s), test accuracy "
+            f"{_mean(keras, 'accuracy'):.1%} / {_mean(fervid, 'accuracy'):.1%} (UAR {_mean(keras, 'uar'):.1%} / "
+            f"{_mean(fervid, 'uar'):.1%}), {sum(keras[0]['frames'].values())} / {fervid[0]['frames']} frames"
+        )
+        goal = "" if void else self.pipeline.goal
+        tell(
+            Figure(
+                "peers", f"keras / {side}, {self.name}", values, goal, note=f"VOID, {void}; {note}" if void else note
+            )
+        )
+        if self.name.startswith("hf_"):
+            theirs = [run["seconds"]["phase_0"] for run in keras]
+            ours = [run["seconds"]["fit"] - run["seconds"]["by_phase"]["fine_tune"] for run in fervid]
+            note = f"{_span(theirs)} / {_span(ours)} s, features that are kept included" + (
+                f"; VOID, {void}" if void else ""
+            )
+            what = f"keras / {side}, {self.name}, its {self.pipeline.epochs[0]} frozen epochs alone"
+            tell(Figure("peers", what, ratios(theirs, ours), goal, note=note))
+
+    def void(self, fervid: list[dict[str, Any]], keras: list[dict[str, Any]]) -> str:
+        """Why the two cannot be compared; empty if they can."""
+        if (fervid[0]["parameters"], fervid[0]["learning"]) != (keras[0]["parameters"], keras[0]["learning"]):
+            return (
+                f"parameters differ: {keras[0]['parameters']:,} with {keras[0]['learning']} learning / "
+                f"{fervid[0]['parameters']:,} with {fervid[0]['learning']}"
+            )
+        tested, chance = keras[0]["frames"]["test"], 1 / fervid[0]["classes"]
+        for name, runs in (("fervid", fervid), ("Keras", keras)):
+            if _mean(runs, "uar") < chance + 2 * math.sqrt(chance * (1 - chance) / tested):
+                return f"{name} does not learn"
+        a, b = _mean(fervid, "accuracy"), _mean(keras, "accuracy")
+        if abs(a - b) > 3 * math.sqrt((a * (1 - a) + b * (1 - b)) / tested):
+            return "the accuracies differ"
+        return ""
+
+
+def _mean(runs: list[dict[str, Any]], score: str) -> float:
+    return sum(run[score] for run in runs) / len(runs)
+
+
+def _span(values: Any) -> str:
+    least, most = min(found := [float(value) for value in values]), max(found)
+    return f"{least:.1f}" if f"{least:.1f}" == f"{most:.1f}" else f"{least:.1f} to {most:.1f}"
+
+
+def _timed(command: list[str]) -> tuple[float, float, str]:
+    """Wall seconds of a whole process, processor seconds of it and its children, and what it prints."""
+    began, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run(command, capture_output=True, text=True)
+    seconds, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
+    if done.returncode:
+        sys.exit(f"{' '.join(command)}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}")
+    return seconds, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, done.stdout
+
+
+def main() -> None:
+    """Renders, measures, prints a line a figure."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--keras", type=Path, default=Path(".venv-keras/bin/python"), help="Keras' Python")
+    parser.add_argument("--only", nargs="+", choices=PIPELINES, help="these pipelines")
+    parser.add_argument("--all", action="store_true", help=f"also the slow ones: {', '.join(SLOW)}")
+    parser.add_argument("--repeats", type=int, default=1)
+    parser.add_argument("--mobilenet", type=Path, help="a state dict with ImageNet weights of MobileNetV2")
+    parser.add_argument("--folder", type=Path, help="keeps the rendered corpora for another time")
+    told = parser.parse_args()
+    if not told.keras.exists():
+        sys.exit(
+            f"--keras={told.keras} is not there: make it with python -m venv .venv-keras && .venv-keras/bin/python -m "
+            "pip install -r benchmarks/keras_requirements.txt, or with make bench."
+        )
+    folder = (told.folder or Path(tempfile.mkdtemp())).resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    for python, modules in ((told.keras, "keras, cv2, pandas"), (sys.executable, "fervid.training")):
+        subprocess.run([python, "-c", f"import {modules}"], check=True, capture_output=True)  # compiles what it imports
+    try:
+        for name in told.only or [name for name in PIPELINES if told.all or name not in SLOW]:
+            pipeline, weights = PIPELINES[name], None
+            if pipeline.backbone:
+                given = told.mobilenet if pipeline.backbone == "mobilenet_v2" else None
+                pictures = corpus(folder, "hf_faces") if pipeline.backbone != "vgg16" else None
+                weights = first_weights(folder, pipeline.backbone, given, pictures)
+            Bench(name, told.keras.absolute(), folder, weights).measure(told.repeats)
+    finally:
+        if not told.folder:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    main()

@@ -1,0 +1,56 @@
+"""Small networks on one thread."""
+
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from fervid.data.frames import Batch
+from fervid.models.classifier import EmotionClassifier
+
+SMALL = 200e6  # operations of a batch on its way forward
+
+
+class OneThreadIfSmall(pl.Callback):
+    """Trains on one thread where a step is so small that sharing it out over the processor's cores costs more.
+
+    Alone on a machine it hardly matters; beside other work each of a step's dozens of operations waits until the
+    scheduler has found time for all threads, and the step takes ten times as long. The choice depends on the network,
+    the phase and the batch size alone, so that a run that is repeated or resumed rounds as before.
+    """
+
+    def __init__(self) -> None:
+        self.threads = torch.get_num_threads()
+        self._small: dict[int, bool] = {}
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: EmotionClassifier, batch: Batch, batch_idx: int
+    ) -> None:
+        if batch_idx > 0 or pl_module.device.type != "cpu":
+            return
+        phase = pl_module.first_stage
+        if phase not in self._small:
+            self._small[phase] = _operations(pl_module, batch) < SMALL
+        torch.set_num_threads(1 if self._small[phase] else self.threads)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: EmotionClassifier) -> None:
+        """All threads again: what stands still is computed between two phases."""
+        torch.set_num_threads(self.threads)
+
+    def teardown(self, trainer: pl.Trainer, pl_module: EmotionClassifier, stage: str) -> None:
+        torch.set_num_threads(self.threads)
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: EmotionClassifier, exception: BaseException) -> None:
+        torch.set_num_threads(self.threads)
+
+
+@torch.no_grad()
+def _operations(model: EmotionClassifier, batch: Batch) -> float:
+    """Floating-point operations of a batch on its way through all that is computed in a step."""
+    first: Any = {name: tensor[:1] for name, tensor in batch.items()}
+    model.eval()  # draws nothing, moves no statistics
+    with FlopCounterMode(display=False) as counter:
+        model.predict_step(first, 0)
+    model.train()
+    return counter.get_total_flops() * len(batch["label"])

@@ -1,0 +1,122 @@
+from types import SimpleNamespace
+
+import albumentations as A
+import numpy as np
+import pytest
+import torch
+
+from fervid.data import datamodule as datamodule_module
+from fervid.data.datamodule import EVALUATION_BATCH
+from fervid.data.frames import EpochSampler, FeatureDataset
+from fervid.data.resident import ResidentLoader, to_device
+
+CPU = torch.device("cpu")
+
+
+def resident(datamodule, side="train", *, augment=False, epoch=0, batch_size=8, drop_last=False):
+    sampler = EpochSampler(int((datamodule.manifest["split"] == side).sum()), seed=3, epoch=epoch)
+    dataset = datamodule.frame_dataset(side, augment=augment, epoch=sampler.epoch)
+    source = to_device(dataset.store.faces, CPU)
+    return ResidentLoader(dataset, source, batch_size=batch_size, sampler=sampler, drop_last=drop_last), sampler
+
+
+def test_batches_equal_those_of_a_dataloader(synthetic):
+    datamodule = synthetic(batch_size=5)
+    loader, sampler = resident(datamodule, batch_size=5)
+    usual = torch.utils.data.DataLoader(
+        datamodule.frame_dataset("train"), batch_size=5, sampler=sampler, collate_fn=lambda batch: batch
+    )
+    pairs = list(zip(loader, usual, strict=True))
+    assert len(loader) == len(usual) == len(pairs) > 3
+    for ours, theirs in pairs:
+        assert ours.keys() == theirs.keys()
+        assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+        assert ours["image"].is_contiguous(memory_format=torch.channels_last)
+
+
+def test_a_last_small_batch_is_left_out_when_asked_for(synthetic):
+    datamodule = synthetic()
+    loader, _ = resident(datamodule, batch_size=5, drop_last=True)
+    batches = list(loader)
+    assert len(batches) == len(loader) == 32 // 5
+    assert {len(batch["label"]) for batch in batches} == {5}
+
+
+def test_the_order_follows_the_epoch(synthetic):
+    loader, sampler = resident(synthetic())
+    first = torch.cat([batch["index"] for batch in loader])
+    sampler.set_epoch(1)
+    second = torch.cat([batch["index"] for batch in loader])
+    assert not torch.equal(first, second)
+    assert torch.equal(first.sort().values, second.sort().values)
+
+
+def test_augmentation_is_a_function_of_seed_and_epoch(synthetic):
+    datamodule = synthetic(augmentation=A.Compose([A.Affine(rotate=(-20, 20), p=1.0)]))
+    pictures = [
+        torch.cat([batch["image"] for batch in resident(datamodule, augment=True, epoch=epoch)[0]])
+        for epoch in (0, 0, 1)
+    ]
+    assert pictures[0].dtype == torch.float32
+    assert 0 <= pictures[0].min() < 0.2
+    assert 0.5 < pictures[0].max() <= 1
+    assert torch.equal(pictures[0], pictures[1])
+    assert not torch.equal(pictures[0], pictures[2])
+
+
+def test_features_take_turns_over_the_epochs():
+    features = np.arange(2 * 6 * 3, dtype=np.float32).reshape(2, 6, 3)
+    epoch = torch.tensor(0)
+    dataset = FeatureDataset(features, np.array([5, 1, 3]), np.arange(3), np.zeros(3), epoch=epoch)
+    loader = ResidentLoader(dataset, to_device(features, CPU), batch_size=2)
+    for turn in (0, 1, 2):
+        epoch.fill_(turn)
+        served = torch.cat([batch["features"] for batch in loader]).numpy()
+        np.testing.assert_array_equal(served, features[turn % 2][[5, 1, 3]])
+
+
+def test_a_large_array_is_copied_in_parts(monkeypatch):
+    monkeypatch.setattr("fervid.data.resident.CHUNK", 100)
+    faces = np.random.default_rng(0).integers(0, 255, (31, 4, 4, 3), dtype=np.uint8)
+    copy = to_device(faces, CPU)
+    assert copy.dtype == torch.uint8
+    np.testing.assert_array_equal(copy.numpy(), faces)
+
+
+@pytest.fixture
+def on_gpu(monkeypatch):
+    """A data module that takes this machine's memory for a GPU's."""
+
+    def pretend(datamodule, room=2**30):
+        monkeypatch.setattr(datamodule_module, "fits", lambda array, device: array.nbytes <= room)
+        monkeypatch.setattr(datamodule_module, "to_device", lambda array, device: to_device(array, CPU))
+        progress = SimpleNamespace(current=SimpleNamespace(processed=0))
+        datamodule.trainer = SimpleNamespace(
+            strategy=SimpleNamespace(root_device=torch.device("cuda")),
+            lightning_module=None,
+            fit_loop=SimpleNamespace(epoch_progress=progress),
+        )
+        return datamodule
+
+    return pretend
+
+
+def test_a_gpu_holds_the_faces_once_for_all_sides(synthetic, on_gpu):
+    datamodule = on_gpu(synthetic())
+    train, val = datamodule.train_dataloader(), datamodule.val_dataloader()
+    assert isinstance(train, ResidentLoader)
+    assert train.source is val.source
+    assert (train.batch_size, val.batch_size) == (8, EVALUATION_BATCH)
+    assert sum(len(batch["label"]) for batch in val) == 32
+
+
+def test_what_does_not_fit_stays_on_the_disk(synthetic, on_gpu):
+    assert isinstance(on_gpu(synthetic(), room=1000).train_dataloader(), torch.utils.data.DataLoader)
+
+
+def test_what_cannot_be_drawn_on_a_gpu_is_drawn_on_the_cpu(synthetic, on_gpu, caplog):
+    caplog.set_level("INFO", "fervid")
+    datamodule = on_gpu(synthetic(augmentation=A.Compose([A.CLAHE(p=1.0)])))
+    assert isinstance(datamodule.train_dataloader(), torch.utils.data.DataLoader)
+    assert isinstance(datamodule.val_dataloader(), ResidentLoader)
+    assert "CLAHE of the augmentation is drawn on the CPU" in caplog.text
