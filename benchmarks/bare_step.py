@@ -1,5 +1,10 @@
-"""The network's own arithmetic on tensors that lie in memory already: what no program can do without."""
+"""The network's own arithmetic on tensors that lie in memory already: what no program can do without.
 
+As a program, ``python benchmarks/bare_step.py <cache> <epochs> <settings>``, it prints the seconds of an epoch in a
+process of its own, whose memory is managed as the C library does it by itself.
+"""
+
+import sys
 import time
 from collections.abc import Sequence
 
@@ -74,3 +79,7 @@ class BareStep:
     def _wait(self) -> None:
         if self.device.type == "cuda":
             torch.cuda.synchronize()
+
+
+if __name__ == "__main__":
+    print(BareStep(sys.argv[3:], sys.argv[1])(int(sys.argv[2])))

@@ -271,6 +271,8 @@ def load_torchvision(base: keras.Model, file: Path) -> None:
     with np.load(file) as stored:
         tensors = [stored[name] for name in sorted(stored.files)]
     for layer in base.layers:
+        if isinstance(layer, layers.ZeroPadding2D):  # torch pads the other edge of pictures of an even size
+            layer.padding = tuple(edges[::-1] for edges in layer.padding)
         if not layer.weights or isinstance(layer, layers.Normalization):
             continue
         if isinstance(layer, layers.BatchNormalization):

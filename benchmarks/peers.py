@@ -288,7 +288,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=PIPELINES, help="these pipelines")
     parser.add_argument("--all", action="store_true", help=f"also the slow ones: {', '.join(SLOW)}")
     parser.add_argument("--repeats", type=int, default=1)
-    parser.add_argument("--mobilenet", type=Path, help="a state dict with ImageNet weights of MobileNetV2")
+    parser.add_argument("--weights", type=Path, help="a state dict with ImageNet weights of MobileNetV2")
     parser.add_argument("--folder", type=Path, help="keeps the rendered corpora for another time")
     told = parser.parse_args()
     if not told.keras.exists():
@@ -304,7 +304,7 @@ def main() -> None:
         for name in told.only or [name for name in PIPELINES if told.all or name not in SLOW]:
             pipeline, weights = PIPELINES[name], None
             if pipeline.backbone:
-                given = told.mobilenet if pipeline.backbone == "mobilenet_v2" else None
+                given = told.weights if pipeline.backbone == "mobilenet_v2" else None
                 pictures = corpus(folder, "hf_faces") if pipeline.backbone != "vgg16" else None
                 weights = first_weights(folder, pipeline.backbone, given, pictures)
             Bench(name, told.keras.absolute(), folder, weights).measure(told.repeats)

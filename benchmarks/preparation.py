@@ -11,7 +11,6 @@ each video several times, tells the use of the cores and whether memory grows.
 import argparse
 import multiprocessing
 import os
-import resource
 import shutil
 import statistics
 import tempfile
@@ -160,7 +159,7 @@ def whole_job(videos: list[Path], copies: int, decoding: float, folder: Path) ->
         wall[times] = time.perf_counter() - began
         busy, largest = _workers()
         used[times] = time.process_time() + busy - before
-        memory[times] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, largest
+        memory[times] = largest
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     clips = copies * len(videos)
     tell(
@@ -182,16 +181,9 @@ def whole_job(videos: list[Path], copies: int, decoding: float, folder: Path) ->
         Figure(
             "preparation",
             f"memory of the largest worker, {copies} x the clips / once",
-            [memory[copies][1] / memory[1][1]],
+            [memory[copies] / memory[1]],
             "<= 1.1",
-            note=f"{memory[1][1]:.0f} and {memory[copies][1]:.0f} MiB",
-        ),
-        Figure(
-            "preparation",
-            f"most memory of the process that writes, {copies} x the clips / once",
-            [memory[copies][0] / memory[1][0]],
-            "<= 1.1",
-            note=f"{memory[1][0]:.0f} and {memory[copies][0]:.0f} MiB",
+            note=f"{memory[1]:.0f} and {memory[copies]:.0f} MiB",
         ),
     )
 

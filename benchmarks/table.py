@@ -30,7 +30,7 @@ TAKES = {  # the scripts in their order, and which of the options each is given
     "training_step": [],
     "frozen_phase": ["pictures", "weights"],
     "sweep": ["pictures", "weights"],
-    "peers": ["keras"],
+    "peers": ["keras", "weights"],
     "growth": [],
     "prediction": ["videos"],
     "gpu": [],

@@ -5,6 +5,9 @@ forward alone for the validation side: what no program can do without. The plain
 Lightning: a DataLoader over the same faces, loss and accuracy of either side, the best weights kept.
 
 An epoch of fervid is all that ``trainer.fit`` takes, divided by the epochs: loading, scores, curves, checkpoints.
+
+Both keep the memory they free (``fervid/memory.py``), so that the ratio is what fervid adds; the same bare step in a
+process that does not, as torch comes, stands beside it.
 """
 
 import argparse
@@ -23,6 +26,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
 from fervid.data.datamodule import FrameDataModule
+from fervid.memory import keep_memory
 
 SMALL = ["dataset.identities=10", "dataset.clips=1"]  # 192 frames to train, 64 to validate
 ALL_LEARN = ["on_missing_weights=warn", "backbone.weights=null", "finetune=full"]
@@ -91,33 +95,43 @@ def plain(settings: list[str], cache: str, epochs: int, folder: Path) -> float:
     return (time.perf_counter() - began) / epochs
 
 
+def as_torch_comes(settings: list[str], cache: str, epochs: int) -> float:
+    """Seconds an epoch of the bare step in a process of its own."""
+    command = [sys.executable, str(Path(__file__).with_name("bare_step.py")), cache, str(epochs), *settings]
+    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
+
+
 def main() -> None:
     """Prints one line a figure."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--only", choices=[*SETTINGS, "LeNet"], help="one of the networks")
     arguments = parser.parse_args()
+    keep_memory()
     with tempfile.TemporaryDirectory() as cache:
         for name, settings in SETTINGS.items():
             if arguments.only not in (None, name):
                 continue
             bare = BareStep(settings, cache)
             sides = {
-                "fervid": lambda settings=settings: fervid(settings, cache, 3),
-                "bare": lambda bare=bare: bare(3),
+                "fervid": lambda settings=settings: fervid(settings, cache, 2),
+                "bare": lambda bare=bare: bare(2),
+                "as torch comes": lambda settings=settings: as_torch_comes(settings, cache, 2),
             }
             seconds = by_turns(sides, arguments.repeats)
             note = f"{np.median(seconds['fervid']):.2f} s an epoch of {len(bare.train)} steps"
             figures = ratios(seconds["fervid"], seconds["bare"])
             tell(Figure("training step", f"fervid / bare step, {name}", figures, "<= 1.05", note=note))
+            figures = ratios(seconds["fervid"], seconds["as torch comes"])
+            tell(Figure("training step", f"fervid / bare step as torch comes, {name}", figures))
         if arguments.only in (None, "LeNet"):
             bare = BareStep(LENET, cache)
             sides = {
-                "fervid": lambda: fervid(LENET, cache, 8),
-                "plain": lambda: plain(LENET, cache, 8, Path(cache)),
-                "bare": lambda: bare(8),
+                "fervid": lambda: fervid(LENET, cache, 25),  # the preset's epochs
+                "plain": lambda: plain(LENET, cache, 25, Path(cache)),
+                "bare": lambda: bare(25),
             }
-            seconds = by_turns(sides, arguments.repeats + 2)
+            seconds = by_turns(sides, arguments.repeats)
             note = ", ".join(f"{name} {np.median(value) * 1e3:.0f} ms an epoch" for name, value in seconds.items())
             figures = ratios(seconds["fervid"], seconds["plain"])
             tell(Figure("training step", "fervid / plain loop, LeNet, batches of 10", figures, "<= 1.2", note=note))

@@ -31,6 +31,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from fervid.errors import InputError, first_line
+from fervid.memory import keep_memory
 from fervid.sweeps import Jobs, print_jobs, sweep_name
 
 log = logging.getLogger(__name__)
@@ -85,6 +86,7 @@ def job(config: DictConfig) -> Iterator[None]:
     Args:
         config: of the job; text where a number belongs is a mistake found here, before anything is loaded.
     """
+    keep_memory()
     try:
         _check_types(config, HydraConfig.get().overrides.task)
         yield

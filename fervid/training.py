@@ -20,14 +20,14 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
-from pytorch_lightning.callbacks import ModelCheckpoint, RichProgressBar
+from pytorch_lightning.callbacks import RichProgressBar
 from pytorch_lightning.utilities import rank_zero_only
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from rich.console import Console
 
 from fervid import results
 from fervid.callbacks import EpochSeed, FreezeThenFineTune, OneThreadIfSmall, Predictions
-from fervid.checkpoints import WholeCheckpointIO
+from fervid.checkpoints import LastCheckpoint, WholeCheckpointIO
 from fervid.data.datamodule import FrameDataModule
 from fervid.errors import InputError, first_line
 from fervid.evaluation.systems import ASIDE
@@ -85,7 +85,8 @@ def train(config: DictConfig, callbacks: Sequence[pl.Callback] = (), *, test: bo
     if finetune.monitor not in known:
         raise InputError(f"finetune.monitor={finetune.monitor} is not logged: choose one of {', '.join(known)}.")
     predictions = Predictions()
-    own = [finetune, EpochSeed(config.seed), OneThreadIfSmall(), predictions]
+    last = LastCheckpoint(folder / "checkpoints" / "last.ckpt")
+    own = [finetune, EpochSeed(config.seed), OneThreadIfSmall(), predictions, last]
     trainer = make_trainer(config, folder, [*own, *callbacks])
     if config.trainer.accelerator == "cpu" and torch.cuda.is_available():
         log.info("this machine has a GPU: trainer=gpu trains on it.")
@@ -94,12 +95,14 @@ def train(config: DictConfig, callbacks: Sequence[pl.Callback] = (), *, test: bo
     try:
         trainer.fit(model, datamodule, ckpt_path=_checkpoint(ckpt_path, model), weights_only=True)
     except SystemExit:  # Lightning's answer to Ctrl-C
-        last = folder / "checkpoints" / "last.ckpt"
+        epochs = f"{len(finetune.history)} finished epochs"
+        if last.path.exists() and last.epochs < len(finetune.history):
+            epochs += f", of which {last.epochs} are kept"
         if _in_a_sweep():
-            log.warning("interrupted after %d finished epochs; the same command goes on.", len(finetune.history))
-        elif last.exists():
-            log.warning("interrupted after %d finished epochs; go on with", len(finetune.history))
-            print(_resume_command(folder, last))  # not through the logger, which breaks lines
+            log.warning("interrupted after %s; the same command goes on.", epochs)
+        elif last.path.exists():
+            log.warning("interrupted after %s; go on with", epochs)
+            print(_resume_command(folder, last.path))  # not through the logger, which breaks lines
         else:
             log.warning("interrupted before the first epoch was finished: nothing is kept.")
         raise
@@ -182,15 +185,12 @@ def make_trainer(config: DictConfig, folder: Path, callbacks: list[pl.Callback])
     if not torch.cuda.is_available():
         # Else torch asks the driver anew at every step of an optimizer: 0.3 ms.
         os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
-    last = ModelCheckpoint(
-        folder / "checkpoints", filename="last", save_on_train_epoch_end=True, enable_version_counter=False
-    )
     if options.get("enable_progress_bar", True):
         callbacks = [*callbacks, _ProgressBar()]
     try:
         return pl.Trainer(
             **options,
-            callbacks=[*callbacks, last],
+            callbacks=callbacks,
             logger=_logger(config),
             plugins=[WholeCheckpointIO(results.what_matters(config))],
             default_root_dir=folder,

@@ -1,3 +1,4 @@
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
@@ -168,3 +169,12 @@ def test_mean_heat_maps_stand_below_the_mean_faces(count):
     assert [axes.get_title() for axes in figure.axes[:count]] == names
     assert [axes.get_xlabel() for axes in figure.axes[count:]] == captions
     assert figure._suptitle.get_text() == "the title"
+
+
+def test_saving_draws_what_savefig_draws(tmp_path):
+    rows = history(["frozen"] * 3 + ["fine_tune"] * 2)
+    figures.curves(rows, best_epoch=3).savefig(tmp_path / "usual.png", dpi=110)
+    picture = figures.save(figures.curves(rows, best_epoch=3), tmp_path / "ours.png")
+    usual, ours = (cv2.imread(str(tmp_path / name)) for name in ("usual.png", "ours.png"))
+    np.testing.assert_array_equal(ours, usual)
+    np.testing.assert_array_equal(ours[..., ::-1], picture)

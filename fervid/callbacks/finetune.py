@@ -70,7 +70,7 @@ class FreezeThenFineTune(Checkpoint):
             ``T_max`` of None becomes the epochs of the phase, a ``mode`` of None what ``monitor`` wants.
         cache_gb: see :class:`PrefixCache`.
         views: see :class:`PrefixCache`.
-        folder: where ``best.ckpt`` goes; None writes none.
+        folder: where ``best.ckpt`` goes at the end; None writes none.
 
     Attributes:
         history: one dict an epoch: what was logged, ``epoch``, ``phase`` and ``seconds``.
@@ -157,8 +157,6 @@ class FreezeThenFineTune(Checkpoint):
             self.best = {"epoch": trainer.current_epoch, "score": score}
             self.epochs_without_better = 0
             self._best_weights = self._learning_state(pl_module)
-            if self.best_path:
-                trainer.save_checkpoint(self.best_path, weights_only=True)
         self._step_schedule(score)
 
         patience = self.phase.patience

@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from omegaconf import OmegaConf
-from sklearn.model_selection import StratifiedGroupKFold, train_test_split
+from sklearn.model_selection import ShuffleSplit, StratifiedGroupKFold, train_test_split
 
 from fervid.data import splits
 from fervid.data.audit import audit
@@ -67,6 +67,14 @@ def test_subject_keeps_to_the_shares_as_whole_people_allow(val, test):
     people = split_with("subject", even, val=val, test=test).groupby("split")["subject"].nunique() / 24
     assert people["test"] == pytest.approx(test, abs=1.01 / 24)
     assert people["val"] == pytest.approx(val, abs=1.01 / 24)
+
+
+@pytest.mark.parametrize("share", [0.05, 0.2, 0.34, 0.9])
+def test_people_are_those_of_scikit_learns_draws(manifest, share):
+    table = pd.crosstab(manifest["subject"], manifest["emotion"])
+    drawn = [people for _, people in ShuffleSplit(splits.DRAWS, test_size=share, random_state=7).split(table)]
+    off = [float((table.iloc[people].sum() / table.sum() - share).abs().sum()) for people in drawn]
+    assert set(splits._draw_people(table, share, 7)) == set(table.index[drawn[int(np.argmin(off))]])
 
 
 def test_subject_shares_rare_emotions_out(manifest):
