@@ -33,7 +33,7 @@ class Clock:
         return self.now
 
 
-def written_epochs(monkeypatch, takes, epochs=60, stop_after=None):
+def written_epochs(monkeypatch, takes, epochs=100, stop_after=None):
     clock, saved = Clock(takes), []
 
     def save(path):
@@ -43,7 +43,8 @@ def written_epochs(monkeypatch, takes, epochs=60, stop_after=None):
     monkeypatch.setattr(checkpoints, "time", clock)
     trainer = SimpleNamespace(current_epoch=0, max_epochs=epochs, should_stop=False, save_checkpoint=save)
     last = LastCheckpoint(Path("last.ckpt"))
-    last.on_train_start(trainer, None)
+    network = SimpleNamespace(parameters=lambda: [SimpleNamespace(nbytes=takes * checkpoints.DISK / 4)])
+    last.on_train_start(trainer, network)
     for epoch in range(stop_after or epochs):
         trainer.current_epoch, trainer.should_stop = epoch, epoch + 1 == stop_after
         clock.now += 1
@@ -53,9 +54,9 @@ def written_epochs(monkeypatch, takes, epochs=60, stop_after=None):
 
 
 def test_a_quick_checkpoint_is_written_after_every_epoch(monkeypatch):
-    assert written_epochs(monkeypatch, takes=0.01) == list(range(1, 61))
+    assert written_epochs(monkeypatch, takes=0.01) == list(range(1, 101))
 
 
-def test_a_slow_one_costs_a_twentieth_and_the_last_epoch_is_always_kept(monkeypatch):
-    assert written_epochs(monkeypatch, takes=1.0) == [1, 22, 43, 60]
-    assert written_epochs(monkeypatch, takes=1.0, stop_after=30) == [1, 22, 30]
+def test_a_slow_one_costs_little_and_the_last_epoch_is_always_kept(monkeypatch):
+    assert written_epochs(monkeypatch, takes=1) == [41, 82, 100]
+    assert written_epochs(monkeypatch, takes=1, stop_after=70) == [41, 70]

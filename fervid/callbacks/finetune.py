@@ -268,13 +268,20 @@ class FreezeThenFineTune(Checkpoint):
 
     # Checkpoints
 
+    def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: EmotionClassifier, checkpoint: dict[str, Any]) -> None:
+        """Lets best weights that are the present ones be these: torch writes what is shared once."""
+        best, present = checkpoint["callbacks"][self.state_key]["best_weights"], checkpoint["state_dict"]
+        for name, tensor in best.items():
+            if tensor.device == present[name].device and torch.equal(tensor, present[name]):
+                best[name] = present[name]
+
     def state_dict(self) -> dict[str, Any]:
         return {
             "phase_number": self.phase_number,
             "epochs_in_phase": self.epochs_in_phase,
             "epochs_without_better": self.epochs_without_better,
             "best": self.best,
-            "best_weights": self._best_weights,
+            "best_weights": dict(self._best_weights),
             "history": self.history,
             "scheduler": None if self._scheduler is None else self._scheduler.state_dict(),
         }

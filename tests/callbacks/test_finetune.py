@@ -211,6 +211,14 @@ def test_plateau_divides_the_rate(fit):
     assert watch.rates == pytest.approx([1e-2, 1e-2, 1e-3, 1e-4, 1e-5])
 
 
+def test_weights_that_are_the_best_are_written_once(fit, tmp_path):
+    fit(keep="last", each=tmp_path)
+    state = torch.load(tmp_path / "3.ckpt", weights_only=True)
+    best = state["callbacks"]["FreezeThenFineTune"]["best_weights"]
+    assert best
+    assert all(tensor.data_ptr() == state["state_dict"][name].data_ptr() for name, tensor in best.items())
+
+
 def test_checkpoints_are_plain_and_best_is_the_best(fit, tmp_path):
     _, model, _, _ = fit(folder=tmp_path / "checkpoints", each=tmp_path)
     best = torch.load(tmp_path / "checkpoints" / "best.ckpt", weights_only=True)
