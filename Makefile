@@ -45,7 +45,8 @@ bench: setup
 .venv-keras/.installed: benchmarks/keras_requirements.txt
 	@echo "setting up .venv-keras, for the comparison with Keras: about a minute"
 	$(PYTHON) -m venv .venv-keras
-	.venv-keras/bin/python -m pip install --quiet --no-compile --disable-pip-version-check --requirement $<
+	.venv-keras/bin/python -m pip install --quiet --no-compile --disable-pip-version-check --requirement $< \
+		|| { rm -rf .venv-keras; exit 1; }
 	@touch $@
 
 test: setup

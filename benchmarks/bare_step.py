@@ -47,6 +47,9 @@ class BareStep:
     def __init__(self, settings: Sequence[str], cache: str, device: str = "cpu", *, compiled: bool = False):
         classifier, datamodule = model_and_data(settings, cache)
         self.device = torch.device(device)
+        if self.device.type == "cuda":  # as conf/trainer/gpu.yaml
+            torch.backends.cudnn.benchmark = True
+            torch.set_float32_matmul_precision("high")
         classifier.to(self.device)
         self.optimizer = classifier.configure_optimizers()
         self.model = torch.compile(classifier) if compiled else classifier

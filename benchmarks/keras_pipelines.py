@@ -2,7 +2,8 @@
 
 From raw videos or pictures to test scores in one process: OpenCV reads and cuts out, ``tf.data`` caches, augments in
 parallel and prefetches, Keras trains. It runs in an environment of its own, without fervid; the last line it prints is
-JSON with scores, parameters and seconds.
+JSON with scores, parameters and seconds. Keras chooses by itself what XLA compiles (on
+GPUs alone) and how many steps run at a time (one).
 """
 
 import time
@@ -349,7 +350,7 @@ def datasets(pipeline: Pipeline, frames: pd.DataFrame, pictures: np.ndarray | No
             ).cache()
         if side == "train":
             data = data.shuffle(len(rows), reshuffle_each_iteration=True)
-        data = data.batch(pipeline.batch)
+        data = data.batch(pipeline.batch if side == "train" else max(pipeline.batch, 64))
         data = data.map(lambda x, y: (tf.cast(x, tf.float32), y), num_parallel_calls=tf.data.AUTOTUNE)
         if side == "train" and pipeline.augmentation is not None:
             augment = pipeline.augmentation(pipeline.size)

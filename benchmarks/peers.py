@@ -228,7 +228,7 @@ class Bench:
             f"{_span(r['wall'] for r in keras)} / {_span(r['wall'] for r in fervid)} s (of processors "
             f"{_span(r['processor'] for r in keras)} / {_span(r['processor'] for r in fervid)} s), test accuracy "
             f"{_mean(keras, 'accuracy'):.1%} / {_mean(fervid, 'accuracy'):.1%} (UAR {_mean(keras, 'uar'):.1%} / "
-            f"{_mean(fervid, 'uar'):.1%}), {sum(keras[0]['frames'].values())} / {fervid[0]['frames']} frames"
+            f"{_mean(fervid, 'uar'):.1%}), frames {keras[0]['frames']}"
         )
         goal = "" if void else self.pipeline.goal
         tell(
@@ -258,7 +258,7 @@ class Bench:
                 return f"{name} does not learn"
         a, b = _mean(fervid, "accuracy"), _mean(keras, "accuracy")
         if abs(a - b) > 3 * math.sqrt((a * (1 - a) + b * (1 - b)) / tested):
-            return "the accuracies differ"
+            return f"the accuracies differ by {abs(a - b):.0%}"
         return ""
 
 

@@ -24,6 +24,7 @@ from fervid.inference.prediction import predict
 from fervid.inference.predictor import Predictor
 from fervid.inference.sources import find_sources
 from fervid.inference.video import share_cores
+from fervid.memory import keep_memory
 
 
 def main() -> None:
@@ -56,7 +57,8 @@ def train(folder: Path) -> Path:
 
 def watch(run: Path, videos: Path, arguments: argparse.Namespace) -> None:
     """Looks at all videos several times, with annotated copies and without."""
-    share_cores()  # as the command does
+    keep_memory()  # as the command does
+    share_cores()
     predictor = Predictor(run, detector=None if arguments.own_detector else HaarDetector())
     items, console = find_sources([str(videos)]), Console(quiet=True)
 

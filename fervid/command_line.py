@@ -31,7 +31,6 @@ from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from fervid.errors import InputError, first_line
-from fervid.memory import keep_memory
 from fervid.sweeps import Jobs, print_jobs, sweep_name
 
 log = logging.getLogger(__name__)
@@ -86,7 +85,6 @@ def job(config: DictConfig) -> Iterator[None]:
     Args:
         config: of the job; text where a number belongs is a mistake found here, before anything is loaded.
     """
-    keep_memory()
     try:
         _check_types(config, HydraConfig.get().overrides.task)
         yield
@@ -112,6 +110,7 @@ def importing() -> Iterator[None]:
     They make half a million objects that stay. Looking for garbage among them takes a fifth of the time of importing
     torch and Lightning, and later 0.3 s at the end of every job.
     """
+    collects = gc.isenabled()
     gc.disable()
     try:
         yield
@@ -119,7 +118,8 @@ def importing() -> Iterator[None]:
         if not gc.get_freeze_count():  # once a process: what belongs to a job must not stay
             gc.freeze()
             atexit.register(gc.unfreeze)  # libraries complain of what is left at the exit
-        gc.enable()
+        if collects:
+            gc.enable()
 
 
 def output_folder() -> Path:

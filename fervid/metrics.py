@@ -64,7 +64,8 @@ class EpochScores(nn.Module):
 
     def update(self, logits: Tensor, labels: Tensor, loss: Tensor) -> None:
         """Adds a batch: logits (B, num_classes), labels (B,), its mean loss; a GPU is not waited for."""
-        self._held.append((logits.detach(), labels, loss.detach()))
+        # A copy of the labels: as they come from a worker each batch of them keeps a file open.
+        self._held.append((logits.detach(), labels.clone(), loss.detach()))
         if len(self._held) == HELD:
             self._count()
 

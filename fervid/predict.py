@@ -25,6 +25,7 @@ def command(config: DictConfig) -> None:
         from fervid.inference.predictor import Predictor
         from fervid.inference.sources import find_sources
         from fervid.inference.video import share_cores
+        from fervid.memory import keep_memory
 
         sources = list(config.source) if isinstance(config.source, ListConfig) else str(config.source)
         items = find_sources(sources, config.seconds)
@@ -34,6 +35,7 @@ def command(config: DictConfig) -> None:
             margin=config.margin,
             device=config.device,
         )
+        keep_memory()
         share_cores()
         folder = output_folder()
         console = Console(highlight=False, soft_wrap=True, markup=False)

@@ -18,7 +18,7 @@ from hydra.core.utils import setup_globals
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from fervid.command_line import CONFIG_FOLDER, alone, job, run
+from fervid.command_line import CONFIG_FOLDER, alone, importing, job, run
 from fervid.errors import InputError
 from fervid.sweeps import sweep_name
 
@@ -116,7 +116,8 @@ def _try(trial: "optuna.Trial", fixed: list[str], space: dict[str, Override], fo
     import optuna
     import pytorch_lightning as pl
 
-    from fervid.training import train
+    with importing():
+        from fervid.training import train
 
     class Pruning(pl.Callback):
         def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -26,11 +26,12 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from rich.console import Console
 
 from fervid import results
-from fervid.callbacks import EpochSeed, FreezeThenFineTune, OneThreadIfSmall, Predictions
-from fervid.checkpoints import LastCheckpoint, WholeCheckpointIO
+from fervid.callbacks import EpochSeed, FreezeThenFineTune, LastCheckpoint, OneThreadIfSmall, Predictions
+from fervid.checkpoints import WholeCheckpointIO
 from fervid.data.datamodule import FrameDataModule
 from fervid.errors import InputError, first_line
 from fervid.evaluation.systems import ASIDE
+from fervid.memory import keep_memory
 from fervid.metrics import EmotionLoss
 from fervid.models.backbone import Backbone
 from fervid.models.classifier import EmotionClassifier
@@ -57,6 +58,7 @@ def train(config: DictConfig, callbacks: Sequence[pl.Callback] = (), *, test: bo
     """
     began = time.perf_counter()
     folder = Path(HydraConfig.get().runtime.output_dir)
+    keep_memory()
     console = Console(quiet=_rank() != 0)
     said = results.listen()
     logging.getLogger("fervid").setLevel(logging.INFO if _rank() == 0 else logging.ERROR)
@@ -180,6 +182,12 @@ def make_trainer(config: DictConfig, folder: Path, callbacks: list[pl.Callback])
         )
     if options["accelerator"] == "gpu" and not torch.cuda.is_available():
         raise InputError("trainer=gpu needs a CUDA device and torch sees none: use trainer=cpu.")
+    clips = options.get("gradient_clip_val") or options.get("gradient_clip_algorithm")
+    if clips and "mixed" in str(options["precision"]) and config.optimizer.get("fused"):
+        raise InputError(
+            f"gradients cannot be clipped with trainer.precision={options['precision']} and a fused optimizer: give "
+            "optimizer.fused=false."
+        )
     if options["accelerator"] == "gpu":
         torch.set_float32_matmul_precision("high")  # TF32 for what bfloat16 leaves
     if not torch.cuda.is_available():

@@ -175,6 +175,11 @@ class FreezeThenFineTune(Checkpoint):
         if self.best_path:
             trainer.save_checkpoint(self.best_path, weights_only=True)
 
+    def on_exception(self, trainer: pl.Trainer, pl_module: EmotionClassifier, exception: BaseException) -> None:
+        """Leaves the best weights of a run that was interrupted, too."""
+        if isinstance(exception, KeyboardInterrupt) and self.best:
+            self.on_fit_end(trainer, pl_module)
+
     # Phases
 
     def _next_phase(self, trainer: pl.Trainer, model: EmotionClassifier) -> None:

@@ -20,12 +20,14 @@ class Predictions(pl.Callback):
         self._batches: list[dict[str, torch.Tensor]] = []
 
     def on_test_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, *args: Any) -> None:
-        self._batches.append(outputs)  # where they are: fetching each would wait for the GPU
+        # Where they are, since fetching each would wait for the GPU; copies, since a worker's keep a file open each.
+        self._batches.append({key: value.clone() for key, value in outputs.items()})
 
     def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.index, self.probabilities = (
             torch.cat([batch[name] for batch in self._batches]).cpu().numpy() for name in ("index", "probabilities")
         )
+        self._batches = []
 
     on_validation_epoch_start = on_test_epoch_start
     on_validation_batch_end = on_test_batch_end  # type: ignore[assignment]  # the others are taken as they come

@@ -139,6 +139,7 @@ class PrefixCache:
             repr(backbone.stage_modules(0, stage)),
             repr(model.head.reduce) if stage == len(backbone.stages) else "",
             str(trainer.precision),
+            torch.get_float32_matmul_precision(),
             trainer.strategy.root_device.type,
             torch.__version__,
             drawn,

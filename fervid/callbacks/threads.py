@@ -28,12 +28,17 @@ class OneThreadIfSmall(pl.Callback):
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: EmotionClassifier, batch: Batch, batch_idx: int
     ) -> None:
-        if batch_idx > 0 or pl_module.device.type != "cpu":
+        if pl_module.device.type != "cpu":
             return
         phase = pl_module.first_stage
         if phase not in self._small:
             self._small[phase] = _operations(pl_module, batch) < SMALL
-        torch.set_num_threads(1 if self._small[phase] else self.threads)
+        if self._small[phase] and torch.get_num_threads() > 1:
+            torch.set_num_threads(1)
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: EmotionClassifier) -> None:
+        """All threads: its batches are larger."""
+        torch.set_num_threads(self.threads)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: EmotionClassifier) -> None:
         """All threads again: what stands still is computed between two phases."""

@@ -162,6 +162,7 @@ def worst_pairs(manifest: pd.DataFrame, found: Audit, most: int = 6) -> list[tup
 
 def _sides_of_clips(manifest: pd.DataFrame) -> pd.Series:
     """The sides each clip stands on, by its name: ``train``, ``test+train``."""
+    manifest = manifest.dropna(subset=["clip", "split"])
     clip, clips = pd.factorize(manifest["clip"], sort=True)
     side, names = pd.factorize(manifest["split"], sort=True)
     there = np.zeros((len(clips), len(names)), dtype=bool)

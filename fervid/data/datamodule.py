@@ -5,7 +5,7 @@ import logging
 import os
 import weakref
 from collections.abc import Callable
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,7 +50,7 @@ class FrameDataModule(pl.LightningDataModule):
     Args:
         split: says for each row of a manifest ``train``, ``val`` or ``test``; default: unseen subjects, 60/20/20.
         image_size: side in pixels of what the network sees.
-        batch_size: frames a step.
+        batch_size: frames a step; where nothing is learned 64 at least.
         num_workers: processes that load; 0 loads in the training process.
         augmentation: albumentations pipeline for training pictures; None or an empty one leaves them alone.
         sampler: ``shuffle`` (each frame once an epoch) or ``balanced`` (every emotion as often, with replacement).
@@ -111,7 +111,7 @@ class FrameDataModule(pl.LightningDataModule):
         self.failures = pd.DataFrame(columns=["path", "reason"])
         self._features: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         self._features_of: Callable[[], Any] = lambda: None
-        self._resident: dict[str, torch.Tensor] = {}
+        self._resident: dict[int, torch.Tensor] = {}
 
     # What a corpus provides
 
@@ -145,6 +145,11 @@ class FrameDataModule(pl.LightningDataModule):
     def store_path(self) -> Path:
         """The file of the faces at the training size."""
         return self.folder / f"faces_{self.image_size}{'_grey' if self.grey else ''}.npy"
+
+    @cached_property
+    def store(self) -> FaceStore:
+        """The faces at the training size."""
+        return FaceStore(self.store_path)
 
     def prepare_data(self) -> None:
         """Writes the faces at the training size and looks for near-duplicates, unless both are there."""
@@ -251,7 +256,7 @@ class FrameDataModule(pl.LightningDataModule):
         """The pictures of one side of the split, in manifest order."""
         rows = self.manifest[self.manifest["split"] == side]
         return FrameDataset(
-            FaceStore(self.store_path),
+            self.store,
             rows["store_row"].to_numpy(),
             rows.index.to_numpy(),
             self._labels(side),
@@ -276,10 +281,6 @@ class FrameDataModule(pl.LightningDataModule):
 
     def test_dataloader(self) -> DataLoader | ResidentLoader:
         return self._loader(self._dataset("test"), batch_size=max(self.batch_size, EVALUATION_BATCH))
-
-    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        """Moves a batch without waiting for it; leaves alone one that is there already."""
-        return {name: tensor.to(device, non_blocking=True) for name, tensor in batch.items()}
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Makes pictures float32 in [0, 1], on the device: bytes travel, floats do not."""
@@ -314,8 +315,8 @@ class FrameDataModule(pl.LightningDataModule):
             **kwargs,
         )
 
-    def _on_device(self, dataset: FrameDataset | FeatureDataset) -> torch.Tensor | None:
-        """What the dataset reads, on the GPU that trains, if it fits there and nothing needs the CPU; else None."""
+    def _on_device(self, dataset: FrameDataset | FeatureDataset) -> Callable[[], torch.Tensor] | None:
+        """Gives what the dataset reads on the GPU that trains, if it fits there and nothing needs the CPU."""
         device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
         if device.type != "cuda":
             return None
@@ -327,7 +328,10 @@ class FrameDataModule(pl.LightningDataModule):
                 log.info("%s of the augmentation is drawn on the CPU: it will hold the GPU up.", ", ".join(missing))
                 return None
         array = dataset.features if isinstance(dataset, FeatureDataset) else dataset.store.faces
-        name = "faces" if isinstance(dataset, FrameDataset) else f"features {id(array)}"
-        if name not in self._resident and fits(array, device):
-            self._resident[name] = to_device(array, device)
-        return self._resident.get(name)
+        return partial(self._copy_on, array, device) if fits(array, device) else None
+
+    def _copy_on(self, array: np.ndarray, device: torch.device) -> torch.Tensor:
+        """The one copy of an array on the device that all sides share."""
+        if id(array) not in self._resident:
+            self._resident[id(array)] = to_device(array, device)
+        return self._resident[id(array)]

@@ -66,15 +66,16 @@ def near_duplicates(hashes: np.ndarray, clips: np.ndarray | pd.Series, *, limit:
         ``mirrored``.
     """
     clip = pd.factorize(np.asarray(clips))[0].astype(np.int64)
-    bits = np.unpackbits(hashes, axis=1)
-    even = bits[:, ~_ODD].astype(np.float32) * 2 - 1
-    odd = np.packbits(bits[:, _ODD], axis=1)
+    tiles = range(0, len(hashes), TILE)
+    parts = [np.packbits(np.unpackbits(hashes[a : a + TILE], axis=1)[:, _ODD], axis=1) for a in tiles]
+    odd = np.concatenate([np.empty((0, BITS // 16), dtype=np.uint8), *parts])
     half = BITS // 2
     product = np.empty(TILE * TILE, dtype=np.float32)  # made once: asking the system for it took most of the time
     found = [np.empty((0, 4), dtype=np.int64)]
-    for a in range(0, len(even), TILE):
-        for b in range(a, len(even), TILE):
-            rows, columns = even[a : a + TILE], even[b : b + TILE]
+    for a in tiles:
+        rows = _even_signs(hashes[a : a + TILE])
+        for b in range(a, len(hashes), TILE):
+            columns = _even_signs(hashes[b : b + TILE])
             alike = product[: len(rows) * len(columns)]
             # A product of signs is bits alike less bits unlike. Mirroring leaves the even bits: pictures that differ in
             # too many of them are not near either way, and few are left to be looked at whole.
@@ -90,6 +91,11 @@ def near_duplicates(hashes: np.ndarray, clips: np.ndarray | pd.Series, *, limit:
     closest = _closest_of_clips(np.concatenate(found), clip)
     table = pd.DataFrame(closest, columns=["row_a", "row_b", "distance", "mirrored"])
     return table.astype({"mirrored": bool})
+
+
+def _even_signs(hashes: np.ndarray) -> np.ndarray:
+    """The bits that mirroring leaves, as -1 and 1."""
+    return np.unpackbits(hashes, axis=1)[:, ~_ODD].astype(np.float32) * 2 - 1
 
 
 def _closest_of_clips(pairs: np.ndarray, clip: np.ndarray) -> np.ndarray:

@@ -1,6 +1,6 @@
 """Faces, or cached features, that live on the GPU: batches are gathered and augmented there, and nothing travels."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -9,21 +9,25 @@ from torch.utils.data import Sampler
 
 from fervid.data.frames import Batch, FeatureDataset, FrameDataset, draw_seed
 
-SHARE = 0.25  # of the memory that is free on the device: the network and its gradients want the rest
+SHARE = 0.25  # of the device's memory: the network and its gradients want the rest
 CHUNK = 2**28  # bytes read from the disk at a time: RAM need not hold the whole
 
 
 def fits(array: np.ndarray, device: torch.device) -> bool:
-    """Whether there is room for an array on a CUDA device beside the network."""
-    return array.nbytes <= SHARE * torch.cuda.mem_get_info(device)[0]
+    """Whether a CUDA device has room for an array beside the network.
+
+    It asks how large the device is, not what is free: a run that is resumed decides as before.
+    """
+    return array.nbytes <= SHARE * torch.cuda.get_device_properties(device).total_memory
 
 
 def to_device(array: np.ndarray, device: torch.device) -> Tensor:
     """Copies a memory-mapped array to a device, a part at a time."""
-    copy = torch.empty(array.shape, dtype=torch.from_numpy(array[:0].copy()).dtype, device=device)
-    step = max(1, CHUNK // max(1, array[:1].nbytes))
-    for start in range(0, len(array), step):
-        copy[start : start + step] = torch.from_numpy(np.array(array[start : start + step]))
+    copy = torch.empty(array.shape, dtype=torch.from_numpy(np.empty(0, array.dtype)).dtype, device=device)
+    flat, there = array.reshape(-1), copy.view(-1)  # one view of features may be all of them
+    step = CHUNK // array.itemsize
+    for start in range(0, len(flat), step):
+        there[start : start + step] = torch.from_numpy(np.array(flat[start : start + step]))
     return copy
 
 
@@ -35,8 +39,8 @@ class ResidentLoader:
 
     Args:
         dataset: which rows, labels and, with pictures, augmentation.
-        source: on the device, what the dataset reads from the disk: the whole store, uint8 (M, H, W, 3), or the
-            features, float32 (V, M, ...).
+        source: gives, on the device, what the dataset reads from the disk: the whole store, uint8 (M, H, W, 3), or the
+            features, float32 (V, M, ...). Asked for at the start of every epoch, and not held between them.
         batch_size: frames a step.
         sampler: the order of an epoch; None for the dataset's own.
         drop_last: whether to leave out a last batch that is smaller.
@@ -45,10 +49,12 @@ class ResidentLoader:
     ``label`` int64 (B,), ``index`` int64 (B,).
     """
 
+    batch_sampler = None  # Lightning looks for it wherever there is a sampler
+
     def __init__(
         self,
         dataset: FrameDataset | FeatureDataset,
-        source: Tensor,
+        source: Callable[[], Tensor],
         *,
         batch_size: int,
         sampler: Sampler[int] | None = None,
@@ -56,33 +62,33 @@ class ResidentLoader:
     ):
         self.dataset, self.source, self.sampler = dataset, source, sampler
         self.batch_size, self.drop_last = batch_size, drop_last
-        device = source.device
-        self.rows = torch.tensor(dataset.rows, dtype=torch.int64, device=device)
-        self.labels, self.index = dataset.labels.to(device), dataset.index.to(device)
         self.augment = None
         if isinstance(dataset, FrameDataset) and dataset.augmentation is not None:
             from fervid.data.device_augmentation import DeviceAugmentation  # loads albumentations
 
             self.augment = DeviceAugmentation(dataset.augmentation)
-            self.generator = torch.Generator(device)
 
     def __len__(self) -> int:
         frames = len(self.dataset if self.sampler is None else self.sampler)  # type: ignore[arg-type]
         return frames // self.batch_size if self.drop_last else -(-frames // self.batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
-        order = list(range(len(self.dataset)) if self.sampler is None else self.sampler)
-        on_device = torch.tensor(order, device=self.source.device)
-        epoch = int(self.dataset.epoch)
+        source, epoch = self.source(), int(self.dataset.epoch)
+        device = source.device
+        rows = torch.tensor(self.dataset.rows, dtype=torch.int64, device=device)
+        labels, index = self.dataset.labels.to(device), self.dataset.index.to(device)
+        generator = torch.Generator(device)
+        order = np.arange(len(rows)) if self.sampler is None else np.fromiter(self.sampler, np.int64)
+        on_device = torch.from_numpy(order).to(device)
         for start in range(0, len(self) * self.batch_size, self.batch_size):
             chosen = on_device[start : start + self.batch_size]
-            batch = {"label": self.labels[chosen], "index": self.index[chosen]}
+            batch = {"label": labels[chosen], "index": index[chosen]}
             if isinstance(self.dataset, FeatureDataset):
-                yield {"features": self.source[epoch % len(self.source)][self.rows[chosen]], **batch}
+                yield {"features": source[epoch % len(source)][rows[chosen]], **batch}
                 continue
-            faces = self.source[self.rows[chosen]].permute(0, 3, 1, 2)
+            faces = source[rows[chosen]].permute(0, 3, 1, 2)
             if self.augment is not None:
                 # The host knows which frame comes first: the seed waits for nothing.
-                self.generator.manual_seed(draw_seed(self.dataset.seed, epoch, order[start]))
-                faces = self.augment(faces, self.generator)
+                generator.manual_seed(draw_seed(self.dataset.seed, epoch, int(order[start])))
+                faces = self.augment(faces, generator)
             yield {"image": faces, **batch}

@@ -346,6 +346,7 @@ def _draw_people(table: pd.DataFrame, share: float, seed: int) -> pd.Index:
     drawn = [random.permutation(len(table))[:held] for _ in range(DRAWS)]
     # Whole people never give every emotion exactly its share: the draw that comes nearest is taken.
     counts = table.to_numpy()
+    counts = counts[:, counts.any(axis=0)]  # those who show an emotion may all be taken already
     off = [float(np.abs(counts[taken].sum(axis=0) / counts.sum(axis=0) - share).sum()) for taken in drawn]
     return table.index[drawn[int(np.argmin(off))]]
 

@@ -3,8 +3,10 @@ from types import SimpleNamespace
 import albumentations as A
 import numpy as np
 import pytest
+import pytorch_lightning as pl
 import torch
 
+from fervid.callbacks import EpochSeed, FreezeThenFineTune
 from fervid.data import datamodule as datamodule_module
 from fervid.data.datamodule import EVALUATION_BATCH
 from fervid.data.frames import EpochSampler, FeatureDataset
@@ -17,7 +19,7 @@ def resident(datamodule, side="train", *, augment=False, epoch=0, batch_size=8, 
     sampler = EpochSampler(int((datamodule.manifest["split"] == side).sum()), seed=3, epoch=epoch)
     dataset = datamodule.frame_dataset(side, augment=augment, epoch=sampler.epoch)
     source = to_device(dataset.store.faces, CPU)
-    return ResidentLoader(dataset, source, batch_size=batch_size, sampler=sampler, drop_last=drop_last), sampler
+    return ResidentLoader(dataset, lambda: source, batch_size=batch_size, sampler=sampler, drop_last=drop_last), sampler
 
 
 def test_batches_equal_those_of_a_dataloader(synthetic):
@@ -68,7 +70,7 @@ def test_features_take_turns_over_the_epochs():
     features = np.arange(2 * 6 * 3, dtype=np.float32).reshape(2, 6, 3)
     epoch = torch.tensor(0)
     dataset = FeatureDataset(features, np.array([5, 1, 3]), np.arange(3), np.zeros(3), epoch=epoch)
-    loader = ResidentLoader(dataset, to_device(features, CPU), batch_size=2)
+    loader = ResidentLoader(dataset, lambda: to_device(features, CPU), batch_size=2)
     for turn in (0, 1, 2):
         epoch.fill_(turn)
         served = torch.cat([batch["features"] for batch in loader]).numpy()
@@ -76,11 +78,19 @@ def test_features_take_turns_over_the_epochs():
 
 
 def test_a_large_array_is_copied_in_parts(monkeypatch):
-    monkeypatch.setattr("fervid.data.resident.CHUNK", 100)
-    faces = np.random.default_rng(0).integers(0, 255, (31, 4, 4, 3), dtype=np.uint8)
-    copy = to_device(faces, CPU)
-    assert copy.dtype == torch.uint8
-    np.testing.assert_array_equal(copy.numpy(), faces)
+    monkeypatch.setattr("fervid.data.resident.CHUNK", 1000)
+    parts = []
+    watched = SimpleNamespace(array=lambda part: parts.append(part.nbytes) or np.array(part), empty=np.empty)
+    monkeypatch.setattr("fervid.data.resident.np", watched)
+    for one in (
+        np.random.default_rng(0).integers(0, 255, (31, 8, 8, 3), dtype=np.uint8),
+        np.random.default_rng(0).random((1, 500, 7), dtype=np.float32),  # one view of features
+    ):
+        copy = to_device(one, CPU)
+        np.testing.assert_array_equal(copy.numpy(), one)
+        assert sum(parts) == one.nbytes
+        assert max(parts) <= 1000
+        parts.clear()
 
 
 @pytest.fixture
@@ -105,7 +115,7 @@ def test_a_gpu_holds_the_faces_once_for_all_sides(synthetic, on_gpu):
     datamodule = on_gpu(synthetic())
     train, val = datamodule.train_dataloader(), datamodule.val_dataloader()
     assert isinstance(train, ResidentLoader)
-    assert train.source is val.source
+    assert train.source() is val.source()
     assert (train.batch_size, val.batch_size) == (8, EVALUATION_BATCH)
     assert sum(len(batch["label"]) for batch in val) == 32
 
@@ -120,3 +130,49 @@ def test_what_cannot_be_drawn_on_a_gpu_is_drawn_on_the_cpu(synthetic, on_gpu, ca
     assert isinstance(datamodule.train_dataloader(), torch.utils.data.DataLoader)
     assert isinstance(datamodule.val_dataloader(), ResidentLoader)
     assert "CLAHE of the augmentation is drawn on the CPU" in caplog.text
+
+
+def trained(datamodule, model, folder):
+    """Two phases, so that features and pictures change places."""
+    phases = [
+        {"name": "frozen", "epochs": 2, "first_stage": "head"},
+        {"name": "full", "epochs": 2, "first_stage": "all"},
+    ]
+    finetune = FreezeThenFineTune(phases, folder=folder)
+    trainer = pl.Trainer(
+        accelerator="cpu",
+        callbacks=[finetune, EpochSeed(0)],
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        max_epochs=4,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+        default_root_dir=folder,
+    )
+    trainer.fit(model, datamodule)
+    return [{name: value for name, value in row.items() if name != "seconds"} for row in finetune.history]
+
+
+def test_training_on_the_device_is_training_from_the_disk(synthetic, lenet, monkeypatch, tmp_path):
+    from_disk, on_device = lenet(), lenet()
+    history = trained(synthetic(), from_disk, tmp_path / "disk")
+    served = []
+
+    def resident_array(self, dataset):
+        array = dataset.features if isinstance(dataset, FeatureDataset) else dataset.store.faces
+        served.append(type(dataset).__name__)
+        return lambda: self._copy_on(array, CPU)
+
+    datamodule = synthetic()
+    monkeypatch.setattr(type(datamodule), "_on_device", resident_array)
+    assert trained(datamodule, on_device, tmp_path / "device") == history
+    assert {"FeatureDataset", "FrameDataset"} <= set(served)
+    ours, theirs = on_device.state_dict(), from_disk.state_dict()
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_on_a_gpu(fervid_train, tmp_path):
+    fervid_train("experiment=smoke", "trainer=gpu", "augmentation=hf_faces", f"hydra.run.dir={tmp_path}")
+    assert (tmp_path / "results.json").exists()

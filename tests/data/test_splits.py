@@ -70,8 +70,11 @@ def test_subject_keeps_to_the_shares_as_whole_people_allow(val, test):
 
 
 @pytest.mark.parametrize("share", [0.05, 0.2, 0.34, 0.9])
-def test_people_are_those_of_scikit_learns_draws(manifest, share):
+@pytest.mark.parametrize("gone", [None, "fear"])
+def test_people_are_those_of_scikit_learns_draws(manifest, share, gone):
     table = pd.crosstab(manifest["subject"], manifest["emotion"])
+    if gone:  # with people who are on another side already
+        table[gone] = 0
     drawn = [people for _, people in ShuffleSplit(splits.DRAWS, test_size=share, random_state=7).split(table)]
     off = [float((table.iloc[people].sum() / table.sum() - share).abs().sum()) for people in drawn]
     assert set(splits._draw_people(table, share, 7)) == set(table.index[drawn[int(np.argmin(off))]])
