@@ -47,10 +47,13 @@ def test_sample_predictions_say_what_is_wrong(count):
 
 
 def test_contact_sheet_has_a_row_an_emotion():
-    figure = figures.contact_sheet(np.zeros((5, 10, 10, 3), np.uint8), ["b", "a", "b", "b", "a"], columns=3)
-    assert len(figure.axes) == 6
-    assert [axes.get_ylabel() for axes in figure.axes] == ["a", "", "", "b", "", ""]
-    assert [len(axes.images) for axes in figure.axes] == [1, 1, 0, 1, 1, 1]
+    faces = np.arange(1, 6, dtype=np.uint8)[:, None, None, None] * np.ones((1, 16, 16, 3), np.uint8)
+    figure = figures.contact_sheet(faces, ["b", "a", "b", "b", "b"], columns=3)
+    assert [axes.get_ylabel() for axes in figure.axes] == ["a", "b"]
+    first, second = (np.asarray(axes.images[0].get_array()) for axes in figure.axes)
+    assert first.shape == second.shape == (16, 50, 3)
+    assert [first[0, column, 0] for column in (0, 17, 34)] == [2, 255, 255]
+    assert [second[0, column, 0] for column in (0, 16, 17, 34)] == [1, 255, 3, 4]
 
 
 def test_score_intervals_span_what_they_say():
