@@ -107,9 +107,17 @@ def fervid_train(fervid_command: Callable[..., None]) -> Callable[..., None]:
     return partial(fervid_command, "train")
 
 
+@pytest.fixture(autouse=True, scope="session")
+def garbage_stays_garbage() -> Iterator[None]:
+    """A command puts aside what it imported; here that would be what other tests have left open, too."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gc, "freeze", lambda: None)
+        yield
+
+
 @pytest.fixture
-def gradio_swept_up() -> Iterator[None]:
-    """What Gradio's server leaves open is closed here, not in the middle of some later test."""
+def loops_swept_up() -> Iterator[None]:
+    """What Gradio's server and the notebooks' kernels leave open is closed here, not in some later test."""
     yield
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)

@@ -14,7 +14,7 @@ from hydra.core.global_hydra import GlobalHydra
 from fervid import demo
 from fervid.errors import InputError
 
-pytestmark = pytest.mark.usefixtures("gradio_swept_up")
+pytestmark = pytest.mark.usefixtures("loops_swept_up")
 
 
 @pytest.fixture

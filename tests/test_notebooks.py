@@ -12,6 +12,7 @@ NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 
 
 @pytest.mark.filterwarnings("default")  # of the Jupyter machinery
+@pytest.mark.usefixtures("loops_swept_up")
 @pytest.mark.parametrize(
     "path",
     # Those that train by the command, which the tests of the command do, too, take half a minute each.

@@ -21,7 +21,7 @@ from fervid.inference.predictor import Predictor
 # Gradio's server leaves its event loops and their sockets to the garbage collector.
 pytestmark = [
     pytest.mark.filterwarnings("ignore:unclosed (event loop|<socket):ResourceWarning"),
-    pytest.mark.usefixtures("gradio_swept_up"),
+    pytest.mark.usefixtures("loops_swept_up"),
 ]
 WAYS = {"every": 4, "smoothing": 0.0}
 
