@@ -98,10 +98,10 @@ class PlainLoop:
             nn.functional.cross_entropy(self.logits(pictures), labels).backward()
             self.optimizer.step()
         self.head.eval()
-        self.right = 0  # of the validation side
+        right = 0
         with torch.no_grad():
             for pictures, labels in self.loaders["val"]:
-                self.right += int((self.logits(pictures).argmax(1) == labels).sum())
+                right += int((self.logits(pictures).argmax(1) == labels).sum())
         return time.perf_counter() - began
 
 

@@ -31,10 +31,9 @@ import numpy as np
 import pandas as pd
 import torch
 import torchvision
-from omegaconf import OmegaConf
+from papers import counts
 from timing import Figure, by_turns, ratios, tell
 
-from fervid.command_line import CONFIG_FOLDER
 from fervid.data import rendered_layouts as rendered
 
 KERAS = Path(__file__).with_name("keras_pipelines.py")
@@ -58,14 +57,6 @@ class Pipeline:
     epochs: tuple[int, ...]
     overrides: tuple[str, ...] = ()
     backbone: str | None = None
-
-
-def counts(name: str, share: float) -> tuple[str, ...]:
-    """A paper's numbers of frames, a share of them."""
-    numbers = OmegaConf.load(Path(CONFIG_FOLDER) / "split" / f"{name}_counts.yaml").counts
-    scaled = {emotion: [round(share * number) for number in row] for emotion, row in numbers.items()}
-    told = ",".join(f"{emotion}:[{','.join(map(str, row))}]" for emotion, row in scaled.items())
-    return "~split.counts", f"+split.counts={{{told}}}"
 
 
 PIPELINES = {

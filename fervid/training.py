@@ -182,8 +182,7 @@ def make_trainer(config: DictConfig, folder: Path, callbacks: list[pl.Callback])
         )
     if options["accelerator"] == "gpu" and not torch.cuda.is_available():
         raise InputError("trainer=gpu needs a CUDA device and torch sees none: use trainer=cpu.")
-    clips = options.get("gradient_clip_val") or options.get("gradient_clip_algorithm")
-    if clips and "mixed" in str(options["precision"]) and config.optimizer.get("fused"):
+    if options.get("gradient_clip_val") and "mixed" in str(options["precision"]) and config.optimizer.get("fused"):
         raise InputError(
             f"gradients cannot be clipped with trainer.precision={options['precision']} and a fused optimizer: give "
             "optimizer.fused=false."

@@ -202,6 +202,7 @@ BAD = [
     (["seed=null"], "seed=None is not a number"),
     (["scheduler=step", "scheduler.step_size=0"], "the scheduler divides by zero"),
     (["+trainer.foo=1"], "the trainer does not take its settings"),
+    (["trainer.precision=bf16-mixed", "+trainer.gradient_clip_val=1"], "give optimizer.fused=false"),
     (["+optimizer.nestrov=true"], "the optimizer does not take its settings"),
     (["head.hidden=300"], "head.hidden=300 is not a list"),
     (["finetune.views=abc"], "the settings of finetune cannot be used"),
