@@ -151,9 +151,14 @@ def one_run(run: Any) -> Path:
 def alone(folder: Path) -> Iterator[None]:
     """Around work that one process at a time may do in a folder.
 
+    The processes of one run on several devices are one: the first of them holds the folder for all.
+
     Raises:
         InputError: if another process is at it.
     """
+    if _rank() > 0:
+        yield
+        return
     lock = FileLock(folder / ".lock")
     try:
         lock.acquire(timeout=0)
@@ -164,6 +169,11 @@ def alone(folder: Path) -> Iterator[None]:
     finally:
         (folder / ".lock").unlink(missing_ok=True)
         lock.release()
+
+
+def _rank() -> int:
+    """Which process of a distributed run this is, as Lightning, torchrun or Slurm tell it."""
+    return next((int(os.environ[name]) for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID") if name in os.environ), 0)
 
 
 def _remove_if_empty(folder: Path) -> None:
