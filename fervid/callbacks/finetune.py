@@ -176,8 +176,8 @@ class FreezeThenFineTune(Checkpoint):
             trainer.save_checkpoint(self.best_path, weights_only=True)
 
     def on_exception(self, trainer: pl.Trainer, pl_module: EmotionClassifier, exception: BaseException) -> None:
-        """Leaves the best weights of a run that was interrupted, too."""
-        if isinstance(exception, KeyboardInterrupt) and self.best:
+        """Leaves the best weights of a run that was interrupted, ended or failed, too."""
+        if self.best and not isinstance(exception, OSError):  # a disk that is full takes no more
             self.on_fit_end(trainer, pl_module)
 
     # Phases

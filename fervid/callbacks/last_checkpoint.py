@@ -8,14 +8,13 @@ from pytorch_lightning.callbacks import Checkpoint
 
 QUICK = 0.02  # seconds: what takes less is written after every epoch
 SHARE = 40  # else training goes on for so many times as long as the last one took
-DISK = 5e8  # bytes a second, until one has been timed
 
 
 class LastCheckpoint(Checkpoint):
     """Writes ``last.ckpt`` after epochs, to go on from.
 
     That of a large network takes seconds, as long as a short epoch: then not every epoch is written, but always the
-    last, and what a killed run loses is no more than training from the checkpoint before.
+    first and the last, and what a killed run loses is no more than training from the checkpoint before.
 
     Args:
         path: the file.
@@ -30,9 +29,7 @@ class LastCheckpoint(Checkpoint):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.epochs = trainer.current_epoch  # of a resumed run the file has those before
-        # With the best weights and the two moments that most optimizers keep.
-        self._took = 4 * sum(parameter.nbytes for parameter in pl_module.parameters()) / DISK
-        self._written = time.perf_counter()
+        self._took = 0.0  # the first one is written, and timed
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         finished = trainer.current_epoch + 1

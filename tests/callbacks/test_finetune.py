@@ -233,6 +233,30 @@ def test_a_network_that_diverges(fit):
         fit(optimizer=partial(torch.optim.SGD, lr=1e30), head="linear")
 
 
+@pytest.mark.parametrize("failure", [RuntimeError("broken"), KeyboardInterrupt(), InputError("diverged")])
+def test_a_run_that_fails_leaves_its_best_weights(fit, tmp_path, failure):
+    def fail(trainer, pl_module):
+        if trainer.current_epoch == 2:
+            raise failure
+
+    watch, failing = Watch(), pl.callbacks.LambdaCallback(on_train_epoch_start=fail)
+    with pytest.raises((type(failure), SystemExit)):  # Lightning's answer to Ctrl-C is to exit
+        fit(callbacks=[watch, failing], folder=tmp_path, keep="last")
+    best = torch.load(tmp_path / "best.ckpt", weights_only=True)["state_dict"]
+    assert all(torch.equal(best[name], watch.epochs[1][name]) for name in best if "epoch_scores" not in name)
+
+
+def test_a_full_disk_is_not_written_to_again(fit, tmp_path):
+    def fill(trainer, pl_module):
+        if trainer.current_epoch == 2:
+            raise OSError(28, "No space left on device")
+
+    filling = pl.callbacks.LambdaCallback(on_validation_epoch_end=fill)
+    with pytest.raises(OSError, match="No space"):
+        fit(callbacks=[filling], folder=tmp_path)
+    assert not (tmp_path / "best.ckpt").exists()
+
+
 def test_an_unknown_stage_of_a_late_phase_is_found_at_once(fit):
     phases = [TWO_PHASES[0], {"name": "late", "epochs": 1, "first_stage": "conv9"}]
     with pytest.raises(InputError, match="no stage 'conv9'"):
