@@ -20,7 +20,10 @@ GROUPS = (
 NOTHING = "-"  # a setting that a run does not have
 # Repeats of one system differ in the first; the others do not change what is learned.
 REPEATS = ("seed", "split.seed", "split.fold", "dataset.seed")
-ASIDE = ("ckpt_path", "cache_dir", "dataset.root", "dataset.prepared_dir", "dataset.num_workers", "on_missing_weights")
+ASIDE = (
+    *("ckpt_path", "cache_dir", "dataset.root", "dataset.prepared_dir", "dataset.num_workers", "on_missing_weights"),
+    *("optimizer.fused", "optimizer.foreach"),  # how a step is computed, not which
+)
 
 
 @dataclass(frozen=True)
@@ -204,6 +207,8 @@ def _flat(config: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]
             or full.startswith("trainer.enable")
             or name in ("_target_", "_partial_")
         ):
+            continue
+        if value == []:  # nothing to tell of: no augmentation was an empty list once
             continue
         if isinstance(value, dict):
             yield from _flat(value, f"{full}.")

@@ -94,6 +94,12 @@ class TestFinding:
         assert told(systems) == {"lenet": ["third", "other"]}
         assert [run.folder.name for run in doubles] == ["first", "second"]
 
+    def test_older_runs_of_the_same_system_do_not_part(self, small):
+        older = small("older", {"optimizer.lr": 0.1, "augmentation.transforms": []}, seed=0)
+        newer = small("newer", {"optimizer.lr": 0.1, "optimizer.fused": True, "optimizer.foreach": None}, seed=1)
+        systems, along, doubles = find_systems([older, newer])
+        assert (len(systems), along, doubles) == (1, [], [])
+
     @pytest.mark.parametrize(
         "name", ["dataset.root", "dataset.num_workers", "cache_dir", "ckpt_path", "logger.save_dir", "paper.name"]
     )
