@@ -187,8 +187,8 @@ def make_trainer(config: DictConfig, folder: Path, callbacks: list[pl.Callback])
             f"gradients cannot be clipped with trainer.precision={options['precision']} and a fused optimizer: give "
             "optimizer.fused=false."
         )
-    if options["accelerator"] == "gpu":
-        torch.set_float32_matmul_precision("high")  # TF32 for what bfloat16 leaves
+    if options["accelerator"] == "gpu" and "mixed" in str(options["precision"]):
+        torch.set_float32_matmul_precision("high")  # TF32 for what bfloat16 leaves; who asks for float32 gets it
     if not torch.cuda.is_available():
         # Else torch asks the driver anew at every step of an optimizer: 0.3 ms.
         os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")

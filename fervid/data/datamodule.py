@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 Split = Callable[[pd.DataFrame], np.ndarray]
-EVALUATION_BATCH = 64  # frames at least: nothing is learned from them, so that how many share a batch is free
+EVALUATION_BATCH = 64  # frames: nothing is learned from them, so that how many share a batch is free
 DEFAULT_CACHE = Path(os.environ.get("FERVID_CACHE", "~/.cache/fervid"))
 
 
@@ -50,7 +50,7 @@ class FrameDataModule(pl.LightningDataModule):
     Args:
         split: says for each row of a manifest ``train``, ``val`` or ``test``; default: unseen subjects, 60/20/20.
         image_size: side in pixels of what the network sees.
-        batch_size: frames a step; where nothing is learned 64 at least.
+        batch_size: frames a step; where nothing is learned up to eight times as many, 64 unless it is larger itself.
         num_workers: processes that load; 0 loads in the training process.
         augmentation: albumentations pipeline for training pictures; None or an empty one leaves them alone.
         sampler: ``shuffle`` (each frame once an epoch) or ``balanced`` (every emotion as often, with replacement).
@@ -277,10 +277,16 @@ class FrameDataModule(pl.LightningDataModule):
         return self._loader(dataset, batch_size=self.batch_size, sampler=sampler, drop_last=lonely)
 
     def val_dataloader(self) -> DataLoader | ResidentLoader:
-        return self._loader(self._dataset("val"), batch_size=max(self.batch_size, EVALUATION_BATCH))
+        return self._loader(self._dataset("val"), batch_size=self._evaluation_batch)
 
     def test_dataloader(self) -> DataLoader | ResidentLoader:
-        return self._loader(self._dataset("test"), batch_size=max(self.batch_size, EVALUATION_BATCH))
+        return self._loader(self._dataset("test"), batch_size=self._evaluation_batch)
+
+    @property
+    def _evaluation_batch(self) -> int:
+        # Whoever trains with batches of 2 because the device holds no more gets no 64: 16 need about as much without
+        # gradients.
+        return max(self.batch_size, min(EVALUATION_BATCH, 8 * self.batch_size))
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Makes pictures float32 in [0, 1], on the device: bytes travel, floats do not."""

@@ -80,15 +80,18 @@ class ResidentLoader:
         generator = torch.Generator(device)
         order = np.arange(len(rows)) if self.sampler is None else np.fromiter(self.sampler, np.int64)
         on_device = torch.from_numpy(order).to(device)
-        for start in range(0, len(self) * self.batch_size, self.batch_size):
+
+        def batch(start: int) -> Batch:  # whose tensors end with the step: a generator would hold them through it
             chosen = on_device[start : start + self.batch_size]
-            batch = {"label": labels[chosen], "index": index[chosen]}
+            known = {"label": labels[chosen], "index": index[chosen]}
             if isinstance(self.dataset, FeatureDataset):
-                yield {"features": source[epoch % len(source)][rows[chosen]], **batch}
-                continue
+                return {"features": source[epoch % len(source)][rows[chosen]], **known}
             faces = source[rows[chosen]].permute(0, 3, 1, 2)
             if self.augment is not None:
                 # The host knows which frame comes first: the seed waits for nothing.
                 generator.manual_seed(draw_seed(self.dataset.seed, epoch, int(order[start])))
                 faces = self.augment(faces, generator)
-            yield {"image": faces, **batch}
+            return {"image": faces, **known}
+
+        for start in range(0, len(self) * self.batch_size, self.batch_size):
+            yield batch(start)

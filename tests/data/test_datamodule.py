@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from fervid.data import splits
+from fervid.data.datamodule import FrameDataModule
 from fervid.data.manifest import check_manifest, emotion_by_split
 from fervid.errors import InputError
 
@@ -73,6 +74,12 @@ def test_a_leaking_split_is_a_warning(synthetic, caplog):
 def test_a_last_batch_of_one_frame_is_left_out(synthetic):
     assert len(synthetic(batch_size=31).train_dataloader()) == 1
     assert len(synthetic(batch_size=30).train_dataloader()) == 2
+
+
+def test_evaluation_takes_more_at_a_time_but_not_beyond_measure(synthetic):
+    sizes = {size: synthetic(batch_size=size).val_dataloader().batch_size for size in (1, 2, 8, 32)}
+    assert sizes == {1: 8, 2: 16, 8: 64, 32: 64}
+    assert FrameDataModule(batch_size=100)._evaluation_batch == 100
 
 
 def test_a_cache_that_cannot_be_written(synthetic, tmp_path):

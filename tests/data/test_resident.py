@@ -1,3 +1,4 @@
+import weakref
 from types import SimpleNamespace
 
 import albumentations as A
@@ -34,6 +35,15 @@ def test_batches_equal_those_of_a_dataloader(synthetic):
         assert ours.keys() == theirs.keys()
         assert all(torch.equal(ours[name], theirs[name]) for name in ours)
         assert ours["image"].is_contiguous(memory_format=torch.channels_last)
+
+
+def test_nothing_of_a_batch_is_held_through_the_step(synthetic):
+    loader, _ = resident(synthetic())
+    batches = iter(loader)
+    batch = next(batches)
+    image = weakref.ref(batch["image"])
+    del batch
+    assert image() is None  # the next one finds its room free
 
 
 def test_a_last_small_batch_is_left_out_when_asked_for(synthetic):
