@@ -39,8 +39,8 @@ EMOTION_COLOURS = (
 MOST_COVER = 0.6  # how much of a face the hottest spot of a heat map hides
 
 
-def save(figure: Figure, path: Path, dpi: int = 110) -> np.ndarray:
-    """Draws a figure once; ``savefig`` goes through it twice, and TensorBoard's ``add_figure`` once more.
+def save(figure: Figure, path: Path, dpi: int = 110) -> Path:
+    """Draws a figure once (``savefig`` goes through it twice) and writes it.
 
     Args:
         figure: any.
@@ -48,14 +48,14 @@ def save(figure: Figure, path: Path, dpi: int = 110) -> np.ndarray:
         dpi: pixels an inch.
 
     Returns:
-        The picture, uint8 (H, W, 3) RGB.
+        The file.
     """
     figure.set_dpi(dpi)
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
-    picture = np.asarray(canvas.buffer_rgba())[..., :3]
-    Image.fromarray(picture).save(path, dpi=(dpi, dpi))
-    return picture
+    picture = Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3])
+    picture.save(path, dpi=(dpi, dpi), compress_level=1)  # a quarter of the time for a tenth more bytes
+    return path
 
 
 def curves(history: Sequence[dict[str, Any]], best_epoch: int | None = None) -> Figure:
@@ -140,16 +140,18 @@ def sample_predictions(
         columns: faces in a row.
     """
     rows = max(1, -(-len(faces) // columns))
-    figure = Figure(figsize=(1.5 * columns, 1.95 * rows), layout="constrained")
-    grid = figure.subplots(rows, columns, squeeze=False)
-    for axes in grid.flat:
-        axes.axis("off")
-    for axes, face, is_, said, sure in zip(grid.flat, faces, true, predicted, confidence, strict=False):
-        axes.imshow(face)
+    wide, high, side = 1.5, 1.95, 1.41  # inches: of a place, and of the face in it, below two lines of text
+    figure = Figure(figsize=(wide * columns, high * rows))
+    axes = figure.add_axes((0, 0, 1, 1))  # one for all: an axes for each face takes half a second
+    axes.axis("off")
+    for number, (face, is_, said, sure) in enumerate(zip(faces, true, predicted, confidence, strict=True)):
+        middle, bottom = wide * (number % columns + 0.5), high * (number // columns + 1) - 0.05
+        axes.imshow(face, extent=(middle - side / 2, middle + side / 2, bottom, bottom - side))
         right = is_ == said
         text = f"{said} {sure:.0%}" + ("" if right else f"\nis {is_}")
-        # With y it does not look for room above the ticks, which are off: half of the time.
-        axes.set_title(text, y=1, fontsize=8, color="#117733" if right else "#aa0000")
+        colour = "#117733" if right else "#aa0000"
+        axes.text(middle, bottom - side - 0.06, text, ha="center", va="bottom", fontsize=8, color=colour)
+    axes.set(xlim=(0, wide * columns), ylim=(high * rows, 0))
     return figure
 
 

@@ -16,10 +16,12 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from matplotlib.figure import Figure
 from omegaconf import DictConfig, OmegaConf
+from PIL import Image
 from pytorch_lightning.loggers import TensorBoardLogger
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from tensorboard.compat.proto.summary_pb2 import Summary
 
 from fervid import __version__, figures
 from fervid.callbacks import FreezeThenFineTune
@@ -249,18 +251,24 @@ def draw(
     curves = figures.curves(finetune.history, finetune.best["epoch"])
     drawn = {"curves": figures.save(curves, folder / "curves.png")}
     drawn |= draw_predictions(folder, datamodule, results, predictions)
-    for name, picture in drawn.items():
-        for logger in trainer.loggers:
-            if isinstance(logger, TensorBoardLogger):
-                # TensorBoard sorts by name: "view" comes after "train" and "val".
-                logger.experiment.add_image(
-                    f"view/{name}", picture, global_step=results["epochs"] - 1, dataformats="HWC"
-                )
+    for logger in trainer.loggers:
+        if isinstance(logger, TensorBoardLogger):
+            # TensorBoard sorts by name: "view" comes after "train" and "val".
+            shown = [_as_event(f"view/{name}", path) for name, path in drawn.items()]
+            logger.experiment._get_file_writer().add_summary(Summary(value=shown), results["epochs"] - 1)
+
+
+def _as_event(tag: str, png: Path) -> Summary.Value:
+    """A PNG file as TensorBoard keeps it; its ``add_image`` would pack the picture a second time."""
+    with Image.open(png) as picture:
+        width, height = picture.size
+    packed = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=png.read_bytes())
+    return Summary.Value(tag=tag, image=packed)
 
 
 def draw_predictions(
     folder: Path, datamodule: FrameDataModule, results: dict[str, Any], predictions: pd.DataFrame
-) -> dict[str, np.ndarray]:
+) -> dict[str, Path]:
     """Draws the figures that need no network, as PNG: confusion matrix, sample predictions, leaks.
 
     Args:
@@ -270,7 +278,7 @@ def draw_predictions(
         predictions: one row a test frame.
 
     Returns:
-        The pictures, uint8 (H, W, 3) RGB, by the names of their files.
+        The files by their names without ``.png``.
     """
     names, metrics = results["class_names"], results["metrics"]
     # The same number of each emotion, drawn by chance: neither the best nor the worst.
