@@ -29,7 +29,7 @@ def write_card(
         corpus: what was prepared.
         manifest: one row a frame that was looked at.
         failures: one row a file that gives nothing.
-        sums: of all faces, as :class:`fervid.data.preparation.Cut` has them.
+        sums: of all faces, as :class:`fervid.data.cutting.Cut` has them.
     """
     card = describe(corpus, manifest, failures, sums)
     (folder / "card.json").write_text(json.dumps(card, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -13,9 +13,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from fervid.data.cutting import Task
 from fervid.data.files import File, list_files, stamp
 from fervid.data.inventory import Inventory
-from fervid.data.preparation import Task
 from fervid.data.prepared import PreparedDataModule
 from fervid.emotions import shared_name
 from fervid.errors import InputError, first_line

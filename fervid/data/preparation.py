@@ -14,21 +14,17 @@ Workers only compute; one process writes. What it has written of a clip is noted
 so that a preparation that is killed at any moment goes on where it was, to the same bytes.
 """
 
-import errno
 import json
 import os
 import re
 import warnings
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
 import pandas as pd
 from filelock import FileLock, Timeout
 from joblib import Parallel, delayed
@@ -38,86 +34,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.text import Text
 
 from fervid.data.alignment import Alignment
-from fervid.data.decoding import Around, Frame, Sampling, Source, read_frames, read_picture
-from fervid.data.detection import Detector, Face, most_prominent
-from fervid.errors import InputError, first_line
+from fervid.data.cutting import BOX, EYES, Task, cut_faces
+from fervid.data.detection import Detector
+from fervid.errors import InputError
 
-JPEG_QUALITY = 95
 JOURNAL = "progress.jsonl"
-BOX = ("box_left", "box_top", "box_width", "box_height")
-EYES = ("left_eye_x", "left_eye_y", "right_eye_x", "right_eye_y")
 LOOKED_AT = ("frame", "time", "faces", "aligned", *BOX, *EYES, "face")  # what may be told of a frame
-
-
-@dataclass(frozen=True)
-class Task:
-    """One clip to cut the faces from.
-
-    Attributes:
-        row: of the corpus's table of clips.
-        source: the video or picture.
-        sampling: which frames of a video; None: it is a picture.
-        face: where the face is, if the corpus says so: nothing is detected then.
-    """
-
-    row: int
-    source: Source
-    sampling: Sampling | Around | None
-    face: Face | None = None
-
-
-@dataclass
-class Cut:
-    """What came of a task.
-
-    Attributes:
-        row: of the corpus's table of clips.
-        frames: one dict a frame that was looked at; those with a face have ``aligned``.
-        faces: the JPEG of each frame; None where there is no face.
-        sums: of all faces: count of pixels, then sums and sums of squares of red, green, blue and luminance, as whole
-            numbers, so that the order of adding them changes nothing.
-        failure: why the clip gives nothing; None if it does.
-        temporary: whether the machine, not the file, is to blame: another time may go well.
-    """
-
-    row: int
-    frames: list[dict[str, Any]] = field(default_factory=list)
-    faces: list[bytes | None] = field(default_factory=list)
-    sums: list[int] = field(default_factory=lambda: [0] * 9)
-    failure: str | None = None
-    temporary: bool = False
-
-
-def cut_faces(task: Task, detector: Detector, alignment: Alignment) -> Cut:
-    """Cuts the faces out of one clip; whatever is wrong with the file ends up in ``failure``."""
-    cv2.setNumThreads(1)  # clips, not rows of pixels, are shared out over the cores
-    cut = Cut(task.row)
-    last: Face | None = None
-    try:
-        for frame in _frames(task):
-            found = [task.face] if task.face else detector.find(frame.image, last)
-            row: dict[str, Any] = {"frame": frame.number, "time": round(frame.time, 4), "faces": len(found)}
-            last = most_prominent(found, frame.image) if found else None
-            jpeg = None
-            if last:
-                face, row["aligned"] = alignment.crop(frame.image, last)
-                eyes = np.empty(0) if last.eyes is None else last.eyes.ravel()
-                row |= {name: round(float(value), 1) for name, value in zip(BOX, last.box, strict=True)}
-                row |= {name: round(float(value), 1) for name, value in zip(EYES, eyes, strict=False)}
-                jpeg = encode(face)
-                cut.sums = [before + value for before, value in zip(cut.sums, _sums(face), strict=True)]
-            cut.frames.append(row)
-            cut.faces.append(jpeg)
-    except (ValueError, cv2.error) as error:
-        return Cut(task.row, failure=first_line(error))
-    except (OSError, MemoryError) as error:
-        reason = getattr(error, "strerror", None) or first_line(error)
-        return Cut(task.row, failure=reason, temporary=_is_temporary(error))
-    if not cut.frames:
-        cut.failure = "none of the wanted frames is in it"
-    elif not any(cut.faces):
-        cut.failure = f"no face in any of {len(cut.frames)} frames" if task.sampling else "no face"
-    return cut
 
 
 def prepare(
@@ -144,7 +66,7 @@ def prepare(
     Returns:
         The manifest's rows, in the order of ``clips``: one a frame, the clip's columns repeated, with ``face``, its
         file in the folder, None where no face was found; the failures: ``path`` and ``reason``; and the sums of
-        :class:`Cut` over all faces.
+        :class:`fervid.data.cutting.Cut` over all faces.
 
     Raises:
         InputError: if too many clips fail, some cannot be read for now, none shows a face, or a worker is killed.
@@ -240,28 +162,6 @@ def _progress() -> Progress:
 class _Rate(ProgressColumn):
     def render(self, task: Any) -> Text:
         return Text(f"{task.speed:.1f}/s" if task.speed else "")
-
-
-def _is_temporary(error: Exception) -> bool:
-    trouble = (errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE, errno.ETIMEDOUT)
-    return isinstance(error, MemoryError) or getattr(error, "errno", None) in trouble
-
-
-def _frames(task: Task) -> Iterator[Frame]:
-    if task.sampling is None:
-        yield Frame(0, 0.0, read_picture(task.source))
-    else:
-        yield from read_frames(task.source, task.sampling)
-
-
-def encode(face: np.ndarray) -> bytes:
-    """A face, uint8 (side, side, 3) RGB, as the JPEG that a prepared folder keeps of it."""
-    return cv2.imencode(".jpg", face[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes()
-
-
-def _sums(face: np.ndarray) -> Sequence[int]:
-    planes = np.dstack([face, cv2.cvtColor(face, cv2.COLOR_RGB2GRAY)]).reshape(-1, 4).astype(np.int64)
-    return [len(planes), *planes.sum(axis=0).tolist(), *(planes**2).sum(axis=0).tolist()]
 
 
 def _write_face(faces: Path, row: int, clip: pd.Series, frame: int, jpeg: bytes) -> str:

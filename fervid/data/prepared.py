@@ -14,12 +14,13 @@ from rich.console import Console
 
 from fervid.data.alignment import Alignment
 from fervid.data.card import summary, write_card
+from fervid.data.cutting import JPEG_QUALITY, Task
 from fervid.data.datamodule import FrameDataModule
 from fervid.data.decoding import Sampling, read_picture
 from fervid.data.detection import Detector, HaarDetector, NoDetector
 from fervid.data.files import RENDERED
 from fervid.data.inventory import Inventory
-from fervid.data.preparation import JOURNAL, JPEG_QUALITY, Task, lock, prepare
+from fervid.data.preparation import JOURNAL, lock, prepare
 from fervid.errors import InputError
 
 log = logging.getLogger(__name__)

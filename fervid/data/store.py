@@ -14,7 +14,7 @@ from rich.progress import track
 from fervid.data.duplicates import BITS, hash_picture
 from fervid.errors import InputError
 
-BLOCK = 64  # rows a thread writes at a time: all that wait in line lie in memory
+BLOCK = 64  # rows a thread writes at a time, at most: all that wait in line lie in memory
 
 
 class FaceStore:
@@ -80,13 +80,15 @@ def build_store(
     faces = allocate(partial, np.uint8, (count, size, size, 3))
     hashes = np.empty((count, BITS // 8), dtype=np.uint8)
 
+    block = min(BLOCK, count // 32 + 1)  # a small corpus is shared out over all cores, too
+
     def write(start: int) -> None:
-        for row in range(start, min(start + BLOCK, count)):
+        for row in range(start, min(start + block, count)):
             picture = read(row)
             hashes[row] = hash_picture(picture)  # before it is made small
             faces[row] = resize(picture, size, grey=grey)
 
-    starts = range(0, count, BLOCK)
+    starts = range(0, count, block)
     try:
         with ThreadPoolExecutor() as pool:
             for _ in track(pool.map(write, starts), description, total=len(starts), transient=True):

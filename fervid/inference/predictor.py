@@ -9,9 +9,9 @@ import torch
 from hydra.utils import get_class, instantiate
 
 from fervid.data.alignment import Aligned, Alignment
+from fervid.data.cutting import encode
 from fervid.data.decoding import Source, read_picture
 from fervid.data.detection import Detector, Face, HaarDetector, NoDetector
-from fervid.data.preparation import encode
 from fervid.data.store import resize
 from fervid.errors import InputError, first_line
 from fervid.run_folder import load_run, read_run, stored_config

@@ -16,9 +16,10 @@ import pytest
 
 from fervid.data import RAVDESSDataModule, VideoFolderDataModule
 from fervid.data.alignment import Alignment
+from fervid.data.cutting import Task, cut_faces
 from fervid.data.decoding import Around, Sampling, read_picture
 from fervid.data.detection import Face, NoDetector
-from fervid.data.preparation import JOURNAL, Task, cut_faces
+from fervid.data.preparation import JOURNAL
 from fervid.data.rendered_layouts import write_ravdess
 from fervid.errors import InputError
 
@@ -298,7 +299,7 @@ def test_what_the_machine_is_to_blame_for_is_tried_again(raw, whole, tmp_path, m
     """Such as a network drive that went away for a moment."""
 
     def one_fails(task, detector, alignment):
-        from fervid.data.preparation import Cut, cut_faces
+        from fervid.data.cutting import Cut, cut_faces
 
         stale = Cut(task.row, failure="Stale file handle", temporary=True)
         return stale if task.row == 3 else cut_faces(task, detector, alignment)
@@ -327,7 +328,7 @@ def test_whose_fault_it_is(monkeypatch, error, temporary):
     def fail(*_):
         raise error
 
-    monkeypatch.setattr("fervid.data.preparation.read_frames", fail)
+    monkeypatch.setattr("fervid.data.cutting.read_frames", fail)
     cut = cut_faces(Task(0, Path("a.mp4"), Sampling()), NoDetector(), Alignment())
     assert cut.failure
     assert cut.temporary == temporary
