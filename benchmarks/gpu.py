@@ -74,11 +74,14 @@ def settings(words: list[str], count: int, batch_size: int) -> list[str]:
 def fervid(words: list[str], cache: str, epochs: int, trainer: str) -> float:
     """Seconds an epoch of the whole command."""
     with tempfile.TemporaryDirectory() as folder:
-        own = [f"trainer={trainer}", f"trainer.max_epochs={epochs}", "finetune.phases.0.patience=null"]
+        own = [f"trainer={trainer}", f"finetune.phases.0.epochs={epochs}", "finetune.phases.0.patience=null"]
         command = [sys.executable, "-m", "fervid.train", *words, *own, f"cache_dir={cache}"]
         here = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
         subprocess.run([*command, f"hydra.run.dir={folder}/run"], check=True, env=here, stdout=subprocess.DEVNULL)
-        return json.loads(Path(folder, "run", "results.json").read_text())["seconds"]["fit"] / epochs
+        results = json.loads(Path(folder, "run", "results.json").read_text())
+    if results["epochs"] != epochs:  # seconds an epoch would be wrong
+        sys.exit(f"fervid.train ran for {results['epochs']} epochs instead of {epochs}: see its settings in gpu.py.")
+    return results["seconds"]["fit"] / epochs
 
 
 def main() -> None:

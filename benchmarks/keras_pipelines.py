@@ -2,8 +2,8 @@
 
 From raw videos or pictures to test scores in one process: OpenCV reads and cuts out, ``tf.data`` caches, augments in
 parallel and prefetches, Keras trains. It runs in an environment of its own, without fervid; the last line it prints is
-JSON with scores, parameters and seconds. Keras chooses by itself what XLA compiles (on
-GPUs alone) and how many steps run at a time (one).
+JSON with scores, parameters and seconds. Keras chooses by itself what XLA compiles (on GPUs alone) and how many steps
+run at a time (one).
 """
 
 import time
@@ -37,21 +37,22 @@ PLAIN = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 # From files to pictures
 
 
-def cut_videos(frames: pd.DataFrame, root: Path, folder: Path, size: int, *, detect: bool, grey: bool) -> pd.DataFrame:
-    """Cuts the listed frames of videos to squares of ``size``, faces or centres, and writes them.
+def cut_videos(frames: pd.DataFrame, root: Path, folder: Path, pipeline: "Pipeline") -> pd.DataFrame:
+    """Cuts the listed frames of videos to squares, faces or centres, and writes them.
 
     Args:
         frames: one row a frame: ``path``, ``frame``, ``emotion``, ``split``.
         root: what paths are relative to.
         folder: where the pictures go.
-        size: side in pixels.
-        detect: look for a face; a frame without one is left out.
-        grey: luminance in all channels.
+        pipeline: says how they are cut. Where faces are looked for, a frame without one is left out.
 
     Returns:
         The rows that gave a picture, with ``file``.
     """
-    cascade = cv2.CascadeClassifier(cv2.data.haarcascades + "haarcascade_frontalface_default.xml") if detect else None
+    faces, eyes = (
+        cv2.CascadeClassifier(f"{cv2.data.haarcascades}haarcascade_{name}.xml")
+        for name in ("frontalface_default", "eye")
+    )
     folder.mkdir(parents=True)
     rows = []
     for path, listed in frames.groupby("path"):
@@ -63,11 +64,12 @@ def cut_videos(frames: pd.DataFrame, root: Path, folder: Path, size: int, *, det
             if number not in wanted:
                 continue
             _, picture = capture.retrieve()
-            square = largest_face(picture, cascade) if cascade is not None else centre(picture)
-            if square is None:
+            box = largest_face(picture, faces) if pipeline.detect else centre(picture)
+            if box is None:
                 continue
-            picture = cv2.resize(square, (size, size), interpolation=cv2.INTER_AREA)
-            if grey:
+            square = cut(picture, box, eye_angle(picture, box, eyes) if pipeline.level else 0.0)
+            picture = cv2.resize(square, (pipeline.size, pipeline.size), interpolation=cv2.INTER_AREA)
+            if pipeline.grey:
                 picture = cv2.cvtColor(cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
             file = folder / f"{len(rows):06d}.png"
             cv2.imwrite(str(file), picture)
@@ -76,15 +78,17 @@ def cut_videos(frames: pd.DataFrame, root: Path, folder: Path, size: int, *, det
     return pd.DataFrame(rows)
 
 
-def centre(picture: np.ndarray) -> np.ndarray:
+Box = tuple[int, int, int]  # left, top, side
+
+
+def centre(picture: np.ndarray) -> Box:
     """The central square of a picture."""
     height, width = picture.shape[:2]
     side = min(height, width)
-    top, left = (height - side) // 2, (width - side) // 2
-    return picture[top : top + side, left : left + side]
+    return (width - side) // 2, (height - side) // 2, side
 
 
-def largest_face(picture: np.ndarray, cascade: cv2.CascadeClassifier) -> np.ndarray | None:
+def largest_face(picture: np.ndarray, cascade: cv2.CascadeClassifier) -> Box | None:
     """The largest face Haar finds in a picture reduced to 640 pixels, with a margin of 7 %."""
     scale = min(1.0, 640 / max(picture.shape[:2]))
     small = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else picture
@@ -93,9 +97,38 @@ def largest_face(picture: np.ndarray, cascade: cv2.CascadeClassifier) -> np.ndar
     faces = cascade.detectMultiScale(grey, 1.1, 4, minSize=(smallest, smallest))
     if not len(faces):
         return None
-    x, y, w, h = (np.array(max(faces, key=lambda face: face[2] * face[3])) / scale).astype(int)
-    margin = int(0.07 * w)
-    return picture[max(0, y - margin) : y + h + margin, max(0, x - margin) : x + w + margin]
+    x, y, side = max(faces, key=lambda face: face[2])[:3] / scale
+    margin = 0.07 * side
+    return max(0, int(x - margin)), max(0, int(y - margin)), int(side + 2 * margin)
+
+
+def eye_angle(picture: np.ndarray, box: Box, cascade: cv2.CascadeClassifier) -> float:
+    """Degrees by which a face leans, by the eyes Haar finds in its upper half, reduced; 0 unless it finds both."""
+    x, y, side = box
+    scale = min(1.0, 160 / side)
+    upper = picture[y : y + int(0.55 * side), x : x + side]
+    upper = cv2.resize(upper, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    smallest, largest = int(0.15 * scale * side), int(0.4 * scale * side)
+    grey = cv2.cvtColor(upper, cv2.COLOR_BGR2GRAY)
+    found = cascade.detectMultiScale(grey, 1.1, 4, minSize=(smallest, smallest), maxSize=(largest, largest))
+    middles = [(x + w / 2, y + h / 2) for x, y, w, h in sorted(found, key=lambda eye: eye[2])]  # the largest are last
+    left = [middle for middle in middles if middle[0] < upper.shape[1] / 2]
+    right = [middle for middle in middles if middle[0] >= upper.shape[1] / 2]
+    if not left or not right:
+        return 0.0
+    (x0, y0), (x1, y1) = left[-1], right[-1]
+    angle = np.degrees(np.arctan2(y1 - y0, x1 - x0))
+    return float(angle) if abs(angle) < 30 else 0.0
+
+
+def cut(picture: np.ndarray, box: Box, angle: float) -> np.ndarray:
+    """A square of a picture, turned about its middle by so many degrees."""
+    x, y, side = box
+    if not angle:
+        return picture[y : y + side, x : x + side]
+    turn = cv2.getRotationMatrix2D((x + side / 2, y + side / 2), angle, 1.0)
+    turn[:, 2] -= x, y
+    return cv2.warpAffine(picture, turn, (side, side))
 
 
 def read_parquet(frames: pd.DataFrame, root: Path, size: int) -> np.ndarray:
@@ -297,7 +330,20 @@ class Phase:
 
 @dataclass(frozen=True)
 class Pipeline:
-    """One paper's, as its preset in fervid's conf/experiment says it."""
+    """One paper's, as its preset in fervid's conf/experiment says it.
+
+    Attributes:
+        network: by the side of its pictures and the number of classes; its base too, where some of it is frozen.
+        size: side of the pictures in pixels.
+        optimizer: by its rate.
+        phases: of the training.
+        batch: how many pictures a step.
+        augmentation: of training pictures, by their side.
+        detect: look for a face; else the central square of the frame is taken.
+        level: turn faces until their eyes are level.
+        grey: luminance in all channels.
+        keep_best: go back to the epoch of the lowest validation loss.
+    """
 
     network: Callable[[int, int], tuple[keras.Model, keras.Model | None]]
     size: int
@@ -306,6 +352,7 @@ class Pipeline:
     batch: int = 32
     augmentation: Callable | None = None
     detect: bool = False
+    level: bool = False
     grey: bool = False
     keep_best: bool = False
 
@@ -323,9 +370,9 @@ def _hf(name: str, first: str) -> Pipeline:
 
 ALL = (Phase("all", 1e-3),)
 PIPELINES = {
-    "ised_lenet": Pipeline(lenet, 28, keras.optimizers.RMSprop, ALL, 10, augmentation_ised, detect=True),
-    "ised_alexnet": Pipeline(alexnet, 227, keras.optimizers.SGD, ALL, 10, augmentation_ised, detect=True),
-    "enterface_cnn": Pipeline(cnn, 50, keras.optimizers.Adam, ALL, 32, augmentation_enterface, grey=True),
+    "ised_lenet": Pipeline(lenet, 28, keras.optimizers.RMSprop, ALL, 10, augmentation_ised, detect=True, level=True),
+    "ised_alexnet": Pipeline(alexnet, 227, keras.optimizers.SGD, ALL, 10, augmentation_ised, detect=True, level=True),
+    "enterface_cnn": Pipeline(cnn, 100, keras.optimizers.Adam, ALL, 32, augmentation_enterface, grey=True),
     "ravdess_vgg16": Pipeline(vgg16_ravdess, 90, keras.optimizers.Adam, (Phase("block5_conv2", 1e-4),)),
     "hf_mobilenet_v2": _hf("MobileNetV2", "block_14_expand"),
     "hf_vgg16": _hf("VGG16", "block3_conv3"),
@@ -381,8 +428,7 @@ def run(name: str, root: Path, listed: Path, folder: Path, epochs: list[int], we
     if root.is_file():
         pictures = read_parquet(frames, root, pipeline.size)
     else:
-        detect, grey = pipeline.detect, pipeline.grey
-        frames = cut_videos(frames, root, folder / "faces", pipeline.size, detect=detect, grey=grey)
+        frames = cut_videos(frames, root, folder / "faces", pipeline)
     classes = sorted(frames["emotion"].unique())
     frames["label"] = frames["emotion"].map(classes.index)
     data = datasets(pipeline, frames, pictures)
@@ -405,6 +451,7 @@ def run(name: str, root: Path, listed: Path, folder: Path, epochs: list[int], we
         learning.append(sum(int(np.prod(weight.shape)) for weight in network.trainable_weights))
         seconds[f"phase_{number}"] = time.perf_counter() - began
 
+    seconds["fit"] = sum(seconds[f"phase_{number}"] for number in range(len(epochs)))
     began = time.perf_counter()
     truth = frames.loc[frames["split"] == "test", "label"].to_numpy()
     right = network.predict(data["test"], verbose=0).argmax(axis=1) == truth

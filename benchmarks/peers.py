@@ -4,11 +4,12 @@ Whole processes, from raw videos or pictures to test scores, nothing prepared, b
 experiment=...`` and ``keras_pipelines.py``, which runs in an environment of its own. Same people (rendered), same
 frames on the same sides of the split, same network, same first weights under a frozen part, same epochs in the same
 phases; patience is switched off on both sides, so that they are. Both use the machine's cores as they do by themselves.
-Corpora and epochs are reduced, the phases stay. Where a side does not learn, or the two reach different accuracies, the
-comparison is void: it gets no verdict.
+Films have the size of a real corpus' and give as many frames as the preset says; there are fewer people, clips and
+emotions, and fewer epochs where they would take too long. Where counts divide the frames, or 20 % of them are too few
+to test on, chance divides them. Where a side does not learn, or the two reach different accuracies, the comparison is
+void: it gets no verdict. Beside whole processes, preparation and training are told alone, by each side's own clock.
 
-The Hugging Face networks begin with random weights unless a file is given. BatchNorm's statistics are measured on
-pictures then, or what leaves the frozen part would mean nothing.
+The networks with a frozen part begin with random weights unless a file is given.
 """
 
 import argparse
@@ -26,18 +27,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pandas as pd
 import torch
-import torchvision
-from papers import counts
+from random_weights import random_network
 from timing import Figure, by_turns, ratios, tell
 
 from fervid.data import rendered_layouts as rendered
 
 KERAS = Path(__file__).with_name("keras_pipelines.py")
 VIEWS = 8  # as the HF presets recommend for laptops
+
+
+def sides(*, val: float, test: float) -> tuple[str, ...]:
+    """Frames at random, such shares of them to validate and to test on."""
+    return "split=random_frames", f"split.val={val}", f"split.test={test}"
+
+
+HF_SIDES = ("split.val=0.15", "split.test=0.3")  # stratified, as the preset says
 
 
 @dataclass(frozen=True)
@@ -60,34 +67,26 @@ class Pipeline:
 
 
 PIPELINES = {
-    "ised_lenet": Pipeline("ised", ">= 2", (25,), ("dataset.every=1", *counts("ised", 0.28))),
-    "ised_alexnet": Pipeline("ised", ">= 2", (5,), ("dataset.every=1", *counts("ised", 0.14))),
-    "enterface_cnn": Pipeline(
-        "enterface", ">= 2", (15,), ("dataset.count=6", "backbone.image_size=50", *counts("enterface", 0.03))
-    ),
-    "ravdess_vgg16": Pipeline("ravdess", ">= 2", (20,), ("dataset.every=3",), "vgg16"),
-    "hf_mobilenet_v2": Pipeline("hf_faces", ">= 15", (50, 35), (), "mobilenet_v2"),
-    "hf_vgg16": Pipeline("hf_faces", ">= 15", (50, 35), (), "vgg16"),
-    "hf_efficientnet_b2": Pipeline("hf_faces", ">= 15", (50, 35), (), "efficientnet_b2"),
+    "ised_lenet": Pipeline("ised", ">= 2", (25,), sides(val=0.2, test=0.2)),
+    "ised_alexnet": Pipeline("ised", ">= 2", (15,), ("dataset.participants=[1,2,3,4,5]", *sides(val=0.1, test=0.25))),
+    "enterface_cnn": Pipeline("enterface", ">= 2", (15,), sides(val=0.2, test=0.2)),
+    "ravdess_vgg16": Pipeline("ravdess", ">= 2", (10,), sides(val=0.1, test=0.3), "vgg16"),
+    "hf_mobilenet_v2": Pipeline("hf_faces", ">= 15", (50, 35), HF_SIDES, "mobilenet_v2"),
+    "hf_vgg16": Pipeline("hf_faces", ">= 15", (50, 35), HF_SIDES, "vgg16"),
+    "hf_efficientnet_b2": Pipeline("hf_faces", ">= 15", (50, 35), HF_SIDES, "efficientnet_b2"),
 }
 SLOW = ("hf_vgg16", "hf_efficientnet_b2")
 
 RENDER: dict[str, Callable[[Path], object]] = {
-    "ised": lambda root: rendered.write_ised(root, participants=range(1, 9), clips=3, frames=12, width=480, height=270),
-    "enterface": lambda root: rendered.write_enterface(
-        root, subjects=range(1, 7), sentences=(1, 2), frames=8, width=360, height=288
+    "ised": lambda root: rendered.write_ised(
+        root, participants=range(1, 11), clips=3, frames=40, width=960, height=540
     ),
+    "enterface": lambda root: rendered.write_enterface(root, subjects=range(1, 6), sentences=(1, 2), frames=60),
     "ravdess": lambda root: rendered.write_ravdess(
-        root,
-        actors=range(1, 7),
-        emotions=rendered.RAVDESS_EMOTIONS[:6],
-        intensities=("01",),
-        frames=12,
-        width=480,
-        height=270,
+        root, emotions=("calm", "happy", "sad", "angry"), intensities=("01",), frames=100
     ),
-    # Few pictures in many copies: random weights can tell them apart.
-    "hf_faces": lambda root: rendered.write_hf_parquet(root / "train.parquet", rows=16, size=224, copies=6),
+    # A picture an emotion in many copies: random weights can tell them apart.
+    "hf_faces": lambda root: rendered.write_hf_parquet(root / "train.parquet", rows=8, size=224, copies=16),
 }
 
 
@@ -100,40 +99,24 @@ def corpus(folder: Path, name: str) -> Path:
     return root / "train.parquet" if name == "hf_faces" else root
 
 
-def first_weights(folder: Path, name: str, given: Path | None, pictures: Path | None) -> Path:
+def first_weights(folder: Path, name: str, given: Path | None) -> Path:
     """A file with a backbone's first weights for fervid, and beside it the same for Keras, ``.npz``.
 
     Args:
         folder: where they go.
         name: of torchvision's network.
         given: a state dict; None draws random weights.
-        pictures: the Parquet file on whose pictures the statistics of random networks are measured.
     """
     path = folder / "weights" / f"{name}.pth"
     path.parent.mkdir(parents=True, exist_ok=True)
-    torch.manual_seed(0)
-    network = torchvision.models.get_model(name, weights=None)
+    network = random_network(name, mean=(0, 0, 0), std=(1, 1, 1))  # as the Hugging Face presets show their pictures
     if given:
         network.load_state_dict(torch.load(given, map_location="cpu", weights_only=True), strict=False)
-    elif pictures:
-        measure_statistics(network, pictures)
     features = {key: value for key, value in network.state_dict().items() if key.startswith("features.")}
     torch.save(features, path)
     tensors = [value.numpy() for key, value in features.items() if not key.endswith("num_batches_tracked")]
     np.savez(path.with_suffix(".npz"), **{f"{number:04d}": value for number, value in enumerate(tensors)})
     return path
-
-
-@torch.no_grad()
-def measure_statistics(network: torch.nn.Module, parquet: Path) -> None:
-    """Sets the statistics of BatchNorm to those of pictures."""
-    stored = pd.read_parquet(parquet, columns=["image"])["image"][::2]
-    pictures = [cv2.imdecode(np.frombuffer(image["bytes"], np.uint8), cv2.IMREAD_COLOR)[..., ::-1] for image in stored]
-    for module in network.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
-            module.momentum = None  # the mean of all batches
-    network.train()
-    network.features(torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 255)
 
 
 @dataclass
@@ -209,6 +192,7 @@ class Bench:
         seconds = by_turns({**dict(list(ours.items())[:1]), "keras": self.in_keras, **ours}, repeats)
         for side in ours:
             self.tell(side, ratios(seconds["keras"], seconds[side]))
+            self.parts(side)
         print(json.dumps({self.name: self.results}), flush=True)
 
     def tell(self, side: str, values: list[float]) -> None:
@@ -221,20 +205,26 @@ class Bench:
             f"{_mean(keras, 'accuracy'):.1%} / {_mean(fervid, 'accuracy'):.1%} (UAR {_mean(keras, 'uar'):.1%} / "
             f"{_mean(fervid, 'uar'):.1%}), frames {keras[0]['frames']}"
         )
-        goal = "" if void else self.pipeline.goal
-        tell(
-            Figure(
-                "peers", f"keras / {side}, {self.name}", values, goal, note=f"VOID, {void}; {note}" if void else note
-            )
-        )
+        goal, note = ("", f"VOID, {void}; {note}") if void else (self.pipeline.goal, note)
+        tell(Figure("peers", f"keras / {side}, {self.name}", values, goal, note=note))
+
+    def parts(self, side: str) -> None:
+        """One line a part of what a pair of sides does; only frozen epochs have a goal of their own."""
+        void = self.void(self.results[side], self.results["keras"])
+        fervid, keras = ([run["seconds"] for run in self.results[name]] for name in (side, "keras"))
+        kept = ", features that are kept included" if self.weights else ""
+        found = [
+            ("preparation", [run["prepare"] for run in keras], [run["prepare"] for run in fervid], "", ""),
+            ("training", [run["fit"] for run in keras], [run["fit"] for run in fervid], kept, ""),
+        ]
         if self.name.startswith("hf_"):
-            theirs = [run["seconds"]["phase_0"] for run in keras]
-            ours = [run["seconds"]["fit"] - run["seconds"]["by_phase"]["fine_tune"] for run in fervid]
-            note = f"{_span(theirs)} / {_span(ours)} s, features that are kept included" + (
-                f"; VOID, {void}" if void else ""
-            )
-            what = f"keras / {side}, {self.name}, its {self.pipeline.epochs[0]} frozen epochs alone"
-            tell(Figure("peers", what, ratios(theirs, ours), goal, note=note))
+            ours = [run["fit"] - run["by_phase"]["fine_tune"] for run in fervid]
+            frozen = f"its {self.pipeline.epochs[0]} frozen epochs"
+            found.append((frozen, [run["phase_0"] for run in keras], ours, kept, self.pipeline.goal))
+        for part, theirs, ours, aside, goal in found:
+            note = f"{_span(theirs)} / {_span(ours)} s{aside}" + (f"; VOID, {void}" if void else "")
+            what = f"keras / {side}, {self.name}, {part} alone"
+            tell(Figure("peers", what, ratios(theirs, ours), "" if void else goal, note=note))
 
     def void(self, fervid: list[dict[str, Any]], keras: list[dict[str, Any]]) -> str:
         """Why the two cannot be compared; empty if they can."""
@@ -296,8 +286,7 @@ def main() -> None:
             pipeline, weights = PIPELINES[name], None
             if pipeline.backbone:
                 given = told.weights if pipeline.backbone == "mobilenet_v2" else None
-                pictures = corpus(folder, "hf_faces") if pipeline.backbone != "vgg16" else None
-                weights = first_weights(folder, pipeline.backbone, given, pictures)
+                weights = first_weights(folder, pipeline.backbone, given)
             Bench(name, told.keras.absolute(), folder, weights).measure(told.repeats)
     finally:
         if not told.folder:

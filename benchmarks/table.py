@@ -1,7 +1,8 @@
 """Runs the benchmarks one after the other and writes what they found as one table: ``make bench``.
 
-Without arguments everything is rendered and all weights are random. ``--only start,sweep`` runs some of them. The exit
-code tells of scripts that failed, not of goals that were missed.
+Without arguments everything is rendered and all weights are random. ``--only start,sweep`` runs some of them. The table
+is written anew after each script, so that what was measured stays when the rest is not waited for. The exit code tells
+of scripts that failed, not of goals that were missed.
 """
 
 import argparse
@@ -9,10 +10,13 @@ import json
 import os
 import platform
 import shlex
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+from contextlib import suppress
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -27,78 +31,126 @@ from timing import Figure
 TAKES = {  # the scripts in their order, and which of the options each is given
     "start": [],
     "preparation": ["videos"],
-    "training_step": [],
-    "frozen_phase": ["pictures", "weights"],
-    "sweep": ["pictures", "weights"],
-    "peers": ["keras", "weights"],
+    "training_step": ["repeats"],
+    "frozen_phase": ["pictures", "weights", "repeats"],
+    "sweep": ["pictures", "weights", "repeats"],
+    "peers": ["keras", "weights", "repeats"],
     "growth": [],
-    "prediction": ["videos"],
-    "gpu": [],
+    "prediction": ["videos", "repeats"],
+    "gpu": ["repeats"],
 }
 HEADER = ["row", "what", "median", "spread", "goal", "", "note"]
 LIBRARIES = ("torch", "torchvision", "pytorch-lightning", "albumentations", "opencv-python", "av", "numpy")
+INTERRUPTED = 130  # the exit code of what Ctrl-C ended
 
 
-def main() -> bool:
-    """Runs the scripts and writes the table; returns whether none failed."""
+def main(words: list[str] | None = None) -> int:
+    """Runs the scripts and writes the table.
+
+    Returns:
+        The exit code: 0, 1 if a script failed, 130 if Ctrl-C ended one.
+    """
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default=",".join(TAKES), help="names of scripts, joined by commas")
-    parser.add_argument("--videos", type=Path, help="a folder of videos")
-    parser.add_argument("--pictures", type=Path, help="a folder of pictures, one sub-folder an emotion")
-    parser.add_argument("--weights", type=Path, help="a state dict of MobileNetV2")
-    parser.add_argument("--keras", type=Path, help="the Python that has TensorFlow")
+    parser.add_argument("--videos", type=os.path.abspath, help="a folder of videos")
+    parser.add_argument("--pictures", type=os.path.abspath, help="a folder of pictures, one sub-folder an emotion")
+    parser.add_argument("--weights", type=os.path.abspath, help="a state dict of MobileNetV2")
+    parser.add_argument("--keras", type=os.path.abspath, help="the Python that has TensorFlow")
+    parser.add_argument(
+        "--repeats", type=int, help="how often each script that repeats measures (as it does by itself)"
+    )
+    parser.add_argument(
+        "--minutes", type=float, default=30.0, help="a script that takes longer is ended, and has failed"
+    )
     parser.add_argument("--output", type=Path, default=Path("runs/benchmarks/table.md"))
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(words)
     names = arguments.only.split(",")
     unknown = sorted(set(names) - set(TAKES))
     if unknown:
         parser.error(f"there is no benchmark {', '.join(unknown)}: choose some of {', '.join(TAKES)}.")
+    if arguments.repeats is not None and arguments.repeats < 1:
+        parser.error(f"--repeats {arguments.repeats} measures nothing: give 1 or more.")
     load = os.getloadavg()[0]
     figures: list[Figure] = []
-    ends = []
+    ends: dict[str, str] = dict.fromkeys(names, "not run")
+    failures = []
     for name in names:
         given = {option: getattr(arguments, option) for option in TAKES[name] if getattr(arguments, option)}
-        options = [word for option, value in given.items() for word in (f"--{option}", str(value.absolute()))]
-        found, failed, end = run(Path(__file__).with_name(f"{name}.py"), options)
+        options = [word for option, value in given.items() for word in (f"--{option}", str(value))]
+        found, code, ends[name] = run(Path(__file__).with_name(f"{name}.py"), options, 60 * arguments.minutes)
         figures += found
-        ends.append((name, failed, end))
-        print(f"{name}: {end}", flush=True)
-    arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    arguments.output.write_text(_markdown(figures, ends, load), encoding="utf-8")
+        print(f"{name}: {ends[name]}", flush=True)
+        _write(arguments.output, _markdown(figures, ends, load))
+        if code == INTERRUPTED:
+            print(f"interrupted: what was measured until then lies in {arguments.output}.")
+            return INTERRUPTED
+        if code:
+            failures.append(f"{name} {ends[name]}")
     Console().print(_for_the_terminal(figures))
-    failures = [f"{name} {end}" for name, failed, end in ends if failed]
     print(*failures, f"the table lies in {arguments.output}", sep="\n")
-    return not failures
+    return int(bool(failures))
 
 
-def run(script: Path, options: list[str]) -> tuple[list[Figure], bool, str]:
-    """Runs a script.
+def run(script: Path, options: list[str], limit: float) -> tuple[list[Figure], int, str]:
+    """Runs a script, and ends it with all that it started when its time is over or Ctrl-C is pressed.
+
+    Args:
+        script: the file.
+        options: its words on the command line.
+        limit: seconds that it may take.
 
     Returns:
-        Its figures, whether it failed, and in words how it ended.
+        Its figures, its exit code, and in words how it ended.
     """
     print(f"{script.stem}:", flush=True)
     began, last = time.perf_counter(), ""
-    with tempfile.TemporaryDirectory() as folder:
+    # Its temporary files lie here too: a script that is killed cannot clear them away.
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         figures = Path(folder) / "figures.jsonl"
         figures.touch()
-        process = subprocess.Popen(
+        with subprocess.Popen(
             [sys.executable, str(script), *options],
-            env={**os.environ, "FERVID_FIGURES": str(figures)},
+            env={**os.environ, "FERVID_FIGURES": str(figures), "TMPDIR": folder},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-        )
-        assert process.stdout is not None
-        for line in process.stdout:
-            print(f"  {line}", end="", flush=True)
-            last = line.strip() or last
-        failed = process.wait() != 0
+            start_new_session=True,  # a group of its own: Ctrl-C comes here alone, and the group is killed as one
+        ) as process:
+            over = threading.Timer(limit, _kill, [process])
+            over.start()
+            try:
+                assert process.stdout is not None
+                for line in process.stdout:
+                    print(f"  {line}", end="", flush=True)
+                    last = line.strip() or last
+                code = process.wait()
+            except KeyboardInterrupt:
+                code = INTERRUPTED
+            finally:
+                over.cancel()
+                _kill(process)  # also what it left behind
         found = [Figure(**json.loads(line)) for line in figures.read_text(encoding="utf-8").splitlines()]
     seconds = time.perf_counter() - began
-    if failed:
-        return found, True, f"FAILED after {seconds:.0f} s: {last}"
-    return found, False, f"{seconds:.0f} s" + ("" if found else f", no figure: {last}")
+    if code == INTERRUPTED:
+        return found, code, f"interrupted after {seconds:.0f} s"
+    if seconds >= limit:
+        last = f"ended, since it may take no more than {limit / 60:g} minutes"
+    if code:
+        return found, code, f"FAILED after {seconds:.0f} s: {last}"
+    return found, 0, f"{seconds:.0f} s" + ("" if found else f", no figure: {last}")
+
+
+def _kill(process: subprocess.Popen[str]) -> None:
+    with suppress(ProcessLookupError, PermissionError):  # nobody is left
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def _write(path: Path, text: str) -> None:
+    """Beside it, then in its place: who looks at it sees a whole table."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f"{path.name}.part")
+    beside.write_text(text, encoding="utf-8")
+    beside.replace(path)
 
 
 def machine() -> str:
@@ -112,7 +164,7 @@ def machine() -> str:
     return f"{processor}, {os.cpu_count()} cores, {memory:.0f} GiB of memory, {gpu}, {platform.system()}"
 
 
-def _markdown(figures: list[Figure], ends: list[tuple[str, bool, str]], load: float) -> str:
+def _markdown(figures: list[Figure], ends: dict[str, str], load: float) -> str:
     versions = ", ".join(f"{name} {version(name)}" for name in LIBRARIES)
     lines = [
         "# Benchmarks",
@@ -123,7 +175,7 @@ def _markdown(figures: list[Figure], ends: list[tuple[str, bool, str]], load: fl
         "",
         tabulate([figure.cells() for figure in figures], HEADER, tablefmt="github", disable_numparse=True),
         "",
-        *(f"- {name}: {end}" for name, _, end in ends),
+        *(f"- {name}: {end}" for name, end in ends.items()),
         "",
     ]
     return "\n".join(lines)
@@ -138,4 +190,6 @@ def _for_the_terminal(figures: list[Figure]) -> Table:
 
 
 if __name__ == "__main__":
-    sys.exit(not main())
+    for name in (signal.SIGTERM, signal.SIGHUP):  # as Ctrl-C: a script's group would outlive this process
+        signal.signal(name, signal.default_int_handler)
+    sys.exit(main())

@@ -1,12 +1,14 @@
 """A whole epoch of fervid against the bare step, and a plain loop: ``python benchmarks/training_step.py``.
 
-The bare step is the same network's forward, backward and optimizer step on tensors that lie in memory already, and the
-forward alone for the validation side: what no program can do without. The plain loop is what is written without
-Lightning: a DataLoader over the same faces, loss and accuracy of either side, the best weights kept.
+About five minutes on two cores. The bare step is the same network's forward, backward and optimizer step on tensors
+that lie in memory already, and the forward alone for the validation side: what no program can do without. The plain
+loop is what is written without Lightning: a DataLoader over the same faces, loss and accuracy of either side, the best
+weights kept.
 
-An epoch of fervid is what it notes in results.json: loading, steps, validation, scores. What else
-``trainer.fit`` takes, most of it for the checkpoints at the end of a run, is told beside it; those on the way take a
-fortieth at most. LeNet runs for the 25 epochs of its preset, and an epoch is a 25th of ``trainer.fit``.
+``fervid.train`` runs once a network and waits after each epoch until it is its turn again, so that the sides change
+every few seconds. The first epoch warms up on every side. An epoch of fervid is what it notes in results.json:
+loading, steps, validation, scores. What else ``trainer.fit`` takes, most of it for the checkpoints at the end of a
+run, is told beside it; those on the way take a fortieth at most. LeNet's epochs bear their share of it.
 
 Both keep the memory they free (``fervid/memory.py``), so that the ratio is what fervid adds; for MobileNetV2 the same
 bare step in a process that does not, as torch comes, stands beside it.
@@ -14,19 +16,29 @@ bare step in a process that does not, as torch comes, stands beside it.
 
 import argparse
 import json
+import multiprocessing
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
+from functools import partial
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
+import pytorch_lightning as pl
 import torch
 from bare_step import BareStep, model_and_data
+from pytorch_lightning.callbacks import Checkpoint
 from timing import Figure, by_turns, ratios, tell
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
+import fervid.train
+from fervid import training
+from fervid.callbacks import FreezeThenFineTune
 from fervid.data.datamodule import FrameDataModule
 from fervid.memory import keep_memory
 
@@ -38,18 +50,91 @@ SETTINGS = {
     "MobileNetV2 at 224 px": ["backbone=mobilenet_v2", "optimizer=adam", *SMALL, *ALL_LEARN],
 }
 LENET = ["backbone=lenet", "optimizer=rmsprop", "dataset.batch_size=10"]  # 1,344 and 480 frames
+A_TURN = 5  # epochs of LeNet: each takes a second
 
 
-def fervid(settings: list[str], cache: str, epochs: int) -> tuple[float, float]:
-    """Seconds of a middling epoch of the whole command, and seconds of its fit beside its epochs."""
-    with tempfile.TemporaryDirectory() as folder:
-        words = [*settings, f"trainer.max_epochs={epochs}", f"cache_dir={cache}", f"hydra.run.dir={folder}/run"]
-        words += ["finetune.phases.0.epochs=100", "finetune.phases.0.patience=null"]
-        command = [sys.executable, "-m", "fervid.train", *words]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        results = json.loads(Path(folder, "run", "results.json").read_text())
-    inside = [row["seconds"] for row in results["history"]]
-    return float(np.median(inside)), results["seconds"]["fit"] - sum(inside)
+class Turns(Checkpoint):
+    """Holds a training run up after each epoch; Lightning calls checkpoints last, when all else of it is done.
+
+    Args:
+        pipe: takes the seconds of an epoch, and brings a word when the next may begin.
+    """
+
+    def __init__(self, pipe: Connection):
+        self.pipe, self.waited = pipe, 0.0
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._wait()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        history = next(one for one in trainer.callbacks if isinstance(one, FreezeThenFineTune)).history
+        self.pipe.send(history[-1]["seconds"])
+        if len(history) < trainer.max_epochs:
+            self._wait()
+
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.pipe.send(self.waited)
+
+    def _wait(self) -> None:
+        began = time.perf_counter()
+        self.pipe.recv()
+        self.waited += time.perf_counter() - began
+
+
+def train_by_turns(pipe: Connection, words: list[str], said: Path) -> None:
+    """The whole command ``fervid.train``, held up after each epoch."""
+    # The command passes no callbacks on; all else is as a user has it.
+    training.train = partial(training.train, callbacks=[Turns(pipe)])
+    sys.argv = ["fervid.train", *words]
+    with said.open("w") as file, redirect_stdout(file), redirect_stderr(file):
+        fervid.train.main()
+
+
+class Training:
+    """``fervid.train`` in a process of its own, an epoch a call.
+
+    Args:
+        settings: as on the command line.
+        cache: where faces lie.
+        epochs: how many there will be.
+    """
+
+    def __init__(self, settings: list[str], cache: str, epochs: int):
+        self._folder = tempfile.TemporaryDirectory()
+        self._run, self._said = Path(self._folder.name, "run"), Path(self._folder.name, "said.txt")
+        words = [*settings, f"trainer.max_epochs={epochs}", f"cache_dir={cache}", f"hydra.run.dir={self._run}"]
+        words += [f"finetune.phases.0.epochs={epochs}", "finetune.phases.0.patience=null"]
+        spawn = multiprocessing.get_context("spawn")
+        self._pipe, other = spawn.Pipe()
+        self._process = spawn.Process(target=train_by_turns, args=(other, words, self._said))
+        self._process.start()
+        other.close()  # else its end would not be noticed
+
+    def __enter__(self) -> "Training":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._pipe.close()  # a run that waits for its turn ends
+        self._process.join()
+        self._folder.cleanup()
+
+    def __call__(self) -> float:
+        """Lets it train for one epoch; returns the seconds."""
+        self._pipe.send("go on")
+        return self._answer()
+
+    def rest(self) -> float:
+        """After the last epoch: waits for the end; returns the seconds of ``trainer.fit`` that no epoch has."""
+        waited = self._answer()
+        self._process.join()
+        results = json.loads((self._run / "results.json").read_text())
+        return results["seconds"]["fit"] - waited - sum(row["seconds"] for row in results["history"])
+
+    def _answer(self) -> float:
+        try:
+            return self._pipe.recv()
+        except EOFError:
+            raise SystemExit(f"fervid.train ended too early:\n{self._said.read_text()[-2000:]}") from None
 
 
 class Faces(Dataset):
@@ -68,41 +153,93 @@ class Faces(Dataset):
         return face.permute(2, 0, 1).float() / 255, self.labels[number]
 
 
-def plain(settings: list[str], cache: str, epochs: int, folder: Path) -> float:
-    """Seconds an epoch of a plain loop."""
-    model, datamodule = model_and_data(settings, cache)
-    optimizer, best = model.configure_optimizers(), 0.0
-    train = DataLoader(Faces(datamodule, "train"), batch_size=datamodule.batch_size, shuffle=True)
-    val = DataLoader(Faces(datamodule, "val"), batch_size=64)
-    began = time.perf_counter()
-    for _ in range(epochs):
-        model.train()
+class PlainLoop:
+    """What one writes without a framework, an epoch a call.
+
+    Args:
+        settings: as on the command line.
+        cache: where faces lie, and the best weights.
+        threads: of torch.
+    """
+
+    def __init__(self, settings: list[str], cache: str, threads: int):
+        self.model, datamodule = model_and_data(settings, cache)
+        self.optimizer, self.best = self.model.configure_optimizers(), 0.0
+        self.path, self.threads = Path(cache) / "best.pt", threads
+        self.train = DataLoader(Faces(datamodule, "train"), batch_size=datamodule.batch_size, shuffle=True)
+        self.val = DataLoader(Faces(datamodule, "val"), batch_size=64)
+
+    def __call__(self) -> float:
+        """Seconds of an epoch."""
+        threads = torch.get_num_threads()
+        torch.set_num_threads(self.threads)
+        began = time.perf_counter()
+        self.model.train()
         total, right = 0.0, 0
-        for images, labels in train:
-            optimizer.zero_grad()
-            logits = model(images)
+        for images, labels in self.train:
+            self.optimizer.zero_grad()
+            logits = self.model(images)
             loss = F.cross_entropy(logits, labels)
             loss.backward()
-            optimizer.step()
+            self.optimizer.step()
             total += loss.item() * len(labels)
             right += (logits.argmax(1) == labels).sum().item()
-        model.eval()
+        self.model.eval()
         total, right = 0.0, 0
         with torch.no_grad():
-            for images, labels in val:
-                logits = model(images)
+            for images, labels in self.val:
+                logits = self.model(images)
                 total += F.cross_entropy(logits, labels).item() * len(labels)
                 right += (logits.argmax(1) == labels).sum().item()
-        if right > best:
-            best = right
-            torch.save(model.state_dict(), folder / "best.pt")
-    return (time.perf_counter() - began) / epochs
+        if right > self.best:
+            self.best = right
+            torch.save(self.model.state_dict(), self.path)
+        seconds = time.perf_counter() - began
+        torch.set_num_threads(threads)
+        return seconds
 
 
-def as_torch_comes(settings: list[str], cache: str, epochs: int) -> float:
-    """Seconds an epoch of the bare step in a process of its own."""
-    command = [sys.executable, str(Path(__file__).with_name("bare_step.py")), cache, str(epochs), *settings]
+def as_torch_comes(settings: list[str], cache: str) -> float:
+    """Seconds of an epoch of the bare step in a process of its own."""
+    command = [sys.executable, str(Path(__file__).with_name("bare_step.py")), cache, "1", *settings]
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
+
+
+def large(name: str, settings: list[str], cache: str, repeats: int) -> None:
+    """Compares an epoch with the bare step."""
+    bare = BareStep(settings, cache)
+    with Training(settings, cache, 1 + repeats) as whole:
+        sides: dict[str, Callable[[], float]] = {"fervid": whole, "bare": lambda: bare(1)}
+        by_turns(sides, 1)  # warms up
+        if name.startswith("MobileNetV2"):  # it gains most
+            sides["as torch comes"] = lambda: as_torch_comes(settings, cache)
+        seconds = by_turns(sides, repeats)
+        rest = whole.rest()
+    note = f"{np.median(seconds['fervid']):.2f} s an epoch of {len(bare.train)} steps, and {rest:.1f} s once a run"
+    figures = ratios(seconds["fervid"], seconds["bare"])
+    tell(Figure("training step", f"fervid / bare step, {name}", figures, "<= 1.05", note=note))
+    if "as torch comes" in seconds:
+        figures = ratios(seconds["fervid"], seconds["as torch comes"])
+        tell(Figure("training step", f"fervid / bare step as torch comes, {name}", figures))
+
+
+def lenet(cache: str, repeats: int) -> None:
+    """Compares an epoch, with its share of all of ``trainer.fit``, with the plain loop."""
+    threads, epochs = torch.get_num_threads(), 1 + A_TURN * repeats
+    plain, one_thread = PlainLoop(LENET, cache, threads), PlainLoop(LENET, cache, 1)
+    with Training(LENET, cache, epochs) as whole:
+        sides = {"fervid": whole, "plain": plain, "plain, one thread": one_thread}
+        by_turns(sides, 1)  # warms up
+        turns = {name: lambda side=side: sum(side() for _ in range(A_TURN)) / A_TURN for name, side in sides.items()}
+        seconds = by_turns(turns, repeats)
+        share = whole.rest() / epochs
+    seconds["fervid"] = [one + share for one in seconds["fervid"]]
+    note = ", ".join(f"{name} {np.median(value) * 1e3:.0f} ms an epoch" for name, value in seconds.items())
+    note += f" (fervid's on 1 thread, plain on {threads} unless told)"
+    figures = ratios(seconds["fervid"], seconds["plain"])
+    tell(Figure("training step", "fervid / plain loop, LeNet, batches of 10", figures, "<= 1.2", note=note))
+    figures = ratios(seconds["fervid"], seconds["plain, one thread"])
+    tell(Figure("training step", "fervid / plain loop on one thread, LeNet", figures, "<= 1.2"))
 
 
 def main() -> None:
@@ -114,56 +251,10 @@ def main() -> None:
     keep_memory()
     with tempfile.TemporaryDirectory() as cache:
         for name, settings in SETTINGS.items():
-            if arguments.only not in (None, name):
-                continue
-            bare, beside = BareStep(settings, cache), []
-
-            def an_epoch(settings: list[str] = settings, beside: list[float] = beside) -> float:
-                seconds, rest = fervid(settings, cache, 3)
-                beside.append(rest)
-                return seconds
-
-            bare(1)  # warms up
-            sides = {
-                "fervid": an_epoch,
-                "bare": lambda bare=bare: bare(3),
-            }
-            if name.startswith("MobileNetV2"):  # it gains most
-                sides["as torch comes"] = lambda settings=settings: as_torch_comes(settings, cache, 1)
-            seconds = by_turns(sides, arguments.repeats)
-            note = f"{np.median(seconds['fervid']):.2f} s an epoch of {len(bare.train)} steps"
-            note += f", and {np.median(beside):.1f} s once a run"
-            figures = ratios(seconds["fervid"], seconds["bare"])
-            tell(Figure("training step", f"fervid / bare step, {name}", figures, "<= 1.05", note=note))
-            if "as torch comes" in seconds:
-                figures = ratios(seconds["fervid"], seconds["as torch comes"])
-                tell(Figure("training step", f"fervid / bare step as torch comes, {name}", figures))
+            if arguments.only in (None, name):
+                large(name, settings, cache, arguments.repeats)
         if arguments.only in (None, "LeNet"):
-            bare, threads = BareStep(LENET, cache), torch.get_num_threads()
-
-            def whole_fit() -> float:
-                seconds, rest = fervid(LENET, cache, 25)
-                return seconds + rest / 25
-
-            def one_thread() -> float:
-                torch.set_num_threads(1)  # as fervid trains a network of this size
-                seconds = plain(LENET, cache, 25, Path(cache))
-                torch.set_num_threads(threads)
-                return seconds
-
-            sides = {
-                "fervid": whole_fit,
-                "plain": lambda: plain(LENET, cache, 25, Path(cache)),
-                "plain, one thread": one_thread,
-                "bare": lambda: bare(25),
-            }
-            seconds = by_turns(sides, arguments.repeats)
-            note = ", ".join(f"{name} {np.median(value) * 1e3:.0f} ms an epoch" for name, value in seconds.items())
-            figures = ratios(seconds["fervid"], seconds["plain"])
-            note += f" (fervid's on 1 thread, the others on {threads} unless told)"
-            tell(Figure("training step", "fervid / plain loop, LeNet, batches of 10", figures, "<= 1.2", note=note))
-            figures = ratios(seconds["fervid"], seconds["plain, one thread"])
-            tell(Figure("training step", "fervid / plain loop on one thread, LeNet", figures, "<= 1.2"))
+            lenet(cache, arguments.repeats)
 
 
 if __name__ == "__main__":
