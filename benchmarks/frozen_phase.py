@@ -6,8 +6,8 @@ MobileNetV2 at 224 px, a linear head, Adam, batches of 32, the same pictures on 
 plain loop one epoch is measured and taken fifty times: every epoch costs the same. Of fervid it is preparation and the
 whole fit, with nothing cached before; imports are not counted. A second line counts fervid's whole process: start,
 imports, test, figures and exit too, of which the plain loop has none. Both without augmentation, and with one, of which
-fervid keeps eight views a picture. The plain loop is torch as it comes; that fervid keeps the memory it frees
-(fervid/memory.py) is part of what is measured.
+fervid keeps eight views a picture. The plain loop decodes between its steps, and is torch as it comes; that fervid
+keeps the memory it frees (fervid/memory.py) is part of what is measured.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Time and memory at 1 x, 4 x and 16 x the frames: ``python benchmarks/growth.py``, about six minutes on two cores.
+"""Time and memory at 1 x, 4 x and 16 x the frames: ``python benchmarks/growth.py``, about seven minutes on two cores.
 
 Every step is the command itself, in a process of its own, on rendered people: ``prepare`` on videos (copies of one
 clip) and on pictures, ``audit`` with an empty cache (the store of faces, their hashes, near-duplicates), ``train`` with
@@ -65,7 +65,8 @@ def run(*words: str | Path) -> Cost:
     with tempfile.TemporaryFile("w+") as said:
         process = psutil.Popen([sys.executable, *map(str, words)], stdout=said, stderr=subprocess.STDOUT)
         while process.poll() is None:
-            held = [_held(member) for member in _family(process)]
+            # A set: a child that is about to become another program has its parent's memory, not a copy of it.
+            held = {_held(member) for member in _family(process)}
             own, mapped = (
                 max(most, sum(now)) for most, now in zip((own, mapped), zip(*held, strict=True), strict=True)
             )
@@ -281,12 +282,12 @@ def bend(seconds: list[float], start: float) -> float | None:
         start: seconds of a program that only starts, of which all three have some.
 
     Returns:
-        The ratio; None where the frames take less time than a start does, so that noise decides. A bend that shows even
-        then is told, as large as it is at least.
+        The ratio; None where the frames take less time than half a start does, so that noise decides. A bend that shows
+        even then is told, as large as it is at least.
     """
     early, late = seconds[1] - seconds[0], seconds[2] - seconds[1]
-    ratio = late / 4 / max(early, start)
-    return ratio if min(early, late) >= start or ratio > LINEAR else None
+    ratio = late / 4 / max(early, start / 2)
+    return ratio if min(early, late) >= start / 2 or ratio > LINEAR else None
 
 
 def tell_step(step: str, costs: list[tuple[int, Cost]], start: Cost) -> None:
@@ -314,7 +315,7 @@ def tell_step(step: str, costs: list[tuple[int, Cost]], start: Cost) -> None:
 def main() -> None:
     """Prints two lines a step, and one a part."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--frames", type=int, default=1600, help="pictures at 1 x; a hundredth as many videos")
+    parser.add_argument("--frames", type=int, default=2400, help="pictures at 1 x; a hundredth as many videos")
     parser.add_argument(
         "--rows", type=int, nargs="*", default=[10_000, 100_000], help="of the manifests, 8,000 or more"
     )

@@ -9,7 +9,8 @@ emotions, and fewer epochs where they would take too long. Where counts divide t
 to test on, chance divides them. Where a side does not learn, or the two reach different accuracies, the comparison is
 void: it gets no verdict. Beside whole processes, preparation and training are told alone, by each side's own clock.
 
-The networks with a frozen part begin with random weights unless a file is given.
+The networks with a frozen part begin with random weights unless a file is given. Behind those of MobileNetV2 a head
+reaches a third of the eight emotions, hardly enough for a verdict; behind ImageNet's all of them: give ``--weights``.
 """
 
 import argparse
@@ -70,7 +71,7 @@ PIPELINES = {
     "ised_lenet": Pipeline("ised", ">= 2", (25,), sides(val=0.2, test=0.2)),
     "ised_alexnet": Pipeline("ised", ">= 2", (15,), ("dataset.participants=[1,2,3,4,5]", *sides(val=0.1, test=0.25))),
     "enterface_cnn": Pipeline("enterface", ">= 2", (15,), sides(val=0.2, test=0.2)),
-    "ravdess_vgg16": Pipeline("ravdess", ">= 2", (10,), sides(val=0.1, test=0.3), "vgg16"),
+    "ravdess_vgg16": Pipeline("ravdess", ">= 2", (8,), sides(val=0.1, test=0.3), "vgg16"),
     "hf_mobilenet_v2": Pipeline("hf_faces", ">= 15", (50, 35), HF_SIDES, "mobilenet_v2"),
     "hf_vgg16": Pipeline("hf_faces", ">= 15", (50, 35), HF_SIDES, "vgg16"),
     "hf_efficientnet_b2": Pipeline("hf_faces", ">= 15", (50, 35), HF_SIDES, "efficientnet_b2"),
@@ -111,7 +112,9 @@ def first_weights(folder: Path, name: str, given: Path | None) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     network = random_network(name, mean=(0, 0, 0), std=(1, 1, 1))  # as the Hugging Face presets show their pictures
     if given:
-        network.load_state_dict(torch.load(given, map_location="cpu", weights_only=True), strict=False)
+        missing, _ = network.load_state_dict(torch.load(given, map_location="cpu", weights_only=True), strict=False)
+        if any(key.startswith("features.") for key in missing):
+            sys.exit(f"--weights={given} is not of {name}: {missing[0]} is missing.")
     features = {key: value for key, value in network.state_dict().items() if key.startswith("features.")}
     torch.save(features, path)
     tensors = [value.numpy() for key, value in features.items() if not key.endswith("num_batches_tracked")]
@@ -162,7 +165,7 @@ class Bench:
                 "parameters": found["parameters"]["total"],
                 "learning": list(found["parameters"]["trainable"].values()),
                 "classes": len(found["class_names"]),
-                "frames": found["data"]["frames"],
+                "frames": found["data"]["split"],
                 "epochs": found["epochs"],
                 "seconds": found["seconds"],
                 "wall": seconds,
@@ -233,12 +236,15 @@ class Bench:
                 f"parameters differ: {keras[0]['parameters']:,} with {keras[0]['learning']} learning / "
                 f"{fervid[0]['parameters']:,} with {fervid[0]['learning']}"
             )
+        counts = [run["frames"] for run in (keras[0], fervid[0])]
+        if max(abs(counts[0][side] - counts[1][side]) / counts[1][side] for side in counts[1]) > 0.02:
+            return f"frames differ: {counts[0]} / {counts[1]}"  # in some of them one side has found no face
         tested, chance = keras[0]["frames"]["test"], 1 / fervid[0]["classes"]
         for name, runs in (("fervid", fervid), ("Keras", keras)):
             if _mean(runs, "uar") < chance + 2 * math.sqrt(chance * (1 - chance) / tested):
                 return f"{name} does not learn"
         a, b = _mean(fervid, "accuracy"), _mean(keras, "accuracy")
-        if abs(a - b) > 3 * math.sqrt((a * (1 - a) + b * (1 - b)) / tested):
+        if abs(a - b) > min(0.1, 3 * math.sqrt((a * (1 - a) + b * (1 - b)) / tested)):
             return f"the accuracies differ by {abs(a - b):.0%}"
         return ""
 

@@ -5,10 +5,11 @@ that lie in memory already, and the forward alone for the validation side: what 
 loop is what is written without Lightning: a DataLoader over the same faces, loss and accuracy of either side, the best
 weights kept.
 
-``fervid.train`` runs once a network and waits after each epoch until it is its turn again, so that the sides change
-every few seconds. The first epoch warms up on every side. An epoch of fervid is what it notes in results.json:
-loading, steps, validation, scores. What else ``trainer.fit`` takes, most of it for the checkpoints at the end of a
-run, is told beside it; those on the way take a fortieth at most. LeNet's epochs bear their share of it.
+``fervid.train`` runs once a network and waits before each epoch until it is its turn again, so that the sides change
+every few seconds. The first epoch warms up on every side; the last, which goes over into the end of the run, is not
+measured. An epoch of fervid is all that happens from one to the next: loading, steps, validation, scores, keeping the
+best weights, a checkpoint where one is due. What else ``trainer.fit`` takes, most of it for the checkpoints at the
+beginning and the end, is told beside it; LeNet's epochs bear their share of it.
 
 Both keep the memory they free (``fervid/memory.py``), so that the ratio is what fervid adds; for MobileNetV2 the same
 bare step in a process that does not, as torch comes, stands beside it.
@@ -22,7 +23,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -38,7 +39,6 @@ from torch.utils.data import DataLoader, Dataset
 
 import fervid.train
 from fervid import training
-from fervid.callbacks import FreezeThenFineTune
 from fervid.data.datamodule import FrameDataModule
 from fervid.memory import keep_memory
 
@@ -54,7 +54,7 @@ A_TURN = 5  # epochs of LeNet: each takes a second
 
 
 class Turns(Checkpoint):
-    """Holds a training run up after each epoch; Lightning calls checkpoints last, when all else of it is done.
+    """Holds a training run up before each epoch; Lightning calls checkpoints last, when all else of one is done.
 
     Args:
         pipe: takes the seconds of an epoch, and brings a word when the next may begin.
@@ -67,18 +67,18 @@ class Turns(Checkpoint):
         self._wait()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        history = next(one for one in trainer.callbacks if isinstance(one, FreezeThenFineTune)).history
-        self.pipe.send(history[-1]["seconds"])
-        if len(history) < trainer.max_epochs:
+        self.pipe.send(time.perf_counter() - self.began)
+        if trainer.current_epoch + 1 < trainer.max_epochs:
             self._wait()
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.pipe.send(self.waited)
 
     def _wait(self) -> None:
-        began = time.perf_counter()
+        waiting = time.perf_counter()
         self.pipe.recv()
-        self.waited += time.perf_counter() - began
+        self.began = time.perf_counter()
+        self.waited += self.began - waiting
 
 
 def train_by_turns(pipe: Connection, words: list[str], said: Path) -> None:
@@ -96,14 +96,19 @@ class Training:
     Args:
         settings: as on the command line.
         cache: where faces lie.
-        epochs: how many there will be.
+        epochs: how many calls there will be; one more is trained at the end.
     """
 
     def __init__(self, settings: list[str], cache: str, epochs: int):
+        self.epochs, self._seconds = epochs + 1, list[float]()
         self._folder = tempfile.TemporaryDirectory()
         self._run, self._said = Path(self._folder.name, "run"), Path(self._folder.name, "said.txt")
-        words = [*settings, f"trainer.max_epochs={epochs}", f"cache_dir={cache}", f"hydra.run.dir={self._run}"]
-        words += [f"finetune.phases.0.epochs={epochs}", "finetune.phases.0.patience=null"]
+        words = [*settings, f"trainer.max_epochs={self.epochs}", f"cache_dir={cache}"]
+        words += [
+            f"hydra.run.dir={self._run}",
+            f"finetune.phases.0.epochs={self.epochs}",
+            "finetune.phases.0.patience=null",
+        ]
         spawn = multiprocessing.get_context("spawn")
         self._pipe, other = spawn.Pipe()
         self._process = spawn.Process(target=train_by_turns, args=(other, words, self._said))
@@ -115,25 +120,32 @@ class Training:
 
     def __exit__(self, *error: object) -> None:
         self._pipe.close()  # a run that waits for its turn ends
-        self._process.join()
+        self._process.join(timeout=60)
+        self._process.kill()
         self._folder.cleanup()
 
     def __call__(self) -> float:
         """Lets it train for one epoch; returns the seconds."""
-        self._pipe.send("go on")
-        return self._answer()
+        self._seconds.append(self._train())
+        return self._seconds[-1]
 
     def rest(self) -> float:
-        """After the last epoch: waits for the end; returns the seconds of ``trainer.fit`` that no epoch has."""
+        """Trains the last epoch and waits for the end; returns what ``trainer.fit`` takes beside middling epochs."""
+        self._train()
         waited = self._answer()
         self._process.join()
-        results = json.loads((self._run / "results.json").read_text())
-        return results["seconds"]["fit"] - waited - sum(row["seconds"] for row in results["history"])
+        fit = json.loads((self._run / "results.json").read_text())["seconds"]["fit"]
+        return fit - waited - self.epochs * float(np.median(self._seconds))
+
+    def _train(self) -> float:
+        with suppress(BrokenPipeError):  # it has ended: there is no answer either
+            self._pipe.send("go on")
+        return self._answer()
 
     def _answer(self) -> float:
         try:
             return self._pipe.recv()
-        except EOFError:
+        except (EOFError, ConnectionResetError):
             raise SystemExit(f"fervid.train ended too early:\n{self._said.read_text()[-2000:]}") from None
 
 
@@ -232,7 +244,7 @@ def lenet(cache: str, repeats: int) -> None:
         by_turns(sides, 1)  # warms up
         turns = {name: lambda side=side: sum(side() for _ in range(A_TURN)) / A_TURN for name, side in sides.items()}
         seconds = by_turns(turns, repeats)
-        share = whole.rest() / epochs
+        share = whole.rest() / whole.epochs
     seconds["fervid"] = [one + share for one in seconds["fervid"]]
     note = ", ".join(f"{name} {np.median(value) * 1e3:.0f} ms an epoch" for name, value in seconds.items())
     note += f" (fervid's on 1 thread, plain on {threads} unless told)"

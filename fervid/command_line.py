@@ -147,6 +147,11 @@ def one_run(run: Any) -> Path:
     return Path(str(run)).expanduser()  # the command line makes run=3 a number
 
 
+def rank() -> int:
+    """Which process of a distributed run this is, as Lightning, torchrun or Slurm tell it."""
+    return next((int(os.environ[name]) for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID") if name in os.environ), 0)
+
+
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
     """Around work that one process at a time may do in a folder.
@@ -156,7 +161,7 @@ def alone(folder: Path) -> Iterator[None]:
     Raises:
         InputError: if another process is at it.
     """
-    if _rank() > 0:
+    if rank() > 0:
         yield
         return
     lock = FileLock(folder / ".lock")
@@ -169,11 +174,6 @@ def alone(folder: Path) -> Iterator[None]:
     finally:
         (folder / ".lock").unlink(missing_ok=True)
         lock.release()
-
-
-def _rank() -> int:
-    """Which process of a distributed run this is, as Lightning, torchrun or Slurm tell it."""
-    return next((int(os.environ[name]) for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID") if name in os.environ), 0)
 
 
 def _remove_if_empty(folder: Path) -> None:

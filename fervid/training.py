@@ -21,13 +21,13 @@ from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import RichProgressBar
-from pytorch_lightning.utilities import rank_zero_only
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from rich.console import Console
 
 from fervid import results
 from fervid.callbacks import EpochSeed, FreezeThenFineTune, LastCheckpoint, OneThreadIfSmall, Predictions
 from fervid.checkpoints import WholeCheckpointIO
+from fervid.command_line import rank
 from fervid.data.datamodule import FrameDataModule
 from fervid.errors import InputError, first_line
 from fervid.evaluation.systems import ASIDE
@@ -59,9 +59,9 @@ def train(config: DictConfig, callbacks: Sequence[pl.Callback] = (), *, test: bo
     began = time.perf_counter()
     folder = Path(HydraConfig.get().runtime.output_dir)
     keep_memory()
-    console = Console(quiet=_rank() != 0)
+    console = Console(quiet=rank() != 0)
     said = results.listen()
-    logging.getLogger("fervid").setLevel(logging.INFO if _rank() == 0 else logging.ERROR)
+    logging.getLogger("fervid").setLevel(logging.INFO if rank() == 0 else logging.ERROR)
     _quieten_libraries()
     finished = results.finished_before(folder, config)
     if finished is not None:
@@ -187,8 +187,8 @@ def make_trainer(config: DictConfig, folder: Path, callbacks: list[pl.Callback])
             f"gradients cannot be clipped with trainer.precision={options['precision']} and a fused optimizer: give "
             "optimizer.fused=false."
         )
-    if options["accelerator"] == "gpu" and "mixed" in str(options["precision"]):
-        torch.set_float32_matmul_precision("high")  # TF32 for what bfloat16 leaves; who asks for float32 gets it
+    if options["accelerator"] == "gpu":
+        _allow_tf32(str(options["precision"]))
     if not torch.cuda.is_available():
         # Else torch asks the driver anew at every step of an optimizer: 0.3 ms.
         os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
@@ -209,6 +209,13 @@ def make_trainer(config: DictConfig, folder: Path, callbacks: list[pl.Callback])
         raise InputError(f"the trainer does not take its settings: {first_line(error)}.") from error
 
 
+def _allow_tf32(precision: str) -> None:
+    """TF32 for what mixed precision leaves in float32; who asks for float32 gets it, also after such a job."""
+    mixed = "mixed" in precision
+    torch.set_float32_matmul_precision("high" if mixed else "highest")
+    torch.backends.cudnn.allow_tf32 = mixed
+
+
 def _logger(config: DictConfig) -> Any:
     """The run's logger; on TensorBoard a job of a sweep bears the name of its settings, not only a number."""
     if not str(config.logger.get("_target_")).endswith("TensorBoardLogger") or not _in_a_sweep():
@@ -219,11 +226,6 @@ def _logger(config: DictConfig) -> Any:
 
 def _in_a_sweep() -> bool:
     return HydraConfig.get().mode == RunMode.MULTIRUN
-
-
-def _rank() -> int:
-    """Which process of a distributed run this is, known before there is a Trainer."""
-    return getattr(rank_zero_only, "rank", 0) or 0
 
 
 class _ProgressBar(RichProgressBar):

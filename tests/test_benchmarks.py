@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+SLEEPER = "subprocess.Popen(['sleep', '60'], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)"
 
 
 @pytest.fixture
@@ -113,17 +114,17 @@ def test_the_table_is_written_after_every_script_and_keeps_the_figures_of_one_th
     assert os.listdir(path.parent) == ["table.md"]
 
 
-def test_scripts_that_all_end_well(table, tmp_path):
-    write(tmp_path, "good")
+def test_what_a_script_leaves_behind_is_ended(table, tmp_path):
+    write(tmp_path, "good", f"open('pid', 'w').write(str({SLEEPER}.pid))")
     assert table.main(["--only", "good", "--minutes", "1", "--output", "table.md"]) == 0
+    _wait_for_the_end_of(int((tmp_path / "pid").read_text()))
 
 
 def test_a_script_that_takes_too_long_is_ended_with_what_it_started(table, tmp_path):
-    child = "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)']).pid"
-    write(tmp_path, "slow", f"open('pid', 'w').write(str({child}))", "time.sleep(60)")
+    write(tmp_path, "slow", f"open('pid', 'w').write(str({SLEEPER}.pid))", "time.sleep(60)")
     began = time.monotonic()
-    figures, code, end = table.run(tmp_path / "slow.py", [], 1.0)
-    assert time.monotonic() - began < 20
+    figures, code, end = table.run(tmp_path / "slow.py", [], 8.0)
+    assert time.monotonic() - began < 30
     assert (len(figures), code != 0) == (1, True)
     assert end.startswith("FAILED after")
     assert "no more than" in end
@@ -189,7 +190,7 @@ def test_each_script_takes_the_options_that_the_table_gives_it(benchmark):
     [
         ([15, 30, 90], 1.0),  # 10 s of a start, and 5, 20 and 80 s
         ([11, 26, 266], 4.0),  # and 1, 16 and 256 s
-        ([10.3, 14.8, 86.8], 1.8),  # and 0.3, 4.8 and 76.8 s: the square too, which is 1.8 at least
+        ([10.2, 13.2, 61.2], 2.4),  # and 0.2, 3.2 and 51.2 s: the square too, which is 2.4 at least
         ([10.3, 11.2, 14.8], None),  # linear, but noise decides
         ([26.4, 30.2, 15.8], None),  # seen on a busy machine
         ([49.0, 71.1, 19.5], None),  # likewise
@@ -223,18 +224,18 @@ def test_the_exponent_of_a_square_is_two(benchmark):
 
 
 @pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="this system tells no process' share of pages")
-def test_pages_that_a_forked_child_shares_are_counted_once(benchmark, tmp_path):
-    forks = """
+def test_memory_that_a_child_shares_is_counted_once(benchmark, tmp_path):
+    script = """
         import os, signal, time
         signal.alarm(60)
-        held = b"x" * (200 << 20)
+        held = b"x" * (100 << 20)
         if os.fork():
             os.wait()
         else:
             time.sleep(0.5)
     """
-    (tmp_path / "forks.py").write_text(textwrap.dedent(forks))
-    assert 195 < benchmark("growth").run(tmp_path / "forks.py").own < 300
+    (tmp_path / "script.py").write_text(textwrap.dedent(script))
+    assert 95 < benchmark("growth").run(tmp_path / "script.py").own < 150
 
 
 # gpu.py

@@ -19,6 +19,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import fervid
+from fervid import training
 from fervid.errors import InputError
 from fervid.metrics import scores
 
@@ -160,6 +161,16 @@ def test_tensorboard_shows_curves_figures_and_one_hparams_row(run):
     assert [event.step for event in events.Scalars("val/uar")] == [0, 1, 2, 3]
     assert "hp_metric" not in tags["scalars"]
     assert "_hparams_/session_start_info" in events.summary_metadata
+
+
+def test_float32_stays_float32_after_a_job_with_mixed_precision():
+    try:
+        for precision, matmul in (("bf16-mixed", "high"), ("32-true", "highest")):
+            training._allow_tf32(precision)
+            assert torch.get_float32_matmul_precision() == matmul
+            assert torch.backends.cudnn.allow_tf32 == (matmul == "high")
+    finally:
+        torch.backends.cudnn.allow_tf32 = True  # as torch has it by itself
 
 
 def test_the_terminal_tells_it_in_short(run):

@@ -15,7 +15,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from fervid.callbacks.prefix_cache import PrefixCache
 from fervid.data.datamodule import FrameDataModule
-from fervid.errors import InputError
+from fervid.errors import InputError, first_line
 from fervid.models.classifier import EmotionClassifier
 
 log = logging.getLogger(__name__)
@@ -177,8 +177,12 @@ class FreezeThenFineTune(Checkpoint):
 
     def on_exception(self, trainer: pl.Trainer, pl_module: EmotionClassifier, exception: BaseException) -> None:
         """Leaves the best weights of a run that was interrupted, ended or failed, too."""
-        if self.best and not isinstance(exception, OSError):  # a disk that is full takes no more
-            self.on_fit_end(trainer, pl_module)
+        # Ctrl-C comes to all processes of a run; one that fails alone would wait for the others to save with it.
+        if self.best and (trainer.world_size == 1 or isinstance(exception, KeyboardInterrupt)):
+            try:
+                self.on_fit_end(trainer, pl_module)
+            except Exception as error:  # on a full disk, say: what went wrong first is what must be told
+                log.warning("the best weights so far could not be written: %s.", first_line(error))
 
     # Phases
 

@@ -7,7 +7,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Checkpoint
 
 QUICK = 0.02  # seconds: what takes less is written after every epoch
-SHARE = 40  # else training goes on for so many times as long as the last one took
+SHARE = 40  # else training goes on for so many times as long as the last one took; the first and the last are extra
 
 
 class LastCheckpoint(Checkpoint):

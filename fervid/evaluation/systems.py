@@ -208,7 +208,7 @@ def _flat(config: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]
             or name in ("_target_", "_partial_")
         ):
             continue
-        if value == []:  # nothing to tell of: no augmentation was an empty list once
+        if value == [] and full.startswith("augmentation."):  # no augmentation was an empty list once
             continue
         if isinstance(value, dict):
             yield from _flat(value, f"{full}.")

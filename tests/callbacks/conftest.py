@@ -1,3 +1,4 @@
+import signal
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -58,7 +59,11 @@ def fit(tmp_path: Path, synthetic: Callable, lenet: Callable) -> Callable:
             num_sanity_val_steps=0,
             default_root_dir=tmp_path,
         )
-        trainer.fit(model, datamodule, ckpt_path=resume, weights_only=True)
+        deaf = signal.getsignal(signal.SIGINT)
+        try:
+            trainer.fit(model, datamodule, ckpt_path=resume, weights_only=True)
+        finally:
+            signal.signal(signal.SIGINT, deaf)  # Lightning ignores Ctrl-C for good once it has come
         return trainer, model, finetune, datamodule
 
     return run

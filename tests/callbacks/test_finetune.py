@@ -1,6 +1,7 @@
 """Freeze, then fine-tune: what stands still stands still, and a resumed run is the uninterrupted one."""
 
 from functools import partial
+from types import SimpleNamespace
 
 import albumentations as A
 import pytest
@@ -246,15 +247,26 @@ def test_a_run_that_fails_leaves_its_best_weights(fit, tmp_path, failure):
     assert all(torch.equal(best[name], watch.epochs[1][name]) for name in best if "epoch_scores" not in name)
 
 
-def test_a_full_disk_is_not_written_to_again(fit, tmp_path):
+def test_what_went_wrong_first_is_told_where_best_weights_cannot_be_written_either(fit, tmp_path, monkeypatch, caplog):
     def fill(trainer, pl_module):
         if trainer.current_epoch == 2:
-            raise OSError(28, "No space left on device")
+            raise OSError(28, "No space left on device, at first")
 
+    def full(trainer, *args, **kwargs):
+        raise OSError(28, "No space left on device, again")
+
+    monkeypatch.setattr(pl.Trainer, "save_checkpoint", full)
     filling = pl.callbacks.LambdaCallback(on_validation_epoch_end=fill)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(OSError, match="at first"):
         fit(callbacks=[filling], folder=tmp_path)
-    assert not (tmp_path / "best.ckpt").exists()
+    assert "best weights so far could not be written" in caplog.text
+    assert "again" in caplog.text
+
+
+def test_one_process_of_several_that_fails_does_not_wait_for_the_others(lenet, tmp_path):
+    finetune = FreezeThenFineTune(TWO_PHASES, folder=tmp_path)
+    finetune.best = {"epoch": 0, "score": 0.5}
+    finetune.on_exception(SimpleNamespace(world_size=2), lenet(), RuntimeError("broken"))  # which could save nothing
 
 
 def test_an_unknown_stage_of_a_late_phase_is_found_at_once(fit):

@@ -147,11 +147,12 @@ def test_goes_on_where_it_stopped(raw, whole, tmp_path, lines, torn, monkeypatch
 
 
 PREPARE = """
-import sys
+import signal, sys
 from pathlib import Path
 from fervid.data import RAVDESSDataModule
 folder = Path(sys.argv[2])
 options = {"every": int(sys.argv[3]), "face_size": 64, "cache_dir": folder / "cache", "prepared_dir": folder}
+signal.alarm(240)  # should the test die before it
 corpus = RAVDESSDataModule(sys.argv[1], **options)
 print("ready", flush=True)
 corpus.prepare_faces()
@@ -162,7 +163,9 @@ print(corpus.prepared, flush=True)
 def start(root, folder, every=1):
     """A preparation in a process of its own, once it has loaded its libraries."""
     words = [sys.executable, "-c", PREPARE, str(root), str(folder), str(every)]
-    process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    process = subprocess.Popen(
+        words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, start_new_session=True
+    )
     assert process.stdout.readline() == "ready\n"
     return process
 
