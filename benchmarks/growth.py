@@ -7,7 +7,7 @@ pictures are copies: each clip is two rendered faces laid over each other, turne
 
 Memory is what the process and its workers hold for themselves, at most: anonymous pages and shared memory, a page that
 several of them hold counted once. Pages of a mapped file, such as the store, are the system's to drop, and are told
-apart. Time has a verdict only where the frames take more of it than the start of a program: ``--frames 6400`` then.
+apart. Time has a verdict only where the frames take more of it than half the start of a program: ``--frames 6400``.
 
 Then the parts that open no picture, on manifests of ten times as many rows: ``--rows 100000 1000000`` goes further.
 """
