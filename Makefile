@@ -2,7 +2,7 @@
 # make test    sets everything up and passes the tests
 # make train ARGS="backbone=vgg16 optimizer=sgd" passes settings on
 # make demo    opens the page of the newest run, of a small one trained now if there is none; ARGS="run=runs/x"
-# make bench   what takes how long, side by side with plain code and Keras, in one table (about 25 minutes); ARGS="--only start"
+# make bench   what takes how long, side by side with plain code and Keras, in one table (about 50 minutes); ARGS="--only start"
 # make papers  the four papers' protocols, reduced, on rendered people, and the report on them (about 40 minutes)
 .PHONY: setup train demo papers bench test test-all check lint format types clean
 

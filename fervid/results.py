@@ -4,6 +4,7 @@ import json
 import logging
 import platform
 import subprocess
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -205,6 +206,7 @@ def _plain(values: np.ndarray) -> list[float | None]:
     return [float(value) if np.isfinite(value) else None for value in values]
 
 
+@cache  # of what was loaded when the process began, whatever happens to the files while a sweep runs
 def git_revision() -> str | None:
     """Revision of the checkout fervid runs from, ``+changes`` behind it if files differ; None outside a checkout."""
 

@@ -169,11 +169,13 @@ def _prefix_output(model: EmotionClassifier, stage: int) -> tuple[int, ...]:
     """Shape of one picture's features before ``stage``."""
     learning = model.training
     model.eval()
-    size = model.backbone.image_size
-    features = model.backbone(torch.zeros(1, 3, size, size, device=model.device), stop=stage)
-    reduced = model.head.reduce(features) if stage == len(model.backbone.stages) else features
+    if stage == len(model.backbone.stages):
+        features = model.head.reduce(torch.zeros(1, *model.backbone.output_shape(), device=model.device))
+    else:
+        size = model.backbone.image_size
+        features = model.backbone(torch.zeros(1, 3, size, size, device=model.device), stop=stage)
     model.train(learning)
-    return tuple(reduced.shape[1:])
+    return tuple(features.shape[1:])
 
 
 def _compute(

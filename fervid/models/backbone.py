@@ -86,6 +86,7 @@ class Backbone(nn.Module):
         self.channel_order = channel_order
         self.freeze_batchnorm = freeze_batchnorm
         self.weights = Weights(None)
+        self._output_shape: tuple[int, int, int] | None = None
         self.mean: Tensor
         self.std: Tensor
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
@@ -155,10 +156,12 @@ class Backbone(nn.Module):
         Raises:
             InputError: if the network cannot see a picture that small.
         """
+        if self._output_shape is not None:
+            return self._output_shape
         learning = self.training
         self.eval()
         try:
-            features = self(torch.zeros(1, 3, self.image_size, self.image_size))
+            features = self(torch.zeros(1, 3, self.image_size, self.image_size, device=self.mean.device))
         except RuntimeError as error:
             raise InputError(
                 f"a picture of {self.image_size} px is too small for this backbone ({first_line(error)}): "
@@ -171,7 +174,8 @@ class Backbone(nn.Module):
                 f"a picture of {self.image_size} px leaves features of shape {tuple(features.shape)}: "
                 "give a larger backbone.image_size."
             )
-        return tuple(features.shape[1:])
+        self._output_shape = tuple(features.shape[1:])
+        return self._output_shape
 
     def load_file(self, path: Path) -> None:
         """Loads a state dict; entries of a classifier that this backbone does not have are passed over.
