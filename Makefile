@@ -10,6 +10,8 @@ PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
 BIN := $(VENV)/bin
+# Where it is set, every process would compile what it imports: seconds for torch alone. Empty is not set.
+export PYTHONDONTWRITEBYTECODE :=
 
 setup: $(VENV)/.installed
 
