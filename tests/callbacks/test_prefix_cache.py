@@ -58,8 +58,7 @@ def test_cached_is_uncached(fit, private, phases, head):
 def test_a_frozen_epoch_does_not_run_the_backbone(fit, private):
     count = Count()
     fit(FROZEN, data=private, callbacks=[count])
-    # 96 frames once, and one picture to learn the shape of what comes out.
-    assert count.pictures == 96
+    assert count.pictures == 96  # once each; the shape of what comes out is known
 
 
 def test_jobs_of_a_sweep_share_the_features(fit, private):
