@@ -284,8 +284,7 @@ class FrameDataModule(pl.LightningDataModule):
 
     @property
     def _evaluation_batch(self) -> int:
-        # Whoever trains with batches of 2 because the device holds no more gets no 64: 16 need about as much without
-        # gradients.
+        # Whoever trains with batches of 2 because the device holds no more gets no 64.
         return max(self.batch_size, min(EVALUATION_BATCH, 8 * self.batch_size))
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
