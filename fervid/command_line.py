@@ -31,26 +31,35 @@ from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from fervid.errors import InputError, first_line
+from fervid.processes import check_terminated, exit_on_sigterm, terminated
+from fervid.ranks import rank_folder, take_place
 from fervid.sweeps import Jobs, print_jobs, sweep_name
 
 log = logging.getLogger(__name__)
 
 _INSTALLED = Path(__file__).parent / "conf"
+INTERRUPTED = "interrupted: run the same command again."
 CONFIG_FOLDER = str(_INSTALLED if _INSTALLED.is_dir() else _INSTALLED.parents[1] / "conf")
 
 
 def run(command: Callable[[], Any], name: str) -> None:
-    """Runs a Hydra command; a user's mistake ends it with one sentence and exit code 1.
+    """Runs a Hydra command; a user's mistake ends it with one sentence and exit code 1, SIGTERM with exit code 143.
 
     Args:
         command: a function decorated with ``hydra.main``.
         name: of its primary configuration.
     """
+    with exit_on_sigterm():
+        _run(command, name)
+
+
+def _run(command: Callable[[], Any], name: str) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises what it would have printed
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # asks the network at every import otherwise
     # Kept by Hydra for all jobs of a sweep, in whichever process.
     OmegaConf.register_new_resolver("sweep_name", partial(sweep_name, sys.argv[1:]), replace=True, use_cache=True)
     OmegaConf.register_new_resolver("settings", _settings_in_words, replace=True)
+    OmegaConf.register_new_resolver("rank_folder", rank_folder, replace=True, use_cache=True)
     Jobs.done.clear()
     try:
         if [word for word in sys.argv[1:] if word.startswith("-")] in (["--help"], ["-h"]):
@@ -63,7 +72,7 @@ def run(command: Callable[[], Any], name: str) -> None:
         raise
     except KeyboardInterrupt as interrupt:
         print_jobs()
-        _stop(str(interrupt) or "interrupted.")
+        _stop(str(interrupt) or INTERRUPTED)
     except InputError as error:
         _stop(print_jobs() or str(error))
     except (HydraException, OmegaConfBaseException) as error:
@@ -74,6 +83,8 @@ def run(command: Callable[[], Any], name: str) -> None:
         _stop(f"{error.filename} cannot be written or read: {os.strerror(error.errno or 0).lower()}.")
     except Exception:
         print_jobs()  # whose errors were told of when they occurred
+        if terminated():  # so were its worker processes, or a library raised an error of its own for it
+            _stop(INTERRUPTED)
         traceback.print_exc()
         _stop("this is a defect of fervid or of a library it uses: please report the lines above.")
 
@@ -85,7 +96,9 @@ def job(config: DictConfig) -> Iterator[None]:
     Args:
         config: of the job; text where a number belongs is a mistake found here, before anything is loaded.
     """
+    check_terminated()
     try:
+        take_place(**trainer_size(config))
         _check_types(config, HydraConfig.get().overrides.task)
         yield
     except Exception as error:
@@ -120,6 +133,7 @@ def importing() -> Iterator[None]:
             atexit.register(gc.unfreeze)  # libraries complain of what is left at the exit
         if collects:
             gc.enable()
+    check_terminated()  # some libraries swallow what is raised while they are imported
 
 
 def output_folder() -> Path:
@@ -147,23 +161,19 @@ def one_run(run: Any) -> Path:
     return Path(str(run)).expanduser()  # the command line makes run=3 a number
 
 
-def rank() -> int:
-    """Which process of a distributed run this is, as Lightning, torchrun or Slurm tell it."""
-    return next((int(os.environ[name]) for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID") if name in os.environ), 0)
+def trainer_size(config: DictConfig) -> dict[str, Any]:
+    """On how many devices and machines a command works, as Lightning's Trainer is told; most use one."""
+    trainer = config.get("trainer") or {}
+    return {name: trainer[name] for name in ("devices", "num_nodes") if trainer.get(name) is not None}
 
 
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
     """Around work that one process at a time may do in a folder.
 
-    The processes of one run on several devices are one: the first of them holds the folder for all.
-
     Raises:
         InputError: if another process is at it.
     """
-    if rank() > 0:
-        yield
-        return
     lock = FileLock(folder / ".lock")
     try:
         lock.acquire(timeout=0)

@@ -24,8 +24,8 @@ def command(config: DictConfig) -> None:
     with job(config):
         if importlib.util.find_spec("gradio") is None:
             raise InputError("the page needs Gradio, which is not installed: pip install 'fervid[demo]'.")
-        # A kill and a closed terminal tidy up as Ctrl-C does, which a shell ignores in the background.
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        # A closed terminal tidies up as Ctrl-C does, which a shell ignores in the background.
+        for number in (signal.SIGINT, signal.SIGHUP):
             signal.signal(number, signal.default_int_handler)
         with TemporaryDirectory(prefix="fervid-demo-") as folder:
             # Read when Gradio is imported.

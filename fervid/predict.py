@@ -3,8 +3,6 @@
 All that can be set: ``python -m fervid.predict --help``.
 """
 
-import signal
-
 import hydra
 from omegaconf import DictConfig, ListConfig
 
@@ -16,7 +14,6 @@ from fervid.errors import InputError
 def command(config: DictConfig) -> None:
     """Looks at what is asked for and writes down what it sees."""
     with job(config):
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # a cluster's way to say Ctrl-C
         _check(config)
         from hydra.utils import instantiate  # all this takes seconds that --help should not wait for
         from rich.console import Console

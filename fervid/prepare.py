@@ -3,8 +3,6 @@
 All that can be set: ``python -m fervid.prepare --help``.
 """
 
-import signal
-
 import hydra
 from omegaconf import DictConfig
 
@@ -16,7 +14,6 @@ from fervid.errors import InputError
 def command(config: DictConfig) -> None:
     """Prepares what the configuration describes, unless it is."""
     with job(config):
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # a cluster's way to say Ctrl-C
         if config.get("dataset") is None:
             raise InputError(
                 "nothing to prepare: give dataset=enterface, hf_faces, image_folder, ised, ravdess or video_folder, "

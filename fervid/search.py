@@ -7,6 +7,7 @@ What is searched is written as a sweep is: optimizer=sgd,adam dataset.batch_size
 import argparse
 import logging
 import shlex
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from fervid.command_line import CONFIG_FOLDER, alone, importing, job, run
 from fervid.errors import InputError
+from fervid.ranks import take_place
 from fervid.sweeps import sweep_name
 
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ log = logging.getLogger(__name__)
 
 def command() -> None:
     """Runs trials until there are enough, and says which was best."""
+    take_place()  # trials are run one by one, whatever the environment says
     arguments = _arguments()
     overrides = OverridesParser.create().parse_overrides(arguments.settings)
     space = {override.get_key_element(): override for override in overrides if override.is_sweep_override()}
@@ -60,9 +63,10 @@ def command() -> None:
                 catch=(Exception,),  # its sentence is on the terminal; the others go on
             )
         except (SystemExit, KeyboardInterrupt):
-            log.warning("the same command goes on.")
-            _tell(study, fixed, folder)
-            raise
+            log.warning("interrupted: run the same command again to resume.")
+            if study.get_trials(states=[TrialState.COMPLETE]):
+                _tell(study, fixed, folder)
+            sys.exit(1)
         _tell(study, fixed, folder)
 
 

@@ -3,13 +3,15 @@
 All that can be set: ``python -m fervid.train --help``.
 """
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from fervid.command_line import CONFIG_FOLDER, alone, importing, job, run
+from fervid.command_line import CONFIG_FOLDER, alone, importing, job, run, trainer_size
+from fervid.ranks import find_place
 
 
 @hydra.main(version_base="1.3", config_path=CONFIG_FOLDER, config_name="train")
@@ -19,7 +21,9 @@ def command(config: DictConfig) -> float:
     Returns:
         The best validation score, ``finetune.monitor``: what a sweep maximises.
     """
-    with job(config), alone(Path(HydraConfig.get().runtime.output_dir)):
+    # The first process of a run on several devices holds the folder for all.
+    first = find_place(**trainer_size(config)).rank == 0
+    with job(config), alone(Path(HydraConfig.get().runtime.output_dir)) if first else nullcontext():
         with importing():
             from fervid.training import train  # torch and all that: seconds that --help should not wait for
 

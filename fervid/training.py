@@ -9,6 +9,7 @@ import sys
 import time
 import warnings
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +22,14 @@ from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import RichProgressBar
+from pytorch_lightning.plugins.environments import LightningEnvironment
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from rich.console import Console
 
 from fervid import results
-from fervid.callbacks import EpochSeed, FreezeThenFineTune, LastCheckpoint, OneThreadIfSmall, Predictions
+from fervid.callbacks import EpochSeed, FreezeThenFineTune, LastCheckpoint, OneThreadIfSmall, OwnSigterm, Predictions
 from fervid.checkpoints import WholeCheckpointIO
-from fervid.command_line import rank
+from fervid.command_line import trainer_size
 from fervid.data.datamodule import FrameDataModule
 from fervid.errors import InputError, first_line
 from fervid.evaluation.systems import ASIDE
@@ -36,6 +38,7 @@ from fervid.metrics import EmotionLoss
 from fervid.models.backbone import Backbone
 from fervid.models.classifier import EmotionClassifier
 from fervid.models.heads import Head
+from fervid.ranks import count_devices, ending_together, find_place, take_place
 
 log = logging.getLogger(__name__)
 
@@ -56,12 +59,26 @@ def train(config: DictConfig, callbacks: Sequence[pl.Callback] = (), *, test: bo
     Raises:
         InputError: if something in the configuration, the corpus or the machine stands against it.
     """
-    began = time.perf_counter()
     folder = Path(HydraConfig.get().runtime.output_dir)
+    last = LastCheckpoint(folder / "checkpoints" / "last.ckpt")
+    try:
+        return _train(config, folder, last, callbacks, test)
+    except (KeyboardInterrupt, SystemExit) as interrupt:  # Lightning makes the second of the first
+        if str(interrupt) and isinstance(interrupt, KeyboardInterrupt):
+            raise  # it says how to resume
+        _say_how_to_resume(folder, last)
+        sys.exit(1)
+
+
+def _train(
+    config: DictConfig, folder: Path, last: LastCheckpoint, callbacks: Sequence[pl.Callback], test: bool
+) -> float:
+    began = time.perf_counter()
     keep_memory()
-    console = Console(quiet=rank() != 0)
+    first = take_place(**trainer_size(config)).rank == 0
+    console = Console(quiet=not first)
     said = results.listen()
-    logging.getLogger("fervid").setLevel(logging.INFO if rank() == 0 else logging.ERROR)
+    logging.getLogger("fervid").setLevel(logging.INFO if first else logging.ERROR)
     _quieten_libraries()
     finished = results.finished_before(folder, config)
     if finished is not None:
@@ -74,9 +91,10 @@ def train(config: DictConfig, callbacks: Sequence[pl.Callback] = (), *, test: bo
     datamodule = make_datamodule(config)
     datamodule.prepare_data()
     datamodule.setup()
-    datamodule.manifest.to_parquet(folder / "manifest.parquet")
-    if len(datamodule.failures):
-        datamodule.failures.to_csv(folder / "failures.csv", index=False)
+    if first:
+        datamodule.manifest.to_parquet(folder / "manifest.parquet")
+        if len(datamodule.failures):
+            datamodule.failures.to_csv(folder / "failures.csv", index=False)
     results.print_split(console, datamodule)
 
     model = make_model(config, datamodule.class_names, datamodule.class_counts)
@@ -87,34 +105,21 @@ def train(config: DictConfig, callbacks: Sequence[pl.Callback] = (), *, test: bo
     if finetune.monitor not in known:
         raise InputError(f"finetune.monitor={finetune.monitor} is not logged: choose one of {', '.join(known)}.")
     predictions = Predictions()
-    last = LastCheckpoint(folder / "checkpoints" / "last.ckpt")
-    own = [finetune, EpochSeed(config.seed), OneThreadIfSmall(), predictions, last]
+    own = [finetune, EpochSeed(config.seed), OneThreadIfSmall(), OwnSigterm(), predictions, last]
     trainer = make_trainer(config, folder, [*own, *callbacks])
     if config.trainer.accelerator == "cpu" and torch.cuda.is_available():
         log.info("this machine has a GPU: trainer=gpu trains on it.")
     prepared = time.perf_counter()
 
-    try:
+    with ending_together(trainer, partial(_next_step, folder, last)):
         trainer.fit(model, datamodule, ckpt_path=_checkpoint(ckpt_path, model), weights_only=True)
-    except SystemExit:  # Lightning's answer to Ctrl-C
-        epochs = f"{len(finetune.history)} finished epochs"
-        if last.path.exists() and last.epochs < len(finetune.history):
-            epochs += f", of which {last.epochs} are kept"
-        if _in_a_sweep():
-            log.warning("interrupted after %s; the same command goes on.", epochs)
-        elif last.path.exists():
-            log.warning("interrupted after %s; go on with", epochs)
-            print(_resume_command(folder, last.path))  # not through the logger, which breaks lines
-        else:
-            log.warning("interrupted before the first epoch was finished: nothing is kept.")
-        raise
-    fitted = time.perf_counter()
-    if not test:
-        return float(finetune.best["score"])
-    trainer.test(model, datamodule, verbose=False)
-    tested = time.perf_counter()
-    table = predictions.table(datamodule.manifest, datamodule.class_names)
-    trainer.validate(model, datamodule, verbose=False)
+        fitted = time.perf_counter()
+        if not test:
+            return float(finetune.best["score"])
+        trainer.test(model, datamodule, verbose=False)
+        tested = time.perf_counter()
+        table = predictions.table(datamodule.manifest, datamodule.class_names)
+        trainer.validate(model, datamodule, verbose=False)
     if not trainer.is_global_zero:
         return float(finetune.best["score"])
 
@@ -124,8 +129,12 @@ def train(config: DictConfig, callbacks: Sequence[pl.Callback] = (), *, test: bo
     fit = max(fitted - prepared, sum(row["seconds"] for row in finetune.history))
     seconds = {"prepare": prepared - began, "fit": fit, "test": tested - fitted}
     outcome = results.collect(config, trainer, model, datamodule, finetune, table, said.sentences, seconds)
-    results.draw(folder, trainer, datamodule, finetune, outcome, table)
-    results.log_hparams(trainer, _choices(config), outcome)
+    try:
+        results.draw(folder, trainer, datamodule, finetune, outcome, table)
+        results.log_hparams(trainer, _choices(config), outcome)
+    finally:
+        for logger in trainer.loggers:  # opened again after training; each holds a thread
+            logger.finalize("finished")
     results.write_json(folder / "results.json", outcome)
     results.print_summary(console, folder, outcome)
 
@@ -175,7 +184,7 @@ def make_trainer(config: DictConfig, folder: Path, callbacks: list[pl.Callback])
         options["max_epochs"] = finetune.max_epochs
     if not isinstance(options["max_epochs"], int) or options["max_epochs"] < 1:
         raise InputError(f"trainer.max_epochs={options['max_epochs']} is no number of epochs: give 1 or more, or null.")
-    if _in_a_sweep() and options["devices"] != 1:
+    if _in_a_sweep() and (options["devices"] != 1 or options.get("num_nodes", 1) != 1):
         raise InputError(
             f"the jobs of a sweep share one process and cannot use trainer.devices={options['devices']}: give 1, or "
             "start the runs one by one."
@@ -194,19 +203,33 @@ def make_trainer(config: DictConfig, folder: Path, callbacks: list[pl.Callback])
         os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
     if options.get("enable_progress_bar", True):
         callbacks = [*callbacks, _ProgressBar()]
+    plugins: list[Any] = [WholeCheckpointIO(results.what_matters(config))]
+    if find_place(**trainer_size(config)).launcher is None:
+        plugins.append(LightningEnvironment())  # Lightning would look for traces of a launcher
+    if options.get("strategy", "auto") in ("auto", "ddp") and _several_processes(options):
+        # Parameters of frozen stages require gradients, for later phases, and get none.
+        options["strategy"] = "ddp_find_unused_parameters_true"
     try:
         return pl.Trainer(
             **options,
             callbacks=callbacks,
             logger=_logger(config),
-            plugins=[WholeCheckpointIO(results.what_matters(config))],
+            plugins=plugins,
             default_root_dir=folder,
             num_sanity_val_steps=0,  # a partial epoch would count as one
             enable_model_summary=False,
             use_distributed_sampler=False,  # the datamodule's own sampler shares the frames out
         )
-    except (MisconfigurationException, TypeError, ValueError) as error:
+    except (MisconfigurationException, RuntimeError, TypeError, ValueError) as error:
         raise InputError(f"the trainer does not take its settings: {first_line(error)}.") from error
+
+
+def _several_processes(options: dict[str, Any]) -> bool:
+    """Whether the settings of a Trainer mean more than one device."""
+    count = count_devices(options["devices"])
+    if count is None:  # all there are
+        count = 1 if options["accelerator"] == "cpu" else torch.cuda.device_count()
+    return count > 1 or options.get("num_nodes", 1) > 1
 
 
 def _allow_tf32(precision: str) -> None:
@@ -247,7 +270,8 @@ class _ProgressBar(RichProgressBar):
 
 def _quieten_libraries() -> None:
     """Leaves out what Lightning says of its own working; what concerns the user fervid says itself."""
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    for name in ("pytorch_lightning", "lightning_fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     for text in (
         ".*does not have many workers.*",  # measured: on a CPU the network is the slow part
         ".*in eval mode at the start of training.*",  # the frozen prefix is meant to be
@@ -292,6 +316,25 @@ def _checkpoint(path: str | None, model: EmotionClassifier) -> str | None:
             f"ckpt_path={path} is of another network or other emotions: give the settings of its run again."
         )
     return path
+
+
+def _say_how_to_resume(folder: Path, last: LastCheckpoint) -> None:
+    """After an interruption; the first process of a run speaks for all."""
+    if _in_a_sweep():
+        log.warning("interrupted: run the same command again to resume.")
+    elif last.path.exists():
+        log.warning("interrupted; %sresume with", f"{last.epochs} finished epochs are kept: " if last.epochs else "")
+        if log.isEnabledFor(logging.WARNING):
+            print(_resume_command(folder, last.path))  # not through the logger, which breaks lines
+    else:
+        log.warning("interrupted before the first epoch was finished: run the same command again.")
+
+
+def _next_step(folder: Path, last: LastCheckpoint) -> str:
+    """What to do about a run that failed for no fault of its own."""
+    if last.path.exists():
+        return f"resume with {_resume_command(folder, last.path)}"
+    return "run the same command again."
 
 
 def _resume_command(folder: Path, last: Path) -> str:

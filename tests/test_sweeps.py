@@ -16,7 +16,6 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from fervid import training
 from fervid.command_line import CONFIG_FOLDER, alone
-from fervid.errors import InputError
 from fervid.evaluation.comparison import score_table
 from fervid.evaluation.runs import find_runs
 from fervid.evaluation.systems import find_systems
@@ -205,18 +204,6 @@ def test_two_processes_do_not_share_a_run_folder(fervid_train, tmp_path, capfd):
     with alone(tmp_path), pytest.raises(SystemExit):
         fervid_train(*SMOKE, f"hydra.run.dir={tmp_path}")
     assert "another process is at work" in capfd.readouterr().err
-
-
-@pytest.mark.parametrize("name", ["RANK", "LOCAL_RANK", "SLURM_PROCID"])
-def test_the_processes_of_one_run_do(tmp_path, monkeypatch, name):
-    with alone(tmp_path):
-        monkeypatch.setenv(name, "1")
-        with alone(tmp_path):
-            pass
-        assert (tmp_path / ".lock").exists()  # the first process holds it still
-        monkeypatch.setenv(name, "0")
-        with pytest.raises(InputError, match="another process"), alone(tmp_path):
-            pass
 
 
 @pytest.mark.slow

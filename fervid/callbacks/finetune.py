@@ -177,8 +177,8 @@ class FreezeThenFineTune(Checkpoint):
 
     def on_exception(self, trainer: pl.Trainer, pl_module: EmotionClassifier, exception: BaseException) -> None:
         """Leaves the best weights of a run that was interrupted, ended or failed, too."""
-        # Ctrl-C comes to all processes of a run; one that fails alone would wait for the others to save with it.
-        if self.best and (trainer.world_size == 1 or isinstance(exception, KeyboardInterrupt)):
+        # Of several processes one may fail or be stopped alone, and would wait for the others to save with it.
+        if self.best and trainer.world_size == 1:
             try:
                 self.on_fit_end(trainer, pl_module)
             except Exception as error:  # on a full disk, say: what went wrong first is what must be told
