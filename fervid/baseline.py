@@ -15,6 +15,7 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
+from fervid.atomic import write_csv
 from fervid.command_line import CONFIG_FOLDER, alone, job, run
 from fervid.errors import InputError
 
@@ -81,9 +82,7 @@ def baseline(config: DictConfig) -> float:
     )
     datamodule.prepare_data()
     datamodule.setup()
-    datamodule.manifest.to_parquet(folder / "manifest.parquet")
-    if len(datamodule.failures):
-        datamodule.failures.to_csv(folder / "failures.csv", index=False)
+    results.write_manifest(folder, datamodule)
     console = Console()
     results.print_split(console, datamodule)
     seconds = {"prepare": time.perf_counter() - began}
@@ -118,8 +117,8 @@ def baseline(config: DictConfig) -> float:
         metrics |= {f"{side}/{name}": value for name, value in reached.items()}
     seconds["test"] = time.perf_counter() - began
 
-    tables["test"].to_csv(folder / "predictions.csv", index=False)
-    tables["val"].to_csv(folder / "predictions_val.csv", index=False)
+    write_csv(folder / "predictions.csv", tables["test"])
+    write_csv(folder / "predictions_val.csv", tables["val"])
     outcome = results.describe(config, datamodule, tables["test"], said.sentences)
     outcome["metrics"] |= metrics
     outcome["choices"]["backbone"] = "lgbp"  # as tables call it

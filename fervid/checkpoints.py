@@ -1,12 +1,13 @@
 """Checkpoints that are whole or not there."""
 
 import io
-import os
 from pathlib import Path
 from typing import Any
 
 import torch
 from pytorch_lightning.plugins.io import TorchCheckpointIO
+
+from fervid.atomic import writing
 
 
 class WholeCheckpointIO(TorchCheckpointIO):
@@ -29,14 +30,8 @@ class WholeCheckpointIO(TorchCheckpointIO):
         Raises:
             OSError: if it cannot be written; what stood there before still does.
         """
-        path = Path(path)
         checkpoint = checkpoint if self.settings is None else {**checkpoint, "settings": self.settings}
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(f".{os.getpid()}.partial")
         buffer = io.BytesIO()  # torch's own writer does not say that a disk is full
         torch.save(checkpoint, buffer)
-        try:
+        with writing(path) as partial:
             partial.write_bytes(buffer.getbuffer())
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
+from fervid.atomic import writing
 from fervid.metrics import recalls
 
 TRAIN, VAL, GREY = "#0072b2", "#d55e00", "#777777"  # told apart by colour-blind readers too
@@ -54,7 +55,8 @@ def save(figure: Figure, path: Path, dpi: int = 110) -> Path:
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     picture = Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3])
-    picture.save(path, dpi=(dpi, dpi), compress_level=1)  # a quarter of the time for a tenth more bytes
+    with writing(path) as partial:
+        picture.save(partial, dpi=(dpi, dpi), compress_level=1)  # a quarter of the time for a tenth more bytes
     return path
 
 

@@ -25,6 +25,7 @@ from rich.table import Table
 from tensorboard.compat.proto.summary_pb2 import Summary
 
 from fervid import __version__, figures
+from fervid.atomic import write_csv, write_text, writing
 from fervid.callbacks import FreezeThenFineTune
 from fervid.data.audit import Audit, Finding, worst_pairs
 from fervid.data.datamodule import FrameDataModule
@@ -224,12 +225,18 @@ def git_revision() -> str | None:
     return None
 
 
+def write_manifest(folder: Path, datamodule: FrameDataModule) -> None:
+    """Writes which frames a run sees, and the files that gave none."""
+    with writing(folder / "manifest.parquet") as partial:
+        datamodule.manifest.to_parquet(partial)
+    if len(datamodule.failures):
+        write_csv(folder / "failures.csv", datamodule.failures)
+
+
 def write_json(path: Path, content: Any) -> None:
-    """Writes JSON that is complete or not there; numbers that are none (NaN) become null."""
+    """Writes JSON; numbers that are none (NaN) become null."""
     content = json.loads(json.dumps(content, default=str), parse_constant=lambda name: None)
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    partial.replace(path)
+    write_text(path, json.dumps(content, indent=1) + "\n")
 
 
 def draw(

@@ -27,6 +27,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from rich.console import Console
 
 from fervid import results
+from fervid.atomic import write_csv
 from fervid.callbacks import EpochSeed, FreezeThenFineTune, LastCheckpoint, OneThreadIfSmall, OwnSigterm, Predictions
 from fervid.checkpoints import WholeCheckpointIO
 from fervid.command_line import trainer_size
@@ -92,9 +93,7 @@ def _train(
     datamodule.prepare_data()
     datamodule.setup()
     if first:
-        datamodule.manifest.to_parquet(folder / "manifest.parquet")
-        if len(datamodule.failures):
-            datamodule.failures.to_csv(folder / "failures.csv", index=False)
+        results.write_manifest(folder, datamodule)
     results.print_split(console, datamodule)
 
     model = make_model(config, datamodule.class_names, datamodule.class_counts)
@@ -123,8 +122,8 @@ def _train(
     if not trainer.is_global_zero:
         return float(finetune.best["score"])
 
-    table.to_csv(folder / "predictions.csv", index=False)
-    predictions.table(datamodule.manifest, datamodule.class_names).to_csv(folder / "predictions_val.csv", index=False)
+    write_csv(folder / "predictions.csv", table)
+    write_csv(folder / "predictions_val.csv", predictions.table(datamodule.manifest, datamodule.class_names))
     # A run that was gone on with has earlier epochs behind it.
     fit = max(fitted - prepared, sum(row["seconds"] for row in finetune.history))
     seconds = {"prepare": prepared - began, "fit": fit, "test": tested - fitted}

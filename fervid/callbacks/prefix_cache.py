@@ -7,8 +7,8 @@ the augmentation, the precision), so that the jobs of a sweep share them and a c
 import hashlib
 import json
 import logging
-import os
 from collections.abc import Sequence
+from contextlib import ExitStack
 from importlib.metadata import version
 from pathlib import Path
 
@@ -19,6 +19,7 @@ import torch
 from rich.progress import Progress
 from torch.utils.data import DataLoader
 
+from fervid.atomic import writing
 from fervid.data.datamodule import FrameDataModule
 from fervid.data.frames import FrameDataset, already_a_batch
 from fervid.data.manifest import SPLITS
@@ -189,15 +190,14 @@ def _compute(
     """Walks all pictures through the prefix once, and writes what passes before each of the stages."""
     device = trainer.strategy.root_device
     backbone, last = model.backbone.to(device), len(model.backbone.stages)
-    partials = {}
     learning = model.training
     model.eval()
-    try:
-        arrays = {}
-        for stage, path in paths.items():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            partials[stage] = path.with_suffix(f".{os.getpid()}.partial")
-            arrays[stage] = allocate(partials[stage], np.float32, shapes[stage])
+    with ExitStack() as files:
+        files.callback(model.train, learning)
+        arrays = {
+            stage: allocate(files.enter_context(writing(path)), np.float32, shapes[stage])
+            for stage, path in paths.items()
+        }
         # Lightning's own progress bar has the screen once training runs.
         with Progress(transient=True, disable=trainer.global_step > 0) as progress, torch.no_grad():
             task = progress.add_task("features of the frozen prefix", total=len(views) * len(views[0]))
@@ -219,10 +219,5 @@ def _compute(
                             arrays[stage][view, begin:end] = kept.float().cpu().numpy()
                     done = end
                     progress.advance(task, len(batch["image"]))
-        for stage, array in arrays.items():
+        for array in arrays.values():
             array.flush()
-            partials[stage].replace(paths[stage])
-    finally:
-        model.train(learning)
-        for partial in partials.values():
-            partial.unlink(missing_ok=True)

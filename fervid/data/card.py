@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from fervid import __version__, figures
+from fervid.atomic import write_text
 from fervid.data.decoding import read_picture
 
 if TYPE_CHECKING:
@@ -32,8 +33,8 @@ def write_card(
         sums: of all faces, as :class:`fervid.data.cutting.Cut` has them.
     """
     card = describe(corpus, manifest, failures, sums)
-    (folder / "card.json").write_text(json.dumps(card, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    (folder / "card.md").write_text(_markdown(card), encoding="utf-8")
+    write_text(folder / "card.json", json.dumps(card, indent=1, ensure_ascii=False) + "\n")
+    write_text(folder / "card.md", _markdown(card))
     faces = manifest[manifest["face"].notna()]
     # Evenly over the corpus, so that many people and clips are seen.
     shown = pd.concat(

@@ -15,13 +15,14 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader
 
+from fervid.atomic import sweep, writing
 from fervid.data import splits
 from fervid.data.audit import audit
 from fervid.data.duplicates import group, near_duplicates
 from fervid.data.frames import EpochSampler, FeatureDataset, FrameDataset, already_a_batch
 from fervid.data.manifest import SPLITS, check_manifest
 from fervid.data.resident import ResidentLoader, fits, to_device
-from fervid.data.store import FaceStore, build_store, remove_leftovers
+from fervid.data.store import FaceStore, build_store
 from fervid.errors import InputError
 
 if TYPE_CHECKING:
@@ -153,15 +154,16 @@ class FrameDataModule(pl.LightningDataModule):
 
     def prepare_data(self) -> None:
         """Writes the faces at the training size and looks for near-duplicates, unless both are there."""
+        for folder in (self.folder, self.folder / "features"):  # what is large and lies in the cache for years
+            sweep(folder)
         if not self.store_path.exists():
             self._build_store()
         if not self._duplicates_path.exists():
             hashes = np.load(self.store_path.with_suffix(".hashes.npy"))
             if len(hashes) > 20_000:
                 log.info("comparing %d faces with each other, once: it may take a minute or two.", len(hashes))
-            partial = self.folder / f"near_duplicates.{os.getpid()}.partial"
-            near_duplicates(hashes, self.frames["clip"]).to_parquet(partial)
-            partial.replace(self._duplicates_path)
+            with writing(self._duplicates_path) as unfinished:
+                near_duplicates(hashes, self.frames["clip"]).to_parquet(unfinished)
 
     @property
     def _duplicates_path(self) -> Path:
@@ -174,7 +176,6 @@ class FrameDataModule(pl.LightningDataModule):
             raise InputError(
                 f"cache_dir={self.cache_dir} cannot be written ({error.strerror}): choose another."
             ) from error
-        remove_leftovers(self.folder)
         build_store(
             self.store_path,
             len(self.frames),

@@ -15,7 +15,6 @@ so that a preparation that is killed at any moment goes on where it was, to the 
 """
 
 import json
-import os
 import re
 import warnings
 from collections import deque
@@ -33,6 +32,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from fervid.atomic import cut_half_line, write_csv
 from fervid.data.alignment import Alignment
 from fervid.data.cutting import BOX, EYES, Task, cut_faces
 from fervid.data.detection import Detector
@@ -120,7 +120,7 @@ def prepare(
         [(clips["path"].iloc[row], done_with[row]) for row in sorted(failed)], columns=["path", "reason"]
     )
     if len(failed) > most:
-        failures.to_csv(folder / "failures.csv", index=False)
+        write_csv(folder / "failures.csv", failures)
         raise InputError(
             f"{len(failed)} of {len(clips)} files fail (first: {failures['path'][0]}: {failures['reason'][0]}), more "
             f"than dataset.max_failures={max_failures:g} of them: see {folder / 'failures.csv'}; another detector or "
@@ -174,17 +174,11 @@ def _write_face(faces: Path, row: int, clip: pd.Series, frame: int, jpeg: bytes)
 
 
 def _read_journal(path: Path) -> Iterator[dict[str, Any]]:
-    """The finished clips; half a line at the end, of a run that was killed while writing it, is cut off."""
-    if not path.exists():
-        return
-    whole = 0
-    with open(path, "rb") as file:
-        for line in file:
-            if not line.endswith(b"\n"):
-                break
-            yield json.loads(line)
-            whole += len(line)
-    os.truncate(path, whole)
+    """The finished clips."""
+    cut_half_line(path)
+    if path.exists():
+        with open(path, "rb") as file:
+            yield from map(json.loads, file)
 
 
 def _looked_at(journal: Path) -> tuple[pd.DataFrame, list[int]]:

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from rich.console import Console
 
+from fervid.atomic import write_csv, writing
 from fervid.data.alignment import Alignment
 from fervid.data.card import summary, write_card
 from fervid.data.cutting import JPEG_QUALITY, Task
@@ -166,11 +167,11 @@ class PreparedDataModule(FrameDataModule):
             description=f"{self.corpus}: cutting out faces",
         )
         failures = pd.concat([self.inventory.dropped, failures], ignore_index=True)
-        failures.to_csv(folder / "failures.csv", index=False)
+        write_csv(folder / "failures.csv", failures)
         write_card(folder, self, manifest, failures, sums)
         # Last: with it the folder is whole.
-        manifest.to_parquet(folder / "manifest.partial")
-        (folder / "manifest.partial").replace(folder / "manifest.parquet")
+        with writing(folder / "manifest.parquet") as partial:
+            manifest.to_parquet(partial)
 
     # From faces to frames
 

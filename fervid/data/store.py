@@ -2,7 +2,6 @@
 
 import errno
 import os
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,6 +10,7 @@ import cv2
 import numpy as np
 from rich.progress import track
 
+from fervid.atomic import writing
 from fervid.data.duplicates import BITS, hash_picture
 from fervid.errors import InputError
 
@@ -76,8 +76,6 @@ def build_store(
     Raises:
         InputError: if the disk has no room for the store, or cannot be written.
     """
-    partial = path.with_suffix(f".{os.getpid()}.partial")
-    faces = allocate(partial, np.uint8, (count, size, size, 3))
     hashes = np.empty((count, BITS // 8), dtype=np.uint8)
 
     block = min(BLOCK, count // 32 + 1)  # a small corpus is shared out over all cores, too
@@ -89,15 +87,14 @@ def build_store(
             faces[row] = resize(picture, size, grey=grey)
 
     starts = range(0, count, block)
-    try:
+    with writing(path) as unfinished:
+        faces = allocate(unfinished, np.uint8, (count, size, size, 3))
         with ThreadPoolExecutor() as pool:
             for _ in track(pool.map(write, starts), description, total=len(starts), transient=True):
                 pass
         faces.flush()
-        np.save(path.with_suffix(".hashes.npy"), hashes)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+        with writing(path.with_suffix(".hashes.npy")) as beside:  # first: they belong to any store that is seen
+            np.save(beside, hashes)
 
 
 def allocate(path: Path, dtype: type, shape: tuple[int, ...]) -> np.memmap:
@@ -129,10 +126,3 @@ def allocate(path: Path, dtype: type, shape: tuple[int, ...]) -> np.memmap:
             f"{path.parent} cannot be written ({error.strerror}): set cache_dir to another folder."
         ) from error
     return array
-
-
-def remove_leftovers(folder: Path) -> None:
-    """Removes the unfinished files of runs that were killed: those that nobody has written to for a day."""
-    for partial in folder.rglob("*.partial"):
-        if time.time() - partial.stat().st_mtime > 86_400:
-            partial.unlink(missing_ok=True)

@@ -1,7 +1,6 @@
 """The embedded corpus: rendered talking faces, so that everything runs on a bare machine."""
 
 import hashlib
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import pandas as pd
 from joblib import Parallel, delayed
 from rich.progress import track
 
+from fervid.atomic import writing
 from fervid.data import faces, rendering
 from fervid.data.datamodule import FrameDataModule
 from fervid.data.store import allocate
@@ -109,15 +109,11 @@ class SyntheticDataModule(FrameDataModule):
             )
             for clip in clips
         ]
-        unfinished = path.with_suffix(f".{os.getpid()}.partial")
-        pictures = allocate(unfinished, np.uint8, (len(frames), SIZE, SIZE, 3))
-        done = 0
-        try:
+        with writing(path) as unfinished:
+            pictures = allocate(unfinished, np.uint8, (len(frames), SIZE, SIZE, 3))
+            done = 0
             drawn = Parallel(n_jobs=-1, return_as="generator")(jobs)
             for clip in track(drawn, "synthetic: rendering people", total=len(jobs), transient=True):
                 pictures[done : done + len(clip.images)] = clip.images
                 done += len(clip.images)
             pictures.flush()
-            unfinished.replace(path)
-        finally:
-            unfinished.unlink(missing_ok=True)

@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from fervid import figures
+from fervid.atomic import writing
 from fervid.errors import InputError, first_line
 
 HEAT_MAPS = "explanation/heat_maps.npz"  # in a run folder
@@ -41,7 +42,8 @@ class MeanHeatMaps:
 
     def save(self, path: Path) -> None:
         """Writes an ``.npz`` of plain arrays."""
-        np.savez_compressed(path, **vars(self))
+        with writing(path) as partial:
+            np.savez_compressed(partial, **vars(self))
 
     @classmethod
     def load(cls, path: Path) -> "MeanHeatMaps":

@@ -1,6 +1,5 @@
 """A report, top to bottom."""
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,6 +8,7 @@ from matplotlib.figure import Figure
 from rich.console import Console
 
 from fervid import figures
+from fervid.atomic import write_csv
 from fervid.errors import InputError
 from fervid.evaluation import comparison
 from fervid.evaluation.aggregation import confusion
@@ -68,11 +68,9 @@ def make_report(
         summary.append(
             "Rendered people are among the corpora: such scores show that the protocol runs, not what it reaches."
         )
-    for left in ("tables", "figures"):  # of a report that lay here before
-        shutil.rmtree(folder / left, ignore_errors=True)
     write_report(folder, title, summary, sections)
     if found:
-        comparison.tidy(find_systems(found)[0]).to_csv(folder / "scores.csv", index=False)
+        write_csv(folder / "scores.csv", comparison.tidy(find_systems(found)[0]))
     print_report(console, sections)
     console.print(
         f"everything lies in {folder}: report.html, report.md, {'scores.csv, ' if found else ''}tables/, figures/",

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as RichTable
 
+from fervid.atomic import filling
 from fervid.evaluation.tables import Table
 from fervid.figures import save
 
@@ -41,23 +42,26 @@ class Section:
 def write_report(folder: Path, title: str, summary: Sequence[str], sections: Sequence[Section]) -> None:
     """Writes ``report.html``, ``report.md``, ``tables/*.csv``, ``tables/*.tex``, ``figures/*.png`` and ``*.pdf``.
 
+    They replace those of an earlier report only once all of them are written.
+
     Args:
         folder: where to; made if absent.
         title: of the report.
         summary: sentences below the title.
         sections: the rest.
     """
-    for name in ("tables", "figures"):
-        (folder / name).mkdir(parents=True, exist_ok=True)
-    for section in sections:
-        for table in section.tables:
-            table.data.to_csv(folder / "tables" / f"{table.name}.csv", index=False)
-            (folder / "tables" / f"{table.name}.tex").write_text(latex(table), encoding="utf-8")
-        for name, figure in section.figures.items():
-            save(figure, folder / "figures" / f"{name}.png", dpi=130)
-            figure.savefig(folder / "figures" / f"{name}.pdf")
-    (folder / "report.md").write_text(markdown(title, summary, sections), encoding="utf-8")
-    (folder / "report.html").write_text(page(title, summary, sections, folder / "figures"), encoding="utf-8")
+    with filling(folder) as new:
+        for name in ("tables", "figures"):
+            (new / name).mkdir()
+        for section in sections:
+            for table in section.tables:
+                table.data.to_csv(new / "tables" / f"{table.name}.csv", index=False)
+                (new / "tables" / f"{table.name}.tex").write_text(latex(table), encoding="utf-8")
+            for name, figure in section.figures.items():
+                save(figure, new / "figures" / f"{name}.png", dpi=130)
+                figure.savefig(new / "figures" / f"{name}.pdf")
+        (new / "report.md").write_text(markdown(title, summary, sections), encoding="utf-8")
+        (new / "report.html").write_text(page(title, summary, sections, new / "figures"), encoding="utf-8")
 
 
 def page(title: str, summary: Sequence[str], sections: Sequence[Section], figures: Path) -> str:

@@ -10,6 +10,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
+from fervid.atomic import write_csv
 from fervid.emotions import shared_name
 from fervid.errors import InputError
 from fervid.evaluation.aggregation import clip_predictions, confusion
@@ -225,9 +226,9 @@ def _write(
     metrics |= {f"test/clip_{name}": value for name, value in scores(clips).items()}
     sides = {side: int(member.run.results["data"]["split"][side]) for side in ("train", "val")}
     folder.mkdir(parents=True, exist_ok=True)
-    predictions.to_csv(folder / "predictions.csv", index=False)
+    write_csv(folder / "predictions.csv", predictions)
     if validation is not None:
-        validation.to_csv(folder / "predictions_val.csv", index=False)
+        write_csv(folder / "predictions_val.csv", validation)
     # Last: with it the folder is whole.
     write_json(
         folder / "results.json",

@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from fervid.atomic import writing
 from fervid.data.decoding import Frame, read_picture
 from fervid.data.detection import most_prominent
 from fervid.errors import InputError, first_line
@@ -246,7 +247,8 @@ def _free_name(item: Item, names: set[str]) -> str:
 def _save(image: np.ndarray, folder: Path, name: str, item: Item) -> None:
     folder.mkdir(exist_ok=True)
     ending = "png" if item.name.lower().endswith(".png") else "jpg"
-    Image.fromarray(image).save(folder / f"{name}.{ending}", quality=92)
+    with writing(folder / f"{name}.{ending}") as partial:
+        Image.fromarray(image).save(partial, quality=92)
 
 
 def _note(path: Path, source: str, reason: str) -> None:

@@ -1,11 +1,10 @@
-import os
 import resource
 
 import numpy as np
 import pytest
 
 from fervid.data.duplicates import hash_picture
-from fervid.data.store import FaceStore, allocate, build_store, remove_leftovers
+from fervid.data.store import FaceStore, allocate, build_store
 from fervid.errors import InputError
 
 
@@ -56,17 +55,6 @@ def test_no_room_on_the_disk(tmp_path):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert list(tmp_path.iterdir()) == []
-
-
-def test_leftovers_of_killed_runs_go_after_a_day(tmp_path):
-    old, new = tmp_path / "features" / "a.1.partial", tmp_path / "b.2.partial"
-    old.parent.mkdir()
-    for path in (old, new, tmp_path / "faces.npy"):
-        path.write_bytes(b"x")
-    os.utime(old, (0, 0))
-    remove_leftovers(tmp_path)
-    assert not old.exists()
-    assert new.exists()
 
 
 def test_a_worker_gets_the_path_not_the_pictures(tmp_path):

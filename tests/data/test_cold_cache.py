@@ -1,0 +1,120 @@
+"""Processes that begin at once on an empty cache, and processes that are killed while they fill it."""
+
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+
+CORPUS = """
+    import os
+    import sys
+    import time
+    from io import BytesIO
+
+    import numpy as np
+    import pandas as pd
+
+    from fervid.data.datamodule import FrameDataModule
+
+    COUNT = 3000
+
+
+    class Noise(FrameDataModule):
+        corpus = "noise"
+
+        def read_corpus(self):
+            rows = np.arange(COUNT)
+            return pd.DataFrame({
+                "corpus": self.corpus, "subject": rows % 30, "clip": rows, "frame": rows, "time": 0.0, "path": "",
+                "emotion": np.where(rows % 2, "sad", "happy"),
+            }).astype({"subject": str, "clip": str})
+
+        def open_pictures(self, frames):
+            pictures = np.random.default_rng(0).integers(0, 256, (COUNT, 8, 8, 3), dtype=np.uint8)
+
+            return pictures.__getitem__
+
+
+    def tell(sentence):
+        os.write(1, f"{sentence}\\n".encode())
+"""
+
+
+@pytest.fixture
+def start():
+    """Runs a program with the corpus above in a process of its own, whose input and output are pipes."""
+    started = []
+
+    def run(program, *words):
+        code = textwrap.dedent(CORPUS) + textwrap.dedent(program)
+        command = [sys.executable, "-c", code, *map(str, words)]
+        started.append(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True))
+        return started[-1]
+
+    yield run
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def test_a_second_process_never_tears_what_the_first_has_written(start, tmp_path):
+    second = start(
+        """
+        whole = np.save
+
+
+        def half(file, array):
+            content = BytesIO()
+            whole(content, array)
+            with open(file, "wb") as file:
+                file.write(content.getvalue()[:50_000])
+                file.flush()
+                tell("half of the hashes is written")
+                time.sleep(60)
+
+
+        made = Noise(image_size=8, cache_dir=sys.argv[1])
+        np.save, read = half, made.open_pictures(made.frames)
+
+
+        def wait(row):
+            if row == 0:
+                tell("the first face is asked for")
+                sys.stdin.readline()
+            return read(row)
+
+
+        made.open_pictures = lambda frames: wait
+        made.prepare_data()
+        """,
+        tmp_path,
+    )
+    assert "the first face is asked for\n" in second.stdout  # reads on until it is
+    first = start("made = Noise(image_size=8, cache_dir=sys.argv[1]); made.prepare_data()", tmp_path)
+    first.communicate()
+    assert first.returncode == 0
+    print("go on", file=second.stdin, flush=True)
+    assert "half of the hashes is written\n" in second.stdout
+    (hashes,) = tmp_path.rglob("faces_8.hashes.npy")
+    assert np.load(hashes).any(axis=1).all()
+
+
+def test_what_a_killed_process_leaves_is_gone_after_the_next_start(start, tmp_path):
+    program = """
+        made = Noise(image_size=8, cache_dir=sys.argv[1])
+        if len(sys.argv) > 2:
+            made.open_pictures = lambda frames: lambda row: tell("writing") or time.sleep(60)
+        made.prepare_data()
+    """
+    killed = start(program, tmp_path, "wait")
+    assert "writing\n" in killed.stdout
+    killed.kill()
+    killed.communicate()
+    left = {path for path in tmp_path.rglob("*") if path.is_file()}
+    assert left
+    after = start(program, tmp_path)
+    after.communicate()
+    assert after.returncode == 0
+    assert not left & set(tmp_path.rglob("*"))
