@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import pandas as pd
 
-PREFIX = ".partial"
+PREFIX = ".fervid-partial"
 MAX_AGE_SECONDS = 86_400  # of a leftover whose process may still be alive, on this host or another
 _HOST = re.sub(r"[^A-Za-z0-9]+", "_", socket.gethostname())[:60]
 _NAME = re.compile(re.escape(PREFIX) + r"-([A-Za-z0-9_]*)-(\d+)-[0-9a-f]{8}(\..*)?")
@@ -88,17 +88,23 @@ def filling(folder: str | Path) -> Iterator[Path]:
     Raises:
         OSError: if something cannot be written; ``folder`` is then as it was.
     """
-    with scratch(folder) as new:
-        yield new
-        for file in new.rglob("*"):
-            if file.is_file():
-                with open(file, "r+b") as stream:
-                    os.fsync(stream.fileno())
-        for entry in sorted(new.iterdir()):
-            target = Path(folder, entry.name)
-            if target.is_dir() and not target.is_symlink():
-                target.replace(new / f"{entry.name}.old")  # a folder cannot be renamed over a full one
-            entry.replace(target)
+    made = not Path(folder).exists()
+    try:
+        with scratch(folder) as new:
+            yield new
+            for file in new.rglob("*"):
+                if file.is_file():
+                    with open(file, "r+b") as stream:
+                        os.fsync(stream.fileno())
+            for entry in sorted(new.iterdir()):
+                target = Path(folder, entry.name)
+                if target.is_dir() and not target.is_symlink():
+                    target.replace(new / f"{entry.name}.old")  # a folder cannot be renamed over a full one
+                entry.replace(target)
+    finally:
+        if made:
+            with suppress(OSError):  # it has been filled
+                Path(folder).rmdir()
 
 
 @cache  # once a process

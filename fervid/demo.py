@@ -9,11 +9,12 @@ import os
 import signal
 import time
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import gettempdir
 
 import hydra
 from omegaconf import DictConfig
 
+from fervid.atomic import scratch
 from fervid.command_line import CONFIG_FOLDER, job, one_run, run
 from fervid.errors import InputError
 
@@ -27,11 +28,11 @@ def command(config: DictConfig) -> None:
         # A closed terminal tidies up as Ctrl-C does, which a shell ignores in the background.
         for number in (signal.SIGINT, signal.SIGHUP):
             signal.signal(number, signal.default_int_handler)
-        with TemporaryDirectory(prefix="fervid-demo-") as folder:
+        with scratch(gettempdir()) as folder:
             # Read when Gradio is imported.
-            os.environ |= {"GRADIO_TEMP_DIR": folder, "GRADIO_ANALYTICS_ENABLED": "False"}
+            os.environ |= {"GRADIO_TEMP_DIR": str(folder), "GRADIO_ANALYTICS_ENABLED": "False"}
             try:
-                serve(config, Path(folder))
+                serve(config, folder)
             except KeyboardInterrupt:
                 print("The page is closed; nothing that was shown to it is kept.")
 

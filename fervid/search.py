@@ -8,6 +8,7 @@ import argparse
 import logging
 import shlex
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +20,9 @@ from hydra.core.utils import setup_globals
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from fervid.atomic import cut_half_line
 from fervid.command_line import CONFIG_FOLDER, alone, importing, job, run
-from fervid.errors import InputError
+from fervid.errors import InputError, first_line
 from fervid.ranks import take_place
 from fervid.sweeps import sweep_name
 
@@ -56,12 +58,7 @@ def command() -> None:
         if ended:
             log.info("going on: %d trials were run before.", ended)
         try:
-            study.optimize(
-                lambda trial: _try(trial, fixed, space, folder),
-                n_trials=max(0, arguments.trials - ended),
-                timeout=None if arguments.hours is None else 3600 * arguments.hours,
-                catch=(Exception,),  # its sentence is on the terminal; the others go on
-            )
+            _run_trials(study, arguments.trials - ended, arguments.hours, fixed, space, folder)
         except (SystemExit, KeyboardInterrupt):
             log.warning("interrupted: run the same command again to resume.")
             if study.get_trials(states=[TrialState.COMPLETE]):
@@ -96,24 +93,57 @@ def _open_study(folder: Path, words: list[str], config: DictConfig) -> "optuna.S
     from optuna.trial import TrialState
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    storage = optuna.storages.JournalStorage(JournalFileBackend(str(folder / "study.log")))
-    study = optuna.create_study(
-        study_name="fervid",
-        storage=storage,
-        direction="minimize" if config.finetune.monitor.endswith("loss") else "maximize",
-        pruner=optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=2),
-        load_if_exists=True,
-    )
+    path = folder.resolve() / "study.log"
+    # Of a search that was killed while it wrote: no other is at work here.
+    cut_half_line(path)
+    path.with_name(f"{path.name}.lock").unlink(missing_ok=True)
+    try:
+        study = optuna.create_study(
+            study_name="fervid",
+            storage=optuna.storages.JournalStorage(JournalFileBackend(str(path))),
+            direction="minimize" if config.finetune.monitor.endswith("loss") else "maximize",
+            pruner=optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=2),
+            load_if_exists=True,
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{path} is damaged ({first_line(error)}): choose another --folder, or remove it to search again."
+        ) from error
     if study.user_attrs.get("words", words) != words:
         raise InputError(f"{folder} holds a search of other settings: choose another --folder, or remove it.")
     study.set_user_attr("words", words)
-    for trial in study.trials:
-        if trial.state == TrialState.RUNNING:  # it was killed: once more
-            study.tell(trial.number, state=TrialState.FAIL)
-            study.enqueue_trial(trial.params)
+    repeated = {trial.user_attrs.get("repeats") for trial in study.trials}
+    for trial in study.get_trials(states=[TrialState.RUNNING]):  # it was interrupted or killed: run it again
+        if trial.number not in repeated:
+            study.enqueue_trial(trial.params, user_attrs={"repeats": trial.number})
+        study.tell(trial.number, state=TrialState.FAIL)
     # The same draws again would be no search.
     study.sampler = optuna.samplers.TPESampler(seed=config.seed + len(study.trials))
     return study
+
+
+def _run_trials(
+    study: "optuna.Study",
+    count: int,
+    hours: float | None,
+    fixed: list[str],
+    space: dict[str, Override],
+    folder: Path,
+) -> None:
+    """Runs trials one by one. An interrupted one is left as running: ``study.optimize`` would call it failed."""
+    import optuna
+    from optuna.trial import TrialState
+
+    began = time.monotonic()
+    while count > 0 and (hours is None or time.monotonic() - began < 3600 * hours):
+        count -= 1
+        trial = study.ask()
+        try:
+            study.tell(trial, _try(trial, fixed, space, folder))
+        except optuna.TrialPruned:
+            study.tell(trial, state=TrialState.PRUNED)
+        except Exception:  # job() has logged it; the others go on
+            study.tell(trial, state=TrialState.FAIL)
 
 
 def _try(trial: "optuna.Trial", fixed: list[str], space: dict[str, Override], folder: Path) -> float:

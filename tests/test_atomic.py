@@ -122,12 +122,12 @@ def test_leftovers_of_a_killed_process_go_at_once_and_those_of_a_live_one_stay(t
 
 
 def test_leftovers_of_another_host_go_after_a_day(tmp_path):
-    new, old = tmp_path / ".partial-elsewhere-1-0123abcd.npy", tmp_path / ".partial-elsewhere-2-0123abcd"
+    new, old = tmp_path / ".fervid-partial-elsewhere-1-0123abcd.npy", tmp_path / ".fervid-partial-elsewhere-2-0123abcd"
     new.write_text("")
     old.mkdir()
     (old / "file").write_text("")
     os.utime(old, (0, time.time() - 90_000))
-    foreign = tmp_path / ".partial-thoughts"  # a user's own
+    foreign = tmp_path / ".fervid-partial-thoughts"  # a user's own
     foreign.write_text("")
     os.utime(foreign, (0, 0))
     with scratch(tmp_path):

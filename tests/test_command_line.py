@@ -1,6 +1,6 @@
 import gc
 
-from fervid.command_line import importing
+from fervid.command_line import alone, importing
 
 
 def test_imports_are_not_searched_for_garbage_and_are_put_aside_once(monkeypatch):
@@ -13,3 +13,9 @@ def test_imports_are_not_searched_for_garbage_and_are_put_aside_once(monkeypatch
     with importing():  # of the next job of a sweep, whose objects must not stay
         pass
     assert frozen == [False]
+
+
+def test_a_lock_that_a_killed_process_left_does_not_block(tmp_path):
+    (tmp_path / ".lock").write_text("left by a kill")
+    with alone(tmp_path):
+        pass

@@ -46,7 +46,7 @@ def test_the_command_writes_two_formats_into_the_run_folder_and_tells_how_to_run
     fervid_export(f"run={run}", "format=torchscript")
     assert {path.name for path in folder.iterdir()} == names
     assert "model.safetensors" in (folder / "model_card.md").read_text()
-    assert not list(run.glob(".export-*"))
+    assert not list(run.rglob(".fervid-partial-*"))
 
 
 def test_what_cannot_be_done_is_one_sentence(trained, tmp_path, fervid_export, capsys):

@@ -55,16 +55,15 @@ def test_trials_are_runs_of_drawn_settings_and_the_same_command_goes_on(fervid_s
     assert "test recall" not in told
 
 
-@pytest.mark.slow
-def test_a_trial_that_was_killed_is_run_once_more(fervid_search, tmp_path, monkeypatch, capfd):
-    train = training.train
+@pytest.mark.parametrize("interrupt", [SystemExit, KeyboardInterrupt])  # Lightning's answer to Ctrl-C, and Ctrl-C
+def test_a_trial_that_was_interrupted_is_run_once_more(fervid_search, tmp_path, monkeypatch, capfd, interrupt):
     drawn = []
 
     def killed_once(config, callbacks=(), test=True):
         drawn.append(config.optimizer.lr)
         if len(drawn) == 2:
-            raise SystemExit  # what Lightning makes of Ctrl-C
-        return train(config, callbacks, test=test)
+            raise interrupt
+        return 0.5
 
     monkeypatch.setattr(training, "train", killed_once)
     with pytest.raises(SystemExit):
@@ -72,8 +71,8 @@ def test_a_trial_that_was_killed_is_run_once_more(fervid_search, tmp_path, monke
     fervid_search(*SMOKE, *SPACE)
     assert drawn[2] == drawn[1]
     states = [trial.state.name for trial in study(tmp_path).trials]
-    assert states.count("COMPLETE") == 3
-    assert "the same command goes on" in capfd.readouterr().out
+    assert sorted(states) == ["COMPLETE", "COMPLETE", "COMPLETE", "FAIL"]
+    assert "run the same command again to resume" in capfd.readouterr().out
 
 
 @pytest.mark.slow
@@ -159,3 +158,21 @@ def test_two_searches_do_not_share_a_folder(fervid_search, monkeypatch, tmp_path
     assert "another process is at work" in capfd.readouterr().err
     fervid_search(*SMOKE, *SPACE)
     assert not (tmp_path / ".lock").exists()
+
+
+def test_a_log_that_was_cut_in_the_middle_of_a_line_goes_on(fervid_search, tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(training, "train", lambda config, callbacks=(), test=True: 0.5)
+    fervid_search(*SMOKE, *SPACE, trials=2)
+    log = tmp_path / "study.log"
+    log.write_bytes(log.read_bytes()[:-20])
+    (tmp_path / "study.log.lock").symlink_to("study.log")  # as Optuna locks: a kill leaves it
+    fervid_search(*SMOKE, *SPACE, trials=3)
+    states = [trial.state.name for trial in study(tmp_path).trials]
+    assert states.count("COMPLETE") == 3  # the end of the second was lost: it was run again
+    log.write_bytes(log.read_bytes().replace(b'"op_code"', b'"op_co', 1))
+    capfd.readouterr()
+    with pytest.raises(SystemExit):
+        fervid_search(*SMOKE, *SPACE)
+    told = capfd.readouterr().err
+    assert "study.log is damaged" in told
+    assert told.count("\n") == 1

@@ -1,7 +1,6 @@
 """What the faces of a run's test, or any pictures, look like to its network; drawn and kept in a folder."""
 
 import logging
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from matplotlib.figure import Figure
 from rich.progress import track
 
 from fervid import figures
+from fervid.atomic import filling
 from fervid.data.store import FaceStore
 from fervid.errors import InputError, first_line
 from fervid.evaluation.mean_heat_maps import MeanHeatMaps
@@ -239,14 +239,13 @@ def _confidence(frames: pd.DataFrame) -> pd.Series:
 def _write(folder: Path, drawn: dict[str, Figure], means: MeanHeatMaps | None = None) -> list[Path]:
     """Writes the files when all of them are drawn, each whole."""
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as partial:
+        with filling(folder) as new:
             for name, figure in drawn.items():
-                save(figure, Path(partial, f"{name}.png"), dpi=130)
+                save(figure, new / f"{name}.png", dpi=130)
             if means is not None:
-                means.save(Path(partial, "heat_maps.npz"))
-            folder.mkdir(exist_ok=True)
-            return [file.replace(folder / file.name) for file in sorted(Path(partial).iterdir())]
+                means.save(new / "heat_maps.npz")
+            files = sorted(folder / file.name for file in new.iterdir())
+        return files
     except OSError as error:
         raise InputError(
             f"{folder} cannot be written ({error.strerror}): make room or give back its rights."

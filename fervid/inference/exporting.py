@@ -4,7 +4,6 @@ import io
 import json
 import logging
 import shutil
-import tempfile
 import warnings
 import zipfile
 from collections.abc import Callable, Sequence
@@ -22,6 +21,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
+from fervid.atomic import PREFIX, filling
 from fervid.errors import InputError, first_line
 from fervid.evaluation.runs import open_run
 from fervid.inference.model_card import faces_in_words, model_card, weights_licence, without_folders
@@ -80,24 +80,11 @@ def export_run(run: Path, formats: Sequence[str], folder: Path | None = None) ->
     _check_target(target, empty=folder is not None)
     folder = target
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        # Beside the target, for a rename; gone whatever happens.
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".export-") as scratch:
-            new = Path(scratch, "new")
-            new.mkdir()
+        with filling(folder) as new:
             differences = {name: _write(name, model, config, about, new) for name in formats}
-            for kept in folder.iterdir() if folder.exists() else []:
-                if not (new / kept.name).exists():
-                    shutil.copyfile(kept, new / kept.name)
-            files = sorted(path.name for path in new.iterdir() if path.suffix != ".md")
+            names = {path.name for place in (new, folder) for path in place.iterdir()}
+            files = sorted(name for name in names if not name.startswith(PREFIX) and not name.endswith(".md"))
             (new / "model_card.md").write_text(model_card(finished, config, files=files), encoding="utf-8")
-            if folder.exists():
-                folder.rename(Path(scratch, "old"))
-            try:
-                new.rename(folder)
-            except OSError:
-                Path(scratch, "old").rename(folder)
-                raise
     except OSError as error:
         raise InputError(
             f"{folder} cannot be written ({(error.strerror or first_line(error)).lower()}): make room or give another "
@@ -314,7 +301,8 @@ NAMES = {"model_card.md", *(name for form in FORMATS.values() for name in (form.
 def _check_target(folder: Path, *, empty: bool) -> None:
     """Refuses a target that holds other things than an export, or anything where it should be empty."""
     if folder.is_dir():
-        others = sorted({path.name for path in folder.iterdir()} - (set() if empty else NAMES))
+        found = {path.name for path in folder.iterdir() if not path.name.startswith(PREFIX)}
+        others = sorted(found - (set() if empty else NAMES))
         if others:
             raise InputError(f"{folder} already holds {others[0]}: give another folder=, or remove it.")
     for place in (folder, *folder.parents):

@@ -195,7 +195,7 @@ def test_a_network_that_says_something_else_afterwards_is_refused_and_leaves_not
     with pytest.raises(InputError, match=r"differs from the run's by 0\.001 in a logit"):
         export_run(run, ["torchscript", "safetensors"])
     assert (run / "export" / "model.torchscript.pt").read_bytes() == kept
-    assert not list(run.glob(".export-*"))
+    assert not list(run.rglob(".fervid-partial-*"))
 
 
 def test_a_full_disk_and_a_place_that_cannot_be_written_are_one_sentence(run, monkeypatch, tmp_path):
@@ -207,7 +207,7 @@ def test_a_full_disk_and_a_place_that_cannot_be_written_are_one_sentence(run, mo
         with pytest.raises(InputError, match=r"cannot be written \(no space left on device\): make room"):
             export_run(run, ["torchscript"])
     assert not (run / "export").exists()
-    assert not list(run.glob(".export-*"))
+    assert not list(run.rglob(".fervid-partial-*"))
     (tmp_path / "file").write_text("")
     for folder in (tmp_path / "file", tmp_path / "file" / "below"):
         with pytest.raises(InputError, match=r"file is a file: give another one"):
