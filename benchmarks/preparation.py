@@ -29,8 +29,9 @@ from timing import Figure, ratios, tell
 from fervid.data import VideoFolderDataModule
 from fervid.data.alignment import Alignment
 from fervid.data.cutting import Task, cut_faces
-from fervid.data.decoding import VIDEO_SUFFIXES, Sampling
+from fervid.data.decoding import Sampling
 from fervid.data.detection import HaarDetector
+from fervid.data.media import VIDEO_SUFFIXES
 from fervid.data.rendered_layouts import RAVDESS_EMOTIONS, write_ravdess
 
 SIZE, EVERY = 224, 10

@@ -2,27 +2,25 @@
 
 import re
 import warnings
-import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from io import BytesIO
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Literal, NamedTuple
 
 import av
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
+from fervid.data.archives import Member, read_member
+from fervid.data.media import PICTURE_FORMATS, UNREADABLE_SUFFIXES, VIDEO_FORMATS
+from fervid.data.pixel_values import to_rgb
 from fervid.errors import InputError, first_line
 
-Source = Path | tuple[Path, str] | bytes
+Source = Path | Member | bytes
 """Where a clip or picture lies: a file, a member of a zip, or its bytes."""
 
-PICTURE_SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
-VIDEO_SUFFIXES = {".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".webm", ".wmv"}
 MOST_PIXELS = 7680 * 4320  # a frame; beyond 8K it is a mistake or an attack
-MOST_BYTES = 2**30  # of one member of a zip, which is read into memory
-MOST_UNPACKED = 100  # times as large as packed: videos and pictures hardly shrink, bombs do
 SKIPPABLE = {"h264", "hevc", "mpeg2video", "mpeg4"}  # decoders that answer one packet at a time
 
 
@@ -107,8 +105,8 @@ def read_frames(source: Source, sampling: Sampling | Around) -> Iterator[Frame]:
         OSError: if it cannot be read.
     """
     try:
-        with _open(source) as container:
-            if not container.streams.video or container.format.name.endswith(("_pipe", "image2")):
+        with open_video(source) as container:
+            if not container.streams.video:
                 raise ValueError("no video in it")
             stream = container.streams.video[0]
             if stream.codec_context is None:
@@ -144,7 +142,9 @@ def read_frames(source: Source, sampling: Sampling | Around) -> Iterator[Frame]:
 
 
 def read_picture(source: Source) -> np.ndarray:
-    """Decodes a picture file, upright (EXIF), in RGB, 16-bit greys brought down to 8.
+    """Decodes a picture file: upright (EXIF), in 8-bit RGB whatever its mode (see :mod:`fervid.data.pixel_values`).
+
+    The content alone chooses the decoder, among :data:`fervid.data.media.PICTURE_FORMATS`.
 
     Args:
         source: the picture.
@@ -153,29 +153,47 @@ def read_picture(source: Source) -> np.ndarray:
         uint8 (H, W, 3) RGB.
 
     Raises:
-        ValueError: if it is no picture, damaged, or of absurd size.
+        ValueError: if it is no picture of these formats, damaged, of absurd size, an animation, a preview, or its
+            values may mean several things.
         OSError: if it cannot be read.
     """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(source if isinstance(source, Path) else BytesIO(read_bytes(source))) as file:
-                picture = ImageOps.exif_transpose(file)
-                if picture.mode.startswith("I"):
-                    grey = (np.asarray(picture, dtype=np.float32) / 257).clip(0, 255).astype(np.uint8)
-                    return np.stack([grey] * 3, axis=-1)
-                if "transparency" in picture.info:  # or Pillow warns of what is about to be dropped anyway
-                    picture = picture.convert("RGBA")
-                return np.asarray(picture.convert("RGB"))
+            file = source if isinstance(source, Path) else BytesIO(read_bytes(source))
+            with Image.open(file, formats=PICTURE_FORMATS) as picture:
+                if getattr(picture, "is_animated", False) and picture.format not in ("MPO", "TIFF"):
+                    raise ValueError("an animation: save one of its frames as a picture, or all of it as a video")
+                return to_rgb(picture)
     except Exception as error:  # Pillow has a kind of its own for every format, and for bombs
         if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno):
             raise
-        raise ValueError(re.sub(r" file ('.*'|<.*>)$", " file", first_line(error))) from error
+        reason = re.sub(r" file ('.*'|<.*>)$", " file", first_line(error))
+        name = "" if isinstance(source, bytes) else source[-1] if isinstance(source, tuple) else source
+        if (suffix := PurePath(name).suffix.lower()) in UNREADABLE_SUFFIXES:
+            reason = f"{suffix} is not a format that can be read: save it as JPEG or PNG"
+        raise ValueError(reason) from error
+
+
+def open_video(source: Source) -> av.container.InputContainer:
+    """Opens a video; the content alone chooses the demuxer, among :data:`fervid.data.media.VIDEO_FORMATS`.
+
+    Raises:
+        ValueError: if its format is none of them.
+        OSError: if it cannot be read.
+    """
+    # With the prefix a name with a colon is no protocol. Playlists and the like would open other files.
+    file = f"file:{source}" if isinstance(source, Path) else BytesIO(read_bytes(source))
+    options = {"format_whitelist": VIDEO_FORMATS, "protocol_whitelist": "file"}
+    try:
+        return av.open(file, "r", options=options, metadata_errors="replace")  # old cameras used other alphabets
+    except av.ArgumentError as error:  # what FFmpeg says of a format outside the list
+        raise ValueError(f"no video in it, or its format is not read ({VIDEO_FORMATS.replace(',', ', ')})") from error
 
 
 def _decode(source: Source, wanted: set[int], order: dict[int | None, int]) -> Iterator[Frame]:
     last = max(wanted, default=-1)
-    with _open(source) as container:
+    with open_video(source) as container:
         stream = container.streams.video[0]
         context = stream.codec_context
         context.thread_count = 1  # clips, not frames, are shared out over the cores
@@ -199,11 +217,6 @@ def _decode(source: Source, wanted: set[int], order: dict[int | None, int]) -> I
                     return
 
 
-def _open(source: Source) -> av.container.InputContainer:
-    file = str(source) if isinstance(source, Path) else BytesIO(read_bytes(source))
-    return av.open(file, "r", metadata_errors="replace")  # old cameras wrote their names in other alphabets
-
-
 def read_bytes(source: Source) -> bytes:
     """All of a file, zip member or bytes.
 
@@ -213,16 +226,4 @@ def read_bytes(source: Source) -> bytes:
     """
     if isinstance(source, bytes):
         return source
-    if isinstance(source, Path):
-        return source.read_bytes()
-    archive, member = source
-    try:
-        with zipfile.ZipFile(archive) as file:
-            info = file.getinfo(member)
-            if info.file_size > MOST_BYTES or info.file_size > max(2**20, MOST_UNPACKED * info.compress_size):
-                raise ValueError(
-                    f"unpacks to {info.file_size / 2**20:.0f} MiB from {info.compress_size / 2**20:.2f} MiB"
-                )
-            return file.read(member)  # checks length and sum against what the archive says
-    except (zipfile.BadZipFile, KeyError, RuntimeError, NotImplementedError) as error:
-        raise ValueError(f"cannot be unpacked ({first_line(error)})") from error
+    return source.read_bytes() if isinstance(source, Path) else read_member(source)

@@ -1,15 +1,18 @@
-"""The files of a corpus, in folders or still zipped: nothing is ever unpacked to the disk."""
+"""The files of a corpus, in folders or still zipped: they are read where they are."""
 
 import os
-import zipfile
-from collections.abc import Collection, Iterator
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
+from fervid.data.archives import is_text, list_members, read_member
 from fervid.data.decoding import Source
+from fervid.data.media import ARCHIVE_SUFFIXES, HEAD_BYTES, media_suffix
 from fervid.errors import InputError
 
 RENDERED = "RENDERED.txt"  # lies in the folder of a corpus whose people do not exist
+COMPANIONS = {"desktop.ini", "ehthumbs.db", "thumbs.db", RENDERED.lower()}  # not worth a word
 
 
 @dataclass(frozen=True)
@@ -20,11 +23,13 @@ class File:
         path: relative to the corpus's root, parted by ``/``; a member of a zip is ``<zip>/<member>``.
         source: where its bytes are.
         stamp: another one says that the file has changed.
+        suffix: in lower case; by its content where its name has none that is known.
     """
 
     path: str
     source: Source
     stamp: str
+    suffix: str = ""
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -51,32 +56,46 @@ class Listing:
 
 
 def list_files(root: Path, suffixes: Collection[str]) -> Listing:
-    """Lists the files under a folder, at any depth, hidden ones apart; zips are looked into.
+    """Lists the files under a folder, at any depth, except hidden ones; zips are looked into.
+
+    What is left out is counted by suffix in the notes, apart from hidden files and those of the operating system.
 
     Args:
-        root: the folder.
-        suffixes: those wanted, such as ``.mp4``; upper and lower case are the same.
+        root: the folder, or a zip.
+        suffixes: those wanted, such as ``.mp4``, in lower case. A file whose suffix is missing or unknown is known by
+            its first bytes.
 
     Raises:
         InputError: if the folder is not there, or it or a folder in it may not be read.
     """
-    if not root.is_dir():
+    is_zip = root.is_file() and root.suffix.lower() == ".zip"
+    if not root.is_dir() and not is_zip:
         raise InputError(f"dataset.root={root} is not a folder: give the one the corpus lies in.")
     listing = Listing()
     nameless: list[str] = []
     no_files: list[str] = []
-    for path in sorted(_walk(root)):
-        relative = path.relative_to(root).as_posix()
-        if not _is_text(relative):
+    others: Counter[str] = Counter()
+
+    def add(path: str, source: Source, changes: str) -> None:
+        suffix = suffix_of(path, source)
+        if suffix in suffixes:
+            listing.files.append(File(path, source, changes, suffix))
+        elif PurePosixPath(path).name.lower() not in COMPANIONS:
+            others[suffix] += 1
+
+    for path in [root] if is_zip else sorted(_walk(root)):
+        relative = path.relative_to(root.parent if is_zip else root).as_posix()
+        if not is_text(relative):
             nameless.append(os.fsencode(relative).decode(errors="backslashreplace"))
-        elif path.suffix.lower() not in {*suffixes, ".zip"}:
-            continue
         elif not path.is_file():
             no_files.append(relative)
-        elif path.suffix.lower() in suffixes:
-            listing.files.append(File(relative, path, stamp(path)))
+        elif path.suffix.lower() == ".zip":
+            members, problems = list_members(path, relative)
+            for member in members:
+                add(*member)
+            listing.notes += problems
         else:
-            _look_into(path, relative, suffixes, listing)
+            add(relative, path, stamp(path))
     if no_files:
         listing.notes.append(
             f"left out: {len(no_files)} links to nothing or things that are no files (first: {no_files[0]})."
@@ -85,8 +104,25 @@ def list_files(root: Path, suffixes: Collection[str]) -> Listing:
         listing.notes.append(
             f"{len(nameless)} file names are not UTF-8 (first: {nameless[0]}): these files are left out; rename them."
         )
+    archives = {suffix: count for suffix, count in others.items() if suffix in ARCHIVE_SUFFIXES}
+    if archives:
+        listing.notes.append(f"archives that cannot be read, left out: {by_suffix(archives)}; unpack them.")
+    if others := others - Counter(archives):
+        listing.notes.append(f"files of other kinds, left out: {by_suffix(others)}.")
     listing.files.sort(key=lambda file: file.path)
     return listing
+
+
+def suffix_of(name: str, source: Source) -> str:
+    """The suffix of a file, in lower case; by its content if it has none, or one that nobody knows."""
+    return media_suffix(name, lambda: _head(source))
+
+
+def by_suffix(counts: Mapping[str, int]) -> str:
+    """Counts of files as words, such as ``12 (.txt 9, .csv 2, without suffix 1)``."""
+    most_first = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    words = ", ".join(f"{suffix or 'without suffix'} {count}" for suffix, count in most_first)
+    return f"{sum(counts.values())} ({words})"
 
 
 def stamp(path: Path) -> str:
@@ -111,31 +147,12 @@ def _walk(root: Path) -> Iterator[Path]:
         yield from (Path(folder, name) for name in names if not name.startswith("."))
 
 
-def _look_into(archive: Path, relative: str, suffixes: Collection[str], listing: Listing) -> None:
+def _head(source: Source) -> bytes:
+    """The first bytes of a file; none if it cannot be read."""
     try:
-        with zipfile.ZipFile(archive) as file:
-            members = file.infolist()
-    except (zipfile.BadZipFile, OSError, NotImplementedError, UnicodeError) as error:
-        listing.notes.append(f"{relative} cannot be opened as a zip ({error}): nothing of it is used.")
-        return
-    wild = 0
-    for member in members:
-        parts = PurePosixPath(member.filename.replace("\\", "/")).parts
-        if member.is_dir() or PurePosixPath(member.filename).suffix.lower() not in suffixes:
-            continue
-        if ".." in parts or member.filename.startswith(("/", "\\")) or not _is_text(member.filename):
-            wild += 1
-        elif "__MACOSX" not in parts and not parts[-1].startswith("."):
-            source = (archive, member.filename)
-            listing.files.append(File(f"{relative}/{member.filename}", source, f"{member.file_size} {member.CRC:08x}"))
-    if wild:
-        listing.notes.append(f"{wild} entries of {relative} have names that lead out of it: they are left out.")
-
-
-def _is_text(name: str) -> bool:
-    """Whether a name can be written into a table."""
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+        if isinstance(source, Path):
+            with open(source, "rb") as file:
+                return file.read(HEAD_BYTES)
+        return read_member(source, HEAD_BYTES) if isinstance(source, tuple) else source[:HEAD_BYTES]
+    except (OSError, ValueError):
+        return b""

@@ -14,10 +14,11 @@ import pandas as pd
 from scipy.io import loadmat
 
 from fervid.data.cutting import Task
-from fervid.data.decoding import VIDEO_SUFFIXES, Around, read_bytes
+from fervid.data.decoding import Around, read_bytes
 from fervid.data.detection import EYES_IN_BOX, Face
 from fervid.data.files import File, list_files
 from fervid.data.inventory import Inventory, choose_people, note
+from fervid.data.media import VIDEO_SUFFIXES
 from fervid.data.prepared import PreparedDataModule
 from fervid.emotions import choose
 from fervid.errors import InputError, first_line

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fervid.data.decoding import PICTURE_SUFFIXES, VIDEO_SUFFIXES
 from fervid.data.files import File, list_files, stamp
 from fervid.data.inventory import Inventory, note
+from fervid.data.media import PICTURE_SUFFIXES, VIDEO_SUFFIXES
 from fervid.data.prepared import PreparedDataModule
 from fervid.data.splits import SPELLINGS
 from fervid.emotions import shared_name

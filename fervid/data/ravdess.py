@@ -9,9 +9,9 @@ from typing import Any
 
 import pandas as pd
 
-from fervid.data.decoding import VIDEO_SUFFIXES
 from fervid.data.files import File, list_files
 from fervid.data.inventory import Inventory, choose_people, note
+from fervid.data.media import VIDEO_SUFFIXES
 from fervid.data.prepared import PreparedDataModule
 from fervid.emotions import choose
 from fervid.errors import InputError

@@ -17,7 +17,8 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from fervid.data.decoding import PICTURE_SUFFIXES, VIDEO_SUFFIXES, read_picture
+from fervid.data.decoding import read_picture
+from fervid.data.media import PICTURE_SUFFIXES, VIDEO_SUFFIXES
 from fervid.errors import InputError, first_line
 from fervid.evaluation.runs import open_run
 from fervid.figures import EMOTION_COLOURS, overlay, timeline

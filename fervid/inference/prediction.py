@@ -20,7 +20,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from fervid.atomic import writing
-from fervid.data.decoding import Frame, read_picture
+from fervid.data.decoding import Frame, open_video, read_picture
 from fervid.data.detection import most_prominent
 from fervid.errors import InputError, first_line
 from fervid.figures import save, timeline
@@ -262,7 +262,7 @@ def _length(item: Item) -> float | None:
     if not item.is_video or not isinstance(item.source, Path):
         return item.source.seconds if isinstance(item.source, Camera) else None
     try:
-        with av.open(str(item.source), metadata_errors="replace") as container:
+        with open_video(item.source) as container:
             return container.duration and container.duration / av.time_base
     except (av.FFmpegError, OSError, ValueError):
         return None

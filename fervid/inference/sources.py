@@ -1,8 +1,10 @@
 """What there is to look at: pictures, videos and cameras, as a user names them."""
 
 import glob
+import logging
 import os
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
@@ -10,11 +12,14 @@ from pathlib import Path
 
 import cv2
 
-from fervid.data.decoding import PICTURE_SUFFIXES, VIDEO_SUFFIXES, Frame, Source
-from fervid.data.files import list_files
+from fervid.data.decoding import Frame, Source
+from fervid.data.files import by_suffix, list_files, suffix_of
+from fervid.data.media import PICTURE_SUFFIXES, VIDEO_SUFFIXES
 from fervid.errors import InputError
 
-ENDINGS = ", ".join(sorted(suffix[1:] for suffix in PICTURE_SUFFIXES | VIDEO_SUFFIXES))
+MEDIA = PICTURE_SUFFIXES | VIDEO_SUFFIXES
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -80,7 +85,7 @@ def find_sources(wanted: str | Sequence[str], seconds: float | None = None) -> l
     """All that is to be looked at.
 
     Args:
-        wanted: a picture, video, folder (any depth, zips too), glob, ``camera`` or ``camera:<number>``, or several.
+        wanted: a picture, video, folder (any depth, zips too), zip, glob, ``camera``, ``camera:<number>``, or several.
         seconds: how long a camera is looked at.
 
     Returns:
@@ -103,29 +108,31 @@ def _find(word: str, seconds: float | None) -> list[Item]:
         if number and not number.isdecimal():
             raise InputError(f"source={word} is no camera: give camera, camera:1, camera:2, ...")
         return [Item(word, Camera(int(number or 0), seconds), is_video=True)]
-    if path.is_dir():
-        listing = list_files(path, PICTURE_SUFFIXES | VIDEO_SUFFIXES)
-        found = [_item(str(path / file.path), file.source) for file in listing.files]
-        if not found:
-            raise InputError(f"source={word} holds neither pictures nor videos: those end in {ENDINGS}.")
-        return found
+    if path.is_dir() or (path.is_file() and path.suffix.lower() == ".zip"):
+        listing = list_files(path, MEDIA)
+        for sentence in listing.notes:
+            log.warning("%s: %s", word, sentence)
+        if not listing.files:
+            raise InputError(f"source={word} holds neither pictures nor videos. {' '.join(listing.notes)}".strip())
+        return [_item(str(path / file.path), file.source, file.suffix) for file in listing.files]
     if path.exists():
-        if not _is_known(path):
-            raise InputError(f"source={word} is neither a picture nor a video by its name: those end in {ENDINGS}.")
-        return [_item(str(path), path)]
+        suffix = suffix_of(path.name, path) if path.is_file() else ""
+        if suffix not in MEDIA:
+            raise InputError(f"source={word} is neither a picture nor a video, by its name and by its first bytes.")
+        return [_item(str(path), path, suffix)]
     if not glob.has_magic(word):
         raise InputError(f"source={word} is not there: give a picture, a video, a folder, a glob or camera.")
-    matches = sorted(Path(match) for match in glob.glob(str(path), recursive=True))
-    found = [_item(str(match), match) for match in matches if _is_known(match) and match.is_file()]
-    if not found:
-        raise InputError(f"source={word} matches no picture and no video here: those end in {ENDINGS}.")
-    return found
+    matches = [Path(match) for match in sorted(glob.glob(str(path), recursive=True))]
+    suffixes = {match: suffix_of(match.name, match) for match in matches if match.is_file()}
+    others = Counter(suffix for suffix in suffixes.values() if suffix not in MEDIA)
+    left_out = f"files of other kinds, left out: {by_suffix(others)}." if others else ""
+    if len(suffixes) == others.total():
+        raise InputError(f"source={word} matches no picture and no video here. {left_out}".strip())
+    if left_out:
+        log.warning("%s: %s", word, left_out)
+    return [_item(str(match), match, suffix) for match, suffix in suffixes.items() if suffix in MEDIA]
 
 
-def _is_known(path: Path) -> bool:
-    return path.suffix.lower() in PICTURE_SUFFIXES | VIDEO_SUFFIXES
-
-
-def _item(name: str, source: Source) -> Item:
+def _item(name: str, source: Source, suffix: str) -> Item:
     printable = os.fsencode(name).decode(errors="backslashreplace")  # a name may be anything but text
-    return Item(printable, source, Path(name).suffix.lower() in VIDEO_SUFFIXES)
+    return Item(printable, source, suffix in VIDEO_SUFFIXES)

@@ -96,7 +96,7 @@ def test_a_codec_nobody_knows(tmp_path):
 
 
 def test_no_memory_is_not_the_pictures_fault(tmp_path, monkeypatch):
-    def none_left(*_):
+    def none_left(*_, **__):
         raise MemoryError
 
     monkeypatch.setattr("PIL.Image.open", none_left)
@@ -230,7 +230,7 @@ def test_a_zip_bomb(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match=r"unpacks to 19 MiB from 0.02 MiB"):
         read_bytes((tmp_path / "a.zip", "bomb.mp4"))
     assert len(read_bytes((tmp_path / "a.zip", "large.mp4"))) == 2_000_000
-    monkeypatch.setattr("fervid.data.decoding.MOST_BYTES", 1_000_000)
+    monkeypatch.setattr("fervid.data.archives.MAX_MEMBER_BYTES", 1_000_000)
     with pytest.raises(ValueError, match="unpacks to 2 MiB"):
         read_bytes((tmp_path / "a.zip", "large.mp4"))
 

@@ -1,7 +1,9 @@
 import os
 import zipfile
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from fervid.data.decoding import read_bytes
 from fervid.data.files import list_files
@@ -10,7 +12,7 @@ from fervid.errors import InputError
 
 @pytest.fixture
 def root(tmp_path):
-    for path in ("b/two.mp4", "a/one.MP4", "a/deep/er/three.mp4", "a/notes.txt", ".hidden/x.mp4", "a/.x.mp4"):
+    for path in ("b/two.mp4", "a/one.MP4", "a/deep/er/three.mp4", ".hidden/x.mp4", "a/.x.mp4"):
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_bytes(path.encode())
     return tmp_path
@@ -113,3 +115,35 @@ def test_no_permission(root, monkeypatch):
     monkeypatch.setattr(os, "scandir", refuse)
     with pytest.raises(InputError, match=r"/a cannot be read \(Permission denied\)"):
         list_files(root, {".mp4"})
+
+
+def test_what_is_left_out_is_counted_by_suffix(root):
+    for name in ("a.txt", "b.TXT", "c.rar", "d.npz", "README", "Thumbs.db", "desktop.ini", ".DS_Store"):
+        (root / "a" / name).write_bytes(b"x")
+    with zipfile.ZipFile(root / "c.zip", "w") as archive:
+        archive.writestr("inside/notes.csv", b"x")
+        archive.writestr("inside/Thumbs.db", b"x")
+        archive.writestr(".hidden/four.mp4", b"x")
+    listing = list_files(root, {".mp4"})
+    assert len(listing.files) == 3
+    assert listing.notes == [
+        "archives that cannot be read, left out: 1 (.rar 1); unpack them.",
+        "files of other kinds, left out: 5 (.txt 2, without suffix 1, .csv 1, .npz 1).",
+    ]
+
+
+@pytest.mark.parametrize("name", ["photo", "photo.jpg_large", "photo.jpg.1", "photo.jpg ", "001.scan"])
+def test_a_picture_is_known_by_its_content_where_its_name_says_nothing(tmp_path, name):
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "x.jpg")
+    (tmp_path / name).write_bytes((tmp_path / "x.jpg").read_bytes())
+    with zipfile.ZipFile(tmp_path / "c.zip", "w") as archive:
+        archive.write(tmp_path / name, name)
+    assert sorted(paths(list_files(tmp_path, {".jpg"}))) == sorted([f"c.zip/{name}", name, "x.jpg"])
+    assert paths(list_files(tmp_path, {".mp4"})) == []
+
+
+def test_a_known_suffix_is_believed(tmp_path):
+    """A table that begins as a picture would is a table."""
+    for name in ("a.txt", "b.csv", "c.wav", "d.json"):
+        (tmp_path / name).write_bytes(b"GIF89a")
+    assert list_files(tmp_path, {".gif"}).files == []
