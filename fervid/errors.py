@@ -12,3 +12,9 @@ class InputError(ValueError):
 def first_line(error: BaseException) -> str:
     """What a library's error says, in one line; its kind where it says nothing."""
     return next(iter(str(error).splitlines()), type(error).__name__).rstrip(".")
+
+
+def reason(error: BaseException) -> str:
+    """What made Hydra fail to build an object, else what the error itself says, in one line."""
+    wrapped = error.__cause__ if type(error).__module__.startswith("hydra") else None
+    return first_line(wrapped or error)

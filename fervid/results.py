@@ -33,6 +33,7 @@ from fervid.data.manifest import SPLITS, emotion_by_split
 from fervid.data.store import FaceStore
 from fervid.errors import InputError
 from fervid.evaluation.aggregation import clip_predictions, confusion
+from fervid.evaluation.runs import open_run
 from fervid.metrics import recalls, scores
 from fervid.models.classifier import EmotionClassifier
 
@@ -154,8 +155,13 @@ def finished_before(folder: Path, config: DictConfig) -> float | None:
         return None
     if not sweep:
         raise InputError(f"{folder} already holds a finished run: choose another hydra.run.dir, or remove it.")
-    before = json.loads(path.read_text(encoding="utf-8"))
-    if what_matters(OmegaConf.create(before["config"])) != what_matters(config):
+    try:
+        before = open_run(folder).results
+    except InputError as error:
+        raise InputError(
+            f"{folder} cannot be opened again, {error}: choose another hydra.sweep.dir, or remove it."
+        ) from error
+    if what_matters(before["config"]) != what_matters(config):
         raise InputError(
             f"{folder} already holds a finished run of other settings: choose another hydra.sweep.dir, or remove it."
         )
@@ -163,12 +169,19 @@ def finished_before(folder: Path, config: DictConfig) -> float | None:
     return before["best_score"]
 
 
-def what_matters(config: DictConfig) -> dict[str, Any]:
-    """A configuration as plain containers without what changes no result: where things lie, what a paper prints."""
-    told = OmegaConf.create(OmegaConf.to_container(config, resolve=True))
-    for name in ("ckpt_path", "cache_dir", "dataset.prepared_dir", "dataset.num_workers", "logger", "paper"):
-        OmegaConf.update(told, name, None, force_add=True)
-    return json.loads(json.dumps(OmegaConf.to_container(told), default=str))
+def what_matters(config: DictConfig | dict[str, Any]) -> dict[str, Any]:
+    """A configuration as plain containers without what changes no result: where things lie, what a paper prints.
+
+    Args:
+        config: Hydra's, or the plain one of a ``results.json``, in which nothing is resolved.
+    """
+    told = OmegaConf.to_container(config, resolve=True) if isinstance(config, DictConfig) else config
+    kept = json.loads(json.dumps(told, default=str))
+    for name in ("ckpt_path", "cache_dir", "logger", "paper"):
+        kept[name] = None
+    for name in ("prepared_dir", "num_workers"):
+        kept.setdefault("dataset", {})[name] = None
+    return kept
 
 
 class Listener(logging.Handler):

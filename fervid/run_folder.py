@@ -8,11 +8,14 @@ from typing import Any
 
 import pandas as pd
 import torch
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
+from fervid.checkpoints import read_checkpoint
 from fervid.command_line import CONFIG_FOLDER
 from fervid.data.datamodule import FrameDataModule
-from fervid.errors import InputError, first_line
+from fervid.errors import InputError, first_line, reason
 from fervid.evaluation.runs import Run, open_run
 from fervid.models.classifier import EmotionClassifier
 from fervid.training import make_datamodule, make_network
@@ -40,20 +43,27 @@ def load_run(folder: str | Path, checkpoint: str = "best") -> EmotionClassifier:
     config, class_names = stored_config(results, folder), results["class_names"]
     if "head" not in config:
         raise InputError(f"{folder} holds the classical baseline: it has no network that could be opened.")
+    path = folder / "checkpoints" / f"{checkpoint}.ckpt"
     try:
-        state = torch.load(folder / "checkpoints" / f"{checkpoint}.ckpt", map_location="cpu", weights_only=True)
-        weights = state["state_dict"]
-    except Exception as error:  # torch has its own kinds for damaged files
-        raise InputError(
-            f"{folder} holds no {checkpoint} checkpoint that can be opened ({first_line(error)})."
-        ) from error
-    config.backbone.weights = None  # the run's own come in their place
-    backbone, head = make_network(config, len(class_names))
-    model = EmotionClassifier(backbone, head, class_names)
+        state = read_checkpoint(path)
+    except InputError as error:
+        raise InputError(f"{folder} holds no {checkpoint} checkpoint that can be opened: {error}.") from error
     try:
-        model.load_state_dict(weights)
-    except RuntimeError as error:
+        config.backbone.weights = None  # the run's own come in their place
+        backbone, head = make_network(config, len(class_names))
+        model = EmotionClassifier(backbone, head, class_names)
+    except Exception as error:  # a foreign configuration may hold anything, also in the right places
+        raise InputError(f"the network of {folder} cannot be built from its configuration: {reason(error)}.") from error
+    try:
+        model.load_state_dict(state["state_dict"])
+    except (RuntimeError, TypeError, KeyError, AttributeError) as error:
         raise InputError(f"the {checkpoint} checkpoint of {folder} does not fit its configuration.") from error
+    broken = [name for name, tensor in model.state_dict().items() if not torch.isfinite(tensor).all()]
+    if broken:
+        raise InputError(
+            f"the {checkpoint} checkpoint of {folder} holds weights that are not finite ({broken[0]}"
+            f"{f' and {len(broken) - 1} more' if broken[1:] else ''}): train the network again."
+        )
     return model.eval()
 
 
@@ -76,25 +86,17 @@ def stored_config(results: dict[str, Any], folder: Path) -> DictConfig:
     """The configuration of a run, of which nothing but fervid's own classes will be called.
 
     Args:
-        results: its ``results.json``.
+        results: its ``results.json``, of :func:`fervid.evaluation.runs.open_run`, which refuses references.
         folder: where they come from, for the error.
 
     Raises:
-        InputError: if it names other code, or is no configuration.
+        InputError: if it names other code.
     """
-    for part in CALLED:
-        for name, value in _values(results["config"].get(part) if isinstance(results["config"], dict) else None):
-            if name == "_target_" and value not in _own_targets():
-                raise InputError(
-                    f"{folder} names {value} in its configuration: only fervid's own classes can be opened."
-                )
-            if isinstance(value, str) and "${" in value:
-                raise InputError(f"the configuration of {folder} refers to {value}: a finished run has values only.")
-    try:
-        config = OmegaConf.create(results["config"])
-        assert isinstance(config, DictConfig)
-    except Exception as error:  # omegaconf has a dozen kinds
-        raise InputError(f"the configuration of {folder} cannot be read ({first_line(error)}).") from error
+    for name, value in _values([results["config"].get(part) for part in CALLED]):
+        if name == "_target_" and value not in _own_targets():
+            raise InputError(f"{folder} names {value} in its configuration: only fervid's own classes can be opened.")
+    config = OmegaConf.create(results["config"])
+    assert isinstance(config, DictConfig)
     return config
 
 
@@ -156,12 +158,8 @@ def reopen_corpus(
         datamodule.prepare_data()
         logger.setLevel(logging.ERROR)  # the rest was said when the run was trained
         datamodule.setup()
-    except Exception as error:
-        mistake = error if isinstance(error, InputError) else error.__cause__  # instantiate wraps what it meets
-        if isinstance(mistake, InputError):
-            reason = str(mistake).rstrip(".")
-            raise InputError(f"the corpus of {folder} cannot be opened again: {reason}{moved}.") from error
-        raise
+    except (InputError, HydraException, OmegaConfBaseException) as error:
+        raise InputError(f"the corpus of {folder} cannot be opened again: {reason(error)}{moved}.") from error
     finally:
         logger.setLevel(level)
     columns = [*FRAME, "subject", "emotion", "split"]

@@ -4,7 +4,9 @@ Nothing heavy is imported here: Hydra makes the callback even for ``--help``.
 """
 
 import hashlib
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from hydra.core.utils import JobReturn, JobStatus
@@ -12,7 +14,8 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from fervid.errors import first_line
+from fervid.errors import InputError, first_line
+from fervid.links import refuse_links_out
 
 
 class Jobs(Callback):
@@ -26,7 +29,11 @@ class Jobs(Callback):
     done: list[dict[str, Any]] = []
     varied: set[str] = set()
 
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        _refuse_links_out(Path(config.hydra.run.dir))
+
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        _refuse_links_out(Path(config.hydra.sweep.dir))
         self.done.clear()
         self.varied.clear()
         told = [word.lstrip("+~").partition("=") for word in config.hydra.overrides.task]
@@ -48,6 +55,16 @@ class Jobs(Callback):
                 "error": first_line(outcome) if failed else None,
             }
         )
+
+
+def _refuse_links_out(folder: Path) -> None:
+    """Ends the program before Hydra itself, or a run that goes on in a folder, writes through a planted link."""
+    try:
+        if folder.is_dir():
+            refuse_links_out(folder)
+    except InputError as error:
+        print(f"fervid: {folder} cannot be written: {error}.", file=sys.stderr)
+        raise SystemExit(1) from error  # Hydra would turn any other error of a callback into a warning
 
 
 def print_jobs() -> str | None:

@@ -29,7 +29,7 @@ from rich.console import Console
 from fervid import results
 from fervid.atomic import write_csv
 from fervid.callbacks import EpochSeed, FreezeThenFineTune, LastCheckpoint, OneThreadIfSmall, OwnSigterm, Predictions
-from fervid.checkpoints import WholeCheckpointIO
+from fervid.checkpoints import WholeCheckpointIO, read_checkpoint
 from fervid.command_line import trainer_size
 from fervid.data.datamodule import FrameDataModule
 from fervid.errors import InputError, first_line
@@ -288,10 +288,10 @@ def _begun_before(folder: Path, config: DictConfig) -> str | None:
     if not _in_a_sweep():
         return None
     try:
-        if torch.load(last, map_location="cpu", weights_only=True)["settings"] == results.what_matters(config):
+        if read_checkpoint(last)["settings"] == results.what_matters(config):
             log.info("job %s was begun before: it goes on.", HydraConfig.get().job.num)
             return str(last)
-    except Exception as error:  # torch raises a dozen kinds for damaged files
+    except (InputError, KeyError, TypeError) as error:
         log.debug("%s: %s", last, error)
     for left in ("checkpoints", "tensorboard"):
         shutil.rmtree(folder / left, ignore_errors=True)
@@ -304,9 +304,9 @@ def _checkpoint(path: str | None, model: EmotionClassifier) -> str | None:
     if not Path(path).is_file():
         raise InputError(f"ckpt_path={path} is not a file: give the last.ckpt of a run.")
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises a dozen kinds for damaged files
-        raise InputError(f"ckpt_path={path} is damaged or no checkpoint: {first_line(error)}") from error
+        state = read_checkpoint(Path(path))
+    except InputError as error:
+        raise InputError(f"ckpt_path={path} cannot be read: {error}.") from error
     if not isinstance(state, dict) or "optimizer_states" not in state:
         raise InputError(f"ckpt_path={path} has weights only and cannot be gone on from: give the last.ckpt of a run.")
     shapes, own = ({name: value.shape for name, value in s.items()} for s in (state["state_dict"], model.state_dict()))

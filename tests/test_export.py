@@ -42,7 +42,7 @@ def test_the_command_writes_two_formats_into_the_run_folder_and_tells_how_to_run
     assert f"python {folder / 'run_torchscript.py'} face.png" in told.out
     assert "the safetensors need fervid's classes" in told.out
     assert not told.err
-    # A second export leaves the other formats, and the card speaks of all.
+    # A second export writes the other formats anew, and the card speaks of all.
     fervid_export(f"run={run}", "format=torchscript")
     assert {path.name for path in folder.iterdir()} == names
     assert "model.safetensors" in (folder / "model_card.md").read_text()

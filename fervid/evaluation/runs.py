@@ -2,6 +2,7 @@
 
 import glob
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,6 +12,8 @@ from typing import Any, NoReturn
 import pandas as pd
 
 from fervid.errors import InputError, first_line
+from fervid.evaluation.schema import missing_entries, mistake
+from fervid.links import refuse_links_out
 
 WORDS = dict.fromkeys(("subject", "clip", "true", "predicted"), str)  # the subject 01 is not the number 1
 
@@ -76,12 +79,22 @@ class Run:
             )
         except (OSError, ValueError) as error:
             raise InputError(f"{self.folder / name} cannot be read: {first_line(error)}.") from error
-        needed = ["subject", "clip", "frame", "true", "predicted", *(f"p_{emotion}" for emotion in self.class_names)]
+        chances = [f"p_{emotion}" for emotion in self.class_names]
+        needed = ["subject", "clip", "frame", "true", "predicted", *chances]
         missing = [column for column in needed if column not in table]
         if missing:
             self._refuse(name, f"it has no column {', '.join(missing)}")
         if table[needed[3:]].isna().any(axis=None):
             self._refuse(name, "cells are empty, as if it were cut off")
+        numbers = [*chances, "frame", *(["index"] if "index" in table else [])]
+        text = [column for column in numbers if not pd.api.types.is_numeric_dtype(table[column])]
+        if text:
+            self._refuse(name, f"its column {text[0]} holds other than numbers")
+        if ((table[chances] < -1e-6) | (table[chances] > 1 + 1e-6)).any(axis=None):
+            self._refuse(name, "it holds probabilities outside 0 to 1")
+        strange = sorted(set(table["true"]).union(table["predicted"]) - set(self.class_names))
+        if strange:
+            self._refuse(name, f"it tells of {strange[0]!r}, which is not an emotion of the run")
         return table
 
     def _refuse(self, name: str, reason: str) -> NoReturn:
@@ -136,19 +149,25 @@ def open_run(folder: Path) -> Run:
     """Opens the folder of one finished run.
 
     Raises:
-        InputError: if it holds none, or one that another version of fervid left; a reason without the folder's name.
+        InputError: if it holds none, one that another version of fervid left, one with entries of wrong types or
+            with references in its configuration, or links that lead out of it; a reason without the folder's name.
     """
     path = folder / "results.json"
-    if not path.exists():
+    if not os.path.lexists(path):
         raise InputError("it was not finished")
     try:
+        refuse_links_out(folder)
         results = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except InputError:
+        raise
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"its results.json cannot be read: {first_line(error)}") from error
     if not isinstance(results, dict):
         raise InputError("its results.json cannot be read: it holds no results")
-    needed = ("choices", "config", "class_names", "data", "leakage", "metrics", "seconds")
-    missing = [name for name in needed if name not in results]
+    missing = missing_entries(results)
     if missing:
         raise InputError(f"its results.json has no {', '.join(missing)}: it was left by another version of fervid")
+    wrong = mistake(results)
+    if wrong:
+        raise InputError(f"its results.json cannot be used: {wrong}")
     return Run(folder, results)

@@ -59,7 +59,8 @@ def export_run(run: Path, formats: Sequence[str], folder: Path | None = None) ->
     Args:
         run: the run folder.
         formats: some of :data:`FORMATS`.
-        folder: where to, an empty one or none yet; None: ``export`` in the run folder, where other formats stay.
+        folder: where to, an empty one or none yet; None: ``export`` in the run folder, where the formats that are
+            there already are written anew.
 
     Returns:
         The folder, and for each format the largest difference of a logit from the run's own, on random pictures.
@@ -71,7 +72,6 @@ def export_run(run: Path, formats: Sequence[str], folder: Path | None = None) ->
     unknown = [name for name in formats if name not in FORMATS]
     if unknown or not formats:
         raise InputError(f"format={', '.join(unknown) or '[]'} is unknown: choose {', '.join(FORMATS)}, or a list.")
-    formats = list(dict.fromkeys(formats))
     model = load_run(run)
     finished = open_run(run)
     config = stored_config(finished.results, run)
@@ -79,12 +79,16 @@ def export_run(run: Path, formats: Sequence[str], folder: Path | None = None) ->
     target = run / "export" if folder is None else folder
     _check_target(target, empty=folder is not None)
     folder = target
+    # Formats that are there are written anew: whether a file from elsewhere is the run's network nobody knows.
+    there = [name for name, form in FORMATS.items() if (folder / form.file).exists()]
+    formats = list(dict.fromkeys([*formats, *there]))
     try:
         with filling(folder) as new:
             differences = {name: _write(name, model, config, about, new) for name in formats}
-            names = {path.name for place in (new, folder) for path in place.iterdir()}
-            files = sorted(name for name in names if not name.startswith(PREFIX) and not name.endswith(".md"))
+            files = sorted(path.name for path in new.iterdir() if path.suffix != ".md")
             (new / "model_card.md").write_text(model_card(finished, config, files=files), encoding="utf-8")
+        for name in NAMES - {*files, "model_card.md"}:
+            (folder / name).unlink(missing_ok=True)
     except OSError as error:
         raise InputError(
             f"{folder} cannot be written ({(error.strerror or first_line(error)).lower()}): make room or give another "

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from hydra.errors import HydraException
 from hydra.utils import get_class, instantiate
 
 from fervid.data.alignment import Aligned, Alignment
@@ -13,7 +14,7 @@ from fervid.data.cutting import encode
 from fervid.data.decoding import Source, read_picture
 from fervid.data.detection import Detector, Face, HaarDetector, NoDetector
 from fervid.data.store import resize
-from fervid.errors import InputError, first_line
+from fervid.errors import InputError, reason
 from fervid.run_folder import load_run, read_run, stored_config
 
 BATCH = 32  # pictures that the network is shown at once
@@ -86,9 +87,9 @@ class Predictor:
         config = stored_config(self.results, self.folder)
         self.class_names: list[str] = self.model.class_names
         self.image_size = int(self.model.backbone.image_size)
-        own = config.get("detector")
-        self.detector: Detector = detector or (instantiate(own, _convert_="all") if own else NoDetector())
         try:
+            own = config.get("detector")
+            self.detector: Detector = detector or (instantiate(own, _convert_="all") if own else NoDetector())
             dataset = config.dataset
             corpus = get_class(dataset._target_)  # of rendered faces it does not say so: they are cut out
             self.knows_cut_out_faces = (
@@ -97,10 +98,8 @@ class Predictor:
             self.grey = bool(dataset.get("grey", False))
             own_margin = dataset.get("margin", Alignment.margin) if margin is None else margin
             self.alignment = Alignment(dataset.get("face_size", Alignment.size), own_margin)
-        except (AttributeError, TypeError) as error:
-            raise InputError(
-                f"the configuration of {self.folder} is not one of fervid ({first_line(error)})."
-            ) from error
+        except (AttributeError, TypeError, ValueError, HydraException) as error:
+            raise InputError(f"the configuration of {self.folder} cannot be used: {reason(error)}.") from error
 
     def find(self, image: np.ndarray, near: Face | None = None) -> list[Face]:
         """Finds the faces of a picture, uint8 (H, W, 3) RGB; see :meth:`fervid.data.detection.Detector.find`.
