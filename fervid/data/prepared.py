@@ -26,7 +26,7 @@ from fervid.errors import InputError
 
 log = logging.getLogger(__name__)
 
-VERSION = 1  # of the preparation: another one prepares anew
+VERSION = 2  # of the preparation: another one prepares anew
 
 
 class PreparedDataModule(FrameDataModule):

@@ -7,11 +7,10 @@ from pathlib import Path
 from types import TracebackType
 
 import av
-import cv2
 import matplotlib
 import numpy as np
 from av.video.stream import VideoStream
-from PIL import Image, ImageColor, ImageDraw, ImageFont
+from PIL import Image, ImageColor, ImageDraw, ImageFont, ImageOps
 
 from fervid.data.decoding import Frame
 from fervid.figures import EMOTION_COLOURS
@@ -84,8 +83,8 @@ class AnnotatedVideo:
             self._stream = self._container.add_stream("libx264", rate=30, options=options)
             self._stream.width, self._stream.height, self._stream.pix_fmt = width, height, "yuv420p"
             self._stream.codec_context.time_base = Fraction(1, TICKS)
-        if image.shape[:2] != (self._stream.height, self._stream.width):
-            image = cv2.resize(image, (self._stream.width, self._stream.height))
+        if image.shape[:2] != (self._stream.height, self._stream.width):  # a recording may change its size
+            image = np.asarray(ImageOps.pad(Image.fromarray(image), (self._stream.width, self._stream.height)))
         shown = av.VideoFrame.from_ndarray(image, format="rgb24")
         self._last = max(round(frame.time * TICKS), self._last + 1)
         shown.pts, shown.time_base = self._last, Fraction(1, TICKS)
