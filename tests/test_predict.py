@@ -3,6 +3,7 @@
 import json
 import shutil
 import signal
+from fractions import Fraction
 
 import av
 import cv2
@@ -63,6 +64,54 @@ def test_a_folder_gives_tables_pictures_films_and_timelines(predict, trained, tm
     assert "1 of 4 sources fail: see failures.csv" in said
     assert "times real time" in said
     assert f"everything lies in {out}" in said
+
+
+def encode_again(source, target, codec="libx264", size=(320, 240), aspect=Fraction(1), **options):
+    with av.open(str(source)) as old, av.open(str(target), "w") as new:
+        stream = new.add_stream(codec, rate=Fraction(30), options={"crf": "15", **options})
+        stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
+        stream.codec_context.sample_aspect_ratio = aspect
+        for number, frame in enumerate(old.decode(video=0)):
+            frame = av.VideoFrame.from_ndarray(frame.to_ndarray(format="rgb24", width=size[0], height=size[1]), "rgb24")
+            frame.pts, frame.time_base = number, Fraction(1, 30)
+            new.mux(stream.encode(frame))
+        new.mux(stream.encode())
+    return target
+
+
+def test_boxes_and_copies_are_in_displayed_pixels(predict, trained, tmp_path):
+    """The same clip with pixels that are square, and twice as wide as high."""
+    clip = next(trained.corpus.rglob("*.mp4"))
+    encode_again(clip, tmp_path / "square.mp4")
+    encode_again(clip, tmp_path / "wide.mp4", size=(160, 240), aspect=Fraction(2))
+    predict(f"source=[{tmp_path}/square.mp4,{tmp_path}/wide.mp4]", "every=5")
+    table = pd.read_csv(tmp_path / "out/predictions.csv")
+    square, wide = (table[table["source"].str.endswith(name)] for name in ("square.mp4", "wide.mp4"))
+    assert square["frame"].tolist() == wide["frame"].tolist() == [0, 5, 10, 15]
+    for column in ("box_left", "box_top", "box_width", "box_height"):
+        np.testing.assert_allclose(square[column], wide[column].to_numpy(), atol=12)
+    assert set(wide["aligned"]) == {"eyes"}
+    for name in ("square.mp4", "wide.mp4"):
+        with av.open(str(tmp_path / "out/annotated" / name)) as container:
+            stream = container.streams.video[0]
+            assert (stream.width, stream.height) == (320, 240)
+            assert stream.sample_aspect_ratio in (None, 0, 1)
+
+
+def test_a_cut_recording_is_numbered_from_its_first_frame(predict, trained, tmp_path):
+    clip = encode_again(next(trained.corpus.rglob("*.mp4")), tmp_path / "film.mts", g="6", bf="2")
+    content = clip.read_bytes()
+    with av.open(str(clip)) as container:
+        places = [packet.pos for packet in container.demux(video=0) if packet.is_keyframe]
+    start = (places[0] + places[1]) // 2 // 188 * 188
+    clip.write_bytes(content[start:])
+    predict(f"source={clip}", "every=2")
+    table = pd.read_csv(tmp_path / "out/predictions.csv")
+    assert table["frame"].tolist() == [0, 2, 4, 6, 8]  # frames 6 to 15 of the whole clip
+    assert table["time"].tolist() == pytest.approx([number / 30 for number in range(0, 10, 2)], abs=1e-3)
+    with av.open(str(tmp_path / "out/annotated/film.mp4")) as container:
+        assert [frame.time for frame in container.decode(video=0)] == pytest.approx(table["time"].tolist(), abs=1e-3)
+    assert not (tmp_path / "out/failures.csv").exists()
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ def records(source: str, frame: Frame, faces: Sequence[SeenFace], class_names: S
 
     Returns:
         One dict a face: ``source``, ``frame``, ``time`` in seconds, ``person`` (None in a picture), ``box_left``,
-        ``box_top``, ``box_width`` and ``box_height`` in pixels of the upright frame, ``aligned``, ``emotion``,
+        ``box_top``, ``box_width`` and ``box_height`` in pixels of the frame as displayed, ``aligned``, ``emotion``,
         ``confidence`` and a ``p_<emotion>`` each.
     """
     return [

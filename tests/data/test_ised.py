@@ -1,11 +1,15 @@
 import os
+import shutil
+from fractions import Fraction
 from functools import partial
 
+import av
 import numpy as np
 import pytest
 from scipy.io import loadmat, savemat
 
 from fervid.data import ISEDDataModule, rendered_layouts, splits
+from fervid.data.decoding import read_picture
 from fervid.data.ised import COUNTS, EMOTIONS
 from fervid.errors import InputError
 
@@ -274,6 +278,27 @@ def test_frames_around_the_peak_by_the_eyes_that_are_given(rendered, tmp_path):
     assert datamodule.settings()["detector"] == "eyes given by ISED_details.mat"
     other = ISEDDataModule(rendered[0], face_size=64, cache_dir=tmp_path, peak=2)
     assert other.prepared != datamodule.prepared
+
+
+def test_given_eyes_are_in_displayed_pixels(rendered, tmp_path):
+    """The same videos, stored at half the width with pixels twice as wide as high."""
+    shutil.copytree(rendered[0], tmp_path / "ised")
+    for video in (tmp_path / "ised").rglob("*.avi"):
+        with av.open(rendered[0] / video.relative_to(tmp_path / "ised")) as old, av.open(video, "w") as new:
+            stream = new.add_stream("mpeg4", rate=old.streams.video[0].average_rate)
+            stream.width, stream.height, stream.pix_fmt, stream.bit_rate = 160, 240, "yuv420p", 4_000_000
+            stream.codec_context.sample_aspect_ratio = Fraction(2)
+            for frame in old.decode(video=0):
+                narrow = frame.to_ndarray(format="rgb24", width=160, height=240)
+                new.mux(stream.encode(av.VideoFrame.from_ndarray(narrow, format="rgb24")))
+            new.mux(stream.encode())
+    square = prepare(rendered, tmp_path / "a", peak=1)
+    wide = prepare((tmp_path / "ised",), tmp_path / "b", peak=1)
+    for eye in ("left_eye_x", "left_eye_y", "right_eye_x", "right_eye_y"):
+        np.testing.assert_array_equal(square.manifest[eye], wide.manifest[eye])
+    for face in square.manifest["face"]:
+        before, after = (read_picture(made.prepared / face).astype(int) for made in (square, wide))
+        assert np.abs(before - after).mean() < 6
 
 
 def test_other_eyes_in_the_table_are_prepared_anew(tmp_path):

@@ -53,6 +53,20 @@ def test_frames_are_shown_at_their_own_times(tmp_path):
     assert [round(frame.to_ndarray(format="rgb24").mean() / 40) for frame in shown] == [0, 1, 2, 3, 4]
 
 
+def test_a_frame_of_another_shape_is_not_squeezed(tmp_path):
+    """A recording may change its size or its pixels: what comes later keeps its proportions, between black bars."""
+    with AnnotatedVideo(tmp_path / "a.mp4") as video:
+        video.write(Frame(0, 0.0, np.full((64, 96, 3), 200, np.uint8)), [])
+        video.write(Frame(1, 0.1, np.full((64, 192, 3), 200, np.uint8)), [])
+    with av.open(str(tmp_path / "a.mp4")) as container:
+        first, second = (frame.to_ndarray(format="gray") for frame in container.decode(video=0))
+    assert first.shape == second.shape == (64, 96)
+    assert first.min() > 150
+    assert second[:14].max() < 60
+    assert second[18:46].min() > 150
+    assert second[50:].max() < 60
+
+
 def test_an_interrupted_video_can_be_played_up_to_there(tmp_path):
     def film():
         with AnnotatedVideo(tmp_path / "a.mp4") as video:
