@@ -135,8 +135,8 @@ def read_frames(source: Source, sampling: Sampling | Around) -> Iterator[Frame]:
 def read_picture(source: Source) -> np.ndarray:
     """Decodes a picture file: upright (EXIF), with square pixels, in 8-bit RGB whatever its mode.
 
-    The content alone chooses the decoder, among :data:`fervid.data.media.PICTURE_FORMATS`; what the values of a mode mean
-    is decided in :mod:`fervid.data.pixel_values`.
+    The content alone chooses the decoder, among :data:`fervid.data.media.PICTURE_FORMATS`.
+    :mod:`fervid.data.pixel_values` decides what the values of a mode mean.
 
     Args:
         source: the picture.
