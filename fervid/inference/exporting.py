@@ -252,13 +252,8 @@ def _open_torchscript(path: Path, config: DictConfig, model: EmotionClassifier) 
     return lambda faces: network(torch.from_numpy(faces)).numpy()
 
 
-def _backbone_prefix(stages: Sequence[str]) -> str:
-    """What stands before the library's own names, which ``backbone.weights`` wants to see, in those of a backbone."""
-    return "network.network." if list(stages) == ["network"] else ""
-
-
 def _safetensors(network: FaceNetwork, about: dict[str, str]) -> bytes:
-    prefix = _backbone_prefix(network.backbone.stages)
+    prefix = network.backbone.own_prefix  # backbone.weights wants the names of the library
     state = {name.removeprefix(prefix): tensor for name, tensor in network.backbone.network.state_dict().items()}
     state |= {f"head.{name}": tensor for name, tensor in network.head.state_dict().items()}
     # Of their own: weights that are shared, or lie channels last, cannot be written.

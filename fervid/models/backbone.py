@@ -1,14 +1,20 @@
 """What every backbone is: a chain of named stages from pictures to feature maps."""
 
 import hashlib
+import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from fervid.checkpoints import read_checkpoint
 from fervid.errors import InputError, first_line
+from fervid.models.state_dicts import find_weights
+
+log = logging.getLogger(__name__)
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -23,12 +29,14 @@ class Weights:
         source: ``random``, ``file``, ``torchvision`` or ``timm``.
         sha256: of the file, or, where there is none, of the tensors; None for random weights.
         missing: why the requested weights are not in use; None if they are.
+        unwrapped: under which entry and prefix of the file they were found; None if neither.
     """
 
     requested: str | None
     source: str = "random"
     sha256: str | None = None
     missing: str | None = None
+    unwrapped: str | None = None
 
     def as_dict(self) -> dict[str, str | None]:
         """Plain containers, for checkpoints and results."""
@@ -93,6 +101,11 @@ class Backbone(nn.Module):
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
         if weights is not None:
             self.load_file(Path(weights).expanduser())
+
+    @property
+    def own_prefix(self) -> str:
+        """What stands before the library's names of tensors in those of ``network``."""
+        return ""
 
     @property
     def pretrained(self) -> bool:
@@ -178,10 +191,10 @@ class Backbone(nn.Module):
         return self._output_shape
 
     def load_file(self, path: Path) -> None:
-        """Loads a state dict; entries of a classifier that this backbone does not have are passed over.
+        """Loads a state dict; a classifier that this backbone does not have, wrappers and prefixes are skipped.
 
         Args:
-            path: a ``.pth``/``.pt`` file (plain tensors: it is read with ``weights_only=True``) or ``.safetensors``.
+            path: see :func:`fervid.checkpoints.read_checkpoint`.
 
         Raises:
             InputError: if the file is missing, damaged or of another network.
@@ -189,40 +202,32 @@ class Backbone(nn.Module):
         if not path.is_file():
             raise InputError(f"backbone.weights={path} is not a file: give a state dict, a name, or null.")
         try:
-            if path.suffix == ".safetensors":
-                from safetensors.torch import load_file
+            content = read_checkpoint(path)
+        except InputError as error:
+            raise InputError(f"backbone.weights={path} cannot be read: {error}.") from error
+        unwrapped = self.load_tensors(content, str(path))
+        if unwrapped is not None:
+            log.info("backbone.weights=%s: taken from %s.", path, unwrapped)
+        self.weights = Weights(str(path), "file", hashlib.sha256(path.read_bytes()).hexdigest(), unwrapped=unwrapped)
 
-                state = load_file(path)
-            else:
-                state = torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:  # torch raises a dozen kinds for damaged files
-            raise InputError(
-                f"backbone.weights={path} cannot be read as a state dict of plain tensors "
-                f"({first_line(error)}): the file is damaged or of another kind."
-            ) from error
-        tensors = state.get("state_dict", state) if isinstance(state, dict) else None
-        if not isinstance(tensors, dict):
-            raise InputError(f"backbone.weights={path} holds no state dict.")
-        self.load_tensors(tensors, str(path))
-        self.weights = Weights(str(path), "file", hashlib.sha256(path.read_bytes()).hexdigest())
-
-    def load_tensors(self, state: dict[str, Tensor], name: str) -> None:
-        """Copies a state dict into the network.
+    def load_tensors(self, content: dict[str, Any], name: str) -> str | None:
+        """Copies weights into the network.
 
         Args:
-            state: tensors by the network's own names; more than the network has is allowed.
+            content: tensors by the network's own names, or what :func:`find_weights` finds them in; more than the
+                network has, such as a classifier, is allowed.
             name: what to call it in an error.
 
+        Returns:
+            Under which entry and prefix they were found; None if neither.
+
         Raises:
-            InputError: if a tensor is missing or has another shape.
+            InputError: if a tensor is missing, has another shape or is not finite.
         """
-        own = self.network.state_dict()
-        wrong = [key for key in own if key not in state or state[key].shape != own[key].shape]
-        # Counters that older files lack say nothing about which network it is.
-        wrong = [key for key in wrong if not key.endswith("num_batches_tracked")]
-        if wrong:
-            raise InputError(
-                f"backbone.weights={name} is of another network: {len(wrong)} of {len(own)} tensors are missing or "
-                f"have another shape (first: {wrong[0]}); choose the backbone it was made for."
-            )
-        self.network.load_state_dict({key: state.get(key, own[key]) for key in own})
+        own = {key.removeprefix(self.own_prefix): tensor for key, tensor in self.network.state_dict().items()}
+        try:
+            tensors, unwrapped = find_weights(content, own)
+        except InputError as error:
+            raise InputError(f"backbone.weights={name} cannot be used: {error}.") from error
+        self.network.load_state_dict({f"{self.own_prefix}{key}": tensor for key, tensor in tensors.items()})
+        return unwrapped

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 from fervid.errors import InputError, first_line
 from fervid.models.backbone import IMAGENET_MEAN, IMAGENET_STD, Backbone, Weights
+from fervid.models.state_dicts import CLASSIFIERS
 
 log = logging.getLogger(__name__)
 
-CLASSIFIERS = ("classifier", "fc", "head", "heads")
 POOLS = ("avgpool", "global_pool")
 
 
@@ -133,10 +133,9 @@ class PretrainedBackbone(Backbone):
         )
         self._load(name, library, weights, on_missing_weights)
 
-    def load_tensors(self, state: dict[str, Tensor], name: str) -> None:
-        if self.stages == ["network"]:
-            state = {f"network.network.{key}": value for key, value in state.items()}
-        super().load_tensors(state, name)
+    @property
+    def own_prefix(self) -> str:
+        return "network.network." if self.stages == ["network"] else ""
 
     def _load(self, name: str, library: str, weights: str | None, on_missing_weights: str) -> None:
         if weights is None:
