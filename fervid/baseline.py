@@ -55,8 +55,6 @@ def baseline(config: DictConfig) -> float:
     finished = results.finished_before(folder, config)
     if finished is not None:
         return finished
-    if not 0 <= config.seed < 2**32:
-        raise InputError(f"seed={config.seed} is no seed: give a number from 0 to 2^32 - 1.")
 
     from hydra.utils import instantiate
     from rich.console import Console

@@ -31,6 +31,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from fervid.errors import InputError, first_line
+from fervid.limits import check_limits
 from fervid.processes import check_terminated, exit_on_sigterm, terminated
 from fervid.ranks import rank_folder, take_place
 from fervid.sweeps import Jobs, print_jobs, sweep_name
@@ -79,12 +80,14 @@ def _run(command: Callable[[], Any], name: str) -> None:
         _stop(_unknown_name(name, sys.argv[1:]) or _what_hydra_says(error))
     except BrokenPipeError:  # head, or a pager that was closed
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except (PermissionError, NotADirectoryError, FileExistsError) as error:
-        _stop(f"{error.filename} cannot be written or read: {os.strerror(error.errno or 0).lower()}.")
-    except Exception:
+    except Exception as error:
         print_jobs()  # whose errors were told of when they occurred
         if terminated():  # so were its worker processes, or a library raised an error of its own for it
             _stop(INTERRUPTED)
+        # Hydra itself could not make the folder.
+        mistake = _mistake_of_system(error, str(error.filename)) if isinstance(error, OSError) else error
+        if isinstance(mistake, InputError):
+            _stop(str(mistake))
         traceback.print_exc()
         _stop("this is a defect of fervid or of a library it uses: please report the lines above.")
 
@@ -100,6 +103,7 @@ def job(config: DictConfig) -> Iterator[None]:
     try:
         take_place(**trainer_size(config))
         _check_types(config, HydraConfig.get().overrides.task)
+        check_limits(config)
         yield
     except Exception as error:
         mistake = _mistake(error)
@@ -201,11 +205,21 @@ def _mistake(error: Exception) -> Exception:
         key = next((line.split(":")[1].strip() for line in str(error).splitlines() if line.startswith("full_key")), "")
         reason = first_line(error.__cause__ or error)
         return InputError(f"the settings of {key or 'a part of the run'} cannot be used: {reason}.")
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        folder = HydraConfig.get().runtime.output_dir
+    if isinstance(error, OSError):
+        return _mistake_of_system(error, HydraConfig.get().runtime.output_dir)
+    return error
+
+
+def _mistake_of_system(error: OSError, folder: str) -> Exception:
+    """What the disk or the system refused, as a mistake of the user; any other error as it is."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return InputError(f"the disk of {folder} is full: make room and run it again (a training: with ckpt_path).")
-    if isinstance(error, OSError) and error.errno == errno.EROFS:
-        return InputError(f"{error.filename} cannot be written: its file system is read-only.")
+    if error.errno in (errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM):
+        reason = os.strerror(error.errno).lower()
+        return InputError(f"the system gives no more ({reason}): use fewer dataset.num_workers, or raise its limits.")
+    # No BrokenPipeError, ConnectionError and the like, which name no file.
+    if error.filename is not None and error.errno is not None:
+        return InputError(f"{error.filename} cannot be written or read: {os.strerror(error.errno).lower()}.")
     return error
 
 

@@ -21,8 +21,6 @@ def command(config: DictConfig) -> None:
         run_folder = one_run(config.run)
         if config.count < 1:
             raise InputError(f"count={config.count} shows nothing: give at least 1.")
-        if not 0 <= config.seed < 2**32:
-            raise InputError(f"seed={config.seed} is no seed: give a number from 0 to 2^32 - 1.")
 
         from hydra.utils import instantiate
         from rich.console import Console

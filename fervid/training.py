@@ -1,5 +1,6 @@
 """A training run, top to bottom."""
 
+import copy
 import logging
 import os
 import re
@@ -8,7 +9,8 @@ import shutil
 import sys
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -86,10 +88,21 @@ def _train(
         return finished
     ckpt_path = config.ckpt_path or _begun_before(folder, config)
 
-    if not 0 <= config.seed < 2**32:
-        raise InputError(f"seed={config.seed} is no seed: give a number from 0 to 2^32 - 1.")
     pl.seed_everything(config.seed, workers=True, verbose=False)
     datamodule = make_datamodule(config)
+    finetune: FreezeThenFineTune = instantiate(
+        config.finetune, scheduler=instantiate(config.scheduler) or None, folder=folder / "checkpoints", _convert_="all"
+    )
+    known = [f"{side}/{score}" for side in ("val", "train") for score in ("uar", "accuracy", "f1", "loss")]
+    if finetune.monitor not in known:
+        raise InputError(f"finetune.monitor={finetune.monitor} is not logged: choose one of {', '.join(known)}.")
+    _try_optimizer(config, finetune)
+    predictions = Predictions()
+    own = [finetune, EpochSeed(config.seed), OneThreadIfSmall(), OwnSigterm(), predictions, last]
+    trainer = make_trainer(config, folder, [*own, *callbacks])
+    if config.trainer.accelerator == "cpu" and torch.cuda.is_available():
+        log.info("this machine has a GPU: trainer=gpu trains on it.")
+
     datamodule.prepare_data()
     datamodule.setup()
     if first:
@@ -97,22 +110,18 @@ def _train(
     results.print_split(console, datamodule)
 
     model = make_model(config, datamodule.class_names, datamodule.class_counts)
-    finetune: FreezeThenFineTune = instantiate(
-        config.finetune, scheduler=instantiate(config.scheduler) or None, folder=folder / "checkpoints", _convert_="all"
-    )
-    known = [f"{side}/{score}" for side in ("val", "train") for score in ("uar", "accuracy", "f1", "loss")]
-    if finetune.monitor not in known:
-        raise InputError(f"finetune.monitor={finetune.monitor} is not logged: choose one of {', '.join(known)}.")
-    predictions = Predictions()
-    own = [finetune, EpochSeed(config.seed), OneThreadIfSmall(), OwnSigterm(), predictions, last]
-    trainer = make_trainer(config, folder, [*own, *callbacks])
-    if config.trainer.accelerator == "cpu" and torch.cuda.is_available():
-        log.info("this machine has a GPU: trainer=gpu trains on it.")
+    if datamodule.batch_size == 1:
+        _try_one_frame(model, finetune)
     prepared = time.perf_counter()
 
-    with ending_together(trainer, partial(_next_step, folder, last)):
+    with ending_together(trainer, partial(_next_step, folder, last)), _refusing():
         trainer.fit(model, datamodule, ckpt_path=_checkpoint(ckpt_path, model), weights_only=True)
         fitted = time.perf_counter()
+        if not finetune.history:
+            raise InputError(
+                "training ended before its first epoch was finished: give a larger trainer.max_time or max_steps, or "
+                "leave them out."
+            )
         if not test:
             return float(finetune.best["score"])
         trainer.test(model, datamodule, verbose=False)
@@ -140,6 +149,42 @@ def _train(
     return float(finetune.best["score"])
 
 
+def _try_optimizer(config: DictConfig, finetune: FreezeThenFineTune) -> None:
+    """Refuses an optimizer or a schedule that does not take its settings, before anything is prepared."""
+    try:
+        optimizer = instantiate(config.optimizer)([torch.nn.Parameter(torch.zeros(1))])
+    except (IndexError, RuntimeError, TypeError, ValueError) as error:
+        raise InputError(f"the optimizer does not take its settings: {first_line(error)}.") from error
+    finetune.make_schedule(optimizer)
+
+
+@torch.no_grad()
+def _try_one_frame(model: EmotionClassifier, finetune: FreezeThenFineTune) -> None:
+    """Refuses batches of one frame where BatchNorm, in one of the phases, would see a single value a channel."""
+    size = model.backbone.image_size
+    for phase in finetune.phases:
+        tried = copy.deepcopy(model)  # BatchNorm keeps what it sees
+        tried.learn_from(tried.backbone.stage_number(phase.first_stage))
+        tried.train()
+        try:
+            with torch.random.fork_rng():
+                tried(torch.zeros(1, 3, size, size))
+        except ValueError as error:
+            raise InputError(
+                f"dataset.batch_size=1 has no statistics for BatchNorm in phase {phase.name!r}: give 2 or more, or "
+                "backbone.freeze_batchnorm=true."
+            ) from error
+
+
+@contextmanager
+def _refusing() -> Iterator[None]:
+    """Around training: some settings of the Trainer are looked at only when it begins."""
+    try:
+        yield
+    except MisconfigurationException as error:
+        raise InputError(f"the trainer does not take its settings: {first_line(error)}.") from error
+
+
 def make_datamodule(config: DictConfig) -> FrameDataModule:
     """The corpus with its split and augmentation."""
     return instantiate(
@@ -161,8 +206,6 @@ def make_model(config: DictConfig, class_names: list[str], class_counts: np.ndar
         class_names: the emotions.
         class_counts: training frames of each, shape (num_classes,); for balanced class weights.
     """
-    if not config.optimizer.lr > 0:
-        raise InputError(f"optimizer.lr={config.optimizer.lr} is not above 0: give a positive learning rate.")
     backbone, head = make_network(config, len(class_names))
     loss = EmotionLoss(class_counts, **config.loss)
     return EmotionClassifier(backbone, head, class_names, optimizer=instantiate(config.optimizer), loss=loss)
@@ -181,8 +224,6 @@ def make_trainer(config: DictConfig, folder: Path, callbacks: list[pl.Callback])
     options = {str(name): value for name, value in config.trainer.items()}
     if options["max_epochs"] is None:
         options["max_epochs"] = finetune.max_epochs
-    if not isinstance(options["max_epochs"], int) or options["max_epochs"] < 1:
-        raise InputError(f"trainer.max_epochs={options['max_epochs']} is no number of epochs: give 1 or more, or null.")
     if _in_a_sweep() and (options["devices"] != 1 or options.get("num_nodes", 1) != 1):
         raise InputError(
             f"the jobs of a sweep share one process and cannot use trainer.devices={options['devices']}: give 1, or "

@@ -105,7 +105,7 @@ def test_a_sweep_is_gone_on_with(fervid_command, tmp_path, capsys):
         (["pca=much"], "pca=much is not a number"),
         (["features.grid=0"], "features.grid=0 is out of range: give 1 to 16"),
         (["features.scales=2.5"], "features.scales=2.5 is not a whole number"),
-        (["seed=-1"], "seed=-1 is no seed"),
+        (["seed=-1"], "seed=-1 is out of range"),
         (["dataset=hf_faces", "dataset.root=/nowhere"], "/nowhere"),
     ],
 )

@@ -232,7 +232,7 @@ class TestRefused:
         ("word", "sentence"),
         [
             ("count=0", "count=0 shows nothing"),
-            ("seed=-1", "seed=-1 is no seed"),
+            ("seed=-1", "seed=-1 is out of range"),
             ("frames=best", "frames=best is unknown"),
             ("frames=3", "frames=3 is unknown: choose confused, right, random or a list such as frames=[3,14]"),
             ("source=nothing*", "source=nothing* matches no picture"),

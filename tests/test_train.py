@@ -201,8 +201,12 @@ BAD = [
     (["dataset.batchsize=3"], "Did you mean dataset.batch_size?"),
     (["batch_size=3"], "Did you mean dataset.batch_size?"),
     (["optimizer.lr=abc"], "optimizer.lr=abc"),
-    (["optimizer.lr=-0.1"], "optimizer.lr=-0.1 is not above 0"),
-    (["optimizer.lr=0"], "optimizer.lr=0 is not above 0"),
+    (["optimizer.lr=-0.1"], "optimizer.lr=-0.1 is out of range: use a positive number"),
+    (["optimizer.lr=0"], "optimizer.lr=0 is out of range"),
+    (["optimizer.lr=inf"], "optimizer.lr=inf is out of range"),
+    (["optimizer.weight_decay=nan"], "optimizer.weight_decay=nan"),
+    (["+optimizer.betas=[0.9]"], "the optimizer does not take its settings"),
+    (["optimizer=sgd", "+optimizer.foreach=true"], "`fused` and `foreach` cannot be `True` together"),
     (["dataset.batch_size=0"], "dataset.batch_size=0"),
     (["dataset.batch_size=1000"], "dataset.batch_size=1000 is larger than the training side"),
     (["~experiment", "dataset=image_folder"], "needs dataset.root"),
@@ -214,9 +218,28 @@ BAD = [
     (["loss.focal_gamma=-1"], "loss.focal_gamma=-1"),
     (["trainer=gpu"], "needs a CUDA device"),
     (["trainer.max_epochs=0"], "trainer.max_epochs=0"),
-    (["seed=-1"], "seed=-1 is no seed"),
+    (["seed=-1"], "seed=-1 is out of range: use 0 to 2^32 - 1"),
     (["seed=null"], "seed=None is not a number"),
     (["scheduler=step", "scheduler.step_size=0"], "the scheduler divides by zero"),
+    (["scheduler=plateau", "scheduler.factor=2"], "the scheduler does not take its settings: Factor should be < 1.0"),
+    (["scheduler=step", "scheduler.gamma=nan"], "scheduler.gamma=nan is not a number"),
+    (["trainer.precision=bf16-true"], "trainer.precision=bf16-true is out of range: use 32-true"),
+    (["trainer.precision=transformer-engine"], "trainer.precision=transformer-engine"),
+    (["trainer.accelerator=tpu"], "trainer.accelerator=tpu"),
+    (["+trainer.limit_train_batches=0"], "trainer.limit_train_batches=0"),
+    (["+trainer.limit_train_batches=0.0001"], "You requested to check 0.0001"),
+    (["+trainer.limit_val_batches=0"], "trainer.limit_val_batches=0"),
+    (["+trainer.limit_test_batches=0"], "trainer.limit_test_batches=0"),
+    (["+trainer.gradient_clip_val=nan"], "trainer.gradient_clip_val=nan is out of range: use a positive number"),
+    (["+trainer.accumulate_grad_batches=0"], "trainer.accumulate_grad_batches=0"),
+    (["+trainer.val_check_interval=100000"], "trainer.val_check_interval=100000"),
+    (["+trainer.check_val_every_n_epoch=2"], "every epoch is validated"),
+    (["+trainer.detect_anomaly=maybe"], "trainer.detect_anomaly=maybe is out of range: use true or false"),
+    (["+trainer.max_steps=1"], "epoch 1 ended before validation"),
+    (["+trainer.max_time=00:00:00:00"], "training ended before its first epoch was finished"),
+    (["dataset.num_workers=1000"], "dataset.num_workers=1000"),
+    (["dataset.batch_size=1", "backbone=resnet18", "backbone.weights=null", "backbone.image_size=28"], "BatchNorm"),
+    (["logger=tensorboard", "logger.save_dir=/proc/runs"], "/proc/runs cannot be written"),
     (["+trainer.foo=1"], "the trainer does not take its settings"),
     (["trainer.precision=bf16-mixed", "+trainer.gradient_clip_val=1"], "give optimizer.fused=false"),
     (["+optimizer.nestrov=true"], "the optimizer does not take its settings"),
@@ -246,6 +269,30 @@ def test_a_mistake_is_one_sentence(fervid_train, tmp_path, capfd, words, match):
     assert not (tmp_path / "run" / "results.json").exists()
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["trainer.precision=bf16-true"],
+        ["optimizer.lr=nan"],
+        ["+optimizer.eps=-1"],
+        ["scheduler=plateau", "scheduler.factor=2"],
+        ["+trainer.foo=1"],
+        ["finetune.monitor=val/uarr"],
+    ],
+    ids=" ".join,
+)
+def test_a_mistake_is_told_before_the_corpus_is_prepared(fervid_train, tmp_path, words):
+    with pytest.raises(SystemExit):
+        fervid_train(*SMOKE, *words, f"cache_dir={tmp_path / 'cache'}", f"hydra.run.dir={tmp_path / 'run'}")
+    assert not (tmp_path / "cache").exists()
+
+
+def test_a_run_folder_that_cannot_be_made_is_one_sentence(fervid_train, capfd):
+    with pytest.raises(SystemExit):
+        fervid_train(*SMOKE, "hydra.run.dir=/proc/run")
+    assert capfd.readouterr().err == "fervid: /proc/run cannot be written or read: no such file or directory.\n"
+
+
 def test_a_finished_run_is_not_written_over(fervid_train, run, capfd):
     folder, _, _ = run
     before = (folder / "results.json").read_bytes()
@@ -272,7 +319,7 @@ def test_a_sweep_goes_on_after_a_job_that_fails(fervid_train, tmp_path, capfd):
         fervid_train(*words, "optimizer=adam,sgd", "optimizer.lr=-1,0.001")
     assert stop.value.code == 1
     assert sorted(path.parent.name for path in tmp_path.glob("*/results.json")) == ["1", "3"]
-    assert "optimizer.lr=-1 is not above 0" in capfd.readouterr().err
+    assert "optimizer.lr=-1 is out of range" in capfd.readouterr().err
 
 
 @pytest.mark.slow

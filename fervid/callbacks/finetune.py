@@ -42,7 +42,7 @@ class Phase:
     def __post_init__(self) -> None:
         if self.epochs < 1:
             raise InputError(f"phase {self.name!r} has epochs={self.epochs}: give at least 1, or leave the phase out.")
-        if not self.lr_scale > 0:
+        if not 0 < self.lr_scale < math.inf:
             raise InputError(f"phase {self.name!r} has lr_scale={self.lr_scale}: give a number above 0.")
         if not isinstance(self.first_stage, str):
             raise InputError(f"phase {self.name!r} has first_stage={self.first_stage}: give a stage, all or head.")
@@ -226,12 +226,23 @@ class FreezeThenFineTune(Checkpoint):
         self._best_weights = self._learning_state(model)
 
     def _start_schedule(self, optimizer: torch.optim.Optimizer) -> None:
+        self._scheduler = self.make_schedule(optimizer)
+
+    def make_schedule(self, optimizer: torch.optim.Optimizer) -> LRScheduler | None:
+        """The schedule of the phase at hand; None without one.
+
+        Raises:
+            InputError: if it does not take its settings.
+        """
         if self.make_scheduler is None:
-            return
+            return None
         settings = getattr(self.make_scheduler, "keywords", {})
         meant = {"T_max": self.phase.epochs, "mode": "min" if self.monitor.endswith("loss") else "max"}
         filled = {name: value for name, value in meant.items() if settings.get(name, value) is None}
-        self._scheduler = self.make_scheduler(optimizer, **filled)
+        try:
+            return self.make_scheduler(optimizer, **filled)
+        except (TypeError, ValueError) as error:
+            raise InputError(f"the scheduler does not take its settings: {first_line(error)}.") from error
 
     def _step_schedule(self, score: float) -> None:
         try:
@@ -262,8 +273,10 @@ class FreezeThenFineTune(Checkpoint):
                 "diverged; give a smaller optimizer.lr."
             )
         if self.monitor not in trainer.callback_metrics:
-            names = ", ".join(name for name in scores if "_recall" not in name)
-            raise InputError(f"finetune.monitor={self.monitor} is not logged: choose one of {names}.")
+            raise InputError(
+                f"epoch {trainer.current_epoch + 1} ended before validation, which finetune.monitor={self.monitor} "
+                "needs: give a larger trainer.max_time or max_steps, or leave them out."
+            )
         seconds = time.perf_counter() - self._epoch_began
         where = {"epoch": trainer.current_epoch, "phase": self.phase.name}
         self.history.append({**where, **scores, **self._rates, "seconds": seconds})

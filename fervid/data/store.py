@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -111,13 +112,16 @@ def allocate(path: Path, dtype: type, shape: tuple[int, ...]) -> np.memmap:
         InputError: if the disk has no room for it, or the folder cannot be written.
     """
     try:
+        # Where the file system takes no room in advance the system writes zeros instead, until nobody has any left.
+        if np.prod(shape, dtype=float) * np.dtype(dtype).itemsize > shutil.disk_usage(path.parent).free:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         array = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
         if hasattr(os, "posix_fallocate"):
             with open(path, "r+b") as file:
                 os.posix_fallocate(file.fileno(), 0, array.nbytes + array.offset)
     except OSError as error:
         path.unlink(missing_ok=True)
-        need = np.prod(shape) * np.dtype(dtype).itemsize / 2**20
+        need = np.prod(shape, dtype=float) * np.dtype(dtype).itemsize / 2**20
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise InputError(
                 f"{path.parent} has no room for {need:.0f} MiB: make room, or set cache_dir to another disk."

@@ -1,3 +1,4 @@
+import os
 import resource
 
 import numpy as np
@@ -54,6 +55,13 @@ def test_no_room_on_the_disk(tmp_path):
             allocate(tmp_path / "faces.npy", np.uint8, (100, 100, 100, 3))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_store_larger_than_the_disk_takes_no_room(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "posix_fallocate", lambda *words: pytest.fail("the disk is filled before it is refused"))
+    with pytest.raises(InputError, match="has no room for"):
+        allocate(tmp_path / "faces.npy", np.uint8, (10**9, 10**9, 3))
     assert list(tmp_path.iterdir()) == []
 
 
