@@ -286,18 +286,21 @@ def _decode(content: Path | bytes, shown: _Shown, wanted: set[int]) -> Iterator[
         context.thread_count = 1  # clips, not frames, are shared out over the cores
         can_skip = context.name in SKIPPABLE
         stated, coded = stream.sample_aspect_ratio, context.sample_aspect_ratio
+        aspects: dict[int | None, Fraction | None] = {}  # of the frames that the decoder keeps back, by their pts
         returned, started = 0, container.format.name not in CUT_ANYWHERE
         for packet in container.demux(stream):
             started = started or packet.is_keyframe
             if shown.order:
                 needed = packet.pts is None or shown.order.get(packet.pts, last + 1) in wanted
                 context.skip_frame = "DEFAULT" if needed or not can_skip else "NONREF"
-            for frame in _decode_packet(packet, started):
+            frames = _decode_packet(packet, started)
+            # The container's ratio counts; where it has none of its own, the ratio may change on the way.
+            aspects[packet.pts] = context.sample_aspect_ratio if stated == coded else stated
+            for frame in frames:
+                aspect = aspects.pop(frame.pts, stated)
                 number = shown.order.get(frame.pts, -1) if shown.order else returned
                 returned += 1
                 if number in wanted:
-                    # The container's ratio counts; where it has none of its own, the ratio may change on the way.
-                    aspect = context.sample_aspect_ratio if stated == coded else stated
                     image = _with_square_pixels(frame.to_ndarray(format="rgb24"), aspect)
                     turns = round(frame.rotation / 90) % 4  # phones film upright by a note in the file
                     yield Frame(number, shown.times[number], np.ascontiguousarray(np.rot90(image, turns)))

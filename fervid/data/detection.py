@@ -19,7 +19,7 @@ EYE_WIDTH = 160  # pixels a face is reduced to before its eyes are looked for
 
 @dataclass(frozen=True)
 class Face:
-    """A face found in a picture; all lengths in pixels of the whole picture.
+    """A face found in a picture; all lengths in pixels of the whole picture as displayed: upright, with square pixels.
 
     Attributes:
         box: left, top, width, height.

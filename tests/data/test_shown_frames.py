@@ -95,27 +95,49 @@ def test_cut_recordings_frame_by_frame(name, frames, last):
     assert read[-1].time == pytest.approx(last, abs=1e-5)
 
 
-def trim(path, first, frames):
-    """Makes the edit list show so many frames from one on, as phones do that trim without encoding again."""
+def edit(path, *segments):
+    """Makes the edit list show these segments, each (first frame or None for a pause, frames), as phones and lossless
+    cutters do that trim without encoding again."""
     content = bytearray(path.read_bytes())
-    place = content.index(b"elst") + 4
-    version, count, _, media_time = struct.unpack_from(">IIIi", content, place)
-    assert (version, count) == (0, 1)
-    movie = struct.unpack_from(">I", content, content.index(b"mvhd") + 16)[0]
-    media = struct.unpack_from(">I", content, content.index(b"mdhd") + 16)[0]
-    struct.pack_into(">Ii", content, place + 8, frames * movie // 25, media_time + first * media // 25)
+    movie, media = (struct.unpack_from(">I", content, content.index(box) + 16)[0] for box in (b"mvhd", b"mdhd"))
+    place = content.index(b"elst")
+    size, _, _, count, _, start = struct.unpack_from(">I4sIIIi", content, place - 4)
+    assert count == 1
+    entries = [
+        struct.pack(">IiI", frames * movie // 25, -1 if first is None else start + first * media // 25, 1 << 16)
+        for first, frames in segments
+    ]
+    edits = struct.pack(">II", 0, len(segments)) + b"".join(entries)
+    grown = 8 + len(edits) - size
+    assert grown == 0 or content.index(b"mdat") < content.index(b"moov")  # or places of samples would be wrong
+    for box in (b"moov", b"trak", b"edts"):
+        old = content.index(box) - 4
+        struct.pack_into(">I", content, old, struct.unpack_from(">I", content, old)[0] + grown)
+    content[place - 4 : place - 4 + size] = struct.pack(">I", 8 + len(edits)) + b"elst" + edits
     path.write_bytes(content)
 
 
 @pytest.mark.parametrize("codec", ["libx264", "libx265", "mpeg4"])
-@pytest.mark.parametrize(("first", "count"), [(13, 27), (0, 22), (13, 9), (30, 10)])
-def test_an_edit_list_hides_frames_at_both_ends(tmp_path, codec, first, count):
+@pytest.mark.parametrize(
+    "segments",
+    [
+        [(13, 27)],
+        [(0, 22)],
+        [(13, 9)],
+        [(30, 10)],
+        [(None, 10), (7, 20)],
+        [(0, 10), (20, 10)],
+        [(20, 10), (0, 10)],
+        [(5, 5), (5, 5)],
+    ],
+)
+def test_edit_lists(tmp_path, codec, segments):
     options = {"x265-params": "log-level=none"} if codec == "libx265" else {}
     path = write_video(tmp_path / "v.mp4", codec, bf=2, g=10, **options)
-    trim(path, first, count)
+    edit(path, *segments)
     frames = check_every_sampling(path)
-    assert grays(frames) == pytest.approx([5 * number for number in range(first, first + count)], abs=4)
-    assert [frame.time for frame in frames] == pytest.approx([number / 25 for number in range(count)], abs=1e-3)
+    expected = [number for first, count in segments if first is not None for number in range(first, first + count)]
+    assert grays(frames) == pytest.approx([5 * number for number in expected], abs=4)
 
 
 def test_a_trimmed_file_that_breaks_off_is_refused(tmp_path):
@@ -128,7 +150,7 @@ def test_a_trimmed_file_that_breaks_off_is_refused(tmp_path):
             picture = noise.integers(0, 256, (64, 96, 3), dtype=np.uint8)
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         container.mux(stream.encode())
-    trim(path, 5, 30)
+    edit(path, (5, 30))
     content = path.read_bytes()
     path.write_bytes(content[: len(content) // 2])
     with pytest.raises(ValueError, match="truncated"):
@@ -282,9 +304,11 @@ def test_an_absurd_size_after_stretching(tmp_path):
         list(read_frames(path, Sampling()))
 
 
-def test_pixels_that_change_on_the_way(tmp_path):
-    square = write_video(tmp_path / "a.ts", frames=20, bf=0)
-    wide = write_video(tmp_path / "b.ts", frames=20, bf=0, aspect=Fraction(2))
+@pytest.mark.parametrize(("codec", "bf"), [("libx264", 0), ("libx264", 2), ("libx265", 2), ("mpeg4", 2)])
+def test_pixels_that_change_on_the_way(tmp_path, codec, bf):
+    options = {"x265-params": "log-level=none"} if codec == "libx265" else {}
+    square = write_video(tmp_path / "a.ts", codec, frames=20, bf=bf, **options)
+    wide = write_video(tmp_path / "b.ts", codec, frames=20, bf=bf, aspect=Fraction(2), **options)
     (tmp_path / "c.ts").write_bytes(square.read_bytes() + wide.read_bytes())
     shapes = [frame.image.shape[:2] for frame in read_frames(tmp_path / "c.ts", Sampling(every=1))]
     assert shapes == 20 * [(64, 96)] + 20 * [(64, 192)]
