@@ -70,7 +70,13 @@ def test_the_results_say_what_happened(run):
     assert results["epochs"] == len(results["history"]) == 4
     assert results["parameters"]["total"] == 61_496 + 4 * 85  # the paper's four classes, and four more
     assert results["parameters"]["trainable"]["frozen"] == 61_496 + 4 * 85 - 456 - 2416
-    assert results["weights"] == {"requested": None, "source": "random", "sha256": None, "missing": None}
+    assert results["weights"] == {
+        "requested": None,
+        "source": "random",
+        "sha256": None,
+        "missing": None,
+        "unwrapped": None,
+    }
     assert set(results["seconds"]) == {"prepare", "fit", "test", "by_phase", "by_epoch"}
     assert results["versions"]["torch"] == torch.__version__.split("+")[0]
     assert results["seed"] == 42

@@ -5,7 +5,8 @@ What is shown is HTML with its pictures inside, so that nothing but an upload an
 
 import base64
 import threading
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from html import escape
 from io import BytesIO
@@ -30,6 +31,7 @@ from fervid.inference.video import watch
 
 if TYPE_CHECKING:
     import gradio as gr
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
 ADDRESS = "127.0.0.1"  # this machine alone, never a network
 SHOWN = 1280  # pixels of the longer side of what is sent to the browser
@@ -209,20 +211,15 @@ def build_page(
     one_at_a_time = threading.Lock()  # OpenCV's detectors are not made for several threads
 
     def picture(upload: str) -> tuple[None, str]:
+        # The upload stays: Gradio gives the same picture, asked for by several visitors at once, one file.
         with one_at_a_time:
-            try:
-                return None, show_picture(predictor, Path(upload))
-            finally:
-                Path(upload).unlink(missing_ok=True)
+            return None, show_picture(predictor, Path(upload))
 
     def video(upload: str) -> tuple[None, Any, str]:
         with one_at_a_time:
-            try:
-                target, html = show_video(
-                    predictor, Path(upload), folder, longest=longest_video, every=every, smoothing=smoothing
-                )
-            finally:
-                Path(upload).unlink(missing_ok=True)
+            target, html = show_video(
+                predictor, Path(upload), folder, longest=longest_video, every=every, smoothing=smoothing
+            )
         return None, gr.Video(str(target) if target else None, visible=target is not None), html
 
     def webcam(image: np.ndarray | None) -> str:
@@ -263,8 +260,42 @@ def build_page(
     return page
 
 
+class SameOriginMiddleware:
+    """Refuses requests that a page of another origin makes; Gradio itself lets any page of this machine ask.
+
+    Args:
+        app: the application that answers all other requests.
+    """
+
+    def __init__(self, app: "ASGIApp"):
+        self.app = app
+
+    async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
+        """Answers with 403, or hands the request on."""
+        from starlette.datastructures import Headers
+        from starlette.responses import PlainTextResponse
+
+        headers = Headers(scope=scope) if scope["type"] in ("http", "websocket") else {}
+        origin = headers.get("origin")
+        if origin is not None and origin != f"http://{headers.get('host')}":
+            await PlainTextResponse("Only the page itself may ask.", status_code=403)(scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
+
+
+@asynccontextmanager
+async def _guarded(app: Any) -> AsyncIterator[None]:
+    """Puts the checks before all of Gradio's own middleware, which would answer for any host, as the server starts."""
+    from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+    app.middleware_stack = TrustedHostMiddleware(
+        SameOriginMiddleware(app.middleware_stack), allowed_hosts=[ADDRESS, "localhost"], www_redirect=False
+    )
+    yield
+
+
 def launch(page: "gr.Blocks", port: int, largest_upload: float) -> None:
-    """Serves the page in the background, to this machine alone.
+    """Serves the page in the background, to this machine alone: other host names and origins are refused.
 
     Args:
         page: of :func:`build_page`.
@@ -292,6 +323,7 @@ def launch(page: "gr.Blocks", port: int, largest_upload: float) -> None:
             ssr_mode=False,
             pwa=False,
             max_file_size=f"{largest_upload}mb",
+            app_kwargs={"lifespan": _guarded},
             theme=gr.themes.Soft(primary_hue="blue", font=system, font_mono=["ui-monospace", "monospace"]),
             css=STYLE,
         )

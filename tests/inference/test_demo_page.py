@@ -2,9 +2,11 @@
 
 import base64
 import gc
+import json
 import re
 import shutil
 import socket
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -159,6 +161,59 @@ def test_the_page_answers_this_machine_alone(served, predictor):
         assert other.connect_ex(("127.0.0.2", port)) != 0
     with pytest.raises(InputError, match=f"port={port} cannot be used"):
         launch(build_page(predictor, folder, longest_video=60, **WAYS), port, 1)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Host": "evil.example"},
+        {"Host": "evil.example:{port}", "Origin": "http://evil.example:{port}"},
+        {"Host": "127.0.0.1.evil.example"},
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+        {"Origin": "http://localhost:1"},
+    ],
+)
+def test_other_hosts_and_origins_are_refused(served, headers):
+    address, _ = served
+    port = address.rpartition(":")[2]
+    headers = {name: value.format(port=port) for name, value in headers.items()}
+    for method, path in (("GET", "/"), ("GET", "/config"), ("POST", "/gradio_api/upload"), ("OPTIONS", "/config")):
+        answer = httpx.request(method, address + path, headers=headers | {"Access-Control-Request-Method": "POST"})
+        assert answer.status_code in (400, 403)
+        assert "access-control-allow-origin" not in answer.headers
+        assert "access-control-allow-credentials" not in answer.headers
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_the_page_itself_is_answered(served, host):
+    port = served[0].rpartition(":")[2]
+    headers = {"Host": f"{host}:{port}", "Origin": f"http://{host}:{port}"}
+    assert httpx.get(served[0], headers=headers).status_code == 200
+
+
+def test_the_same_picture_twenty_times_at_once_gets_twenty_answers(served, face):
+    address, _ = served
+    config = httpx.get(f"{address}/config").json()
+    number = next(each["id"] for each in config["dependencies"] if each["targets"][0][1] == "upload")
+    with ThreadPoolExecutor(20) as pool:
+        files = {"files": ("face.png", face.read_bytes())}
+        uploads = list(
+            pool.map(lambda _: httpx.post(f"{address}/gradio_api/upload", files=files, timeout=60).json()[0], range(20))
+        )
+
+        def answer(visitor):
+            data = [{"path": uploads[visitor], "orig_name": "face.png", "meta": {"_type": "gradio.FileData"}}]
+            asked = {"data": data, "fn_index": number, "session_hash": f"visitor{visitor}"}
+            httpx.post(f"{address}/gradio_api/queue/join", json=asked, timeout=60).raise_for_status()
+            where = f"{address}/gradio_api/queue/data?session_hash=visitor{visitor}"
+            with httpx.stream("GET", where, timeout=60) as stream:
+                lines = (json.loads(line[6:]) for line in stream.iter_lines() if line.startswith("data: "))
+                return next(line for line in lines if line["msg"] == "process_completed")
+
+        answers = list(pool.map(answer, range(20)))
+    assert [each["success"] for each in answers] == [True] * 20
+    assert all("Face 1: " in str(each["output"]) for each in answers)
 
 
 def test_files_of_this_machine_cannot_be_asked_for(served, predictor, tmp_path):
