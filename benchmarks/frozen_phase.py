@@ -33,6 +33,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.models import mobilenet_v2
 
 from fervid.command_line import CONFIG_FOLDER
+from fervid.data.csv_tables import read_csv
 from fervid.data.datamodule import EVALUATION_BATCH
 
 EPOCHS, VIEWS, BATCH = 50, 8, 32
@@ -141,7 +142,7 @@ def compare(arguments: argparse.Namespace, folder: Path) -> None:
     tables = []
     for name, cached in (("cached", []), ("uncached", ["finetune.cache_gb=0"])):
         train([*words, *cached, "finetune.phases.0.epochs=2", f"cache_dir={folder / 'first'}"], folder / name)
-        tables.append(pd.read_csv(folder / name / "predictions.csv"))
+        tables.append(read_csv(folder / name / "predictions.csv", numbers=True))
     chances = [table.filter(like="p_").to_numpy() for table in tables]
     same = int((tables[0]["predicted"] == tables[1]["predicted"]).sum())
     tell(

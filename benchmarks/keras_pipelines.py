@@ -424,7 +424,7 @@ def run(name: str, root: Path, listed: Path, folder: Path, epochs: list[int], we
     keras.utils.set_random_seed(42)
     seconds = {"imports": IMPORTED - BEGAN}
     began = time.perf_counter()
-    frames, pictures = pd.read_csv(listed), None
+    frames, pictures = pd.read_csv(listed, keep_default_na=False), None
     if root.is_file():
         pictures = read_parquet(frames, root, pipeline.size)
     else:

@@ -19,6 +19,7 @@ from fervid.metrics import recalls
 TRAIN, VAL, GREY = "#0072b2", "#d55e00", "#777777"  # told apart by colour-blind readers too
 GRADE_COLOURS = {
     "subject-independent": TRAIN,
+    "subject-independent by name": "#009e73",
     "people unknown": "#56b4e9",
     "clip-independent": "#e69f00",
     "leaky": VAL,

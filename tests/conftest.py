@@ -94,7 +94,8 @@ def fervid_command(monkeypatch: pytest.MonkeyPatch, cache: Path) -> Callable[...
         from hydra.core.global_hydra import GlobalHydra
 
         GlobalHydra.instance().clear()
-        own_cache = [] if any("cache_dir=" in word for word in overrides) else [f"cache_dir={cache}"]
+        told = any("cache_dir=" in word for word in overrides) or name in ("demo", "export", "predict", "report")
+        own_cache = [] if told else [f"cache_dir={cache}"]
         monkeypatch.setattr("sys.argv", [f"fervid.{name}", *overrides, *own_cache])
         import_module(f"fervid.{name}").main()
 

@@ -1,7 +1,7 @@
 """What stands on two sides of a split, and what its scores can therefore say."""
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import combinations, islice
 from typing import Any
 
@@ -9,7 +9,10 @@ import numpy as np
 import pandas as pd
 
 from fervid.data.manifest import SPLITS
+from fervid.data.names import doubts
 
+GRADES = ("subject-independent", "subject-independent by name", "people unknown", "clip-independent", "leaky")
+"""How far scores carry, from what carries to what does not."""
 # What pairs of recordings may differ in alone, by kind. eNTERFACE calls sentence what RAVDESS calls statement.
 VARIED = {"repetitions": ["repetition"], "statements": ["statement", "sentence"]}
 # What such a pair has in common besides, of those that a corpus knows.
@@ -48,6 +51,9 @@ class Audit:
             have ``row_a`` and ``row_b``, rows of the manifest; pairs of strangers come first, then the closest.
         strangers: those of the near-duplicates on two sides that show different or unknown people.
         people_known: whether every frame says who is seen.
+        subjects_from: where subjects come from if nobody has verified that each of their names is one person; None
+            where the corpus itself says who is who.
+        doubts: what speaks against these names, one sentence each.
         clips_known: whether the corpus knows which frames belong together; else every frame is a clip of its own.
     """
 
@@ -60,6 +66,8 @@ class Audit:
     strangers: int = 0
     people_known: bool = True
     clips_known: bool = True
+    subjects_from: str | None = None
+    doubts: list[str] = field(default_factory=list)
 
     @property
     def grade(self) -> str:
@@ -67,23 +75,38 @@ class Audit:
 
         ``leaky``: the same recording or picture is trained and tested on, or may be: people are shared and nobody
         knows which frames belong together. ``clip-independent``: only people are shared. ``people unknown``: nothing
-        is, as far as is known. ``subject-independent``: nothing is.
+        is, as far as is known. ``subject-independent by name``: nothing is, if each name of a subject is one person,
+        which nobody has verified: names were found in file names or in a table. ``subject-independent``: nothing is.
         """
         twins = self.twins.count if self.twins else 0
         if self.clips.count or twins or self.strangers or (self.subjects.count and not self.clips_known):
             return "leaky"
         if self.subjects.count:
             return "clip-independent"
-        return "subject-independent" if self.people_known else "people unknown"
+        if not self.people_known:
+            return "people unknown"
+        return "subject-independent by name" if self.subjects_from else "subject-independent"
 
     def as_dict(self) -> dict[str, Any]:
         """The grade and everything found, of plain containers, for ``results.json``."""
         return {"grade": self.grade, **asdict(self)}
 
     def sentence(self) -> str | None:
-        """One sentence for the log: what stands on two sides, what follows and what to do; None if nothing does."""
+        """For the log: what stands on two sides, what follows and what to do, and whether names are in doubt.
+
+        None if nothing is to be said.
+        """
+        said = [sentence for sentence in (self._about_the_split(), *self.doubts) if sentence]
+        return " ".join([*said[:1], *(sentence[0].upper() + sentence[1:] for sentence in said[1:])]) or None
+
+    def _about_the_split(self) -> str | None:
         if self.grade == "subject-independent":
             return None
+        if self.grade == "subject-independent by name":
+            return (
+                f"subjects come from {self.subjects_from}: the split is subject-independent only if each name is one "
+                "person, which fervid cannot verify."
+            )
         if self.grade == "people unknown":
             return (
                 "who is seen is unknown, so nobody knows whether the same people stand on several sides of the split; "
@@ -105,13 +128,20 @@ class Audit:
         )
 
 
-def audit(manifest: pd.DataFrame, pairs: pd.DataFrame | None = None, *, examples: int = 5) -> Audit:
+def audit(
+    manifest: pd.DataFrame,
+    pairs: pd.DataFrame | None = None,
+    *,
+    subjects_from: str | None = None,
+    examples: int = 5,
+) -> Audit:
     """Looks for everything that stands on more than one side of a split.
 
     Args:
         manifest: one row a frame of one corpus, with its ``split``.
         pairs: near-duplicates (:func:`fervid.data.duplicates.near_duplicates`), their rows positions in the
             manifest; None if nobody looked for them.
+        subjects_from: see :class:`Audit`.
         examples: how many of each kind to tell in full.
     """
     sides = _sides_of_clips(manifest)
@@ -128,6 +158,8 @@ def audit(manifest: pd.DataFrame, pairs: pd.DataFrame | None = None, *, examples
         strangers=strangers,
         people_known=bool(manifest["subject"].notna().all()),
         clips_known=manifest["clip"].nunique() < len(manifest),
+        subjects_from=subjects_from,
+        doubts=doubts(manifest) if subjects_from else [],
     )
 
 

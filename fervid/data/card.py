@@ -76,12 +76,13 @@ def describe(
             "frames_with_several_faces": int((manifest["faces"] > 1).sum()),
             "aligned_by": {str(name): int(count) for name, count in manifest["aligned"].value_counts().items()},
         },
-        "detection_rate": float(found.mean()),
+        # Null where nothing was looked for.
+        "detection_rate": float(found.mean()) if corpus.looks_for_faces else None,
         "by_emotion": {
             str(name): {
                 "clips": int(group["clip"].nunique()),
                 "faces": int(group["found"].sum()),
-                "detection_rate": float(group["found"].mean()),
+                "detection_rate": float(group["found"].mean()) if corpus.looks_for_faces else None,
             }
             for name, group in by_emotion
         },
@@ -98,7 +99,7 @@ def summary(card: dict[str, Any]) -> str:
     counts = card["counts"]
     told = (
         f"{counts['faces']} faces in {counts['frames']} frames of {counts['files']} files "
-        f"(detection rate {card['detection_rate']:.1%}), {counts['failures']} files failed."
+        f"({_detected(card)}), {counts['failures']} files failed."
     )
     by_box = counts["aligned_by"].get("box", 0)
     if by_box:
@@ -109,14 +110,22 @@ def summary(card: dict[str, Any]) -> str:
     return told
 
 
+def _detected(card: dict[str, Any]) -> str:
+    if card["detection_rate"] is not None:
+        return f"detection rate {card['detection_rate']:.1%}"
+    detector = card["settings"]["detector"]
+    return f"not detected: {'they are taken as they are' if detector == 'none' else detector}"
+
+
 def _markdown(card: dict[str, Any]) -> str:
     lines = [f"# {card['corpus']}, prepared", "", summary(card), ""]
     lines += [card["citation"], ""] if card["citation"] else []
     lines += [f"Licence: {card['licence']}.", "", f"Source: `{card['root']}`", ""]
     lines += [f"- {note}" for note in card["notes"]] + [""] * bool(card["notes"])
-    lines += ["| emotion | clips | faces | detection rate |", "|---|--:|--:|--:|"]
+    detected = card["detection_rate"] is not None
+    lines += ["| emotion | clips | faces |" + " detection rate |" * detected, "|---|--:|--:|" + "--:|" * detected]
     lines += [
-        f"| {name} | {row['clips']} | {row['faces']} | {row['detection_rate']:.1%} |"
+        f"| {name} | {row['clips']} | {row['faces']} |" + (f" {row['detection_rate']:.1%} |" if detected else "")
         for name, row in card["by_emotion"].items()
     ]
     lines += ["", "| | red | green | blue | luminance |", "|---|--:|--:|--:|--:|"]

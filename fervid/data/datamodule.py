@@ -69,6 +69,8 @@ class FrameDataModule(pl.LightningDataModule):
         failures: videos and pictures that gave nothing: ``path`` and ``reason``.
         folder: where the faces lie.
         rendered: whether its people do not exist.
+        subjects_from: where subjects come from if nobody has verified that each of their names is one person; None
+            where the corpus itself says who is who.
 
     Raises:
         InputError: if a setting cannot be used, or the corpus cannot be trained on.
@@ -76,6 +78,7 @@ class FrameDataModule(pl.LightningDataModule):
 
     corpus: str
     rendered: bool = False
+    subjects_from: str | None = None
 
     def __init__(
         self,
@@ -196,12 +199,16 @@ class FrameDataModule(pl.LightningDataModule):
         manifest["split"] = self.split(manifest)
         left_out = manifest["split"].isna()
         if left_out.any():
-            log.warning("%d of %d frames are on no side of this split and left out.", left_out.sum(), len(manifest))
+            gone = sorted(set(manifest["emotion"]) - set(manifest["emotion"][~left_out]))
+            log.warning(
+                "%d of %d frames are on no side of this split and left out%s.",
+                *(left_out.sum(), len(manifest), f", among them all of {', '.join(gone)}" if gone else ""),
+            )
         manifest = self.manifest = check_manifest(manifest[~left_out])
         if left_out.any():  # of a pair of clips only the closest frames were noted, and one of these may be gone
             hashes = np.load(self.store_path.with_suffix(".hashes.npy"))[manifest["store_row"].to_numpy()]
             pairs = near_duplicates(hashes, manifest["clip"])
-        self.audit = audit(manifest, pairs)
+        self.audit = audit(manifest, pairs, subjects_from=self.subjects_from)
         self.class_names = sorted(manifest["emotion"].unique())
         for side in SPLITS:
             absent = sorted(set(self.class_names) - set(manifest.loc[manifest["split"] == side, "emotion"]))

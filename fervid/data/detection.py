@@ -14,6 +14,10 @@ from fervid.errors import InputError, first_line
 
 EYES_IN_BOX = np.array([[0.30, 0.405], [0.70, 0.405]])
 """Where Haar's boxes have the eyes (left one of the picture first), as shares of the side."""
+INSIDE = 0.9
+"""Share of a box's area in a larger one from which on it is part of that face. Mouths, eyes and noses lie wholly
+inside (1.0, or a little less where the box is loose); of two people cheek to cheek, or one before the other, each has
+most of a face of its own."""
 EYE_WIDTH = 160  # pixels a face is reduced to before its eyes are looked for
 
 
@@ -89,7 +93,7 @@ class HaarDetector:
         boxes = self._around(grey, np.array(near.box) * scale) if near else []
         if not len(boxes):
             boxes = self._boxes(grey, smallest=round(self.min_size * min(grey.shape)))
-        return [self._face(image, np.array(box) / scale) for box in boxes]
+        return [self._face(image, np.array(box) / scale) for box in _outermost(boxes)]
 
     def settings(self) -> dict[str, object]:
         return {"detector": "haar", **vars(self)}
@@ -179,7 +183,7 @@ class YuNetDetector:
         network.setScoreThreshold(self.min_score)
         _, found = network.detect(cv2.cvtColor(small, cv2.COLOR_RGB2BGR))
         faces = []
-        for row in [] if found is None else found / scale:
+        for row in [] if found is None else _outermost(found / scale):
             eyes = row[4:8].reshape(2, 2).astype(float)
             faces.append(Face(tuple(row[:4].tolist()), eyes if _plausible(eyes, row[2]) else None))
         return faces
@@ -187,6 +191,28 @@ class YuNetDetector:
     def settings(self) -> dict[str, object]:
         content = hashlib.sha256(Path(self.model).expanduser().read_bytes()).hexdigest()
         return {"detector": "yunet", "model": content, "width": self.width, "min_score": self.min_score}
+
+
+def _outermost(boxes: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Leaves out boxes that lie inside a larger one: no face lies inside a face, but a mouth may be taken for one.
+
+    Args:
+        boxes: each begins with left, top, width, height.
+    """
+    kept: list[int] = []
+    for number in sorted(range(len(boxes)), key=lambda number: -boxes[number][2] * boxes[number][3]):
+        box = boxes[number]
+        if not any(intersection(box, boxes[larger]) > INSIDE * box[2] * box[3] for larger in kept):
+            kept.append(number)
+    return [boxes[number] for number in sorted(kept)]
+
+
+def intersection(box: Sequence[float] | np.ndarray, other: Sequence[float] | np.ndarray) -> float:
+    """The area that two boxes have in common, in square pixels; each is left, top, width, height."""
+    width, height = (
+        min(box[side] + box[side + 2], other[side] + other[side + 2]) - max(box[side], other[side]) for side in (0, 1)
+    )
+    return float(max(0, width) * max(0, height))
 
 
 def most_prominent(faces: Sequence[Face], image: np.ndarray) -> Face:

@@ -71,6 +71,8 @@ class ENTERFACEDataModule(PreparedDataModule):
                 "dataset.unsegmented=true, or leave subject 6 out."
             )
         self.unsegmented = unsegmented
+        self.named = {"emotions": sorted(self.emotions)} if emotions is not None else {}
+        self.named |= {"subjects": [str(number) for number in sorted(self.subjects)]} if subjects is not None else {}
 
     def choices(self) -> dict[str, Any]:
         return {
@@ -138,6 +140,7 @@ class ENTERFACEDataModule(PreparedDataModule):
             [video.file for video in wanted],
             expected=dict(Counter(emotion for _, emotion, _ in expected)),
             expected_subjects=dict(Counter(str(subject) for subject, _, _ in expected)),
+            named=self.named,
             missing=[_name(*key) for key in sorted(missing, key=lambda key: key[0] not in there)],
             notes=listing.notes + notes,
         )

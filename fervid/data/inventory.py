@@ -1,7 +1,8 @@
 """What a reader found of a corpus, held against what the corpus should hold."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pandas as pd
 from rich.console import Console
@@ -21,6 +22,7 @@ class Inventory:
         files: the file of each row.
         expected: how many clips each emotion should have; empty if nobody knows.
         expected_subjects: how many clips each subject should have; empty if nobody knows.
+        named: what the user named, by the option: emotions, or numbers of subjects; empty if everything is wanted.
         missing: names of expected clips that were not found; those of subjects that are there first.
         notes: sentences on oddities and on what was left out.
         dropped: files that hold nothing to learn from: columns ``path`` and ``reason``.
@@ -30,9 +32,25 @@ class Inventory:
     files: list[File]
     expected: dict[str, int] = field(default_factory=dict)
     expected_subjects: dict[str, int] = field(default_factory=dict)
+    named: Mapping[str, Collection[str]] = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     dropped: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["path", "reason"]))
+
+    def check_named(self, root: Path) -> None:
+        """Whoever names an emotion or a subject does not want to train without it.
+
+        Raises:
+            InputError: if the user named one of which there is no clip.
+        """
+        for option, names in self.named.items():
+            found = set(self.clips["emotion" if option == "emotions" else "subject"])
+            absent = [name for name in names if name not in found]
+            if absent:
+                raise InputError(
+                    f"dataset.{option} names {', '.join(absent)}, of which there is no clip in {root}: there are "
+                    f"{', '.join(sorted(found))}; add the files, or leave the name out."
+                )
 
     def sentences(self) -> list[str]:
         """What is odd or missing."""

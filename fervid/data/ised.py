@@ -74,6 +74,7 @@ class ISEDDataModule(PreparedDataModule):
         self.emotions = choose(emotions, EMOTIONS)
         self.participants = participants
         self.peak = peak
+        self.named = {"emotions": sorted(self.emotions)} if emotions is not None else {}
         self._people: set[int] = set()
         self._faces: list[Face | None] = []  # of each clip in its peak frame
 
@@ -87,6 +88,10 @@ class ISEDDataModule(PreparedDataModule):
         unused = {*vars(self.sampling), *self.detector.settings()}
         settings = {name: value for name, value in settings.items() if name not in unused}
         return settings | {"peak": self.peak, "detector": f"eyes given by {DETAILS}"}
+
+    @property
+    def looks_for_faces(self) -> bool:
+        return self.peak is None and super().looks_for_faces
 
     def tasks(self, inventory: Inventory) -> Iterator[Task]:
         if self.peak is None:
@@ -148,6 +153,7 @@ class ISEDDataModule(PreparedDataModule):
             *note("lying there twice, taken once", twice),
             *note(f"whose numbers in {DETAILS}, which are believed, name another video than their path", torn),
         ]
+        asked = {"participants": [str(number) for number in sorted(self._people)]} if self.participants else {}
         if self.participants is None:
             expected = {emotion: count for emotion, count in COUNTS.items() if emotion in self.emotions}
             notes += [f"participants: {len(there)} of {PARTICIPANTS}."] if len(there) < PARTICIPANTS else []
@@ -160,6 +166,7 @@ class ISEDDataModule(PreparedDataModule):
             pd.DataFrame([rows[key] for key in wanted], columns=COLUMNS).astype(types),
             [self._stamped(videos[key], faces[key]) for key in wanted],
             expected=expected,
+            named=self.named | asked,
             missing=[row["clip"] for row in sorted(missing, key=lambda row: row["subject"] not in there)],
             notes=listing.notes + notes,
             dropped=pd.DataFrame(dropped, columns=["path", "reason"]),

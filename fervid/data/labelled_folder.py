@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from fervid.data.csv_tables import read_csv
 from fervid.data.files import File, list_files, stamp
 from fervid.data.inventory import Inventory, note
 from fervid.data.media import PICTURE_SUFFIXES, VIDEO_SUFFIXES
+from fervid.data.names import clean_name, look_alikes, spelled_as
 from fervid.data.prepared import PreparedDataModule
 from fervid.data.splits import SPELLINGS
 from fervid.emotions import shared_name
@@ -18,6 +20,7 @@ from fervid.errors import InputError, first_line
 
 RESERVED = {"corpus", "frame", "index", "predicted", "store_row", "time", "true"}
 RESERVED |= {"aligned", "box_height", "box_left", "box_top", "box_width", "face", "faces", "group"}
+KNOWN = {"path", "emotion", "subject", "clip", "split"}  # columns of a CSV that mean something to fervid
 RESERVED |= {"left_eye_x", "left_eye_y", "right_eye_x", "right_eye_y"}
 
 
@@ -67,9 +70,16 @@ class LabelledFolderDataModule(PreparedDataModule):
         _check_emotions(clips["emotion"])
         joined = _clashes(clips["emotion"], shared_name)
         inventory.notes += [f"{' and '.join(names)} are kept apart, though they name one emotion." for names in joined]
-        if "subject" not in clips:
+        if "subject" in clips:
+            self.subjects_from = "the column subject of dataset.csv"
+        else:
+            self.subjects_from = "file names (dataset.subject_pattern)" if self.subject_pattern else None
             clips["subject"] = [self._subject(file) for file in inventory.files]
-        if "clip" not in clips:
+        if "clip" in clips:
+            clips["clip"] = clips["clip"].fillna(clips["path"])
+            alike = [" and ".join(names) for names in look_alikes(clips["clip"])]
+            inventory.notes += note("names of clips that differ only in blanks, case or leading zeros", alike)
+        else:
             clips["clip"] = [file.path for file in inventory.files]
         return inventory
 
@@ -77,7 +87,7 @@ class LabelledFolderDataModule(PreparedDataModule):
         listing = list_files(self.root, self.suffixes)
         folders = [_folders(file) for file in listing.files]
         first = {path[0] for path in folders if path}
-        sides = {name for name in first if name.lower() in SPELLINGS}
+        sides = {name for name in first if _side(name)}
         if sides and sides != first:
             raise InputError(
                 f"{self.root} holds sides of a split ({', '.join(sorted(sides))}) beside other folders "
@@ -87,7 +97,7 @@ class LabelledFolderDataModule(PreparedDataModule):
         for path, file in zip(folders, listing.files, strict=True):
             if len(path) > bool(sides):
                 row = {"emotion": path[bool(sides)]}
-                rows.append(row | {"given_split": SPELLINGS[path[0].lower()]} if sides else row)
+                rows.append(row | {"given_split": _side(path[0])} if sides else row)
                 files.append(file)
         if not rows:
             raise InputError(
@@ -113,17 +123,21 @@ class LabelledFolderDataModule(PreparedDataModule):
         if not self.root.is_dir():
             raise InputError(f"dataset.root={self.root} is not a folder: give the one the paths of {csv} start from.")
         try:
-            clips = pd.read_csv(csv, dtype=str, skipinitialspace=True)
+            clips = read_csv(csv)
         except (OSError, ValueError) as error:
             raise InputError(f"dataset.csv={csv} cannot be read: {first_line(error)}.") from error
         if clips.empty:
             raise InputError(f"dataset.csv={csv} lists no file: give one row each, with path and emotion.")
-        if not isinstance(clips.index, pd.RangeIndex):
-            raise InputError(f"dataset.csv={csv} has more fields in its rows than names in its first line: mend it.")
         reserved = sorted(RESERVED & set(clips.columns))
         if reserved:
             raise InputError(
                 f"dataset.csv={csv} has the column(s) {', '.join(reserved)}, which fervid writes: rename them."
+            )
+        misspelt = [str(column) for column in clips if column not in KNOWN and str(column).lower() in KNOWN]
+        if misspelt:
+            raise InputError(
+                f"dataset.csv={csv} has the column {misspelt[0]!r}: write {misspelt[0].lower()!r}, or rename it if it "
+                "means something else."
             )
         missing = [column for column in ("path", "emotion") if column not in clips]
         if missing:
@@ -135,7 +149,7 @@ class LabelledFolderDataModule(PreparedDataModule):
             raise InputError(
                 f"dataset.csv={csv} has no path or emotion in row {row + 2}: fill it in or remove the row."
             )
-        clips["emotion"] = clips["emotion"].str.strip()
+        clips["path"] = [spelled_as(path, lambda path: (self.root / path).is_file()) for path in clips["path"]]
         listed = clips["path"].map(lambda path: (self.root / path).resolve())
         twice = clips["path"][listed.duplicated()]
         if len(twice):
@@ -159,12 +173,13 @@ class LabelledFolderDataModule(PreparedDataModule):
         if self.subject_pattern is None:
             return None
         match = self.subject_pattern.search(file.stem)
-        if match is None:
+        subject = clean_name(match[1 if self.subject_pattern.groups else 0] or "") if match else ""
+        if not subject:
             raise InputError(
                 f"dataset.subject_pattern={self.subject_pattern.pattern} does not fit {file.path}: every file name "
                 "must say who is seen."
             )
-        return match.group(1) if self.subject_pattern.groups else match.group(0)
+        return subject
 
 
 def _folders(file: File) -> list[str]:
@@ -172,8 +187,13 @@ def _folders(file: File) -> list[str]:
     return [part for part in file.parts[:-1] if not part.lower().endswith(".zip")]
 
 
+def _side(folder: str) -> str | None:
+    """The side of a split that a folder is named after."""
+    return SPELLINGS.get(clean_name(folder).lower())
+
+
 def _check_emotions(emotions: pd.Series) -> None:
-    clashes = _clashes(emotions, lambda name: name.strip().lower())
+    clashes = _clashes(emotions, lambda name: clean_name(name).lower())
     if clashes:
         names = " and ".join(map(repr, clashes[0]))
         raise InputError(f"the classes {names} differ in capitals or blanks alone: give them one name.")

@@ -18,6 +18,7 @@ A corpus adds what else it knows (``sex``, ``intensity``, ``spectacles``, ...).
 
 import pandas as pd
 
+from fervid.data.names import clean_identities
 from fervid.errors import InputError
 
 COLUMNS = ["corpus", "subject", "clip", "frame", "time", "emotion", "path"]
@@ -31,7 +32,8 @@ def check_manifest(manifest: pd.DataFrame) -> pd.DataFrame:
         manifest: one row a frame.
 
     Returns:
-        The same rows, numbered from 0: that number is the ``index`` of a batch.
+        The same rows, numbered from 0: that number is the ``index`` of a batch. Names of subjects, clips and emotions
+        are cleaned (:func:`fervid.data.names.clean_name`).
 
     Raises:
         InputError: if a column is missing, there is no frame, or there are fewer than two emotions.
@@ -41,6 +43,7 @@ def check_manifest(manifest: pd.DataFrame) -> pd.DataFrame:
         raise InputError(f"the manifest lacks the column(s) {', '.join(missing)}: every corpus reader gives {COLUMNS}.")
     if manifest.empty:
         raise InputError("the corpus holds no frame: check dataset.root and the corpus's options.")
+    manifest = clean_identities(manifest)
     emotions = manifest["emotion"].unique()
     if len(emotions) < 2:
         raise InputError(f"the corpus holds only one emotion ({emotions[0]!r}): at least two are needed to tell apart.")

@@ -15,12 +15,14 @@ from rich.console import Console
 from fervid.atomic import write_csv, writing
 from fervid.data.alignment import Alignment
 from fervid.data.card import summary, write_card
+from fervid.data.csv_tables import read_csv
 from fervid.data.cutting import JPEG_QUALITY, Task
 from fervid.data.datamodule import FrameDataModule
 from fervid.data.decoding import Sampling, read_picture
 from fervid.data.detection import Detector, HaarDetector, NoDetector
 from fervid.data.files import RENDERED
 from fervid.data.inventory import Inventory
+from fervid.data.names import clean_identities, doubts
 from fervid.data.preparation import JOURNAL, lock, prepare
 from fervid.errors import InputError
 
@@ -105,6 +107,11 @@ class PreparedDataModule(FrameDataModule):
         crops = {"face_size": self.alignment.size, "margin": self.alignment.margin, "jpeg_quality": JPEG_QUALITY}
         return {**frames, **self.detector.settings(), **crops}
 
+    @property
+    def looks_for_faces(self) -> bool:
+        """Whether faces are detected, so that there is a detection rate."""
+        return not isinstance(self.detector, NoDetector)
+
     # From files to faces
 
     @cached_property
@@ -113,9 +120,12 @@ class PreparedDataModule(FrameDataModule):
         inventory = self.read_clips()
         if inventory.clips.empty:
             raise InputError(f"no clip of {self.corpus} was found in {self.root}: check dataset.root and its options.")
-        inventory.clips = inventory.clips.assign(
-            corpus=self.corpus, path=[file.path for file in inventory.files]
-        ).reset_index(drop=True)
+        inventory.check_named(self.root)
+        clips = inventory.clips.assign(corpus=self.corpus, path=[file.path for file in inventory.files])
+        inventory.clips = clean_identities(clips).reset_index(drop=True)
+        if self.subjects_from:
+            inventory.notes += [f"subjects come from {self.subjects_from} and are not verified."]
+            inventory.notes += doubts(inventory.clips)
         return inventory
 
     @cached_property
@@ -186,7 +196,7 @@ class PreparedDataModule(FrameDataModule):
                 "faces of %d px are shown at %d: dataset.face_size=%d prepares them as large as that.",
                 *(self.alignment.size, self.image_size, self.image_size),
             )
-        self.failures = pd.read_csv(folder / "failures.csv", keep_default_na=False)
+        self.failures = read_csv(folder / "failures.csv")
         if len(self.failures):
             log.warning(
                 "%d of %d files give no face (first: %s: %s): see failures.csv in the run folder.",
@@ -195,7 +205,14 @@ class PreparedDataModule(FrameDataModule):
                 *self.failures.iloc[0],
             )
         manifest = pd.read_parquet(folder / "manifest.parquet")
-        return manifest[manifest["face"].notna()]
+        manifest = manifest[manifest["face"].notna()]
+        lost = sorted(set(self.inventory.clips["emotion"]) - set(manifest["emotion"]))
+        if lost:
+            raise InputError(
+                f"no face of {', '.join(lost)} was found in any of its files (see {folder / 'failures.csv'}), so that "
+                "it would not be trained: mend the files, choose another detector, or leave the emotion out."
+            )
+        return manifest
 
     def open_pictures(self, frames: pd.DataFrame) -> Callable[[int], np.ndarray]:
         """Reads prepared faces."""

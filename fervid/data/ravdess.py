@@ -74,6 +74,11 @@ class RAVDESSDataModule(PreparedDataModule):
                 raise InputError(f"dataset.{name}={value} is unknown: choose {', '.join(known.values())} or both.")
         self.emotions = _emotions(emotions)
         self.actors = {f"{actor:02d}" for actor in choose_people(actors, range(1, 25), "actors")}
+        self.named: dict[str, list[str]] = {}
+        if not isinstance(emotions, str):
+            self.named["emotions"] = [EMOTIONS[int(code) - 1] for code in sorted(self.emotions)]
+        if actors is not None:
+            self.named["actors"] = sorted(self.actors)
 
     def choices(self) -> dict[str, Any]:
         emotions = [name for code, name in zip(_CODES, EMOTIONS, strict=True) if code in self.emotions]
@@ -106,6 +111,7 @@ class RAVDESSDataModule(PreparedDataModule):
             list(wanted.values()),
             expected=Counter(row["emotion"] for row in expected),
             expected_subjects=Counter(row["subject"] for row in expected),
+            named=self.named,
             missing=[row["clip"] for row in sorted(missing, key=lambda row: row["subject"] not in people)],
             notes=notes,
         )

@@ -15,7 +15,9 @@ import numpy as np
 import pandas as pd
 from omegaconf import OmegaConf
 
+from fervid.data.csv_tables import read_csv
 from fervid.data.manifest import SPLITS
+from fervid.data.names import look_alikes, spelled_as
 from fervid.errors import InputError, first_line
 
 log = logging.getLogger(__name__)
@@ -257,7 +259,7 @@ def file(manifest: pd.DataFrame, *, path: str | Path) -> np.ndarray:
     if path is None:
         raise InputError("split=file needs split.path=<csv>: one with the columns split and path, clip or subject.")
     try:
-        table = pd.read_csv(Path(path).expanduser(), dtype=str, keep_default_na=False)
+        table = read_csv(Path(path).expanduser()).fillna("")
     except (OSError, ValueError) as error:
         raise InputError(f"split.path={path} cannot be read ({first_line(error)}): give a CSV.") from error
     keys = [column for column in table if column in manifest and column != "split"]
@@ -266,6 +268,15 @@ def file(manifest: pd.DataFrame, *, path: str | Path) -> np.ndarray:
             f"split.path={path} has the column(s) {', '.join(table.columns)}: it needs split and one or more of those "
             f"of the corpus, such as path, clip or subject ({', '.join(manifest.columns)})."
         )
+    known = {str(column) for column in manifest}
+    misspelt = [str(column) for column in table if column not in known and str(column).lower() in known]
+    if misspelt:
+        raise InputError(
+            f"split.path={path} has the column {misspelt[0]!r}: write {misspelt[0].lower()!r}, or rename it if it "
+            "means something else."
+        )
+    if "path" in keys:
+        table["path"] = [spelled_as(name, set(manifest["path"]).__contains__) for name in table["path"]]
     table["split"] = _sides(table["split"], f"split.path={path}")
     table = table[[*keys, "split"]].drop_duplicates()
     twice = table[table.duplicated(keys)]
@@ -273,6 +284,7 @@ def file(manifest: pd.DataFrame, *, path: str | Path) -> np.ndarray:
         raise InputError(f"split.path={path} puts {_first(twice[keys])} on two sides: leave one of its rows.")
     # A number, a truth value or nothing at all is compared as it stands in a file.
     frames = manifest[keys].map(lambda value: "" if pd.isna(value) else str(value))
+    _name_look_alikes(path, table, frames)
     named = frames.merge(table.reset_index(names="row of the file"), on=keys, how="left")
     unnamed = named["split"].isna().to_numpy()
     idle = table[~table.index.isin(named["row of the file"])]
@@ -422,6 +434,18 @@ def _sides(words: pd.Series, where: str) -> np.ndarray:
         unknown = words[sides.isna()].iloc[0]
         raise InputError(f"{where} has the side {unknown!r}: write train, val or test.")
     return sides.to_numpy(dtype=object)
+
+
+def _name_look_alikes(path: str | Path, table: pd.DataFrame, frames: pd.DataFrame) -> None:
+    """Warns of names in a split file that differ from the corpus's only in blanks, case or leading zeros."""
+    for column in (name for name in frames if name != "path"):
+        own, typed = set(frames[column]), set(table[column])
+        for alike in map(set, look_alikes(own | typed)):
+            if alike & own and alike - own:
+                log.warning(
+                    "split.path=%s has the %s %s where the corpus has %s: two names to fervid, so write them alike.",
+                    *(path, column, ", ".join(sorted(alike - own)), ", ".join(sorted(alike & own))),
+                )
 
 
 def _first(rows: pd.DataFrame) -> str:

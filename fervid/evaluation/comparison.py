@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from fervid.data.audit import GRADES
 from fervid.evaluation.aggregation import RULES, class_indices, clip_predictions, confusion
 from fervid.evaluation.calibration import apply_temperature, expected_calibration_error, fit_temperature
 from fervid.evaluation.runs import Run
@@ -24,7 +25,6 @@ from fervid.evaluation.systems import REPEATS, System, flat_settings, say, why_n
 from fervid.evaluation.tables import Table
 from fervid.metrics import scores
 
-GRADES = ("subject-independent", "people unknown", "clip-independent", "leaky")  # from what carries to what does not
 # Columns of a predictions table by which nobody is compared.
 NO_GROUPS = (
     "index",

@@ -11,11 +11,10 @@ from typing import Any, NoReturn
 
 import pandas as pd
 
+from fervid.data.csv_tables import read_csv
 from fervid.errors import InputError, first_line
 from fervid.evaluation.schema import missing_entries, mistake
 from fervid.links import refuse_links_out
-
-WORDS = dict.fromkeys(("subject", "clip", "true", "predicted"), str)  # the subject 01 is not the number 1
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,7 @@ class Run:
 
     @property
     def grade(self) -> str:
-        """What its split leaks: ``subject-independent``, ``clip-independent``, ``leaky`` or ``people unknown``."""
+        """What its split leaks: one of :data:`fervid.data.audit.GRADES`."""
         return self.results["leakage"]["grade"]
 
     @cached_property
@@ -73,10 +72,7 @@ class Run:
 
     def _read(self, name: str) -> pd.DataFrame:
         try:
-            # Only an empty cell is none: NA may be a person.
-            table = pd.read_csv(
-                self.folder / name, dtype=WORDS, keep_default_na=False, na_values=[""], low_memory=False
-            )
+            table = read_csv(self.folder / name, numbers=True)
         except (OSError, ValueError) as error:
             raise InputError(f"{self.folder / name} cannot be read: {first_line(error)}.") from error
         chances = [f"p_{emotion}" for emotion in self.class_names]

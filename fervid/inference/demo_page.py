@@ -38,6 +38,7 @@ SHOWN = 1280  # pixels of the longer side of what is sent to the browser
 MOST_CARDS = 12  # faces of a picture that are shown one by one
 GRADES = {
     "subject-independent": "pictures of people it had never seen",
+    "subject-independent by name": "pictures of people whose names it had never seen (the names are not verified)",
     "clip-independent": "pictures of people it had seen in training, in other clips",
     "leaky": "frames of clips it had seen in training, which flatters it",
     "people unknown": "pictures of which nobody knows whether their people were in training, too",

@@ -11,10 +11,10 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from fervid.atomic import write_csv
+from fervid.data.audit import GRADES
 from fervid.emotions import shared_name
 from fervid.errors import InputError
 from fervid.evaluation.aggregation import clip_predictions, confusion
-from fervid.evaluation.comparison import GRADES
 from fervid.evaluation.cross_corpus import (
     ALL_SHARED,
     emotion_table,

@@ -29,6 +29,8 @@ MOST_GROUPS = 8  # more values than these are no groups
 
 GRADES = {
     "subject-independent": "No person stands on two sides of the split: the scores speak of people never seen.",
+    "subject-independent by name": "No name of a subject stands on two sides of the split: if each name is one person, "
+    "the scores speak of people never seen. That has not been verified.",
     "people unknown": "Nobody knows who is seen, so the same people may have been trained and tested on: of people "
     "never seen the scores may promise too much.",
     "clip-independent": "The people of the test were seen in training, in other recordings: of people never seen the "

@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from fervid.data.csv_tables import read_csv
 from fervid.data.decoding import Frame
 from fervid.inference.predictor import SeenFace
 
@@ -90,10 +91,7 @@ class RecordFiles:
         """The rows from a place on, read again: they are not kept in memory."""
         with open(self._csv.name, encoding="utf-8", newline="") as file:
             file.seek(place)
-            words = {"source": str, "emotion": str, "aligned": str}
-            return pd.read_csv(
-                file, names=self._columns, dtype=words, keep_default_na=False, na_values={"person": [""]}
-            )
+            return read_csv(file, numbers=True, names=self._columns)
 
     def _lines(self, rows: Sequence[dict[str, Any]]) -> str:
         lines = StringIO()

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from fervid.data.detection import Face
+from fervid.data.detection import Face, intersection
 
 
 class Tracker:
@@ -51,9 +51,5 @@ class Tracker:
 
 def _overlap(box: Sequence[float], other: Sequence[float]) -> float:
     """Intersection over union of two boxes: left, top, width, height."""
-    width, height = (
-        min(box[side] + box[side + 2], other[side] + other[side + 2]) - max(box[side], other[side]) for side in (0, 1)
-    )
-    if width <= 0 or height <= 0:
-        return 0.0
-    return width * height / (box[2] * box[3] + other[2] * other[3] - width * height)
+    common = intersection(box, other)
+    return common / (box[2] * box[3] + other[2] * other[3] - common) if common else 0.0

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from fervid.data.alignment import Alignment
-from fervid.data.decoding import Sampling, read_frames
+from fervid.data.decoding import Sampling, read_frames, read_picture
 from fervid.data.detection import EYES_IN_BOX, Face, HaarDetector, NoDetector, YuNetDetector, most_prominent
 from fervid.data.rendering import make_identity, render_clip
 from fervid.errors import InputError
@@ -159,3 +159,29 @@ def test_beyond_the_picture_is_black():
 def test_alignment_that_cannot_be_used(option, value):
     with pytest.raises(InputError, match=f"dataset.{option}={value} is out of range"):
         Alignment(**{option.replace("face_", ""): value})
+
+
+def test_a_face_inside_a_face_is_part_of_it(tmp_path, monkeypatch):
+    """As where a mouth is taken for a face; two people cheek to cheek stay two."""
+    face, mouth, loose = (100, 40, 80, 80), (125, 90, 30, 28), (96, 36, 84, 84)
+    neighbour = (160, 40, 76, 76)  # a quarter of it lies in the first face
+
+    class Network:
+        setInputSize = setScoreThreshold = lambda self, _: None
+
+        def detect(self, image):
+            rows = np.zeros((4, 15), np.float32)
+            rows[:, :4] = [mouth, face, loose, neighbour]
+            return 1, rows
+
+    monkeypatch.setattr(cv2.FaceDetectorYN, "create", lambda *_: Network())
+    (tmp_path / "yunet.onnx").touch()
+    found = YuNetDetector(str(tmp_path / "yunet.onnx")).find(np.zeros((240, 320, 3), np.uint8))
+    assert [face.box for face in found] == [loose, neighbour]
+
+
+@pytest.mark.skipif(not (SHARED / "muxspace").is_dir(), reason=f"no real pictures in {SHARED}")
+@pytest.mark.parametrize("name", ["anger/Serena-Williams__0010", "surprise/Norah-Jones__0010"])
+def test_haar_takes_no_mouth_for_a_face(name):
+    (face,) = HaarDetector().find(read_picture(SHARED / "muxspace" / f"{name}.jpg"))
+    assert face.box[2] > 150
