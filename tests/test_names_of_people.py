@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
+from fervid.data.rendered_layouts import write_enterface, write_ravdess
 from fervid.evaluation.runs import open_run
 
 PEOPLE = ("NA", "nan", "null", "None", "N/A", "-")
@@ -158,3 +159,62 @@ def test_pictures_taken_as_they_are_have_no_detection_rate(fervid_command, tmp_p
     assert card["detection_rate"] is card["by_emotion"]["happy"]["detection_rate"] is None
     assert "detection rate" not in said + text
     assert "100.0%" not in said + text
+
+
+SMALL_VIDEOS = {"frames": 2, "width": 160, "height": 120}
+
+
+@pytest.mark.parametrize(
+    ("dataset", "named", "sentence"),
+    [
+        (
+            "ravdess",
+            "dataset.emotions=[happy,sad,fearful]",
+            "dataset.emotions names fearful, of which there is no clip",
+        ),
+        ("ravdess", "dataset.actors=[1,2,7]", "dataset.actors names 07, of which there is no clip"),
+        ("enterface", "dataset.emotions=[anger,fear,sad]", "dataset.emotions names sadness, of which there is no clip"),
+        ("enterface", "dataset.subjects=[1,3]", "dataset.subjects names 3, of which there is no clip"),
+    ],
+)
+def test_an_emotion_or_a_subject_that_is_named_must_be_there(fervid_command, tmp_path, capfd, dataset, named, sentence):
+    if dataset == "ravdess":
+        write_ravdess(tmp_path / "raw", actors=(1, 2), emotions=("happy", "sad"), **SMALL_VIDEOS)
+    else:
+        some = {"subjects": (1, 2), "emotions": ("anger", "fear"), "sentences": (1,)}
+        write_enterface(tmp_path / "raw", **some, **SMALL_VIDEOS)
+    with pytest.raises(SystemExit):
+        fervid_command("prepare", f"dataset={dataset}", f"dataset.root={tmp_path / 'raw'}", named)
+    assert sentence in " ".join(capfd.readouterr().err.split())
+
+
+def test_an_emotion_of_which_no_face_is_left_does_not_vanish(fervid_command, tmp_path, capfd):
+    root = write_pictures(tmp_path / "pictures", [f"p{number}" for number in range(10)], ("happy", "sad"))
+    (root / "afraid").mkdir()
+    (root / "afraid" / "p1__0.png").write_bytes(b"not a picture")
+    with pytest.raises(SystemExit):
+        audited(fervid_command, tmp_path / "audit", root, PATTERN)
+    assert "no face of afraid was found in any of its files" in " ".join(capfd.readouterr().err.split())
+
+
+def test_a_split_file_that_writes_names_otherwise_is_told_so(fervid_command, tmp_path, capfd):
+    root = write_pictures(tmp_path / "pictures", ["S1", "S2", "S3", "S4"], ("happy", "sad"))
+    (tmp_path / "sides.csv").write_text("subject ,split\nS1,train\nS2 , Train\nS03,train\nS3,val\nS4,test\n")
+    found = audited(
+        fervid_command, tmp_path / "audit", root, PATTERN, "split=file", f"split.path={tmp_path / 'sides.csv'}"
+    )
+    assert found["subjects"]["total"] == 4
+    said = " ".join(capfd.readouterr().out.split())
+    assert "has the subject S03 where the corpus has S3: two names to fervid, so write them alike" in said
+
+
+def test_a_split_file_that_leaves_out_an_emotion_is_told_so(fervid_command, tmp_path, capfd):
+    root = write_pictures(tmp_path / "pictures", ["a", "b", "c"], ("fear", "happy", "sad"))
+    rows = [
+        f"{emotion}/{person}__0.png,{side}"
+        for emotion in ("happy", "sad")
+        for person, side in (("a", "train"), ("b", "val"), ("c", "test"))
+    ]
+    (tmp_path / "sides.csv").write_text("\n".join(["path,split", *rows]))
+    audited(fervid_command, tmp_path / "audit", root, PATTERN, "split=file", f"split.path={tmp_path / 'sides.csv'}")
+    assert "left out, among them all of fear" in " ".join(capfd.readouterr().out.split())

@@ -17,10 +17,17 @@ from fervid.inference.members import Member, _known_to_be_seen, asked_settings, 
 
 
 class Corpus:
+    subjects_from = None
+
     def __init__(self, corpus, root):
         self.corpus = corpus
         if root:
             self.root = Path(root)
+
+
+def stored(corpus, root):
+    results = {"data": {"corpus": corpus}, "leakage": {}, "choices": {}, "config": {"dataset": {"root": root}}}
+    return Run(Path("run"), results)
 
 
 def frames(corpus, split, subjects=("Ann", "Bob")):
@@ -40,7 +47,7 @@ def frames(corpus, split, subjects=("Ann", "Bob")):
     ],
 )
 def test_names_say_who_was_seen_where_they_mean_the_same(own, other, grade):
-    run = Run(Path("run"), {"data": {"corpus": own[0]}, "choices": {}, "config": {"dataset": {"root": own[1]}}})
+    run = stored(*own)
     asked = Corpus(*other)
     seen, names_tell = _known_to_be_seen(run, frames(own[0], "train"), asked)
     member = Member(run, "run", seen, asked, frames(other[0], "test"), names_tell)
@@ -48,7 +55,7 @@ def test_names_say_who_was_seen_where_they_mean_the_same(own, other, grade):
 
 
 def test_people_unknown_in_training_may_be_anybody():
-    run = Run(Path("run"), {"data": {"corpus": "hf_faces"}, "choices": {}, "config": {"dataset": {"root": None}}})
+    run = stored("hf_faces", None)
     asked = Corpus("ravdess", "/b")
     seen, names_tell = _known_to_be_seen(run, frames("hf_faces", "train").assign(subject=None), asked)
     member = Member(run, "run", seen, asked, frames("ravdess", "test"), names_tell)
