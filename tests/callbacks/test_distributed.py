@@ -1,6 +1,5 @@
 """Two processes learn as one: they stay equal when stages that stood still begin to learn."""
 
-import json
 import subprocess
 import sys
 
@@ -49,20 +48,3 @@ def test_ranks_stay_equal_through_the_phases(tmp_path):
         [sys.executable, str(tmp_path / "script.py"), str(tmp_path)], capture_output=True, text=True, timeout=120
     )
     assert "EQUAL" in process.stdout, process.stderr
-
-
-@pytest.mark.slow
-def test_the_command_on_two_processes_counts_every_test_frame_once(tmp_path):
-    words = ["experiment=smoke", "+trainer.enable_progress_bar=false", "trainer.devices=2"]
-    words += [
-        "+trainer.strategy=ddp_find_unused_parameters_true",
-        f"cache_dir={tmp_path}",
-        f"hydra.run.dir={tmp_path}/run",
-    ]
-    process = subprocess.run(
-        [sys.executable, "-m", "fervid.train", *words], capture_output=True, text=True, timeout=120, cwd=tmp_path
-    )
-    assert process.returncode == 0, process.stderr
-    results = json.loads((tmp_path / "run" / "results.json").read_text())
-    assert sum(map(sum, results["confusion"])) == results["data"]["split"]["test"]
-    assert process.stdout.count("what was reached") == 1
