@@ -8,9 +8,11 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from types import FrameType
+from typing import Any
 
 SIGTERM_EXIT = 128 + signal.SIGTERM  # what a shell reports of a process that SIGTERM ended
 POLL_SECONDS = 0.5
@@ -61,7 +63,7 @@ def _interrupt(signum: int, frame: FrameType | None) -> None:
     raise Terminated
 
 
-def end_with_parent(parent: int, *, grace: float = 0.0, message: str = "") -> None:
+def end_with_parent(parent: int, worker: int = 0, *, grace: float = 0.0, message: str = "") -> None:
     """Ends this process soon after its parent, however that ended; watches from a thread.
 
     Without it, a worker whose parent was killed waits for minutes for a task that never comes.
@@ -69,6 +71,7 @@ def end_with_parent(parent: int, *, grace: float = 0.0, message: str = "") -> No
     Args:
         parent: process id of the parent, as the parent itself knows it. Its own id does nothing: the work is done
             in the main process.
+        worker: number of a DataLoader's worker, which is of no matter.
         grace: seconds that this process gets to notice by itself.
         message: what to print in that case.
     """
@@ -82,6 +85,16 @@ def end_with_parent(parent: int, *, grace: float = 0.0, message: str = "") -> No
         exit_now(message)
 
     threading.Thread(target=watch, name=f"end with {parent}", daemon=True).start()
+
+
+def for_workers(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function for the workers of a pool, which then end when this process does."""
+    return partial(_work_for, os.getpid(), function)
+
+
+def _work_for(parent: int, function: Callable[..., Any], /, *args: Any, **options: Any) -> Any:
+    end_with_parent(parent)
+    return function(*args, **options)
 
 
 def exit_now(message: str = "") -> None:

@@ -7,8 +7,10 @@ the augmentation, the precision), so that the jobs of a sweep share them and a c
 import hashlib
 import json
 import logging
+import os
 from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -25,6 +27,7 @@ from fervid.data.frames import FrameDataset, already_a_batch
 from fervid.data.manifest import SPLITS
 from fervid.data.store import allocate
 from fervid.models.classifier import EmotionClassifier
+from fervid.processes import end_with_parent
 
 log = logging.getLogger(__name__)
 
@@ -207,6 +210,7 @@ def _compute(
                     batch_size=BATCH,
                     num_workers=datamodule.num_workers,
                     collate_fn=already_a_batch,
+                    worker_init_fn=partial(end_with_parent, os.getpid()),
                 )
                 done = 0
                 for batch in loader:

@@ -24,6 +24,7 @@ from fervid.data.manifest import SPLITS, check_manifest
 from fervid.data.resident import ResidentLoader, fits, to_device
 from fervid.data.store import FaceStore, build_store
 from fervid.errors import InputError
+from fervid.processes import end_with_parent
 
 if TYPE_CHECKING:
     import albumentations as A
@@ -324,6 +325,7 @@ class FrameDataModule(pl.LightningDataModule):
             persistent_workers=workers > 0,
             pin_memory=torch.cuda.is_available(),
             collate_fn=already_a_batch,
+            worker_init_fn=partial(end_with_parent, os.getpid()),
             generator=torch.Generator(),  # else it draws from the one that dropout draws from, at times of its own
             **kwargs,
         )

@@ -37,6 +37,7 @@ from fervid.data.alignment import Alignment
 from fervid.data.cutting import BOX, EYES, Task, cut_faces
 from fervid.data.detection import Detector
 from fervid.errors import InputError
+from fervid.processes import for_workers
 
 JOURNAL = "progress.jsonl"
 LOOKED_AT = ("frame", "time", "faces", "aligned", *BOX, *EYES, "face")  # what may be told of a frame
@@ -81,7 +82,7 @@ def prepare(
     going_on, again = True, []
     todo = takewhile(lambda _: going_on, (task for task in tasks if task.row not in done_with))
     done = Parallel(n_jobs=-1, return_as="generator_unordered")(
-        delayed(cut_faces)(task, detector, alignment) for task in todo
+        delayed(for_workers(cut_faces))(task, detector, alignment) for task in todo
     )
     try:
         with open(folder / JOURNAL, "a", encoding="utf-8") as file, _progress() as progress:

@@ -14,6 +14,7 @@ from fervid.atomic import writing
 from fervid.data import faces, rendering
 from fervid.data.datamodule import FrameDataModule
 from fervid.data.store import allocate
+from fervid.processes import for_workers
 from fervid.errors import InputError
 
 SIZE = 128  # side in pixels of the rendered crops
@@ -96,7 +97,7 @@ class SyntheticDataModule(FrameDataModule):
     def _render(self, frames: pd.DataFrame, path: Path) -> None:
         clips = [clip for _, clip in frames.groupby("clip", sort=False)]
         jobs = [
-            delayed(rendering.render_crops)(
+            delayed(for_workers(rendering.render_crops))(
                 rendering.make_identity(int(clip["identity"].iloc[0]), self.render_seed),
                 clip["emotion"].iloc[0],
                 take=int(clip["take"].iloc[0]),

@@ -17,6 +17,7 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.pipeline import Pipeline, make_pipeline
 
 from fervid.errors import InputError
+from fervid.processes import for_workers
 
 CODES = 59  # 58 uniform patterns of eight neighbours (at most two changes round the circle), and one for all others
 CHUNK = 32  # faces handed to a process at a time
@@ -54,7 +55,7 @@ def lgbp_features(
     check_settings(image_size=image_size, scales=scales, orientations=orientations, grid=grid)
     chunks = [faces[start : start + CHUNK] for start in range(0, len(faces), CHUNK)]
     features = np.empty((len(faces), scales * orientations * grid**2 * CODES), dtype=np.float32)
-    jobs = (delayed(_describe)(chunk, image_size, scales, orientations, grid) for chunk in chunks)
+    jobs = (delayed(for_workers(_describe))(chunk, image_size, scales, orientations, grid) for chunk in chunks)
     few = len(chunks) < 4  # done before processes have started
     # Processes, because most of the time goes into the patterns, which hold Python's lock.
     done = Parallel(n_jobs=1 if few else processes, return_as="generator")(jobs)
