@@ -14,8 +14,8 @@ from fervid.atomic import writing
 from fervid.data import faces, rendering
 from fervid.data.datamodule import FrameDataModule
 from fervid.data.store import allocate
-from fervid.processes import for_workers
 from fervid.errors import InputError
+from fervid.processes import for_workers
 
 SIZE = 128  # side in pixels of the rendered crops
 FRAMES = 60  # length of a clip
