@@ -38,6 +38,7 @@ EMOTION_COLOURS = (
     "#aa4499",
     "#bbbbbb",
 )
+MAX_CLASSES = 30  # emotions that a figure names or shows one by one: each more takes time to draw, and none to read
 MOST_COVER = 0.6  # how much of a face the hottest spot of a heat map hides
 
 
@@ -98,6 +99,8 @@ def curves(history: Sequence[dict[str, Any]], best_epoch: int | None = None) -> 
 def confusion_matrix(confusion: np.ndarray, class_names: Sequence[str], title: str = "") -> Figure:
     """A confusion matrix: shade and large number are the share of the true emotion, the small number is the count.
 
+    With more than :data:`MAX_CLASSES` emotions there are shades alone, and not all emotions are named.
+
     Args:
         confusion: counts (num_classes, num_classes), a row a true emotion.
         class_names: the emotions.
@@ -106,11 +109,11 @@ def confusion_matrix(confusion: np.ndarray, class_names: Sequence[str], title: s
     counts = np.asarray(confusion)
     with np.errstate(invalid="ignore"):
         shares = counts / counts.sum(axis=1, keepdims=True)
-    size = 2.2 + 0.8 * len(class_names)
+    size = 2.2 + 0.8 * min(len(class_names), MAX_CLASSES)
     figure = Figure(figsize=(size + 0.8, size), layout="constrained")
     axes = figure.subplots()
     image = axes.imshow(np.nan_to_num(shares), cmap="Blues", vmin=0, vmax=1)
-    for true, predicted in np.ndindex(counts.shape):
+    for true, predicted in np.ndindex(counts.shape) if len(class_names) <= MAX_CLASSES else ():
         if counts[true, predicted]:
             dark = shares[true, predicted] > 0.55
             colour = "white" if dark else "black"
@@ -121,8 +124,9 @@ def confusion_matrix(confusion: np.ndarray, class_names: Sequence[str], title: s
         f"{name} ({recall:.0%})" if np.isfinite(recall) else name
         for name, recall in zip(class_names, recalls(counts), strict=True)
     ]
-    axes.set_xticks(range(len(class_names)), class_names, rotation=45, ha="right")
-    axes.set_yticks(range(len(class_names)), labels)
+    step = -(-len(class_names) // MAX_CLASSES)
+    axes.set_xticks(range(0, len(class_names), step), class_names[::step], rotation=45, ha="right")
+    axes.set_yticks(range(0, len(class_names), step), labels[::step])
     axes.set_xlabel("predicted")
     axes.set_ylabel("true (recall)")
     axes.set_title(title)
@@ -158,16 +162,21 @@ def sample_predictions(
     return figure
 
 
-def contact_sheet(faces: np.ndarray, emotions: Sequence[str], columns: int = 10) -> Figure:
+def contact_sheet(faces: np.ndarray, emotions: Sequence[str], columns: int = 10, left_out: int = 0) -> Figure:
     """Faces of a corpus, one row an emotion.
 
     Args:
         faces: uint8 (N, H, W, 3) RGB.
-        emotions: N emotions; of each the first ``columns`` faces are shown.
+        emotions: N emotions; of each of the first :data:`MAX_CLASSES` the first ``columns`` faces are shown.
         columns: faces in a row.
+        left_out: emotions that are not among these already.
     """
-    names = sorted(set(emotions))
+    every = sorted(set(emotions))
+    names = every[:MAX_CLASSES]
+    left_out += len(every) - len(names)
     figure = Figure(figsize=(1.1 * columns + 0.6, 1.15 * len(names)), layout="constrained")
+    if left_out:
+        figure.supxlabel(_not_shown(left_out))
     height, width = faces.shape[1:3]
     gap = width // 16
     for axes, name in zip(figure.subplots(len(names), 1, squeeze=False)[:, 0], names, strict=True):
@@ -338,10 +347,14 @@ def timeline(table: pd.DataFrame, class_names: Sequence[str], times: Sequence[fl
     figure.suptitle(_broken(title, 100))
     panels = figure.subplots(max(1, len(shown)), 1, sharex=True, squeeze=False)[:, 0]
     step = float(np.median(np.diff(times))) if frames > 1 else 1.0
-    colours = [EMOTION_COLOURS[number % len(EMOTION_COLOURS)] for number in range(len(class_names))]
+    columns = [f"p_{name}" for name in class_names]
+    if len(columns) > MAX_CLASSES:  # the most probable ones
+        columns = table[columns].mean().nlargest(len(EMOTION_COLOURS)).index.tolist()
+    names = [column.removeprefix("p_") for column in columns]
+    colours = [EMOTION_COLOURS[number % len(EMOTION_COLOURS)] for number in range(len(names))]
     for axes, person in zip(panels, shown, strict=False):
         own = table[table["person"] == person].sort_values("time")
-        middles, chances = own["time"].to_numpy(), own[[f"p_{name}" for name in class_names]].to_numpy()
+        middles, chances = own["time"].to_numpy(), own[columns].to_numpy()
         # A frame stands for the time around it, up to its neighbours or half a step where there is none.
         half = np.diff(middles) / 2
         half[half > 1.25 * step] = step / 2
@@ -350,7 +363,7 @@ def timeline(table: pd.DataFrame, class_names: Sequence[str], times: Sequence[fl
         breaks = np.append(starts[1:] - ends[:-1] > 1e-6, True)
         heights = np.repeat(chances, 3, axis=0)
         heights[2::3][breaks] = np.nan
-        axes.stackplot(x, heights.T, labels=class_names, colors=colours, linewidth=0)
+        axes.stackplot(x, heights.T, labels=names, colors=colours, linewidth=0)
         axes.set_ylim(0, 1)
         axes.yaxis.set_major_formatter("{x:.0%}")
         axes.set_title(f"person {person:.0f}, seen in {len(own)} of {frames} frames", loc="left", fontsize=10)
@@ -419,12 +432,16 @@ def mean_heat_maps(
     """Mean faces and, below, what is looked at in them.
 
     Args:
-        faces: one an emotion, uint8 (K, S, S, 3) RGB.
+        faces: one an emotion, uint8 (K, S, S, 3) RGB; of more than :data:`MAX_CLASSES` the first are shown.
         shown: the same with their heat maps, uint8 (K, S, S, 3) RGB.
         emotions: K names.
         captions: K texts, to stand below.
         title: above all.
     """
+    if len(emotions) > MAX_CLASSES:
+        title = f"{title} ({_not_shown(len(emotions) - MAX_CLASSES)})".lstrip()
+        faces, shown = faces[:MAX_CLASSES], shown[:MAX_CLASSES]
+        emotions, captions = emotions[:MAX_CLASSES], captions[:MAX_CLASSES]
     figure = Figure(figsize=(1.5 * len(emotions) + 0.4, 3.6 + 0.3 * bool(title)), layout="constrained")
     figure.suptitle(_broken(title, 16 * len(emotions)), fontsize=10)
     grid = figure.subplots(2, len(emotions), squeeze=False)
@@ -438,6 +455,10 @@ def mean_heat_maps(
     grid[0, 0].set_ylabel("mean face", fontsize=8)
     grid[1, 0].set_ylabel("mean heat map", fontsize=8)
     return figure
+
+
+def _not_shown(count: int) -> str:
+    return f"{count} more emotions not shown"
 
 
 def _broken(line: str, width: int = 26) -> str:

@@ -31,13 +31,16 @@ from fervid.data.audit import Audit, Finding, worst_pairs
 from fervid.data.datamodule import FrameDataModule
 from fervid.data.manifest import SPLITS, emotion_by_split
 from fervid.data.store import FaceStore
-from fervid.errors import InputError
+from fervid.errors import InputError, listed
 from fervid.evaluation.aggregation import clip_predictions, confusion
 from fervid.evaluation.runs import open_run
 from fervid.metrics import recalls, scores
 from fervid.models.classifier import EmotionClassifier
 
 log = logging.getLogger(__name__)
+
+SAMPLES = 32  # faces among the sample predictions
+MAX_ROWS = 40  # emotions that are told one by one on the terminal
 
 PACKAGES = (
     *("torch", "torchvision", "pytorch-lightning", "albumentations", "opencv-python", "numpy"),
@@ -305,7 +308,11 @@ def draw_predictions(
     names, metrics = results["class_names"], results["metrics"]
     # The same number of each emotion, drawn by chance: neither the best nor the worst.
     chosen = (
-        predictions.sample(frac=1, random_state=0).groupby("true").head(max(1, 32 // len(names))).sort_values("true")
+        predictions.sample(frac=1, random_state=0)
+        .groupby("true")
+        .head(max(1, SAMPLES // len(names)))
+        .head(SAMPLES)
+        .sort_values("true")
     )
     rows = datamodule.manifest.loc[chosen["index"], "store_row"].to_numpy()
     title = f"test, {results['leakage']['grade']}: UAR {metrics['test/uar']:.1%}, WAR {metrics['test/accuracy']:.1%}"
@@ -372,12 +379,14 @@ def print_split(console: Console, datamodule: FrameDataModule) -> None:
     table.add_column("emotion")
     for side in SPLITS:
         table.add_column(side, justify="right")
-    for emotion, row in counts.iterrows():
-        table.add_row(
-            escape(str(emotion)),
-            *(str(row[side]) for side in SPLITS),
-            end_section=emotion == datamodule.class_names[-1],
-        )
+    emotions, rest = counts.iloc[:-1].head(MAX_ROWS), counts.iloc[MAX_ROWS:-1]
+    rows = {str(emotion): row for emotion, row in emotions.iterrows()}
+    if len(rest):
+        rows[f"{len(rest)} more"] = rest.sum()
+    for name, row in rows.items():
+        table.add_row(escape(name), *(str(row[side]) for side in SPLITS))
+    table.add_section()
+    table.add_row("total", *(str(counts[side].iloc[-1]) for side in SPLITS))
     if people.sum():
         table.add_row("people", *(str(people.get(side, 0)) for side in SPLITS))
     console.print(table)
@@ -434,8 +443,8 @@ def print_summary(console: Console, folder: Path, results: dict[str, Any]) -> No
     table.add_row("chance", f"{chance:.1%}", "", "", "", style="dim")
     console.print(table)
     for measure in ("recall", "precision"):
-        by_class = ", ".join(
-            f"{name} {'-' if value is None else f'{value:.0%}'}" for name, value in results[measure].items()
+        by_class = listed(
+            [f"{name} {'-' if value is None else f'{value:.0%}'}" for name, value in results[measure].items()], MAX_ROWS
         )
         console.print(f"test {measure}: {by_class}", highlight=False, markup=False)
     by_epoch = [f"{phase} {value:.1f} s" for phase, value in results["seconds"].get("by_epoch", {}).items()]

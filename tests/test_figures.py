@@ -1,7 +1,10 @@
+import time
+
 import cv2
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from fervid import figures
 
@@ -185,3 +188,27 @@ def test_saving_draws_what_savefig_draws(tmp_path):
     assert figures.save(figures.curves(rows, best_epoch=3), tmp_path / "ours.png") == tmp_path / "ours.png"
     usual, ours = (cv2.imread(str(tmp_path / name)) for name in ("usual.png", "ours.png"))
     np.testing.assert_array_equal(ours, usual)
+
+
+MANY = [f"emotion {number:04d}" for number in range(1000)]
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda faces: figures.confusion_matrix(np.ones((1000, 1000), int), MANY),
+        lambda faces: figures.contact_sheet(faces, MANY),
+        lambda faces: figures.mean_heat_maps(faces, faces, MANY, MANY, "what is looked at"),
+        lambda faces: figures.timeline(
+            pd.DataFrame({"person": 1, "time": [0.0, 1.0]} | {f"p_{name}": 0.001 for name in MANY}), MANY, [0.0, 1.0]
+        ),
+    ],
+    ids=["confusion_matrix", "contact_sheet", "mean_heat_maps", "timeline"],
+)
+def test_a_thousand_emotions_fit_on_a_page(draw, tmp_path):
+    began = time.process_time()
+    figure = draw(np.zeros((1000, 16, 16, 3), np.uint8))
+    figures.save(figure, tmp_path / "figure.png")
+    assert time.process_time() - began < 20  # minutes, and gigabytes, if all were shown
+    with Image.open(tmp_path / "figure.png") as picture:
+        assert max(picture.size) < 6000

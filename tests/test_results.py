@@ -1,10 +1,12 @@
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
+from rich.console import Console
 
-from fervid.results import clip_scores, write_json
+from fervid.results import clip_scores, print_split, write_json
 
 
 def test_a_clip_is_what_the_mean_of_its_frames_says():
@@ -28,3 +30,16 @@ def test_json_has_null_for_what_is_no_number(tmp_path):
     write_json(tmp_path / "results.json", {"a": 1, "b": [np.nan, float("inf")]})
     assert json.loads((tmp_path / "results.json").read_text()) == {"a": 1, "b": [None, None]}
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_the_split_of_a_thousand_emotions_can_be_read_on_a_terminal(capsys):
+    emotions = np.repeat([f"emotion {number:04d}" for number in range(1000)], 3)
+    manifest = pd.DataFrame({"emotion": emotions, "split": ["train", "val", "test"] * 1000, "subject": "S001"})
+    corpus = SimpleNamespace(
+        manifest=manifest, class_names=sorted(set(emotions)), audit=SimpleNamespace(grade="leaky", people_known=True)
+    )
+    print_split(Console(width=100), corpus)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) < 60
+    assert any("960 more" in line and line.count(" 960 ") == 4 for line in lines)
+    assert any("total" in line and line.count(" 1000 ") == 3 for line in lines)

@@ -3,6 +3,7 @@
 import json
 import platform
 from importlib.metadata import version
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,10 +40,13 @@ def write_card(
     # Evenly over the corpus, so that many people and clips are seen.
     shown = pd.concat(
         group.iloc[np.unique(np.linspace(0, len(group) - 1, min(SHOWN, len(group))).astype(int))]
-        for _, group in faces.groupby("emotion")
+        for _, group in islice(faces.groupby("emotion"), figures.MAX_CLASSES)
     )
     sheet = figures.contact_sheet(
-        np.stack([read_picture(folder / face) for face in shown["face"]]), shown["emotion"].tolist(), SHOWN
+        np.stack([read_picture(folder / face) for face in shown["face"]]),
+        shown["emotion"].tolist(),
+        SHOWN,
+        left_out=faces["emotion"].nunique() - shown["emotion"].nunique(),
     )
     figures.save(sheet, folder / "contact_sheet.png")
 

@@ -23,7 +23,7 @@ from fervid.data.frames import EpochSampler, FeatureDataset, FrameDataset, alrea
 from fervid.data.manifest import SPLITS, check_manifest
 from fervid.data.resident import ResidentLoader, fits, to_device
 from fervid.data.store import FaceStore, build_store
-from fervid.errors import InputError
+from fervid.errors import InputError, listed
 from fervid.processes import end_with_parent
 
 if TYPE_CHECKING:
@@ -215,13 +215,11 @@ class FrameDataModule(pl.LightningDataModule):
             absent = sorted(set(self.class_names) - set(manifest.loc[manifest["split"] == side, "emotion"]))
             if absent and side == "train":
                 raise InputError(
-                    f"no frame of {', '.join(absent)} is on the training side: add pictures, leave the class out, "
+                    f"no frame of {listed(absent)} is on the training side: add pictures, leave the class out, "
                     "or choose another split or split.seed."
                 )
             if absent:
-                log.warning(
-                    "no frame of %s on the %s side: its recall cannot be measured there.", ", ".join(absent), side
-                )
+                log.warning("no frame of %s on the %s side: its recall cannot be measured there.", listed(absent), side)
         train = int((manifest["split"] == "train").sum())
         if self.batch_size > train:
             raise InputError(

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from fervid.data.audit import GRADES
+from fervid.errors import listed
 from fervid.evaluation.aggregation import RULES, class_indices, clip_predictions, confusion
 from fervid.evaluation.calibration import apply_temperature, expected_calibration_error, fit_temperature
 from fervid.evaluation.runs import Run
@@ -126,10 +127,8 @@ def score_table(systems: Sequence[System], number: int, *, resamples: int, seed:
     counts = frames["true"].value_counts()
     few = [f"{name} ({counts[name]})" for name in sorted(counts.index) if counts[name] < FEW_FRAMES]
     if few:
-        notes.append(
-            f"Fewer than {FEW_FRAMES} test frames: {', '.join(few)}. Such recalls, and the UAR with them, are more "
-            "uncertain than the intervals say."
-        )
+        told = "Such recalls, and the UAR with them, are more uncertain than the intervals say."
+        notes.append(f"Fewer than {FEW_FRAMES} test frames: {listed(few)}. {told}")
     if any(len(system.runs) > 1 for system in systems):
         notes.append("Over several runs (seeds, folds): mean ± standard deviation; the interval is that of the mean.")
     return Table(f"scores_{number}", describe_set(systems, number), data, notes=notes)
