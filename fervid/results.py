@@ -285,7 +285,7 @@ def draw(
 
 def _as_event(tag: str, png: Path) -> Summary.Value:
     """A PNG file as TensorBoard keeps it; its ``add_image`` would pack the picture a second time."""
-    with Image.open(png) as picture:
+    with Image.open(png, formats=["PNG"]) as picture:
         width, height = picture.size
     packed = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=png.read_bytes())
     return Summary.Value(tag=tag, image=packed)

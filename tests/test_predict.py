@@ -3,6 +3,7 @@
 import json
 import shutil
 import signal
+import zipfile
 from fractions import Fraction
 
 import av
@@ -203,3 +204,31 @@ def test_a_run_on_pictures_taken_whole_says_so_once(predict, trained, tmp_path, 
     shutil.rmtree(tmp_path / "out")
     predict(f"source={clips[0]}", f"run={folder}", "detector=none")
     assert set(pd.read_csv(tmp_path / "out/predictions.csv")["aligned"]) == {"whole"}
+
+
+def test_what_is_left_out_or_shows_nothing_is_told(predict, trained, tmp_path, capsys, caplog):
+    source = tmp_path / "in"
+    source.mkdir()
+    clip = next(trained.corpus.rglob("*.mp4"))
+    with av.open(str(clip)) as container:
+        image = next(container.decode(video=0)).to_ndarray(format="rgb24")
+    for name in ("face.gif", "face.jfif"):
+        Image.fromarray(image).save(source / name)
+    Image.fromarray(np.zeros((64, 64), np.uint8)).save(source / "dark.png")
+    (source / "photo.heic").write_bytes(b"\0\0\0\x18ftypheic")
+    for name in ("notes.txt", "old.rar", "Thumbs.db"):
+        (source / name).write_bytes(b"x")
+    with zipfile.ZipFile(tmp_path / "in.zip", "w") as archive:
+        archive.write(source / "face.jfif", "sub\\face.jfif")
+    predict(f"source=[{source},{tmp_path}/in.zip]", "detector=none")
+    out = tmp_path / "out"
+    seen = {path.rpartition("/in")[2] for path in pd.read_csv(out / "predictions.csv")["source"]}
+    assert seen == {"/face.gif", "/face.jfif", "/dark.png", ".zip/sub/face.jfif"}
+    failures = pd.read_csv(out / "failures.csv")
+    assert failures.to_numpy().tolist() == [
+        [str(source / "photo.heic"), ".heic is not a format that can be read: save it as JPEG or PNG"]
+    ]
+    assert "files of other kinds, left out: 1 (.txt 1)." in caplog.text
+    assert "archives that cannot be read, left out: 1 (.rar 1)" in caplog.text
+    said = " ".join(capsys.readouterr().out.split())
+    assert "Faces that show nothing: 1 black. Check how their files were saved. The first is in" in said

@@ -2,6 +2,7 @@
 
 import json
 import platform
+from collections.abc import Mapping
 from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
@@ -64,6 +65,7 @@ def describe(
     std = np.sqrt(np.maximum(np.array(sums[5:9]) / sums[0] / 255**2 - mean**2, 0))
     by_emotion = manifest.assign(found=found).groupby("emotion")
     clips = corpus.inventory.clips
+    flat = manifest.get("flat", pd.Series(dtype=object))
     return {
         "corpus": corpus.corpus,
         "root": str(corpus.root),
@@ -78,6 +80,7 @@ def describe(
             "frames": len(manifest),
             "faces": int(found.sum()),
             "frames_with_several_faces": int((manifest["faces"] > 1).sum()),
+            "flat_faces": {str(name): int(count) for name, count in flat.value_counts().items()},
             "aligned_by": {str(name): int(count) for name, count in manifest["aligned"].value_counts().items()},
         },
         # Null where nothing was looked for.
@@ -108,6 +111,8 @@ def summary(card: dict[str, Any]) -> str:
     by_box = counts["aligned_by"].get("box", 0)
     if by_box:
         told += f" Upright as filmed, since no eyes were found: {by_box}."
+    if counts["flat_faces"]:
+        told += f" {flat_faces(counts['flat_faces'])} The column flat of manifest.parquet says which."
     if counts["frames_with_several_faces"]:
         several = counts["frames_with_several_faces"]
         told += f" Several faces in the frame, the largest and most central taken: {several}."
@@ -119,6 +124,12 @@ def _detected(card: dict[str, Any]) -> str:
         return f"detection rate {card['detection_rate']:.1%}"
     detector = card["settings"]["detector"]
     return f"not detected: {'they are taken as they are' if detector == 'none' else detector}"
+
+
+def flat_faces(counts: Mapping[str, int]) -> str:
+    """A sentence on faces that show nothing, by what they are: black, white or constant."""
+    kinds = ", ".join(f"{count} {name}" for name, count in counts.items())
+    return f"Faces that show nothing: {kinds}. Check how their files were saved."
 
 
 def _markdown(card: dict[str, Any]) -> str:

@@ -14,6 +14,8 @@ from fervid.data.detection import Detector, Face, most_prominent
 from fervid.errors import first_line
 
 JPEG_QUALITY = 95
+FLAT_LEVELS = 16  # of luminance, of 256: no face has so few in any light, 12-bit values taken for 16 bits do
+FLAT_SHARES = (0.01, 0.99)  # of the pixels: between them these levels are counted
 BOX = ("box_left", "box_top", "box_width", "box_height")
 EYES = ("left_eye_x", "left_eye_y", "right_eye_x", "right_eye_y")
 
@@ -41,7 +43,8 @@ class Cut:
 
     Attributes:
         row: of the corpus's table of clips.
-        frames: one dict a frame that was looked at; those with a face have ``aligned``.
+        frames: one dict a frame that was looked at; those with a face have ``aligned``,
+            and ``flat`` if it shows nothing.
         faces: the JPEG of each frame; None where there is no face.
         sums: of all faces: count of pixels, then sums and sums of squares of red, green, blue and luminance, as whole
             numbers, so that the order of adding them changes nothing.
@@ -73,6 +76,7 @@ def cut_faces(task: Task, detector: Detector, alignment: Alignment) -> Cut:
                 eyes = np.empty(0) if last.eyes is None else last.eyes.ravel()
                 row |= {name: round(float(value), 1) for name, value in zip(BOX, last.box, strict=True)}
                 row |= {name: round(float(value), 1) for name, value in zip(EYES, eyes, strict=False)}
+                row |= {"flat": flat} if (flat := flatness(face)) else {}
                 jpeg = encode(face)
                 cut.sums = [before + value for before, value in zip(cut.sums, _sums(face), strict=True)]
             cut.frames.append(row)
@@ -94,6 +98,22 @@ def encode(face: np.ndarray) -> bytes:
     return cv2.imencode(".jpg", face[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes()
 
 
+def flatness(face: np.ndarray) -> str | None:
+    """Whether a face shows nothing, because its file is odd or was misread.
+
+    Args:
+        face: uint8 (H, W, 3) RGB.
+
+    Returns:
+        ``black``, ``white`` or ``constant`` if almost all of its luminance lies within 16 of 256 levels, else None.
+    """
+    counts = cv2.calcHist([cv2.cvtColor(face, cv2.COLOR_RGB2GRAY)], [0], None, [256], [0, 256])[:, 0]
+    low, high = np.searchsorted(np.cumsum(counts), np.array(FLAT_SHARES) * counts.sum()).tolist()
+    if high - low > FLAT_LEVELS:
+        return None
+    return "black" if high <= FLAT_LEVELS else "white" if low >= 255 - FLAT_LEVELS else "constant"
+
+
 def _sums(face: np.ndarray) -> list[int]:
     """What :class:`Cut` has of one face, by histograms: a twentieth of the time of squaring every pixel."""
     planes = [*cv2.split(face), cv2.cvtColor(face, cv2.COLOR_RGB2GRAY)]
@@ -111,5 +131,5 @@ def _frames(task: Task) -> Iterator[Frame]:
 
 
 def _is_temporary(error: Exception) -> bool:
-    trouble = (errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE, errno.ETIMEDOUT)
+    trouble = (errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC, errno.ESTALE, errno.ETIMEDOUT)
     return isinstance(error, MemoryError) or getattr(error, "errno", None) in trouble

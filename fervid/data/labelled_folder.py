@@ -19,8 +19,8 @@ from fervid.emotions import shared_name
 from fervid.errors import InputError, first_line
 
 RESERVED = {"corpus", "frame", "index", "predicted", "store_row", "time", "true"}
-RESERVED |= {"aligned", "box_height", "box_left", "box_top", "box_width", "face", "faces", "group"}
 KNOWN = {"path", "emotion", "subject", "clip", "split"}  # columns of a CSV that mean something to fervid
+RESERVED |= {"aligned", "box_height", "box_left", "box_top", "box_width", "face", "faces", "flat", "group"}
 RESERVED |= {"left_eye_x", "left_eye_y", "right_eye_x", "right_eye_y"}
 
 
@@ -41,6 +41,7 @@ class LabelledFolderDataModule(PreparedDataModule):
     """
 
     suffixes: Collection[str]
+    kind: str  # what the files are, in sentences
 
     def __init__(
         self,
@@ -101,8 +102,8 @@ class LabelledFolderDataModule(PreparedDataModule):
                 files.append(file)
         if not rows:
             raise InputError(
-                f"{self.root} has no sub-folder with files in it ({', '.join(sorted(self.suffixes))}): put them in "
-                "one sub-folder an emotion."
+                f"{self.root} has no sub-folder with {self.kind} in it: put them in one sub-folder an emotion. "
+                f"{' '.join(listing.notes)}".strip()
             )
         listing.notes += note(
             "in no sub-folder of an emotion, left out",
@@ -114,8 +115,8 @@ class LabelledFolderDataModule(PreparedDataModule):
             known = folder.name in {row["emotion"] for row in rows} or folder.name.startswith((".", "__MACOSX"))
             if folder.is_dir() and not known:
                 raise InputError(
-                    f"the class {folder.name!r} is empty: {folder} holds none of {', '.join(sorted(self.suffixes))}; "
-                    "add some or remove the folder."
+                    f"the class {folder.name!r} is empty: {folder} holds no {self.kind}; add some or remove the folder. "
+                    f"{' '.join(listing.notes)}".strip()
                 )
         return Inventory(pd.DataFrame(rows), files, notes=listing.notes)
 
@@ -216,6 +217,7 @@ class ImageFolderDataModule(LabelledFolderDataModule):
     corpus = "image_folder"
     pictures = True
     suffixes = PICTURE_SUFFIXES
+    kind = "pictures"
 
 
 class VideoFolderDataModule(LabelledFolderDataModule):
@@ -223,3 +225,4 @@ class VideoFolderDataModule(LabelledFolderDataModule):
 
     corpus = "video_folder"
     suffixes = VIDEO_SUFFIXES
+    kind = "videos"

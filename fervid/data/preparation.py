@@ -40,7 +40,7 @@ from fervid.errors import InputError
 from fervid.processes import for_workers
 
 JOURNAL = "progress.jsonl"
-LOOKED_AT = ("frame", "time", "faces", "aligned", *BOX, *EYES, "face")  # what may be told of a frame
+LOOKED_AT = ("frame", "time", "faces", "aligned", "flat", *BOX, *EYES, "face")  # what may be told of a frame
 
 
 def prepare(
@@ -194,5 +194,5 @@ def _looked_at(journal: Path) -> tuple[pd.DataFrame, list[int]]:
                 columns[name].append(frame.get(name))
     # Clips are finished in any order. A corpus without eyes, or without faces, has no columns for them.
     table = pd.DataFrame(columns).sort_values("row", kind="stable", ignore_index=True)
-    absent = [name for name in ("aligned", *BOX, *EYES) if table[name].isna().all()]
+    absent = [name for name in ("aligned", "flat", *BOX, *EYES) if table[name].isna().all()]
     return table.drop(columns=absent), sums

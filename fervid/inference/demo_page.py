@@ -223,11 +223,14 @@ def build_page(
             )
         return None, gr.Video(str(target) if target else None, visible=target is not None), html
 
-    def webcam(image: np.ndarray | None) -> str:
-        if image is None:
+    def webcam(frame: str | None) -> str:
+        if frame is None:
             return ""
         with one_at_a_time:
-            return show_frame(predictor, image)
+            try:
+                return show_frame(predictor, read_picture(Path(frame)))
+            except (ValueError, OSError) as error:
+                return sentence(f"This picture cannot be read: {first_line(error)}.")
 
     with gr.Blocks(title="fervid", analytics_enabled=False, delete_cache=(60, 3600)) as page:
         gr.HTML(about(predictor))
@@ -245,7 +248,15 @@ def build_page(
             gr.HTML(_box("<p class='hint'>Record starts reading your camera, frame by frame; nothing is recorded.</p>"))
             with gr.Row():
                 with gr.Column(min_width=340):
-                    camera = gr.Image(sources=["webcam"], streaming=True, show_label=False, buttons=[], height=340)
+                    camera = gr.Image(
+                        sources=["webcam"],
+                        streaming=True,
+                        show_label=False,
+                        buttons=[],
+                        height=340,
+                        type="filepath",  # decoded here, not by Gradio with every decoder there is
+                        image_mode=None,  # type: ignore[arg-type]
+                    )
                 with gr.Column(min_width=340):
                     seen = gr.HTML()
             camera.stream(

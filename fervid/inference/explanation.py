@@ -82,7 +82,7 @@ def explain_pictures(predictor: Predictor, sources: Sequence[str], *, count: int
 
     Args:
         predictor: of the run.
-        sources: pictures, folders or globs; videos among them are passed over.
+        sources: pictures, folders or globs; videos among them are left out.
         count: of faces, at most.
         folder: where to.
 
@@ -92,9 +92,12 @@ def explain_pictures(predictor: Predictor, sources: Sequence[str], *, count: int
     Raises:
         InputError: if there are no pictures, or no face in any.
     """
-    pictures = [item for item in find_sources(sources) if not item.is_video]
+    items = find_sources(sources)
+    pictures = [item for item in items if not item.is_video]
     if not pictures:
         raise InputError(f"source={', '.join(sources)} names no picture: give a picture, a folder or a glob of some.")
+    if len(items) > len(pictures):
+        log.warning("%d videos are left out: only pictures are explained.", len(items) - len(pictures))
     shown: list[tuple[list[np.ndarray], list[str], str]] = []
     for item in track(pictures, "looking at pictures", transient=True):
         if len(shown) > count:

@@ -20,6 +20,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from fervid.atomic import writing
+from fervid.data.card import flat_faces
+from fervid.data.cutting import flatness
 from fervid.data.decoding import Frame, open_video, read_picture
 from fervid.data.detection import most_prominent
 from fervid.errors import InputError, first_line
@@ -44,6 +46,7 @@ class Sight:
         emotions: how often each was the likeliest.
         confidence: their confidences, summed.
         persons: in how many frames each person was seen.
+        flat: faces that show nothing, by what they are: black, white or constant.
         failure: why it could not be read, or not to its end; None if it could.
     """
 
@@ -53,6 +56,7 @@ class Sight:
     emotions: Counter[str] = field(default_factory=Counter)
     confidence: dict[str, float] = field(default_factory=dict)
     persons: Counter[int | None] = field(default_factory=Counter)
+    flat: Counter[str] = field(default_factory=Counter)
     failure: str | None = None
 
     @property
@@ -77,6 +81,7 @@ class Sight:
             self.emotions[face.emotion] += 1
             self.confidence[face.emotion] = self.confidence.get(face.emotion, 0.0) + face.confidence
             self.persons[face.person] += 1
+            self.flat.update([flat] if (flat := flatness(face.picture)) else [])
 
 
 def predict(
@@ -191,6 +196,9 @@ def print_summary(sights: Sequence[Sight], folder: Path, console: Console) -> No
     without = sum(1 for sight in read if not sight.emotions)
     if without:
         console.print(f"no face in {without} of {len(read)} sources")
+    if flat := sum((sight.flat for sight in read), Counter[str]()):
+        first = next(sight.item.name for sight in read if sight.flat)
+        console.print(f"{flat_faces(flat)} The first is in {first}.")
     failed = sum(1 for sight in sights if sight.failure)
     if failed:
         console.print(f"{failed} of {len(sights)} sources fail: see failures.csv")

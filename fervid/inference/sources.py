@@ -114,7 +114,8 @@ def _find(word: str, seconds: float | None) -> list[Item]:
             log.warning("%s: %s", word, sentence)
         if not listing.files:
             raise InputError(f"source={word} holds neither pictures nor videos. {' '.join(listing.notes)}".strip())
-        return [_item(str(path / file.path), file.source, file.suffix) for file in listing.files]
+        parent = path if path.is_dir() else path.parent  # the path of a member begins with its zip
+        return [_item(str(parent / file.path), file.source, file.suffix) for file in listing.files]
     if path.exists():
         suffix = suffix_of(path.name, path) if path.is_file() else ""
         if suffix not in MEDIA:

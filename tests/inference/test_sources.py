@@ -1,5 +1,6 @@
 """What a user may name as a source."""
 
+import zipfile
 from types import SimpleNamespace
 
 import cv2
@@ -27,6 +28,17 @@ def test_folders_and_globs_give_pictures_and_videos_once(folder):
     ]
     assert [item.name for item in find_sources(f"{folder}/**/*.png")] == [str(folder / "deep/c.png")]
     assert [item.name for item in find_sources(f"{folder}/*")] == [str(folder / "a.JPG"), str(folder / "b.mp4")]
+
+
+def test_a_zip_is_a_source(folder):
+    with zipfile.ZipFile(folder / "c.zip", "w") as archive:
+        archive.writestr("deep/d.jfif", b"x")
+        archive.writestr("deep/e.3gp", b"x")
+    items = find_sources(str(folder / "c.zip"))
+    assert [(item.name, item.is_video) for item in items] == [
+        (str(folder / "c.zip/deep/d.jfif"), False),
+        (str(folder / "c.zip/deep/e.3gp"), True),
+    ]
 
 
 def test_a_name_with_the_signs_of_a_glob_is_a_file_if_there_is_one(folder):
