@@ -102,7 +102,8 @@ class LabelledFolderDataModule(PreparedDataModule):
                 files.append(file)
         if not rows:
             raise InputError(
-                f"{self.root} has no sub-folder with {self.kind} in it: put them in one sub-folder an emotion. "
+                f"{self.root} has no sub-folder with files in it that are {self.kind}: put them in "
+                "one sub-folder an emotion. "
                 f"{' '.join(listing.notes)}".strip()
             )
         listing.notes += note(
@@ -115,7 +116,7 @@ class LabelledFolderDataModule(PreparedDataModule):
             known = folder.name in {row["emotion"] for row in rows} or folder.name.startswith((".", "__MACOSX"))
             if folder.is_dir() and not known:
                 raise InputError(
-                    f"the class {folder.name!r} is empty: {folder} holds no {self.kind}; add some or remove the folder. "
+                    f"the class {folder.name!r} is empty: {folder} holds no {self.kind}; add some or remove it. "
                     f"{' '.join(listing.notes)}".strip()
                 )
         return Inventory(pd.DataFrame(rows), files, notes=listing.notes)
