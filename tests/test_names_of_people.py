@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from fervid.data.rendered_layouts import write_enterface, write_ravdess
+from fervid.data.rendered_layouts import write_enterface, write_ised, write_ravdess
 from fervid.evaluation.runs import open_run
 
 PEOPLE = ("NA", "nan", "null", "None", "N/A", "-")
@@ -174,12 +174,18 @@ SMALL_VIDEOS = {"frames": 2, "width": 160, "height": 120}
         ),
         ("ravdess", "dataset.actors=[1,2,7]", "dataset.actors names 07, of which there is no clip"),
         ("enterface", "dataset.emotions=[anger,fear,sad]", "dataset.emotions names sadness, of which there is no clip"),
+        ("ised", "dataset.emotions=[happy,surprise,sad]", "dataset.emotions names sadness, of which there is no clip"),
+        ("ised", "dataset.participants=[1,2]", "dataset.participants names 2, of which there is no clip"),
         ("enterface", "dataset.subjects=[1,3]", "dataset.subjects names 3, of which there is no clip"),
     ],
 )
 def test_an_emotion_or_a_subject_that_is_named_must_be_there(fervid_command, tmp_path, capfd, dataset, named, sentence):
     if dataset == "ravdess":
         write_ravdess(tmp_path / "raw", actors=(1, 2), emotions=("happy", "sad"), **SMALL_VIDEOS)
+    elif dataset == "ised":
+        write_ised(tmp_path / "raw", participants=(1, 2), emotions=("happiness", "surprise"), **SMALL_VIDEOS)
+        if "participants" in named:
+            shutil.rmtree(tmp_path / "raw" / "videos" / "PS 2")
     else:
         some = {"subjects": (1, 2), "emotions": ("anger", "fear"), "sentences": (1,)}
         write_enterface(tmp_path / "raw", **some, **SMALL_VIDEOS)

@@ -159,3 +159,26 @@ def test_the_folder_is_gone(a_run):
     shutil.rmtree(run.folder)
     with pytest.raises(InputError, match=r"predictions.csv cannot be read: .*No such file"):
         _ = run.predictions
+
+
+def test_predictions_that_a_spreadsheet_saved_name_the_same_people(tmp_path, write_run):
+    write_run(tmp_path / "run", people=range(2), clips=1)
+    path = tmp_path / "run" / "predictions.csv"
+    (plain,), _ = find_runs(str(tmp_path))
+    before = plain.predictions
+    table = pd.read_csv(path, dtype=str)
+    table["subject"] += ["\u00a0", " "] * (len(table) // 2) + [""] * (len(table) % 2)
+    table["true"] += " "
+    table.to_csv(path, index=False, encoding="utf-8-sig")
+    (again,), _ = find_runs(str(tmp_path))
+    assert again.predictions.equals(before)
+
+
+def test_people_called_na_are_people(tmp_path, write_run):
+    write_run(tmp_path / "run", people=range(2), clips=1)
+    path = tmp_path / "run" / "predictions.csv"
+    table = pd.read_csv(path, dtype=str)
+    table["subject"] = ["NA", "None"] * (len(table) // 2) + ["null"] * (len(table) % 2)
+    table.to_csv(path, index=False)
+    (run,), _ = find_runs(str(tmp_path))
+    assert run.predictions["subject"].tolist() == table["subject"].tolist()
