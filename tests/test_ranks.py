@@ -188,3 +188,33 @@ def wait_for(condition, seconds, process=None):
         assert time.monotonic() < deadline
         assert process is None or process.poll() is None
         time.sleep(0.1)
+
+
+TOGETHER = """
+import sys
+from fervid.data import SyntheticDataModule
+
+data = SyntheticDataModule(identities=6, clips=1, frames=2, image_size=28, batch_size=4, cache_dir=sys.argv[1])
+data.frames
+print("ready", flush=True)
+sys.stdin.readline()
+data.prepare_data()
+print(data.store_path.stat().st_mtime_ns, flush=True)
+"""
+
+
+def test_of_two_processes_that_want_the_same_faces_one_makes_them(tmp_path):
+    words = [sys.executable, "-c", TOGETHER, str(tmp_path)]
+    pair = [
+        subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment())
+        for _ in range(2)
+    ]
+    for process in pair:
+        while process.stdout.readline() != "ready\n":
+            assert process.poll() is None
+    for process in pair:
+        process.stdin.write("\n")
+        process.stdin.flush()
+    said = [process.communicate(timeout=120)[0].splitlines() for process in pair]
+    assert said[0][-1] == said[1][-1]  # the file was written once
+    assert sum("another run is preparing" in line for lines in said for line in lines) == 1

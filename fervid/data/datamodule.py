@@ -21,6 +21,7 @@ from fervid.data.audit import audit
 from fervid.data.duplicates import group, near_duplicates
 from fervid.data.frames import EpochSampler, FeatureDataset, FrameDataset, already_a_batch
 from fervid.data.manifest import SPLITS, check_manifest
+from fervid.data.preparation import lock
 from fervid.data.resident import ResidentLoader, fits, to_device
 from fervid.data.store import FaceStore, build_store
 from fervid.errors import InputError, listed
@@ -160,26 +161,35 @@ class FrameDataModule(pl.LightningDataModule):
         """Writes the faces at the training size and looks for near-duplicates, unless both are there."""
         for folder in (self.folder, self.folder / "features"):  # what is large and lies in the cache for years
             sweep(folder)
-        if not self.store_path.exists():
-            self._build_store()
-        if not self._duplicates_path.exists():
-            hashes = np.load(self.store_path.with_suffix(".hashes.npy"))
-            if len(hashes) > 20_000:
-                log.info("comparing %d faces with each other, once: it may take a minute or two.", len(hashes))
-            with writing(self._duplicates_path) as unfinished:
-                near_duplicates(hashes, self.frames["clip"]).to_parquet(unfinished)
+        if self.store_path.exists() and self._duplicates_path.exists():
+            return
+        self._make_folder()
+        with lock(self.folder):  # one rank, or run, works and the others wait
+            if not self.store_path.exists():
+                self._build_store()
+            if not self._duplicates_path.exists():
+                self._find_duplicates()
 
     @property
     def _duplicates_path(self) -> Path:
         return self.folder / "near_duplicates.parquet"
 
-    def _build_store(self) -> None:
+    def _make_folder(self) -> None:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(
                 f"cache_dir={self.cache_dir} cannot be written ({error.strerror}): choose another."
             ) from error
+
+    def _find_duplicates(self) -> None:
+        hashes = np.load(self.store_path.with_suffix(".hashes.npy"))
+        if len(hashes) > 20_000:
+            log.info("comparing %d faces with each other, once: it may take a minute or two.", len(hashes))
+        with writing(self._duplicates_path) as unfinished:
+            near_duplicates(hashes, self.frames["clip"]).to_parquet(unfinished)
+
+    def _build_store(self) -> None:
         build_store(
             self.store_path,
             len(self.frames),
