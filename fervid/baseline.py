@@ -121,8 +121,9 @@ def baseline(config: DictConfig) -> float:
     outcome["metrics"] |= metrics
     outcome["choices"]["backbone"] = "lgbp"  # as tables call it
     outcome |= {"best_score": metrics["val/uar"], "seconds": seconds, "device": "cpu"}
-    results.draw_predictions(folder, datamodule, outcome, tables["test"])
+    # Before anything is drawn: no figure can lose what was learned.
     results.write_json(folder / "results.json", outcome)
+    results.draw_predictions(folder, datamodule, outcome, tables["test"])
     results.print_summary(console, folder, outcome)
     return metrics["val/uar"]
 

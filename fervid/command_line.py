@@ -9,13 +9,12 @@ import errno
 import gc
 import logging
 import os
-import re
-import string
 import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
@@ -27,44 +26,59 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException, InstantiationException
 from hydra.types import RunMode
-from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from fervid import __version__
 from fervid.errors import InputError, first_line
 from fervid.limits import check_limits
+from fervid.overrides import as_typed, how_to_quote
 from fervid.processes import check_terminated, exit_on_sigterm, terminated
 from fervid.ranks import rank_folder, take_place
+from fervid.settings_help import CONFIG_FOLDER, options_by_group, settings_help
 from fervid.sweeps import Jobs, print_jobs, sweep_name
 
 log = logging.getLogger(__name__)
 
-_INSTALLED = Path(__file__).parent / "conf"
+_typed: dict[str, str] = {}  # what the user typed, for each word that Hydra is given
 INTERRUPTED = "interrupted: run the same command again."
-CONFIG_FOLDER = str(_INSTALLED if _INSTALLED.is_dir() else _INSTALLED.parents[1] / "conf")
 
 
-def run(command: Callable[[], Any], name: str) -> None:
+def run(command: Callable[[], Any], name: str, describe: Callable[[], str] | None = None) -> None:
     """Runs a Hydra command; a user's mistake ends it with one sentence and exit code 1, SIGTERM with exit code 143.
 
     Args:
         command: a function decorated with ``hydra.main``.
         name: of its primary configuration.
+        describe: what ``--help`` says; by default what the configuration says of itself.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # a console may know a few letters only: \\u0440 is better than an error
+            stream.reconfigure(errors="backslashreplace")
+    words = as_typed(sys.argv[1:])
+    _typed.clear()
+    _typed.update(zip(words, sys.argv[1:], strict=True))
+    sys.argv = [sys.argv[0], *words]
     with exit_on_sigterm():
-        _run(command, name)
+        _run(command, name, describe)
 
 
-def _run(command: Callable[[], Any], name: str) -> None:
+def _run(command: Callable[[], Any], name: str, describe: Callable[[], str] | None) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises what it would have printed
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # asks the network at every import otherwise
     # Kept by Hydra for all jobs of a sweep, in whichever process.
     OmegaConf.register_new_resolver("sweep_name", partial(sweep_name, sys.argv[1:]), replace=True, use_cache=True)
-    OmegaConf.register_new_resolver("settings", _settings_in_words, replace=True)
     OmegaConf.register_new_resolver("rank_folder", rank_folder, replace=True, use_cache=True)
     Jobs.done.clear()
     try:
-        if [word for word in sys.argv[1:] if word.startswith("-")] in (["--help"], ["-h"]):
-            print(_help(name, [word for word in sys.argv[1:] if not word.startswith("-")]))
+        options, words = (
+            [word for word in sys.argv[1:] if word.startswith("-") == is_option] for is_option in (True, False)
+        )
+        if options == ["--version"]:
+            print(f"fervid {__version__}")
+            return
+        if options in (["--help"], ["-h"]):
+            print(describe() if describe else settings_help(name, words))
             return
         command()
         print_jobs()
@@ -77,7 +91,7 @@ def _run(command: Callable[[], Any], name: str) -> None:
     except InputError as error:
         _stop(print_jobs() or str(error))
     except (HydraException, OmegaConfBaseException) as error:
-        _stop(_unknown_name(name, sys.argv[1:]) or _what_hydra_says(error))
+        _stop(how_to_quote(error, _typed) or _unknown_name(name, sys.argv[1:]) or _what_hydra_says(error))
     except BrokenPipeError:  # head, or a pager that was closed
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except Exception as error:
@@ -104,6 +118,7 @@ def job(config: DictConfig) -> Iterator[None]:
         take_place(**trainer_size(config))
         _check_types(config, HydraConfig.get().overrides.task)
         check_limits(config)
+        check_corpus(config)
         yield
     except Exception as error:
         mistake = _mistake(error)
@@ -199,6 +214,8 @@ def _remove_if_empty(folder: Path) -> None:
 
 def _mistake(error: Exception) -> Exception:
     """The user's mistake behind an error, if there is one."""
+    if isinstance(error, OmegaConfBaseException) and (sentence := how_to_quote(error, _typed)):
+        return InputError(sentence)
     if isinstance(error, HydraException) and isinstance(error.__cause__, InputError):
         return error.__cause__  # instantiate wraps what it meets
     if isinstance(error, InstantiationException):
@@ -223,25 +240,37 @@ def _mistake_of_system(error: OSError, folder: str) -> Exception:
     return error
 
 
-def _help(command: str, words: list[str]) -> str:
-    """What ``--help`` says. Hydra's own way copies its whole register for every group: twice the time."""
-    with initialize_config_dir(CONFIG_FOLDER, version_base="1.3"):
-        config = compose(command, words, return_hydra_config=True)
-    template = string.Template(config.hydra.help.template)
-    with open_dict(config):
-        del config["hydra"]
-    groups = [f"{group}: {', '.join(options)}" for group, options in sorted(_options().items()) if group != "hydra"]
-    return template.substitute(APP_CONFIG_GROUPS="\n".join(groups), CONFIG=OmegaConf.to_yaml(config))
-
-
 def _stop(sentence: str) -> None:
     print(f"fervid: {sentence}", file=sys.stderr)
     sys.exit(1)
 
 
+def check_corpus(config: DictConfig) -> None:
+    """Refuses a corpus that cannot be there, before anything is loaded.
+
+    Args:
+        config: of a job, which Hydra has been told of.
+
+    Raises:
+        InputError: if the folder of the corpus is not given or not there.
+    """
+    dataset = config.get("dataset")
+    if dataset is None or "root" not in dataset:
+        return
+    if (Path(HydraConfig.get().runtime.output_dir) / "results.json").exists():
+        return  # a job of a sweep that will not be run again
+    root, can_be_fetched = dataset.root, "repo" in dataset
+    if root is None and not can_be_fetched:
+        name = HydraConfig.get().runtime.choices.get("dataset")
+        raise InputError(f"dataset={name} needs dataset.root=<folder>: where the corpus lies.")
+    if root is not None and not (Path.exists if can_be_fetched else Path.is_dir)(Path(str(root)).expanduser()):
+        kind = "file or folder" if can_be_fetched else "folder"
+        raise InputError(f"dataset.root={root} is not a {kind}: give the one the corpus lies in.")
+
+
 def _check_types(config: DictConfig, words: list[str]) -> None:
     """Refuses overrides that are no number, whole number or list where the configuration's own value is one."""
-    overrides, options = OverridesParser.create().parse_overrides(list(words)), _options()
+    overrides, options = OverridesParser.create().parse_overrides(list(words)), options_by_group()
     settings = [override for override in overrides if override.key_or_group not in options]
     if not settings:  # choices alone: composing anew takes 0.1 s
         return
@@ -282,7 +311,7 @@ def _unknown_name(command: str, arguments: list[str]) -> str | None:
         overrides = OverridesParser.create().parse_overrides(words)
     except HydraException:
         return None
-    options, groups = _options(), _groups(command)
+    options, groups = options_by_group(), _groups(command)
     for override in overrides:
         name = override.key_or_group
         if name in options and name not in (*groups, "hydra"):
@@ -322,23 +351,10 @@ def _with_first_choices(overrides: list[Override]) -> list[Override]:
     return OverridesParser.create().parse_overrides(words)
 
 
-def _settings_in_words(command: str) -> str:
-    """The settings of a primary configuration as its author wrote them, with what they mean."""
-    text = Path(CONFIG_FOLDER, f"{command}.yaml").read_text(encoding="utf-8")
-    settings = text.split("job_logging: terminal\n", 1)[1].split("\nhydra:\n", 1)[0]
-    return re.sub(r"\$\{oc\.env:(\w+),'([^']*)'\}", r"\2", settings).strip()
-
-
 def _did_you_mean(name: str, known: list[str], prefix: str = "") -> str:
     # A setting may lack its group alone: batch_size for dataset.batch_size.
     near = [key for key in known if key.rsplit(".", 1)[-1] == name] or difflib.get_close_matches(name, known, n=1)
     return f" Did you mean {prefix}{near[0]}?" if near else ""
-
-
-def _options() -> dict[str, list[str]]:
-    """The options of each group."""
-    groups = [path for path in Path(CONFIG_FOLDER).iterdir() if path.is_dir()]
-    return {group.name: sorted(file.stem for file in group.glob("*.yaml")) for group in groups}
 
 
 def _groups(command: str) -> list[str]:

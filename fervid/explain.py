@@ -3,6 +3,7 @@
 All that can be set: ``python -m fervid.explain --help``.
 """
 
+import shlex
 from datetime import datetime
 from pathlib import Path
 
@@ -51,7 +52,7 @@ def command(config: DictConfig) -> None:
         console = Console(highlight=False, soft_wrap=True, markup=False)
         console.print(f"everything lies in {written[0].parent}: {', '.join(path.name for path in written)}")
         if config.source is None and (predictor.folder / "tensorboard").is_dir():
-            console.print(f"look at it: tensorboard --logdir {predictor.folder}")
+            console.print(f"look at it: tensorboard --logdir {shlex.quote(str(predictor.folder))}")
 
 
 def main() -> None:

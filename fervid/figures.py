@@ -8,8 +8,10 @@ from typing import Any
 import cv2
 import numpy as np
 import pandas as pd
+from matplotlib import figure as matplotlib_figure
+from matplotlib.backend_bases import RendererBase
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
+from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
@@ -40,9 +42,20 @@ EMOTION_COLOURS = (
 )
 MAX_CLASSES = 30  # emotions that a figure names or shows one by one: each more takes time to draw, and none to read
 MOST_COVER = 0.6  # how much of a face the hottest spot of a heat map hides
+MAX_NAME = 40  # characters of a class name in a figure
 
 
-def save(figure: Figure, path: Path, dpi: int = 110) -> Path:
+class Figure(matplotlib_figure.Figure):
+    """A figure whose texts are drawn as they are: class and subject names may hold ``$``, which starts a formula."""
+
+    def draw(self, renderer: RendererBase) -> None:
+        # Here and not where texts are made: no text of any figure is missed, in whatever format it is drawn.
+        for text in self.findobj(Text):
+            text.set_parse_math(False)
+        super().draw(renderer)
+
+
+def save(figure: matplotlib_figure.Figure, path: Path, dpi: int = 110) -> Path:
     """Draws a figure once (``savefig`` goes through it twice) and writes it.
 
     Args:
@@ -120,13 +133,14 @@ def confusion_matrix(confusion: np.ndarray, class_names: Sequence[str], title: s
             axes.text(predicted, true - 0.1, f"{shares[true, predicted]:.0%}", ha="center", va="center", color=colour)
             count = int(counts[true, predicted])
             axes.text(predicted, true + 0.27, str(count), ha="center", va="center", color=colour, fontsize=7)
+    names = [_short(name) for name in class_names]
     labels = [
         f"{name} ({recall:.0%})" if np.isfinite(recall) else name
-        for name, recall in zip(class_names, recalls(counts), strict=True)
+        for name, recall in zip(names, recalls(counts), strict=True)
     ]
-    step = -(-len(class_names) // MAX_CLASSES)
-    axes.set_xticks(range(0, len(class_names), step), class_names[::step], rotation=45, ha="right")
-    axes.set_yticks(range(0, len(class_names), step), labels[::step])
+    step = -(-len(names) // MAX_CLASSES)
+    axes.set_xticks(range(0, len(names), step), names[::step], rotation=45, ha="right")
+    axes.set_yticks(range(0, len(names), step), labels[::step])
     axes.set_xlabel("predicted")
     axes.set_ylabel("true (recall)")
     axes.set_title(title)
@@ -155,7 +169,7 @@ def sample_predictions(
         middle, bottom = wide * (number % columns + 0.5), high * (number // columns + 1) - 0.05
         axes.imshow(face, extent=(middle - side / 2, middle + side / 2, bottom, bottom - side))
         right = is_ == said
-        text = f"{said} {sure:.0%}" + ("" if right else f"\nis {is_}")
+        text = f"{_short(said, 18)} {sure:.0%}" + ("" if right else f"\nis {_short(is_, 18)}")
         colour = "#117733" if right else "#aa0000"
         axes.text(middle, bottom - side - 0.06, text, ha="center", va="bottom", fontsize=8, color=colour)
     axes.set(xlim=(0, wide * columns), ylim=(high * rows, 0))
@@ -183,7 +197,7 @@ def contact_sheet(faces: np.ndarray, emotions: Sequence[str], columns: int = 10,
         axes.set_xticks([])
         axes.set_yticks([])
         axes.set_frame_on(False)
-        axes.set_ylabel(name)
+        axes.set_ylabel(_short(name, 18))
         # One picture a row: an axes for each face would take a second to draw.
         row = np.full((height, columns * (width + gap) - gap, 3), 255, np.uint8)
         shown = [face for face, emotion in zip(faces, emotions, strict=True) if emotion == name][:columns]
@@ -363,7 +377,8 @@ def timeline(table: pd.DataFrame, class_names: Sequence[str], times: Sequence[fl
         breaks = np.append(starts[1:] - ends[:-1] > 1e-6, True)
         heights = np.repeat(chances, 3, axis=0)
         heights[2::3][breaks] = np.nan
-        axes.stackplot(x, heights.T, labels=names, colors=colours, linewidth=0)
+        labels = [_short(name) for name in names]
+        axes.stackplot(x, heights.T, labels=labels, colors=colours, linewidth=0)
         axes.set_ylim(0, 1)
         axes.yaxis.set_major_formatter("{x:.0%}")
         axes.set_title(f"person {person:.0f}, seen in {len(own)} of {frames} frames", loc="left", fontsize=10)
@@ -450,7 +465,7 @@ def mean_heat_maps(
             axes.imshow(picture)
             axes.set_xticks([])
             axes.set_yticks([])
-        column[0].set_title(emotion, fontsize=9)
+        column[0].set_title(_short(emotion, 18), fontsize=9)
         column[1].set_xlabel(caption, fontsize=8)
     grid[0, 0].set_ylabel("mean face", fontsize=8)
     grid[1, 0].set_ylabel("mean heat map", fontsize=8)
@@ -463,3 +478,8 @@ def _not_shown(count: int) -> str:
 
 def _broken(line: str, width: int = 26) -> str:
     return textwrap.fill(line, width=width)
+
+
+def _short(name: str, length: int = MAX_NAME) -> str:
+    """A name that leaves room for the figure it stands in."""
+    return name if len(name) <= length else f"{name[: length - 3]}..."

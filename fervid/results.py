@@ -3,6 +3,7 @@
 import json
 import logging
 import platform
+import shlex
 import subprocess
 from functools import cache
 from importlib.metadata import version
@@ -32,6 +33,7 @@ from fervid.data.datamodule import FrameDataModule
 from fervid.data.manifest import SPLITS, emotion_by_split
 from fervid.data.store import FaceStore
 from fervid.errors import InputError, listed
+from fervid.escaping import markdown_text
 from fervid.evaluation.aggregation import clip_predictions, confusion
 from fervid.evaluation.runs import open_run
 from fervid.metrics import recalls, scores
@@ -366,7 +368,7 @@ def log_hparams(trainer: pl.Trainer, choices: dict[str, Any], results: dict[str,
             layout = {score: ["Multiline", [f"train/{score}", f"val/{score}"]] for score in ("uar", "accuracy", "loss")}
             logger.experiment.add_custom_scalars({"training and validation": layout})
             for number, warning in enumerate(results["warnings"]):
-                logger.experiment.add_text("warnings", warning, number)
+                logger.experiment.add_text("warnings", markdown_text(warning), number)
             Path(logger.log_dir, "hparams.yaml").unlink(missing_ok=True)  # written empty when training began
             logger.save()
 
@@ -454,4 +456,5 @@ def print_summary(console: Console, folder: Path, results: dict[str, Any]) -> No
         console.print(f"[yellow]warning:[/] {escape(warning)}", highlight=False)
     console.print(f"everything lies in {folder}", highlight=False, soft_wrap=True, markup=False)
     if (folder / "tensorboard").exists():
-        console.print(f"look at it: tensorboard --logdir {folder}", highlight=False, soft_wrap=True, markup=False)
+        command = shlex.join(["tensorboard", "--logdir", str(folder)])
+        console.print(f"look at it: {command}", highlight=False, soft_wrap=True, markup=False)

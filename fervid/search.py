@@ -6,7 +6,6 @@ What is searched is written as a sweep is: optimizer=sgd,adam dataset.batch_size
 
 import argparse
 import logging
-import shlex
 import sys
 import time
 from pathlib import Path
@@ -21,8 +20,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from fervid.atomic import cut_half_line
-from fervid.command_line import CONFIG_FOLDER, alone, importing, job, run
+from fervid.command_line import CONFIG_FOLDER, alone, check_corpus, importing, job, run
 from fervid.errors import InputError, first_line
+from fervid.overrides import printed_command
 from fervid.ranks import take_place
 from fervid.sweeps import sweep_name
 
@@ -47,6 +47,7 @@ def command() -> None:
     for name, override in space.items():
         for value in _ends(override):
             config = _compose([*fixed, *(first | {name: f"{name}={value}"}).values()], folder, 0)
+            check_corpus(config)
 
     from optuna.trial import TrialState
 
@@ -67,7 +68,7 @@ def command() -> None:
         _tell(study, fixed, folder)
 
 
-def _arguments() -> argparse.Namespace:
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="fervid.search",
         description=__doc__,
@@ -79,7 +80,11 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--trials", type=int, default=30, help="how many in all (30)")
     parser.add_argument("--hours", type=float, help="begin no trial after so many hours")
     parser.add_argument("--folder", type=Path, help="where the study and its runs lie (runs/search-<what is searched>)")
-    arguments = parser.parse_intermixed_args()
+    return parser
+
+
+def _arguments() -> argparse.Namespace:
+    arguments = _parser().parse_intermixed_args()
     if arguments.trials < 1:
         raise InputError(f"--trials {arguments.trials} is no number of trials: give 1 or more.")
     if arguments.hours is not None and not arguments.hours > 0:
@@ -239,13 +244,14 @@ def _tell(study: "optuna.Study", fixed: list[str], folder: Path) -> None:
         table.add_row(str(trial.number), *map(escape, values), f"{trial.value:.4f}")
     console = Console(soft_wrap=True, highlight=False, markup=False)
     console.print(table)
+    # As Hydra has the words of a sweep: quoted where they must be.
     best = [f"{name}={value}" for name, value in study.best_params.items()]
-    console.print(f"everything lies in {folder}; the best: python -m fervid.train {shlex.join([*fixed, *best])}")
+    console.print(f"everything lies in {folder}; the best: {printed_command('fervid.train', [*fixed, *best], {})}")
 
 
 def main() -> None:
     """The way in, also as ``fervid-search``."""
-    run(command, "train")
+    run(command, "train", describe=_parser().format_help)
 
 
 if __name__ == "__main__":

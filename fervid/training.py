@@ -4,7 +4,6 @@ import copy
 import logging
 import os
 import re
-import shlex
 import shutil
 import sys
 import time
@@ -23,7 +22,6 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
-from pytorch_lightning.callbacks import RichProgressBar
 from pytorch_lightning.plugins.environments import LightningEnvironment
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from rich.console import Console
@@ -31,6 +29,7 @@ from rich.console import Console
 from fervid import results
 from fervid.atomic import write_csv
 from fervid.callbacks import EpochSeed, FreezeThenFineTune, LastCheckpoint, OneThreadIfSmall, OwnSigterm, Predictions
+from fervid.callbacks.progress import EpochLines, ProgressBar
 from fervid.checkpoints import WholeCheckpointIO, read_checkpoint
 from fervid.command_line import trainer_size
 from fervid.data.datamodule import FrameDataModule
@@ -41,6 +40,7 @@ from fervid.metrics import EmotionLoss
 from fervid.models.backbone import Backbone
 from fervid.models.classifier import EmotionClassifier
 from fervid.models.heads import Head
+from fervid.overrides import printed_command
 from fervid.ranks import count_devices, ending_together, find_place, take_place
 
 log = logging.getLogger(__name__)
@@ -137,13 +137,14 @@ def _train(
     fit = max(fitted - prepared, sum(row["seconds"] for row in finetune.history))
     seconds = {"prepare": prepared - began, "fit": fit, "test": tested - fitted}
     outcome = results.collect(config, trainer, model, datamodule, finetune, table, said.sentences, seconds)
+    # Before anything is drawn or logged: no figure can lose what was learned.
+    results.write_json(folder / "results.json", outcome)
     try:
         results.draw(folder, trainer, datamodule, finetune, outcome, table)
         results.log_hparams(trainer, _choices(config), outcome)
     finally:
         for logger in trainer.loggers:  # opened again after training; each holds a thread
             logger.finalize("finished")
-    results.write_json(folder / "results.json", outcome)
     results.print_summary(console, folder, outcome)
 
     return float(finetune.best["score"])
@@ -241,8 +242,11 @@ def make_trainer(config: DictConfig, folder: Path, callbacks: list[pl.Callback])
     if not torch.cuda.is_available():
         # Else torch asks the driver anew at every step of an optimizer: 0.3 ms.
         os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
-    if options.get("enable_progress_bar", True):
-        callbacks = [*callbacks, _ProgressBar()]
+    if not sys.stdout.isatty():
+        options["enable_progress_bar"] = False
+        callbacks = [*callbacks, EpochLines(finetune)]
+    elif options.get("enable_progress_bar", True):
+        callbacks = [*callbacks, ProgressBar()]
     plugins: list[Any] = [WholeCheckpointIO(results.what_matters(config))]
     if find_place(**trainer_size(config)).launcher is None:
         plugins.append(LightningEnvironment())  # Lightning would look for traces of a launcher
@@ -289,23 +293,6 @@ def _logger(config: DictConfig) -> Any:
 
 def _in_a_sweep() -> bool:
     return HydraConfig.get().mode == RunMode.MULTIRUN
-
-
-class _ProgressBar(RichProgressBar):
-    """Moves ten times a second, not at every step: a small network's steps are shorter than a look at the screen."""
-
-    moved = 0.0
-
-    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
-        now = time.perf_counter()
-        if now - self.moved > 0.1 or trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
-            self.moved = now
-            super().on_train_batch_end(trainer, pl_module, *args)
-
-    def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
-        metrics = super().get_metrics(trainer, pl_module)
-        metrics.pop("v_num", None)  # the last letters of the logger's folder
-        return metrics
 
 
 def _quieten_libraries() -> None:
@@ -379,7 +366,7 @@ def _next_step(folder: Path, last: LastCheckpoint) -> str:
 
 def _resume_command(folder: Path, last: Path) -> str:
     words = [word for word in HydraConfig.get().overrides.task if not word.startswith("ckpt_path=")]
-    return shlex.join([sys.executable, "-m", "fervid.train", *words, f"hydra.run.dir={folder}", f"ckpt_path={last}"])
+    return printed_command("fervid.train", words, {"hydra.run.dir": folder, "ckpt_path": last})
 
 
 def _told(config: DictConfig) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -88,24 +89,26 @@ def test_what_each_sweep_varies(name):
 @pytest.mark.parametrize(
     ("words", "jobs"),
     [
-        (["sweep=ised_optimizers", "dataset.root=nowhere", "~split.counts"], 6),
-        (["sweep=ised_batch_size", "dataset.root=nowhere", "split=subject"], 4),
-        (["sweep=enterface_image_size", "dataset.root=nowhere", "dataset.count=6"], 3),
-        (["sweep=hf_backbones", "dataset.root=nowhere", "split=clips"], 3),
-        (["sweep=cross_validation", "split.k=3", "split.fold=range(3)", "dataset=ravdess", "dataset.root=nowhere"], 3),
+        (["sweep=ised_optimizers", "dataset.root=corpus", "~split.counts"], 6),
+        (["sweep=ised_batch_size", "dataset.root=corpus", "split=subject"], 4),
+        (["sweep=enterface_image_size", "dataset.root=corpus", "dataset.count=6"], 3),
+        (["sweep=hf_backbones", "dataset.root=corpus", "split=clips"], 3),
+        (["sweep=cross_validation", "split.k=3", "split.fold=range(3)", "dataset=ravdess", "dataset.root=corpus"], 3),
         (["sweep=cross_validation", "split=fixed", "split.folds=ravdess_6", "split.fold=range(6)"], 6),
-        (["sweep=seeds", "experiment=ravdess_vgg16", "dataset.root=nowhere"], 5),
-        (["experiment=ised_lenet,ised_alexnet", "++dataset.root=nowhere"], 2),
+        (["sweep=seeds", "experiment=ravdess_vgg16", "dataset.root=corpus"], 5),
+        (["experiment=ised_lenet,ised_alexnet", "++dataset.root=corpus"], 2),
     ],
 )
 def test_a_sweep_takes_its_presets_settings(fervid_train, monkeypatch, tmp_path, words, jobs):
     told = []
     monkeypatch.setattr(training, "train", lambda config: told.append(config) or 0.5)
-    fervid_train("-m", *words, f"hydra.sweep.dir={tmp_path}")
+    monkeypatch.chdir(tmp_path)
+    Path("corpus").mkdir()  # looked for before a job begins
+    fervid_train("-m", *words, f"hydra.sweep.dir={tmp_path / 'sweep'}")
     assert len(told) == jobs
     assert len({str(config) for config in told}) == jobs
     if any("root" in word for word in words):
-        assert {config.dataset.root for config in told} == {"nowhere"}
+        assert {config.dataset.root for config in told} == {"corpus"}
 
 
 def test_a_setting_of_some_presets_alone_is_explained(fervid_train, capfd, tmp_path):

@@ -14,6 +14,7 @@ import pandas as pd
 from fervid import __version__, figures
 from fervid.atomic import write_text
 from fervid.data.decoding import read_picture
+from fervid.escaping import markdown_code, markdown_text
 
 if TYPE_CHECKING:
     from fervid.data.prepared import PreparedDataModule
@@ -135,12 +136,13 @@ def flat_faces(counts: Mapping[str, int]) -> str:
 def _markdown(card: dict[str, Any]) -> str:
     lines = [f"# {card['corpus']}, prepared", "", summary(card), ""]
     lines += [card["citation"], ""] if card["citation"] else []
-    lines += [f"Licence: {card['licence']}.", "", f"Source: `{card['root']}`", ""]
-    lines += [f"- {note}" for note in card["notes"]] + [""] * bool(card["notes"])
+    lines += [f"Licence: {card['licence']}.", "", f"Source: {markdown_code(card['root'])}", ""]
+    lines += [f"- {markdown_text(note)}" for note in card["notes"]] + [""] * bool(card["notes"])
     detected = card["detection_rate"] is not None
     lines += ["| emotion | clips | faces |" + " detection rate |" * detected, "|---|--:|--:|" + "--:|" * detected]
     lines += [
-        f"| {name} | {row['clips']} | {row['faces']} |" + (f" {row['detection_rate']:.1%} |" if detected else "")
+        f"| {markdown_text(name)} | {row['clips']} | {row['faces']} |"
+        + (f" {row['detection_rate']:.1%} |" if detected else "")
         for name, row in card["by_emotion"].items()
     ]
     lines += ["", "| | red | green | blue | luminance |", "|---|--:|--:|--:|--:|"]
@@ -149,5 +151,5 @@ def _markdown(card: dict[str, Any]) -> str:
     ]
     for title in ("settings", "versions"):
         lines += ["", f"| {title} | |", "|---|---|"]
-        lines += [f"| {name} | {value} |" for name, value in card[title].items()]
+        lines += [f"| {name} | {markdown_text(value)} |" for name, value in card[title].items()]
     return "\n".join(lines) + "\n\n![contact sheet](contact_sheet.png)\n"

@@ -37,6 +37,7 @@ from fervid.data.alignment import Alignment
 from fervid.data.cutting import BOX, EYES, Task, cut_faces
 from fervid.data.detection import Detector
 from fervid.errors import InputError
+from fervid.escaping import spreadsheet
 from fervid.processes import for_workers
 
 JOURNAL = "progress.jsonl"
@@ -121,7 +122,7 @@ def prepare(
         [(clips["path"].iloc[row], done_with[row]) for row in sorted(failed)], columns=["path", "reason"]
     )
     if len(failed) > most:
-        write_csv(folder / "failures.csv", failures)
+        write_csv(folder / "failures.csv", spreadsheet(failures))
         raise InputError(
             f"{len(failed)} of {len(clips)} files fail (first: {failures['path'][0]}: {failures['reason'][0]}), more "
             f"than dataset.max_failures={max_failures:g} of them: see {folder / 'failures.csv'}; another detector or "

@@ -25,6 +25,7 @@ from fervid.data.inventory import Inventory
 from fervid.data.names import clean_identities, doubts
 from fervid.data.preparation import JOURNAL, lock, prepare
 from fervid.errors import InputError
+from fervid.escaping import spreadsheet
 
 log = logging.getLogger(__name__)
 
@@ -177,7 +178,7 @@ class PreparedDataModule(FrameDataModule):
             description=f"{self.corpus}: cutting out faces",
         )
         failures = pd.concat([self.inventory.dropped, failures], ignore_index=True)
-        write_csv(folder / "failures.csv", failures)
+        write_csv(folder / "failures.csv", spreadsheet(failures))
         write_card(folder, self, manifest, failures, sums)
         # Last: with it the folder is whole.
         with writing(folder / "manifest.parquet") as partial:

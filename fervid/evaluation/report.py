@@ -10,6 +10,7 @@ from rich.console import Console
 from fervid import figures
 from fervid.atomic import write_csv
 from fervid.errors import InputError
+from fervid.escaping import spreadsheet
 from fervid.evaluation import comparison
 from fervid.evaluation.aggregation import confusion
 from fervid.evaluation.calibration import reliability
@@ -70,7 +71,7 @@ def make_report(
         )
     write_report(folder, title, summary, sections)
     if found:
-        write_csv(folder / "scores.csv", comparison.tidy(find_systems(found)[0]))
+        write_csv(folder / "scores.csv", spreadsheet(comparison.tidy(find_systems(found)[0])))
     print_report(console, sections)
     console.print(
         f"everything lies in {folder}: report.html, report.md, {'scores.csv, ' if found else ''}tables/, figures/",

@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.table import Table as RichTable
 
 from fervid.atomic import filling
+from fervid.escaping import latex_text, markdown_text, spreadsheet
 from fervid.evaluation.tables import Table
 from fervid.figures import save
 
@@ -55,7 +56,7 @@ def write_report(folder: Path, title: str, summary: Sequence[str], sections: Seq
             (new / name).mkdir()
         for section in sections:
             for table in section.tables:
-                table.data.to_csv(new / "tables" / f"{table.name}.csv", index=False)
+                spreadsheet(table.data).to_csv(new / "tables" / f"{table.name}.csv", index=False)
                 (new / "tables" / f"{table.name}.tex").write_text(latex(table), encoding="utf-8")
             for name, figure in section.figures.items():
                 save(figure, new / "figures" / f"{name}.png", dpi=130)
@@ -100,26 +101,23 @@ def _right_columns(table: Table) -> set[str]:
 
 def markdown(title: str, summary: Sequence[str], sections: Sequence[Section]) -> str:
     """The report in Markdown, its figures beside it."""
-    lines = [f"# {title}", "", *(f"{sentence}\n" for sentence in summary)]
+    lines = [f"# {markdown_text(title)}", "", *(f"{markdown_text(sentence)}\n" for sentence in summary)]
     for section in sections:
-        lines += [f"## {section.title}", "", *(f"- {sentence}" for sentence in section.sentences), ""]
+        sentences = [f"- {markdown_text(sentence)}" for sentence in section.sentences]
+        lines += [f"## {markdown_text(section.title)}", "", *sentences, ""]
         for table in section.tables:
-            text = table.text().head(LONG).map(_markdown_cell).rename(columns=_markdown_cell)
+            text = table.text().head(LONG).map(markdown_text).rename(columns=markdown_text)
             right = _right_columns(table)
             align = ["right" if name in right else "left" for name in table.data]
             lines += [
-                f"### {table.title}",
+                f"### {markdown_text(table.title)}",
                 "",
                 text.to_markdown(index=False, disable_numparse=True, colalign=align),
                 "",
             ]
-            lines += [f"{note}\n" for note in _notes(table)]
+            lines += [f"{markdown_text(note)}\n" for note in _notes(table)]
         lines += [f"![{name}](figures/{name}.png)\n" for name in section.figures]
     return "\n".join(lines)
-
-
-def _markdown_cell(text: str) -> str:
-    return " ".join(text.splitlines()).replace("|", "\\|")
 
 
 def latex(table: Table) -> str:
@@ -128,22 +126,16 @@ def latex(table: Table) -> str:
     columns = "".join("r" if name in right else "l" for name in table.data)
     return (
         table.text()
-        .map(_tex)
-        .rename(columns=_tex)
+        .map(latex_text)
+        .rename(columns=latex_text)
         .to_latex(
             index=False,
             escape=False,
-            caption=_tex(". ".join([table.title, *table.notes])),
+            caption=latex_text(". ".join([table.title, *table.notes])),
             label=f"tab:{table.name}",
             column_format=columns,
         )
     )
-
-
-def _tex(text: str) -> str:
-    special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$"}
-    special |= {letter: f"\\{letter}" for letter in "&%$#_{}"}
-    return "".join(special.get(letter, letter) for letter in text)
 
 
 def print_report(console: Console, sections: Sequence[Section]) -> None:

@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+import shlex
 import shutil
 import warnings
 import zipfile
@@ -335,7 +336,8 @@ def print_export(console: Console, folder: Path, differences: dict[str, float]) 
     )
     examples = [path for path in sorted(folder.glob("run_*.py"))]
     for path in examples:
-        console.print(f"run it without fervid: python {path} face.png", highlight=False, soft_wrap=True, markup=False)
+        command = shlex.join(["python", str(path), "face.png"])
+        console.print(f"run it without fervid: {command}", highlight=False, soft_wrap=True, markup=False)
     if "safetensors" in differences and not (folder / FORMATS["safetensors"].example).exists():
         console.print("the safetensors need fervid's classes: see the model card", highlight=False)
     console.print(f"everything lies in {folder}", highlight=False, soft_wrap=True, markup=False)

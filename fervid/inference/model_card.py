@@ -14,12 +14,14 @@ from omegaconf import DictConfig
 
 from fervid.data.alignment import BARE_SIDE, Alignment
 from fervid.data.manifest import SPLITS
+from fervid.escaping import markdown_code, markdown_text
 from fervid.evaluation.aggregation import class_indices, clip_predictions, confusion
 from fervid.evaluation.calibration import expected_calibration_error
 from fervid.evaluation.comparison import FEW_FRAMES
 from fervid.evaluation.runs import Run
 from fervid.evaluation.statistics import bootstrap_intervals, run_confusions
 from fervid.metrics import scores
+from fervid.overrides import printed_command
 
 RESAMPLES = 2000  # of people
 FEW_PEOPLE = 20  # below which an interval says little more than that it is wide
@@ -73,7 +75,8 @@ def model_card(run: Run, config: DictConfig, files: Sequence[str] = ()) -> str:
     environment = Environment(
         loader=PackageLoader("fervid.inference", ""), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"cell": _cell, "percent": _percent, "number": lambda value: f"{value:,}"}
+    environment.filters |= {"text": markdown_text, "code": markdown_code}
+    environment.filters |= {"percent": _percent, "number": lambda value: f"{value:,}"}
     text = environment.get_template("model_card.md.jinja").render(
         results=results,
         config=config,
@@ -82,6 +85,7 @@ def model_card(run: Run, config: DictConfig, files: Sequence[str] = ()) -> str:
         weak=_weak_emotions(results, names),
         sides=SPLITS,
         files=files,
+        training=_training_command(results, config),
         examples=[file for file in files if file.endswith(".py")],
         weights_alone="model.safetensors" in files and "run_safetensors.py" not in files,
         network=str(config.backbone.get("name") or config.backbone._target_.rsplit(".", 1)[-1]),
@@ -126,14 +130,14 @@ def corpus_name(results: dict[str, Any], config: DictConfig) -> str:
 
 
 def _weak_emotions(results: dict[str, Any], names: Sequence[str]) -> list[str]:
-    """The emotions that were hardly tested or are hardly recognised, in words."""
+    """The emotions that were hardly tested or are hardly recognised, in Markdown."""
     told = []
     for name in names:
         tested = int(results["data"]["emotion_by_split"].get(name, {}).get("test", 0))
         recall = results["recall"].get(name)
         if tested < FEW_FRAMES or (recall is not None and recall < 1 / len(names)):
             share = "never tested" if recall is None else f"{recall:.0%} of {tested} test frames right"
-            told.append(f"{name} ({share})")
+            told.append(f"{markdown_text(name)} ({share})")
     return told
 
 
@@ -157,7 +161,7 @@ def faces_in_words(config: DictConfig) -> str:
 
 
 def first_weights(results: dict[str, Any]) -> str:
-    """Where the backbone's first weights came from and what is known of their terms, in one or two sentences.
+    """Where the backbone's first weights came from and what is known of their terms, in one or two Markdown sentences.
 
     Args:
         results: of the run.
@@ -165,21 +169,23 @@ def first_weights(results: dict[str, Any]) -> str:
     weights = results.get("weights") or {}
     source, requested = weights.get("source", "random"), without_folders(str(weights.get("requested") or ""))
     requested = requested.replace("\\", "/").rsplit("/", 1)[-1]
-    sha256 = f" (sha256 `{weights['sha256']}`)" if weights.get("sha256") else ""
+    sha256 = f" (sha256 {markdown_code(weights['sha256'])})" if weights.get("sha256") else ""
     if source == "random":
-        asked = f" ({requested} was asked for and could not be had)" if weights.get("missing") else ""
+        asked = f" ({markdown_text(requested)} was asked for and could not be had)" if weights.get("missing") else ""
         return f"Random{asked}: all that the network knows it learned from the data above."
     if source == "file":
         return (
-            f"The file `{requested}`{sha256}; fervid does not know its terms. If it comes from a training on ImageNet, "
-            "as torchvision's do: ImageNet's pictures are for research and education that is not commercial."
+            f"The file {markdown_code(requested)}{sha256}; fervid does not know its terms. If it comes from a training "
+            "on ImageNet, as torchvision's do: ImageNet's pictures are for research and education that is not "
+            "commercial."
         )
     terms = (
         "They were trained on ImageNet, whose pictures are for research and education that is not commercial."
         if "IMAGENET" in requested.upper()
-        else f"Their terms, and those of the data they were trained on, stand with {source}'s page of the network."
+        else "Their terms, and those of the data they were trained on, stand with "
+        f"{markdown_text(source)}'s page of the network."
     )
-    return f"`{requested}` of {source}{sha256}. {terms}"
+    return f"{markdown_code(requested)} of {markdown_text(source)}{sha256}. {terms}"
 
 
 def data_licence(results: dict[str, Any], config: DictConfig) -> str:
@@ -247,6 +253,14 @@ def _by_group(frames: pd.DataFrame, column: str, names: list[str]) -> list[tuple
     ]
 
 
+def _training_command(results: dict[str, Any], config: DictConfig) -> str:
+    """How a new training starts from the weights."""
+    backbone = results["choices"].get("backbone")
+    named = {"backbone.name": config.backbone.name} if backbone in ("torchvision", "timm") else {}
+    settings = {"backbone": backbone, **named, "backbone.weights": "model.safetensors"}
+    return printed_command("fervid.train", [], settings, python="python")
+
+
 def _settings(results: dict[str, Any], config: DictConfig) -> list[tuple[str, str]]:
     """How it was trained: names and values, without what names folders."""
     choices = results["choices"]
@@ -276,11 +290,6 @@ def _settings(results: dict[str, Any], config: DictConfig) -> list[tuple[str, st
 
 def _pairs(values: Any) -> str:
     return ", ".join(f"{key} {value}" for key, value in values.items() if not str(key).startswith("_"))
-
-
-def _cell(value: object) -> str:
-    """Text that breaks no table and makes nothing bold: class names are the user's."""
-    return re.sub(r"([\\|`*_<>\[\]])", r"\\\1", " ".join(str(value).split()))
 
 
 def _percent(value: float | tuple[float, float] | None) -> str:

@@ -25,6 +25,7 @@ from fervid.data.cutting import flatness
 from fervid.data.decoding import Frame, open_video, read_picture
 from fervid.data.detection import most_prominent
 from fervid.errors import InputError, first_line
+from fervid.escaping import formula_guard
 from fervid.figures import save, timeline
 from fervid.inference.annotation import AnnotatedVideo, annotate
 from fervid.inference.predictor import Predictor, SeenFace, is_nearly_square
@@ -262,7 +263,9 @@ def _save(image: np.ndarray, folder: Path, name: str, item: Item) -> None:
 def _note(path: Path, source: str, reason: str) -> None:
     new = not path.exists()
     with open(path, "a", encoding="utf-8", newline="") as file:
-        csv.writer(file, lineterminator="\n").writerows([("source", "reason")] * new + [(source, reason)])
+        csv.writer(file, lineterminator="\n").writerows(
+            [("source", "reason")] * new + [(formula_guard(source), formula_guard(reason))]
+        )
 
 
 def _length(item: Item) -> float | None:

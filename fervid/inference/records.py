@@ -12,6 +12,7 @@ import pandas as pd
 
 from fervid.data.csv_tables import read_csv
 from fervid.data.decoding import Frame
+from fervid.escaping import formula_guard
 from fervid.inference.predictor import SeenFace
 
 BOX = ("box_left", "box_top", "box_width", "box_height")
@@ -49,6 +50,8 @@ def records(source: str, frame: Frame, faces: Sequence[SeenFace], class_names: S
 
 class RecordFiles:
     """``predictions.jsonl`` and ``predictions.csv``, open for rows; whole lines are in them at any moment.
+
+    Text that a spreadsheet takes for a formula has a ``'`` before it in the CSV; the JSON Lines are exact.
 
     Args:
         folder: where they are made.
@@ -95,5 +98,6 @@ class RecordFiles:
 
     def _lines(self, rows: Sequence[dict[str, Any]]) -> str:
         lines = StringIO()
-        csv.DictWriter(lines, self._columns, lineterminator="\n").writerows(rows)
+        writer = csv.writer(lines, lineterminator="\n")
+        writer.writerows([formula_guard(row[name]) for name in self._columns] for row in rows)
         return lines.getvalue()

@@ -1,0 +1,66 @@
+"""How far a training is: a bar on a terminal, else a line an epoch."""
+
+import time
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import RichProgressBar
+
+from fervid.callbacks.finetune import FreezeThenFineTune
+from fervid.models.classifier import EmotionClassifier
+
+
+class ProgressBar(RichProgressBar):
+    """Moves ten times a second, not at every step: a small network's steps are shorter than a look at the screen."""
+
+    moved = 0.0
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
+        now = time.perf_counter()
+        if now - self.moved > 0.1 or trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
+            self.moved = now
+            super().on_train_batch_end(trainer, pl_module, *args)
+
+    def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
+        metrics = super().get_metrics(trainer, pl_module)
+        metrics.pop("v_num", None)  # the last letters of the logger's folder
+        return metrics
+
+    def _get_train_description(self, current_epoch: int) -> str:
+        # Lightning counts from 0; tables and figures count from 1.
+        return f"Epoch {current_epoch + 1}/{self.trainer.max_epochs}".ljust(len(self.validation_description))
+
+
+class EpochLines(pl.Callback):
+    """Prints a line after each epoch, for logs of clusters and pipes, where no bar can move.
+
+    Args:
+        finetune: whose phases are told.
+    """
+
+    def __init__(self, finetune: FreezeThenFineTune):
+        self.finetune = finetune
+        self._began = 0.0
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._began = time.perf_counter()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: EmotionClassifier) -> None:
+        if not trainer.is_global_zero:
+            return
+        seconds, number = time.perf_counter() - self._began, trainer.current_epoch + 1
+        told = [f"epoch {number}/{trainer.max_epochs}", f"phase {self.finetune.phase.name}"]
+        for subset, scores in pl_module.scores.items():
+            if subset != "test":
+                told.append(f"{subset} loss {scores[f'{subset}/loss']:.4f}, UAR {scores[f'{subset}/uar']:.1%}")
+        told.append(f"{seconds:.1f} s")
+        left = (trainer.max_epochs or number) - number
+        if left > 0:  # fewer where a phase runs out of patience
+            told.append(f"at most {_duration(left * seconds)} left")
+        print("; ".join(told), flush=True)  # not through the logger, which breaks lines
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {seconds:02} s" if minutes else f"{seconds} s"

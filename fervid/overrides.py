@@ -1,0 +1,117 @@
+"""Settings as words of a command line: read as they were typed, and printed so that they can be typed again."""
+
+import re
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Quote, QuotedString
+from hydra.errors import HydraException, OverrideParseException
+from omegaconf.errors import GrammarParseError, InterpolationResolutionError
+
+# Settings that are text whatever they look like, by the last part of their names: paths, patterns, names.
+TEXT = frozenset(
+    "backbone.weights cache_dir ckpt_path csv dir folder model path prepared_dir root run runs save_dir source subdir "
+    "subject_pattern title".split()
+)
+# A bare word that is a whole value or an element of a list, or else a quoted text, in which no word is looked for.
+_ELEMENT = re.compile(r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|(?:^|(?<=[\[,]))(\s*)([\w.+-]+)(?=\s*(?:[\],]|$))""")
+
+
+def as_typed(words: Sequence[str]) -> list[str]:
+    """The words of a command line with what looks like a number or a truth value quoted where text belongs.
+
+    Hydra takes ``2024``, ``1e3``, ``2024_11_26`` and ``true`` for numbers and truth values; folders bear such names.
+    ``null`` stays nothing: it is how a path is left out. A folder of that name is ``./null``.
+
+    Args:
+        words: of a Hydra command; options and words that Hydra cannot read stay as they are.
+    """
+    return [_as_typed(word) for word in words]
+
+
+def _as_typed(word: str) -> str:
+    key, equals, value = word.partition("=")
+    name = key.lstrip("+~")
+    known = name in TEXT or name.rsplit(".", 1)[-1] in TEXT
+    if not equals or not known or re.match(r"\s*\w+\(", value):  # a function of Hydra's, which says what it gives
+        return word
+    return f"{key}={_ELEMENT.sub(_quoted_if_no_text, value)}"
+
+
+def _quoted_if_no_text(match: re.Match[str]) -> str:
+    blank, element = match.groups()
+    return f"{blank}{_quoted(element)}" if element and not isinstance(_parsed(element), str | None) else match.group()
+
+
+def override(name: str, value: object) -> str:
+    """A word of Hydra's grammar that gives a setting exactly this text, quoted only where it must be.
+
+    Args:
+        name: of the setting.
+        value: the text; of another kind, as ``str`` has it.
+    """
+    text = str(value)
+    # What a value between others would be, too: "a,b" is read as two of them.
+    return f"{name}={text if '${' not in text and _parsed(text) == text else _quoted(text)}"
+
+
+def printed_command(
+    module: str, words: Sequence[str], settings: Mapping[str, object], python: str = sys.executable
+) -> str:
+    """A command line that a shell and Hydra read as it is meant.
+
+    Args:
+        module: to run, such as ``fervid.train``.
+        words: as they were given to Hydra.
+        settings: further ones by name; their values are taken as text.
+        python: the interpreter.
+    """
+    return shlex.join([python, "-m", module, *words, *(override(name, value) for name, value in settings.items())])
+
+
+def how_to_quote(error: BaseException, typed: Mapping[str, str]) -> str | None:
+    """A sentence on the word that Hydra could not read as one value, with the word that it can.
+
+    Args:
+        error: of Hydra or OmegaConf.
+        typed: for each word that Hydra was given, what the user typed.
+
+    Returns:
+        None if the error is of another kind.
+    """
+    said = str(error).splitlines() or [""]
+    reason = f"cannot be read ({said[0]})"
+    if isinstance(error, OverrideParseException):
+        word = str(error.override)
+    elif said[0].startswith("Ambiguous value for argument '"):
+        word, reason = said[0].partition("'")[2].rstrip("'"), "has commas, which part several values"
+    else:
+        if not isinstance(error, InterpolationResolutionError | GrammarParseError):
+            return None
+        suspects = [word for word in typed if "${" in word]
+        key = getattr(error, "full_key", None)
+        word = next((word for word in suspects if word.partition("=")[0].lstrip("+") == key), next(iter(suspects), ""))
+    word = typed.get(word, word)
+    name, equals, value = word.partition("=")
+    if not word or not re.fullmatch(r"[+~]*[\w./@-]+", name):
+        return f"{word} is not setting=value: a blank needs quotes around the whole word." if word else None
+    if not equals:
+        return f"{word} is not setting=value: if it belongs to the word before it, put both in quotes."
+    several = f"; a list is {name}=[...], and -m runs each" if "commas" in reason else ""
+    return f"{word} {reason}: if it is one text, write {shlex.quote(f'{name}={_quoted(value)}')}{several}."
+
+
+def _parsed(text: str) -> object:
+    """What Hydra reads a value as; a :class:`QuotedString`, which is no text, where it cannot."""
+    try:
+        return OverridesParser.create().parse_rule(text, "value")
+    except HydraException:
+        return QuotedString(text, Quote.double)
+
+
+def _quoted(text: str) -> str:
+    # OmegaConf looks for ${...} after Hydra has taken the quotes away, and takes backslashes before it for escapes.
+    escaped = re.sub(r"(\\*)\$\{", lambda match: f"{match[1] * 2}\\${{", text)
+    return QuotedString(escaped, Quote.double).with_quotes()

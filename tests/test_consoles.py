@@ -1,0 +1,109 @@
+"""Every console and pipe, whatever letters it knows, and what is printed where no bar can move."""
+
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+
+SMOKE = ["experiment=smoke", "logger=none", "trainer.max_epochs=2", "split.val=0.34", "split.test=0.34"]
+
+
+def run(*words, cwd, **variables):
+    environment = {**os.environ, **variables}
+    process = subprocess.run([sys.executable, "-m", *words], capture_output=True, cwd=cwd, env=environment)
+    return process.returncode, process.stdout, process.stderr
+
+
+@pytest.fixture(scope="module")
+def cyrillic(tmp_path_factory):
+    """Pictures of two emotions that ASCII has no letters for."""
+    import cv2
+    import numpy as np
+
+    root = tmp_path_factory.mktemp("corpus")
+    for number, emotion in enumerate(("радость", "грусть")):
+        (root / emotion).mkdir()
+        for person in range(6):
+            cv2.imwrite(str(root / emotion / f"p{person}__1.png"), np.full((32, 32, 3), 60 + 100 * number, np.uint8))
+    return root
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+def test_names_that_a_console_cannot_show_are_written_otherwise(cyrillic, tmp_path, encoding):
+    words = ["dataset=image_folder", f"dataset.root={cyrillic}", "split=stratified", f"cache_dir={tmp_path / 'cache'}"]
+    code, out, err = run("fervid.audit", *words, cwd=tmp_path, PYTHONIOENCODING=encoding)
+    assert code == 0, err
+    assert b"\\u0440\\u0430" in out  # the first letters of радость
+    assert "Traceback" not in err.decode(encoding)
+    out.decode(encoding)
+    code, _, err = run("fervid.train", "backbone=радость", cwd=tmp_path, PYTHONIOENCODING=encoding)
+    assert code == 1
+    assert b"Traceback" not in err
+    assert b"\\u0440\\u0430" in err
+
+
+def test_a_line_an_epoch_where_no_bar_can_move(tmp_path):
+    code, out, err = run("fervid.train", *SMOKE, f"cache_dir={tmp_path / 'cache'}", cwd=tmp_path)
+    assert code == 0, err
+    lines = [line for line in out.decode().splitlines() if line.startswith("epoch ")]
+    assert len(lines) == 2
+    for number, line in enumerate(lines, start=1):
+        assert re.fullmatch(
+            rf"epoch {number}/2; phase \w+; train loss \d+\.\d+, UAR \d+\.\d%; val loss \d+\.\d+, UAR \d+\.\d%; "
+            r"\d+\.\d s(; at most \d+ s left)?",
+            line,
+        )
+    assert "left" in lines[0]
+    assert "left" not in lines[1]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        *(["train", f"dataset={name}"] for name in ("image_folder", "ravdess", "video_folder", "ised", "enterface")),
+        *([name, "dataset=ravdess"] for name in ("audit", "baseline", "prepare")),
+        ["evaluate", "run=x", "dataset=ravdess"],
+        ["search", "dataset=ravdess", "optimizer=sgd,adam"],
+    ],
+    ids=" ".join,
+)
+@pytest.mark.parametrize("root", [None, "nowhere"])
+def test_a_corpus_that_is_not_there_is_told_before_torch_is_imported(tmp_path, words, root):
+    given = [f"dataset.root={root}"] if root else []
+    code = (
+        "import sys; from importlib import import_module; sys.argv[0] = 'fervid'\n"
+        "try: import_module('fervid.' + sys.argv.pop(1)).main()\n"
+        "finally: print('torch' in sys.modules)"
+    )
+    process = subprocess.run([sys.executable, "-c", code, *words, *given], capture_output=True, text=True, cwd=tmp_path)
+    assert process.returncode == 1
+    said = f"dataset.root={root} is not a folder" if root else "needs dataset.root=<folder>"
+    assert said in process.stderr
+    assert process.stderr.count("\n") == 1
+    assert process.stdout == "False\n"
+
+
+def test_every_command_says_its_own_version(tmp_path):
+    import fervid
+
+    for name in ("train", "search", "report"):
+        code, out, _ = run(f"fervid.{name}", "--version", cwd=tmp_path)
+        assert (code, out.decode().strip()) == (0, f"fervid {fervid.__version__}")
+
+
+def test_search_helps_itself(tmp_path):
+    code, out, _ = run("fervid.search", "--help", cwd=tmp_path)
+    assert code == 0
+    assert {"--trials", "--hours", "--folder"} <= set(out.decode().replace(",", " ").split())
+
+
+def test_help_explains_each_setting(tmp_path):
+    code, out, _ = run("fervid.train", "--help", "dataset=ravdess", "backbone=vgg16", cwd=tmp_path)
+    settings = out.decode().split("== Settings")[1].split("Examples:")[0]
+    assert code == 0
+    for name in ("cache_gb", "views", "seed", "batch_size", "image_size", "last_block", "lr", "precision", "val"):
+        assert re.search(rf"^ *{name}: .*# \w", settings, flags=re.MULTILINE), name
+    assert re.search(r"lr_scale times optimizer\.lr", settings)
+    assert "features, shared by all runs" in settings
