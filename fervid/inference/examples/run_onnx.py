@@ -8,16 +8,15 @@ import numpy as np
 import onnxruntime
 from PIL import Image, ImageOps
 
-FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # for others, such as EPS, Pillow starts programs
-
 if len(sys.argv) < 2:
     sys.exit(__doc__)
 network = onnxruntime.InferenceSession(Path(__file__).with_name("model.onnx"), providers=["CPUExecutionProvider"])
 about = network.get_modelmeta().custom_metadata_map
 print(f"The faces must be cut out as in training: {about['faces']}.")
 size, colours = int(about["image_size"]), "L" if json.loads(about["grey"]) else "RGB"
-upright = [ImageOps.exif_transpose(Image.open(path, formats=FORMATS)).convert(colours) for path in sys.argv[1:]]
-pictures = [ImageOps.fit(picture.convert("RGB"), (size, size)) for picture in upright]
+opened = [Image.open(path, formats=["JPEG", "PNG", "TIFF", "WEBP"]) for path in sys.argv[1:]]  # no PostScript
+upright = [ImageOps.exif_transpose(picture).convert(colours).convert("RGB") for picture in opened]
+pictures = [ImageOps.fit(picture, (size, size)) for picture in upright]
 faces = np.stack([np.asarray(picture, dtype=np.float32) / 255 for picture in pictures]).transpose(0, 3, 1, 2)
 logits = network.run(["logits"], {"faces": faces})[0]
 probabilities = np.exp(logits - logits.max(axis=1, keepdims=True))

@@ -10,8 +10,6 @@ from safetensors import safe_open
 from torchvision.models import get_model
 from torchvision.transforms.functional import normalize, to_tensor
 
-FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # for others, such as EPS, Pillow starts programs
-
 if len(sys.argv) < 2:
     sys.exit(__doc__)
 with safe_open(Path(__file__).with_name("model.safetensors"), "pt") as file:
@@ -21,9 +19,9 @@ whole = get_model(about["network"], weights=None).eval()
 whole.load_state_dict(state, strict=False)  # its own classifier is neither there nor used
 stages = torch.nn.Sequential(*map(whole.get_submodule, json.loads(about["stages"])))
 size, colours = int(about["image_size"]), "L" if json.loads(about["grey"]) else "RGB"
-upright = [ImageOps.exif_transpose(Image.open(path, formats=FORMATS)).convert(colours) for path in sys.argv[1:]]
-pictures = [ImageOps.fit(picture.convert("RGB"), (size, size)) for picture in upright]
-faces = torch.stack([to_tensor(picture) for picture in pictures])
+opened = [Image.open(path, formats=["JPEG", "PNG", "TIFF", "WEBP"]) for path in sys.argv[1:]]  # no PostScript
+upright = [ImageOps.exif_transpose(picture).convert(colours).convert("RGB") for picture in opened]
+faces = torch.stack([to_tensor(ImageOps.fit(picture, (size, size))) for picture in upright])
 faces = faces.flip(1) if about["channel_order"] == "bgr" else faces
 features = stages(normalize(faces, json.loads(about["mean"]), json.loads(about["std"]))).mean((2, 3))
 logits = features @ state["head.layers.1.weight"].T + state["head.layers.1.bias"]

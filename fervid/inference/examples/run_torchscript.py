@@ -9,8 +9,6 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 
-FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # for others, such as EPS, Pillow starts programs
-
 if len(sys.argv) < 2:
     sys.exit(__doc__)
 warnings.filterwarnings("ignore", r"`torch\.jit", FutureWarning)  # torch 2.15 still runs what it advises against
@@ -19,8 +17,9 @@ network = torch.jit.load(Path(__file__).with_name("model.torchscript.pt"), map_l
 about = json.loads(extra["metadata.json"])
 print(f"The faces must be cut out as in training: {about['faces']}.")
 size, colours = int(about["image_size"]), "L" if json.loads(about["grey"]) else "RGB"
-upright = [ImageOps.exif_transpose(Image.open(path, formats=FORMATS)).convert(colours) for path in sys.argv[1:]]
-pictures = [ImageOps.fit(picture.convert("RGB"), (size, size)) for picture in upright]
+opened = [Image.open(path, formats=["JPEG", "PNG", "TIFF", "WEBP"]) for path in sys.argv[1:]]  # no PostScript
+upright = [ImageOps.exif_transpose(picture).convert(colours).convert("RGB") for picture in opened]
+pictures = [ImageOps.fit(picture, (size, size)) for picture in upright]
 faces = torch.from_numpy(np.stack([np.asarray(picture, dtype=np.float32) / 255 for picture in pictures]))
 with torch.inference_mode():
     probabilities = network(faces.permute(0, 3, 1, 2)).softmax(dim=1).tolist()
