@@ -14,8 +14,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from fervid.data.cutting import Task
-from fervid.data.files import File, list_files, stamp
-from fervid.data.inventory import Inventory
+from fervid.data.files import File, Listing, list_files, stamp
+from fervid.data.inventory import Inventory, note
 from fervid.data.prepared import PreparedDataModule
 from fervid.emotions import shared_name
 from fervid.errors import InputError, first_line
@@ -64,7 +64,8 @@ class HFFacesDataModule(PreparedDataModule):
         if self.repo:
             self.root = _download(self.repo)
         rows, files, dropped = [], [], []
-        for parquet in self._parquets():
+        parquets = self._parquets()
+        for parquet in parquets.files:
             for number, (size, qa) in enumerate(_read_labels(parquet.source)):
                 path = f"{parquet.path}/{number}"
                 try:
@@ -80,26 +81,33 @@ class HFFacesDataModule(PreparedDataModule):
             pd.DataFrame(rows, columns=["clip", "subject", "emotion"]),
             files,
             expected=dict(COUNTS),
+            notes=parquets.notes,
             dropped=pd.DataFrame(dropped, columns=["path", "reason"]),
         )
 
     def tasks(self, inventory: Inventory) -> Iterator[Task]:
         """Pictures in the order of the rows, a few in memory at a time."""
         rows = {file.path: row for row, file in enumerate(inventory.files)}
-        for parquet in self._parquets():
+        for parquet in self._parquets().files:
             for number, picture in enumerate(_read_pictures(parquet.source)):
                 row = rows.get(f"{parquet.path}/{number}")
                 if row is not None:
                     yield Task(row, picture.as_py(), None)
 
-    def _parquets(self) -> list[File]:
+    def _parquets(self) -> Listing:
         if self.root.is_file():
-            return [File(self.root.name, self.root, stamp(self.root))]
+            return Listing([File(self.root.name, self.root, stamp(self.root))])
+        listing = list_files(self.root, {".parquet"})
         # Those in zips could only be read whole.
-        files = [file for file in list_files(self.root, {".parquet"}).files if isinstance(file.source, Path)]
-        if not files:
-            raise InputError(f"there is no .parquet file in dataset.root={self.root}: give the one of {REPO}.")
-        return files
+        zipped = [file.path for file in listing.files if not isinstance(file.source, Path)]
+        listing.files = [file for file in listing.files if isinstance(file.source, Path)]
+        listing.notes += note("zipped, left out until they are unpacked", zipped)
+        if not listing.files:
+            raise InputError(
+                f"there is no .parquet file in dataset.root={self.root}: give the one of {REPO}. "
+                f"{' '.join(listing.notes)}".strip()
+            )
+        return listing
 
 
 def read_label(qa: Any) -> str:

@@ -1,4 +1,5 @@
 import json
+import zipfile
 from functools import partial
 from pathlib import Path
 
@@ -236,3 +237,11 @@ def test_from_raw_to_prepared(tmp_path, text_qa):
     ]
     assert len(list((datamodule.prepared / "faces").rglob("*.jpg"))) == 40
     assert manifest["split"].value_counts().to_dict() == {"train": 24, "val": 8, "test": 8}
+
+
+def test_what_is_left_out_is_named(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("deep/a.parquet", b"x")
+    (tmp_path / "b.arrow").write_bytes(b"x")
+    with pytest.raises(InputError, match=r"\(.arrow 1\)\. zipped, left out until they are unpacked: 1 \(first: a.z"):
+        HFFacesDataModule(tmp_path).read_clips()
