@@ -20,8 +20,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 PREFIX = ".fervid-partial"
-MAX_AGE_SECONDS = 86_400  # of a leftover whose process may still be alive, on this host or another
+MAX_AGE_SECONDS = 86_400  # of a leftover of another host, whose process may still be alive
 _HOST = re.sub(r"[^A-Za-z0-9]+", "_", socket.gethostname())[:60]
+with suppress(OSError):  # containers may share their host's name, but not its process numbers
+    _HOST += f"_{os.stat('/proc/self/ns/pid').st_ino}"
 _NAME = re.compile(re.escape(PREFIX) + r"-([A-Za-z0-9_]*)-(\d+)-[0-9a-f]{8}(\..*)?")
 
 
@@ -127,7 +129,7 @@ def cut_half_line(path: Path) -> None:
 
 
 def _partial(folder: Path, suffix: str = "") -> Path:
-    # Random letters: threads share a process, and containers that share a disk may share names and numbers.
+    # Random letters: threads share a process.
     return folder / f"{PREFIX}-{_HOST}-{os.getpid()}-{secrets.token_hex(4)}{suffix}"
 
 
@@ -135,8 +137,8 @@ def _is_abandoned(left: Path) -> bool:
     name = _NAME.fullmatch(left.name)
     if name is None:
         return False
-    if name[1] == _HOST and not _is_alive(int(name[2])):
-        return True
+    if name[1] == _HOST:  # a process that is alive may work for days
+        return not _is_alive(int(name[2]))
     return time.time() - left.lstat().st_mtime > MAX_AGE_SECONDS
 
 

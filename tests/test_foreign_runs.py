@@ -247,10 +247,12 @@ BROKEN = {
     "data.split": {"train": "many"},
     "data.emotion_by_split": {"angry": "all"},
     "leakage": "none",
-    "leakage.grade": 1,
+    "leakage.grade": "certified",
+    "leakage.doubts": [3],
     "leakage.subjects": 7,
     "metrics": [0.5],
     "metrics.test/uar": "best",
+    "metrics.test/f1": float("inf"),
     "recall": 1,
     "precision.happy": "high",
     "confusion": "square",
@@ -284,6 +286,13 @@ def test_a_wrong_type_ends_each_command_with_one_sentence(name, run, command):
         assert code == 1
         assert len(said.splitlines()) == 1
         assert said.startswith("fervid: ")
+
+
+@pytest.mark.parametrize("absent", ["parameters", "versions", "recall"])
+def test_results_without_what_a_model_card_says_are_one_sentence(absent, run, command):
+    edit(run, lambda results: results.pop(absent))
+    code, said = command("export", run)
+    assert (code, "model card" in said, "Traceback" in said) == (1, True, False), said
 
 
 @pytest.mark.parametrize("bad", ["nan", "inf"])

@@ -1,8 +1,11 @@
 """The content of a ``results.json``: which entries it must have and of which types they are."""
 
+import math
 import reprlib
 from collections.abc import Iterator
 from typing import Any
+
+from fervid.data.audit import GRADES
 
 NUMBER = (int, float)
 COUNTS = {"train": int, "val": int, "test": int}
@@ -42,7 +45,14 @@ RESULTS: dict[Any, Any] = {
         "image_size?": (int, None),
         "emotion_by_split?": {str: COUNTS},
     },
-    "leakage": {"grade": str, "subjects?": LEAKS, "clips?": LEAKS, "near_duplicates?": (LEAKS, None)},
+    "leakage": {
+        "grade": str,
+        "subjects?": LEAKS,
+        "clips?": LEAKS,
+        "near_duplicates?": (LEAKS, None),
+        "subjects_from?": (str, None),
+        "doubts?": [str],
+    },
     "metrics": {str: (*NUMBER, None)},
     "seconds": {"fit": NUMBER},
     "seed?": (int, None),
@@ -90,6 +100,8 @@ def mistake(results: dict[str, Any]) -> str | None:
     names = results["class_names"]
     if not names or "" in names or len(set(names)) < len(names):
         return f"class_names is {reprlib.repr(names)}: expected names that all differ"
+    if results["leakage"]["grade"] not in GRADES:
+        return f"leakage.grade is {reprlib.repr(results['leakage']['grade'])}: expected {', '.join(GRADES)}"
     confusion = results.get("confusion", [])
     if confusion and [len(row) for row in confusion] != [len(names)] * len(names):
         return f"confusion is not a table of {len(names)} x {len(names)} numbers"
@@ -128,6 +140,8 @@ def _mismatches(value: Any, shape: Any, name: str) -> Iterator[str]:
             yield _expected(value, (None,), name)
     elif not isinstance(value, shape) or (isinstance(value, bool) and shape is not bool):
         yield _expected(value, (shape,), name)
+    elif isinstance(value, float) and not math.isfinite(value):
+        yield f"{name} is {value}: expected a finite number"
 
 
 def _expected(value: Any, shapes: tuple[Any, ...], name: str) -> str:

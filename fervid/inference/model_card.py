@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from hydra.utils import get_class
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, UndefinedError
 from omegaconf import DictConfig
 
 from fervid.data.alignment import BARE_SIDE, Alignment
 from fervid.data.manifest import SPLITS
+from fervid.errors import InputError
 from fervid.escaping import markdown_code, markdown_text
 from fervid.evaluation.aggregation import class_indices, clip_predictions, confusion
 from fervid.evaluation.calibration import expected_calibration_error
@@ -63,8 +64,17 @@ def model_card(run: Run, config: DictConfig, files: Sequence[str] = ()) -> str:
         Markdown, without the name of any folder of this machine.
 
     Raises:
-        InputError: if the run's predictions cannot be read.
+        InputError: if the run's predictions cannot be read, or its results lack what a model card says.
     """
+    try:
+        return _render(run, config, files)
+    except (KeyError, UndefinedError) as error:
+        raise InputError(
+            f"the results.json of {run.folder} lacks what a model card says ({error}): train the run again."
+        ) from error
+
+
+def _render(run: Run, config: DictConfig, files: Sequence[str]) -> str:
     results, frames = run.results, run.predictions
     names = run.class_names
     clips = clip_predictions(frames, names)
