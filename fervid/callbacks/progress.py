@@ -4,10 +4,9 @@ import time
 from typing import Any
 
 import pytorch_lightning as pl
-from pytorch_lightning.callbacks import RichProgressBar
+from pytorch_lightning.callbacks import Checkpoint, RichProgressBar
 
 from fervid.callbacks.finetune import FreezeThenFineTune
-from fervid.models.classifier import EmotionClassifier
 
 
 class ProgressBar(RichProgressBar):
@@ -31,32 +30,31 @@ class ProgressBar(RichProgressBar):
         return f"Epoch {current_epoch + 1}/{self.trainer.max_epochs}".ljust(len(self.validation_description))
 
 
-class EpochLines(pl.Callback):
+class EpochLines(Checkpoint):
     """Prints a line after each epoch, for logs of clusters and pipes, where no bar can move.
 
+    It writes no checkpoint: Lightning calls callbacks of this kind when the scores of an epoch are there. It must come
+    after ``finetune``.
+
     Args:
-        finetune: whose phases are told.
+        finetune: whose history is told.
     """
 
     def __init__(self, finetune: FreezeThenFineTune):
         self.finetune = finetune
-        self._began = 0.0
 
-    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._began = time.perf_counter()
-
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: EmotionClassifier) -> None:
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if not trainer.is_global_zero:
             return
-        seconds, number = time.perf_counter() - self._began, trainer.current_epoch + 1
-        told = [f"epoch {number}/{trainer.max_epochs}", f"phase {self.finetune.phase.name}"]
-        for subset, scores in pl_module.scores.items():
-            if subset != "test":
-                told.append(f"{subset} loss {scores[f'{subset}/loss']:.4f}, UAR {scores[f'{subset}/uar']:.1%}")
-        told.append(f"{seconds:.1f} s")
-        left = (trainer.max_epochs or number) - number
-        if left > 0:  # fewer where a phase runs out of patience
-            told.append(f"at most {_duration(left * seconds)} left")
+        row, last = self.finetune.history[-1], trainer.max_epochs or 0
+        number = row["epoch"] + 1
+        told = [f"epoch {number}/{last}", f"phase {row['phase']}"]
+        for subset in ("train", "val"):
+            if f"{subset}/loss" in row:
+                told.append(f"{subset} loss {row[f'{subset}/loss']:.4f}, UAR {row[f'{subset}/uar']:.1%}")
+        told.append(f"{row['seconds']:.1f} s")
+        if number < last:  # fewer where a phase runs out of patience
+            told.append(f"at most {_duration((last - number) * row['seconds'])} left")
         print("; ".join(told), flush=True)  # not through the logger, which breaks lines
 
 
