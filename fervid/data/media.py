@@ -29,6 +29,7 @@ VIDEO_SUFFIXES = set(
 )
 ARCHIVE_SUFFIXES = {".7z", ".bz2", ".gz", ".rar", ".tar", ".tgz", ".xz", ".zst"}  # beside .zip, which is read
 HEAD_BYTES = 16
+_TYPES = mimetypes.MimeTypes(filenames=())  # Python's own: the lists of a machine differ from those of another
 
 _SIGNATURES = (
     (0, b"\xff\xd8\xff", ".jpg"),
@@ -59,7 +60,7 @@ def media_suffix(name: str, head: Callable[[], bytes]) -> str:
     """
     suffix = PurePosixPath(name).suffix.lower()
     known = PICTURE_SUFFIXES | VIDEO_SUFFIXES | ARCHIVE_SUFFIXES | {".zip"}
-    if suffix in known or (suffix and mimetypes.guess_type(f"x{suffix}")[0]):
+    if suffix in known or (suffix and _TYPES.guess_type(f"x{suffix}")[0]):
         return suffix
     start = head()
     for offset, mark, found in _SIGNATURES:
