@@ -25,7 +25,6 @@ def test_a_run_leaves_what_a_training_run_leaves(folder, fervid_command, capsys)
         ".hydra/config.yaml",
         ".hydra/hydra.yaml",
         ".hydra/overrides.yaml",
-        "baseline.log",
         "confusion_matrix.png",
         "manifest.parquet",
         "predictions.csv",

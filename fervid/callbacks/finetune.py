@@ -273,6 +273,9 @@ class FreezeThenFineTune(Checkpoint):
                 "diverged; give a smaller optimizer.lr."
             )
         if self.monitor not in trainer.callback_metrics:
+            if "val" in model.scores:
+                names = ", ".join(name for name in scores if "_recall" not in name)
+                raise InputError(f"finetune.monitor={self.monitor} is not logged: choose one of {names}.")
             raise InputError(
                 f"epoch {trainer.current_epoch + 1} ended before validation, which finetune.monitor={self.monitor} "
                 "needs: give a larger trainer.max_time or max_steps, or leave them out."
