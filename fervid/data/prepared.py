@@ -29,7 +29,7 @@ from fervid.escaping import spreadsheet
 
 log = logging.getLogger(__name__)
 
-VERSION = 2  # of the preparation: another one prepares anew
+VERSION = 2  # of the preparation: a corpus prepared by another one is prepared again
 
 
 class PreparedDataModule(FrameDataModule):

@@ -61,7 +61,7 @@ def export_run(run: Path, formats: Sequence[str], folder: Path | None = None) ->
         run: the run folder.
         formats: some of :data:`FORMATS`.
         folder: where to, an empty one or none yet; None: ``export`` in the run folder, where the formats that are
-            there already are written anew.
+            there already are written again.
 
     Returns:
         The folder, and for each format the largest difference of a logit from the run's own, on random pictures.
@@ -80,7 +80,7 @@ def export_run(run: Path, formats: Sequence[str], folder: Path | None = None) ->
     target = run / "export" if folder is None else folder
     _check_target(target, empty=folder is not None)
     folder = target
-    # Formats that are there are written anew: whether a file from elsewhere is the run's network nobody knows.
+    # Formats already there are written again: a file from elsewhere may hold another network.
     there = [name for name, form in FORMATS.items() if (folder / form.file).exists()]
     formats = list(dict.fromkeys([*formats, *there]))
     try:
