@@ -127,7 +127,7 @@ def _opened(place: Member, stamp: tuple[int, ...], process: int) -> zipfile.ZipF
         return zipfile.ZipFile(cast(IO[bytes], _Stretch(outer, entry)))
     # Compressed, it cannot be read here and there: it is unpacked into a file without a name, gone with the process.
     with outer.open(_checked(outer, names[-1])) as packed:
-        unpacked = tempfile.SpooledTemporaryFile(2**20)  # open as long as the zip in it
+        unpacked = _Unpacked(2**20)  # open as long as the zip in it
         shutil.copyfileobj(packed, unpacked, 2**20)
     return zipfile.ZipFile(unpacked)
 
