@@ -206,7 +206,7 @@ def _is_used(launcher: Launcher) -> bool:
 
 
 def _number(name: str) -> int | None:
-    """A variable of the environment; None if it is no number from 0 on."""
+    """A non-negative integer from the environment; None if the variable is absent or holds anything else."""
     value = os.environ.get(name, "")
     return int(value) if value.isascii() and value.isdigit() else None
 

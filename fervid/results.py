@@ -42,7 +42,7 @@ from fervid.models.classifier import EmotionClassifier
 log = logging.getLogger(__name__)
 
 SAMPLES = 32  # faces among the sample predictions
-MAX_ROWS = 40  # emotions that are told one by one on the terminal
+MAX_ROWS = 40  # emotions listed one by one on the terminal
 
 PACKAGES = (
     *("torch", "torchvision", "pytorch-lightning", "albumentations", "opencv-python", "numpy"),

@@ -58,7 +58,7 @@ class Jobs(Callback):
 
 
 def _refuse_links_out(folder: Path) -> None:
-    """Ends the program before Hydra itself, or a run that goes on in a folder, writes through a planted link."""
+    """Ends the program before Hydra itself, or a resumed run, writes through a planted link."""
     try:
         if folder.is_dir():
             refuse_links_out(folder)

@@ -37,7 +37,7 @@ class EpochLines(Checkpoint):
     after ``finetune``.
 
     Args:
-        finetune: whose history is told.
+        finetune: whose history holds the scores of each epoch.
     """
 
     def __init__(self, finetune: FreezeThenFineTune):
@@ -48,14 +48,14 @@ class EpochLines(Checkpoint):
             return
         row, last = self.finetune.history[-1], trainer.max_epochs or 0
         number = row["epoch"] + 1
-        told = [f"epoch {number}/{last}", f"phase {row['phase']}"]
+        parts = [f"epoch {number}/{last}", f"phase {row['phase']}"]
         for subset in ("train", "val"):
             if f"{subset}/loss" in row:
-                told.append(f"{subset} loss {row[f'{subset}/loss']:.4f}, UAR {row[f'{subset}/uar']:.1%}")
-        told.append(f"{row['seconds']:.1f} s")
+                parts.append(f"{subset} loss {row[f'{subset}/loss']:.4f}, UAR {row[f'{subset}/uar']:.1%}")
+        parts.append(f"{row['seconds']:.1f} s")
         if number < last:  # fewer where a phase runs out of patience
-            told.append(f"at most {_duration((last - number) * row['seconds'])} left")
-        print("; ".join(told), flush=True)  # not through the logger, which breaks lines
+            parts.append(f"at most {_duration((last - number) * row['seconds'])} left")
+        print("; ".join(parts), flush=True)  # not through the logger, which breaks lines
 
 
 def _duration(seconds: float) -> str:

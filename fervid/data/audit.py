@@ -92,7 +92,7 @@ class Audit:
         return {"grade": self.grade, **asdict(self)}
 
     def sentence(self) -> str | None:
-        """For the log: what stands on two sides, what follows and what to do, and whether names are in doubt.
+        """For the log: what the subsets share, what follows from it, what to do, and why names are doubted.
 
         None if nothing is to be said.
         """
