@@ -60,7 +60,7 @@ def watch(run: Path, videos: Path, arguments: argparse.Namespace) -> None:
     keep_memory()  # as the command does
     share_cores()
     predictor = Predictor(run, detector=None if arguments.own_detector else HaarDetector())
-    items, console = find_sources([str(videos)]), Console(quiet=True)
+    items, console = find_sources([str(videos)]).items, Console(quiet=True)
 
     def look(annotated: bool) -> float:
         nonlocal frames, film

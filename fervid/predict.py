@@ -25,7 +25,7 @@ def command(config: DictConfig) -> None:
         from fervid.memory import keep_memory
 
         sources = list(config.source) if isinstance(config.source, ListConfig) else str(config.source)
-        items = find_sources(sources, config.seconds)
+        found = find_sources(sources, config.seconds)
         predictor = Predictor(
             one_run(config.run),
             detector=instantiate(config.detector, _convert_="all") if config.get("detector") else None,
@@ -38,13 +38,14 @@ def command(config: DictConfig) -> None:
         console = Console(highlight=False, soft_wrap=True, markup=False)
         sights = predict(
             predictor,
-            items,
+            found.items,
             folder,
             console,
             every=config.every,
             faces=config.faces,
             smoothing=config.smoothing,
             annotated=config.annotate,
+            left_out=found.left_out,
         )
         print_summary(sights, folder, console)
 

@@ -33,7 +33,9 @@ def command(config: DictConfig) -> None:
         console = Console(highlight=False, soft_wrap=True, markup=False)
         console.print(("prepared before: " if before else "") + summary(card))
         console.print(f"everything lies in {corpus.prepared}")
-        console.print("look at contact_sheet.png and card.md there; failures.csv names what failed")
+        console.print(
+            "look at contact_sheet.png and card.md there; failures.csv names what failed and what was left out"
+        )
 
 
 def main() -> None:

@@ -90,7 +90,7 @@ def describe(
             "frames": len(manifest),
             "clips": int(manifest["clip"].nunique()),
             "subjects": int(manifest["subject"].nunique()),
-            "unreadable": len(datamodule.failures),
+            "unreadable": datamodule.failed_files,
             "image_size": datamodule.image_size,
             "split": {side: int((manifest["split"] == side).sum()) for side in SPLITS},
             "emotion_by_split": emotion_by_split(manifest).to_dict("index"),

@@ -226,7 +226,9 @@ def test_what_is_left_out_or_shows_nothing_is_told(predict, trained, tmp_path, c
     assert seen == {"/face.gif", "/face.jfif", "/dark.png", ".zip/sub/face.jfif"}
     failures = pd.read_csv(out / "failures.csv")
     assert failures.to_numpy().tolist() == [
-        [str(source / "photo.heic"), ".heic is not a format that can be read: save it as JPEG or PNG"]
+        [str(source / "notes.txt"), "of another kind (.txt)", "left out"],
+        [str(source / "old.rar"), ".rar cannot be read: unpack it", "left out"],
+        [str(source / "photo.heic"), ".heic is not a format that can be read: save it as JPEG or PNG", "failed"],
     ]
     said = " ".join(" ".join(capsys.readouterr()).split())
     assert "files of other kinds, left out: 1 (.txt 1)." in said

@@ -32,7 +32,7 @@ _DAMAGE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFErro
 _lock = threading.RLock()  # the zips inside a zip share its file handle
 
 
-def list_members(archive: Path, shown: str) -> tuple[list[tuple[str, Member, str]], list[str]]:
+def list_members(archive: Path, shown: str) -> tuple[list[tuple[str, Member, str]], list[tuple[str, str]]]:
     """Lists the members of a zip and of the zips inside it; hidden ones and folders are skipped.
 
     Args:
@@ -40,24 +40,28 @@ def list_members(archive: Path, shown: str) -> tuple[list[tuple[str, Member, str
         shown: what it is called in sentences and paths.
 
     Returns:
-        The path of each member separated by ``/``, the member, and a stamp that changes with its content; and a
-        sentence on each thing that is left out.
+        The path of each member separated by ``/``, the member, and a stamp that changes with its content; and the
+        path of each zip of which something is left out, with the reason. Of members with the same path the last
+        counts, as for programs that unpack.
     """
     members: list[tuple[str, Member, str]] = []
-    problems: list[str] = []
+    problems: list[tuple[str, str]] = []
     inner_zips = 0
 
     def look_into(place: Member, path: str) -> None:
         nonlocal inner_zips
         try:
             with _lock:
-                entries = _open(place).infolist()
+                listed = _open(place).infolist()
         except (*_DAMAGE, OSError, ValueError) as error:
-            problems.append(f"{path} cannot be opened as a zip ({first_line(error)}): nothing of it is used.")
+            problems.append((path, f"cannot be opened as a zip ({first_line(error)}), nothing of it is used"))
             return
+        # Some programs on Windows write backslashes.
+        entries = {entry.filename.replace("\\", "/"): entry for entry in listed}
+        if len(entries) < len(listed):
+            problems.append((path, f"holds {len(listed) - len(entries)} names a second time, the last counts"))
         unsafe = 0
-        for entry in entries:
-            name = entry.filename.replace("\\", "/")  # some programs on Windows write backslashes
+        for name, entry in entries.items():
             parts = PurePosixPath(name).parts
             if ".." in parts or name.startswith("/") or not is_text(name):
                 unsafe += not name.endswith("/")
@@ -66,15 +70,15 @@ def list_members(archive: Path, shown: str) -> tuple[list[tuple[str, Member, str
             elif not name.lower().endswith(".zip"):
                 members.append((f"{path}/{name}", (*place, entry.filename), f"{entry.file_size} {entry.CRC:08x}"))
             elif len(place) == MAX_DEPTH:
-                problems.append(f"{path}/{name} is left out: zips are read {MAX_DEPTH} levels deep.")
+                problems.append((f"{path}/{name}", f"left out, since zips are read {MAX_DEPTH} levels deep"))
             elif inner_zips < MAX_INNER_ZIPS:
                 inner_zips += 1
                 look_into((*place, entry.filename), f"{path}/{name}")
             elif inner_zips == MAX_INNER_ZIPS:
                 inner_zips += 1
-                problems.append(f"{shown} holds more than {MAX_INNER_ZIPS} zips: the rest of them are left out.")
+                problems.append((shown, f"holds more than {MAX_INNER_ZIPS} zips, the rest of them are left out"))
         if unsafe:
-            problems.append(f"{unsafe} entries of {path} have names that lead out of it: they are left out.")
+            problems.append((path, f"left out: {unsafe} entries whose names lead out of it"))
 
     look_into((archive,), shown)
     return members, problems

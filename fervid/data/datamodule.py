@@ -19,6 +19,7 @@ from fervid.atomic import sweep, writing
 from fervid.data import splits
 from fervid.data.audit import audit
 from fervid.data.duplicates import group, near_duplicates
+from fervid.data.files import FAILED
 from fervid.data.frames import EpochSampler, FeatureDataset, FrameDataset, already_a_batch
 from fervid.data.manifest import SPLITS, check_manifest
 from fervid.data.preparation import lock
@@ -68,7 +69,7 @@ class FrameDataModule(pl.LightningDataModule):
         manifest: one row a usable frame with its split, after :meth:`setup`.
         audit: what stands on two sides of the split, likewise.
         class_names: the emotions, sorted; a label is a position in it.
-        failures: videos and pictures that gave nothing: ``path`` and ``reason``.
+        failures: files that could not be used: ``path``, ``reason`` and ``outcome``, ``failed`` or ``left out``.
         folder: where the faces lie.
         rendered: whether its people do not exist.
         subjects_from: where subjects come from if nobody has verified that each of their names is one person; None
@@ -114,7 +115,7 @@ class FrameDataModule(pl.LightningDataModule):
         self.cache_dir = Path(cache_dir).expanduser()
         self.manifest = pd.DataFrame()
         self.class_names: list[str] = []
-        self.failures = pd.DataFrame(columns=["path", "reason"])
+        self.failures = pd.DataFrame(columns=["path", "reason", "outcome"])
         self._features: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         self._features_of: Callable[[], Any] = lambda: None
         self._resident: dict[int, torch.Tensor] = {}
@@ -132,6 +133,11 @@ class FrameDataModule(pl.LightningDataModule):
     def fingerprint(self) -> str:
         """All that shapes the pictures besides :attr:`frames`: another one, another folder in the cache."""
         return ""
+
+    @property
+    def failed_files(self) -> int:
+        """How many videos and pictures gave nothing; files that are no part of the corpus are not among them."""
+        return int((self.failures["outcome"] == FAILED).sum())
 
     # From frames to a split manifest
 

@@ -116,13 +116,13 @@ class ENTERFACEDataModule(PreparedDataModule):
         clips["clip"] = clips["clip"].where(take == 1, clips["clip"] + "-take" + take.astype(str))
         expected = [key for key in _complete(self.unsegmented) if key[0] in self.subjects and key[1] in self.emotions]
         doubles = [video.file.path for video, number in zip(wanted, take, strict=True) if number > 1]
+        listing.leave_out("in no folder of a subject and an emotion", stray)
+        listing.leave_out("lying there twice", twice)
+        listing.leave_out(
+            "not cut into sentences (dataset.unsegmented=true takes them)",
+            [video.file.path for video in asked if not (self.unsegmented or video.sentence)],
+        )
         notes = [
-            *note("in no folder of a subject and an emotion, left out", stray),
-            *note("lying there twice, taken once", twice),
-            *note(
-                "not cut into sentences, left out (dataset.unsegmented=true takes them)",
-                [video.file.path for video in asked if not (self.unsegmented or video.sentence)],
-            ),
             *note(
                 "named after another subject, emotion or sentence than their folders, which are believed",
                 [video.file.path for video in wanted if video.misnamed],
@@ -143,6 +143,7 @@ class ENTERFACEDataModule(PreparedDataModule):
             named=self.named,
             missing=[_name(*key) for key in sorted(missing, key=lambda key: key[0] not in there)],
             notes=listing.notes + notes,
+            left_out=listing.left_out,
         )
 
 

@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -11,6 +11,8 @@ from fervid.data.decoding import Source
 from fervid.data.media import ARCHIVE_SUFFIXES, HEAD_BYTES, media_suffix
 from fervid.errors import InputError
 
+ARCHIVE, OTHER_KIND = "archives that cannot be read", "files of other kinds"
+FAILED, LEFT_OUT = "failed", "left out"  # outcomes in failures.csv
 RENDERED = "RENDERED.txt"  # lies in the folder of a corpus whose people do not exist
 COMPANIONS = {"desktop.ini", "ehthumbs.db", "thumbs.db", RENDERED.lower()}  # not worth a word
 
@@ -49,16 +51,29 @@ class Listing:
     Attributes:
         files: sorted by path.
         notes: sentences on what was left out.
+        left_out: path and reason of each file that was left out.
     """
 
     files: list[File] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    left_out: list[tuple[str, str]] = field(default_factory=list)
+
+    def leave_out(self, reason: str, paths: Sequence[str]) -> None:
+        """Adds files that are left out for one reason, and a sentence on them.
+
+        Args:
+            reason: a few words.
+            paths: of the files; with none nothing is added.
+        """
+        if paths:
+            self.left_out += [(path, reason) for path in paths]
+            self.notes.append(f"{reason}, left out: {len(paths)} (first: {paths[0]}).")
 
 
 def list_files(root: Path, suffixes: Collection[str]) -> Listing:
     """Lists the files under a folder, at any depth, except hidden ones; zips are looked into.
 
-    What is left out is counted by suffix in the notes, apart from hidden files and those of the operating system.
+    What is left out is named and counted by suffix, apart from hidden files and those of the operating system.
 
     Args:
         root: the folder, or a zip.
@@ -74,14 +89,14 @@ def list_files(root: Path, suffixes: Collection[str]) -> Listing:
     listing = Listing()
     nameless: list[str] = []
     no_files: list[str] = []
-    others: Counter[str] = Counter()
+    others: dict[str, str] = {}
 
     def add(path: str, source: Source, changes: str) -> None:
         suffix = suffix_of(path, source)
         if suffix in suffixes:
             listing.files.append(File(path, source, changes, suffix))
         elif PurePosixPath(path).name.lower() not in COMPANIONS:
-            others[suffix] += 1
+            others[path] = suffix
 
     for path in [root] if is_zip else sorted(_walk(root)):
         relative = path.relative_to(root.parent if is_zip else root).as_posix()
@@ -93,22 +108,19 @@ def list_files(root: Path, suffixes: Collection[str]) -> Listing:
             members, problems = list_members(path, relative)
             for member in members:
                 add(*member)
-            listing.notes += problems
+            listing.left_out += problems
+            listing.notes += [f"{inside}: {problem}." for inside, problem in problems]
         else:
             add(relative, path, stamp(path))
-    if no_files:
-        listing.notes.append(
-            f"left out: {len(no_files)} links to nothing or things that are no files (first: {no_files[0]})."
-        )
-    if nameless:
-        listing.notes.append(
-            f"{len(nameless)} file names are not UTF-8 (first: {nameless[0]}): these files are left out; rename them."
-        )
-    archives = {suffix: count for suffix, count in others.items() if suffix in ARCHIVE_SUFFIXES}
-    if archives:
-        listing.notes.append(f"archives that cannot be read, left out: {by_suffix(archives)}; unpack them.")
-    if others := others - Counter(archives):
-        listing.notes.append(f"files of other kinds, left out: {by_suffix(others)}.")
+    listing.leave_out("links to nothing or things that are no files", no_files)
+    listing.leave_out("with names that are not UTF-8 (rename them)", nameless)
+    for paths, what, then in (
+        ({path: suffix for path, suffix in others.items() if suffix in ARCHIVE_SUFFIXES}, ARCHIVE, "; unpack them"),
+        ({path: suffix for path, suffix in others.items() if suffix not in ARCHIVE_SUFFIXES}, OTHER_KIND, ""),
+    ):
+        if paths:
+            listing.left_out += [(path, of_other_kind(suffix)) for path, suffix in paths.items()]
+            listing.notes.append(f"{what}, left out: {by_suffix(Counter(paths.values()))}{then}.")
     listing.files.sort(key=lambda file: file.path)
     return listing
 
@@ -116,6 +128,12 @@ def list_files(root: Path, suffixes: Collection[str]) -> Listing:
 def suffix_of(name: str, source: Source) -> str:
     """The suffix of a file, in lower case; by its content if it has none, or one that nobody knows."""
     return media_suffix(name, lambda: _head(source))
+
+
+def of_other_kind(suffix: str) -> str:
+    """Why a file with this suffix is left out."""
+    name = suffix or "without suffix"
+    return f"{name} cannot be read: unpack it" if suffix in ARCHIVE_SUFFIXES else f"of another kind ({name})"
 
 
 def by_suffix(counts: Mapping[str, int]) -> str:

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from fervid.data.cutting import Task
 from fervid.data.files import File, Listing, list_files, stamp
-from fervid.data.inventory import Inventory, note
+from fervid.data.inventory import Inventory
 from fervid.data.prepared import PreparedDataModule
 from fervid.emotions import shared_name
 from fervid.errors import InputError, first_line
@@ -82,6 +82,7 @@ class HFFacesDataModule(PreparedDataModule):
             files,
             expected=dict(COUNTS),
             notes=parquets.notes,
+            left_out=parquets.left_out,
             dropped=pd.DataFrame(dropped, columns=["path", "reason"]),
         )
 
@@ -101,7 +102,7 @@ class HFFacesDataModule(PreparedDataModule):
         # Those in zips could only be read whole.
         zipped = [file.path for file in listing.files if not isinstance(file.source, Path)]
         listing.files = [file for file in listing.files if isinstance(file.source, Path)]
-        listing.notes += note("zipped, left out until they are unpacked", zipped)
+        listing.leave_out("zipped (unpack them)", zipped)
         if not listing.files:
             raise InputError(
                 f"there is no .parquet file in dataset.root={self.root}: give the one of {REPO}. "

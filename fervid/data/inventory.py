@@ -25,6 +25,7 @@ class Inventory:
         named: what the user named, by the option: emotions, or numbers of subjects; empty if everything is wanted.
         missing: names of expected clips that were not found; those of subjects that are there first.
         notes: sentences on oddities and on what was left out.
+        left_out: path and reason of each file that is not part of the corpus.
         dropped: files that hold nothing to learn from: columns ``path`` and ``reason``.
     """
 
@@ -35,6 +36,7 @@ class Inventory:
     named: Mapping[str, Collection[str]] = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    left_out: list[tuple[str, str]] = field(default_factory=list)
     dropped: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["path", "reason"]))
 
     def check_named(self, root: Path) -> None:

@@ -149,8 +149,8 @@ class ISEDDataModule(PreparedDataModule):
             )
         there = {rows[key]["subject"] for key in reasons}
         missing = [row for key, row in rows.items() if key not in videos and self._wanted(row)]
+        listing.leave_out("lying there twice", twice)
         notes = [
-            *note("lying there twice, taken once", twice),
             *note(f"whose numbers in {DETAILS}, which are believed, name another video than their path", torn),
         ]
         asked = {"participants": [str(number) for number in sorted(self._people)]} if self.participants else {}
@@ -169,6 +169,7 @@ class ISEDDataModule(PreparedDataModule):
             named=self.named | asked,
             missing=[row["clip"] for row in sorted(missing, key=lambda row: row["subject"] not in there)],
             notes=listing.notes + notes,
+            left_out=listing.left_out,
             dropped=pd.DataFrame(dropped, columns=["path", "reason"]),
         )
 

@@ -106,8 +106,8 @@ class LabelledFolderDataModule(PreparedDataModule):
                 "one sub-folder an emotion. "
                 f"{' '.join(listing.notes)}".strip()
             )
-        listing.notes += note(
-            "in no sub-folder of an emotion, left out",
+        listing.leave_out(
+            "in no sub-folder of an emotion",
             [file.path for path, file in zip(folders, listing.files, strict=True) if len(path) <= bool(sides)],
         )
         # A folder that was meant to be a class must not vanish silently.
@@ -119,7 +119,7 @@ class LabelledFolderDataModule(PreparedDataModule):
                     f"the class {folder.name!r} is empty: {folder} holds no {self.kind}; add some or remove it. "
                     f"{' '.join(listing.notes)}".strip()
                 )
-        return Inventory(pd.DataFrame(rows), files, notes=listing.notes)
+        return Inventory(pd.DataFrame(rows), files, notes=listing.notes, left_out=listing.left_out)
 
     def _from_csv(self, csv: Path) -> Inventory:
         if not self.root.is_dir():

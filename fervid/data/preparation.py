@@ -5,7 +5,8 @@ A prepared folder holds
 ==================  ==================================================================================================
 ``faces/``          one JPEG a face, in a folder an emotion
 ``manifest.parquet``  one row a frame that was looked at, with or without a face; written last: with it all is whole
-``failures.csv``    videos and pictures nothing could be got from, one line each with the reason
+``failures.csv``    files that could not be used, one line each: ``path``, ``reason`` and ``outcome``, ``failed`` for
+                    videos and pictures without a usable face, ``left out`` for files that are no part of the corpus
 ``card.json``       source, settings, counts, mean and std, detection rate, versions, licence; ``card.md`` to read
 ``contact_sheet.png``  some faces of each emotion
 ==================  ==================================================================================================
@@ -36,6 +37,7 @@ from fervid.atomic import cut_half_line, write_csv
 from fervid.data.alignment import Alignment
 from fervid.data.cutting import BOX, EYES, Task, cut_faces
 from fervid.data.detection import Detector
+from fervid.data.files import FAILED
 from fervid.errors import InputError
 from fervid.escaping import spreadsheet
 from fervid.processes import for_workers
@@ -122,7 +124,7 @@ def prepare(
         [(clips["path"].iloc[row], done_with[row]) for row in sorted(failed)], columns=["path", "reason"]
     )
     if len(failed) > most:
-        write_csv(folder / "failures.csv", spreadsheet(failures))
+        write_csv(folder / "failures.csv", spreadsheet(failures.assign(outcome=FAILED)))
         raise InputError(
             f"{len(failed)} of {len(clips)} files fail (first: {failures['path'][0]}: {failures['reason'][0]}), more "
             f"than dataset.max_failures={max_failures:g} of them: see {folder / 'failures.csv'}; another detector or "

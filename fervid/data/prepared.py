@@ -20,7 +20,7 @@ from fervid.data.cutting import JPEG_QUALITY, Task
 from fervid.data.datamodule import FrameDataModule
 from fervid.data.decoding import Sampling, read_picture
 from fervid.data.detection import Detector, HaarDetector, NoDetector
-from fervid.data.files import RENDERED
+from fervid.data.files import FAILED, LEFT_OUT, RENDERED
 from fervid.data.inventory import Inventory
 from fervid.data.names import clean_identities, doubts
 from fervid.data.preparation import JOURNAL, lock, prepare
@@ -29,7 +29,7 @@ from fervid.escaping import spreadsheet
 
 log = logging.getLogger(__name__)
 
-VERSION = 2  # of the preparation: a corpus prepared by another one is prepared again
+VERSION = 3  # of the preparation: a corpus prepared by another one is prepared again
 
 
 class PreparedDataModule(FrameDataModule):
@@ -178,7 +178,9 @@ class PreparedDataModule(FrameDataModule):
             description=f"{self.corpus}: cutting out faces",
         )
         failures = pd.concat([self.inventory.dropped, failures], ignore_index=True)
-        write_csv(folder / "failures.csv", spreadsheet(failures))
+        left_out = pd.DataFrame(self.inventory.left_out, columns=["path", "reason"])
+        table = pd.concat([failures.assign(outcome=FAILED), left_out.assign(outcome=LEFT_OUT)], ignore_index=True)
+        write_csv(folder / "failures.csv", spreadsheet(table))
         write_card(folder, self, manifest, failures, sums)
         # Last: with it the folder is whole.
         with writing(folder / "manifest.parquet") as partial:
@@ -198,12 +200,12 @@ class PreparedDataModule(FrameDataModule):
                 *(self.alignment.size, self.image_size, self.image_size),
             )
         self.failures = read_csv(folder / "failures.csv")
-        if len(self.failures):
+        if failed := self.failed_files:
             log.warning(
                 "%d of %d files give no face (first: %s: %s): see failures.csv in the run folder.",
-                len(self.failures),
+                failed,
                 len(self.inventory.clips) + len(self.inventory.dropped),
-                *self.failures.iloc[0],
+                *self.failures[["path", "reason"]].iloc[0],
             )
         manifest = pd.read_parquet(folder / "manifest.parquet")
         manifest = manifest[manifest["face"].notna()]

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from fervid.data.files import File, list_files
-from fervid.data.inventory import Inventory, choose_people, note
+from fervid.data.inventory import Inventory, choose_people
 from fervid.data.media import VIDEO_SUFFIXES
 from fervid.data.prepared import PreparedDataModule
 from fervid.emotions import choose
@@ -23,7 +23,7 @@ CHANNELS = {"01": "speech", "02": "song"}
 INTENSITIES = {"01": "normal", "02": "strong"}
 ACTORS = tuple(f"{number:02d}" for number in range(1, 25))
 NOT_SINGING = "18"  # this actor recorded no song
-NAME = re.compile(r"\d\d(-\d\d){6}")
+NAME = re.compile(r"0[1-3]-0[12]-0[1-8](-0[12]){3}-(0[1-9]|1\d|2[0-4])")  # modality, channel, emotion, ..., actor
 
 
 class RAVDESSDataModule(PreparedDataModule):
@@ -90,10 +90,13 @@ class RAVDESSDataModule(PreparedDataModule):
         listing = list_files(self.root, VIDEO_SUFFIXES)
         videos: dict[str, File] = {}
         twice: list[str] = []
+        strangers: list[str] = []
         for file in listing.files:
             if NAME.fullmatch(file.stem) and file.stem[:2] in MODALITIES:
                 twice += [file.path] if file.stem in videos else []
                 videos.setdefault(file.stem, file)
+            elif not NAME.fullmatch(file.stem):
+                strangers.append(file.path)
         wanted = {stem: file for stem, file in sorted(videos.items()) if self._wanted(stem)}
         if videos and not wanted:
             there = sorted({f"{MODALITIES[stem[:2]]} {CHANNELS.get(stem[3:5], '?')}" for stem in videos})
@@ -101,7 +104,8 @@ class RAVDESSDataModule(PreparedDataModule):
                 f"{self.root} holds {len(videos)} videos ({', '.join(there)}), but none that dataset.modality="
                 f"{self.modality}, channel={self.channel}, emotions, intensity and actors ask for."
             )
-        notes = listing.notes + note("lying there twice, taken once", twice)
+        listing.leave_out("not named as RAVDESS names its videos", strangers)
+        listing.leave_out("lying there twice", twice)
         rows = [describe(stem) for stem in wanted]
         expected = [describe(stem) for stem in self._complete()]
         people = {row["subject"] for row in rows}
@@ -113,7 +117,8 @@ class RAVDESSDataModule(PreparedDataModule):
             expected_subjects=Counter(row["subject"] for row in expected),
             named=self.named,
             missing=[row["clip"] for row in sorted(missing, key=lambda row: row["subject"] not in people)],
-            notes=notes,
+            notes=listing.notes,
+            left_out=listing.left_out,
         )
 
     def _wanted(self, stem: str) -> bool:

@@ -247,7 +247,7 @@ def _write(
                 "frames": len(predictions),
                 "clips": int(predictions["clip"].nunique()),
                 "subjects": int(predictions["subject"].nunique()),
-                "unreadable": len(member.datamodule.failures),
+                "unreadable": member.datamodule.failed_files,
                 "image_size": member.datamodule.image_size,
                 "split": sides | {"test": len(predictions)},
             },

@@ -92,7 +92,7 @@ def explain_pictures(predictor: Predictor, sources: Sequence[str], *, count: int
     Raises:
         InputError: if there are no pictures, or no face in any.
     """
-    items = find_sources(sources)
+    items = find_sources(sources).items
     pictures = [item for item in items if not item.is_video]
     if not pictures:
         raise InputError(f"source={', '.join(sources)} names no picture: give a picture, a folder or a glob of some.")

@@ -24,6 +24,7 @@ from fervid.data.card import flat_faces
 from fervid.data.cutting import flatness
 from fervid.data.decoding import Frame, open_video, read_picture
 from fervid.data.detection import most_prominent
+from fervid.data.files import FAILED, LEFT_OUT
 from fervid.errors import InputError, first_line
 from fervid.escaping import formula_guard
 from fervid.figures import save, timeline
@@ -95,6 +96,7 @@ def predict(
     faces: Literal["all", "one"] = "all",
     smoothing: float = 0.0,
     annotated: bool = True,
+    left_out: Sequence[tuple[str, str]] = (),
 ) -> list[Sight]:
     """Looks at every source and writes what it sees into a folder.
 
@@ -107,6 +109,7 @@ def predict(
         faces: of a picture too, ``all`` or the most prominent ``one``.
         smoothing: in seconds.
         annotated: whether ``annotated/`` is written.
+        left_out: name and reason of files that are neither pictures nor videos, for ``failures.csv``.
 
     Returns:
         What was seen, in the order of the sources.
@@ -120,6 +123,7 @@ def predict(
     warned = False
     with ExitStack() as stack:
         folder.mkdir(parents=True, exist_ok=True)
+        _note(folder / "failures.csv", [(*entry, LEFT_OUT) for entry in left_out])
         rows = stack.enter_context(RecordFiles(folder, predictor.class_names))
         progress = stack.enter_context(_progress(console))
         whole = progress.add_task("sources", total=len(items), visible=len(items) > 1)
@@ -161,7 +165,7 @@ def predict(
                 figure = timeline(rows.since(place), predictor.class_names, sight.times, Path(item.name).name)
                 save(figure, folder / f"timelines/{name}.png", dpi=120)
             if sight.failure:
-                _note(folder / "failures.csv", item.name, sight.failure)
+                _note(folder / "failures.csv", [(item.name, sight.failure, FAILED)])
                 progress.console.print(f"{item.name} fails: {sight.failure}")
             progress.remove_task(bar)
             progress.advance(whole)
@@ -260,12 +264,11 @@ def _save(image: np.ndarray, folder: Path, name: str, item: Item) -> None:
         Image.fromarray(image).save(partial, quality=92)
 
 
-def _note(path: Path, source: str, reason: str) -> None:
-    new = not path.exists()
-    with open(path, "a", encoding="utf-8", newline="") as file:
-        csv.writer(file, lineterminator="\n").writerows(
-            [("source", "reason")] * new + [(formula_guard(source), formula_guard(reason))]
-        )
+def _note(path: Path, rows: Sequence[tuple[str, str, str]]) -> None:
+    if rows:
+        header = [] if path.exists() else [("source", "reason", "outcome")]
+        with open(path, "a", encoding="utf-8", newline="") as file:
+            csv.writer(file, lineterminator="\n").writerows(header + [tuple(map(formula_guard, row)) for row in rows])
 
 
 def _length(item: Item) -> float | None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import cv2
 
 from fervid.data.decoding import Frame, Source
-from fervid.data.files import by_suffix, list_files, suffix_of
+from fervid.data.files import OTHER_KIND, by_suffix, list_files, of_other_kind, suffix_of
 from fervid.data.media import PICTURE_SUFFIXES, VIDEO_SUFFIXES
 from fervid.errors import InputError
 
@@ -81,27 +81,38 @@ class Item:
     is_video: bool
 
 
-def find_sources(wanted: str | Sequence[str], seconds: float | None = None) -> list[Item]:
-    """All that is to be looked at.
+@dataclass(frozen=True)
+class Found:
+    """What lies at the places a user named.
+
+    Attributes:
+        items: pictures, videos and cameras, each once, in the order given; folders and globs by name.
+        left_out: name and reason of each file that is neither a picture nor a video.
+    """
+
+    items: list[Item]
+    left_out: list[tuple[str, str]]
+
+
+def find_sources(wanted: str | Sequence[str], seconds: float | None = None) -> Found:
+    """Finds pictures, videos and cameras.
 
     Args:
         wanted: a picture, video, folder (any depth, zips too), zip, glob, ``camera``, ``camera:<number>``, or several.
         seconds: how long a camera is looked at.
 
-    Returns:
-        Each once, in the order given; folders and globs by name.
-
     Raises:
         InputError: if one is not there, or is or holds neither pictures nor videos.
     """
     items: dict[str, Item] = {}
+    left_out: dict[str, str] = {}
     for word in [wanted] if isinstance(wanted, str) else wanted:
-        for item in _find(str(word), seconds):
+        for item in _find(str(word), seconds, left_out):
             items.setdefault(item.name, item)
-    return list(items.values())
+    return Found(list(items.values()), list(left_out.items()))
 
 
-def _find(word: str, seconds: float | None) -> list[Item]:
+def _find(word: str, seconds: float | None, left_out: dict[str, str]) -> list[Item]:
     path = Path(word).expanduser()
     kind, _, number = word.partition(":")
     if kind == "camera" and not path.exists():
@@ -115,6 +126,7 @@ def _find(word: str, seconds: float | None) -> list[Item]:
         if not listing.files:
             raise InputError(f"source={word} holds neither pictures nor videos. {' '.join(listing.notes)}".strip())
         parent = path if path.is_dir() else path.parent  # the path of a member begins with its zip
+        left_out.update((_printable(str(parent / name)), reason) for name, reason in listing.left_out)
         return [_item(str(parent / file.path), file.source, file.suffix) for file in listing.files]
     if path.exists():
         suffix = suffix_of(path.name, path) if path.is_file() else ""
@@ -125,15 +137,19 @@ def _find(word: str, seconds: float | None) -> list[Item]:
         raise InputError(f"source={word} is not there: give a picture, a video, a folder, a glob or camera.")
     matches = [Path(match) for match in sorted(glob.glob(str(path), recursive=True))]
     suffixes = {match: suffix_of(match.name, match) for match in matches if match.is_file()}
-    others = Counter(suffix for suffix in suffixes.values() if suffix not in MEDIA)
-    left_out = f"files of other kinds, left out: {by_suffix(others)}." if others else ""
-    if len(suffixes) == others.total():
-        raise InputError(f"source={word} matches no picture and no video here. {left_out}".strip())
-    if left_out:
-        log.warning("%s: %s", word, left_out)
+    others = {match: suffix for match, suffix in suffixes.items() if suffix not in MEDIA}
+    note = f"{OTHER_KIND}, left out: {by_suffix(Counter(others.values()))}." if others else ""
+    if len(suffixes) == len(others):
+        raise InputError(f"source={word} matches no picture and no video here. {note}".strip())
+    if note:
+        log.warning("%s: %s", word, note)
+    left_out.update((_printable(str(match)), of_other_kind(suffix)) for match, suffix in others.items())
     return [_item(str(match), match, suffix) for match, suffix in suffixes.items() if suffix in MEDIA]
 
 
 def _item(name: str, source: Source, suffix: str) -> Item:
-    printable = os.fsencode(name).decode(errors="backslashreplace")  # a name may be anything but text
-    return Item(printable, source, suffix in VIDEO_SUFFIXES)
+    return Item(_printable(name), source, suffix in VIDEO_SUFFIXES)
+
+
+def _printable(name: str) -> str:
+    return os.fsencode(name).decode(errors="backslashreplace")  # a name may be anything but text

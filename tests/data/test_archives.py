@@ -3,6 +3,7 @@
 import io
 import os
 import threading
+import warnings
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -81,7 +82,18 @@ def test_members_packed_on_windows(tmp_path):
     assert [file.path for file in listing.files] == ["a.zip/happy/a.png", "a.zip/more/inner.zip/sad/b.png"]
     assert listing.files[1].parts == ("a.zip", "more", "inner.zip", "sad", "b.png")
     assert [read_picture(file.source)[0, 0, 0] for file in listing.files] == [1, 2]
-    assert listing.notes == ["1 entries of a.zip/more/inner.zip have names that lead out of it: they are left out."]
+    assert listing.notes == ["a.zip/more/inner.zip: left out: 1 entries whose names lead out of it."]
+
+
+def test_of_members_with_one_name_the_last_counts(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # zipfile's, of the name that is there already
+        for name, value in (("happy/a.png", 1), ("sad/b.png", 2), ("happy/a.png", 3), ("sad\\b.png", 4)):
+            archive.writestr(name, picture(value))
+    listing = list_files(tmp_path, {".png"})
+    assert [file.path for file in listing.files] == ["a.zip/happy/a.png", "a.zip/sad/b.png"]
+    assert [read_picture(file.source)[0, 0, 0] for file in listing.files] == [3, 4]
+    assert listing.notes == ["a.zip: holds 2 names a second time, the last counts."]
 
 
 @pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED], ids=["stored", "compressed"])
@@ -134,7 +146,7 @@ def test_zips_nested_too_deep_are_left_out_and_said(tmp_path):
     (tmp_path / "a.zip").write_bytes(content)
     listing = list_files(tmp_path, {".png"})
     assert len(listing.files) == 3
-    assert listing.notes == ["a.zip/in.zip/in.zip/in.zip is left out: zips are read 3 levels deep."]
+    assert listing.notes == ["a.zip/in.zip/in.zip/in.zip: left out, since zips are read 3 levels deep."]
 
 
 def test_a_zip_of_too_many_zips(tmp_path, monkeypatch):
@@ -143,7 +155,7 @@ def test_a_zip_of_too_many_zips(tmp_path, monkeypatch):
     (tmp_path / "a.zip").write_bytes(zipped({f"{number}.zip": inner for number in range(9)}))
     listing = list_files(tmp_path, {".png"})
     assert len(listing.files) == 5
-    assert listing.notes == ["a.zip holds more than 5 zips: the rest of them are left out."]
+    assert listing.notes == ["a.zip: holds more than 5 zips, the rest of them are left out."]
 
 
 def test_a_bomb_inside_a_zip(tmp_path):
@@ -154,7 +166,7 @@ def test_a_bomb_inside_a_zip(tmp_path):
     (file,) = listing.files
     with pytest.raises(ValueError, match="unpacks to 29 MiB"):
         read_bytes(file.source)
-    assert "a.zip/wide.zip/big.zip cannot be opened as a zip (unpacks to 29 MiB" in listing.notes[0]
+    assert "a.zip/wide.zip/big.zip: cannot be opened as a zip (unpacks to 29 MiB" in listing.notes[0]
 
 
 def test_damage_inside_a_compressed_member_is_the_files_failure(tmp_path):

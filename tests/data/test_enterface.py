@@ -48,7 +48,7 @@ def test_the_archive_is_whole(archive):
     assert inventory.missing == []
     assert inventory.sentences() == inventory.notes
     unsegmented, names, swapped = inventory.notes
-    assert unsegmented.startswith("not cut into sentences, left out")
+    assert unsegmented.startswith("not cut into sentences (dataset.unsegmented=true takes them), left out")
     assert unsegmented.endswith("6 (first: database/subject 6/anger/s6_an.avi).")
     assert names.endswith("believed: 30 (first: database/subject 11/anger/sentence 1/s12_an_1.avi).")
     assert swapped.endswith("put right: 2 (first: database/subject 2/anger/sentence 1/s2_an_1.avi).")
@@ -128,7 +128,7 @@ def test_copies_are_taken_once_and_strangers_left_out(tmp_path):
     assert inventory.files[0].path == "Subject 1/anger/sentence 1/again.avi"
     stray, twice, doubles = inventory.notes
     assert stray.endswith("left out: 2 (first: subject 99/fear/sentence 1/s99_fe_1.avi).")
-    assert twice.startswith("lying there twice, taken once: 2 (first: whole.zip/subject 1/")
+    assert twice.startswith("lying there twice, left out: 2 (first: whole.zip/subject 1/")
     assert doubles.endswith("own: 1 (first: Subject 1/anger/sentence 1/s1_an_1.avi).")
 
 
@@ -169,6 +169,6 @@ def test_from_raw_to_prepared(tmp_path):
         assert told[column].tolist() == table[column].tolist()
     assert len(manifest) == 8 * 2
     assert manifest["frame"].tolist() == [0, 3] * 8
-    assert datamodule.failures.empty
+    assert datamodule.failed_files == 0
     assert len(list((datamodule.prepared / "faces").rglob("*.jpg"))) == 16
     assert next(iter(datamodule.train_dataloader()))["image"].shape == (2, 3, 28, 28)

@@ -1,12 +1,14 @@
 import os
 import zipfile
 
+import av
 import numpy as np
 import pytest
 from PIL import Image
 
 from fervid.data.decoding import read_bytes
 from fervid.data.files import list_files
+from fervid.data.media import PICTURE_SUFFIXES, VIDEO_SUFFIXES
 from fervid.errors import InputError
 
 
@@ -49,7 +51,7 @@ def test_zip_entries_that_climb_out(root):
     listing = list_files(root, {".mp4"})
     assert paths(listing)[-1] == "c.zip/good.mp4"
     assert len(listing.files) == 4
-    assert listing.notes == ["3 entries of c.zip have names that lead out of it: they are left out."]
+    assert listing.notes == ["c.zip: left out: 3 entries whose names lead out of it."]
     assert sorted(os.listdir(root.parent)) == before
 
 
@@ -57,7 +59,7 @@ def test_a_damaged_zip_is_said(root):
     (root / "c.zip").write_bytes(b"PK\x03\x04 and then nothing")
     listing = list_files(root, {".mp4"})
     assert len(listing.files) == 3
-    assert "c.zip cannot be opened as a zip" in listing.notes[0]
+    assert "c.zip: cannot be opened as a zip" in listing.notes[0]
 
 
 def test_names_that_are_no_text(root):
@@ -67,9 +69,7 @@ def test_names_that_are_no_text(root):
         pytest.skip("this file system takes UTF-8 names only")
     listing = list_files(root, {".mp4"})
     assert len(listing.files) == 3
-    assert listing.notes == [
-        "1 file names are not UTF-8 (first: a/caf\\xe9.mp4): these files are left out; rename them."
-    ]
+    assert listing.notes == ["with names that are not UTF-8 (rename them), left out: 1 (first: a/caf\\xe9.mp4)."]
 
 
 def test_a_link_that_leads_back(root):
@@ -84,7 +84,7 @@ def test_things_that_are_no_files(root):
     os.mkfifo(root / "b" / "pipe.mp4")
     listing = list_files(root, {".mp4"})
     assert paths(listing) == ["a/deep/er/three.mp4", "a/one.MP4", "b/two.mp4"]
-    assert listing.notes == ["left out: 2 links to nothing or things that are no files (first: a/gone.mp4)."]
+    assert listing.notes == ["links to nothing or things that are no files, left out: 2 (first: a/gone.mp4)."]
 
 
 def test_a_changed_file_has_another_stamp(root):
@@ -140,6 +140,46 @@ def test_a_picture_is_known_by_its_content_where_its_name_says_nothing(tmp_path,
         archive.write(tmp_path / name, name)
     assert sorted(paths(list_files(tmp_path, {".jpg"}))) == sorted([f"c.zip/{name}", name, "x.jpg"])
     assert paths(list_files(tmp_path, {".mp4"})) == []
+
+
+@pytest.mark.parametrize(
+    "suffix", [".avif", ".bmp", ".gif", ".jp2", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".webp", ".j2k"]
+)
+def test_pictures_of_all_formats_are_known_by_their_content(tmp_path, suffix):
+    picture = Image.fromarray(np.zeros((8, 8) if suffix == ".pgm" else (8, 8, 3), np.uint8))
+    picture.save(tmp_path / f"x{suffix}")
+    (tmp_path / f"x{suffix}").rename(tmp_path / "x")
+    (file,) = list_files(tmp_path, PICTURE_SUFFIXES).files
+    assert file.suffix == {".j2k": ".jp2"}.get(suffix, suffix)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "codec"),
+    [
+        *((".avi", "mpeg4"), (".flv", "flv1"), (".m2ts", "mpeg2video"), (".m2v", "mpeg2video"), (".mkv", "mpeg4")),
+        *((".mov", "mpeg4"), (".mp4", "mpeg4"), (".mpg", "mpeg2video"), (".mxf", "mpeg2video"), (".rm", "rv10")),
+        *((".ts", "mpeg2video"), (".webm", "libvpx"), (".wmv", "wmv2"), (".y4m", "wrapped_avframe")),
+    ],
+)
+def test_videos_of_all_formats_are_known_by_their_content(tmp_path, suffix, codec):
+    with av.open(str(tmp_path / f"x{suffix}"), "w") as container:
+        stream = container.add_stream(codec, rate=25)
+        stream.width = stream.height = 64
+        stream.pix_fmt = "yuv420p"
+        for _ in range(5):
+            container.mux(stream.encode(av.VideoFrame(64, 64, "yuv420p")))
+        container.mux(stream.encode())
+    (tmp_path / f"x{suffix}").rename(tmp_path / "x")
+    (file,) = list_files(tmp_path, VIDEO_SUFFIXES).files
+    assert file.suffix in VIDEO_SUFFIXES
+    assert list_files(tmp_path, PICTURE_SUFFIXES).files == []
+
+
+@pytest.mark.parametrize("start", [b"BMI,age,sex\n24.1,31,f\n", b"Python is a language", b"P1 is a subject", b"G"])
+def test_texts_that_begin_like_a_picture_are_texts(tmp_path, start):
+    (tmp_path / "notes").write_bytes(start + b"x" * 300)
+    listing = list_files(tmp_path, PICTURE_SUFFIXES | VIDEO_SUFFIXES)
+    assert listing.left_out == [("notes", "of another kind (without suffix)")]
 
 
 def test_a_known_suffix_is_believed(tmp_path):

@@ -243,5 +243,5 @@ def test_what_is_left_out_is_named(tmp_path):
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         archive.writestr("deep/a.parquet", b"x")
     (tmp_path / "b.arrow").write_bytes(b"x")
-    with pytest.raises(InputError, match=r"\(.arrow 1\)\. zipped, left out until they are unpacked: 1 \(first: a.z"):
+    with pytest.raises(InputError, match=r"\(.arrow 1\)\. zipped \(unpack them\), left out: 1 \(first: a.z"):
         HFFacesDataModule(tmp_path).read_clips()

@@ -168,7 +168,7 @@ def test_rows_that_cannot_be_used_are_left_out(tmp_path):
     always = {"videos/PS 1/5.avi": "emotion code '7' is unknown"}
     inventory = read(tmp_path)
     assert len(inventory.clips) == 12
-    assert inventory.notes[0] == "lying there twice, taken once: 1 (first: videos/PS 1/1.avi)."
+    assert inventory.notes[0] == "lying there twice, left out: 1 (first: videos/PS 1/1.avi)."
     row = {"ISED_details.mat row 10": "says of a video what an earlier row says"}
     assert dict(inventory.dropped.itertuples(index=False)) == always | row
     peak = read(tmp_path, peak=1)
@@ -247,7 +247,7 @@ def prepare(rendered, tmp_path, **options):
     )
     datamodule.prepare_data()
     datamodule.setup()
-    assert datamodule.failures.empty
+    assert datamodule.failed_files == 0
     return datamodule
 
 

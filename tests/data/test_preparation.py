@@ -66,7 +66,7 @@ def test_what_a_prepared_folder_holds(whole):
     assert {path.relative_to(whole).as_posix() for path in whole.rglob("*.jpg")} == set(found["face"])
     faces = [read_picture(whole / face) for face in found["face"]]
     assert all(face.shape == (64, 64, 3) for face in faces)
-    assert (pd.read_csv(whole / "failures.csv").columns == ["path", "reason"]).all()
+    assert (pd.read_csv(whole / "failures.csv").columns == ["path", "reason", "outcome"]).all()
 
 
 def test_the_card_is_true(whole, raw):

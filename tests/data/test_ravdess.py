@@ -110,7 +110,7 @@ def test_zips_in_place_and_twice(complete, tmp_path):
     shutil.copy(next(path for path in some if path.name.startswith("02")), tmp_path)
     inventory = read(tmp_path)
     assert len(inventory.clips) == 60
-    assert inventory.sentences()[0].startswith("lying there twice, taken once: 1 (first: Video_Speech")
+    assert inventory.sentences()[0].startswith("lying there twice, left out: 1 (first: Video_Speech")
 
 
 def test_files_that_only_look_like_it(tmp_path):
@@ -118,7 +118,10 @@ def test_files_that_only_look_like_it(tmp_path):
     for name in ("02-01-09-01-01-01-01.mp4", "02-01-03-01-01-01-99.mp4", "02-01-03-01-01-01.mp4", "holiday.mp4"):
         (tmp_path / name).touch()
     (tmp_path / "02-01-03-01-01-01-01.txt").touch()
-    assert len(read(tmp_path).clips) == 4
+    inventory = read(tmp_path)
+    assert len(inventory.clips) == 4
+    assert "not named as RAVDESS names its videos, left out: 4 (first: 02-01-03-01-01-01-99.mp4)." in inventory.notes
+    assert len(inventory.left_out) == 5
 
 
 @pytest.mark.parametrize(

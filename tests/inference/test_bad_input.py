@@ -51,7 +51,7 @@ def picture():
 
 
 def outcome(predictor, path, folder):
-    (sight,) = predict(predictor, find_sources(str(path)), folder, QUIET, annotated=False)
+    (sight,) = predict(predictor, find_sources(str(path)).items, folder, QUIET, annotated=False)
     return sight
 
 
@@ -60,7 +60,7 @@ def test_text_that_is_called_a_picture_is_noted_and_the_rest_goes_on(predictor, 
     (tmp_path / "in/a.jpg").write_text("no picture")
     Image.fromarray(picture).save(tmp_path / "in/b.png")
     (tmp_path / "in/c.mp4").write_text("no video")
-    sights = predict(predictor, find_sources(str(tmp_path / "in")), tmp_path / "out", QUIET)
+    sights = predict(predictor, find_sources(str(tmp_path / "in")).items, tmp_path / "out", QUIET)
     assert [bool(sight.failure) for sight in sights] == [True, False, True]
     with open(tmp_path / "out/failures.csv", newline="") as file:
         rows = list(csv.reader(file))

@@ -20,21 +20,21 @@ def folder(tmp_path):
 
 
 def test_folders_and_globs_give_pictures_and_videos_once(folder):
-    items = find_sources([str(folder / "b.mp4"), str(folder)])
+    items = find_sources([str(folder / "b.mp4"), str(folder)]).items
     assert [(item.name, item.is_video) for item in items] == [
         (str(folder / "b.mp4"), True),
         (str(folder / "a.JPG"), False),
         (str(folder / "deep/c.png"), False),
     ]
-    assert [item.name for item in find_sources(f"{folder}/**/*.png")] == [str(folder / "deep/c.png")]
-    assert [item.name for item in find_sources(f"{folder}/*")] == [str(folder / "a.JPG"), str(folder / "b.mp4")]
+    assert [item.name for item in find_sources(f"{folder}/**/*.png").items] == [str(folder / "deep/c.png")]
+    assert [item.name for item in find_sources(f"{folder}/*").items] == [str(folder / "a.JPG"), str(folder / "b.mp4")]
 
 
 def test_a_zip_is_a_source(folder):
     with zipfile.ZipFile(folder / "c.zip", "w") as archive:
         archive.writestr("deep/d.jfif", b"x")
         archive.writestr("deep/e.3gp", b"x")
-    items = find_sources(str(folder / "c.zip"))
+    items = find_sources(str(folder / "c.zip")).items
     assert [(item.name, item.is_video) for item in items] == [
         (str(folder / "c.zip/deep/d.jfif"), False),
         (str(folder / "c.zip/deep/e.3gp"), True),
@@ -43,13 +43,13 @@ def test_a_zip_is_a_source(folder):
 
 def test_a_name_with_the_signs_of_a_glob_is_a_file_if_there_is_one(folder):
     (folder / "film [1].mp4").write_bytes(b"")
-    (item,) = find_sources(str(folder / "film [1].mp4"))
+    (item,) = find_sources(str(folder / "film [1].mp4")).items
     assert item.source == folder / "film [1].mp4"
 
 
 def test_cameras_are_numbered():
-    assert find_sources("camera")[0].source == Camera(0)
-    assert find_sources("camera:2", 5.0)[0].source == Camera(2, 5.0)
+    assert find_sources("camera").items[0].source == Camera(0)
+    assert find_sources("camera:2", 5.0).items[0].source == Camera(2, 5.0)
 
 
 @pytest.mark.parametrize(
