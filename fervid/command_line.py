@@ -118,7 +118,7 @@ def job(config: DictConfig) -> Iterator[None]:
         take_place(**trainer_size(config))
         _check_types(config, HydraConfig.get().overrides.task)
         check_limits(config)
-        check_corpus(config)
+        check_files(config)
         yield
     except Exception as error:
         mistake = _mistake(error)
@@ -245,20 +245,24 @@ def _stop(sentence: str) -> None:
     sys.exit(1)
 
 
-def check_corpus(config: DictConfig) -> None:
-    """Refuses a corpus that cannot be there, before anything is loaded.
+def check_files(config: DictConfig) -> None:
+    """Refuses a corpus, table or checkpoint that is not there, before anything is loaded.
 
     Args:
         config: of a job, which Hydra has been told of.
 
     Raises:
-        InputError: if the folder of the corpus is not given or not there.
+        InputError: if the folder of the corpus is not given, or something that is named is not there.
     """
+    if (Path(HydraConfig.get().runtime.output_dir) / "results.json").exists():
+        return  # a job of a sweep that will not be run again
+    for name in ("ckpt_path", "dataset.csv", "split.path"):
+        path = OmegaConf.select(config, name)
+        if path is not None and not Path(str(path)).expanduser().is_file():
+            raise InputError(f"{name}={path} is not a file: check the path, which starts at {Path.cwd()} unless full.")
     dataset = config.get("dataset")
     if dataset is None or "root" not in dataset:
         return
-    if (Path(HydraConfig.get().runtime.output_dir) / "results.json").exists():
-        return  # a job of a sweep that will not be run again
     root, can_be_fetched = dataset.root, "repo" in dataset
     if root is None and not can_be_fetched:
         name = HydraConfig.get().runtime.choices.get("dataset")

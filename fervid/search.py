@@ -20,7 +20,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from fervid.atomic import cut_half_line
-from fervid.command_line import CONFIG_FOLDER, alone, check_corpus, importing, job, run
+from fervid.command_line import CONFIG_FOLDER, alone, check_files, importing, job, run
 from fervid.errors import InputError, first_line
 from fervid.overrides import printed_command
 from fervid.ranks import take_place
@@ -47,7 +47,7 @@ def command() -> None:
     for name, override in space.items():
         for value in _ends(override):
             config = _compose([*fixed, *(first | {name: f"{name}={value}"}).values()], folder, 0)
-            check_corpus(config)
+            check_files(config)
 
     from optuna.trial import TrialState
 

@@ -199,6 +199,27 @@ def test_help_answers_at_once(words):
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 1
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["dataset=ravdess", "dataset.root=/nowhere"],
+        ["dataset=ravdess"],
+        ["ckpt_path=/nowhere.ckpt"],
+        ["split=file", "split.path=/nowhere.csv"],
+        ["dataset=image_folder", "dataset.root=/tmp", "dataset.csv=/nowhere.csv"],
+    ],
+)
+def test_what_is_not_there_is_told_before_anything_is_loaded(words, tmp_path):
+    code = "import sys; from fervid.train import main\ntry: main()\nfinally: print('torch' in sys.modules)"
+    process = subprocess.run(
+        [sys.executable, "-c", code, *words, f"hydra.run.dir={tmp_path}/run"], capture_output=True, text=True
+    )
+    assert process.returncode == 1
+    assert words[-1] in process.stderr
+    assert len(process.stderr.splitlines()) == 1
+    assert process.stdout == "False\n"
+
+
 BAD = [
     (["optimizer=sgdd"], "Did you mean optimizer=sgd?"),
     (["optimzer=sgd"], "there is no setting 'optimzer'. Did you mean optimizer?"),
