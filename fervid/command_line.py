@@ -256,10 +256,10 @@ def check_files(config: DictConfig) -> None:
     """
     if (Path(HydraConfig.get().runtime.output_dir) / "results.json").exists():
         return  # a job of a sweep that will not be run again
-    for name in ("ckpt_path", "dataset.csv", "split.path"):
-        path = OmegaConf.select(config, name)
-        if path is not None and not Path(str(path)).expanduser().is_file():
-            raise InputError(f"{name}={path} is not a file: check the path, which starts at {Path.cwd()} unless full.")
+    for setting in ("ckpt_path", "dataset.csv", "split.path"):
+        file = OmegaConf.select(config, setting)
+        if file is not None and not Path(str(file)).expanduser().is_file():
+            raise InputError(f"{setting}={file} is not a file: check the path (working directory: {Path.cwd()}).")
     dataset = config.get("dataset")
     if dataset is None or "root" not in dataset:
         return

@@ -120,6 +120,7 @@ def test_what_a_script_leaves_behind_is_ended(table, tmp_path):
     _wait_for_the_end_of(int((tmp_path / "pid").read_text()))
 
 
+@pytest.mark.slow
 def test_a_script_that_takes_too_long_is_ended_with_what_it_started(table, tmp_path):
     write(tmp_path, "slow", f"open('pid', 'w').write(str({SLEEPER}.pid))", "time.sleep(60)")
     began = time.monotonic()

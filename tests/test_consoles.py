@@ -30,7 +30,7 @@ def cyrillic(tmp_path_factory):
     return root
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+@pytest.mark.parametrize("encoding", [pytest.param("ascii", marks=pytest.mark.slow), "cp1252"])
 def test_names_that_a_console_cannot_show_are_written_otherwise(cyrillic, tmp_path, encoding):
     words = ["dataset=image_folder", f"dataset.root={cyrillic}", "split=stratified", f"cache_dir={tmp_path / 'cache'}"]
     code, out, err = run("fervid.audit", *words, cwd=tmp_path, PYTHONIOENCODING=encoding)

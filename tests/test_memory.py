@@ -19,6 +19,7 @@ print(pages())
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is asked to keep memory")
 def test_large_buffers_are_used_again():
     kept, given_back = (

@@ -51,6 +51,7 @@ def test_a_run_on_one_device_is_whole_whatever_the_environment_says(fervid_train
     assert (tmp_path / "run" / "results.json").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variables", [INDEPENDENT | {"SLURM_PROCID": "1"}, {"RANK": "", "SLURM_PROCID": "abc"}])
 def test_so_it_is_in_a_process_of_its_own(tmp_path, cache, variables):
     """Lightning reads the variables when it is imported."""
@@ -118,6 +119,7 @@ def test_plain_two_devices(train_on_two):
     assert "Traceback" not in said
 
 
+@pytest.mark.slow
 def test_torchrun_leaves_one_folder(train_on_two):
     """Through both phases: stages that were frozen begin to learn."""
     torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
@@ -203,6 +205,7 @@ print(data.store_path.stat().st_mtime_ns, flush=True)
 """
 
 
+@pytest.mark.slow
 def test_of_two_processes_that_want_the_same_faces_one_makes_them(tmp_path):
     words = [sys.executable, "-c", TOGETHER, str(tmp_path)]
     pair = [

@@ -55,7 +55,9 @@ def test_trials_are_runs_of_drawn_settings_and_the_same_command_goes_on(fervid_s
     assert "test recall" not in told
 
 
-@pytest.mark.parametrize("interrupt", [SystemExit, KeyboardInterrupt])  # Lightning's answer to Ctrl-C, and Ctrl-C
+@pytest.mark.parametrize(
+    "interrupt", [SystemExit, pytest.param(KeyboardInterrupt, marks=pytest.mark.slow)]
+)  # Lightning's answer to Ctrl-C, and Ctrl-C
 def test_a_trial_that_was_interrupted_is_run_once_more(fervid_search, tmp_path, monkeypatch, capfd, interrupt):
     drawn = []
 

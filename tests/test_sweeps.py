@@ -86,16 +86,23 @@ def test_what_each_sweep_varies(name):
                 assert (job.paper.name if "paper" in job else None) == PAPERS.get(name)
 
 
+SLOW = pytest.mark.slow
+
+
 @pytest.mark.parametrize(
     ("words", "jobs"),
     [
-        (["sweep=ised_optimizers", "dataset.root=corpus", "~split.counts"], 6),
-        (["sweep=ised_batch_size", "dataset.root=corpus", "split=subject"], 4),
+        pytest.param(["sweep=ised_optimizers", "dataset.root=corpus", "~split.counts"], 6, marks=SLOW),
+        pytest.param(["sweep=ised_batch_size", "dataset.root=corpus", "split=subject"], 4, marks=SLOW),
         (["sweep=enterface_image_size", "dataset.root=corpus", "dataset.count=6"], 3),
         (["sweep=hf_backbones", "dataset.root=corpus", "split=clips"], 3),
         (["sweep=cross_validation", "split.k=3", "split.fold=range(3)", "dataset=ravdess", "dataset.root=corpus"], 3),
-        (["sweep=cross_validation", "split=fixed", "split.folds=ravdess_6", "split.fold=range(6)"], 6),
-        (["sweep=seeds", "experiment=ravdess_vgg16", "dataset.root=corpus"], 5),
+        pytest.param(
+            ["sweep=cross_validation", "split=fixed", "split.folds=ravdess_6", "split.fold=range(6)"],
+            6,
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(["sweep=seeds", "experiment=ravdess_vgg16", "dataset.root=corpus"], 5, marks=SLOW),
         (["experiment=ised_lenet,ised_alexnet", "++dataset.root=corpus"], 2),
     ],
 )

@@ -202,8 +202,6 @@ def test_help_answers_at_once(words):
 @pytest.mark.parametrize(
     "words",
     [
-        ["dataset=ravdess", "dataset.root=/nowhere"],
-        ["dataset=ravdess"],
         ["ckpt_path=/nowhere.ckpt"],
         ["split=file", "split.path=/nowhere.csv"],
         ["dataset=image_folder", "dataset.root=/tmp", "dataset.csv=/nowhere.csv"],

@@ -59,6 +59,7 @@ def start():
         process.communicate()
 
 
+@pytest.mark.slow
 def test_what_one_process_is_writing_no_other_reads(start, tmp_path):
     slow = start(
         """
@@ -91,6 +92,7 @@ def test_what_one_process_is_writing_no_other_reads(start, tmp_path):
     assert np.load(hashes).any(axis=1).all()
 
 
+@pytest.mark.slow
 def test_what_a_killed_process_leaves_is_gone_after_the_next_start(start, tmp_path):
     program = """
         made = Noise(image_size=8, cache_dir=sys.argv[1])

@@ -64,8 +64,8 @@ def test_text_that_is_called_a_picture_is_noted_and_the_rest_goes_on(predictor, 
     assert [bool(sight.failure) for sight in sights] == [True, False, True]
     with open(tmp_path / "out/failures.csv", newline="") as file:
         rows = list(csv.reader(file))
-    assert rows[0] == ["source", "reason"]
-    assert rows[1] == [str(tmp_path / "in/a.jpg"), "cannot identify image file"]
+    assert rows[0] == ["source", "reason", "outcome"]
+    assert rows[1] == [str(tmp_path / "in/a.jpg"), "cannot identify image file", "failed"]
     assert rows[2][0] == str(tmp_path / "in/c.mp4")
     assert (tmp_path / "out/predictions.jsonl").read_text().count("\n") == 1
 

@@ -246,7 +246,7 @@ def browser():
 
 
 def test_a_browser_shows_what_was_seen_and_asks_nobody_else(served, browser, predictor, face, clip):
-    address, folder = served
+    address, _ = served
     page, asked = browser.new_page(), []
     page.set_default_timeout(15_000)
     page.on("request", lambda request: asked.append(request.url))
@@ -273,6 +273,4 @@ def test_a_browser_shows_what_was_seen_and_asks_nobody_else(served, browser, pre
     outside = [url for url in asked if not url.startswith((address, "data:", "blob:"))]
     assert asked
     assert outside == []
-    assert not list(folder.rglob("face.png"))  # what was uploaded is gone once it was looked at
-    assert not list(folder.rglob(clip.name))
     page.close()
