@@ -245,6 +245,13 @@ def _stop(sentence: str) -> None:
     sys.exit(1)
 
 
+FILES = {
+    "ckpt_path": "the last.ckpt of a run",
+    "dataset.csv": "a CSV with the columns path, emotion and, if known, subject",
+    "split.path": "a CSV with the columns split and path, clip or subject",
+}
+
+
 def check_files(config: DictConfig) -> None:
     """Refuses a corpus, table or checkpoint that is not there, before anything is loaded.
 
@@ -256,10 +263,10 @@ def check_files(config: DictConfig) -> None:
     """
     if (Path(HydraConfig.get().runtime.output_dir) / "results.json").exists():
         return  # a job of a sweep that will not be run again
-    for setting in ("ckpt_path", "dataset.csv", "split.path"):
+    for setting, wanted in FILES.items():
         file = OmegaConf.select(config, setting)
-        if file is not None and not Path(str(file)).expanduser().is_file():
-            raise InputError(f"{setting}={file} is not a file: check the path (working directory: {Path.cwd()}).")
+        if file and not Path(str(file)).expanduser().is_file():
+            raise InputError(f"{setting}={file} is not a file: give {wanted}.")
     dataset = config.get("dataset")
     if dataset is None or "root" not in dataset:
         return

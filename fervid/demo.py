@@ -34,7 +34,7 @@ def command(config: DictConfig) -> None:
             try:
                 serve(config, folder)
             except KeyboardInterrupt:
-                print("The page is closed; nothing that was shown to it is kept.")
+                print("The page is closed and all that was uploaded is deleted.")
 
 
 def serve(config: DictConfig, folder: Path) -> None:

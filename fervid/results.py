@@ -244,7 +244,7 @@ def git_revision() -> str | None:
 
 
 def write_manifest(folder: Path, datamodule: FrameDataModule) -> None:
-    """Writes which frames a run sees, and the files that gave none."""
+    """Writes which frames a run sees, and the files that failed or were left out."""
     with writing(folder / "manifest.parquet") as partial:
         datamodule.manifest.to_parquet(partial)
     if len(datamodule.failures):

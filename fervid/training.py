@@ -329,6 +329,7 @@ def _begun_before(folder: Path, config: DictConfig) -> str | None:
 def _checkpoint(path: str | None, model: EmotionClassifier) -> str | None:
     if path is None:
         return None
+    path = str(Path(path).expanduser())
     if not Path(path).is_file():
         raise InputError(f"ckpt_path={path} is not a file: give the last.ckpt of a run.")
     try:

@@ -122,7 +122,10 @@ def test_subjects_from_file_names_are_not_called_verified(fervid_command, tmp_pa
     fervid_command("report", f"runs={run}", f"hydra.run.dir={tmp_path / 'report'}", "resamples=100")
     report = (tmp_path / "report" / "report.md").read_text()
     assert "subject-independent by name" in report
-    assert "Doubts about who is who: 30 of 31 subjects have names that differ only in a trailing number" in report
+    assert (
+        "Doubts about the subjects of image_folder: 30 of 31 subjects have names that differ only in a trailing number"
+        in report
+    )
     fervid_command("export", f"run={run}", "format=safetensors")
     card = (run / "export" / "model_card.md").read_text()
     assert "Grade: **subject-independent by name**" in card

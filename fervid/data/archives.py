@@ -41,8 +41,8 @@ def list_members(archive: Path, shown: str) -> tuple[list[tuple[str, Member, str
 
     Returns:
         The path of each member separated by ``/``, the member, and a stamp that changes with its content; and the
-        path of each zip of which something is left out, with the reason. Of members with the same path the last
-        counts, as for programs that unpack.
+        path of what is left out, or of a zip of which something is, with the reason. Of members with the same path
+        the last is taken, as by programs that unpack.
     """
     members: list[tuple[str, Member, str]] = []
     problems: list[tuple[str, str]] = []
@@ -56,18 +56,20 @@ def list_members(archive: Path, shown: str) -> tuple[list[tuple[str, Member, str
         except (*_DAMAGE, OSError, ValueError) as error:
             problems.append((path, f"cannot be opened as a zip ({first_line(error)}), nothing of it is used"))
             return
-        # Some programs on Windows write backslashes.
-        entries = {entry.filename.replace("\\", "/"): entry for entry in listed}
-        if len(entries) < len(listed):
-            problems.append((path, f"holds {len(listed) - len(entries)} names a second time, the last counts"))
         unsafe = 0
-        for name, entry in entries.items():
+        entries: dict[str, zipfile.ZipInfo] = {}
+        for entry in listed:
+            name = entry.filename.replace("\\", "/")  # some programs on Windows write backslashes
             parts = PurePosixPath(name).parts
             if ".." in parts or name.startswith("/") or not is_text(name):
                 unsafe += not name.endswith("/")
-            elif name.endswith("/") or any(part.startswith((".", "__MACOSX")) for part in parts):
-                continue
-            elif not name.lower().endswith(".zip"):
+            elif not name.endswith("/") and not any(part.startswith((".", "__MACOSX")) for part in parts):
+                name = "/".join(parts)
+                if name in entries:
+                    problems.append((f"{path}/{name}", "replaced by a later member of the same name"))
+                entries[name] = entry
+        for name, entry in entries.items():
+            if not name.lower().endswith(".zip"):
                 members.append((f"{path}/{name}", (*place, entry.filename), f"{entry.file_size} {entry.CRC:08x}"))
             elif len(place) == MAX_DEPTH:
                 problems.append((f"{path}/{name}", f"left out, since zips are read {MAX_DEPTH} levels deep"))
@@ -78,7 +80,7 @@ def list_members(archive: Path, shown: str) -> tuple[list[tuple[str, Member, str
                 inner_zips += 1
                 problems.append((shown, f"holds more than {MAX_INNER_ZIPS} zips, the rest of them are left out"))
         if unsafe:
-            problems.append((path, f"left out: {unsafe} entries whose names lead out of it"))
+            problems.append((path, f"{unsafe} of its entries have names that lead out of it and are not used"))
 
     look_into((archive,), shown)
     return members, problems

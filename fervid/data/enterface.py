@@ -117,7 +117,7 @@ class ENTERFACEDataModule(PreparedDataModule):
         expected = [key for key in _complete(self.unsegmented) if key[0] in self.subjects and key[1] in self.emotions]
         doubles = [video.file.path for video, number in zip(wanted, take, strict=True) if number > 1]
         listing.leave_out("in no folder of a subject and an emotion", stray)
-        listing.leave_out("lying there twice", twice)
+        listing.leave_out("second copies", twice)
         listing.leave_out(
             "not cut into sentences (dataset.unsegmented=true takes them)",
             [video.file.path for video in asked if not (self.unsegmented or video.sentence)],

@@ -126,7 +126,7 @@ def list_files(root: Path, suffixes: Collection[str]) -> Listing:
 
 
 def suffix_of(name: str, source: Source) -> str:
-    """The suffix of a file, in lower case; by its content if it has none, or one that nobody knows."""
+    """The suffix of a file, in lower case; by its content if it has none, or one that is unknown."""
     return media_suffix(name, lambda: _head(source))
 
 

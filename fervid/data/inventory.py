@@ -71,7 +71,7 @@ class Inventory:
             reasons = ", ".join(
                 f"{count} x {reason}" for reason, count in self.dropped["reason"].value_counts().items()
             )
-            said.append(f"left out: {len(self.dropped)} entries ({reasons}).")
+            said.append(f"without a usable label or file: {len(self.dropped)} entries ({reasons}).")
         return said
 
     def print(self, console: Console, corpus: str) -> None:

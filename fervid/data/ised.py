@@ -105,13 +105,17 @@ class ISEDDataModule(PreparedDataModule):
         listing = list_files(self.root, {*VIDEO_SUFFIXES, ".mat"})
         videos: dict[Key, File] = {}
         strangers: list[str] = []
+        tables: list[str] = []
         twice: list[str] = []
         details = None
         for file in listing.files:
             parts = _parts(file.path)
             key = _key(parts)
             if parts[-1].lower().endswith(".mat"):
-                details = file if details is None and parts[-1].lower() == DETAILS.lower() else details
+                if details is None and parts[-1].lower() == DETAILS.lower():
+                    details = file
+                else:
+                    tables.append(file.path)
             elif key is None:
                 strangers.append(file.path)
             else:
@@ -140,8 +144,7 @@ class ISEDDataModule(PreparedDataModule):
         reasons = {key: self._unusable(row, faces[key]) for key, row in rows.items() if key in videos}
         wanted = sorted(key for key, reason in reasons.items() if reason is None and self._wanted(rows[key]))
         dropped += [(videos[key].path, reason) for key, reason in reasons.items() if reason]
-        dropped += [(path, f"not in {DETAILS}") for path in strangers]
-        dropped += [(file.path, f"not in {DETAILS}") for key, file in videos.items() if key not in rows]
+        strangers += [file.path for key, file in videos.items() if key not in rows]
         if reasons and not wanted:
             raise InputError(
                 f"{self.root} holds {len(reasons)} labelled videos, but none that dataset.emotions, participants and "
@@ -149,7 +152,9 @@ class ISEDDataModule(PreparedDataModule):
             )
         there = {rows[key]["subject"] for key in reasons}
         missing = [row for key, row in rows.items() if key not in videos and self._wanted(row)]
-        listing.leave_out("lying there twice", twice)
+        listing.leave_out(f"not in {DETAILS}", strangers)
+        listing.leave_out("second copies", twice)
+        listing.leave_out("other tables", tables)
         notes = [
             *note(f"whose numbers in {DETAILS}, which are believed, name another video than their path", torn),
         ]

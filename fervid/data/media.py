@@ -5,6 +5,7 @@ an unknown suffix would only be counted.
 """
 
 import mimetypes
+import re
 from collections.abc import Callable
 from pathlib import PurePosixPath
 
@@ -29,7 +30,7 @@ VIDEO_SUFFIXES = set(
     ".ogv .qt .rm .rmvb .swf .ts .vob .webm .wmv .y4m".split()
 )
 ARCHIVE_SUFFIXES = {".7z", ".bz2", ".gz", ".rar", ".tar", ".tgz", ".xz", ".zst"}  # beside .zip, which is read
-HEAD_BYTES = 200
+HEAD_BYTES = 400
 _TYPES = mimetypes.MimeTypes(filenames=())  # Python's own: the lists of a machine differ from those of another
 
 _BY_PILLOW = {
@@ -43,33 +44,33 @@ _BY_PILLOW = {
 }
 """Formats whose mark Pillow tests. Those of BMP (``BM``) and PPM (``P`` and a digit) begin texts as well."""
 
-_SIGNATURES = (
-    (6, b"\0\0\0\0", 0, b"BM", ".bmp"),
-    (0, b"P5\n", 0, b"", ".pgm"),
-    (0, b"P6\n", 0, b"", ".ppm"),
-    (0, b"8BPS", 0, b"", ".psd"),
-    (0, b"\xff\x0a", 0, b"", ".jxl"),
-    (4, b"JXL \r\n", 0, b"", ".jxl"),
-    (4, b"ftyphe", 0, b"", ".heic"),
-    (4, b"ftypmif1", 0, b"", ".heic"),
-    (4, b"ftypM4A", 0, b"", ".m4a"),
-    (4, b"ftyp", 0, b"", ".mp4"),
-    (4, b"moov", 0, b"", ".mov"),
-    (4, b"mdat", 0, b"", ".mov"),
-    (4, b"wide", 0, b"", ".mov"),
-    (8, b"AVI ", 0, b"RIFF", ".avi"),
-    (0, b"\x1aE\xdf\xa3", 0, b"", ".mkv"),
-    (0, b"FLV\x01", 0, b"", ".flv"),
-    (0, b"\0\0\x01\xba", 0, b"", ".mpg"),
-    (0, b"\0\0\x01\xb3", 0, b"", ".mpg"),
-    (0, b"G", 188, b"G", ".ts"),
-    (4, b"G", 196, b"G", ".m2ts"),
-    (0, bytes.fromhex("3026b2758e66cf11"), 0, b"", ".wmv"),
-    (0, bytes.fromhex("060e2b34020501"), 0, b"", ".mxf"),
-    (0, b".RMF", 0, b"", ".rm"),
-    (0, b"YUV4MPEG2 ", 0, b"", ".y4m"),
-)
-"""Two marks and where they stand. Ogg is not among them: it may as well be sound."""
+_SIGNATURES = [
+    (re.compile(pattern, re.DOTALL), suffix)
+    for pattern, suffix in (
+        (rb"BM.{4}\0{4}", ".bmp"),
+        (rb"P5\s+\d+\s+\d+\s+\d+\s", ".pgm"),
+        (rb"P6\s+\d+\s+\d+\s+\d+\s", ".ppm"),
+        (rb"8BPS\0", ".psd"),
+        (rb"\xff\x0a", ".jxl"),
+        (rb".{4}JXL \r\n", ".jxl"),
+        (rb".{4}ftypavi", ".avif"),
+        (rb".{4}ftyp(he|mif1)", ".heic"),
+        (rb".{4}ftypM4A", ".m4a"),
+        (rb".{4}ftyp", ".mp4"),
+        (rb"\0.{3}(moov|mdat|wide)", ".mov"),
+        (rb"RIFF.{4}AVI ", ".avi"),
+        (rb"\x1aE\xdf\xa3", ".mkv"),
+        (rb"FLV\x01", ".flv"),
+        (rb"\0\0\x01[\xba\xb3]", ".mpg"),
+        (rb"G.{187}G.{187}G", ".ts"),
+        (rb".{4}G.{191}G.{191}G", ".m2ts"),
+        (rb"\x30\x26\xb2\x75\x8e\x66\xcf\x11", ".wmv"),
+        (rb"\x06\x0e\x2b\x34\x02\x05\x01", ".mxf"),
+        (rb"\.RMF\0", ".rm"),
+        (rb"YUV4MPEG2 ", ".y4m"),
+    )
+]
+"""How files of other kinds begin. Ogg is not among them: it is sound more often than video."""
 
 
 def media_suffix(name: str, head: Callable[[], bytes]) -> str:
@@ -84,12 +85,13 @@ def media_suffix(name: str, head: Callable[[], bytes]) -> str:
     if suffix in known or (suffix and _TYPES.guess_type(f"x{suffix}")[0]):
         return suffix
     start = head()
-    for name, found in _BY_PILLOW.items():
-        _, accepts = Image.OPEN.get(name, (None, None))
-        # Pillow answers with a sentence where this build of it lacks the decoder.
-        if accepts and accepts(start[:16]) is True:
+    for picture_format, found in _BY_PILLOW.items():
+        _, accepts = Image.OPEN.get(picture_format, (None, None))
+        if accepts and accepts(
+            start[:16]
+        ):  # a sentence where this build of Pillow knows the mark but lacks the decoder
             return found
-    for first, mark, second, other, found in _SIGNATURES:
-        if start[first:].startswith(mark) and start[second:].startswith(other):
+    for signature, found in _SIGNATURES:
+        if signature.match(start):
             return found
     return suffix

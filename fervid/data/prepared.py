@@ -29,7 +29,7 @@ from fervid.escaping import spreadsheet
 
 log = logging.getLogger(__name__)
 
-VERSION = 3  # of the preparation: a corpus prepared by another one is prepared again
+VERSION = 2  # of the preparation: a corpus prepared by another one is prepared again
 
 
 class PreparedDataModule(FrameDataModule):
@@ -120,7 +120,10 @@ class PreparedDataModule(FrameDataModule):
         """What the reader found."""
         inventory = self.read_clips()
         if inventory.clips.empty:
-            raise InputError(f"no clip of {self.corpus} was found in {self.root}: check dataset.root and its options.")
+            raise InputError(
+                f"no clip of {self.corpus} was found in {self.root}: check dataset.root and its options. "
+                f"{' '.join(inventory.notes)}".strip()
+            )
         inventory.check_named(self.root)
         clips = inventory.clips.assign(corpus=self.corpus, path=[file.path for file in inventory.files])
         inventory.clips = clean_identities(clips).reset_index(drop=True)
@@ -178,13 +181,16 @@ class PreparedDataModule(FrameDataModule):
             description=f"{self.corpus}: cutting out faces",
         )
         failures = pd.concat([self.inventory.dropped, failures], ignore_index=True)
-        left_out = pd.DataFrame(self.inventory.left_out, columns=["path", "reason"])
-        table = pd.concat([failures.assign(outcome=FAILED), left_out.assign(outcome=LEFT_OUT)], ignore_index=True)
-        write_csv(folder / "failures.csv", spreadsheet(table))
+        write_csv(folder / "failures.csv", spreadsheet(self._with_left_out(failures)))
         write_card(folder, self, manifest, failures, sums)
         # Last: with it the folder is whole.
         with writing(folder / "manifest.parquet") as partial:
             manifest.to_parquet(partial)
+
+    def _with_left_out(self, failures: pd.DataFrame) -> pd.DataFrame:
+        """Files that failed, then those that are left out now."""
+        left_out = pd.DataFrame(self.inventory.left_out, columns=["path", "reason"])
+        return pd.concat([failures.assign(outcome=FAILED), left_out.assign(outcome=LEFT_OUT)], ignore_index=True)
 
     # From faces to frames
 
@@ -199,7 +205,9 @@ class PreparedDataModule(FrameDataModule):
                 "faces of %d px are shown at %d: dataset.face_size=%d prepares them as large as that.",
                 *(self.alignment.size, self.image_size, self.image_size),
             )
-        self.failures = read_csv(folder / "failures.csv")
+        failures = read_csv(folder / "failures.csv")
+        failures = failures[failures["outcome"] == FAILED] if "outcome" in failures else failures
+        self.failures = self._with_left_out(failures)  # which files are left out may have changed since
         if failed := self.failed_files:
             log.warning(
                 "%d of %d files give no face (first: %s: %s): see failures.csv in the run folder.",

@@ -105,7 +105,7 @@ class RAVDESSDataModule(PreparedDataModule):
                 f"{self.modality}, channel={self.channel}, emotions, intensity and actors ask for."
             )
         listing.leave_out("not named as RAVDESS names its videos", strangers)
-        listing.leave_out("lying there twice", twice)
+        listing.leave_out("second copies", twice)
         rows = [describe(stem) for stem in wanted]
         expected = [describe(stem) for stem in self._complete()]
         people = {row["subject"] for row in rows}

@@ -114,8 +114,12 @@ def compare(runs: Sequence[Run], unusable: dict[Path, str], *, resamples: int, s
         "subjects": comparison.subject_table(systems),
     }
     sentences = [f"Also different between these systems: {', '.join(along)}."] if along else []
-    doubts = {doubt: None for run in runs for doubt in run.results["leakage"].get("doubts", [])}
-    sentences += [f"Doubts about who is who: {doubt}" for doubt in doubts]
+    doubts = {
+        f"Doubts about the subjects of {run.setting('dataset')}: {doubt}": None
+        for run in runs
+        for doubt in run.results["leakage"].get("doubts", [])
+    }
+    sentences += list(doubts)
     shown = systems[:MOST_FIGURES]
     if len(systems) > MOST_FIGURES:
         sentences.append(f"Figures of single systems show the first {MOST_FIGURES} of {len(systems)}.")

@@ -105,14 +105,14 @@ def find_sources(wanted: str | Sequence[str], seconds: float | None = None) -> F
         InputError: if one is not there, or is or holds neither pictures nor videos.
     """
     items: dict[str, Item] = {}
-    left_out: dict[str, str] = {}
+    left_out: dict[tuple[str, str], None] = {}  # each once, in order
     for word in [wanted] if isinstance(wanted, str) else wanted:
         for item in _find(str(word), seconds, left_out):
             items.setdefault(item.name, item)
-    return Found(list(items.values()), list(left_out.items()))
+    return Found(list(items.values()), list(left_out))
 
 
-def _find(word: str, seconds: float | None, left_out: dict[str, str]) -> list[Item]:
+def _find(word: str, seconds: float | None, left_out: dict[tuple[str, str], None]) -> list[Item]:
     path = Path(word).expanduser()
     kind, _, number = word.partition(":")
     if kind == "camera" and not path.exists():
@@ -126,7 +126,7 @@ def _find(word: str, seconds: float | None, left_out: dict[str, str]) -> list[It
         if not listing.files:
             raise InputError(f"source={word} holds neither pictures nor videos. {' '.join(listing.notes)}".strip())
         parent = path if path.is_dir() else path.parent  # the path of a member begins with its zip
-        left_out.update((_printable(str(parent / name)), reason) for name, reason in listing.left_out)
+        left_out.update({(_printable(str(parent / name)), reason): None for name, reason in listing.left_out})
         return [_item(str(parent / file.path), file.source, file.suffix) for file in listing.files]
     if path.exists():
         suffix = suffix_of(path.name, path) if path.is_file() else ""
@@ -143,7 +143,7 @@ def _find(word: str, seconds: float | None, left_out: dict[str, str]) -> list[It
         raise InputError(f"source={word} matches no picture and no video here. {note}".strip())
     if note:
         log.warning("%s: %s", word, note)
-    left_out.update((_printable(str(match)), of_other_kind(suffix)) for match, suffix in others.items())
+    left_out.update({(_printable(str(match)), of_other_kind(suffix)): None for match, suffix in others.items()})
     return [_item(str(match), match, suffix) for match, suffix in suffixes.items() if suffix in MEDIA]
 
 

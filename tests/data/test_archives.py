@@ -82,18 +82,28 @@ def test_members_packed_on_windows(tmp_path):
     assert [file.path for file in listing.files] == ["a.zip/happy/a.png", "a.zip/more/inner.zip/sad/b.png"]
     assert listing.files[1].parts == ("a.zip", "more", "inner.zip", "sad", "b.png")
     assert [read_picture(file.source)[0, 0, 0] for file in listing.files] == [1, 2]
-    assert listing.notes == ["a.zip/more/inner.zip: left out: 1 entries whose names lead out of it."]
+    assert listing.notes == ["a.zip/more/inner.zip: 1 of its entries have names that lead out of it and are not used."]
 
 
 def test_of_members_with_one_name_the_last_counts(tmp_path):
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # zipfile's, of the name that is there already
-        for name, value in (("happy/a.png", 1), ("sad/b.png", 2), ("happy/a.png", 3), ("sad\\b.png", 4)):
+        for name, value in (
+            ("happy/a.png", 1),
+            ("sad/b.png", 2),
+            ("happy/", 0),
+            ("./happy//a.png", 3),
+            ("sad\\b.png", 4),
+            ("happy/", 0),
+        ):
             archive.writestr(name, picture(value))
     listing = list_files(tmp_path, {".png"})
     assert [file.path for file in listing.files] == ["a.zip/happy/a.png", "a.zip/sad/b.png"]
     assert [read_picture(file.source)[0, 0, 0] for file in listing.files] == [3, 4]
-    assert listing.notes == ["a.zip: holds 2 names a second time, the last counts."]
+    assert listing.left_out == [
+        ("a.zip/happy/a.png", "replaced by a later member of the same name"),
+        ("a.zip/sad/b.png", "replaced by a later member of the same name"),
+    ]
 
 
 @pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED], ids=["stored", "compressed"])

@@ -128,7 +128,7 @@ def test_copies_are_taken_once_and_strangers_left_out(tmp_path):
     assert inventory.files[0].path == "Subject 1/anger/sentence 1/again.avi"
     stray, twice, doubles = inventory.notes
     assert stray.endswith("left out: 2 (first: subject 99/fear/sentence 1/s99_fe_1.avi).")
-    assert twice.startswith("lying there twice, left out: 2 (first: whole.zip/subject 1/")
+    assert twice.startswith("second copies, left out: 2 (first: whole.zip/subject 1/")
     assert doubles.endswith("own: 1 (first: Subject 1/anger/sentence 1/s1_an_1.avi).")
 
 

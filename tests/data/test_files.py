@@ -51,7 +51,7 @@ def test_zip_entries_that_climb_out(root):
     listing = list_files(root, {".mp4"})
     assert paths(listing)[-1] == "c.zip/good.mp4"
     assert len(listing.files) == 4
-    assert listing.notes == ["c.zip: left out: 3 entries whose names lead out of it."]
+    assert listing.notes == ["c.zip: 3 of its entries have names that lead out of it and are not used."]
     assert sorted(os.listdir(root.parent)) == before
 
 
@@ -175,7 +175,17 @@ def test_videos_of_all_formats_are_known_by_their_content(tmp_path, suffix, code
     assert list_files(tmp_path, PICTURE_SUFFIXES).files == []
 
 
-@pytest.mark.parametrize("start", [b"BMI,age,sex\n24.1,31,f\n", b"Python is a language", b"P1 is a subject", b"G"])
+@pytest.mark.parametrize(
+    "start",
+    [
+        b"BMI,age,sex\n24.1,31,f\n",
+        b"Python is a language",
+        b"P1 is a subject",
+        b"P5\nP6\n",
+        b"The wide range",
+        b"The moov atom",
+    ],
+)
 def test_texts_that_begin_like_a_picture_are_texts(tmp_path, start):
     (tmp_path / "notes").write_bytes(start + b"x" * 300)
     listing = list_files(tmp_path, PICTURE_SUFFIXES | VIDEO_SUFFIXES)

@@ -95,10 +95,9 @@ def test_what_is_odd_is_said(tmp_path):
     inventory = read(tmp_path)
     assert len(inventory.clips) == len(rows) - 1
     assert inventory.missing == ["PS 1/99"]
-    assert inventory.notes == ["participants: 49 of 50."]
+    assert inventory.notes[-1] == "participants: 49 of 50."
     left_out = {"videos/trailer.avi", "videos/PS 3/intro.avi", f"videos/PS {rows[-1][0]}/{rows[-1][2]}.avi"}
-    assert set(inventory.dropped["path"]) == left_out
-    assert set(inventory.dropped["reason"]) == {"not in ISED_details.mat"}
+    assert set(inventory.left_out) == {(path, "not in ISED_details.mat") for path in left_out}
 
 
 def test_cells_may_be_text_floats_or_nested(tmp_path):
@@ -143,12 +142,10 @@ def test_a_video_is_found_by_its_path_where_numbers_fail(tmp_path):
     inventory = read(tmp_path)
     assert inventory.clips["clip"].tolist() == [*(f"PS 1/{k}" for k in (1, 2, 3, 4)), *(f"PS 2/{k}" for k in (1, 2, 3))]
     assert inventory.clips["emotion"].tolist() == [*EMOTIONS, *EMOTIONS[:3]]
-    assert inventory.notes[0].endswith("another video than their path: 1 (first: PS 1/3).")
+    assert inventory.notes[1].endswith("another video than their path: 1 (first: PS 1/3).")
     reasons = dict(inventory.dropped.itertuples(index=False))
-    assert reasons == {
-        "ISED_details.mat row 8": "names no video",
-        "videos/PS 2/4.avi": "not in ISED_details.mat",
-    }
+    assert reasons == {"ISED_details.mat row 8": "names no video"}
+    assert inventory.left_out == [("videos/PS 2/4.avi", "not in ISED_details.mat")]
 
 
 def test_rows_that_cannot_be_used_are_left_out(tmp_path):
@@ -168,7 +165,7 @@ def test_rows_that_cannot_be_used_are_left_out(tmp_path):
     always = {"videos/PS 1/5.avi": "emotion code '7' is unknown"}
     inventory = read(tmp_path)
     assert len(inventory.clips) == 12
-    assert inventory.notes[0] == "lying there twice, left out: 1 (first: videos/PS 1/1.avi)."
+    assert inventory.notes[0] == "second copies, left out: 1 (first: videos/PS 1/1.avi)."
     row = {"ISED_details.mat row 10": "says of a video what an earlier row says"}
     assert dict(inventory.dropped.itertuples(index=False)) == always | row
     peak = read(tmp_path, peak=1)

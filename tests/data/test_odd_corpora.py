@@ -56,6 +56,16 @@ def test_pictures_of_all_suffixes_are_taken_and_the_rest_is_counted(prepare, tmp
     assert "1 files failed" in said
 
 
+def test_files_that_were_added_later_are_named_too(image_folder, pictures):
+    image_folder().prepare_data()
+    (pictures / "sad" / "new.rar").write_bytes(b"x")
+    datamodule = image_folder()
+    datamodule.prepare_data()
+    datamodule.setup()
+    assert datamodule.failures.to_numpy().tolist() == [["sad/new.rar", ".rar cannot be read: unpack it", "left out"]]
+    assert datamodule.failed_files == 0
+
+
 def test_a_folder_of_pictures_that_nothing_here_decodes(prepare, tmp_path, capsys):
     faces(tmp_path / "corpus" / "happy", ".png", 9)
     (tmp_path / "corpus" / "sad").mkdir()

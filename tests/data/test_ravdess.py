@@ -110,7 +110,7 @@ def test_zips_in_place_and_twice(complete, tmp_path):
     shutil.copy(next(path for path in some if path.name.startswith("02")), tmp_path)
     inventory = read(tmp_path)
     assert len(inventory.clips) == 60
-    assert inventory.sentences()[0].startswith("lying there twice, left out: 1 (first: Video_Speech")
+    assert inventory.sentences()[0].startswith("second copies, left out: 1 (first: Video_Speech")
 
 
 def test_files_that_only_look_like_it(tmp_path):
@@ -122,6 +122,10 @@ def test_files_that_only_look_like_it(tmp_path):
     assert len(inventory.clips) == 4
     assert "not named as RAVDESS names its videos, left out: 4 (first: 02-01-03-01-01-01-99.mp4)." in inventory.notes
     assert len(inventory.left_out) == 5
+    for path in tmp_path.rglob("*-0[12].mp4"):
+        path.unlink()
+    with pytest.raises(InputError, match=r"no clip of ravdess was found .* names its videos, left out: 2 .first: 02-01-03-01-01-01-99"):
+        _ = RAVDESSDataModule(root=tmp_path).inventory
 
 
 @pytest.mark.parametrize(
