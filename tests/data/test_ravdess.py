@@ -124,7 +124,7 @@ def test_files_that_only_look_like_it(tmp_path):
     assert len(inventory.left_out) == 5
     for path in tmp_path.rglob("*-0[12].mp4"):
         path.unlink()
-    with pytest.raises(InputError, match=r"no clip of ravdess was found .* names its videos, left out: 2 .first: 02-01-03-01-01-01-99"):
+    with pytest.raises(InputError, match=r"no clip of ravdess was found .* names its videos, left out: 2 "):
         _ = RAVDESSDataModule(root=tmp_path).inventory
 
 
