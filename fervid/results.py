@@ -33,7 +33,7 @@ from fervid.data.datamodule import FrameDataModule
 from fervid.data.manifest import SPLITS, emotion_by_split
 from fervid.data.store import FaceStore
 from fervid.errors import InputError, listed
-from fervid.escaping import markdown_text
+from fervid.escaping import markdown_text, spreadsheet
 from fervid.evaluation.aggregation import clip_predictions, confusion
 from fervid.evaluation.runs import open_run
 from fervid.metrics import recalls, scores
@@ -248,7 +248,7 @@ def write_manifest(folder: Path, datamodule: FrameDataModule) -> None:
     with writing(folder / "manifest.parquet") as partial:
         datamodule.manifest.to_parquet(partial)
     if len(datamodule.failures):
-        write_csv(folder / "failures.csv", datamodule.failures)
+        write_csv(folder / "failures.csv", spreadsheet(datamodule.failures))
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -87,9 +87,8 @@ def media_suffix(name: str, head: Callable[[], bytes]) -> str:
     start = head()
     for picture_format, found in _BY_PILLOW.items():
         _, accepts = Image.OPEN.get(picture_format, (None, None))
-        if accepts and accepts(
-            start[:16]
-        ):  # a sentence where this build of Pillow knows the mark but lacks the decoder
+        # Pillow answers with a sentence where it knows the mark and lacks the decoder.
+        if accepts and accepts(start[:16]):
             return found
     for signature, found in _SIGNATURES:
         if signature.match(start):

@@ -7,6 +7,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from fervid.results import write_manifest
+
 
 def faces(folder, suffix, count, scale=1.0):
     folder.mkdir(parents=True, exist_ok=True)
@@ -64,6 +66,15 @@ def test_files_that_were_added_later_are_named_too(image_folder, pictures):
     datamodule.setup()
     assert datamodule.failures.to_numpy().tolist() == [["sad/new.rar", ".rar cannot be read: unpack it", "left out"]]
     assert datamodule.failed_files == 0
+
+
+def test_names_of_left_out_files_are_no_formulas_in_the_run_folder(image_folder, pictures, tmp_path):
+    (pictures / "=1+1.rar").write_bytes(b"x")
+    datamodule = image_folder()
+    datamodule.prepare_data()
+    datamodule.setup()
+    write_manifest(tmp_path, datamodule)
+    assert pd.read_csv(tmp_path / "failures.csv")["path"].tolist() == ["'=1+1.rar"]
 
 
 def test_a_folder_of_pictures_that_nothing_here_decodes(prepare, tmp_path, capsys):
