@@ -12,10 +12,10 @@ import torch
 from hydra import compose, initialize_config_dir
 from torch.nn import functional as F
 
-from fervid.command_line import CONFIG_FOLDER
 from fervid.data.datamodule import FrameDataModule
-from fervid.models.classifier import EmotionClassifier
-from fervid.training import make_datamodule, make_model
+from fervid.runs.build import make_datamodule, make_model
+from fervid.schema.config_folder import CONFIG_FOLDER
+from fervid.tasks.classification import EmotionClassifier
 
 
 def model_and_data(settings: Sequence[str], cache: str) -> tuple[EmotionClassifier, FrameDataModule]:

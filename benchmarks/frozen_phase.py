@@ -32,9 +32,9 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision.models import mobilenet_v2
 
-from fervid.command_line import CONFIG_FOLDER
-from fervid.data.csv_tables import read_csv
 from fervid.data.datamodule import EVALUATION_BATCH
+from fervid.schema.config_folder import CONFIG_FOLDER
+from fervid.schema.csv_tables import read_csv
 
 EPOCHS, VIEWS, BATCH = 50, 8, 32
 MEAN, STD = np.array([0.485, 0.456, 0.406], np.float32), np.array([0.229, 0.224, 0.225], np.float32)

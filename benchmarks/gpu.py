@@ -24,7 +24,7 @@ from bare_step import BareStep
 from timing import Figure, by_turns, ratios, tell
 
 from fervid.data.datamodule import FrameDataModule
-from fervid.data.rendering import EMOTIONS
+from fervid.synthetic.rendering import EMOTIONS
 
 NETWORKS = {
     "VGG16 at 90 px": ["backbone=vgg16", "head=vgg16"],

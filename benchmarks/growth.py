@@ -33,14 +33,14 @@ import psutil
 from rendered_faces import write_faces
 from timing import Figure, tell
 
-from fervid.data import splits
-from fervid.data.audit import audit
+from fervid.audit.duplicates import near_duplicates
+from fervid.audit.leakage import audit
 from fervid.data.datamodule import FrameDataModule
-from fervid.data.duplicates import near_duplicates
-from fervid.data.rendered_layouts import write_ravdess
-from fervid.evaluation.aggregation import clip_predictions
-from fervid.evaluation.calibration import fit_temperature
-from fervid.evaluation.statistics import bootstrap_scores, run_confusions
+from fervid.metrics.aggregation import clip_predictions
+from fervid.metrics.calibration import fit_temperature
+from fervid.metrics.statistics import bootstrap_scores, run_confusions
+from fervid.splits import rules as splits
+from fervid.synthetic.rendered_layouts import write_ravdess
 
 TIMES = (1, 4, 16)
 SIDE = 128  # pixels of a prepared face
@@ -323,7 +323,7 @@ def main() -> None:
     if not Path("/proc/self/smaps_rollup").exists():
         print("growth: not measured, since this system does not tell what a process holds (/proc).")
         return
-    start = run("-c", "import fervid.training")
+    start = run("-c", "import fervid.train.training")
     with tempfile.TemporaryDirectory() as folder:
         for step, costs in steps(Path(folder), arguments.frames):
             tell_step(step, costs, start)

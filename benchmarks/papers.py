@@ -16,8 +16,8 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
-from fervid.command_line import CONFIG_FOLDER
-from fervid.data import rendered_layouts as rendered
+from fervid.schema.config_folder import CONFIG_FOLDER
+from fervid.synthetic import rendered_layouts as rendered
 
 
 def render(folder: Path) -> None:

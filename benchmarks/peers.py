@@ -34,7 +34,7 @@ import torch
 from random_weights import random_network
 from timing import Figure, by_turns, ratios, tell
 
-from fervid.data import rendered_layouts as rendered
+from fervid.synthetic import rendered_layouts as rendered
 
 KERAS = Path(__file__).with_name("keras_pipelines.py")
 VIEWS = 8  # as the HF presets recommend for laptops
@@ -285,7 +285,7 @@ def main() -> None:
         )
     folder = (told.folder or Path(tempfile.mkdtemp())).resolve()
     folder.mkdir(parents=True, exist_ok=True)
-    for python, modules in ((told.keras, "keras, cv2, pandas"), (sys.executable, "fervid.training")):
+    for python, modules in ((told.keras, "keras, cv2, pandas"), (sys.executable, "fervid.train.training")):
         subprocess.run([python, "-c", f"import {modules}"], check=True, capture_output=True)  # compiles what it imports
     try:
         for name in told.only or [name for name in PIPELINES if told.all or name not in SLOW]:

@@ -18,13 +18,13 @@ from rendered_faces import write_faces
 from rich.console import Console
 from timing import Figure, by_turns, tell
 
-from fervid.data.detection import HaarDetector
-from fervid.data.rendered_layouts import write_ravdess
-from fervid.inference.prediction import predict
-from fervid.inference.predictor import Predictor
-from fervid.inference.sources import find_sources
-from fervid.inference.video import share_cores
-from fervid.memory import keep_memory
+from fervid.faces.detection import HaarDetector
+from fervid.predict.prediction import predict
+from fervid.predict.predictor import Predictor
+from fervid.predict.sources import find_sources
+from fervid.predict.video import share_cores
+from fervid.processes.memory import keep_memory
+from fervid.synthetic.rendered_layouts import write_ravdess
 
 
 def main() -> None:

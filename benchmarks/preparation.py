@@ -27,12 +27,12 @@ import psutil
 from timing import Figure, ratios, tell
 
 from fervid.data import VideoFolderDataModule
-from fervid.data.alignment import Alignment
-from fervid.data.cutting import Task, cut_faces
-from fervid.data.decoding import Sampling
-from fervid.data.detection import HaarDetector
-from fervid.data.media import VIDEO_SUFFIXES
-from fervid.data.rendered_layouts import RAVDESS_EMOTIONS, write_ravdess
+from fervid.faces.alignment import Alignment
+from fervid.faces.cropping import Task, cut_faces
+from fervid.faces.detection import HaarDetector
+from fervid.media.decoding import Sampling
+from fervid.media.formats import VIDEO_SUFFIXES
+from fervid.synthetic.rendered_layouts import RAVDESS_EMOTIONS, write_ravdess
 
 SIZE, EVERY = 224, 10
 

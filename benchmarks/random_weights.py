@@ -12,7 +12,7 @@ import torch
 import torchvision
 from torch import nn
 
-from fervid.data.rendering import EMOTIONS, make_identity, render_crops
+from fervid.synthetic.rendering import EMOTIONS, make_identity, render_crops
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import cv2
 from joblib import Parallel, delayed
 
-from fervid.data.rendering import EMOTIONS, make_identity, render_crops
+from fervid.synthetic.rendering import EMOTIONS, make_identity, render_crops
 
 
 def write_faces(folder: Path, *, people: int, frames: int, size: int = 224) -> None:

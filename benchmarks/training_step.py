@@ -38,9 +38,9 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
 import fervid.train
-from fervid import training
 from fervid.data.datamodule import FrameDataModule
-from fervid.memory import keep_memory
+from fervid.processes.memory import keep_memory
+from fervid.train import training
 
 SMALL = ["dataset.identities=10", "dataset.clips=1"]  # 192 frames to train, 64 to validate
 ALL_LEARN = ["on_missing_weights=warn", "backbone.weights=null", "finetune=full"]

@@ -5,10 +5,10 @@ from typing import Any
 
 __version__ = "0.1.0"
 _HOMES = {
-    "EmotionClassifier": "fervid.models.classifier",
-    "Predictor": "fervid.inference.predictor",
-    "RAVDESSDataModule": "fervid.data.ravdess",
-    "load_run": "fervid.run_folder",
+    "EmotionClassifier": "fervid.tasks.classification",
+    "Predictor": "fervid.predict.predictor",
+    "RAVDESSDataModule": "fervid.corpora.ravdess",
+    "load_run": "fervid.runs.load",
 }
 __all__ = ["EmotionClassifier", "Predictor", "RAVDESSDataModule", "load_run"]
 

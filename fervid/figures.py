@@ -15,8 +15,8 @@ from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
-from fervid.atomic import writing
-from fervid.metrics import recalls
+from fervid.metrics.scores import recalls
+from fervid.schema.atomic import writing
 
 TRAIN, VAL, GREY = "#0072b2", "#d55e00", "#777777"  # told apart by colour-blind readers too
 GRADE_COLOURS = {
@@ -318,7 +318,7 @@ def reliability_diagram(before: pd.DataFrame, after: pd.DataFrame, title: str = 
     """How often a network is right when it is so sure; on the diagonal it can be believed.
 
     Args:
-        before: of :func:`fervid.evaluation.calibration.reliability`.
+        before: of :func:`fervid.metrics.calibration.reliability`.
         after: the same with a fitted temperature.
         title: above the picture.
     """
@@ -347,7 +347,7 @@ def timeline(table: pd.DataFrame, class_names: Sequence[str], times: Sequence[fl
     nothing is drawn. Who was seen in a single frame of several is left out: often no person at all.
 
     Args:
-        table: of :func:`fervid.inference.records.records`, one row a face; ``time``, ``person`` and ``p_<emotion>``
+        table: of :func:`fervid.predict.records.records`, one row a face; ``time``, ``person`` and ``p_<emotion>``
             are used.
         class_names: the emotions.
         times: seconds of all frames that were looked at, with a face or without.

@@ -21,9 +21,11 @@ import torch
 from filelock import FileLock
 
 from fervid.data import ImageFolderDataModule, SyntheticDataModule
-from fervid.models.classifier import EmotionClassifier
 from fervid.models.heads import LinearHead, MLPHead
 from fervid.models.paper_backbones import LeNet
+from fervid.tasks.classification import EmotionClassifier
+
+pytest_plugins = ["stored_runs"]
 
 
 @pytest.fixture(scope="session")
@@ -37,7 +39,7 @@ def synthetic(cache: Path) -> Callable[..., SyntheticDataModule]:
     """A ready corpus of 6 people x 8 emotions x 2 frames at 28 px; keywords as SyntheticDataModule's."""
 
     def make(**options: Any) -> SyntheticDataModule:
-        from fervid.data import splits
+        from fervid.splits import rules as splits
 
         split = partial(splits.subject, val=1 / 3, test=1 / 3, seed=0)
         defaults = {"identities": 6, "clips": 1, "frames": 2, "image_size": 28, "batch_size": 8}
@@ -150,7 +152,7 @@ def _train(trained: Trained) -> None:
     from hydra.core.global_hydra import GlobalHydra
 
     from fervid import train
-    from fervid.data.rendered_layouts import write_ravdess
+    from fervid.synthetic.rendered_layouts import write_ravdess
 
     emotions = ("angry", "happy", "sad")
     small = {"intensities": ("01",), "frames": 16, "width": 320, "height": 240}

@@ -13,8 +13,8 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from fervid.callbacks import FreezeThenFineTune
-from fervid.command_line import CONFIG_FOLDER
-from fervid.training import make_datamodule, make_model
+from fervid.runs.build import make_datamodule, make_model
+from fervid.schema.config_folder import CONFIG_FOLDER
 
 GROUPS = "detector dataset split augmentation backbone head finetune optimizer scheduler".split()
 GROUPS += "trainer logger paper experiment sweep".split()

@@ -13,9 +13,9 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from torch import nn
 
-from fervid.command_line import CONFIG_FOLDER
-from fervid.data import rendered_layouts as rendered
-from fervid.training import make_model
+from fervid.runs.build import make_model
+from fervid.schema.config_folder import CONFIG_FOLDER
+from fervid.synthetic import rendered_layouts as rendered
 
 PRESETS = sorted(path.stem for path in (Path(CONFIG_FOLDER) / "experiment").glob("*.yaml") if path.stem != "smoke")
 VGG16_HEAD = 2048 * 4096 + 4096 + 4096 * 4096 + 4096 + 4096 * 6 + 6

@@ -15,8 +15,8 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from fervid.callbacks.prefix_cache import PrefixCache
 from fervid.data.datamodule import FrameDataModule
-from fervid.errors import InputError, first_line
-from fervid.models.classifier import EmotionClassifier
+from fervid.schema.errors import InputError, first_line
+from fervid.tasks.classification import EmotionClassifier
 
 log = logging.getLogger(__name__)
 

@@ -21,13 +21,13 @@ import torch
 from rich.progress import Progress
 from torch.utils.data import DataLoader
 
-from fervid.atomic import writing
 from fervid.data.datamodule import FrameDataModule
 from fervid.data.frames import FrameDataset, already_a_batch
-from fervid.data.manifest import SPLITS
 from fervid.data.store import allocate
-from fervid.models.classifier import EmotionClassifier
-from fervid.processes import end_with_parent
+from fervid.processes.lifetime import end_with_parent
+from fervid.schema.atomic import writing
+from fervid.schema.manifest import SPLITS
+from fervid.tasks.classification import EmotionClassifier
 
 log = logging.getLogger(__name__)
 

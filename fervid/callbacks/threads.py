@@ -7,7 +7,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from fervid.data.frames import Batch
-from fervid.models.classifier import EmotionClassifier
+from fervid.tasks.classification import EmotionClassifier
 
 SMALL = 20e6  # operations of a batch on its way forward; LeNet's batch of 10 has 13 million
 

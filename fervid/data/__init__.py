@@ -8,15 +8,15 @@ from importlib import import_module
 from typing import Any
 
 _HOMES = {
-    "ENTERFACEDataModule": "fervid.data.enterface",
+    "ENTERFACEDataModule": "fervid.corpora.enterface",
     "FrameDataModule": "fervid.data.datamodule",
-    "HFFacesDataModule": "fervid.data.hf_faces",
-    "ISEDDataModule": "fervid.data.ised",
-    "ImageFolderDataModule": "fervid.data.labelled_folder",
+    "HFFacesDataModule": "fervid.corpora.hf_faces",
+    "ISEDDataModule": "fervid.corpora.ised",
+    "ImageFolderDataModule": "fervid.corpora.labelled_folder",
     "PreparedDataModule": "fervid.data.prepared",
-    "RAVDESSDataModule": "fervid.data.ravdess",
-    "SyntheticDataModule": "fervid.data.synthetic",
-    "VideoFolderDataModule": "fervid.data.labelled_folder",
+    "RAVDESSDataModule": "fervid.corpora.ravdess",
+    "SyntheticDataModule": "fervid.synthetic.corpus",
+    "VideoFolderDataModule": "fervid.corpora.labelled_folder",
 }
 __all__ = [
     "ENTERFACEDataModule",

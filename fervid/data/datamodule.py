@@ -15,18 +15,18 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader
 
-from fervid.atomic import sweep, writing
-from fervid.data import splits
-from fervid.data.audit import audit
-from fervid.data.duplicates import group, near_duplicates
-from fervid.data.files import FAILED
+from fervid.audit.duplicates import group, near_duplicates
+from fervid.audit.leakage import audit
 from fervid.data.frames import EpochSampler, FeatureDataset, FrameDataset, already_a_batch
-from fervid.data.manifest import SPLITS, check_manifest
-from fervid.data.preparation import lock
 from fervid.data.resident import ResidentLoader, fits, to_device
 from fervid.data.store import FaceStore, build_store
-from fervid.errors import InputError, listed
-from fervid.processes import end_with_parent
+from fervid.media.files import FAILED
+from fervid.prepare.preparation import lock
+from fervid.processes.lifetime import end_with_parent
+from fervid.schema.atomic import sweep, writing
+from fervid.schema.errors import InputError, listed
+from fervid.schema.manifest import SPLITS, check_manifest
+from fervid.splits import rules as splits
 
 if TYPE_CHECKING:
     import albumentations as A

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fervid.errors import InputError
+from fervid.schema.errors import InputError
 
 
 class _Draws:

@@ -12,20 +12,20 @@ import numpy as np
 import pandas as pd
 from rich.console import Console
 
-from fervid.atomic import write_csv, writing
-from fervid.data.alignment import Alignment
-from fervid.data.card import summary, write_card
-from fervid.data.csv_tables import read_csv
-from fervid.data.cutting import JPEG_QUALITY, Task
+from fervid.corpora.inventory import Inventory
 from fervid.data.datamodule import FrameDataModule
-from fervid.data.decoding import Sampling, read_picture
-from fervid.data.detection import Detector, HaarDetector, NoDetector
-from fervid.data.files import FAILED, LEFT_OUT, RENDERED
-from fervid.data.inventory import Inventory
-from fervid.data.names import clean_identities, doubts
-from fervid.data.preparation import JOURNAL, lock, prepare
-from fervid.errors import InputError
-from fervid.escaping import spreadsheet
+from fervid.faces.alignment import Alignment
+from fervid.faces.cropping import JPEG_QUALITY, Task
+from fervid.faces.detection import Detector, HaarDetector, NoDetector
+from fervid.media.decoding import Sampling, read_picture
+from fervid.media.files import FAILED, LEFT_OUT, RENDERED
+from fervid.prepare.card import summary, write_card
+from fervid.prepare.preparation import JOURNAL, lock, prepare
+from fervid.schema.atomic import write_csv, writing
+from fervid.schema.csv_tables import read_csv
+from fervid.schema.errors import InputError
+from fervid.schema.escaping import spreadsheet
+from fervid.schema.names import clean_identities, doubts
 
 log = logging.getLogger(__name__)
 

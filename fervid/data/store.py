@@ -11,9 +11,9 @@ import cv2
 import numpy as np
 from rich.progress import track
 
-from fervid.atomic import writing
-from fervid.data.duplicates import BITS, hash_picture
-from fervid.errors import InputError
+from fervid.audit.duplicates import BITS, hash_picture
+from fervid.schema.atomic import writing
+from fervid.schema.errors import InputError
 
 BLOCK = 64  # rows a thread writes at a time, at most: all that wait in line lie in memory
 

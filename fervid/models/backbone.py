@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fervid.checkpoints import read_checkpoint
-from fervid.errors import InputError, first_line
 from fervid.models.state_dicts import find_weights
+from fervid.models.weight_files import read_checkpoint
+from fervid.schema.errors import InputError, first_line
 
 log = logging.getLogger(__name__)
 
@@ -194,7 +194,7 @@ class Backbone(nn.Module):
         """Loads a state dict; a classifier that this backbone does not have, wrappers and prefixes are skipped.
 
         Args:
-            path: see :func:`fervid.checkpoints.read_checkpoint`.
+            path: see :func:`fervid.models.weight_files.read_checkpoint`.
 
         Raises:
             InputError: if the file is missing, damaged or of another network.

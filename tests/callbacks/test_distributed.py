@@ -10,7 +10,7 @@ from functools import partial
 import sys, torch, pytorch_lightning as pl
 from fervid.callbacks import EpochSeed, FreezeThenFineTune
 from fervid.data import SyntheticDataModule
-from fervid.models.classifier import EmotionClassifier
+from fervid.tasks.classification import EmotionClassifier
 from fervid.models.heads import LinearHead
 from fervid.models.paper_backbones import LeNet
 

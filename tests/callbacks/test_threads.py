@@ -3,9 +3,9 @@ import pytorch_lightning as pl
 import torch
 
 from fervid.callbacks import OneThreadIfSmall, threads
-from fervid.models.classifier import EmotionClassifier
 from fervid.models.heads import LinearHead
 from fervid.models.paper_backbones import CNN
+from fervid.tasks.classification import EmotionClassifier
 
 
 class Seen(pl.Callback):

@@ -4,9 +4,9 @@ import resource
 import numpy as np
 import pytest
 
-from fervid.data.duplicates import hash_picture
+from fervid.audit.duplicates import hash_picture
 from fervid.data.store import FaceStore, allocate, build_store
-from fervid.errors import InputError
+from fervid.schema.errors import InputError
 
 
 def build(path, pictures, **options):

@@ -1,0 +1,5 @@
+"""``python -m fervid.audit``."""
+
+from fervid.audit import main
+
+main()

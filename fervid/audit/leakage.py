@@ -1,0 +1,283 @@
+"""What stands on two sides of a split, and what its scores can therefore say."""
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from itertools import combinations, islice
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from fervid.schema.manifest import SPLITS
+from fervid.schema.names import doubts
+
+GRADES = ("subject-independent", "subject-independent by name", "people unknown", "clip-independent", "leaky")
+"""How far scores carry, from what carries to what does not."""
+# What pairs of recordings may differ in alone, by kind. eNTERFACE calls sentence what RAVDESS calls statement.
+VARIED = {"repetitions": ["repetition"], "statements": ["statement", "sentence"]}
+# What such a pair has in common besides, of those that a corpus knows.
+COMMON = ["subject", "emotion", "modality", "channel", "intensity", "statement", "sentence", "repetition"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One kind of thing that should stand on one side.
+
+    Attributes:
+        count: how many stand on two sides.
+        total: how many there are.
+        examples: the first few that stand on two sides, each a dict of numbers and words.
+    """
+
+    count: int
+    total: int
+    examples: list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What stands on more than one side of a split.
+
+    A side is ``train``, ``val`` or ``test``; what stands on several is named with all of them, ``test+train``. Two
+    clips stand on two sides unless all their frames stand on one. A kind that the corpus has no column for is None.
+
+    Attributes:
+        subjects: people, of those that are known.
+        clips: recordings.
+        twins: recordings that the corpus holds as several clips (sound and picture, picture alone), which part them.
+        repetitions: pairs of clips of one person that differ only in their repetition.
+        statements: pairs of clips of one person that differ only in what is said.
+        near_duplicates: pairs of clips with pictures that look the same; None where nobody looked. Its examples
+            have ``row_a`` and ``row_b``, rows of the manifest; pairs of strangers come first, then the closest.
+        strangers: those of the near-duplicates on two sides that show different or unknown people.
+        people_known: whether every frame says who is seen.
+        subjects_from: where subjects come from if nobody has verified that each of their names is one person; None
+            where the corpus itself says who is who.
+        doubts: what speaks against these names, one sentence each.
+        clips_known: whether the corpus knows which frames belong together; else every frame is a clip of its own.
+    """
+
+    subjects: Finding
+    clips: Finding
+    twins: Finding | None = None
+    repetitions: Finding | None = None
+    statements: Finding | None = None
+    near_duplicates: Finding | None = None
+    strangers: int = 0
+    people_known: bool = True
+    clips_known: bool = True
+    subjects_from: str | None = None
+    doubts: list[str] = field(default_factory=list)
+
+    @property
+    def grade(self) -> str:
+        """How far the scores carry.
+
+        ``leaky``: the same recording or picture is trained and tested on, or may be: people are shared and nobody
+        knows which frames belong together. ``clip-independent``: only people are shared. ``people unknown``: nothing
+        is, as far as is known. ``subject-independent by name``: nothing is, if each name of a subject is one person,
+        which nobody has verified: names were found in file names or in a table. ``subject-independent``: nothing is.
+        """
+        twins = self.twins.count if self.twins else 0
+        if self.clips.count or twins or self.strangers or (self.subjects.count and not self.clips_known):
+            return "leaky"
+        if self.subjects.count:
+            return "clip-independent"
+        if not self.people_known:
+            return "people unknown"
+        return "subject-independent by name" if self.subjects_from else "subject-independent"
+
+    def as_dict(self) -> dict[str, Any]:
+        """The grade and everything found, of plain containers, for ``results.json``."""
+        return {"grade": self.grade, **asdict(self)}
+
+    def sentence(self) -> str | None:
+        """For the log: what the subsets share, what follows from it, what to do, and why names are doubted.
+
+        None if nothing is to be said.
+        """
+        said = [sentence for sentence in (self._about_the_split(), *self.doubts) if sentence]
+        return " ".join([*said[:1], *(sentence[0].upper() + sentence[1:] for sentence in said[1:])]) or None
+
+    def _about_the_split(self) -> str | None:
+        if self.grade == "subject-independent":
+            return None
+        if self.grade == "subject-independent by name":
+            return (
+                f"subjects come from {self.subjects_from}: the split is subject-independent only if each name is one "
+                "person, which fervid cannot verify."
+            )
+        if self.grade == "people unknown":
+            return (
+                "who is seen is unknown, so nobody knows whether the same people stand on several sides of the split; "
+                "of files of your own dataset.subject_pattern or a CSV can say it."
+            )
+        kinds = [(self.subjects, "people"), (self.clips, "clips"), (self.twins, "recordings kept as several clips")]
+        shared = [f"{found.count} of {found.total} {name}" for found, name in kinds if found and found.count]
+        if self.strangers:
+            shared.append(f"{self.strangers} pair(s) of clips that look the same but are not known to show one person")
+        if self.subjects.count:
+            advice = "split=subject keeps people apart"
+        elif self.people_known:
+            advice = "look whether they are copies to leave out or one person under two names"
+        else:
+            advice = "split=clips keeps clips that belong or look together on one side"
+        return (
+            f"this split {'leaks' if self.grade == 'leaky' else 'shares people'}: {' and '.join(shared)} stand on more "
+            f"than one side, so the scores promise too much for people never seen; {advice}."
+        )
+
+
+def audit(
+    manifest: pd.DataFrame,
+    pairs: pd.DataFrame | None = None,
+    *,
+    subjects_from: str | None = None,
+    examples: int = 5,
+) -> Audit:
+    """Looks for everything that stands on more than one side of a split.
+
+    Args:
+        manifest: one row a frame of one corpus, with its ``split``.
+        pairs: near-duplicates (:func:`fervid.audit.duplicates.near_duplicates`), their rows positions in the
+            manifest; None if nobody looked for them.
+        subjects_from: see :class:`Audit`.
+        examples: how many of each kind to tell in full.
+    """
+    sides = _sides_of_clips(manifest)
+    clips = manifest.drop_duplicates("clip").set_index("clip", drop=False)
+    clips["sides"] = sides
+    near, strangers = (None, 0) if pairs is None else _near_duplicates(manifest, sides, pairs, examples)
+    return Audit(
+        subjects=_groups(manifest, "subject", ["subject"], examples),
+        clips=_groups(manifest, "clip", ["clip", "subject", "emotion"], examples),
+        twins=_twins(manifest, sides, examples) if "recording" in manifest else None,
+        repetitions=_varied(clips, VARIED["repetitions"], examples),
+        statements=_varied(clips, VARIED["statements"], examples),
+        near_duplicates=near,
+        strangers=strangers,
+        people_known=bool(manifest["subject"].notna().all()),
+        clips_known=manifest["clip"].nunique() < len(manifest),
+        subjects_from=subjects_from,
+        doubts=doubts(manifest) if subjects_from else [],
+    )
+
+
+def worst_pairs(manifest: pd.DataFrame, found: Audit, most: int = 6) -> list[tuple[int, int, str]]:
+    """Pairs of frames that show what leaks: near-duplicates, then one clip, then one person on two sides.
+
+    Args:
+        manifest: the audited one.
+        found: what :func:`audit` found in it.
+        most: how many pairs at most.
+
+    Returns:
+        Row of the one frame, row of the other, and what they are.
+    """
+    near = found.near_duplicates.examples if found.near_duplicates else []
+    pairs = [
+        (
+            pair["row_a"],
+            pair["row_b"],
+            f"{'mirrored ' if pair['mirrored'] else ''}near-duplicates, {pair['distance']} of 256 bits apart",
+        )
+        for pair in near
+        if manifest["split"][pair["row_a"]] != manifest["split"][pair["row_b"]]  # their clips may be on two, not they
+    ]
+    for column, kind, words in (("clip", found.clips, "one clip"), ("subject", found.subjects, "one person")):
+        for example in kind.examples:
+            frames = manifest[manifest[column] == example[column]]
+            first = frames.drop_duplicates("split").sort_values("split", key=lambda side: side.map(SPLITS.index))
+            pairs.append((int(first.index[0]), int(first.index[-1]), f"{words} on two sides"))
+    return pairs[:most]
+
+
+def _sides_of_clips(manifest: pd.DataFrame) -> pd.Series:
+    """The sides each clip stands on, by its name: ``train``, ``test+train``."""
+    manifest = manifest.dropna(subset=["clip", "split"])
+    clip, clips = pd.factorize(manifest["clip"], sort=True)
+    side, names = pd.factorize(manifest["split"], sort=True)
+    there = np.zeros((len(clips), len(names)), dtype=bool)
+    there[clip, side] = True
+    kinds, kind = np.unique(there, axis=0, return_inverse=True)
+    words = np.array(["+".join(names[on]) for on in kinds], dtype=object)
+    return pd.Series(words[kind.ravel()], index=pd.Index(clips, name="clip"), name="split")
+
+
+def _groups(manifest: pd.DataFrame, column: str, told: list[str], examples: int) -> Finding:
+    """Counts the values of a column whose frames stand on several sides."""
+    sides = manifest.groupby(column)["split"].nunique()
+    apart = sides.index[sides > 1]
+    tales = []
+    for name in apart[:examples]:
+        frames = manifest[manifest[column] == name]
+        tales += [{**_plain(frames[told].head(1))[0], "frames": frames["split"].value_counts().to_dict()}]
+    return Finding(len(apart), len(sides), tales)
+
+
+def _twins(manifest: pd.DataFrame, sides: pd.Series, examples: int) -> Finding:
+    recordings = manifest.groupby("recording")[["clip", "split"]].nunique()
+    several = recordings[recordings["clip"] > 1]
+    apart = several.index[several["split"] > 1]
+    tales = []
+    for name in apart[:examples]:
+        clips = manifest.loc[manifest["recording"] == name, "clip"].unique()
+        tales += [{"recording": name, "clips": sides[clips].to_dict()}]
+    return Finding(len(apart), len(several), tales)
+
+
+def _varied(clips: pd.DataFrame, columns: list[str], examples: int) -> Finding | None:
+    """Counts the pairs of clips that differ in one column only: never by listing them, they may be millions."""
+    column = next((column for column in columns if column in clips), None)
+    if column is None:
+        return None
+    known = clips.dropna(subset=["subject", column])
+    common = [name for name in COMMON if name in clips and name != column]
+    total = _count_pairs(known, common, column)
+    on_one_side = _count_pairs(known[~_several(known["sides"])], [*common, "sides"], column)
+    count = total - on_one_side
+    return Finding(count, total, list(islice(_pairs_apart(known, common, column), min(count, examples))))
+
+
+def _count_pairs(clips: pd.DataFrame, common: list[str], column: str) -> int:
+    """Pairs of rows that agree in ``common`` and differ in ``column``."""
+    alike = clips.groupby(common, dropna=False).size()
+    same = clips.groupby([*common, column], dropna=False).size()
+    return int((alike * (alike - 1) // 2).sum() - (same * (same - 1) // 2).sum())
+
+
+def _pairs_apart(clips: pd.DataFrame, common: list[str], column: str) -> Iterator[dict[str, Any]]:
+    """Tells one pair of each group that agrees in ``common`` and has pairs that stand on two sides."""
+    for _, alike in clips.groupby(common, dropna=False):
+        # Only groups that hold such a pair are searched: the search then ends soon.
+        if alike[column].nunique() > 1 and (alike["sides"].nunique() > 1 or _several(alike["sides"]).any()):
+            rows = _plain(alike[["clip", column, "sides"]])
+            pairs = ((a, b) for a, b in combinations(rows, 2) if a[column] != b[column])
+            a, b = next((a, b) for a, b in pairs if a["sides"] != b["sides"] or "+" in a["sides"])
+            about = _plain(alike[["subject", "emotion"]].head(1))[0]
+            yield about | {f"{key}_a": a[key] for key in a} | {f"{key}_b": b[key] for key in b}
+
+
+def _near_duplicates(
+    manifest: pd.DataFrame, sides: pd.Series, pairs: pd.DataFrame, examples: int
+) -> tuple[Finding, int]:
+    seen = manifest[["clip", "subject", "emotion"]].assign(sides=manifest["clip"].map(sides))
+    ends = [seen.iloc[pairs[f"row_{end}"]].reset_index(drop=True).add_suffix(f"_{end}") for end in "ab"]
+    table = pd.concat([pairs.reset_index(drop=True), *ends], axis=1)
+    one_person = (table["subject_a"] == table["subject_b"]) & table["subject_a"].notna()
+    table["strangers"] = ~one_person.astype(bool)
+    apart = table[(table["sides_a"] != table["sides_b"]) | _several(table["sides_a"])]
+    worst = apart.sort_values(["strangers", "distance"], ascending=[False, True], kind="stable")
+    return Finding(len(apart), len(table), _plain(worst.head(examples))), int(apart["strangers"].sum())
+
+
+def _several(sides: pd.Series) -> pd.Series:
+    return sides.str.contains("+", regex=False).astype(bool)
+
+
+def _plain(rows: pd.DataFrame) -> list[dict[str, Any]]:
+    """One dict a row, of Python's own numbers and words, None where a value is missing: JSON has no other."""
+    return [
+        {str(column): value for column, value in row.items()}
+        for row in rows.astype(object).where(rows.notna(), None).to_dict("records")
+    ]

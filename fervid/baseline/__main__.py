@@ -1,0 +1,5 @@
+"""``python -m fervid.baseline``."""
+
+from fervid.baseline import main
+
+main()

@@ -1,0 +1,77 @@
+"""What ``--help`` says: the options, and the settings with the comments that their yaml files give them.
+
+Nothing heavy is imported here, so that it answers at once.
+"""
+
+import re
+import string
+from pathlib import Path
+
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf, open_dict
+
+from fervid.schema.config_folder import CONFIG_FOLDER
+
+COLUMN = 27  # where comments begin, as in the yaml files
+
+
+def settings_help(command: str, words: list[str]) -> str:
+    """The help of a command. Hydra's own way copies its whole register for every group: twice the time.
+
+    Args:
+        command: its primary configuration.
+        words: overrides; what they choose is explained.
+    """
+    with initialize_config_dir(CONFIG_FOLDER, version_base="1.3"):
+        config = compose(command, words, return_hydra_config=True)
+    template, choices = string.Template(config.hydra.help.template), config.hydra.runtime.choices
+    with open_dict(config):
+        del config["hydra"]
+    comments = _comments(Path(CONFIG_FOLDER, f"{command}.yaml"), "")
+    for group, option in choices.items():
+        if option is not None and not group.startswith("hydra"):
+            file = Path(CONFIG_FOLDER, group, f"{option}.yaml")
+            comments = _comments(file, f"{group}.") | comments if file.is_file() else comments
+    settings = re.sub(r"\$\{oc\.env:(\w+),'([^']*)'\}", r"\2", OmegaConf.to_yaml(config))
+    groups = [f"{group}: {', '.join(names)}" for group, names in sorted(options_by_group().items()) if group != "hydra"]
+    return template.substitute(APP_CONFIG_GROUPS="\n".join(groups), CONFIG=_explained(settings, comments))
+
+
+def options_by_group() -> dict[str, list[str]]:
+    """The options of each group."""
+    groups = [path for path in Path(CONFIG_FOLDER).iterdir() if path.is_dir()]
+    return {group.name: sorted(file.stem for file in group.glob("*.yaml")) for group in groups}
+
+
+def _comments(file: Path, prefix: str) -> dict[str, list[str]]:
+    """The comments behind the settings of a yaml file, by their dotted names; lines of comment below go on with one."""
+    text = file.read_text(encoding="utf-8")
+    comments: dict[str, list[str]] = {}
+    for name, rest in _names(text, "" if "@package _global_" in text else prefix):
+        comment = re.search(r"(?:^|\s)#\s?(.*)$", rest)
+        if comment:
+            comments.setdefault(name, []).append(comment[1])
+    return comments
+
+
+def _explained(settings: str, comments: dict[str, list[str]]) -> str:
+    """Settings in yaml with their comments."""
+    lines = []
+    for line, (name, _) in zip(settings.splitlines(), _names(settings, ""), strict=True):
+        first, *more = comments.pop(name, [""])  # of a list the first element alone
+        lines.append(f"{line:<{COLUMN - 1}} # {first}" if first else line)
+        lines += [f"{'':<{COLUMN - 1}} # {each}" for each in more]
+    return "\n".join(lines)
+
+
+def _names(text: str, prefix: str) -> list[tuple[str, str]]:
+    """The dotted name that each line of a yaml text is about, and what stands behind it."""
+    names, open_names = [], [(-1, "")]
+    for line in text.splitlines():
+        key = re.match(r"(\s*(?:- )?)([\w]+):(.*)", line)
+        if key:
+            while open_names[-1][0] >= len(key[1]):
+                open_names.pop()
+            open_names.append((len(key[1]), f"{open_names[-1][1]}{key[2]}."))
+        names.append((prefix + open_names[-1][1].rstrip("."), key[3] if key else line))
+    return names

@@ -1,0 +1,284 @@
+"""ISED: 50 people filmed while they watch films, in four emotions that nobody asked them to act."""
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.io import loadmat
+
+from fervid.corpora.inventory import Inventory, choose_people, note
+from fervid.data.prepared import PreparedDataModule
+from fervid.faces.cropping import Task
+from fervid.faces.detection import EYES_IN_BOX, Face
+from fervid.media.decoding import Around, read_bytes
+from fervid.media.files import File, list_files
+from fervid.media.formats import VIDEO_SUFFIXES
+from fervid.schema.emotions import choose
+from fervid.schema.errors import InputError, first_line
+
+COUNTS = {"happiness": 227, "surprise": 73, "sadness": 48, "disgust": 80}
+EMOTIONS = tuple(COUNTS)  # in the order of their codes, from 1
+PARTICIPANTS = 50
+DETAILS = "ISED_details.mat"
+WIDTH = 16  # columns of the table
+COLUMNS = ["clip", "subject", "emotion", "intensity", "sex", "spectacles", "beard", "occlusion", "peak_frame"]
+NUMBER = re.compile(r"[-+]?\d+\.?\d*(?:e[-+]?\d+)?", re.IGNORECASE)
+
+Key = tuple[int, str]  # participant and video
+
+
+class ISEDDataModule(PreparedDataModule):
+    """The Indian Spontaneous Expression Database for Emotion Recognition (Happy, Patnaik, Routray & Guha 2017).
+
+    Videos ``PS <participant>/<clip>.avi``, wherever they lie, are labelled by the table ``ISED_details.mat``.
+
+    Args:
+        root: the folder that holds videos and table, or zips of them.
+        emotions: some of the four; None: all.
+        participants: numbers of some participants; None: all.
+        peak: None: frames as ``every``, ``count`` and ``window`` say, faces found by the detector, as in the LeNet
+            and AlexNet paper. A number: the peak frame and so many before and after it, cut out by the eyes that the
+            table gives for it.
+        **options: those of :class:`PreparedDataModule`.
+
+    Raises:
+        InputError: if an option is unknown, nothing of what it asks for is there, or the table cannot be read.
+    """
+
+    corpus = "ised"
+    licence = "on request from the authors, for research"
+    citation = (
+        "S. L. Happy, P. Patnaik, A. Routray, R. Guha: The Indian Spontaneous Expression Database for Emotion "
+        "Recognition. IEEE Transactions on Affective Computing 8(1), 2017. https://doi.org/10.1109/TAFFC.2015.2498174"
+    )
+
+    def __init__(
+        self,
+        root: str | Path | None,
+        *,
+        emotions: Sequence[str] | None = None,
+        participants: Sequence[int] | None = None,
+        peak: int | None = None,
+        **options: Any,
+    ):
+        super().__init__(root, **options)
+        if peak is not None and peak < 0:
+            raise InputError(f"dataset.peak={peak} is no number of frames around the peak: give 0 or more, or null.")
+        self.emotions = choose(emotions, EMOTIONS)
+        self.participants = participants
+        self.peak = peak
+        self.named = {"emotions": sorted(self.emotions)} if emotions is not None else {}
+        self._people: set[int] = set()
+        self._faces: list[Face | None] = []  # of each clip in its peak frame
+
+    def choices(self) -> dict[str, Any]:
+        return {"emotions": sorted(self.emotions), "participants": self.participants}
+
+    def settings(self) -> dict[str, Any]:
+        settings = super().settings()
+        if self.peak is None:
+            return settings
+        unused = {*vars(self.sampling), *self.detector.settings()}
+        settings = {name: value for name, value in settings.items() if name not in unused}
+        return settings | {"peak": self.peak, "detector": f"eyes given by {DETAILS}"}
+
+    @property
+    def looks_for_faces(self) -> bool:
+        return self.peak is None and super().looks_for_faces
+
+    def tasks(self, inventory: Inventory) -> Iterator[Task]:
+        if self.peak is None:
+            yield from super().tasks(inventory)
+            return
+        for row, (file, frame) in enumerate(zip(inventory.files, inventory.clips["peak_frame"], strict=True)):
+            yield Task(row, file.source, Around(int(frame), self.peak), self._faces[row])
+
+    def read_clips(self) -> Inventory:
+        """Reads the table and looks for its videos; of a video that lies there twice the first is taken."""
+        listing = list_files(self.root, {*VIDEO_SUFFIXES, ".mat"})
+        videos: dict[Key, File] = {}
+        strangers: list[str] = []
+        tables: list[str] = []
+        twice: list[str] = []
+        details = None
+        for file in listing.files:
+            parts = _parts(file.path)
+            key = _key(parts)
+            if parts[-1].lower().endswith(".mat"):
+                if details is None and parts[-1].lower() == DETAILS.lower():
+                    details = file
+                else:
+                    tables.append(file.path)
+            elif key is None:
+                strangers.append(file.path)
+            else:
+                twice += [file.path] if key in videos else []
+                videos.setdefault(key, file)
+        if details is None:
+            raise InputError(f"there is no {DETAILS}, which labels the videos, in {self.root}: copy it there.")
+        rows: dict[Key, dict[str, Any]] = {}
+        faces: dict[Key, Face | None] = {}
+        dropped: list[tuple[str, str]] = []
+        torn: list[str] = []
+        for number, cells in enumerate(_read_table(details), start=1):
+            participant, video = _whole(cells[0]), _whole(cells[2])
+            named = _key(_parts(_text(cells[4])))
+            key = named if participant is None or video is None else (participant, str(video))
+            if key not in videos and named in videos:
+                key = named
+            if key is None or key in rows:
+                reason = "says of a video what an earlier row says" if key else "names no video"
+                dropped.append((f"{details.path} row {number}", reason))
+                continue
+            rows[key], faces[key] = _describe(cells, key), _face(cells)
+            torn += [_name(key)] if named not in (None, key) else []
+        people = {int(row["subject"]) for row in rows.values()}
+        self._people = choose_people(self.participants, people, "participants")
+        reasons = {key: self._unusable(row, faces[key]) for key, row in rows.items() if key in videos}
+        wanted = sorted(key for key, reason in reasons.items() if reason is None and self._wanted(rows[key]))
+        dropped += [(videos[key].path, reason) for key, reason in reasons.items() if reason]
+        strangers += [file.path for key, file in videos.items() if key not in rows]
+        if reasons and not wanted:
+            raise InputError(
+                f"{self.root} holds {len(reasons)} labelled videos, but none that dataset.emotions, participants and "
+                f"peak ask for{f' (first: {dropped[0][1]})' if dropped else ''}."
+            )
+        there = {rows[key]["subject"] for key in reasons}
+        missing = [row for key, row in rows.items() if key not in videos and self._wanted(row)]
+        listing.leave_out(f"not in {DETAILS}", strangers)
+        listing.leave_out("second copies", twice)
+        listing.leave_out("other tables", tables)
+        notes = [
+            *note(f"whose numbers in {DETAILS}, which are believed, name another video than their path", torn),
+        ]
+        asked = {"participants": [str(number) for number in sorted(self._people)]} if self.participants else {}
+        if self.participants is None:
+            expected = {emotion: count for emotion, count in COUNTS.items() if emotion in self.emotions}
+            notes += [f"participants: {len(there)} of {PARTICIPANTS}."] if len(there) < PARTICIPANTS else []
+        else:  # how many clips each of them should have, the table alone knows
+            expected = dict(Counter(row["emotion"] for row in rows.values() if self._wanted(row)))
+        self._faces = [faces[key] for key in wanted]
+        types = dict.fromkeys(("intensity", "peak_frame"), "Int64")
+        types |= dict.fromkeys(("spectacles", "beard", "occlusion"), "boolean")
+        return Inventory(
+            pd.DataFrame([rows[key] for key in wanted], columns=COLUMNS).astype(types),
+            [self._stamped(videos[key], faces[key]) for key in wanted],
+            expected=expected,
+            named=self.named | asked,
+            missing=[row["clip"] for row in sorted(missing, key=lambda row: row["subject"] not in there)],
+            notes=listing.notes + notes,
+            left_out=listing.left_out,
+            dropped=pd.DataFrame(dropped, columns=["path", "reason"]),
+        )
+
+    def _wanted(self, row: dict[str, Any]) -> bool:
+        return int(row["subject"]) in self._people and row["emotion"] in self.emotions
+
+    def _unusable(self, row: dict[str, Any], face: Face | None) -> str | None:
+        """Why a clip that is there cannot be taken; None if it can."""
+        if row["emotion"] not in EMOTIONS:
+            return f"emotion code {row['emotion']!r} is unknown"
+        if self.peak is not None and row["peak_frame"] is None:
+            return "no peak frame is given"
+        if self.peak is not None and face is None:
+            return "no two eyes are given"
+        return None
+
+    def _stamped(self, file: File, face: Face | None) -> File:
+        """Where the table says where the face is, another place changes what comes out, as another file does."""
+        if self.peak is None or face is None or face.eyes is None:
+            return file
+        return replace(file, stamp=f"{file.stamp} {face.box} {face.eyes.tolist()}")
+
+
+def _read_table(details: File) -> np.ndarray:
+    """The table of 16 columns, whatever its variable is called."""
+    again = f"take {DETAILS} as the authors gave it, or save it anew with MATLAB's -v7"
+    try:
+        variables = loadmat(BytesIO(read_bytes(details.source)))
+    except Exception as error:  # a damaged file raises whatever its bytes lead to
+        raise InputError(f"{details.path} cannot be read ({first_line(error)}): {again}.") from error
+    for value in variables.values():
+        while isinstance(value, np.ndarray) and value.dtype == object and value.size == 1:
+            value = value.item()
+        if isinstance(value, np.ndarray) and value.ndim == 2 and value.shape[1] == WIDTH and not value.dtype.names:
+            return value
+    raise InputError(f"{details.path} holds no table of {WIDTH} columns: {again}.")
+
+
+def _parts(path: str) -> list[str]:
+    """Folders and name, also of a path written on Windows."""
+    return re.split(r"[/\\]", path.strip())
+
+
+def _key(parts: list[str]) -> Key | None:
+    """Participant and video of ``.../PS <participant>/<video>.avi``."""
+    folder = re.fullmatch(r"ps[ _-]*(\d+)", parts[-2], re.IGNORECASE) if len(parts) > 1 else None
+    name = parts[-1].rpartition(".")[0].lower()
+    return (int(folder[1]), str(int(name)) if name.isdecimal() else name) if folder and name else None
+
+
+def _name(key: Key) -> str:
+    return f"PS {key[0]}/{key[1]}"
+
+
+def _describe(cells: np.ndarray, key: Key) -> dict[str, Any]:
+    """What a row of the table says of its video, the face apart."""
+    code, peak = _whole(cells[6]), _whole(cells[3])
+    return {
+        "clip": _name(key),
+        "subject": str(key[0]),
+        "emotion": EMOTIONS[code - 1] if code is not None and 1 <= code <= len(EMOTIONS) else _text(cells[6]),
+        "intensity": _whole(cells[7]),
+        "sex": {"m": "male", "f": "female"}.get(_text(cells[8])[:1].lower()),
+        "spectacles": _flag(cells[9]),
+        "beard": _flag(cells[10]),
+        "occlusion": _flag(cells[11]),
+        "peak_frame": peak - 1 if peak is not None and peak > 0 else None,  # MATLAB counts from 1
+    }
+
+
+def _face(cells: np.ndarray) -> Face | None:
+    """The face in the peak frame; None if it has not two eyes."""
+    box, *eyes = (_numbers(cell) for cell in cells[12:15])
+    if [len(eye) for eye in eyes] != [2, 2] or math.dist(*eyes) < 1:
+        return None
+    pair = np.array(sorted(eyes))  # the smaller x first
+    if len(box) != 4:
+        side = math.dist(*eyes) / (EYES_IN_BOX[1, 0] - EYES_IN_BOX[0, 0])
+        box = [*(pair.mean(axis=0) - EYES_IN_BOX.mean(axis=0) * side).tolist(), side, side]
+    left, top, width, height = box
+    return Face((left, top, width, height), pair)
+
+
+def _values(cell: Any) -> list[Any]:
+    """The numbers and texts of a cell, however deep it nests."""
+    if isinstance(cell, np.ndarray):
+        return [value for part in cell.ravel().tolist() for value in _values(part)]
+    return [cell]
+
+
+def _numbers(cell: Any) -> list[float]:
+    return [float(number) for value in _values(cell) for number in NUMBER.findall(str(value))]
+
+
+def _whole(cell: Any) -> int | None:
+    numbers = _numbers(cell)
+    return round(numbers[0]) if numbers else None
+
+
+def _text(cell: Any) -> str:
+    return " ".join(str(value).strip() for value in _values(cell))
+
+
+def _flag(cell: Any) -> bool | None:
+    """Whether there is something; None if the cell does not say."""
+    text = _text(cell).lower()
+    return None if text in ("", "nan") else text not in ("0", "0.0", "no", "n", "none", "false")

@@ -1,0 +1,104 @@
+"""A local page to show a trained run to an audience: ``python -m fervid.demo run=<folder>``.
+
+All that can be set: ``python -m fervid.demo --help``.
+"""
+
+import importlib.util
+import logging
+import os
+import signal
+import time
+from pathlib import Path
+from tempfile import gettempdir
+
+import hydra
+from omegaconf import DictConfig
+
+from fervid.cli.command_line import job, one_run, run
+from fervid.schema.atomic import scratch
+from fervid.schema.config_folder import CONFIG_FOLDER
+from fervid.schema.errors import InputError
+
+
+@hydra.main(version_base="1.3", config_path=CONFIG_FOLDER, config_name="demo")
+def command(config: DictConfig) -> None:
+    """Serves the page until Ctrl-C."""
+    with job(config):
+        if importlib.util.find_spec("gradio") is None:
+            raise InputError("the page needs Gradio, which is not installed: pip install 'fervid[demo]'.")
+        # A closed terminal tidies up as Ctrl-C does, which a shell ignores in the background.
+        for number in (signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, signal.default_int_handler)
+        with scratch(gettempdir()) as folder:
+            # Read when Gradio is imported.
+            os.environ |= {"GRADIO_TEMP_DIR": str(folder), "GRADIO_ANALYTICS_ENABLED": "False"}
+            try:
+                serve(config, folder)
+            except KeyboardInterrupt:
+                print("The page is closed and all that was uploaded is deleted.")
+
+
+def serve(config: DictConfig, folder: Path) -> None:
+    """Builds the page and waits.
+
+    Args:
+        config: of the command.
+        folder: for uploads and annotated videos.
+
+    Raises:
+        InputError: if there is no run, or the port is taken.
+    """
+    from hydra.utils import instantiate
+
+    from fervid.demo.page import ADDRESS, build_page, launch
+    from fervid.predict.predictor import Predictor
+    from fervid.predict.video import share_cores
+
+    for name in ("longest_video", "every", "largest_upload"):
+        if config[name] <= 0:
+            raise InputError(f"{name}={config[name]} leaves nothing to look at: give more than 0.")
+    if not 0 <= config.smoothing < float("inf"):
+        raise InputError(f"smoothing={config.smoothing} is no time: give seconds, 0 for none.")
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # Gradio asks its own page whether it is there
+    share_cores()
+    predictor = Predictor(
+        newest_run(Path("runs")) if config.run is None else one_run(config.run),
+        detector=instantiate(config.detector, _convert_="all"),
+    )
+    page = build_page(
+        predictor, folder, longest_video=config.longest_video, every=config.every, smoothing=config.smoothing
+    )
+    launch(page, config.port, config.largest_upload)
+    print(f"Showing {predictor.folder} on http://{ADDRESS}:{config.port} (Ctrl-C ends it).", flush=True)
+    try:
+        while True:
+            time.sleep(1)
+    finally:
+        page.close(verbose=False)
+
+
+def newest_run(folder: Path) -> Path:
+    """The finished run of a network that was finished last.
+
+    Args:
+        folder: looked through at any depth.
+
+    Raises:
+        InputError: if there is none.
+    """
+    from fervid.runs.run import open_run
+
+    for results in sorted(folder.rglob("results.json"), key=lambda path: path.stat().st_mtime, reverse=True):
+        try:
+            open_run(results.parent)
+            # Neither the classical baseline nor what an evaluation leaves has a network.
+            if (results.parent / "checkpoints" / "best.ckpt").exists():
+                return results.parent
+        except InputError:
+            continue
+    raise InputError(f"there is no finished run in ./{folder}: train one first (make train), or give run=<folder>.")
+
+
+def main() -> None:
+    """The way in, also as ``fervid-demo``."""
+    run(command, "demo")

@@ -1,0 +1,5 @@
+"""``python -m fervid.demo``."""
+
+from fervid.demo import main
+
+main()

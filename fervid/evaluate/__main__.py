@@ -1,0 +1,5 @@
+"""``python -m fervid.evaluate``."""
+
+from fervid.evaluate import main
+
+main()

@@ -1,1 +1,0 @@
-"""From the predictions of many runs to tables, figures and statements that hold."""

@@ -1,0 +1,61 @@
+"""Shows what a run's network looks at: ``python -m fervid.explain run=runs/...``.
+
+All that can be set: ``python -m fervid.explain --help``.
+"""
+
+import shlex
+from datetime import datetime
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, ListConfig
+
+from fervid.cli.command_line import job, one_run, run
+from fervid.schema.config_folder import CONFIG_FOLDER
+from fervid.schema.errors import InputError
+
+
+@hydra.main(version_base="1.3", config_path=CONFIG_FOLDER, config_name="explain")
+def command(config: DictConfig) -> None:
+    """Draws heat maps of faces, and of each emotion their mean."""
+    with job(config):
+        run_folder = one_run(config.run)
+        if config.count < 1:
+            raise InputError(f"count={config.count} shows nothing: give at least 1.")
+
+        from hydra.utils import instantiate
+        from rich.console import Console
+
+        from fervid.explain.explanation import explain_pictures, explain_run
+        from fervid.predict.predictor import Predictor
+
+        detector = instantiate(config.detector, _convert_="all") if config.get("detector") else None
+        predictor = Predictor(run_folder, detector=detector, device=config.device)
+        if config.source is not None:
+            sources = list(config.source) if isinstance(config.source, ListConfig) else [config.source]
+            explanations = Path(HydraConfig.get().runtime.output_dir) / "explanations"
+            written = explain_pictures(
+                predictor,
+                [str(source) for source in sources],
+                count=config.count,
+                folder=explanations / f"{datetime.now():%Y-%m-%d_%H-%M-%S-%f}",
+            )
+        else:
+            written = explain_run(
+                predictor,
+                frames=list(config.frames) if isinstance(config.frames, ListConfig) else str(config.frames),
+                count=config.count,
+                seed=config.seed,
+                cache_dir=config.cache_dir,
+                root=config.root,
+            )
+        console = Console(highlight=False, soft_wrap=True, markup=False)
+        console.print(f"everything lies in {written[0].parent}: {', '.join(path.name for path in written)}")
+        if config.source is None and (predictor.folder / "tensorboard").is_dir():
+            console.print(f"look at it: tensorboard --logdir {shlex.quote(str(predictor.folder))}")
+
+
+def main() -> None:
+    """The way in, also as ``fervid-explain``."""
+    run(command, "explain")

@@ -1,0 +1,5 @@
+"""``python -m fervid.explain``."""
+
+from fervid.explain import main
+
+main()

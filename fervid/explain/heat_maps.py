@@ -1,0 +1,100 @@
+"""Where in a face a network finds what it says: Grad-CAM (Selvaraju et al., ICCV 2017)."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from fervid.predict.predictor import BATCH
+from fervid.schema.errors import InputError
+from fervid.tasks.classification import EmotionClassifier
+
+
+def heat_maps(
+    model: EmotionClassifier, pictures: np.ndarray, classes: Sequence[int] | np.ndarray | None = None
+) -> np.ndarray:
+    """What speaks for an emotion, by place in the picture.
+
+    The maps are those of the last backbone stage that still has some larger than one pixel, each weighted by the mean
+    gradient that a class's logit has on it; what speaks against the class is cut off, each picture's hottest spot is 1.
+
+    Args:
+        model: the classifier; it is left as it was.
+        pictures: uint8 (N, S, S, 3) RGB.
+        classes: number of the class to explain, shape (N,); None: of the class that is predicted.
+
+    Returns:
+        float32 (N, S, S) in [0, 1]; all 0 where nothing speaks for the class.
+
+    Raises:
+        InputError: if the network has no such stage.
+    """
+    from pytorch_grad_cam import GradCAM  # seconds that reports and predictions need not wait for
+    from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+
+    stage = _last_stage_with_maps(model, pictures.shape[1])
+    maps = [np.empty((0, *pictures.shape[1:3]), dtype=np.float32)]
+    with _left_as_it_was(model), torch.enable_grad():
+        cam = GradCAM(_GradientsFrom(stage, model), model.backbone.stage_modules(stage, stage + 1))
+        try:  # the library's own context manager swallows IndexError
+            for start in range(0, len(pictures), BATCH):
+                shown = slice(start, start + BATCH)
+                batch = torch.from_numpy(np.ascontiguousarray(pictures[shown])).to(model.device)
+                targets = (
+                    None if classes is None else [ClassifierOutputTarget(int(number)) for number in classes[shown]]
+                )
+                maps.append(cam(batch.permute(0, 3, 1, 2).float() / 255, targets))
+        finally:
+            cam.activations_and_grads.release()
+    return np.concatenate(maps)
+
+
+class _GradientsFrom(nn.Module):
+    """A classifier whose gradients reach back to the input of one stage, whichever of its parameters learn."""
+
+    def __init__(self, stage: int, model: EmotionClassifier):
+        super().__init__()
+        self.stage, self.model = stage, model
+
+    def forward(self, images: Tensor) -> Tensor:
+        with torch.no_grad():
+            features = self.model.backbone(images, stop=self.stage) if self.stage else images
+        features = features.requires_grad_().clone()  # the stage may be a ReLU that works in place
+        return self.model.head(self.model.backbone(features, start=self.stage))
+
+
+@torch.no_grad()
+def _last_stage_with_maps(model: EmotionClassifier, size: int) -> int:
+    backbone, found = model.backbone, None
+    with _left_as_it_was(model):
+        features = torch.zeros(1, 3, size, size, device=model.device)
+        for number in range(len(backbone.stages)):
+            features = backbone(features, start=number, stop=number + 1)
+            if features[0, 0].numel() > 1:
+                found = number
+    if found is None:
+        raise InputError(
+            "this backbone gives no maps to lay over a face, only one number a feature for the whole picture: heat "
+            "maps need a chain of stages, such as backbone=mobilenet_v2, resnet18, vgg16 or efficientnet_b2."
+        )
+    return found
+
+
+@contextmanager
+def _left_as_it_was(model: nn.Module) -> Iterator[None]:
+    """The model in ``eval()`` mode with nothing that learns; afterwards modes and gradients are what they were."""
+    modes = [(module, module.training) for module in model.modules()]
+    parameters = [(parameter, parameter.requires_grad, parameter.grad) for parameter in model.parameters()]
+    try:
+        model.eval()
+        for parameter, _, _ in parameters:
+            parameter.requires_grad_(False)
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+        for parameter, learns, gradient in parameters:
+            parameter.requires_grad_(learns)
+            parameter.grad = gradient

@@ -1,0 +1,34 @@
+"""Writes the network of a run for other programs: ``python -m fervid.export run=<folder> format=onnx``.
+
+All that can be set: ``python -m fervid.export --help``.
+"""
+
+from pathlib import Path
+
+import hydra
+from omegaconf import DictConfig, ListConfig
+
+from fervid.cli.command_line import job, one_run, run
+from fervid.schema.config_folder import CONFIG_FOLDER
+
+
+@hydra.main(version_base="1.3", config_path=CONFIG_FOLDER, config_name="export")
+def command(config: DictConfig) -> None:
+    """Writes the network, its example and its model card."""
+    with job(config):
+        folder = one_run(config.run)
+        from rich.console import Console
+
+        from fervid.export.exporting import export_run, print_export  # torch: --help should not wait for it
+
+        formats = [str(each) for each in (config.format if isinstance(config.format, ListConfig) else [config.format])]
+        target = None if config.folder is None else Path(str(config.folder)).expanduser()
+        console = Console()
+        with console.status(f"writing {' and '.join(formats)}, and asking what was written ..."):
+            target, differences = export_run(folder, formats, target)
+        print_export(console, target, differences)
+
+
+def main() -> None:
+    """The way in, also as ``fervid-export``."""
+    run(command, "export")

@@ -1,0 +1,5 @@
+"""``python -m fervid.export``."""
+
+from fervid.export import main
+
+main()

@@ -1,0 +1,343 @@
+"""Writes a trained network for other programs, and proves that what was written says what the network says."""
+
+import io
+import json
+import logging
+import shlex
+import shutil
+import warnings
+import zipfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import safetensors
+import safetensors.torch
+import torch
+from omegaconf import DictConfig
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor, nn
+
+from fervid.export.model_card import faces_in_words, model_card, weights_licence, without_folders
+from fervid.models.pretrained import PretrainedBackbone
+from fervid.runs.build import make_network
+from fervid.runs.load import load_run, stored_config
+from fervid.runs.run import open_run
+from fervid.schema.atomic import PREFIX, filling
+from fervid.schema.errors import InputError, first_line
+from fervid.tasks.classification import EmotionClassifier
+
+TOLERANCE = 1e-4  # of a logit; of the largest one where that is above 1
+BATCHES = (1, 3, 8)  # what was written must take any number of faces
+EXAMPLES = Path(__file__).parent / "examples"
+
+Answers = Callable[[np.ndarray], np.ndarray]  # faces (B, 3, H, W) -> logits (B, num_classes)
+
+
+class FaceNetwork(nn.Module):
+    """Backbone and head alone: faces (B, 3, H, W), RGB in [0, 1] -> logits (B, num_classes).
+
+    Args:
+        model: whose parts they are; they are put into ``eval()``.
+    """
+
+    def __init__(self, model: EmotionClassifier):
+        super().__init__()
+        self.backbone, self.head = model.backbone, model.head
+        self.eval()
+
+    def forward(self, faces: Tensor) -> Tensor:
+        return self.head(self.backbone(faces))
+
+
+def export_run(run: Path, formats: Sequence[str], folder: Path | None = None) -> tuple[Path, dict[str, float]]:
+    """Writes the network of a run with an example for each format and a model card.
+
+    Args:
+        run: the run folder.
+        formats: some of :data:`FORMATS`.
+        folder: where to, an empty one or none yet; None: ``export`` in the run folder, where the formats that are
+            there already are written again.
+
+    Returns:
+        The folder, and for each format the largest difference of a logit from the run's own, on random pictures.
+
+    Raises:
+        InputError: if a format is unknown, the folder holds no finished run of a network, the target holds other
+            things or cannot be written, or a network cannot be written or says something else afterwards.
+    """
+    unknown = [name for name in formats if name not in FORMATS]
+    if unknown or not formats:
+        raise InputError(f"format={', '.join(unknown) or '[]'} is unknown: choose {', '.join(FORMATS)}, or a list.")
+    model = load_run(run)
+    finished = open_run(run)
+    config = stored_config(finished.results, run)
+    about = describe(finished.results, config, model)
+    target = run / "export" if folder is None else folder
+    _check_target(target, empty=folder is not None)
+    folder = target
+    # Formats already there are written again: a file from elsewhere may hold another network.
+    there = [name for name, form in FORMATS.items() if (folder / form.file).exists()]
+    formats = list(dict.fromkeys([*formats, *there]))
+    try:
+        with filling(folder) as new:
+            differences = {name: _write(name, model, config, about, new) for name in formats}
+            files = sorted(path.name for path in new.iterdir() if path.suffix != ".md")
+            (new / "model_card.md").write_text(model_card(finished, config, files=files), encoding="utf-8")
+        for name in NAMES - {*files, "model_card.md"}:
+            (folder / name).unlink(missing_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"{folder} cannot be written ({(error.strerror or first_line(error)).lower()}): make room or give another "
+            "one with folder=<folder>."
+        ) from error
+    return folder, differences
+
+
+def describe(results: dict[str, Any], config: DictConfig, model: EmotionClassifier) -> dict[str, str]:
+    """What another program must know of a network, for the metadata of its file: plain text, else JSON.
+
+    Args:
+        results: of the run.
+        config: of the run.
+        model: its classifier.
+    """
+    backbone = model.backbone
+    pretrained = isinstance(backbone, PretrainedBackbone)
+    told: dict[str, Any] = {
+        "class_names": model.class_names,
+        "image_size": backbone.image_size,
+        "input": "faces: float32 (B, 3, image_size, image_size), RGB in [0, 1], any B; normalisation and channel order "
+        "are inside the network, except in safetensors, which hold weights alone",
+        "output": "logits: float32 (B, number of class_names); their softmax gives probabilities",
+        "mean": [round(value, 6) for value in backbone.mean.flatten().tolist()],
+        "std": [round(value, 6) for value in backbone.std.flatten().tolist()],
+        "channel_order": backbone.channel_order,
+        "grey": bool(config.dataset.get("grey", False)),
+        "faces": faces_in_words(config),
+        "network": str(config.backbone.name) if pretrained else type(backbone).__name__,
+        "library": str(config.backbone.get("library") or "torchvision") if pretrained else "fervid",
+        "head": type(model.head).__name__,
+        "stages": backbone.stages,
+        "corpus": results["data"]["corpus"],
+        "split": results["choices"].get("split") or "unknown",
+        "grade": results["leakage"]["grade"],
+        "test_uar": results["metrics"].get("test/uar"),
+        "fervid_version": results.get("versions", {}).get("fervid") or "unknown",
+        "git_revision": results.get("git_revision") or "unknown",
+        "licence": weights_licence(results, config),
+    }
+    return {
+        name: without_folders(value) if isinstance(value, str) else json.dumps(value) for name, value in told.items()
+    }
+
+
+def runs_alone(about: dict[str, str]) -> bool:
+    """Whether torchvision can rebuild the network from its weights: a chain of its stages and the linear head."""
+    return (about["library"], about["head"]) == ("torchvision", "LinearHead") and about["stages"] != '["network"]'
+
+
+def _write(name: str, model: EmotionClassifier, config: DictConfig, about: dict[str, str], folder: Path) -> float:
+    """Writes one format with its example and opens it again; the largest difference."""
+    form = FORMATS[name]
+    path = folder / form.file
+    network = FaceNetwork(model)
+    try:
+        content = form.serialise(network, about)
+    except Exception as error:  # exporters have dozens of kinds
+        raise InputError(
+            f"torch cannot write this network as {name} ({first_line(error)}): choose another format."
+        ) from error
+    path.write_bytes(content)
+    if name != "safetensors" or runs_alone(about):
+        shutil.copyfile(EXAMPLES / form.example, folder / form.example)
+    difference, largest = _compare(model, form.open(path, config, model))
+    if not difference <= TOLERANCE * max(1.0, largest):
+        raise InputError(
+            f"the network written as {name} differs from the run's by {difference:.2g} in a logit, where "
+            f"{TOLERANCE:g} is allowed: nothing was kept; choose another format."
+        )
+    return difference
+
+
+@torch.inference_mode()
+def _compare(model: EmotionClassifier, answers: Answers) -> tuple[float, float]:
+    """The largest difference, and the largest logit, on random pictures, from coarse patches to noise."""
+    generator = torch.Generator().manual_seed(0)
+    size = model.backbone.image_size
+    differences, logits = [], []
+    for batch in BATCHES:
+        patches = torch.rand(batch, 3, 5, 5, generator=generator)
+        noise = torch.rand(batch, 3, size, size, generator=generator)
+        share = torch.rand(batch, 1, 1, 1, generator=generator)
+        faces = (share * noise + (1 - share) * nn.functional.interpolate(patches, (size, size))).contiguous()
+        expected, found = model(faces).numpy(), answers(faces.numpy())
+        if found.shape != expected.shape:
+            return float("inf"), 1.0
+        differences.append(np.abs(expected - found).max())
+        logits.append(np.abs(expected).max())
+    return float(np.max(differences)), float(np.max(logits))
+
+
+def _onnx(network: FaceNetwork, about: dict[str, str]) -> bytes:
+    size = network.backbone.image_size
+    for chatty in ("onnx_ir", "onnxscript"):  # hundreds of lines on what they made simpler
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    with warnings.catch_warnings():
+        # Its own modules use what torch and onnxscript advise against.
+        warnings.filterwarnings("ignore", category=DeprecationWarning)
+        warnings.filterwarnings("ignore", category=FutureWarning)
+        program = torch.onnx.export(
+            network,
+            (torch.rand(2, 3, size, size),),
+            input_names=["faces"],
+            output_names=["logits"],
+            dynamic_shapes={"faces": {0: torch.export.Dim("batch")}},
+            dynamo=True,
+            verbose=False,
+        )
+    assert program is not None
+    written = program.model_proto
+    # Where each operation stands in whose source code is of no use elsewhere, and names folders of this machine.
+    for node in written.graph.node:
+        node.ClearField("metadata_props")
+    onnx.helper.set_model_props(written, about)
+    return written.SerializeToString()
+
+
+def _open_onnx(path: Path, config: DictConfig, model: EmotionClassifier) -> Answers:
+    onnx.checker.check_model(path)
+    try:
+        import onnxruntime
+    except ImportError:  # it is only for the tests
+        from onnx.reference import ReferenceEvaluator
+
+        evaluator: Any = ReferenceEvaluator(str(path))
+        return lambda faces: evaluator.run(["logits"], {"faces": faces})[0]
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    return lambda faces: session.run(["logits"], {"faces": faces})[0]
+
+
+def _torchscript(network: FaceNetwork, about: dict[str, str]) -> bytes:
+    size = network.backbone.image_size
+    buffer = io.BytesIO()
+    with warnings.catch_warnings(), torch.inference_mode():
+        # Torch 2.15 advises against it in favour of torch.export; phones and C++ programs still read it.
+        warnings.filterwarnings("ignore", r"`torch\.jit", FutureWarning)
+        warnings.filterwarnings("ignore", r"`torch\.jit", DeprecationWarning)
+        warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)  # the comparison says what comes of it
+        traced = torch.jit.trace(network, torch.rand(2, 3, size, size), check_trace=False)
+        torch.jit.save(traced, buffer, _extra_files={"metadata.json": json.dumps(about)})
+    return _without_debug_records(buffer)
+
+
+def _without_debug_records(archive: io.BytesIO) -> bytes:
+    """The archive without what tells where each operation stands in whose source code, in folders of this machine."""
+    kept = io.BytesIO()
+    with zipfile.ZipFile(archive) as old, zipfile.ZipFile(kept, "w") as new:
+        for entry in old.infolist():
+            if not entry.filename.endswith(".debug_pkl"):
+                new.writestr(entry.filename, old.read(entry))
+    return kept.getvalue()
+
+
+def _open_torchscript(path: Path, config: DictConfig, model: EmotionClassifier) -> Answers:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"`torch\.jit", FutureWarning)
+        warnings.filterwarnings("ignore", r"`torch\.jit", DeprecationWarning)
+        network = torch.jit.load(path, map_location="cpu")
+    return lambda faces: network(torch.from_numpy(faces)).numpy()
+
+
+def _safetensors(network: FaceNetwork, about: dict[str, str]) -> bytes:
+    prefix = network.backbone.own_prefix  # backbone.weights wants the names of the library
+    state = {name.removeprefix(prefix): tensor for name, tensor in network.backbone.network.state_dict().items()}
+    state |= {f"head.{name}": tensor for name, tensor in network.head.state_dict().items()}
+    # Of their own: weights that are shared, or lie channels last, cannot be written.
+    return safetensors.torch.save(
+        {name: tensor.detach().clone(memory_format=torch.contiguous_format) for name, tensor in state.items()}, about
+    )
+
+
+def _open_safetensors(path: Path, config: DictConfig, model: EmotionClassifier) -> Answers:
+    config = config.copy()
+    config.backbone.weights = str(path)  # as another training would start from it
+    backbone, head = make_network(config, len(model.class_names))
+    state = safetensors.torch.load_file(path)
+    head.load_state_dict({name.removeprefix("head."): state[name] for name in state if name.startswith("head.layers.")})
+    backbone.eval(), head.eval()
+    return lambda faces: head(backbone(torch.from_numpy(faces))).numpy()
+
+
+@dataclass(frozen=True)
+class Format:
+    """A way to write a network.
+
+    Attributes:
+        file: its name.
+        example: the name of the program that runs it without fervid.
+        serialise: the network and its metadata -> the file's content.
+        open: the file, the run's configuration and classifier -> what answers as the network does.
+    """
+
+    file: str
+    example: str
+    serialise: Callable[[FaceNetwork, dict[str, str]], bytes]
+    open: Callable[[Path, DictConfig, EmotionClassifier], Answers]
+
+
+FORMATS = {
+    "onnx": Format("model.onnx", "run_onnx.py", _onnx, _open_onnx),
+    "torchscript": Format("model.torchscript.pt", "run_torchscript.py", _torchscript, _open_torchscript),
+    "safetensors": Format("model.safetensors", "run_safetensors.py", _safetensors, _open_safetensors),
+}
+NAMES = {"model_card.md", *(name for form in FORMATS.values() for name in (form.file, form.example))}
+
+
+def _check_target(folder: Path, *, empty: bool) -> None:
+    """Refuses a target that holds other things than an export, or anything where it should be empty."""
+    if folder.is_dir():
+        found = {path.name for path in folder.iterdir() if not path.name.startswith(PREFIX)}
+        others = sorted(found - (set() if empty else NAMES))
+        if others:
+            raise InputError(f"{folder} already holds {others[0]}: give another folder=, or remove it.")
+    for place in (folder, *folder.parents):
+        if place.exists() and not place.is_dir():
+            raise InputError(f"folder={folder} cannot be made, since {place} is a file: give another one.")
+
+
+def print_export(console: Console, folder: Path, differences: dict[str, float]) -> None:
+    """What was written, how true it is, and how to run it.
+
+    Args:
+        console: to print on.
+        folder: of the export.
+        differences: of :func:`export_run`.
+    """
+    table = Table(title="what was written")
+    table.add_column("file")
+    table.add_column("size", justify="right")
+    table.add_column("largest difference of a logit", justify="right")
+    by_file = {FORMATS[name].file: difference for name, difference in differences.items()}
+    for path in sorted(folder.iterdir()):
+        size = path.stat().st_size
+        table.add_row(
+            path.name,
+            f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.1f} kB",
+            f"{by_file[path.name]:.1e}" if path.name in by_file else "",
+        )
+    console.print(table)
+    console.print(
+        f"compared with the run's network on {sum(BATCHES)} random pictures, in batches of 1, 3 and 8", highlight=False
+    )
+    examples = [path for path in sorted(folder.glob("run_*.py"))]
+    for path in examples:
+        command = shlex.join(["python", str(path), "face.png"])
+        console.print(f"run it without fervid: {command}", highlight=False, soft_wrap=True, markup=False)
+    if "safetensors" in differences and not (folder / FORMATS["safetensors"].example).exists():
+        console.print("the safetensors need fervid's classes: see the model card", highlight=False)
+    console.print(f"everything lies in {folder}", highlight=False, soft_wrap=True, markup=False)

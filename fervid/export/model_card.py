@@ -1,0 +1,311 @@
+"""What whoever is handed a network should know of it, in Markdown (after Mitchell et al. 2019, Model Cards)."""
+
+import math
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from hydra.utils import get_class
+from jinja2 import Environment, PackageLoader, StrictUndefined, UndefinedError
+from omegaconf import DictConfig
+
+from fervid.cli.overrides import printed_command
+from fervid.faces.alignment import BARE_SIDE, Alignment
+from fervid.metrics.aggregation import class_indices, clip_predictions, confusion
+from fervid.metrics.calibration import expected_calibration_error
+from fervid.metrics.scores import scores
+from fervid.metrics.statistics import bootstrap_intervals, run_confusions
+from fervid.report.comparison import FEW_FRAMES
+from fervid.runs.run import Run
+from fervid.schema.errors import InputError
+from fervid.schema.escaping import markdown_code, markdown_text
+from fervid.schema.manifest import SPLITS
+
+RESAMPLES = 2000  # of people
+FEW_PEOPLE = 20  # below which an interval says little more than that it is wide
+SEXES = ("sex", "gender")  # a CSV of one's own may use either word
+GROUPS = ("age", "ethnicity", "spectacles", "beard", "occlusion", "intensity", "channel", "modality")
+MOST_GROUPS = 8  # more values than these are no groups
+
+GRADES = {
+    "subject-independent": "No person stands on two sides of the split: the scores speak of people never seen.",
+    "subject-independent by name": "No name of a subject stands on two sides of the split: if each name is one person, "
+    "the scores speak of people never seen. That has not been verified.",
+    "people unknown": "Nobody knows who is seen, so the same people may have been trained and tested on: of people "
+    "never seen the scores may promise too much.",
+    "clip-independent": "The people of the test were seen in training, in other recordings: of people never seen the "
+    "scores promise too much.",
+    "leaky": "The same recordings or pictures, or people nobody could keep apart, were trained and tested on: the "
+    "scores say next to nothing of new pictures.",
+}
+EXPRESSIONS = {  # that it learned from
+    "ravdess": "are acted: actors play emotions before a camera, stronger and clearer than in life.",
+    "enterface": "are acted on request, by people who are no actors, after hearing a story.",
+    "ised": "are spontaneous, called forth by films in a laboratory, and look different outside one.",
+    "hf_faces": "come from a collection that does not say whether they are acted or spontaneous: the two differ.",
+}
+UNKNOWN_EXPRESSIONS = "may be acted or spontaneous, which look different: the corpus does not say."
+RENDERED_EXPRESSIONS = "are rendered after a few rules: on real faces it has not been tested."
+RENDERED_LICENCE = "rendered by fervid (MIT): no picture of a person is in it"
+
+
+def model_card(run: Run, config: DictConfig, files: Sequence[str] = ()) -> str:
+    """The model card of a run.
+
+    Args:
+        run: the finished run.
+        config: its configuration, which :func:`fervid.runs.load.stored_config` has looked through.
+        files: the names of what lies beside it: networks, and the examples that run them.
+
+    Returns:
+        Markdown, without the name of any folder of this machine.
+
+    Raises:
+        InputError: if the run's predictions cannot be read, or its results lack what a model card says.
+    """
+    try:
+        return _render(run, config, files)
+    except (KeyError, UndefinedError) as error:
+        raise InputError(
+            f"the results.json of {run.folder} lacks what a model card says ({error}): train the run again."
+        ) from error
+
+
+def _render(run: Run, config: DictConfig, files: Sequence[str]) -> str:
+    results, frames = run.results, run.predictions
+    names = run.class_names
+    clips = clip_predictions(frames, names)
+    units = [("frames", frames)] + ([("clips", clips)] if len(clips) < len(frames) else [])
+    counts = confusion(frames, names)
+    rates = {key: results.get(key) or {} for key in ("recall", "precision")}
+    probabilities = frames[[f"p_{name}" for name in names]].to_numpy()
+    environment = Environment(
+        loader=PackageLoader("fervid.export", ""), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {"text": markdown_text, "code": markdown_code}
+    environment.filters |= {"percent": _percent, "number": lambda value: f"{value:,}"}
+    text = environment.get_template("model_card.md.jinja").render(
+        results=results,
+        config=config,
+        names=names,
+        corpus=corpus_name(results, config),
+        weak=_weak_emotions(results, names),
+        sides=SPLITS,
+        files=files,
+        training=_training_command(results, config),
+        examples=[file for file in files if file.endswith(".py")],
+        weights_alone="model.safetensors" in files and "run_safetensors.py" not in files,
+        network=str(config.backbone.get("name") or config.backbone._target_.rsplit(".", 1)[-1]),
+        head=config.head._target_.rsplit(".", 1)[-1],
+        first_weights=first_weights(results),
+        data_licence=data_licence(results, config),
+        weights_licence=weights_licence(results, config),
+        citation=_citation(results, config),
+        expressions=RENDERED_EXPRESSIONS
+        if results["data"].get("rendered")
+        else EXPRESSIONS.get(results["data"]["corpus"], UNKNOWN_EXPRESSIONS),
+        faces=faces_in_words(config),
+        grade_in_words=GRADES.get(run.grade, ""),
+        people=int(frames["subject"].nunique()),
+        few_people=FEW_PEOPLE,
+        people_known=_unit(frames) == "subject",
+        scores=[(name, *_scored(table, names)) for name, table in units],
+        emotions=[
+            (name, int(total), rates["recall"].get(name), rates["precision"].get(name))
+            for name, total in zip(names, counts.sum(axis=1), strict=True)
+        ],
+        sexes=next((_by_group(frames, column, names) for column in SEXES if column in frames), []),
+        groups=[row for column in GROUPS if column in frames for row in _by_group(frames, column, names)],
+        calibration=expected_calibration_error(probabilities, class_indices(frames["true"], names)),
+        confidence=float(probabilities.max(axis=1).mean()),
+        settings=_settings(results, config),
+        warnings=[without_folders(warning) for warning in results.get("warnings", [])],
+    )
+    return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
+
+
+def corpus_name(results: dict[str, Any], config: DictConfig) -> str:
+    """What a run's corpus is called: of a folder of files its own name, not only that it is one.
+
+    Args:
+        results: of the run.
+        config: its configuration.
+    """
+    corpus = str(results["data"]["corpus"])
+    root = config.dataset.get("root")
+    return f"{Path(str(root)).name} ({corpus})" if corpus.endswith("_folder") and root else corpus
+
+
+def _weak_emotions(results: dict[str, Any], names: Sequence[str]) -> list[str]:
+    """The emotions that were hardly tested or are hardly recognised, in Markdown."""
+    told = []
+    for name in names:
+        tested = int(results["data"]["emotion_by_split"].get(name, {}).get("test", 0))
+        recall = results["recall"].get(name)
+        if tested < FEW_FRAMES or (recall is not None and recall < 1 / len(names)):
+            share = "never tested" if recall is None else f"{recall:.0%} of {tested} test frames right"
+            told.append(f"{markdown_text(name)} ({share})")
+    return told
+
+
+def faces_in_words(config: DictConfig) -> str:
+    """How a run's faces were found and cut out, in words.
+
+    Args:
+        config: of the run.
+    """
+    finder = {"HaarDetector": "OpenCV's Haar cascades", "YuNetDetector": "YuNet"}.get(
+        str((config.get("detector") or {}).get("_target_", "")).rsplit(".", 1)[-1]
+    )
+    grey = ", in grey" if config.dataset.get("grey", False) else ""
+    if finder is None:
+        return f"pictures of a face as they are, their central square{grey}"
+    margin = config.dataset.get("margin", Alignment.margin)
+    return (
+        f"found by {finder}, turned until the eyes are level, cut out as a square of {BARE_SIDE} eye distances and a "
+        f"margin of {margin:.0%} of that on each side{grey}"
+    )
+
+
+def first_weights(results: dict[str, Any]) -> str:
+    """Where the backbone's first weights came from and what is known of their terms, in one or two Markdown sentences.
+
+    Args:
+        results: of the run.
+    """
+    weights = results.get("weights") or {}
+    source, requested = weights.get("source", "random"), without_folders(str(weights.get("requested") or ""))
+    requested = requested.replace("\\", "/").rsplit("/", 1)[-1]
+    sha256 = f" (sha256 {markdown_code(weights['sha256'])})" if weights.get("sha256") else ""
+    if source == "random":
+        asked = f" ({markdown_text(requested)} was asked for and could not be had)" if weights.get("missing") else ""
+        return f"Random{asked}: all that the network knows it learned from the data above."
+    if source == "file":
+        return (
+            f"The file {markdown_code(requested)}{sha256}; fervid does not know its terms. If it comes from a training "
+            "on ImageNet, as torchvision's do: ImageNet's pictures are for research and education that is not "
+            "commercial."
+        )
+    terms = (
+        "They were trained on ImageNet, whose pictures are for research and education that is not commercial."
+        if "IMAGENET" in requested.upper()
+        else "Their terms, and those of the data they were trained on, stand with "
+        f"{markdown_text(source)}'s page of the network."
+    )
+    return f"{markdown_code(requested)} of {markdown_text(source)}{sha256}. {terms}"
+
+
+def data_licence(results: dict[str, Any], config: DictConfig) -> str:
+    """The licence of the corpus, as the corpus's class knows it.
+
+    Args:
+        results: of the run.
+        config: its configuration, looked through by :func:`fervid.runs.load.stored_config`.
+    """
+    if results["data"].get("rendered"):
+        return RENDERED_LICENCE
+    return getattr(get_class(config.dataset._target_), "licence", "unknown")
+
+
+def weights_licence(results: dict[str, Any], config: DictConfig) -> str:
+    """What is known of the terms of the trained weights, in one sentence.
+
+    Args:
+        results: of the run.
+        config: its configuration, looked through by :func:`fervid.runs.load.stored_config`.
+    """
+    return (
+        "no licence is stated: whoever passes the weights on must heed the terms of the data "
+        f"({data_licence(results, config).split(':')[0]}) and of the first weights"
+    )
+
+
+def without_folders(text: str) -> str:
+    """The text with the last part alone of each path of this machine; addresses of pages stay.
+
+    Args:
+        text: a sentence.
+    """
+    text = re.sub(r"(?<![\w:/.~])~?(?:\.{0,2}/)(?:[^/\s]+/)*(?=[^/\s])", "", text)
+    return re.sub(r"\b[A-Za-z]:\\(?:[^\\\s]+\\)*", "", text)
+
+
+def _citation(results: dict[str, Any], config: DictConfig) -> str:
+    rendered = results["data"].get("rendered")
+    return "" if rendered else getattr(get_class(config.dataset._target_), "citation", "")
+
+
+def _unit(frames: pd.DataFrame) -> str:
+    """Of what intervals are taken: people where all are known, else clips."""
+    return "subject" if "subject" in frames and frames["subject"].notna().all() else "clip"
+
+
+Scored = tuple[int, dict[str, float], dict[str, tuple[float, float]]]
+
+
+def _scored(table: pd.DataFrame, names: list[str]) -> Scored:
+    """How many rows there are, their scores and the intervals of these."""
+    counts = run_confusions(table.assign(run=0), names, _unit(table))[0]
+    return len(table), scores(confusion(table, names)), bootstrap_intervals(counts, resamples=RESAMPLES)
+
+
+def _by_group(frames: pd.DataFrame, column: str, names: list[str]) -> list[tuple[str, str, int, Scored]]:
+    """Group, value, people and scores for each value of a column; none unless there are two or a few more."""
+    values = frames[column].dropna()
+    if not 2 <= values.nunique() <= MOST_GROUPS:
+        return []
+    return [
+        (column, str(value), int(rows["subject"].nunique()), _scored(rows, names))
+        for value, rows in frames.groupby(column)
+    ]
+
+
+def _training_command(results: dict[str, Any], config: DictConfig) -> str:
+    """How a new training starts from the weights."""
+    backbone = results["choices"].get("backbone")
+    named = {"backbone.name": config.backbone.name} if backbone in ("torchvision", "timm") else {}
+    settings = {"backbone": backbone, **named, "backbone.weights": "model.safetensors"}
+    return printed_command("fervid.train", [], settings, python="python")
+
+
+def _settings(results: dict[str, Any], config: DictConfig) -> list[tuple[str, str]]:
+    """How it was trained: names and values, without what names folders."""
+    choices = results["choices"]
+    phases = [
+        f"{phase['name']}: {phase['epochs']} epochs from {phase['first_stage']} on, learning rate x {phase['lr_scale']}"
+        for phase in (config.get("finetune") or {}).get("phases", [])
+    ]
+    optimizer = config.get("optimizer") or {}
+    values = {key: value for key, value in optimizer.items() if not str(key).startswith("_")}
+    told = {
+        "split": f"{choices.get('split')} ({_pairs(config.get('split') or {})})",
+        "augmentation": choices.get("augmentation"),
+        "fine-tuning": "; ".join(phases),
+        "optimizer": f"{choices.get('optimizer')} ({_pairs(values)})",
+        "scheduler": choices.get("scheduler"),
+        "loss": _pairs(config.get("loss") or {}),
+        "batch size": config.dataset.get("batch_size"),
+        "precision": results.get("trainer_precision"),
+        "seed": results.get("seed"),
+        "epochs": f"{results['epochs']}, the weights of epoch {results['best_epoch']} kept"
+        if "epochs" in results
+        else None,
+        "git revision": results.get("git_revision"),
+    }
+    return [(name, without_folders(str(value))) for name, value in told.items() if value not in (None, "")]
+
+
+def _pairs(values: Any) -> str:
+    return ", ".join(f"{key} {value}" for key, value in values.items() if not str(key).startswith("_"))
+
+
+def _percent(value: float | tuple[float, float] | None) -> str:
+    """A share in percent, an interval as ``40.1-50.2%``; a dash where there was nothing to measure."""
+    if value is None or np.isnan(value).any():
+        return "-"
+    if isinstance(value, tuple):
+        return f"{value[0]:.1%} to {value[1]:.1%}"
+    return f"{value:.1%}" if math.isfinite(value) else "-"  # type: ignore[arg-type, str-format]

@@ -1,0 +1,251 @@
+"""Face detectors: where the faces of a picture are, and their eyes if those can be told."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Protocol
+
+import cv2
+import numpy as np
+
+from fervid.schema.errors import InputError, first_line
+
+EYES_IN_BOX = np.array([[0.30, 0.405], [0.70, 0.405]])
+"""Where Haar's boxes have the eyes (left one of the picture first), as shares of the side."""
+INSIDE = 0.9
+"""Share of a box's area in a larger one from which on it is part of that face. Mouths, eyes and noses lie wholly
+inside (1.0, or a little less where the box is loose); of two people cheek to cheek, or one before the other, each has
+most of a face of its own."""
+EYE_WIDTH = 160  # pixels a face is reduced to before its eyes are looked for
+
+
+@dataclass(frozen=True)
+class Face:
+    """A face found in a picture; all lengths in pixels of the whole picture as displayed: upright, with square pixels.
+
+    Attributes:
+        box: left, top, width, height.
+        eyes: x and y of the eye on the left of the picture, then of the other, shape (2, 2); None if not found.
+        whole: the picture itself was taken as the face, nothing was looked for.
+    """
+
+    box: tuple[float, float, float, float]
+    eyes: np.ndarray | None = None
+    whole: bool = False
+
+
+class Detector(Protocol):
+    """What all detectors can do."""
+
+    def find(self, image: np.ndarray, near: Face | None = None) -> list[Face]:
+        """Finds the faces of a picture.
+
+        Args:
+            image: uint8 (H, W, 3) RGB.
+            near: the face found in the frame before, if any: looking there first is faster.
+        """
+        ...
+
+    def settings(self) -> dict[str, object]:
+        """All that its answers depend on, as plain values."""
+        ...
+
+
+@dataclass(frozen=True)
+class NoDetector:
+    """Takes the picture as it is: its central square is the face."""
+
+    def find(self, image: np.ndarray, near: Face | None = None) -> list[Face]:
+        height, width = image.shape[:2]
+        side = min(height, width)
+        return [Face(((width - side) // 2, (height - side) // 2, side, side), whole=True)]
+
+    def settings(self) -> dict[str, object]:
+        return {"detector": "none"}
+
+
+@dataclass(frozen=True)
+class HaarDetector:
+    """The cascades of Viola & Jones (2001) that OpenCV brings, on a reduced picture.
+
+    Eyes are looked for in each upper quarter of the face by a cascade of its own; a pair is believed if it lies as
+    the eyes of a face lie.
+
+    Args:
+        width: the longer side the picture is reduced to, in pixels.
+        scale_factor: between the sizes that are tried.
+        min_neighbors: hits that must agree on a face.
+        min_size: of a face, as a share of the picture's shorter side.
+    """
+
+    width: int = 320
+    scale_factor: float = 1.1
+    min_neighbors: int = 4
+    min_size: float = 0.15
+
+    def find(self, image: np.ndarray, near: Face | None = None) -> list[Face]:
+        scale = min(1.0, self.width / max(image.shape[:2]))
+        # Reduced before it is made grey: the other way round costs three times as much.
+        small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else image
+        grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)  # equalising it loses 8 % of the rendered faces
+        boxes = self._around(grey, np.array(near.box) * scale) if near else []
+        if not len(boxes):
+            boxes = self._boxes(grey, smallest=round(self.min_size * min(grey.shape)))
+        return [self._face(image, np.array(box) / scale) for box in _outermost(boxes)]
+
+    def settings(self) -> dict[str, object]:
+        return {"detector": "haar", **vars(self)}
+
+    def _boxes(self, grey: np.ndarray, smallest: int, largest: int = 0) -> Sequence[np.ndarray]:
+        found = _cascade("haarcascade_frontalface_alt2.xml").detectMultiScale(
+            grey, self.scale_factor, self.min_neighbors, minSize=(smallest, smallest), maxSize=(largest, largest)
+        )
+        return [np.asarray(box) for box in found]
+
+    def _around(self, grey: np.ndarray, box: np.ndarray) -> Sequence[np.ndarray]:
+        """Looks where the last face was, for faces of about its size."""
+        left, top, side, _ = box
+        reach = 0.35 * side
+        x0, y0 = (max(0, int(value - reach)) for value in (left, top))
+        window = grey[y0 : int(top + side + reach), x0 : int(left + side + reach)]
+        if min(window.shape, default=0) < 20:
+            return []
+        return [
+            np.array([x + x0, y + y0, w, h])
+            for x, y, w, h in self._boxes(window, smallest=int(0.8 * side), largest=int(1.25 * side))
+        ]
+
+    def _face(self, image: np.ndarray, box: np.ndarray) -> Face:
+        left, top, side = (max(0, int(value)) for value in box[:3])
+        scale = min(1.0, EYE_WIDTH / side)
+        face = scale * side
+        upper = cv2.resize(
+            image[top : top + int(0.62 * side), left : left + side],
+            None,
+            fx=scale,
+            fy=scale,
+            interpolation=cv2.INTER_AREA,
+        )
+        upper = cv2.cvtColor(upper, cv2.COLOR_RGB2GRAY)
+        y0 = int(0.15 * face)
+        eyes = []
+        # The cascades name the eyes as their owner does. A little over the middle: a turned head takes an eye along.
+        for name, start, end, expected in (
+            ("haarcascade_righteye_2splits.xml", 0.05, 0.55, EYES_IN_BOX[0]),
+            ("haarcascade_lefteye_2splits.xml", 0.45, 0.95, EYES_IN_BOX[1]),
+        ):
+            x0 = int(start * face)
+            quarter = upper[y0:, x0 : int(end * face)]
+            found = _cascade(name).detectMultiScale(
+                quarter, 1.1, 3, minSize=(int(0.17 * face),) * 2, maxSize=(int(0.4 * face),) * 2
+            )
+            # The boxes hold the brow too: measured on RAVDESS, the eye lies this much below their middle.
+            centres = [np.array([x0 + x + w / 2, y0 + y + 0.64 * h]) for x, y, w, h in found]
+            if not centres:
+                return Face(tuple(box.tolist()))
+            eyes.append(min(centres, key=lambda centre: float(np.hypot(*(centre / face - expected)))))
+        pair = np.array(eyes) / scale + (left, top)
+        return Face(tuple(box.tolist()), pair if _plausible(pair, side) else None)
+
+
+@dataclass(frozen=True)
+class YuNetDetector:
+    """YuNet (Wu, Peng & Yu 2023), a small network that finds eyes too; its ONNX file is not part of fervid.
+
+    Args:
+        model: path of ``face_detection_yunet_*.onnx``.
+        width: the longer side the picture is reduced to, in pixels.
+        min_score: of a face, from 0 to 1.
+
+    Raises:
+        InputError: if the file is not there or no YuNet.
+    """
+
+    model: str
+    width: int = 640
+    min_score: float = 0.6
+
+    def __post_init__(self) -> None:
+        if not self.model or not Path(self.model).expanduser().is_file():
+            raise InputError(
+                f"detector.model={self.model} is not a file: detector=yunet needs its ONNX file, which the OpenCV "
+                "model zoo offers as face_detection_yunet."
+            )
+        _yunet(self.model)
+
+    def find(self, image: np.ndarray, near: Face | None = None) -> list[Face]:
+        scale = min(1.0, self.width / max(image.shape[:2]))
+        small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else image
+        network = _yunet(self.model)
+        network.setInputSize((small.shape[1], small.shape[0]))
+        network.setScoreThreshold(self.min_score)
+        _, found = network.detect(cv2.cvtColor(small, cv2.COLOR_RGB2BGR))
+        faces = []
+        for row in [] if found is None else _outermost(found / scale):
+            eyes = row[4:8].reshape(2, 2).astype(float)
+            faces.append(Face(tuple(row[:4].tolist()), eyes if _plausible(eyes, row[2]) else None))
+        return faces
+
+    def settings(self) -> dict[str, object]:
+        content = hashlib.sha256(Path(self.model).expanduser().read_bytes()).hexdigest()
+        return {"detector": "yunet", "model": content, "width": self.width, "min_score": self.min_score}
+
+
+def _outermost(boxes: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Leaves out boxes that lie inside a larger one: no face lies inside a face, but a mouth may be taken for one.
+
+    Args:
+        boxes: each begins with left, top, width, height.
+    """
+    kept: list[int] = []
+    for number in sorted(range(len(boxes)), key=lambda number: -boxes[number][2] * boxes[number][3]):
+        box = boxes[number]
+        if not any(intersection(box, boxes[larger]) > INSIDE * box[2] * box[3] for larger in kept):
+            kept.append(number)
+    return [boxes[number] for number in sorted(kept)]
+
+
+def intersection(box: Sequence[float] | np.ndarray, other: Sequence[float] | np.ndarray) -> float:
+    """The area that two boxes have in common, in square pixels; each is left, top, width, height."""
+    width, height = (
+        min(box[side] + box[side + 2], other[side] + other[side + 2]) - max(box[side], other[side]) for side in (0, 1)
+    )
+    return float(max(0, width) * max(0, height))
+
+
+def most_prominent(faces: Sequence[Face], image: np.ndarray) -> Face:
+    """The largest and most central of several faces.
+
+    Args:
+        faces: at least one.
+        image: uint8 (H, W, 3), where they are.
+    """
+    height, width = image.shape[:2]
+
+    def prominence(face: Face) -> float:
+        left, top, w, h = face.box
+        off = np.hypot((left + w / 2) / width - 0.5, (top + h / 2) / height - 0.5)
+        return w * h * (1 - off)
+
+    return max(faces, key=prominence)
+
+
+def _plausible(eyes: np.ndarray, width: float) -> bool:
+    """Whether two points may be the eyes of a face of that width: as far apart, tilted by 30 degrees at most."""
+    across, down = eyes[1] - eyes[0]
+    return bool(0.22 < across / width < 0.65 and abs(down) < 0.58 * across)
+
+
+@cache
+def _cascade(name: str) -> cv2.CascadeClassifier:
+    return cv2.CascadeClassifier(cv2.data.haarcascades + name)  # type: ignore[attr-defined]
+
+
+@cache
+def _yunet(model: str) -> cv2.FaceDetectorYN:
+    try:
+        return cv2.FaceDetectorYN.create(str(Path(model).expanduser()), "", (320, 320))
+    except cv2.error as error:
+        raise InputError(f"detector.model={model} is no YuNet that OpenCV can open ({first_line(error)}).") from error

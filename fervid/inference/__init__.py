@@ -1,1 +1,0 @@
-"""What a trained network is for: other pictures, films, programs and audiences."""

@@ -1,0 +1,1 @@
+"""Files of pictures and videos: listing, archives, decoding."""

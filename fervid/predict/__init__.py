@@ -1,0 +1,75 @@
+"""Asks a trained run what faces show: ``python -m fervid.predict run=runs/mine source=holiday.mp4``.
+
+All that can be set: ``python -m fervid.predict --help``.
+"""
+
+import hydra
+from omegaconf import DictConfig, ListConfig
+
+from fervid.cli.command_line import job, one_run, output_folder, run
+from fervid.schema.config_folder import CONFIG_FOLDER
+from fervid.schema.errors import InputError
+
+
+@hydra.main(version_base="1.3", config_path=CONFIG_FOLDER, config_name="predict")
+def command(config: DictConfig) -> None:
+    """Looks at what is asked for and writes down what it sees."""
+    with job(config):
+        _check(config)
+        from hydra.utils import instantiate  # all this takes seconds that --help should not wait for
+        from rich.console import Console
+
+        from fervid.predict.prediction import predict, print_summary
+        from fervid.predict.predictor import Predictor
+        from fervid.predict.sources import find_sources
+        from fervid.predict.video import share_cores
+        from fervid.processes.memory import keep_memory
+
+        sources = list(config.source) if isinstance(config.source, ListConfig) else str(config.source)
+        found = find_sources(sources, config.seconds)
+        predictor = Predictor(
+            one_run(config.run),
+            detector=instantiate(config.detector, _convert_="all") if config.get("detector") else None,
+            margin=config.margin,
+            device=config.device,
+        )
+        keep_memory()
+        share_cores()
+        folder = output_folder()
+        console = Console(highlight=False, soft_wrap=True, markup=False)
+        sights = predict(
+            predictor,
+            found.items,
+            folder,
+            console,
+            every=config.every,
+            faces=config.faces,
+            smoothing=config.smoothing,
+            annotated=config.annotate,
+            left_out=found.left_out,
+        )
+        print_summary(sights, folder, console)
+
+
+def _check(config: DictConfig) -> None:
+    """Refuses settings that cannot be meant, before anything is loaded."""
+    one_run(config.run)
+    if config.source is None or config.source == []:
+        raise InputError("nothing to look at: give source=<picture, video, folder, glob or camera>.")
+    if config.every < 1:
+        raise InputError(f"every={config.every} is no number of frames: give 1 or more.")
+    if config.faces not in ("all", "one"):
+        raise InputError(f"faces={config.faces} is unknown: choose all or one.")
+    if not 0 <= config.smoothing < float("inf"):  # known only when the first video is opened otherwise
+        raise InputError(f"smoothing={config.smoothing} is no time: give seconds, 0 for none.")
+    if not isinstance(config.annotate, bool):
+        raise InputError(f"annotate={config.annotate} is neither true nor false.")
+    for name in ("margin", "seconds"):
+        value = config[name]
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or value < 0):
+            raise InputError(f"{name}={value} is no number from 0 on: leave it out, or give one.")
+
+
+def main() -> None:
+    """The way in, also as ``fervid-predict``."""
+    run(command, "predict")

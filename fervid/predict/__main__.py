@@ -1,0 +1,5 @@
+"""``python -m fervid.predict``."""
+
+from fervid.predict import main
+
+main()

@@ -1,0 +1,103 @@
+"""What was seen, as rows: one a face, written as JSON Lines and CSV while it is seen."""
+
+import csv
+import json
+from collections.abc import Sequence
+from io import StringIO
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import pandas as pd
+
+from fervid.media.decoding import Frame
+from fervid.predict.predictor import SeenFace
+from fervid.schema.csv_tables import read_csv
+from fervid.schema.escaping import formula_guard
+
+BOX = ("box_left", "box_top", "box_width", "box_height")
+
+
+def records(source: str, frame: Frame, faces: Sequence[SeenFace], class_names: Sequence[str]) -> list[dict[str, Any]]:
+    """The faces of a frame as rows of a table.
+
+    Args:
+        source: what the picture or video is called.
+        frame: where the faces are; of a picture: number 0 at second 0.
+        faces: what was seen.
+        class_names: the emotions, in the order of the probabilities.
+
+    Returns:
+        One dict a face: ``source``, ``frame``, ``time`` in seconds, ``person`` (None in a picture), ``box_left``,
+        ``box_top``, ``box_width`` and ``box_height`` in pixels of the frame as displayed, ``aligned``, ``emotion``,
+        ``confidence`` and a ``p_<emotion>`` each.
+    """
+    return [
+        {
+            "source": source,
+            "frame": frame.number,
+            "time": round(frame.time, 4),
+            "person": face.person,
+            **{name: round(float(value), 1) for name, value in zip(BOX, face.face.box, strict=True)},
+            "aligned": face.aligned,
+            "emotion": face.emotion,
+            "confidence": round(face.confidence, 6),
+            **{f"p_{name}": round(float(p), 6) for name, p in zip(class_names, face.probabilities, strict=True)},
+        }
+        for face in faces
+    ]
+
+
+class RecordFiles:
+    """``predictions.jsonl`` and ``predictions.csv``, open for rows; whole lines are in them at any moment.
+
+    Text that a spreadsheet takes for a formula has a ``'`` before it in the CSV; the JSON Lines are exact.
+
+    Args:
+        folder: where they are made.
+        class_names: the emotions.
+
+    Raises:
+        OSError: here and in writing, if the folder cannot be written or the disk is full.
+    """
+
+    def __init__(self, folder: Path, class_names: Sequence[str]):
+        probabilities = [f"p_{name}" for name in class_names]
+        self._columns = ["source", "frame", "time", "person", *BOX, "aligned", "emotion", "confidence", *probabilities]
+        self._jsonl = open(folder / "predictions.jsonl", "w", encoding="utf-8")
+        self._csv = open(folder / "predictions.csv", "w", encoding="utf-8", newline="")
+        self._csv.write(self._lines([dict(zip(self._columns, self._columns, strict=True))]))
+
+    def __enter__(self) -> "RecordFiles":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._jsonl.close()
+        self._csv.close()
+
+    def write(self, rows: Sequence[dict[str, Any]]) -> None:
+        """Adds the rows of a frame."""
+        if rows:
+            self._jsonl.write("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+            self._jsonl.flush()
+            self._csv.write(self._lines(rows))
+            self._csv.flush()
+
+    @property
+    def place(self) -> int:
+        """Where the next row will begin; for :meth:`since`."""
+        return self._csv.tell()
+
+    def since(self, place: int) -> pd.DataFrame:
+        """The rows from a place on, read again: they are not kept in memory."""
+        with open(self._csv.name, encoding="utf-8", newline="") as file:
+            file.seek(place)
+            return read_csv(file, numbers=True, names=self._columns)
+
+    def _lines(self, rows: Sequence[dict[str, Any]]) -> str:
+        lines = StringIO()
+        writer = csv.writer(lines, lineterminator="\n")
+        writer.writerows([formula_guard(row[name]) for name in self._columns] for row in rows)
+        return lines.getvalue()

@@ -1,0 +1,5 @@
+"""``python -m fervid.prepare``."""
+
+from fervid.prepare import main
+
+main()

@@ -1,0 +1,41 @@
+"""Lays runs side by side: ``python -m fervid.report runs=runs``.
+
+All that can be set: ``python -m fervid.report --help``.
+"""
+
+from pathlib import Path
+
+import hydra
+from omegaconf import DictConfig, ListConfig
+
+from fervid.cli.command_line import job, run
+from fervid.schema.config_folder import CONFIG_FOLDER
+from fervid.schema.errors import InputError
+
+
+@hydra.main(version_base="1.3", config_path=CONFIG_FOLDER, config_name="report")
+def command(config: DictConfig) -> None:
+    """Collects the runs and writes the report."""
+    with job(config):
+        paper = config.get("paper")
+        if config.runs is None and paper is None:
+            raise InputError("nothing to report: give runs=<folders or globs>, or paper=<name>.")
+        from hydra.core.hydra_config import HydraConfig
+        from rich.console import Console
+
+        from fervid.report.report import make_report  # pandas and all that: seconds that --help should not wait for
+
+        make_report(
+            Path(HydraConfig.get().runtime.output_dir),
+            Console(),
+            runs=list(config.runs) if isinstance(config.runs, ListConfig) else config.runs,
+            paper=paper and paper.name,
+            title=config.title,
+            resamples=config.resamples,
+            seed=config.seed,
+        )
+
+
+def main() -> None:
+    """The way in, also as ``fervid-report``."""
+    run(command, "report")

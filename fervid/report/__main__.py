@@ -1,0 +1,5 @@
+"""``python -m fervid.report``."""
+
+from fervid.report import main
+
+main()

@@ -1,0 +1,227 @@
+"""A report, top to bottom."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from rich.console import Console
+
+from fervid import figures
+from fervid.metrics.aggregation import confusion
+from fervid.metrics.calibration import reliability
+from fervid.metrics.scores import scores
+from fervid.metrics.statistics import bootstrap_intervals, run_confusions
+from fervid.report import comparison
+from fervid.report.papers import inconsistencies, load_paper, paper_tables
+from fervid.report.systems import System, comparable, find_systems
+from fervid.report.writing import Section, print_report, write_report
+from fervid.runs.mean_heat_maps import HEAT_MAPS, MeanHeatMaps
+from fervid.runs.run import Run, find_runs
+from fervid.schema.atomic import write_csv
+from fervid.schema.errors import InputError
+from fervid.schema.escaping import spreadsheet
+from fervid.schema.tables import Table
+
+MOST_FIGURES = 12  # systems that get confusion matrix, curves and reliability diagram of their own
+
+
+def make_report(
+    folder: Path,
+    console: Console,
+    *,
+    runs: str | Sequence[str] | None,
+    paper: str | None,
+    title: str,
+    resamples: int,
+    seed: int,
+) -> None:
+    """Collects runs, compares what compares, writes the report and prints its main tables.
+
+    Args:
+        folder: where to.
+        console: where the main tables are printed.
+        runs: run folders or globs; None: the paper alone.
+        paper: whose printed tables are laid beside; None: those that the runs follow.
+        title: of the report.
+        resamples: bootstrap samples for each interval.
+        seed: of the resamples.
+
+    Raises:
+        InputError: if there are no runs, or the paper is unknown.
+    """
+    check_resamples(resamples)
+    found, unusable = find_runs(runs) if runs is not None else ([], {})
+    named = [paper] if paper else sorted({run.setting("paper.name") for run in found} - {None})
+    papers = [load_paper(name) for name in named]
+    sections = compare(found, unusable, resamples=resamples, seed=seed) if found else []
+    for data in papers:
+        sections.append(
+            Section(
+                f"Paper: {data['name']}",
+                paper_tables(data, found),
+                sentences=[data["citation"], *inconsistencies(data)],
+                terminal=paper is not None,
+            )
+        )
+    summary = [f"{len(found)} run{'s'[: len(found) != 1]}."] if found else []
+    if any(run.results["data"].get("rendered") for run in found):
+        summary.append(
+            "Rendered people are among the corpora: such scores show that the protocol runs, not what it reaches."
+        )
+    write_report(folder, title, summary, sections)
+    if found:
+        write_csv(folder / "scores.csv", spreadsheet(comparison.tidy(find_systems(found)[0])))
+    print_report(console, sections)
+    console.print(
+        f"everything lies in {folder}: report.html, report.md, {'scores.csv, ' if found else ''}tables/, figures/",
+        soft_wrap=True,
+        highlight=False,
+        markup=False,
+    )
+
+
+def check_resamples(resamples: int) -> None:
+    """Refuses numbers of bootstrap samples that give no interval, or no end."""
+    if resamples < 100:
+        raise InputError(f"resamples={resamples} are too few for an interval of 95 %: give at least 100.")
+    if resamples > 100_000:
+        raise InputError(f"resamples={resamples} would fill the memory: give at most 100000.")
+
+
+def compare(runs: Sequence[Run], unusable: dict[Path, str], *, resamples: int, seed: int) -> list[Section]:
+    """The sections on the runs themselves.
+
+    Args:
+        runs: finished ones.
+        unusable: folders left out, each with its reason.
+        resamples: bootstrap samples for each interval.
+        seed: of the resamples.
+    """
+    systems, along, doubles = find_systems(runs)
+    sets = comparable(systems)
+    scored = [
+        comparison.score_table(each, number, resamples=resamples, seed=seed)
+        for number, each in enumerate(sets, start=1)
+    ]
+    tests = [
+        comparison.test_table(each, number, resamples=resamples, seed=seed) for number, each in enumerate(sets, start=1)
+    ]
+    optional = {
+        "leaks": comparison.leak_table(systems),
+        "refused": comparison.refusal_table(sets),
+        "groups": comparison.group_table(systems),
+        "subjects": comparison.subject_table(systems),
+    }
+    sentences = [f"Also different between these systems: {', '.join(along)}."] if along else []
+    doubts = {
+        f"Doubts about the subjects of {run.setting('dataset')}: {doubt}": None
+        for run in runs
+        for doubt in run.results["leakage"].get("doubts", [])
+    }
+    sentences += list(doubts)
+    shown = systems[:MOST_FIGURES]
+    if len(systems) > MOST_FIGURES:
+        sentences.append(f"Figures of single systems show the first {MOST_FIGURES} of {len(systems)}.")
+    sections = [
+        Section("Summary", [comparison.summary_table(systems, sets)], sentences=sentences, terminal=True),
+        Section("Leaks", _there(optional["leaks"]), terminal=True),
+        Section("Scores", scored, {"scores": _intervals(systems, resamples, seed)}),
+        Section("Paired tests", _there(*tests)),
+        Section("Not compared", _there(optional["refused"]), terminal=True),
+        Section(
+            "By emotion",
+            [comparison.class_table(systems)],
+            {f"confusion_{number}": _confusion(system) for number, system in enumerate(shown, start=1)},
+        ),
+        Section("By person", _there(optional["subjects"]), _people(systems) if optional["subjects"] else {}),
+        Section("By group", _there(optional["groups"])),
+        Section(
+            "Calibration",
+            _there(comparison.calibration_table(systems)),
+            {
+                f"reliability_{number}": _reliability(system)
+                for number, system in enumerate(shown, start=1)
+                if system.has_validation
+            },
+        ),
+        Section(
+            "Curves",
+            figures={
+                f"curves_{number}": _curves(system)
+                for number, system in enumerate(shown, start=1)
+                if system.runs[0].results.get("history")
+            },
+        ),
+        _heat_maps(shown),
+        Section("Runs", [comparison.run_table(systems, doubles, unusable)]),
+    ]
+    return [section for section in sections if section.tables or section.figures or section.sentences]
+
+
+def _there(*tables: Table | None) -> list[Table]:
+    return [table for table in tables if table is not None]
+
+
+def _intervals(systems: Sequence[System], resamples: int, seed: int) -> Figure:
+    values = [float(np.mean([run.metric("test/uar") for run in system.runs])) for system in systems]
+    ends = [
+        bootstrap_intervals(
+            run_confusions(system.frames, system.class_names, system.unit), resamples=resamples, seed=seed
+        )["uar"]
+        for system in systems
+    ]
+    low, high = zip(*ends, strict=True)
+    classes = {len(system.class_names) for system in systems}
+    chance = 1 / classes.pop() if len(classes) == 1 else None
+    names, grades = [system.name for system in systems], [system.grade for system in systems]
+    return figures.score_intervals(names, values, low, high, grades, chance)
+
+
+def _confusion(system: System) -> Figure:
+    counts = confusion(system.frames, system.class_names)
+    reached = scores(counts)
+    title = f"{system.name}\n{system.grade}: UAR {reached['uar']:.1%}, WAR {reached['accuracy']:.1%}"
+    return figures.confusion_matrix(counts, system.class_names, title)
+
+
+def _people(systems: Sequence[System]) -> dict[str, Figure]:
+    known = [system for system in systems if system.unit == "subject"]
+    right = []
+    for system in known:
+        people = (system.frames["predicted"] == system.frames["true"]).groupby(system.frames["subject"])
+        right.append(people.mean()[people.size() >= comparison.FEWEST_OF_A_PERSON].tolist())
+    return {"subjects": figures.subject_scores([system.name for system in known], right)} if known else {}
+
+
+def _reliability(system: System) -> Figure:
+    before, after, labels = comparison.scaled_probabilities(system)
+    return figures.reliability_diagram(reliability(before, labels), reliability(after, labels), system.name)
+
+
+def _curves(system: System) -> Figure:
+    results = system.runs[0].results
+    figure = figures.curves(results["history"], results["best_epoch"] - 1)
+    figure.suptitle(system.name + (" (its first run)" if len(system.runs) > 1 else ""), fontsize=10)
+    return figure
+
+
+def _heat_maps(systems: Sequence[System]) -> Section:
+    """What fervid.explain left in the systems' first runs."""
+    drawn, damaged = {}, []
+    for number, system in enumerate(systems, start=1):
+        path = system.runs[0].folder / HEAT_MAPS
+        if not path.exists():
+            continue
+        try:
+            means = MeanHeatMaps.load(path)
+        except InputError as error:
+            damaged.append(f"Left out: {error}")
+            continue
+        title = system.name + (" (its first run)" if len(system.runs) > 1 else "")
+        drawn[f"heat_maps_{number}"] = means.draw(title)
+    about = (
+        "Where in the face the score of each emotion comes from (Grad-CAM), as the mean over test frames of the "
+        "emotion: those that are right; all where fewer than five are. One scale for all emotions of a system."
+    )
+    return Section("What the networks look at", figures=drawn, sentences=[*([about] if drawn else []), *damaged])

@@ -1,0 +1,167 @@
+"""A report in every form: page, Markdown, CSV, LaTeX, PNG, PDF, terminal."""
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+from jinja2 import Environment, PackageLoader, select_autoescape
+from matplotlib.figure import Figure
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table as RichTable
+
+from fervid.figures import save
+from fervid.schema.atomic import filling
+from fervid.schema.escaping import latex_text, markdown_text, spreadsheet
+from fervid.schema.tables import Table
+
+LONG = 40  # lines of a table on the page and on the terminal; its CSV has all
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of a report.
+
+    Attributes:
+        title: its heading.
+        tables: in their order.
+        figures: by the name of their file.
+        sentences: above the tables.
+        terminal: whether its tables are shown on the terminal too.
+    """
+
+    title: str
+    tables: Sequence[Table] = ()
+    figures: Mapping[str, Figure] = field(default_factory=dict)
+    sentences: Sequence[str] = ()
+    terminal: bool = False
+
+
+def write_report(folder: Path, title: str, summary: Sequence[str], sections: Sequence[Section]) -> None:
+    """Writes ``report.html``, ``report.md``, ``tables/*.csv``, ``tables/*.tex``, ``figures/*.png`` and ``*.pdf``.
+
+    They replace those of an earlier report only once all of them are written.
+
+    Args:
+        folder: where to; made if absent.
+        title: of the report.
+        summary: sentences below the title.
+        sections: the rest.
+    """
+    with filling(folder) as new:
+        for name in ("tables", "figures"):
+            (new / name).mkdir()
+        for section in sections:
+            for table in section.tables:
+                spreadsheet(table.data).to_csv(new / "tables" / f"{table.name}.csv", index=False)
+                (new / "tables" / f"{table.name}.tex").write_text(latex(table), encoding="utf-8")
+            for name, figure in section.figures.items():
+                save(figure, new / "figures" / f"{name}.png", dpi=130)
+                figure.savefig(new / "figures" / f"{name}.pdf")
+        (new / "report.md").write_text(markdown(title, summary, sections), encoding="utf-8")
+        (new / "report.html").write_text(page(title, summary, sections, new / "figures"), encoding="utf-8")
+
+
+def page(title: str, summary: Sequence[str], sections: Sequence[Section], figures: Path) -> str:
+    """The report as one HTML page that needs no other file.
+
+    Args:
+        title: of the report.
+        summary: sentences below the title.
+        sections: the rest.
+        figures: the folder of their PNGs, which become part of the page.
+    """
+    environment = Environment(
+        loader=PackageLoader("fervid.report", ""), autoescape=select_autoescape(default=True), trim_blocks=True
+    )
+    pictures = {
+        name: "data:image/png;base64," + base64.b64encode((figures / f"{name}.png").read_bytes()).decode()
+        for section in sections
+        for name in section.figures
+    }
+    template = environment.get_template("page.html.jinja")
+    return template.render(
+        title=title,
+        summary=summary,
+        sections=sections,
+        pictures=pictures,
+        long=LONG,
+        right=_right_columns,
+        notes=_notes,
+    )
+
+
+def _right_columns(table: Table) -> set[str]:
+    """The columns that hold numbers."""
+    return {str(name) for name in table.data if pd.api.types.is_numeric_dtype(table.data[name])}
+
+
+def markdown(title: str, summary: Sequence[str], sections: Sequence[Section]) -> str:
+    """The report in Markdown, its figures beside it."""
+    lines = [f"# {markdown_text(title)}", "", *(f"{markdown_text(sentence)}\n" for sentence in summary)]
+    for section in sections:
+        sentences = [f"- {markdown_text(sentence)}" for sentence in section.sentences]
+        lines += [f"## {markdown_text(section.title)}", "", *sentences, ""]
+        for table in section.tables:
+            text = table.text().head(LONG).map(markdown_text).rename(columns=markdown_text)
+            right = _right_columns(table)
+            align = ["right" if name in right else "left" for name in table.data]
+            lines += [
+                f"### {markdown_text(table.title)}",
+                "",
+                text.to_markdown(index=False, disable_numparse=True, colalign=align),
+                "",
+            ]
+            lines += [f"{markdown_text(note)}\n" for note in _notes(table)]
+        lines += [f"![{name}](figures/{name}.png)\n" for name in section.figures]
+    return "\n".join(lines)
+
+
+def latex(table: Table) -> str:
+    """A table as a ``table`` environment for booktabs."""
+    right = _right_columns(table)
+    columns = "".join("r" if name in right else "l" for name in table.data)
+    return (
+        table.text()
+        .map(latex_text)
+        .rename(columns=latex_text)
+        .to_latex(
+            index=False,
+            escape=False,
+            caption=latex_text(". ".join([table.title, *table.notes])),
+            label=f"tab:{table.name}",
+            column_format=columns,
+        )
+    )
+
+
+def print_report(console: Console, sections: Sequence[Section]) -> None:
+    """The sections that belong on the terminal."""
+    for section in sections:
+        if not section.terminal:
+            continue
+        for sentence in section.sentences:
+            console.print(f"- {escape(sentence)}", highlight=False)
+        for table in section.tables:
+            shown = RichTable(title=escape(table.title), box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
+            right = _right_columns(table)
+            for name in table.data:
+                shown.add_column(
+                    escape(str(name)),
+                    justify="right" if name in right else "left",
+                    overflow="fold",
+                )
+            for row in table.text().head(LONG).itertuples(index=False):
+                # A terminal is narrow: of all columns these words should not be broken anywhere else.
+                shown.add_row(*(escape(cell.replace("-independent", "-\nindependent")) for cell in row))
+            console.print(shown)
+            for note in _notes(table):
+                console.print(escape(note), style="dim", highlight=False)
+
+
+def _notes(table: Table) -> list[str]:
+    more = len(table.data) - LONG
+    return [*table.notes, *([f"{more} more rows: tables/{table.name}.csv"] if more > 0 else [])]

@@ -1,0 +1,186 @@
+"""Opens what a run left, however it came here: nothing in a run folder chooses what code runs."""
+
+import logging
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from fervid.data.datamodule import FrameDataModule
+from fervid.models.weight_files import read_checkpoint
+from fervid.runs.build import make_datamodule, make_network
+from fervid.runs.run import Run, open_run
+from fervid.schema.config_folder import CONFIG_FOLDER
+from fervid.schema.errors import InputError, first_line, reason
+from fervid.tasks.classification import EmotionClassifier
+
+FRAME = ["corpus", "clip", "frame"]  # what tells a frame from all others
+CALLED = ("backbone", "head", "dataset", "detector", "split")  # the parts of a stored configuration that are
+
+
+def load_run(folder: str | Path, checkpoint: str = "best") -> EmotionClassifier:
+    """The trained classifier of a run, ready to be asked.
+
+    Args:
+        folder: the run folder.
+        checkpoint: ``best`` or ``last``.
+
+    Returns:
+        The classifier in ``eval()`` mode on the CPU: float pictures (B, 3, H, W) in [0, 1], H and W its
+        ``backbone.image_size``, give logits (B, num_classes) in the order of its ``class_names``.
+
+    Raises:
+        InputError: if the folder holds no finished run, or its files are damaged or do not belong together.
+    """
+    folder = Path(folder).expanduser()
+    results = read_run(folder).results
+    config, class_names = stored_config(results, folder), results["class_names"]
+    if "head" not in config:
+        raise InputError(f"{folder} holds the classical baseline: it has no network that could be opened.")
+    path = folder / "checkpoints" / f"{checkpoint}.ckpt"
+    try:
+        state = read_checkpoint(path)
+    except InputError as error:
+        raise InputError(f"{folder} holds no {checkpoint} checkpoint that can be opened: {error}.") from error
+    try:
+        config.backbone.weights = None  # the run's own come in their place
+        backbone, head = make_network(config, len(class_names))
+        model = EmotionClassifier(backbone, head, class_names)
+    except Exception as error:  # a foreign configuration may hold anything, also in the right places
+        raise InputError(f"the network of {folder} cannot be built from its configuration: {reason(error)}.") from error
+    try:
+        model.load_state_dict(state["state_dict"])
+    except (RuntimeError, TypeError, KeyError, AttributeError) as error:
+        raise InputError(f"the {checkpoint} checkpoint of {folder} does not fit its configuration.") from error
+    broken = [name for name, tensor in model.state_dict().items() if not torch.isfinite(tensor).all()]
+    if broken:
+        raise InputError(
+            f"the {checkpoint} checkpoint of {folder} holds weights that are not finite ({broken[0]}"
+            f"{f' and {len(broken) - 1} more' if broken[1:] else ''}): train the network again."
+        )
+    return model.eval()
+
+
+def read_run(folder: Path) -> Run:
+    """What a finished run wrote down.
+
+    Raises:
+        InputError: if there is nothing, or what another version of fervid left.
+    """
+    folder = folder.expanduser()
+    if not folder.is_dir():
+        raise InputError(f"{folder} is not a folder: give that of a finished run.")
+    try:
+        return open_run(folder)
+    except InputError as error:
+        raise InputError(f"{folder} holds no finished run that can be opened: {error}.") from error
+
+
+def stored_config(results: dict[str, Any], folder: Path) -> DictConfig:
+    """The configuration of a run, of which nothing but fervid's own classes will be called.
+
+    Args:
+        results: its ``results.json``, of :func:`fervid.runs.run.open_run`, which refuses references.
+        folder: where they come from, for the error.
+
+    Raises:
+        InputError: if it names other code.
+    """
+    for name, value in _values([results["config"].get(part) for part in CALLED]):
+        if name == "_target_" and value not in _own_targets():
+            raise InputError(f"{folder} names {value} in its configuration: only fervid's own classes can be opened.")
+    config = OmegaConf.create(results["config"])
+    assert isinstance(config, DictConfig)
+    return config
+
+
+@cache
+def _own_targets() -> frozenset[str]:
+    """What fervid's own options call. By their full names: a prefix would let in all that its modules import."""
+    files = [file for part in CALLED for file in Path(CONFIG_FOLDER, part).glob("*.yaml")]
+    told = [OmegaConf.to_container(OmegaConf.load(file)) for file in files]
+    return frozenset(value for name, value in _values(told) if name == "_target_")
+
+
+def read_manifest(folder: Path) -> pd.DataFrame:
+    """Every frame of a run with its side of the split.
+
+    Raises:
+        InputError: if the file is damaged or no manifest.
+    """
+    path = folder / "manifest.parquet"
+    try:
+        manifest = pd.read_parquet(path)
+        absent = {*FRAME, "subject", "emotion", "split"} - set(manifest)
+        if absent:
+            raise ValueError(f"it has no column {', '.join(sorted(absent))}")
+        return manifest
+    except Exception as error:  # arrow has its own kinds for damaged files
+        raise InputError(
+            f"{path} cannot be read ({first_line(error)}): without it nobody knows what the run was trained on."
+        ) from error
+
+
+def reopen_corpus(
+    folder: Path, results: dict[str, Any], cache_dir: str | Path, root: str | Path | None = None
+) -> FrameDataModule:
+    """The corpus of a run with its split, set up again: the faces it was trained and tested on.
+
+    Args:
+        folder: the run folder.
+        results: its ``results.json``.
+        cache_dir: where faces are kept.
+        root: where the corpus lies now; None: where it lay.
+
+    Raises:
+        InputError: if the corpus is not there, or is not what it was.
+    """
+    stored = stored_config(results, folder)
+    stored.augmentation, stored.cache_dir = None, str(cache_dir)  # nothing is trained; it may name any class
+    if root is not None:
+        if "root" not in stored.dataset:
+            raise InputError(f"root={root} says nothing here: {folder} was trained on rendered faces.")
+        stored.dataset.root = str(root)
+    moved = "" if root is not None else "; if the corpus was moved, root=<folder> says where to"
+    logger = logging.getLogger("fervid.data.datamodule")
+    level = logger.level
+    try:
+        datamodule = make_datamodule(stored)
+        if stored.dataset.get("prepared_dir") is not None and not getattr(datamodule, "is_prepared", True):
+            stored.dataset.prepared_dir = None  # nothing is written where a folder from elsewhere says
+            datamodule = make_datamodule(stored)
+        datamodule.prepare_data()
+        logger.setLevel(logging.ERROR)  # the rest was said when the run was trained
+        datamodule.setup()
+    except (InputError, HydraException, OmegaConfBaseException) as error:
+        raise InputError(f"the corpus of {folder} cannot be opened again: {reason(error)}{moved}.") from error
+    finally:
+        logger.setLevel(level)
+    columns = [*FRAME, "subject", "emotion", "split"]
+    before, now = (table[columns].astype(str) for table in (read_manifest(folder), datamodule.manifest))
+    if not before.equals(now):
+        rows = before.merge(now, how="outer", indicator=True)["_merge"]
+        raise InputError(
+            f"the corpus of {folder} is not what it was: of its {len(before)} frames {(rows == 'left_only').sum()} "
+            f"are gone or are now of another emotion, person or side, and {(rows == 'right_only').sum()} are new"
+            f"{moved}."
+        )
+    return datamodule
+
+
+def _values(config: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """The names and values of a nested configuration, at any depth."""
+    if isinstance(config, dict):
+        for key, value in config.items():
+            yield from _values(value, str(key))
+    elif isinstance(config, list):
+        for value in config:
+            yield from _values(value, name)
+    else:
+        yield name, config

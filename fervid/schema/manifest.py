@@ -1,0 +1,64 @@
+"""The manifest: one row a frame, and everything downstream reads it alone.
+
+Columns every corpus has:
+
+=========  ==========================================================================================
+corpus     name of the corpus
+subject    who is seen; unique within the corpus; missing (None) where the corpus does not know
+clip       the recording the frame was taken from; unique within the corpus
+frame      number of the frame in its clip, from 0
+time       seconds from the start of the clip
+emotion    the label, in the corpus's own words
+path       the picture or video, relative to the corpus's root; empty for rendered frames
+split      ``train``, ``val`` or ``test``; written by a split, absent before
+=========  ==========================================================================================
+
+A corpus adds what else it knows (``sex``, ``intensity``, ``spectacles``, ...).
+"""
+
+import pandas as pd
+
+from fervid.schema.errors import InputError
+from fervid.schema.names import clean_identities
+
+COLUMNS = ["corpus", "subject", "clip", "frame", "time", "emotion", "path"]
+SPLITS = ["train", "val", "test"]
+
+
+def check_manifest(manifest: pd.DataFrame) -> pd.DataFrame:
+    """Returns the manifest if it can be trained on.
+
+    Args:
+        manifest: one row a frame.
+
+    Returns:
+        The same rows, numbered from 0: that number is the ``index`` of a batch. Names of subjects, clips and emotions
+        are cleaned (:func:`fervid.schema.names.clean_name`).
+
+    Raises:
+        InputError: if a column is missing, there is no frame, or there are fewer than two emotions.
+    """
+    missing = [column for column in COLUMNS if column not in manifest]
+    if missing:
+        raise InputError(f"the manifest lacks the column(s) {', '.join(missing)}: every corpus reader gives {COLUMNS}.")
+    if manifest.empty:
+        raise InputError("the corpus holds no frame: check dataset.root and the corpus's options.")
+    manifest = clean_identities(manifest)
+    emotions = manifest["emotion"].unique()
+    if len(emotions) < 2:
+        raise InputError(f"the corpus holds only one emotion ({emotions[0]!r}): at least two are needed to tell apart.")
+    return manifest.reset_index(drop=True)
+
+
+def emotion_by_split(manifest: pd.DataFrame) -> pd.DataFrame:
+    """Counts frames.
+
+    Args:
+        manifest: one row a frame, with its ``split``.
+
+    Returns:
+        A table with one row an emotion and a last row ``total``, one column a split.
+    """
+    table = pd.crosstab(manifest["emotion"], manifest["split"]).reindex(columns=SPLITS, fill_value=0)
+    table.loc["total"] = table.sum()
+    return table

@@ -1,0 +1,5 @@
+"""``python -m fervid.search``."""
+
+from fervid.search import main
+
+main()

@@ -1,0 +1,120 @@
+"""The embedded corpus: rendered talking faces, so that everything runs on a bare machine."""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from joblib import Parallel, delayed
+from rich.progress import track
+
+from fervid.data.datamodule import FrameDataModule
+from fervid.data.store import allocate
+from fervid.processes.lifetime import for_workers
+from fervid.schema.atomic import writing
+from fervid.schema.errors import InputError
+from fervid.synthetic import faces, rendering
+
+SIZE = 128  # side in pixels of the rendered crops
+FRAMES = 60  # length of a clip
+FPS = 30.0
+NEVER_STRONG = ("neutral", "calm")
+
+
+class SyntheticDataModule(FrameDataModule):
+    """Rendered people who act eight emotions while they talk.
+
+    As in recorded corpora the person confounds the emotion: people have resting faces and ways to express themselves
+    of their own, and what one person recorded of one emotion shares its light and background. A network that has seen
+    a person knows more of that person's frames than it will of a stranger's.
+
+    Args:
+        identities: how many people.
+        clips: clips of each person in each emotion, by turns of normal and of strong intensity.
+        frames: frames taken of each clip, evenly from its middle half, where the expression is at its height.
+        render_seed: another seed draws other people.
+        **options: those of :class:`FrameDataModule`.
+
+    Raises:
+        InputError: if a number is out of range.
+    """
+
+    corpus = "synthetic"
+    rendered = True
+
+    def __init__(self, *, identities: int = 24, clips: int = 3, frames: int = 4, render_seed: int = 0, **options: Any):
+        super().__init__(**options)
+        for name, value, most in (
+            ("identities", identities, 999),
+            ("clips", clips, 99),
+            ("frames", frames, FRAMES // 2),
+        ):
+            if not 1 <= value <= most:
+                raise InputError(f"dataset.{name}={value} is out of range: give 1 to {most}.")
+        self.identities, self.clips, self.frames_a_clip, self.render_seed = identities, clips, frames, render_seed
+
+    def read_corpus(self) -> pd.DataFrame:
+        """Lists the frames to render; draws nothing."""
+        middle = np.linspace(0.25, 0.75, self.frames_a_clip) if self.frames_a_clip > 1 else np.array([0.5])
+        numbers = np.round(middle * FRAMES).astype(int)
+        rows = []
+        for number in range(1, self.identities + 1):
+            who = rendering.make_identity(number, self.render_seed)
+            for emotion in rendering.EMOTIONS:
+                for take in range(self.clips):
+                    strong = take % 2 == 1 and emotion not in NEVER_STRONG
+                    clip = {
+                        "corpus": self.corpus,
+                        "subject": who.subject,
+                        "clip": f"{who.subject}-{emotion}-{take}",
+                        "emotion": emotion,
+                        "intensity": "strong" if strong else "normal",
+                        "take": take,
+                        "identity": number,
+                        "sex": who.sex,
+                        "spectacles": who.spectacles,
+                        "beard": who.beard,
+                        "path": "",
+                    }
+                    rows += [{**clip, "frame": int(frame), "time": frame / FPS} for frame in numbers]
+        return pd.DataFrame(rows)
+
+    def fingerprint(self) -> str:
+        """The renderer itself: another version draws other faces."""
+        sources = b"".join(Path(str(module.__file__)).read_bytes() for module in (faces, rendering))
+        return f"{self.render_seed} {SIZE} {FRAMES} {hashlib.sha256(sources).hexdigest()}"
+
+    def open_pictures(self, frames: pd.DataFrame) -> Callable[[int], np.ndarray]:
+        """Renders the frames, unless they are on the disk, and opens them."""
+        path = self.folder / f"rendered_{SIZE}.npy"
+        if not path.exists():
+            self._render(frames, path)
+        rendered = np.load(path, mmap_mode="r")
+        return lambda row: rendered[row]
+
+    def _render(self, frames: pd.DataFrame, path: Path) -> None:
+        clips = [clip for _, clip in frames.groupby("clip", sort=False)]
+        jobs = [
+            delayed(for_workers(rendering.render_crops))(
+                rendering.make_identity(int(clip["identity"].iloc[0]), self.render_seed),
+                clip["emotion"].iloc[0],
+                take=int(clip["take"].iloc[0]),
+                intensity=clip["intensity"].iloc[0],
+                frames=FRAMES,
+                size=SIZE,
+                fps=FPS,
+                seed=self.render_seed,
+                times=clip["frame"].tolist(),
+            )
+            for clip in clips
+        ]
+        with writing(path) as unfinished:
+            pictures = allocate(unfinished, np.uint8, (len(frames), SIZE, SIZE, 3))
+            done = 0
+            drawn = Parallel(n_jobs=-1, return_as="generator")(jobs)
+            for clip in track(drawn, "synthetic: rendering people", total=len(jobs), transient=True):
+                pictures[done : done + len(clip.images)] = clip.images
+                done += len(clip.images)
+            pictures.flush()

@@ -1,0 +1,60 @@
+"""Losses of classification."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from fervid.schema.errors import InputError
+
+
+class EmotionLoss(nn.Module):
+    """Cross entropy with its usual variations; all of them off is plain cross entropy.
+
+    Args:
+        class_counts: training frames of each class, shape (num_classes,); needed for balanced weights only.
+        class_weights: ``none``, or ``balanced``: each class weighs as much as any other, N / (num_classes * count).
+        label_smoothing: share of the target given to all classes alike.
+        focal_gamma: above 0 the loss of a frame counts (1 - p)^gamma, p the probability of its true class (Lin et al.
+            2017, equation 4): what is already right weighs less.
+
+    Raises:
+        InputError: if a number is out of range.
+    """
+
+    def __init__(
+        self,
+        class_counts: Any = None,
+        *,
+        class_weights: str = "none",
+        label_smoothing: float = 0.0,
+        focal_gamma: float = 0.0,
+    ):
+        super().__init__()
+        if class_weights not in ("none", "balanced"):
+            raise InputError(f"loss.class_weights={class_weights} is unknown: choose none or balanced.")
+        if not 0 <= label_smoothing < 1:
+            raise InputError(f"loss.label_smoothing={label_smoothing} is no share: give a number from 0 to below 1.")
+        if focal_gamma < 0:
+            raise InputError(f"loss.focal_gamma={focal_gamma} is negative: give 0 or more.")
+        self.weight: Tensor | None
+        weight = None
+        if class_weights == "balanced":
+            counts = torch.as_tensor(np.asarray(class_counts), dtype=torch.float32)
+            weight = counts.sum() / (len(counts) * counts)
+        self.register_buffer("weight", weight, persistent=False)
+        self.label_smoothing, self.focal_gamma = label_smoothing, focal_gamma
+
+    def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Mean loss of logits (B, num_classes) against labels (B,)."""
+        if not self.focal_gamma:
+            return F.cross_entropy(logits, labels, weight=self.weight, label_smoothing=self.label_smoothing)
+        losses = F.cross_entropy(
+            logits, labels, weight=self.weight, label_smoothing=self.label_smoothing, reduction="none"
+        )
+        right = logits.softmax(dim=1).gather(1, labels[:, None]).squeeze(1)
+        norm = len(labels) if self.weight is None else self.weight[labels].sum()
+        # At 0 a power below 1 has no slope.
+        return ((1 - right).clamp_min(1e-6) ** self.focal_gamma * losses).sum() / norm

@@ -1,0 +1,5 @@
+"""``python -m fervid.train``."""
+
+from fervid.train import main
+
+main()

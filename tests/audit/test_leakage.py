@@ -1,0 +1,292 @@
+import json
+import time
+from itertools import pairwise, product
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from fervid.audit.leakage import audit, worst_pairs
+
+
+@pytest.fixture
+def manifest():
+    """4 people x 2 emotions x 2 statements x 2 repetitions x 2 modalities of 3 frames; a and b train, c val, d test."""
+    rows = []
+    for who, emotion, statement, repetition, modality in product("abcd", ("happy", "sad"), "12", "12", ("av", "v")):
+        recording = f"{who}-{emotion}-{statement}-{repetition}"
+        clip = {
+            "subject": who,
+            "clip": f"{recording}-{modality}",
+            "recording": recording,
+            "emotion": emotion,
+            "intensity": "normal",
+            "channel": "speech",
+            "modality": modality,
+            "statement": statement,
+            "repetition": repetition,
+            "split": {"a": "train", "b": "train", "c": "val", "d": "test"}[who],
+        }
+        rows += [{**clip, "corpus": "planted", "frame": n, "time": n / 30, "path": ""} for n in range(3)]
+    return pd.DataFrame(rows)
+
+
+def pairs_of(*rows):
+    return pd.DataFrame([(*row, 5, False) for row in rows], columns=["row_a", "row_b", "distance", "mirrored"])
+
+
+def move(manifest, where, side="test"):
+    return manifest.assign(split=np.where(where, side, manifest["split"]))
+
+
+def counts(found):
+    return {kind: value["count"] for kind, value in found.as_dict().items() if isinstance(value, dict)}
+
+
+def unknown(manifest):
+    return manifest.assign(subject=None)
+
+
+CLEAN = dict.fromkeys(["subjects", "clips", "twins", "repetitions", "statements", "near_duplicates"], 0)
+
+
+def test_a_clean_split_is_silent(manifest):
+    found = audit(manifest, pairs_of((0, 3), (6, 94)))  # of person a; of a and b: both train
+    assert counts(found) == CLEAN
+    assert (found.grade, found.sentence(), found.strangers) == ("subject-independent", None, 0)
+    assert all(value["examples"] == [] for value in found.as_dict().values() if isinstance(value, dict))
+
+
+def test_totals(manifest):
+    found = audit(manifest, pairs_of((0, 3), (6, 94)))
+    # 64 clips of 32 recordings; each repetition has its other, each statement too.
+    totals = {kind: value["total"] for kind, value in found.as_dict().items() if isinstance(value, dict)}
+    assert totals == {
+        "subjects": 4, "clips": 64, "twins": 32, "repetitions": 32, "statements": 32, "near_duplicates": 2
+    }  # fmt: skip
+
+
+def test_a_person_on_two_sides(manifest):
+    whole_emotion = (manifest["subject"] == "a") & (manifest["emotion"] == "sad")
+    found = audit(move(manifest, whole_emotion))
+    assert counts(found) == {k: v for k, v in CLEAN.items() if k != "near_duplicates"} | {"subjects": 1}
+    assert found.grade == "clip-independent"
+    assert found.subjects.examples == [{"subject": "a", "frames": {"train": 24, "test": 24}}]
+    assert found.sentence() == (
+        "this split shares people: 1 of 4 people stand on more than one side, so the scores promise too much for "
+        "people never seen; split=subject keeps people apart."
+    )
+
+
+def test_a_clip_on_two_sides(manifest):
+    found = audit(move(manifest, manifest.index == 1))
+    # The clip's own frames; its twin; its other repetition; its other statement.
+    assert counts(found) == {"subjects": 1, "clips": 1, "twins": 1, "repetitions": 1, "statements": 1}
+    assert found.grade == "leaky"
+    assert found.clips.examples == [
+        {"clip": "a-happy-1-1-av", "subject": "a", "emotion": "happy", "frames": {"train": 2, "test": 1}}
+    ]
+    assert "this split leaks: 1 of 4 people and 1 of 64 clips and 1 of 32 recordings" in found.sentence()
+
+
+def test_a_clip_on_two_sides_leaks_by_itself(manifest):
+    """With one modality no recording has a twin, and none is counted as one."""
+    one = manifest[manifest["modality"] == "av"].reset_index(drop=True)
+    found = audit(move(one, one.index == 1))
+    assert (found.clips.count, found.twins.count, found.twins.total, found.grade) == (1, 0, 0, "leaky")
+    assert audit(move(one, one.index == 1).drop(columns="recording")).grade == "leaky"
+
+
+def test_two_clips_that_both_straddle_stand_on_two_sides(manifest):
+    """Each has frames on the side of the other's, so the pair does too."""
+    found = audit(move(manifest, (manifest["subject"] == "a") & (manifest["frame"] == 0)), pairs_of((1, 4)))
+    assert counts(found) == {
+        "subjects": 1, "clips": 16, "twins": 8, "repetitions": 8, "statements": 8, "near_duplicates": 1
+    }  # fmt: skip
+    assert found.repetitions.examples[0]["sides_a"] == "test+train"
+    assert [len(kind.examples) for kind in (found.clips, found.twins, found.repetitions)] == [5, 5, 5]
+
+
+def test_twins_apart(manifest):
+    """Sound and picture on one side, the picture alone on another: the same recording."""
+    found = audit(move(manifest, (manifest["subject"] == "a") & (manifest["modality"] == "v")))
+    assert counts(found) == {"subjects": 1, "clips": 0, "twins": 8, "repetitions": 0, "statements": 0}
+    assert found.grade == "leaky"
+    assert found.twins.examples[0] == {
+        "recording": "a-happy-1-1",
+        "clips": {"a-happy-1-1-av": "train", "a-happy-1-1-v": "test"},
+    }
+    assert len(found.twins.examples) == 5
+    assert len(audit(move(manifest, manifest["modality"] == "v"), examples=7).twins.examples) == 7
+
+
+def test_twins_of_unknown_people_leak(manifest):
+    found = audit(unknown(move(manifest, (manifest["subject"] == "a") & (manifest["modality"] == "v"))))
+    assert (found.grade, found.subjects.total, found.twins.count) == ("leaky", 0, 8)
+    assert found.sentence().endswith("split=clips keeps clips that belong or look together on one side.")
+
+
+def test_repetitions_apart(manifest):
+    found = audit(move(manifest, (manifest["subject"] == "a") & (manifest["repetition"] == "2")))
+    # 2 emotions x 2 statements x 2 modalities
+    assert counts(found) == {"subjects": 1, "clips": 0, "twins": 0, "repetitions": 8, "statements": 0}
+    assert found.grade == "clip-independent"
+    assert found.repetitions.examples[0] == {
+        "subject": "a",
+        "emotion": "happy",
+        "clip_a": "a-happy-1-1-av",
+        "repetition_a": "1",
+        "sides_a": "train",
+        "clip_b": "a-happy-1-2-av",
+        "repetition_b": "2",
+        "sides_b": "test",
+    }
+
+
+def test_statements_apart(manifest):
+    apart = move(manifest, (manifest["subject"] == "a") & (manifest["statement"] == "2"))
+    expected = {"subjects": 1, "clips": 0, "twins": 0, "repetitions": 0, "statements": 8}
+    assert counts(audit(apart)) == expected
+    assert counts(audit(apart.rename(columns={"statement": "sentence"}))) == expected
+    assert audit(apart).grade == "clip-independent"
+
+
+@pytest.mark.parametrize("column", ["intensity", "channel", "modality", "emotion", "subject"])
+def test_pairs_that_differ_in_more_are_no_repetitions(manifest, column):
+    """Nor statements: what differs besides keeps them apart."""
+    other = manifest["repetition"] == "2"
+    changed = manifest.assign(**{column: manifest[column].where(~other, manifest[column] + "'")})
+    assert audit(changed).repetitions.total == 0
+    assert audit(changed).statements.total == 32
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_pairs_are_counted_as_by_hand(seed):
+    rng = np.random.default_rng(seed)
+    clips = pd.DataFrame({
+        "subject": rng.choice(["a", "b", None], 60), "emotion": rng.choice(["happy", "sad"], 60),
+        "intensity": rng.choice(["normal", None], 60), "repetition": rng.integers(1, 4, 60), "clip": np.arange(60),
+    })  # fmt: skip
+    manifest = pd.concat([clips.assign(split=rng.choice(["train", "test"], 60, p=[0.8, 0.2])) for _ in range(2)])
+    sides = manifest.groupby("clip")["split"].agg(set)
+    total = count = 0
+    for a, b in product(clips.fillna("missing").to_dict("records"), repeat=2):
+        alike = all(a[name] == b[name] for name in ("subject", "emotion", "intensity")) and a["subject"] != "missing"
+        if a["clip"] < b["clip"] and alike and a["repetition"] != b["repetition"]:
+            total += 1
+            count += len(sides[a["clip"]] | sides[b["clip"]]) > 1
+    found = audit(manifest.reset_index(drop=True)).repetitions
+    assert (found.count, found.total) == (count, total)
+    assert count > 20
+    for example in found.examples:
+        assert example["repetition_a"] != example["repetition_b"]
+        assert example["sides_a"] != example["sides_b"] or "+" in example["sides_a"]
+
+
+def test_near_duplicates_of_one_person_are_told_from_those_of_strangers(manifest):
+    sides = move(manifest, (manifest["subject"] == "a") & (manifest["emotion"] == "sad"))
+    # a happy (0 to 23) and a sad (24 to 47) are apart, a and b (48 on) as well where a is sad, c and d start at 96, 144
+    found = audit(sides, pairs_of((0, 24), (3, 27), (0, 6), (24, 48), (0, 48)))
+    assert (found.near_duplicates.count, found.near_duplicates.total, found.strangers) == (3, 5, 1)
+    assert found.grade == "leaky"
+    assert [(e["row_a"], e["row_b"], e["strangers"]) for e in found.near_duplicates.examples] == [
+        (24, 48, True), (0, 24, False), (3, 27, False)
+    ]  # fmt: skip
+    assert found.near_duplicates.examples[0] == {
+        "row_a": 24, "row_b": 48, "distance": 5, "mirrored": False, "strangers": True,
+        "clip_a": "a-sad-1-1-av", "subject_a": "a", "emotion_a": "sad", "sides_a": "test",
+        "clip_b": "b-happy-1-1-av", "subject_b": "b", "emotion_b": "happy", "sides_b": "train",
+    }  # fmt: skip
+    near_first = audit(sides, pairs_of((0, 24), (3, 27)).assign(distance=[7, 6])).near_duplicates.examples
+    assert [example["distance"] for example in near_first] == [6, 7]
+    assert audit(sides, pairs_of((0, 24))).grade == "clip-independent"
+    assert audit(sides, pairs_of((0, 24))).near_duplicates.count == 1
+
+
+def test_near_duplicates_among_people_kept_apart_leak(manifest):
+    found = audit(manifest, pairs_of((0, 96)))
+    assert (found.grade, found.strangers, found.subjects.count) == ("leaky", 1, 0)
+    assert found.sentence() == (
+        "this split leaks: 1 pair(s) of clips that look the same but are not known to show one person stand on more "
+        "than one side, so the scores promise too much for people never seen; look whether they are copies to leave "
+        "out or one person under two names."
+    )
+
+
+def test_people_unknown(manifest):
+    found = audit(unknown(manifest), pairs_of((0, 6)))
+    assert (found.grade, found.subjects.total, found.people_known) == ("people unknown", 0, False)
+    assert found.sentence().startswith("who is seen is unknown")
+    # Pairs of people nobody knows are no repetitions, and near-duplicates of them may be anybody's.
+    assert (found.repetitions.total, found.statements.total) == (0, 0)
+    assert audit(unknown(manifest), pairs_of((0, 96))).grade == "leaky"
+    assert audit(unknown(manifest), pairs_of((0, 96))).strangers == 1
+    assert audit(unknown(move(manifest, manifest.index == 1))).grade == "leaky"
+
+
+def test_two_unknown_people_are_not_known_to_be_one(manifest):
+    missing = unknown(manifest).astype({"subject": "string"})  # where pandas' own missing value equals nothing, nor not
+    assert audit(missing, pairs_of((0, 96))).strangers == 1
+
+
+def test_one_unknown_person_is_one_too_many(manifest):
+    manifest.loc[150, "subject"] = None
+    assert (audit(manifest).grade, audit(manifest).subjects.total) == ("people unknown", 4)
+
+
+def test_shared_people_in_a_folder_of_pictures_leak(manifest):
+    """Where every picture is a clip of its own, clips apart say nothing."""
+    pictures = manifest[["subject", "emotion", "split"]].assign(clip=np.arange(len(manifest)).astype(str))
+    assert audit(pictures).grade == "subject-independent"
+    found = audit(move(pictures, pictures.index == 1))
+    assert (found.clips.count, found.clips_known, found.grade) == (0, False, "leaky")
+
+
+def test_a_corpus_without_the_columns_has_no_such_kinds(manifest):
+    found = audit(manifest[["subject", "emotion", "split", "clip"]])
+    assert (found.twins, found.repetitions, found.statements, found.near_duplicates) == (None,) * 4
+    assert audit(manifest.drop(columns="statement")).repetitions.total == 64  # 16 groups of 2 x 2
+
+
+def test_as_dict_is_plain(manifest):
+    mixed = move(manifest.assign(repetition=manifest["repetition"].astype(int)), manifest.index % 7 == 0)
+    mixed.loc[mixed["subject"] == "b", "subject"] = None
+    found = audit(mixed, pairs_of((0, 96), (3, 48)))
+    told = found.as_dict()
+    assert json.loads(json.dumps(told, allow_nan=False)) == told
+    assert told["grade"] == found.grade == "leaky"
+    assert [example["subject_b"] for example in told["near_duplicates"]["examples"]] == ["c", None]
+
+
+def test_large_manifests_take_seconds():
+    """One person repeats one thing 5,000 times: twelve million pairs, which nobody lists."""
+    numbers = np.arange(5000)
+    manifest = pd.DataFrame({
+        "subject": "a", "emotion": "happy", "clip": numbers.astype(str), "repetition": numbers, "statement": 1,
+        "recording": numbers // 2, "split": np.where(numbers < 4999, "train", "test"),
+    })  # fmt: skip
+    began = time.process_time()
+    found = audit(manifest, pairs_of(*pairwise(numbers)))
+    assert time.process_time() - began < 10
+    assert (found.repetitions.count, found.repetitions.total) == (4999, 5000 * 4999 // 2)
+    assert (found.twins.count, found.twins.total, found.near_duplicates.count) == (1, 2500, 1)
+
+
+def test_the_worst_pairs_are_of_frames_on_two_sides():
+    """Both clips stand on two sides, but the closest frames of one pair on the same."""
+    manifest = pd.DataFrame(
+        {
+            "subject": ["a", "a", "b", "b", "c", "c"],
+            "clip": ["a1", "a1", "b1", "b1", "c1", "c1"],
+            "emotion": "sad",
+            "split": ["train", "test", "train", "test", "val", "val"],
+        }
+    )
+    pairs = pd.DataFrame({"row_a": [0, 1], "row_b": [2, 4], "distance": [0, 3], "mirrored": [False, True]})
+    found = audit(manifest, pairs)
+    assert found.near_duplicates.count == 2
+    shown = worst_pairs(manifest, found)
+    assert shown[0] == (1, 4, "mirrored near-duplicates, 3 of 256 bits apart")
+    assert [words for *_, words in shown[1:]] == ["one clip on two sides"] * 2 + ["one person on two sides"] * 2
+    assert all(manifest["split"][a] != manifest["split"][b] for a, b, _ in shown)
+    assert len(worst_pairs(manifest, found, most=2)) == 2

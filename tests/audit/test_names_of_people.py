@@ -1,0 +1,231 @@
+"""What a corpus calls its subjects and emotions, from the disk through all commands."""
+
+import json
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from fervid.runs.run import open_run
+from fervid.synthetic.rendered_layouts import write_enterface, write_ised, write_ravdess
+
+PEOPLE = ("NA", "nan", "null", "None", "N/A", "-")
+EMOTIONS = ("None", "NA", "happy")
+
+
+def write_pictures(root: Path, people, emotions=EMOTIONS, each=1) -> Path:
+    rng = np.random.default_rng(0)
+    for number, emotion in enumerate(emotions):
+        (root / emotion).mkdir(parents=True)
+        for person in people:
+            for picture in range(each):
+                image = rng.integers(0, 60, (40, 32, 3), dtype=np.uint8)
+                image[..., number] += 150
+                cv2.imwrite(str(root / emotion / f"{person.replace('/', '')}__{picture}.png"), image)
+    return root
+
+
+def words(root: Path, run: Path, *more: str) -> tuple[str, ...]:
+    return (
+        *("dataset=image_folder", f"dataset.root={root}", "backbone=lenet", "dataset.batch_size=4", "logger=none"),
+        *("trainer.max_epochs=1", "+trainer.enable_progress_bar=false", f"hydra.run.dir={run}", *more),
+    )
+
+
+PATTERN = 'dataset.subject_pattern="(.+)__"'
+
+
+def audited(fervid_command, folder: Path, root: Path, *more: str) -> dict:
+    fervid_command("audit", "dataset=image_folder", f"dataset.root={root}", f"hydra.run.dir={folder}", *more)
+    return json.loads((folder / "audit.json").read_text())
+
+
+def test_people_and_emotions_called_na_and_none_survive_every_command(fervid_command, tmp_path):
+    people = {person.replace("/", "") for person in PEOPLE}
+    root, run = write_pictures(tmp_path / "pictures", PEOPLE), tmp_path / "run"
+    fervid_command("prepare", "dataset=image_folder", f"dataset.root={root}", PATTERN)
+    fervid_command("train", *words(root, run, PATTERN))
+    opened = open_run(run)
+    assert opened.class_names == sorted(EMOTIONS)
+    assert opened.results["data"]["subjects"] == len(people)
+    for table in (opened.predictions, opened.validation):
+        assert set(table["true"]) == set(EMOTIONS)
+        assert set(table["subject"]) < people
+    fervid_command("evaluate", f"run={run}", f"hydra.run.dir={tmp_path / 'asked'}", "resamples=100")
+    (asked,) = (tmp_path / "asked" / "members").glob("*")
+    assert open_run(asked).predictions[["subject", "true"]].equals(opened.predictions[["subject", "true"]])
+    assert open_run(asked).results["data"]["subjects"] == opened.predictions["subject"].nunique()
+    fervid_command("report", f"runs={run}", f"hydra.run.dir={tmp_path / 'report'}", "resamples=100")
+    text = (tmp_path / "report" / "tables" / "classes.csv").read_text()
+    assert all(f",{emotion}," in text for emotion in EMOTIONS)
+
+
+def test_a_csv_may_list_people_and_emotions_called_na_and_none(fervid_command, tmp_path):
+    root = write_pictures(tmp_path / "pictures", ["a", "b", "c", "d"])
+    names = dict(zip("abcd", ("NA", "null", "nan", "None"), strict=True))
+    rows = [f"{emotion}/{person}__0.png,{emotion},{name}" for emotion in EMOTIONS for person, name in names.items()]
+    (tmp_path / "list.csv").write_text("\n".join(["path,emotion,subject", *rows]))
+    run = tmp_path / "run"
+    fervid_command("train", *words(root, run, f"dataset.csv={tmp_path / 'list.csv'}"))
+    assert open_run(run).results["data"]["subjects"] == 4
+    assert open_run(run).class_names == sorted(EMOTIONS)
+
+
+@pytest.mark.parametrize("odd", ["{} ", " {}", "{}\u00a0", "{}\u200b", "\ufeff{}"])
+def test_a_subject_with_blanks_behind_is_not_somebody_else(fervid_command, tmp_path, odd):
+    """Else 9 people are 18, and 6 of them stand on two sides of a split that is called subject-independent."""
+    emotions = ("angry", "happy", "sad")
+    people = [f"S{number:03d}" for number in range(1, 10)]
+    root = write_pictures(tmp_path / "pictures", people, emotions)
+    rows = [
+        f"{emotion}/{person}__0.png,{emotion},{odd.format(person) if emotion == 'sad' else person}"
+        for emotion in emotions
+        for person in people
+    ]
+    (tmp_path / "list.csv").write_text("\n".join(["path,emotion,subject", *rows]), encoding="utf-8")
+    found = audited(fervid_command, tmp_path / "audit", root, f"dataset.csv={tmp_path / 'list.csv'}")
+    assert found["subjects"]["total"] == 9
+    assert found["subjects"]["count"] == 0
+
+
+def test_subjects_that_differ_in_case_or_zeros_are_named(fervid_command, tmp_path, capfd):
+    root = write_pictures(tmp_path / "pictures", ["S1", "S2", "S3", "S4"], ("happy", "sad"))
+    shutil.move(root / "sad" / "S1__0.png", root / "sad" / "S01__0.png")
+    shutil.move(root / "sad" / "S2__0.png", root / "sad" / "s2__0.png")
+    found = audited(fervid_command, tmp_path / "audit", root, PATTERN)
+    assert "S01, S1" in found["doubts"][0]
+    assert "S2, s2" in found["doubts"][0]
+    assert "differ only in blanks, case, leading zeros" in " ".join(capfd.readouterr().out.split())
+
+
+def test_subjects_from_file_names_are_not_called_verified(fervid_command, tmp_path, capfd):
+    """Film stills named after actor and number: 30 names of three actors."""
+    stills = [f"unknown-{actor}-{number}" for actor in ("Ann", "Ben", "Cy") for number in range(10)]
+    root, run = write_pictures(tmp_path / "pictures", [*stills, "Eve"], ("happy",)), tmp_path / "run"
+    (root / "sad").mkdir()
+    for number, path in enumerate(sorted((root / "happy").iterdir())):
+        if number % 2:
+            path.rename(root / "sad" / path.name)
+    fervid_command("train", *words(root, run, PATTERN))
+    said = " ".join(capfd.readouterr().out.split())
+    results = json.loads((run / "results.json").read_text())
+    assert results["leakage"]["grade"] == "subject-independent by name"
+    assert results["leakage"]["subjects_from"] == "file names (dataset.subject_pattern)"
+    numbers, singles = results["leakage"]["doubts"]
+    assert numbers.startswith("30 of 31 subjects have names that differ only in a trailing number (unknown-Ann-0, ")
+    assert singles.startswith("there are 31 subjects for 31 clips, and 31 of them have a single one")
+    assert "subject-independent by name" in said
+    assert "30 of 31 subjects have names that differ only in a trailing number" in said
+    assert any("trailing number" in warning for warning in results["warnings"])
+    fervid_command("report", f"runs={run}", f"hydra.run.dir={tmp_path / 'report'}", "resamples=100")
+    report = (tmp_path / "report" / "report.md").read_text()
+    assert "subject-independent by name" in report
+    assert (
+        "Doubts about the subjects of image_folder: 30 of 31 subjects have names that differ only in a trailing number"
+        in report
+    )
+    fervid_command("export", f"run={run}", "format=safetensors")
+    card = (run / "export" / "model_card.md").read_text()
+    assert "Grade: **subject-independent by name**" in card
+    assert "30 of 31 subjects have names that differ only in a trailing number" in card
+
+    # The right pattern makes them three people and Eve.
+    right = r'dataset.subject_pattern="(?:unknown-)?(.+?)(?:-\d+)?__"'
+    found = audited(fervid_command, tmp_path / "audit", root, right)
+    assert found["subjects"]["total"] == 4
+    assert found["doubts"] == []
+
+
+def test_documented_subjects_need_no_word(fervid_command, tmp_path):
+    small = ("dataset.identities=6", "dataset.clips=1", "dataset.frames=1", f"hydra.run.dir={tmp_path}")
+    fervid_command("audit", "dataset=synthetic", *small)
+    found = json.loads((tmp_path / "audit.json").read_text())
+    assert (found["grade"], found["subjects_from"], found["doubts"]) == ("subject-independent", None, [])
+
+
+def test_a_misspelt_column_is_not_ignored(fervid_command, tmp_path, capfd):
+    root = write_pictures(tmp_path / "pictures", ["a", "b", "c", "d"], ("happy", "sad"))
+    rows = [f"{emotion}/{person}__0.png,{emotion},{person}" for emotion in ("happy", "sad") for person in "abcd"]
+    (tmp_path / "list.csv").write_text("\n".join(["path,emotion,Subject", *rows]))
+    with pytest.raises(SystemExit):
+        audited(fervid_command, tmp_path / "audit", root, f"dataset.csv={tmp_path / 'list.csv'}", "split=stratified")
+    assert "has the column 'Subject': write 'subject'" in " ".join(capfd.readouterr().err.split())
+
+
+def test_pictures_taken_as_they_are_have_no_detection_rate(fervid_command, tmp_path, capfd):
+    root = write_pictures(tmp_path / "pictures", ["a", "b"], ("happy", "sad"))
+    fervid_command("prepare", "dataset=image_folder", f"dataset.root={root}", f"dataset.prepared_dir={tmp_path / 'p'}")
+    said = " ".join(capfd.readouterr().out.split())
+    assert "(not detected: they are taken as they are)" in said
+    (folder,) = (tmp_path / "p").glob("image_folder-*/")
+    card, text = json.loads((folder / "card.json").read_text()), (folder / "card.md").read_text()
+    assert card["detection_rate"] is card["by_emotion"]["happy"]["detection_rate"] is None
+    assert "detection rate" not in said + text
+    assert "100.0%" not in said + text
+
+
+SMALL_VIDEOS = {"frames": 2, "width": 160, "height": 120}
+
+
+@pytest.mark.parametrize(
+    ("dataset", "named", "sentence"),
+    [
+        (
+            "ravdess",
+            "dataset.emotions=[happy,sad,fearful]",
+            "dataset.emotions names fearful, of which there is no clip",
+        ),
+        ("ravdess", "dataset.actors=[1,2,7]", "dataset.actors names 07, of which there is no clip"),
+        ("enterface", "dataset.emotions=[anger,fear,sad]", "dataset.emotions names sadness, of which there is no clip"),
+        ("ised", "dataset.emotions=[happy,surprise,sad]", "dataset.emotions names sadness, of which there is no clip"),
+        ("ised", "dataset.participants=[1,2]", "dataset.participants names 2, of which there is no clip"),
+        ("enterface", "dataset.subjects=[1,3]", "dataset.subjects names 3, of which there is no clip"),
+    ],
+)
+def test_an_emotion_or_a_subject_that_is_named_must_be_there(fervid_command, tmp_path, capfd, dataset, named, sentence):
+    if dataset == "ravdess":
+        write_ravdess(tmp_path / "raw", actors=(1, 2), emotions=("happy", "sad"), **SMALL_VIDEOS)
+    elif dataset == "ised":
+        write_ised(tmp_path / "raw", participants=(1, 2), emotions=("happiness", "surprise"), **SMALL_VIDEOS)
+        if "participants" in named:
+            shutil.rmtree(tmp_path / "raw" / "videos" / "PS 2")
+    else:
+        some = {"subjects": (1, 2), "emotions": ("anger", "fear"), "sentences": (1,)}
+        write_enterface(tmp_path / "raw", **some, **SMALL_VIDEOS)
+    with pytest.raises(SystemExit):
+        fervid_command("prepare", f"dataset={dataset}", f"dataset.root={tmp_path / 'raw'}", named)
+    assert sentence in " ".join(capfd.readouterr().err.split())
+
+
+def test_an_emotion_of_which_no_face_is_left_does_not_vanish(fervid_command, tmp_path, capfd):
+    root = write_pictures(tmp_path / "pictures", [f"p{number}" for number in range(10)], ("happy", "sad"))
+    (root / "afraid").mkdir()
+    (root / "afraid" / "p1__0.png").write_bytes(b"not a picture")
+    with pytest.raises(SystemExit):
+        audited(fervid_command, tmp_path / "audit", root, PATTERN)
+    assert "no face of afraid was found in any of its files" in " ".join(capfd.readouterr().err.split())
+
+
+def test_a_split_file_that_writes_names_otherwise_is_told_so(fervid_command, tmp_path, capfd):
+    root = write_pictures(tmp_path / "pictures", ["S1", "S2", "S3", "S4"], ("happy", "sad"))
+    (tmp_path / "sides.csv").write_text("subject ,split\nS1,train\nS2 , Train\nS03,train\nS3,val\nS4,test\n")
+    found = audited(
+        fervid_command, tmp_path / "audit", root, PATTERN, "split=file", f"split.path={tmp_path / 'sides.csv'}"
+    )
+    assert found["subjects"]["total"] == 4
+    said = " ".join(capfd.readouterr().out.split())
+    assert "has the subject S03 where the corpus has S3: two names to fervid, so write them alike" in said
+
+
+def test_a_split_file_that_leaves_out_an_emotion_is_told_so(fervid_command, tmp_path, capfd):
+    root = write_pictures(tmp_path / "pictures", ["a", "b", "c"], ("fear", "happy", "sad"))
+    rows = [
+        f"{emotion}/{person}__0.png,{side}"
+        for emotion in ("happy", "sad")
+        for person, side in (("a", "train"), ("b", "val"), ("c", "test"))
+    ]
+    (tmp_path / "sides.csv").write_text("\n".join(["path,split", *rows]))
+    audited(fervid_command, tmp_path / "audit", root, PATTERN, "split=file", f"split.path={tmp_path / 'sides.csv'}")
+    assert "left out, among them all of fear" in " ".join(capfd.readouterr().out.split())

@@ -1,0 +1,306 @@
+import os
+import shutil
+import struct
+import zlib
+from functools import partial
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from fervid.data import VideoFolderDataModule
+from fervid.data.store import FaceStore
+from fervid.faces.detection import HaarDetector
+from fervid.schema.errors import InputError
+from fervid.splits import rules as splits
+from fervid.synthetic.rendered_layouts import write_enterface
+from fervid.synthetic.rendering import make_identity, render_clip
+
+SMALL = {"frames": 10, "width": 320, "height": 240}
+
+
+def ready(datamodule):
+    datamodule.prepare_data()
+    datamodule.setup()
+    return datamodule
+
+
+def test_folders_name_emotions_and_file_names_people(image_folder):
+    datamodule = ready(image_folder())
+    assert datamodule.class_names == ["happy", "neutral", "sad"]
+    assert len(datamodule.manifest) == 30
+    assert set(datamodule.manifest["subject"]) == {f"p{number}" for number in range(10)}
+    row = datamodule.manifest.iloc[0]
+    assert (row["emotion"], row["path"], row["clip"]) == ("happy", "happy/p0__0.png", "happy/p0__0.png")
+
+
+def test_a_csv_says_the_same(image_folder, pictures, tmp_path):
+    plain = ready(image_folder()).manifest
+    csv = tmp_path / "list.csv"
+    plain[["path", "emotion", "subject"]].to_csv(csv, index=False)
+    listed = ready(image_folder(csv=csv, subject_pattern=None)).manifest
+    columns = ["path", "emotion", "subject", "split"]
+    assert listed[columns].equals(plain[columns])
+
+
+def test_unreadable_pictures_are_left_out_and_listed(image_folder, pictures, caplog):
+    (pictures / "sad" / "p0__9.png").write_bytes(b"not a picture")
+    whole = (pictures / "sad" / "p1__2.png").read_bytes()
+    (pictures / "sad" / "p1__8.png").write_bytes(whole[: len(whole) // 2])
+    datamodule = ready(image_folder())
+    assert len(datamodule.manifest) == 30
+    assert sorted(datamodule.failures["path"]) == ["sad/p0__9.png", "sad/p1__8.png"]
+    assert "2 of 32 files give no face" in caplog.text
+    # Rows of the manifest still point at their own pictures.
+    store = FaceStore(datamodule.store_path)
+    for _, row in datamodule.manifest[datamodule.manifest["emotion"] == "sad"].iterrows():
+        expected = cv2.cvtColor(cv2.imread(str(pictures / row["path"])), cv2.COLOR_BGR2RGB).mean(axis=(0, 1))
+        assert store[row["store_row"]].mean(axis=(0, 1)) == pytest.approx(expected, abs=8)
+
+
+def test_all_unreadable(image_folder, pictures):
+    for path in pictures.rglob("*.png"):
+        path.write_bytes(b"")
+    with pytest.raises(
+        InputError, match=r"\d+ of 30 files fail \(first: happy/p\d__0.png: cannot identify.*dataset.max_failures=0.1"
+    ):
+        ready(image_folder())
+
+
+def test_a_csv_that_names_a_missing_file(image_folder, pictures, tmp_path):
+    csv = tmp_path / "list.csv"
+    rows = [f"{path.relative_to(pictures)},{path.parent.name},{path.stem}" for path in pictures.rglob("*.png")]
+    csv.write_text("\n".join(["path,emotion,subject", *rows, "sad/gone.png,sad,x"]))
+    datamodule = ready(image_folder(csv=csv))
+    assert datamodule.failures["path"].tolist() == ["sad/gone.png"]
+
+
+def test_a_changed_picture_is_read_anew(image_folder, pictures):
+    before = ready(image_folder())
+    cv2.imwrite(str(pictures / "happy" / "p0__0.png"), np.full((50, 50, 3), 255, np.uint8))
+    after = ready(image_folder())
+    assert FaceStore(before.store_path)[0].mean() < 200
+    assert FaceStore(after.store_path)[0].mean() > 254
+
+
+def save(picture, path, **options):
+    Image.fromarray(picture).save(path, **options)
+
+
+def test_odd_pictures(image_folder, pictures):
+    folder = pictures / "odd"
+    folder.mkdir()
+    half = np.zeros((40, 40), np.uint8)
+    half[:20] = 200
+    save(half, folder / "a__1.png")
+    save(half.astype(np.uint16) * 257, folder / "b__1.png")
+    save(np.dstack([half, half, half, np.full_like(half, 90)]), folder / "c__1.png")
+    exif = Image.Exif()
+    exif[0x0112] = 3  # lies upside down
+    save(np.dstack([half[::-1]] * 3), folder / "d__1.jpg", exif=exif, quality=95)
+    save(half, folder / "e__1.tiff")
+    datamodule = ready(image_folder(split=lambda m: np.array(["train", "val", "test"] * 12)[: len(m)], batch_size=2))
+    assert len(datamodule.failures) == 0
+    rows = datamodule.manifest.loc[datamodule.manifest["emotion"] == "odd", "store_row"].to_numpy()
+    faces = FaceStore(datamodule.store_path)[rows].astype(int)
+    assert len(faces) == 5
+    assert np.abs(faces[:, :12] - 200).max() <= 3
+    assert faces[:, 16:].max() <= 3
+
+
+def test_an_empty_class(image_folder, pictures):
+    (pictures / "bored").mkdir()
+    with pytest.raises(InputError, match="the class 'bored' is empty"):
+        image_folder().prepare_data()
+
+
+def png(width, height):
+    """A whole black PNG of one bit a pixel, without ever holding it."""
+    rows = zlib.compressobj(9)
+    line = bytes(1 + width // 8)
+    data = b"".join(rows.compress(line) for _ in range(height)) + rows.flush()
+    chunks = [(b"IHDR", struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)), (b"IDAT", data), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body)) for name, body in chunks
+    )
+
+
+@pytest.mark.parametrize("side", [12_000, 20_000])  # Pillow warns of the one and refuses the other
+def test_a_bomb_is_one_unreadable_picture(image_folder, pictures, side):
+    (pictures / "sad" / "p1__8.png").write_bytes(png(side, side))
+    failures = ready(image_folder()).failures
+    assert failures["path"].tolist() == ["sad/p1__8.png"]
+    assert "decompression bomb" in failures["reason"].iloc[0]
+
+
+def test_a_set_that_is_split_already(image_folder, pictures, tmp_path):
+    """As FER2013 comes: train/<emotion>/ and test/<emotion>/; validation is drawn from the training side."""
+    root = tmp_path / "fer"
+    for side in ("train", "test"):
+        shutil.copytree(pictures, root / side)
+    for path in (root / "test").rglob("*.png"):
+        path.rename(path.with_name("q" + path.name))
+    manifest = ready(image_folder(root=root, split=partial(splits.given, val=0.3, seed=0))).manifest
+    assert set(manifest["emotion"]) == {"happy", "neutral", "sad"}
+    assert (manifest.loc[manifest["split"] == "test", "path"].str.startswith("test/")).all()
+    assert manifest["split"].value_counts()["test"] == 30
+    assert manifest["split"].value_counts()["val"] == pytest.approx(9, abs=3)
+
+
+def test_a_csv_may_say_the_sides(image_folder, pictures, tmp_path):
+    paths = sorted(path.relative_to(pictures).as_posix() for path in pictures.rglob("*.png"))
+    sides = ["train", "Validation", "testing"]
+    rows = [f"{path},{path.split('/')[0]},{sides[number % 3]}" for number, path in enumerate(paths)]
+    (tmp_path / "list.csv").write_text("\n".join(["path,emotion,split", *rows]))
+    datamodule = ready(image_folder(csv=tmp_path / "list.csv", split=partial(splits.given, val=0.2, seed=0)))
+    assert datamodule.manifest["split"].value_counts().to_dict() == {"train": 10, "val": 10, "test": 10}
+    (tmp_path / "list.csv").write_text("\n".join(["path,emotion,split", *rows]).replace("testing", "exam"))
+    with pytest.raises(InputError, match="has the side 'exam'"):
+        ready(image_folder(csv=tmp_path / "list.csv", split=partial(splits.given, val=0.2, seed=0)))
+
+
+def test_sides_beside_other_folders(image_folder, pictures, tmp_path):
+    shutil.copytree(pictures, tmp_path / "fer" / "train")
+    shutil.copytree(pictures, tmp_path / "fer" / "test")
+    shutil.copytree(pictures / "sad", tmp_path / "fer" / "unlabelled")
+    with pytest.raises(InputError, match=r"holds sides of a split \(test, train\) beside other folders \(unlabelled\)"):
+        ready(image_folder(root=tmp_path / "fer"))
+
+
+def test_a_csv_under_another_path_is_the_same_corpus(image_folder, pictures, tmp_path, monkeypatch):
+    rows = [f"{path.relative_to(pictures)},{path.parent.name}" for path in sorted(pictures.rglob("*.png"))]
+    (tmp_path / "list.csv").write_text("\n".join(["path,emotion", *rows, "sad,sad", "sad/pipe.png,sad"]))
+    os.mkfifo(pictures / "sad" / "pipe.png")
+    monkeypatch.chdir(tmp_path)
+    made = image_folder(csv="list.csv")
+    assert made.prepared == image_folder(csv=tmp_path / "list.csv").prepared
+    # A folder and a fifo, which would be waited on for ever, are no pictures.
+    assert made.inventory.dropped.to_numpy().tolist() == [["sad", "no such file"], ["sad/pipe.png", "no such file"]]
+
+
+def test_names_that_look_like_markup(image_folder, pictures, capsys):
+    (pictures / "sad").rename(pictures / "[red]sad")
+    (pictures / "[red]sad" / "a[").mkdir()
+    (pictures / "[red]sad" / "a[" / "b].png").symlink_to("/nowhere")
+    assert ready(image_folder()).class_names == ["[red]sad", "happy", "neutral"]
+    said = capsys.readouterr().out
+    assert "[red]sad" in said
+    assert "a[/b].png" in said
+
+
+def test_one_class_alone(image_folder, pictures):
+    with pytest.raises(InputError, match="there is one class only, 'pictures'"):
+        ready(image_folder(root=pictures.parent))
+
+
+def test_classes_that_differ_in_capitals(image_folder, pictures):
+    shutil.copytree(pictures / "sad", pictures / "Sad")
+    with pytest.raises(InputError, match="'Sad' and 'sad' differ in capitals or blanks alone"):
+        ready(image_folder())
+
+
+def test_classes_that_name_one_emotion_are_told(image_folder, pictures, capsys):
+    shutil.copytree(pictures / "sad", pictures / "sadness")
+    assert ready(image_folder()).num_classes == 4
+    assert "sad and sadness are kept apart" in capsys.readouterr().out
+
+
+def test_faces_are_cut_out_where_asked(tmp_path, image_folder):
+    """With a detector a photograph is treated as a frame of a video is."""
+    root = tmp_path / "scenes"
+    for person in range(1, 4):
+        for emotion in ("happy", "angry"):
+            clip = render_clip(
+                make_identity(person, 0),
+                emotion,
+                take=0,
+                frames=1,
+                width=640,
+                height=360,
+                face_height=150,
+                fps=25,
+                seed=0,
+            )
+            (root / emotion).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(clip.images[0]).save(root / emotion / f"p{person}__1.jpg")
+    whole = ready(image_folder(root=root, batch_size=1, face_size=64))
+    cut = ready(image_folder(root=root, batch_size=1, face_size=64, detector=HaarDetector()))
+    assert whole.manifest["aligned"].unique().tolist() == ["whole"]
+    assert (cut.manifest["aligned"] == "eyes").sum() >= 4
+    assert whole.folder != cut.folder
+
+
+def test_videos_in_folders(tmp_path):
+    rows = write_enterface(tmp_path / "raw", subjects=[1, 2, 3], emotions=["anger", "fear"], sentences=[1], **SMALL)
+    root = tmp_path / "videos"
+    for _, row in rows.iterrows():
+        target = root / row["emotion"] / f"ann{row['subject']}_take1.avi"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "raw" / row["path"]).rename(target)
+    (root / "fear" / "notes.txt").write_text("not a video")
+    datamodule = ready(
+        VideoFolderDataModule(
+            root, subject_pattern="(.+)_", every=4, face_size=64, batch_size=2, image_size=28, cache_dir=tmp_path / "c"
+        )
+    )
+    assert datamodule.class_names == ["anger", "fear"]
+    assert datamodule.manifest["clip"].nunique() == 6
+    assert datamodule.manifest["subject"].unique().tolist() == ["ann1", "ann2", "ann3"]
+    assert len(datamodule.manifest) == 6 * 3  # frames 0, 4, 8 of 10
+
+
+def test_pictures_in_a_zip(image_folder, pictures, tmp_path):
+    shutil.make_archive(str(tmp_path / "zipped" / "pictures"), "zip", pictures)
+    zipped = ready(image_folder(root=tmp_path / "zipped"))
+    plain = ready(image_folder())
+    assert zipped.manifest["emotion"].tolist() == plain.manifest["emotion"].tolist()
+    faces = [FaceStore(made.store_path)[np.arange(30)] for made in (zipped, plain)]
+    assert (faces[0] == faces[1]).all()
+
+
+def test_hidden_folders_are_no_class(image_folder, pictures):
+    (pictures / ".thumbnails").mkdir()
+    assert ready(image_folder()).num_classes == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"root": "nowhere"}, "dataset.root=nowhere is not a folder"),
+        ({"root": None}, "needs dataset.root"),
+        ({"subject_pattern": "("}, "is not a regular expression"),
+        ({"subject_pattern": "(x)__"}, "does not fit happy/p0__0.png"),
+        ({"csv": "nowhere.csv"}, "dataset.csv=nowhere.csv cannot be read"),
+        ({"subject_pattern": None}, "split=subject needs to know who is seen"),
+    ],
+)
+def test_what_cannot_be_used(image_folder, options, match):
+    with pytest.raises(InputError, match=match):
+        ready(image_folder(**options))
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        ("file,label\na,b\n", "lacks the column"),
+        ("path,emotion\nhappy/p0__0.png,\n", "no path or emotion in row 2"),
+        ("", "cannot be read"),
+        ("path,emotion\n", "lists no file"),
+        ("path,emotion\nhappy/x.png,happy\nsad/x.png,sad\n", r"none of the 2 files .* lists is in dataset.root="),
+        ("path,emotion,group\nhappy/p0__0.png,happy,1\n", "has the column.s. group, which fervid writes"),
+        ("path,emotion\nhappy/p0__0.png,happy\n./happy/p0__0.png,sad\n", r"lists 1 file\(s\) twice \(first: ./happy"),
+        ("path,emotion\nhappy/p0__0.png,happy,extra\nsad/p0__0.png,sad,extra\n", "more fields in its rows than names"),
+        ("index,path,emotion\n0,happy/p0__0.png,happy\n", "has the column.s. index, which fervid writes"),
+    ],
+)
+def test_csv_that_cannot_be_used(image_folder, tmp_path, text, match):
+    (tmp_path / "list.csv").write_text(text)
+    with pytest.raises(InputError, match=match):
+        ready(image_folder(csv=tmp_path / "list.csv"))
+
+
+def test_an_empty_root(image_folder, tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="has no sub-folder with files in it"):
+        ready(image_folder(root=tmp_path / "empty"))

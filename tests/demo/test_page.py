@@ -1,0 +1,276 @@
+"""The demo's page: what its functions say, what its server refuses, and what a browser shows."""
+
+import base64
+import gc
+import json
+import re
+import shutil
+import socket
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import cv2
+import httpx
+import numpy as np
+import pytest
+
+from fervid.demo import page as demo_page
+from fervid.demo.page import about, build_page, launch, show_frame, show_picture, show_video
+from fervid.media.decoding import Sampling, read_frames
+from fervid.predict.predictor import Predictor
+from fervid.schema.errors import InputError
+
+# Gradio's server leaves its event loops and their sockets to the garbage collector.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:unclosed (event loop|<socket):ResourceWarning"),
+    pytest.mark.usefixtures("loops_swept_up"),
+]
+WAYS = {"every": 4, "smoothing": 0.0}
+
+
+@pytest.fixture(scope="module")
+def predictor(trained):
+    return Predictor(trained.folder)
+
+
+@pytest.fixture(scope="module")
+def clip(trained):
+    return next(path for path in sorted(trained.corpus.rglob("*.mp4")))
+
+
+@pytest.fixture(scope="module")
+def face(clip, tmp_path_factory):
+    image = next(iter(read_frames(clip, Sampling(8)))).image
+    path = tmp_path_factory.mktemp("face") / "face.png"
+    cv2.imwrite(str(path), image[..., ::-1])
+    return path
+
+
+def free_port():
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def served(predictor, tmp_path_factory):
+    """A page that takes up to 1 MB, its address and the folder of its files."""
+    folder, port = tmp_path_factory.mktemp("gradio"), free_port()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GRADIO_TEMP_DIR", str(folder))
+        patch.setenv("GRADIO_ANALYTICS_ENABLED", "False")
+        page = build_page(predictor, folder, longest_video=60, **WAYS)
+        launch(page, port, 1)
+        yield f"http://127.0.0.1:{port}", folder
+        page.close(verbose=False)
+        gc.collect()  # while the warning is ignored
+
+
+def sizes(html):
+    """Width and height of the pictures in some HTML."""
+    found = re.findall(r"src='data:image/\w+;base64,([^']+)'", html)
+    images = [cv2.imdecode(np.frombuffer(base64.b64decode(each), np.uint8), 1) for each in found]
+    return [(image.shape[1], image.shape[0]) for image in images]
+
+
+def test_the_headline_says_how_far_the_run_can_be_believed(predictor):
+    html, results = about(predictor), predictor.results
+    assert f"<b>{results['metrics']['test/uar']:.0%}</b> of pictures of people it had never seen" in html
+    assert "guessing gives 33%" in html
+    assert "rendered people, none of them real" in html
+    assert "subject-independent" in html
+    assert "Not for decisions about people" in html
+
+
+def test_a_picture_gives_a_card_for_each_face(predictor, face, tmp_path):
+    image = cv2.imread(str(face))
+    two = tmp_path / "two.png"
+    cv2.imwrite(str(two), np.hstack([image, image]))
+    html = show_picture(predictor, two)
+    assert re.findall(r"<h3>Face (\d)", html) == ["1", "2"]
+    side = predictor.image_size
+    assert sizes(html) == [(640, 240), *[(side, side)] * 4]  # the whole; of each face what was seen, and the heat map
+    seen = min(predictor.picture(two), key=lambda each: each.face.box[0])
+    assert f"Face 1: {seen.emotion}, {seen.confidence:.0%}" in html
+    for name, probability in zip(predictor.class_names, seen.probabilities, strict=True):
+        assert re.search(rf">{name}</span>.*?width:{100 * probability:.1f}%", html)
+
+
+def test_faces_beyond_the_most_that_are_shown_are_counted(predictor, face, tmp_path, monkeypatch):
+    image = cv2.imread(str(face))
+    cv2.imwrite(str(tmp_path / "two.png"), np.hstack([image, image]))
+    monkeypatch.setattr(demo_page, "MOST_CARDS", 1)
+    html = show_picture(predictor, tmp_path / "two.png")
+    assert "2 faces were found; the 1 largest" in html
+    assert html.count("<h3>") == 1
+
+
+def test_a_network_without_maps_is_shown_all_the_same(predictor, face, monkeypatch):
+    def none(model, pictures):
+        raise InputError("no maps")
+
+    monkeypatch.setattr(demo_page, "heat_maps", none)
+    html = show_picture(predictor, face)
+    assert "no maps" in html
+    assert len(sizes(html)) == 2
+
+
+def test_names_from_a_run_are_text_and_no_code(predictor, face, monkeypatch):
+    monkeypatch.setattr(predictor, "class_names", ["<script>a", "<script>b", "<script>c"])
+    assert "<script>" not in show_picture(predictor, face)
+
+
+def test_what_is_no_face_no_picture_or_no_video_gives_a_sentence(predictor, tmp_path):
+    blank = np.zeros((120, 160, 3), np.uint8)
+    cv2.imwrite(str(tmp_path / "blank.png"), blank)
+    (tmp_path / "words.mp4").write_text("words")
+    assert "No face was found" in show_picture(predictor, tmp_path / "blank.png")
+    assert "No face was found" in show_frame(predictor, blank)
+    assert "This picture cannot be read: cannot identify image file." in show_picture(predictor, b"words")
+    video, html = show_video(predictor, tmp_path / "words.mp4", tmp_path, longest=9, **WAYS)
+    assert video is None
+    assert "This video cannot be read" in html
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["blank.png", "words.mp4"]
+
+
+def test_a_video_comes_back_marked_with_its_timeline(predictor, clip, tmp_path):
+    video, html = show_video(predictor, clip, tmp_path, longest=60, **WAYS)
+    assert [frame.number for frame in read_frames(video, Sampling(1))] == [0, 1, 2, 3]  # of 16, each fourth
+    assert "<td>1</td>" in html
+    assert "class='timeline'" in html
+    assert "is longer than" not in html
+
+
+def test_of_a_long_video_the_beginning_is_shown(predictor, clip, tmp_path):
+    video, html = show_video(predictor, clip, tmp_path, longest=0.2, **WAYS)
+    assert "longer than 0.2 seconds" in html
+    assert [frame.time < 0.21 for frame in read_frames(video, Sampling(1))] == [True, True]
+
+
+def test_a_webcam_frame_gives_its_faces(predictor, face):
+    html = show_frame(predictor, cv2.imread(str(face))[..., ::-1])
+    assert "Face 1: " in html
+    assert len(sizes(html)) == 2
+
+
+def test_the_page_answers_this_machine_alone(served, predictor):
+    address, folder = served
+    assert httpx.get(address).status_code == 200
+    port = int(address.rpartition(":")[2])
+    with socket.socket() as other:  # 127.0.0.2 is this machine, too, but not what the page listens on
+        assert other.connect_ex(("127.0.0.2", port)) != 0
+    with pytest.raises(InputError, match=f"port={port} cannot be used"):
+        launch(build_page(predictor, folder, longest_video=60, **WAYS), port, 1)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Host": "evil.example"},
+        {"Host": "evil.example:{port}", "Origin": "http://evil.example:{port}"},
+        {"Host": "127.0.0.1.evil.example"},
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+        {"Origin": "http://localhost:1"},
+    ],
+)
+def test_other_hosts_and_origins_are_refused(served, headers):
+    address, _ = served
+    port = address.rpartition(":")[2]
+    headers = {name: value.format(port=port) for name, value in headers.items()}
+    for method, path in (("GET", "/"), ("GET", "/config"), ("POST", "/gradio_api/upload"), ("OPTIONS", "/config")):
+        answer = httpx.request(method, address + path, headers=headers | {"Access-Control-Request-Method": "POST"})
+        assert answer.status_code in (400, 403)
+        assert "access-control-allow-origin" not in answer.headers
+        assert "access-control-allow-credentials" not in answer.headers
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_the_page_itself_is_answered(served, host):
+    port = served[0].rpartition(":")[2]
+    headers = {"Host": f"{host}:{port}", "Origin": f"http://{host}:{port}"}
+    assert httpx.get(served[0], headers=headers).status_code == 200
+
+
+def test_the_same_picture_twenty_times_at_once_gets_twenty_answers(served, face):
+    address, _ = served
+    config = httpx.get(f"{address}/config").json()
+    number = next(each["id"] for each in config["dependencies"] if each["targets"][0][1] == "upload")
+    with ThreadPoolExecutor(20) as pool:
+        files = {"files": ("face.png", face.read_bytes())}
+        uploads = list(
+            pool.map(lambda _: httpx.post(f"{address}/gradio_api/upload", files=files, timeout=60).json()[0], range(20))
+        )
+
+        def answer(visitor):
+            data = [{"path": uploads[visitor], "orig_name": "face.png", "meta": {"_type": "gradio.FileData"}}]
+            asked = {"data": data, "fn_index": number, "session_hash": f"visitor{visitor}"}
+            httpx.post(f"{address}/gradio_api/queue/join", json=asked, timeout=60).raise_for_status()
+            where = f"{address}/gradio_api/queue/data?session_hash=visitor{visitor}"
+            with httpx.stream("GET", where, timeout=60) as stream:
+                lines = (json.loads(line[6:]) for line in stream.iter_lines() if line.startswith("data: "))
+                return next(line for line in lines if line["msg"] == "process_completed")
+
+        answers = list(pool.map(answer, range(20)))
+    assert [each["success"] for each in answers] == [True] * 20
+    assert all("Face 1: " in str(each["output"]) for each in answers)
+
+
+def test_files_of_this_machine_cannot_be_asked_for(served, predictor, tmp_path):
+    (tmp_path / "secret.txt").write_text("secret")
+    for path in ("/etc/passwd", tmp_path / "secret.txt", predictor.folder / "results.json", Path("pyproject.toml")):
+        answer = httpx.get(f"{served[0]}/gradio_api/file={path}")
+        assert answer.status_code in (403, 404)
+
+
+def test_an_upload_above_the_limit_is_refused(served):
+    address, folder = served
+    small, large = (
+        httpx.post(f"{address}/gradio_api/upload", files={"files": ("a.jpg", b"x" * n)}) for n in (9, 2**21)
+    )
+    assert small.status_code == 200
+    assert large.status_code == 413
+    assert max((path.stat().st_size for path in folder.rglob("*") if path.is_file()), default=0) < 2**20
+
+
+@pytest.fixture(scope="module")
+def browser():
+    playwright = pytest.importorskip("playwright.sync_api", reason="no playwright to drive a browser")
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("no chromium to look at the page with")
+    with playwright.sync_playwright() as drivers:
+        one = drivers.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield one
+        one.close()
+
+
+def test_a_browser_shows_what_was_seen_and_asks_nobody_else(served, browser, predictor, face, clip):
+    address, _ = served
+    page, asked = browser.new_page(), []
+    page.set_default_timeout(15_000)
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(address)
+    page.get_by_role("tab", name="Picture").wait_for()
+    page.locator("input[type=file]:not([disabled])").first.set_input_files(face)
+    page.locator(".card").first.wait_for()
+    card = page.locator(".card").first.inner_text()
+    assert all(name in card for name in predictor.class_names)
+    loaded = "images => images.map(image => image.complete && image.naturalWidth > 0)"
+    assert page.locator(".fervid img").evaluate_all(loaded) == [True] * 3
+
+    page.get_by_role("tab", name="Video").click()
+    page.locator("[role=tabpanel]:visible input[type=file]").first.set_input_files(clip)
+    page.locator(".timeline").wait_for()
+    page.wait_for_function("document.querySelector('video')?.readyState >= 2")  # it can be played
+
+    page.get_by_role("tab", name="Picture").click()
+    page.locator("[role=tabpanel]:visible input[type=file]").first.set_input_files(
+        {"name": "words.jpg", "mimeType": "image/jpeg", "buffer": b"words"}
+    )
+    page.get_by_text("This picture cannot be read").wait_for()
+
+    outside = [url for url in asked if not url.startswith((address, "data:", "blob:"))]
+    assert asked
+    assert outside == []
+    page.close()

@@ -1,0 +1,269 @@
+"""``python -m fervid.evaluate``: stored runs asked again, on their own test split and on other corpora."""
+
+import json
+import shutil
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from rich.console import Console
+
+from fervid.report.report import make_report
+from fervid.runs.run import open_run
+from fervid.splits import rules as splits
+from fervid.synthetic.rendered_layouts import write_enterface
+
+SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
+QUICK = "resamples=100"
+
+
+@pytest.fixture
+def fervid_evaluate(fervid_command, trained, tmp_path, monkeypatch):
+    """Runs the command, in the cache of the run; gives the output folder. Drawing takes most of its time."""
+
+    def run(*words, name="out", drawn=False):
+        if not drawn:
+            monkeypatch.setattr("fervid.evaluate.evaluation.compare", lambda *runs, **options: [])
+        fervid_command("evaluate", QUICK, *words, f"cache_dir={trained.cache}", f"hydra.run.dir={tmp_path / name}")
+        return tmp_path / name
+
+    return run
+
+
+@pytest.fixture
+def copy(trained, tmp_path):
+    """A copy of the run, to be changed: the names of its classes, and its results."""
+
+    def make(name, **changes):
+        folder = tmp_path / name
+        shutil.copytree(trained.folder, folder)
+        results = json.loads((folder / "results.json").read_text())
+        for key, value in changes.items():
+            *path, last = key.split("__")
+            part = results
+            for step in path:
+                part = part[step]
+            part[last] = value
+        (folder / "results.json").write_text(json.dumps(results))
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def enterface(tmp_path_factory):
+    """eNTERFACE's anger, fear, happiness and sadness of two subjects."""
+    root = tmp_path_factory.mktemp("enterface")
+    emotions = ("anger", "fear", "happiness", "sadness")
+    write_enterface(root, subjects=(1, 2), emotions=emotions, sentences=(1,), frames=11, width=320, height=240)
+    return root
+
+
+def members(folder):
+    return [open_run(path.parent) for path in sorted((folder / "members").glob("*/results.json"))]
+
+
+def test_its_own_test_split_gives_the_scores_of_the_run(fervid_evaluate, trained, tmp_path, capfd):
+    folder = fervid_evaluate(f"run={trained.folder}")
+    (asked,), before = members(folder), open_run(trained.folder)
+    for name in ("accuracy", "uar", "f1", "clip_uar"):
+        assert asked.metric(f"test/{name}") == before.metric(f"test/{name}")
+    assert asked.results["confusion"] == before.results["confusion"]
+    assert asked.results["leakage"] == before.results["leakage"]
+    chances = [f"p_{name}" for name in before.class_names]
+    np.testing.assert_allclose(asked.predictions[chances], before.predictions[chances], atol=1e-5)
+    told = [column for column in before.predictions if column not in chances]
+    pd.testing.assert_frame_equal(asked.predictions[told], before.predictions[told])
+    said = " ".join(capfd.readouterr().out.split())
+    assert f"the same UAR as the run itself reported, {before.metric('test/uar'):.1%}" in said
+    assert "report.html" in said
+    # A report takes it for a run, with calibration.
+    again = {"runs": str(folder), "paper": None, "title": "again", "resamples": 100, "seed": 0}
+    make_report(tmp_path / "again", Console(quiet=True), **again)
+    assert (tmp_path / "again" / "tables" / "calibration.csv").exists()
+
+
+def test_another_corpus_by_its_shared_emotions(fervid_evaluate, trained, enterface, capfd):
+    folder = fervid_evaluate(f"run={trained.folder}", "dataset=enterface", f"dataset.root={enterface}")
+    (asked,) = members(folder)
+    assert asked.class_names == ["angry", "happy", "sad"]
+    assert asked.grade == "subject-independent"
+    assert asked.setting("dataset") == "enterface"
+    table = asked.predictions
+    assert set(table["true"]) == {"angry", "happy", "sad"}  # fear is not in the model
+    assert len(table) == 2 * 3 * 2  # subjects, emotions, frames 0 and 10
+    np.testing.assert_allclose(table[["p_angry", "p_happy", "p_sad"]].sum(axis=1), 1)
+    emotions = pd.read_csv(folder / "tables" / "emotions.csv").set_index("emotion")
+    assert emotions.loc["fear", ["use", "frames"]].tolist() == ["dropped: not in the model", 4]
+    said = " ".join(capfd.readouterr().out.split())
+    assert "scored: angry, happy, sad. - Of the corpus left out: fear (4 frames)." in said
+    assert "were not searched for" in said
+    assert "first choice" in (folder / "report.html").read_text()
+
+
+@pytest.mark.slow
+def test_members_see_faces_of_their_own_cut_unless_told_otherwise(fervid_evaluate, copy, enterface):
+    other = copy("other", config__dataset__margin=0.3, config__dataset__grey=True, config__dataset__face_size=64)
+    corpus = ("dataset=enterface", f"dataset.root={enterface}", "dataset.margin=0.2")
+    (asked,) = members(fervid_evaluate(f"run={other}", *corpus))
+    told = asked.results["config"]["dataset"]
+    assert (told["margin"], told["grey"], told["face_size"]) == (0.2, True, 64)
+
+
+def test_people_it_was_trained_on_are_told_and_left_out(fervid_evaluate, trained, copy, capfd):
+    stranger = copy("stranger", seed=7, config__seed=7)
+    manifest = pd.read_parquet(stranger / "manifest.parquet")
+    manifest.assign(corpus="elsewhere").to_parquet(stranger / "manifest.parquet")
+    corpus = ("dataset=ravdess", f"dataset.root={trained.corpus}", "dataset.emotions=[angry,happy]", "dataset.every=10")
+    folder = fervid_evaluate(f"run=[{stranger},{trained.folder}]", *corpus)
+    honest, leaky = members(folder)
+    assert honest.grade == "subject-independent"
+    assert (leaky.grade, open_run(folder / "ensemble").grade) == ("leaky", "leaky")
+    assert leaky.results["leakage"]["subjects"]["count"] == 3
+    assert leaky.results["leakage"]["clips"]["count"] == 6
+    said = " ".join(capfd.readouterr().out.split())
+    assert "run was trained or validated on 3 of these 4 people and on 6 of these 8 clips of ravdess" in said
+
+    (asked,) = members(fervid_evaluate(f"run={trained.folder}", *corpus, "people=unseen", name="unseen"))
+    assert set(asked.predictions["subject"]) == set(manifest.loc[manifest["split"] == "test", "subject"])
+    assert asked.grade == "subject-independent"
+
+
+def reversed_classes(folder):
+    """Makes a run's network say the same in another order."""
+    results = json.loads((folder / "results.json").read_text())
+    names = results["class_names"]
+    results["class_names"] = names[::-1]
+    results["choices"]["optimizer"] = "sgd"  # another system
+    (folder / "results.json").write_text(json.dumps(results))
+    path = folder / "checkpoints" / "best.ckpt"
+    state = torch.load(path, weights_only=True)
+    turned = 0
+    for key, value in state["state_dict"].items():
+        if key.startswith("head.") and len(value) == len(names):
+            state["state_dict"][key] = value.flip(0)
+            turned += 1
+    assert turned == 2  # weight and bias
+    torch.save(state, path)
+    return folder
+
+
+def test_an_ensemble_aligns_classes_and_frames(fervid_evaluate, trained, copy, capfd):
+    other = reversed_classes(copy("other"))
+    folder = fervid_evaluate(f"run=[{trained.folder},{other}]", "weights=[3,1]", drawn=True)
+    first, second = members(folder)
+    whole = open_run(folder / "ensemble")
+    chances = [f"p_{name}" for name in first.class_names]
+    for run in (second, whole):
+        np.testing.assert_allclose(run.predictions[chances], first.predictions[chances], atol=1e-6)
+        pd.testing.assert_series_equal(run.predictions["clip"], first.predictions["clip"])
+    assert whole.results["ensemble"]["weights"] == [0.75, 0.25]
+    np.testing.assert_allclose(whole.validation[chances], open_run(trained.folder).validation[chances], atol=1e-6)
+    said = " ".join(capfd.readouterr().out.split())
+    assert "just as much as the best of its members" in said
+    table = pd.read_csv(folder / "tables" / "members.csv")
+    assert set(table["model"]) == {"run", "other", "ensemble"}
+    assert set(pd.read_csv(folder / "tables" / "summary.csv")["runs"]) == {1}  # three systems, none pooled
+    assert "ensemble" in (folder / "report.html").read_text()
+
+
+def test_members_tested_on_other_frames_are_refused(fervid_evaluate, trained, copy, capfd):
+    manifest = pd.read_parquet(trained.folder / "manifest.parquet")
+    split = partial(splits.subject, val=0.25, test=0.25)
+    seed = next(
+        s for s in range(20) if not (split(manifest, seed=s) == manifest["split"])[manifest["split"] == "test"].any()
+    )
+    other = copy("other", config__split__seed=seed)
+    manifest["split"] = split(manifest, seed=seed)
+    manifest.to_parquet(other / "manifest.parquet")
+    refused(
+        fervid_evaluate, capfd, "neither is honest on the test split of the other", f"run=[{trained.folder},{other}]"
+    )
+
+
+def refused(fervid_evaluate, capfd, sentence, *words):
+    with pytest.raises(SystemExit):
+        fervid_evaluate(*words)
+    said = capfd.readouterr().err
+    assert sentence in said
+    assert "Traceback" not in said
+
+
+def test_a_moved_corpus_is_found_by_root(fervid_evaluate, copy, trained, tmp_path, capfd):
+    gone = copy("gone", config__dataset__root=str(tmp_path / "nowhere"))
+    refused(fervid_evaluate, capfd, "if the corpus was moved, root=<folder> says where to", f"run={gone}")
+    shutil.copytree(trained.corpus, tmp_path / "moved")
+    (asked,) = members(fervid_evaluate(f"run={gone}", f"root={tmp_path / 'moved'}"))
+    assert asked.metric("test/uar") == open_run(trained.folder).metric("test/uar")
+
+
+def test_a_corpus_that_is_not_what_it_was_is_refused(fervid_evaluate, copy, capfd):
+    other = copy("other")
+    manifest = pd.read_parquet(other / "manifest.parquet")
+    manifest.loc[0, "emotion"] = "sad"
+    manifest[:-1].to_parquet(other / "manifest.parquet")
+    sentence = "of its 23 frames 1 are gone or are now of another emotion, person or side, and 2 are new"
+    refused(fervid_evaluate, capfd, sentence, f"run={other}")
+
+
+@pytest.mark.parametrize(
+    ("sentence", "words"),
+    [
+        ("nothing to evaluate", []),
+        ("nothing to evaluate", ["run=[]"]),
+        ("nowhere is not a folder", ["run=nowhere"]),
+        ("name each member once", ["run=[{run},{run}]"]),
+        ("is unknown: choose all or unseen", ["run={run}", "people=some"]),
+        ("give cpu or cuda", ["run={run}", "device=abacus"]),
+        ("give cpu or cuda", ["run={run}", "device=meta"]),
+        ("too few for an interval", ["run={run}", "resamples=3"]),
+        ("give a number for each", ["run={run}", "weights=[1,2]"]),
+        ("give dataset.root for another corpus", ["run={run}", "dataset=synthetic", "root=there"]),
+        ("needs dataset.root", ["run={run}", "dataset=enterface"]),
+    ],
+)
+def test_what_cannot_be_is_said_in_a_sentence(sentence, words, fervid_evaluate, trained, capfd):
+    refused(fervid_evaluate, capfd, sentence, *[word.format(run=trained.folder) for word in words])
+
+
+def test_runs_without_a_network_or_manifest_are_refused(fervid_evaluate, copy, capfd):
+    baseline = copy("baseline")
+    results = json.loads((baseline / "results.json").read_text())
+    del results["config"]["head"]
+    (baseline / "results.json").write_text(json.dumps(results))
+    refused(fervid_evaluate, capfd, "holds the classical baseline", f"run={baseline}")
+    torn = copy("torn")
+    (torn / "manifest.parquet").write_bytes(b"PAR1")
+    refused(fervid_evaluate, capfd, "nobody knows what the run was trained on", f"run={torn}")
+
+
+def test_too_few_shared_emotions_list_both_vocabularies(fervid_evaluate, trained, pictures, capfd):
+    (pictures / "neutral").rename(pictures / "fear")
+    shutil.rmtree(pictures / "sad")
+    corpus = ("dataset=image_folder", f"dataset.root={pictures}")
+    refused(
+        fervid_evaluate,
+        capfd,
+        "only happy, and at least two are needed: the model knows angry, happy, sad; the corpus holds fear, happy",
+        f"run={trained.folder}",
+        *corpus,
+    )
+
+
+def test_what_lies_there_is_not_written_over(fervid_evaluate, trained, tmp_path, capfd):
+    (tmp_path / "out" / "members" / "1_mine").mkdir(parents=True)
+    (tmp_path / "out" / "members" / "1_mine" / "results.json").write_text("{}")
+    refused(fervid_evaluate, capfd, "already holds files", f"run={trained.folder}")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not (SHARED / "muxspace").is_dir(), reason=f"no real pictures in {SHARED}")
+def test_real_photographs_of_unknown_people(fervid_evaluate, trained):
+    words = ("dataset=image_folder", f"dataset.root={SHARED / 'muxspace'}")
+    (asked,) = members(fervid_evaluate(f"run={trained.folder}", *words))
+    assert asked.grade == "people unknown"
+    assert asked.class_names == ["angry", "happy", "sad"]
+    assert len(asked.predictions) == 252 + 420 + 268

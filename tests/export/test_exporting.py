@@ -1,0 +1,259 @@
+"""What was written says what the network says, without fervid too."""
+
+import errno
+import json
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.utils import instantiate
+from PIL import Image
+from safetensors import safe_open
+
+import fervid
+from fervid.export import exporting
+from fervid.export.exporting import EXAMPLES, FORMATS, FaceNetwork, describe, export_run
+from fervid.runs.build import make_model
+from fervid.runs.load import load_run
+from fervid.schema.config_folder import CONFIG_FOLDER
+from fervid.schema.errors import InputError
+
+RESULTS = {
+    "data": {"corpus": "ravdess", "rendered": False},
+    "choices": {},
+    "leakage": {"grade": "subject-independent"},
+    "metrics": {},
+}
+
+
+def made(*words):
+    """A classifier with random weights, whose BatchNorm knows what it sees, and its configuration."""
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(CONFIG_FOLDER, version_base="1.3"):
+        config = compose("train", [*words, "backbone.weights=null", "dataset=ravdess"])
+    torch.manual_seed(0)
+    model = make_model(config, ["angry", "happy", "sad"])
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = None
+    faces = torch.rand(8, 3, config.backbone.image_size, config.backbone.image_size)
+    with torch.no_grad():  # else its logits would all but vanish, or explode, and so would any difference
+        FaceNetwork(model).train()(faces)
+        last = model.eval().head.layers[-1]
+        last.weight /= model(faces * torch.linspace(0, 1, 8)[:, None, None, None]).std()
+    return model, config
+
+
+def written(name, model, config, folder):
+    return exporting._write(name, model, config, describe(RESULTS, config, model), folder)
+
+
+@pytest.fixture
+def run(trained, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(trained.folder, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def exported(trained, tmp_path_factory):
+    """The run in all formats, and what they differ by."""
+    folder = tmp_path_factory.mktemp("exported") / "all"
+    return export_run(trained.folder, list(FORMATS), folder)
+
+
+def test_all_formats_say_what_the_run_says_in_any_batch(trained, exported):
+    folder, differences = exported
+    assert set(differences) == set(FORMATS)
+    assert max(differences.values()) < 1e-4
+    model = load_run(trained.folder)
+    session = onnxruntime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
+    for batch in (1, 3, 8, 13):
+        faces = torch.rand(batch, 3, 28, 28)
+        with torch.inference_mode():
+            expected = model(faces).numpy()
+        assert expected.std() > 0.01
+        assert session.run(["logits"], {"faces": faces.numpy()})[0] == pytest.approx(expected, abs=1e-4)
+
+
+def test_the_metadata_says_what_another_program_must_know(trained, exported):
+    folder, _ = exported
+    session = onnxruntime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
+    about = dict(session.get_modelmeta().custom_metadata_map)
+    assert session.get_inputs()[0].shape == ["batch", 3, 28, 28]
+    assert json.loads(about["class_names"]) == ["angry", "happy", "sad"]
+    assert json.loads(about["image_size"]) == 28
+    assert json.loads(about["mean"]) == [0.5] * 3
+    assert json.loads(about["std"]) == [0.25] * 3
+    assert json.loads(about["grey"]) is False
+    assert (about["channel_order"], about["corpus"], about["grade"]) == ("rgb", "ravdess", "subject-independent")
+    assert (about["split"], about["fervid_version"]) == ("subject", fervid.__version__)
+    assert "Haar" in about["faces"]
+    assert "margin of 15%" in about["faces"]
+    results = json.loads((trained.folder / "results.json").read_text())
+    assert json.loads(about["test_uar"]) == results["metrics"]["test/uar"]
+    with safe_open(folder / "model.safetensors", "pt") as file:
+        assert file.metadata() == about
+    extra = {"metadata.json": ""}
+    with pytest.warns(FutureWarning, match=r"torch\.jit\.load"):
+        torch.jit.load(folder / "model.torchscript.pt", _extra_files=extra)
+    assert json.loads(extra["metadata.json"]) == about
+
+
+def test_no_file_names_a_folder_of_this_machine(trained, exported):
+    folder, _ = exported
+    contents = {path.name: path.read_bytes() for path in folder.iterdir()}
+    with zipfile.ZipFile(folder / "model.torchscript.pt") as archive:
+        contents |= {name: archive.read(name) for name in archive.namelist()}
+    libraries = [Path(module.__file__).parent for module in (fervid, torch)]
+    for place in (trained.corpus, trained.folder, *libraries):
+        assert [name for name, content in contents.items() if str(place).encode() in content] == []
+
+
+def run_example(example, folder, *pictures):
+    """What an example prints, run from elsewhere by an interpreter that refuses to import fervid."""
+    block = "import runpy, sys; sys.modules['fervid'] = None; sys.argv = sys.argv[1:]; "
+    words = [block + "runpy.run_path(sys.argv[0], run_name='__main__')", str(folder / example), *map(str, pictures)]
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", *words], cwd=Path(pictures[0]).parent, capture_output=True, text=True, check=True
+    )
+    assert not done.stderr
+    return [dict(re.findall(r"(\w+) (0\.\d+|1\.0+)", line.split(": ", 1)[1])) for line in done.stdout.splitlines()[1:]]
+
+
+@pytest.mark.parametrize("name", ["onnx", "torchscript"])
+def test_the_example_says_what_the_predictor_says_without_fervid(name, trained, exported, tmp_path):
+    predictor = fervid.Predictor(trained.folder)
+    video = next(trained.corpus.rglob("*.mp4"))
+    from fervid.media.decoding import Sampling, read_frames
+
+    faces = [predictor.picture(frame.image)[0] for frame in read_frames(video, Sampling(every=8))]
+    files = [tmp_path / f"face {number}.png" for number in range(len(faces))]
+    for face, file in zip(faces, files, strict=True):
+        Image.fromarray(face.picture).save(file)
+    told = run_example(FORMATS[name].example, exported[0], *files)
+    assert len(told) == len(faces) == 2
+    for said, face in zip(told, faces, strict=True):
+        assert next(iter(said)) == face.emotion
+        chances = [float(said[emotion]) for emotion in predictor.class_names]
+        assert chances == pytest.approx(face.probabilities.tolist(), abs=1e-3)
+
+
+@pytest.mark.slow
+def test_a_pretrained_family_in_onnx_and_its_weights_in_torchvision_alone(tmp_path):
+    model, config = made("backbone=mobilenet_v2", "backbone.image_size=64", "backbone.channel_order=bgr")
+    for name in ("onnx", "safetensors"):
+        assert written(name, model, config, tmp_path) < 1e-4
+    face = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    Image.fromarray(face).save(tmp_path / "face.png")
+    with torch.inference_mode():
+        expected = model(torch.from_numpy(face).permute(2, 0, 1)[None]).softmax(dim=1)[0].tolist()
+    assert max(expected) - min(expected) > 0.01
+    for name in ("onnx", "safetensors"):
+        said = run_example(FORMATS[name].example, tmp_path, tmp_path / "face.png")[0]
+        assert [float(said[emotion]) for emotion in model.class_names] == pytest.approx(expected, abs=1e-3)
+
+
+@pytest.mark.parametrize("words", [["backbone=lenet"], ["backbone=timm", "backbone.name=vit_tiny_patch16_224"]])
+def test_a_new_training_starts_from_the_safetensors(words, tmp_path):
+    model, config = made(*words, "backbone.image_size=32")
+    written("safetensors", model, config, tmp_path)
+    assert not (tmp_path / "run_safetensors.py").exists()  # torchvision alone cannot
+    config.backbone.weights = str(tmp_path / "model.safetensors")
+    started = instantiate(config.backbone, _convert_="all")
+    assert started.weights.source == "file"
+    before = model.backbone.state_dict()
+    assert all(torch.equal(tensor, before[name]) for name, tensor in started.state_dict().items())
+
+
+def test_a_network_that_says_something_else_afterwards_is_refused_and_leaves_nothing(run, monkeypatch):
+    export_run(run, ["torchscript"])
+    kept = (run / "export" / "model.torchscript.pt").read_bytes()
+    serialise = exporting._safetensors
+
+    def wrong(network, about):
+        with torch.no_grad():
+            network.head.layers[-1].bias += 0.001
+        try:
+            return serialise(network, about)
+        finally:
+            with torch.no_grad():
+                network.head.layers[-1].bias -= 0.001
+
+    broken = exporting.Format("model.safetensors", "run_safetensors.py", wrong, exporting._open_safetensors)
+    monkeypatch.setitem(FORMATS, "safetensors", broken)
+    with pytest.raises(InputError, match=r"differs from the run's by 0\.001 in a logit"):
+        export_run(run, ["torchscript", "safetensors"])
+    assert (run / "export" / "model.torchscript.pt").read_bytes() == kept
+    assert not list(run.rglob(".fervid-partial-*"))
+
+
+def test_a_full_disk_and_a_place_that_cannot_be_written_are_one_sentence(run, monkeypatch, tmp_path):
+    def full(path, content):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", full)
+        with pytest.raises(InputError, match=r"cannot be written \(no space left on device\): make room"):
+            export_run(run, ["torchscript"])
+    assert not (run / "export").exists()
+    assert not list(run.rglob(".fervid-partial-*"))
+    (tmp_path / "file").write_text("")
+    for folder in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(InputError, match=r"file is a file: give another one"):
+            export_run(run, ["torchscript"], folder)
+
+
+def test_a_folder_with_other_things_is_not_replaced(run, tmp_path):
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "thesis.tex").write_text("years of work")
+    with pytest.raises(InputError, match=r"already holds thesis\.tex"):
+        export_run(run, ["torchscript"], tmp_path / "home")
+    assert (tmp_path / "home" / "thesis.tex").exists()
+
+
+def test_the_baseline_has_no_network_to_export(run):
+    results = json.loads((run / "results.json").read_text())
+    del results["config"]["head"]
+    (run / "results.json").write_text(json.dumps(results))
+    with pytest.raises(InputError, match="classical baseline: it has no network"):
+        export_run(run, ["onnx"])
+
+
+def test_without_onnxruntime_the_reference_of_onnx_compares(trained, exported, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    model = load_run(trained.folder)
+    answers = exporting._open_onnx(exported[0] / "model.onnx", None, model)
+    assert type(answers.__closure__[0].cell_contents) is onnx.reference.ReferenceEvaluator
+    assert exporting._compare(model, answers)[0] < 1e-4
+
+
+def test_the_examples_are_short_and_know_nothing_of_fervid():
+    for form in FORMATS.values():
+        lines = (EXAMPLES / form.example).read_text().splitlines()
+        assert len(lines) <= 30
+        assert not any(re.match(r"\s*(import|from) fervid", line) for line in lines)
+
+
+BACKBONES = sorted(path.stem for path in Path(CONFIG_FOLDER, "backbone").glob("*.yaml"))
+NAMES = {"torchvision": "densenet121", "timm": "convnext_atto"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_every_backbone_in_every_format(backbone, tmp_path):
+    words = [f"backbone={backbone}"] + ([f"backbone.name={NAMES[backbone]}"] if backbone in NAMES else [])
+    smaller = [] if backbone in ("lenet", "cnn", "alexnet_ised") else ["backbone.image_size=96"]
+    model, config = made(*words, *smaller)
+    for name in FORMATS:
+        written(name, model, config, tmp_path)  # which refuses a file that says something else

@@ -1,0 +1,183 @@
+"""What whoever is handed a network reads of it."""
+
+import json
+import re
+import shutil
+
+import numpy as np
+import pytest
+from markdown_it import MarkdownIt
+from omegaconf import OmegaConf
+
+from fervid.export.model_card import (
+    data_licence,
+    faces_in_words,
+    first_weights,
+    model_card,
+    without_folders,
+)
+from fervid.runs.load import stored_config
+from fervid.runs.run import open_run
+
+
+def card(folder, files=()):
+    run = open_run(folder)
+    return model_card(run, stored_config(run.results, folder), files)
+
+
+def tables(text):
+    """The cells of each table, rendered as any reader of Markdown does."""
+    found, row = [], None
+    tokens = MarkdownIt("commonmark").enable("table").parse(text)
+    for before, token in zip([None, *tokens], tokens, strict=False):
+        if token.type == "table_open":
+            found.append([])
+        elif token.type == "tr_open":
+            row = []
+            found[-1].append(row)
+        elif token.type == "inline" and before.type in ("td_open", "th_open"):
+            row.append("".join(child.content for child in token.children))
+    return found
+
+
+def changed(trained, tmp_path, change, predictions=None):
+    folder = tmp_path / "run"
+    shutil.copytree(trained.folder, folder, dirs_exist_ok=True)
+    results = json.loads((folder / "results.json").read_text())
+    change(results)
+    (folder / "results.json").write_text(json.dumps(results))
+    if predictions is not None:
+        table = open_run(trained.folder).predictions
+        predictions(table).to_csv(folder / "predictions.csv", index=False)
+    return folder
+
+
+def test_the_card_tells_the_run_in_tables_that_render(trained):
+    text = card(trained.folder, ["model.onnx", "run_onnx.py"])
+    results = open_run(trained.folder).results
+    about, split, scores, emotions, training = (found for found in tables(text) if found[0][0] or len(found) > 2)
+    assert dict(about[1:])["emotions"] == "angry, happy, sad"
+    assert split[0] == ["emotion", "train", "val", "test"]
+    counts = results["data"]["split"]
+    assert split[-1] == ["total", *(str(counts[side]) for side in ("train", "val", "test"))]
+    assert [row[0] for row in scores] == ["unit", "frames", "clips"]
+    assert scores[1][2].startswith(f"{results['metrics']['test/uar']:.1%}")
+    assert scores[2][2].startswith(f"{results['metrics']['test/clip_uar']:.1%}")
+    assert emotions[1][:3] == ["angry", "2", f"{results['recall']['angry']:.1%}"]
+    assert dict(training[1:])["seed"] == "42"
+    assert all(len(row) == len(found[0]) for found in tables(text) for row in found)
+    assert "python run_onnx.py face.png" in text
+    assert "subject-independent" in text
+    assert "All people are rendered" in text
+    assert "are rendered after a few rules" in text
+    for place in (trained.corpus, trained.folder, trained.cache):
+        assert str(place) not in text
+    assert not re.search(r"\bnan\b|None|\{\{|\n\n\n", text)
+
+
+def people(table):
+    """Ten people in pairs of a woman and a man: women are always recognised, men never."""
+    table = table.loc[np.repeat(table.index, 10)].reset_index(drop=True)
+    table["subject"] = [str(number % 10) for number in range(len(table))]
+    table["clip"] = [f"clip {number % 10} {number // 20}" for number in range(len(table))]
+    table["sex"] = ["female" if number % 2 else "male" for number in range(len(table))]
+    others = {"angry": "happy", "happy": "sad", "sad": "angry"}
+    right = table["sex"] == "female"
+    table["predicted"] = table["true"].where(right, table["true"].map(others))
+    for name in others:
+        table[f"p_{name}"] = np.where(table["predicted"] == name, 0.8, 0.1)
+    return table
+
+
+def of_many(results):
+    results["confusion"] = [[10, 10, 0], [0, 10, 10], [10, 0, 10]]
+    results["metrics"]["test/uar"] = 0.5
+
+
+def test_each_sex_has_its_scores(trained, tmp_path):
+    text = card(changed(trained, tmp_path, of_many, people))
+    rows = {row[0]: row for found in tables(text) for row in found}
+    assert rows["sex: female"][1:] == ["5", "30", "100.0% (100.0% to 100.0%)", "100.0% (100.0% to 100.0%)"]
+    assert rows["sex: male"][1:] == ["5", "30", "0.0% (0.0% to 0.0%)", "0.0% (0.0% to 0.0%)"]
+    assert re.fullmatch(r"50\.0% \(\d+\.\d% to \d+\.\d%\)", rows["frames"][2])
+    assert "nobody has measured" not in text
+    assert "It was tested on 10 people" in text
+    # A CSV of one's own may say gender.
+    folder = tmp_path / "run"
+    table = open_run(folder).predictions.rename(columns={"sex": "gender"})
+    table.to_csv(folder / "predictions.csv", index=False)
+    assert "gender: female" in card(folder)
+
+
+def test_what_is_not_known_is_said(trained, tmp_path):
+    folder = changed(trained, tmp_path, of_many, lambda table: people(table).drop(columns="sex").assign(subject=None))
+    text = card(folder)
+    assert "nobody has measured whether the network is equally good for women and men" in text
+    assert "bootstrap over clips, since the people are unknown" in text
+
+
+def test_names_of_the_users_break_no_table(trained, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(trained.folder, folder)
+    for path in (folder / "results.json", folder / "predictions.csv"):
+        path.write_text(re.sub(r"\bhappy\b|(?<=p_)happy", "very|*happy*", path.read_text()))
+    found = tables(card(folder))
+    assert all(len(row) == len(each[0]) for each in found for row in each)
+    assert ["very|*happy*", "2"] in [row[:2] for each in found for row in each]
+
+
+def test_the_corpus_class_says_licence_and_citation_unless_the_people_are_rendered(trained, tmp_path):
+    text = card(changed(trained, tmp_path, lambda results: results["data"].update(rendered=False)))
+    assert "CC BY-NC-SA 4.0" in text
+    assert "PLoS ONE 13(5), 2018. https://doi.org/10.5281/zenodo.1188976" in text
+    assert "are acted: actors" in text
+    assert "CC BY-NC-SA" not in card(trained.folder)
+    config = OmegaConf.create({"dataset": {"_target_": "fervid.data.ImageFolderDataModule"}})
+    assert data_licence({"data": {"rendered": False}}, config).startswith("unknown")
+
+
+def test_leaks_and_warnings_are_told(trained, tmp_path):
+    def leak(results):
+        results["leakage"]["grade"] = "leaky"
+        results["warnings"] = [f"the file {trained.corpus}/a.pth is of *another* network."]
+
+    text = card(changed(trained, tmp_path, leak))
+    assert "Grade: **leaky**" in text
+    assert "next to nothing of new pictures" in text
+    assert "- the file a.pth is of \\*another\\* network." in text
+
+
+@pytest.mark.parametrize(
+    ("weights", "said"),
+    [
+        ({"requested": None, "source": "random"}, "Random: all that"),
+        ({"requested": "DEFAULT", "source": "random", "missing": "no network"}, "Random (DEFAULT was asked for"),
+        (
+            {"requested": "IMAGENET1K_V1", "source": "torchvision", "sha256": "ab12"},
+            "torchvision (sha256 `ab12`).",
+        ),
+        ({"requested": "DEFAULT", "source": "timm", "sha256": "ab12"}, "stand with timm's page"),
+        ({"requested": "/home/me/my weights/a.pth", "source": "file", "sha256": "ab12"}, "The file `a.pth` (sha256"),
+    ],
+)
+def test_where_the_first_weights_came_from(weights, said):
+    told = first_weights({"weights": weights})
+    assert said in told
+    assert "/home" not in told
+
+
+def test_folders_are_left_out_and_addresses_stay():
+    assert without_folders("the file /home/me/x/a.pth, or ~/b/c.pth") == "the file a.pth, or c.pth"
+    assert without_folders("C:\\Users\\me\\a.pth") == "a.pth"
+    kept = "https://doi.org/10.5281/zenodo.1188976 and val/uar, 1 / 2"
+    assert without_folders(kept) == kept
+
+
+def test_how_faces_are_cut_in_words():
+    whole = OmegaConf.create({"detector": None, "dataset": {"grey": True}})
+    assert faces_in_words(whole) == "pictures of a face as they are, their central square, in grey"
+    cut = OmegaConf.create(
+        {"detector": {"_target_": "fervid.faces.detection.YuNetDetector"}, "dataset": {"margin": 0.3}}
+    )
+    assert faces_in_words(cut).startswith("found by YuNet, turned until the eyes are level")
+    assert "margin of 30%" in faces_in_words(cut)

@@ -1,0 +1,35 @@
+"""What a worker process of a preparation loads, and what it sums up."""
+
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+
+from fervid.faces import cropping as cutting
+
+HEAVY = ("torch", "pandas", "joblib", "rich", "albumentations", "pytorch_lightning", "hydra", "matplotlib")
+
+
+def test_a_worker_loads_what_it_needs_alone():
+    told = "import sys, fervid.faces.cropping; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True, timeout=60)
+    assert not set(HEAVY) & set(loaded.stdout.split())
+
+
+@pytest.mark.parametrize("kind", ["noise", "white", "black", "a view"])
+@pytest.mark.parametrize("side", [1, 7, 416])
+def test_sums_are_those_of_all_pixels(side, kind):
+    noise = np.random.default_rng(side).integers(0, 256, (2 * side, 2 * side, 3), np.uint8)
+    face = {
+        "noise": np.ascontiguousarray(noise[:side, :side]),
+        "white": np.full((side, side, 3), 255, np.uint8),
+        "black": np.zeros((side, side, 3), np.uint8),
+        "a view": noise[::2, ::-2, ::-1],
+    }[kind]
+    grey = cv2.cvtColor(np.ascontiguousarray(face), cv2.COLOR_RGB2GRAY)
+    pixels = np.dstack([face, grey]).reshape(-1, 4).astype(np.int64)
+    found = cutting._sums(face)
+    assert found == [side * side, *pixels.sum(axis=0), *(pixels**2).sum(axis=0)]
+    assert {type(value) for value in found} == {int}  # for the journal

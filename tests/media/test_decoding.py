@@ -1,0 +1,255 @@
+import shutil
+import zipfile
+from contextlib import suppress
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+from fervid.media.decoding import Around, Sampling, read_bytes, read_frames, read_picture
+from fervid.schema.errors import InputError
+
+SHARED = Path(__file__).resolve().parents[3] / "shared" / "data" / "ravdess"
+
+
+def write_video(path, codec="libx264", frames=40, size=(96, 64), rotation=None, **options):
+    """A video whose frame number n is a grey of 5 n, with a white upper left corner."""
+    with av.open(path, "w") as container:
+        stream = container.add_stream(codec, rate=Fraction(25), options={key: str(v) for key, v in options.items()})
+        stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
+        if codec == "mpeg4":
+            stream.bit_rate = 2_000_000
+        for number in range(frames):
+            picture = np.full((size[1], size[0], 3), 5 * number, np.uint8)
+            picture[:16, :16] = 255
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode())
+    return path
+
+
+def greys(frames):
+    return [round(float(frame.image[32:, 32:].mean())) for frame in frames]
+
+
+CODECS = [("v.mp4", "libx264", {"bf": 2, "g": 15}), ("v.mp4", "libx264", {"bf": 0}), ("v.avi", "mpeg4", {})]
+CODECS += [
+    ("v.avi", "libx264", {"bf": 2}),
+    ("v.mkv", "libsvtav1", {}),
+    ("v.mp4", "libx265", {"x265-params": "log-level=none"}),
+]
+CODECS += [("v.avi", "mpeg4", {"bf": 2}), ("v.mkv", "libx264", {"bf": 3}), ("v.webm", "libvpx", {})]
+
+
+@pytest.mark.parametrize(("name", "codec", "options"), CODECS)
+def test_frames_are_those_of_their_number(tmp_path, name, codec, options):
+    path = write_video(tmp_path / name, codec, **options)
+    frames = list(read_frames(path, Sampling(every=7)))
+    assert [frame.number for frame in frames] == [0, 7, 14, 21, 28, 35]
+    assert greys(frames) == pytest.approx([0, 35, 70, 105, 140, 175], abs=3)
+    assert [frame.time for frame in frames] == pytest.approx([number / 25 for number in range(0, 40, 7)], abs=0.002)
+
+
+@pytest.mark.parametrize(("name", "codec", "options"), CODECS)
+def test_skipping_changes_no_wanted_pixel(tmp_path, name, codec, options):
+    path = write_video(tmp_path / name, codec, **options)
+    every = list(read_frames(path, Sampling(every=1)))
+    assert len(every) == 40
+    for frame in read_frames(path, Sampling(every=9)):
+        assert (frame.image == every[frame.number].image).all()
+
+
+@pytest.mark.parametrize("sampling", [Sampling(every=3, window="centre"), Around(17, 1), Around(39)])
+@pytest.mark.parametrize(("name", "codec", "options"), CODECS)
+def test_any_part_of_a_video(tmp_path, name, codec, options, sampling):
+    path = write_video(tmp_path / name, codec, **options)
+    frames = list(read_frames(path, sampling))
+    assert [frame.number for frame in frames] == sampling.numbers(40).tolist()
+    assert greys(frames) == pytest.approx([5 * frame.number for frame in frames], abs=4)
+
+
+def test_a_note_in_another_alphabet(tmp_path):
+    """As old cameras left them: FFmpeg itself would refuse the file."""
+    with av.open(tmp_path / "v.avi", "w") as container:
+        container.metadata["title"] = "TheTitle"
+        stream = container.add_stream("mpeg4", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        for _ in range(10):
+            picture = np.zeros((64, 96, 3), np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode())
+    content = (tmp_path / "v.avi").read_bytes()
+    assert b"TheTitle" in content
+    (tmp_path / "v.avi").write_bytes(content.replace(b"TheTitle", b"caf\xe9 caf"))
+    assert len(list(read_frames(tmp_path / "v.avi", Sampling(every=5)))) == 2
+
+
+def test_a_codec_nobody_knows(tmp_path):
+    path = write_video(tmp_path / "v.mkv")
+    content = path.read_bytes()
+    assert content.count(b"V_MPEG4/ISO/AVC") == 1
+    path.write_bytes(content.replace(b"V_MPEG4/ISO/AVC", b"V_NOBODYS/CODEC"))
+    with pytest.raises(ValueError, match=r"a codec that FFmpeg does not know|no video that can be decoded"):
+        list(read_frames(path, Sampling()))
+
+
+def test_no_memory_is_not_the_pictures_fault(tmp_path, monkeypatch):
+    def none_left(*_, **__):
+        raise MemoryError
+
+    monkeypatch.setattr("PIL.Image.open", none_left)
+    with pytest.raises(MemoryError):
+        read_picture(tmp_path / "a.jpg")
+
+
+def test_a_picture_is_no_video(tmp_path):
+    Image.fromarray(np.zeros((64, 96, 3), np.uint8)).save(tmp_path / "a.jpg")
+    (tmp_path / "a.jpg").rename(tmp_path / "a.mp4")
+    with pytest.raises(ValueError, match="no video in it"):
+        list(read_frames(tmp_path / "a.mp4", Sampling()))
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason=f"no real videos in {SHARED}")
+def test_real_videos_frame_by_frame():
+    path = SHARED / "Actor_01" / "02-01-08-02-02-02-01.mp4"
+    with av.open(path) as container:
+        reference = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+        assert container.streams.video[0].frames == len(reference) + 1  # the container says one too many
+    frames = list(read_frames(path, Sampling(every=10)))
+    assert [frame.number for frame in frames] == list(range(0, len(reference), 10))
+    assert all((frame.image == reference[frame.number]).all() for frame in frames)
+    assert len(list(read_frames(path, Sampling(every=1)))) == len(reference)
+    assert frames[3].time == pytest.approx(30 * 1001 / 30000, abs=1e-3)
+
+
+def test_sampling():
+    assert Sampling(every=10).numbers(25).tolist() == [0, 10, 20]
+    assert Sampling(every=3, window="centre").numbers(16).tolist() == [4, 7, 10]
+    assert Sampling(count=4).numbers(40).tolist() == [5, 15, 25, 35]
+    assert Sampling(count=2, window="centre").numbers(40).tolist() == [15, 25]
+    assert Sampling(count=9).numbers(4).tolist() == [0, 1, 2, 3]
+    assert Around(5, 2).numbers(40).tolist() == [3, 4, 5, 6, 7]
+    assert Around(39, 2).numbers(40).tolist() == [37, 38, 39]
+    assert Sampling(every=10.0).numbers(25).tolist() == [0, 10, 20]
+    for options in ({"every": 0}, {"count": 0}, {"count": True}, {"every": 1.5}, {"window": "end"}):
+        with pytest.raises(InputError, match=f"dataset.{next(iter(options))}="):
+            Sampling(**options)
+
+
+def test_a_video_in_a_zip_and_as_bytes(tmp_path):
+    path = write_video(tmp_path / "v.mp4")
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.write(path, "inside/v.mp4")
+    for source in ((tmp_path / "a.zip", "inside/v.mp4"), path.read_bytes()):
+        assert greys(read_frames(source, Sampling(every=20))) == pytest.approx([0, 100], abs=3)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.02, 0.4, 0.8, 0.97])
+@pytest.mark.parametrize("name", ["v.mp4", "v.avi", "fast.mp4"])
+def test_truncated(tmp_path, name, share):
+    """At any point, with the index at the end or, as for streaming, in front."""
+    options = {"movflags": "faststart"} if name == "fast.mp4" else {}
+    with av.open(tmp_path / name, "w", options=options) as container:
+        stream = container.add_stream("mpeg4" if name == "v.avi" else "libx264", rate=Fraction(25))
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        noise = np.random.default_rng(0)
+        for _ in range(40):
+            picture = noise.integers(0, 256, (64, 96, 3), dtype=np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode())
+    whole = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(whole[: int(len(whole) * share)])
+    if share < 0.9:
+        with pytest.raises(ValueError, match=r"^[^\n]+$"):
+            list(read_frames(tmp_path / name, Sampling(every=10)))
+    else:
+        with suppress(ValueError):  # what is missing was asked for, or not
+            assert len(list(read_frames(tmp_path / name, Sampling(every=10)))) == 4
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "match"),
+    [
+        ("text.mp4", b"this is no video at all" * 100, "no video that can be decoded"),
+        ("empty.avi", b"", "no video that can be decoded"),
+        ("noise.mp4", bytes(np.random.default_rng(0).integers(0, 256, 10_000, dtype=np.uint8)), "no video"),
+    ],
+)
+def test_no_video(tmp_path, name, content, match):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=match):
+        list(read_frames(tmp_path / name, Sampling()))
+
+
+def test_a_wrong_extension_does_not_matter(tmp_path):
+    write_video(tmp_path / "v.mp4")
+    shutil.move(tmp_path / "v.mp4", tmp_path / "v.avi")
+    assert len(list(read_frames(tmp_path / "v.avi", Sampling(every=10)))) == 4
+
+
+def test_sound_alone(tmp_path):
+    with av.open(tmp_path / "sound.mp4", "w") as container:
+        stream = container.add_stream("aac", rate=16_000)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+        frame.sample_rate = 16_000
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    with pytest.raises(ValueError, match="no video in it"):
+        list(read_frames(tmp_path / "sound.mp4", Sampling()))
+
+
+def test_an_absurd_size(tmp_path, monkeypatch):
+    write_video(tmp_path / "v.mp4")
+    monkeypatch.setattr("fervid.media.decoding.MOST_PIXELS", 96 * 64 - 1)
+    with pytest.raises(ValueError, match="frames of 96 x 64 pixels"):
+        list(read_frames(tmp_path / "v.mp4", Sampling()))
+
+
+def test_a_phone_video_stands_upright(tmp_path):
+    """The note that says how to turn it is put into the track's matrix by hand: no encoder here writes one."""
+    path = write_video(tmp_path / "v.mp4")
+    content = bytearray(path.read_bytes())
+    place = content.index(b"tkhd") + 4 + 40  # version, dates, ids, duration, layer, volume; then the matrix
+    identity = np.array([65536, 0, 0, 0, 65536, 0, 0, 0, 1 << 30], dtype=">i4").tobytes()
+    assert content[place : place + 36] == identity
+    quarter = np.array([0, 65536, 0, -65536, 0, 0, 0, 0, 1 << 30], dtype=">i4").tobytes()
+    content[place : place + 36] = quarter
+    path.write_bytes(content)
+    frame = next(iter(read_frames(path, Sampling(every=10))))
+    assert frame.image.shape == (96, 64, 3)
+    assert frame.image[:12, -12:].mean() > 200  # turned a quarter clockwise: upper left is upper right
+    assert frame.image[:12, :12].mean() < 100
+
+
+def test_a_zip_bomb(tmp_path, monkeypatch):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("bomb.mp4", bytes(20_000_000))
+        archive.writestr("large.mp4", np.random.default_rng(0).bytes(2_000_000))
+    with pytest.raises(ValueError, match=r"unpacks to 19 MiB from 0.02 MiB"):
+        read_bytes((tmp_path / "a.zip", "bomb.mp4"))
+    assert len(read_bytes((tmp_path / "a.zip", "large.mp4"))) == 2_000_000
+    monkeypatch.setattr("fervid.media.archives.MAX_MEMBER_BYTES", 1_000_000)
+    with pytest.raises(ValueError, match="unpacks to 2 MiB"):
+        read_bytes((tmp_path / "a.zip", "large.mp4"))
+
+
+def test_a_zip_that_lies_about_a_member(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_STORED) as archive:
+        archive.writestr("v.mp4", b"abcd" * 100)
+    content = bytearray((tmp_path / "a.zip").read_bytes())
+    content[content.index(b"abcd")] ^= 1
+    (tmp_path / "a.zip").write_bytes(content)
+    with pytest.raises(ValueError, match="cannot be unpacked"):
+        read_bytes((tmp_path / "a.zip", "v.mp4"))
+    with pytest.raises(ValueError, match="cannot be unpacked"):
+        read_bytes((tmp_path / "a.zip", "not there.mp4"))
+
+
+def test_a_picture_that_is_none(tmp_path):
+    (tmp_path / "a.jpg").write_bytes(b"no picture")
+    with pytest.raises(ValueError, match=r"^cannot identify image file$"):
+        read_picture(tmp_path / "a.jpg")
+    with pytest.raises(OSError, match="No such file"):
+        read_picture(tmp_path / "b.jpg")

@@ -1,0 +1,158 @@
+from collections import Counter
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import confusion_matrix
+
+from fervid.metrics.aggregation import RULES, clip_predictions, confusion
+from fervid.schema.errors import InputError
+
+NAMES = ["happy", "angry", "sad"]  # not in alphabetical order
+CHANCES = [f"p_{name}" for name in NAMES]
+
+
+def table(clips, probabilities, true, **columns):
+    probabilities = np.asarray(probabilities, dtype=float).reshape(-1, len(NAMES))
+    predicted = np.array(NAMES, dtype=object)[probabilities.argmax(axis=1)]
+    frames = pd.DataFrame({"clip": clips, **columns, "true": true, "predicted": predicted})
+    return pd.concat([frames, pd.DataFrame(probabilities, columns=CHANCES)], axis=1)
+
+
+def random_table(seed, frames=120, clips=25):
+    rng = np.random.default_rng(seed)
+    return table(
+        [f"clip {number}" for number in rng.integers(0, clips, frames)],  # frames of a clip need not be neighbours
+        rng.dirichlet(np.ones(len(NAMES)), frames),
+        rng.choice(NAMES, frames),
+    )
+
+
+def by_hand(frames, rule):
+    """Clip by clip: probabilities, the prediction and the true label."""
+    clips = {}
+    for clip in frames["clip"]:
+        rows = frames[frames["clip"] == clip]
+        rates = rows[CHANCES].to_numpy()
+        mean = [sum(column) / len(rates) for column in rates.T]
+        result, order = mean, mean
+        if rule == "majority":
+            votes = Counter(rows["predicted"])
+            result = [votes[name] / len(rows) for name in NAMES]
+            order = [(votes[name], mean[number]) for number, name in enumerate(NAMES)]
+        if rule == "confidence":
+            result = order = np.average(rates, axis=0, weights=[max(row) for row in rates]).tolist()
+        labels = Counter(rows["true"])
+        clips[clip] = (
+            result,
+            NAMES[max(range(len(NAMES)), key=lambda number, order=order: order[number])],
+            max(NAMES, key=lambda name, labels=labels: labels[name]),
+        )
+    return clips
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("seed", range(4))
+def test_clips_by_hand(seed, rule):
+    frames = random_table(seed)
+    clips = clip_predictions(frames, NAMES, rule)
+    expected = by_hand(frames, rule)
+    assert clips["clip"].tolist() == list(expected)  # in the order of first appearance
+    assert clips[CHANCES].to_numpy() == pytest.approx(np.array([result for result, _, _ in expected.values()]))
+    assert clips["predicted"].tolist() == [predicted for _, predicted, _ in expected.values()]
+    assert clips["true"].tolist() == [true for _, _, true in expected.values()]
+    assert clips["frames"].tolist() == list(Counter(frames["clip"]).values())
+    assert clips[CHANCES].sum(axis=1).to_numpy() == pytest.approx(1)
+
+
+def test_the_rules_differ_by_hand():
+    frames = table(["a"] * 3, [[0.4, 0.6, 0.0], [0.4, 0.6, 0.0], [0.9, 0.0, 0.1]], "sad")
+    clips = {rule: clip_predictions(frames, NAMES, rule).iloc[0] for rule in RULES}
+    assert clips["mean"][CHANCES].tolist() == pytest.approx([1.7 / 3, 1.2 / 3, 0.1 / 3])
+    assert clips["majority"][CHANCES].tolist() == pytest.approx([1 / 3, 2 / 3, 0])
+    assert clips["confidence"][CHANCES].tolist() == pytest.approx([1.29 / 2.1, 0.72 / 2.1, 0.09 / 2.1])
+    assert [clips[rule]["predicted"] for rule in ("mean", "majority", "confidence")] == ["happy", "angry", "happy"]
+
+
+def test_even_votes_go_to_the_larger_mean():
+    frames = table(["a"] * 2, [[0.5, 0.3, 0.2], [0.1, 0.7, 0.2]], "sad")
+    clip = clip_predictions(frames, NAMES, "majority").iloc[0]
+    assert clip["predicted"] == "angry"
+    assert clip[CHANCES].tolist() == [0.5, 0.5, 0]
+
+
+def test_the_larger_mean_wins_only_among_even_votes():
+    two_each = [[0.5, 0.0, 0.5 - 1e-9], [0.5, 0.0, 0.5 - 1e-9], [0.0, 0.51, 0.49], [0.0, 0.51, 0.49]]
+    frames = table(["a"] * 4, two_each, "sad")
+    assert clip_predictions(frames, NAMES, "mean")["predicted"].tolist() == ["sad"]
+    assert clip_predictions(frames, NAMES, "majority")["predicted"].tolist() == ["angry"]
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_what_is_even_goes_by_the_order_of_the_classes(rule):
+    frames = table(["a"] * 2, [[0.25, 0.5, 0.25], [0.5, 0.25, 0.25]], ["sad", "angry"])
+    clip = clip_predictions(frames, NAMES, rule).iloc[0]
+    assert (clip["predicted"], clip["true"]) == ("happy", "angry")
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_clip_of_one_frame_is_that_frame(rule):
+    frames = random_table(0, frames=20).drop_duplicates("clip", ignore_index=True)
+    clips = clip_predictions(frames, NAMES, rule)
+    kept = ["clip", "true", "predicted", *(CHANCES if rule != "majority" else [])]
+    pd.testing.assert_frame_equal(clips[kept], frames[kept], check_dtype=False)
+    assert clips["frames"].eq(1).all()
+
+
+def test_columns_that_vary_within_a_clip_go():
+    frames = table(
+        ["a", "b", "a", "b"],
+        np.eye(3)[[0, 1, 2, 0]],
+        "sad",
+        subject=["01", None, "01", None],
+        sex=["f", "m", "f", "m"],
+        intensity=[1, None, None, None],  # known of some frames of a clip
+        frame=[0, 0, 1, 1],
+        spectacles=[None] * 4,
+    )
+    frames.index = [7, 7, 3, 1]  # rows of a manifest
+    clips = clip_predictions(frames, NAMES)
+    assert clips.columns.tolist() == [
+        *("clip", "frames", "subject", "sex", "spectacles", "true", "predicted"),
+        *CHANCES,
+    ]
+    assert clips["sex"].tolist() == ["f", "m"]
+    assert clips["subject"].iloc[0] == "01"
+    assert clips["subject"].isna().tolist() == [False, True]
+    assert clips.index.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_no_frame_is_no_clip(rule):
+    clips = clip_predictions(random_table(0)[:0], NAMES, rule)
+    assert clips.empty
+    assert clips.columns.tolist() == ["clip", "frames", "true", "predicted", *CHANCES]
+    assert confusion(clips, NAMES).tolist() == np.zeros((3, 3)).tolist()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_confusion_is_scikit_learns(seed):
+    frames = random_table(seed)
+    frames = frames[frames["true"] != "angry"]  # occurs among the predictions only
+    counts = confusion(frames, NAMES)
+    assert counts.dtype.kind == "i"
+    assert (counts == confusion_matrix(frames["true"], frames["predicted"], labels=NAMES)).all()
+
+
+def test_an_unknown_rule():
+    with pytest.raises(InputError, match="rule=median is unknown"):
+        clip_predictions(random_table(0), NAMES, "median")
+
+
+@pytest.mark.parametrize("label", ["calm", None])
+def test_an_unknown_emotion(label):
+    frames = random_table(0)
+    frames.loc[3, "true"] = label
+    for reading in (confusion, clip_predictions):
+        with pytest.raises(InputError, match=f"speak of {'calm' if label else '(nan|None)'}, the classes are happy"):
+            reading(frames, NAMES)

@@ -1,0 +1,93 @@
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import accuracy_score, balanced_accuracy_score, confusion_matrix, f1_score, recall_score
+from sklearn.utils.class_weight import compute_class_weight
+
+from fervid.metrics.scores import recalls, scores
+from fervid.schema.errors import InputError
+from fervid.tasks.epoch_scores import EpochScores
+from fervid.tasks.losses import EmotionLoss
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_scores_are_scikit_learns(seed):
+    rng = np.random.default_rng(seed)
+    true, predicted = rng.integers(0, 5, 200), rng.integers(0, 5, 200)
+    confusion = confusion_matrix(true, predicted, labels=range(5))
+    assert scores(confusion) == pytest.approx(
+        {
+            "accuracy": accuracy_score(true, predicted),
+            "uar": balanced_accuracy_score(true, predicted),
+            "f1": f1_score(true, predicted, average="macro"),
+        }
+    )
+    assert recalls(confusion) == pytest.approx(recall_score(true, predicted, average=None))
+
+
+def test_scores_by_hand():
+    confusion = np.array([[8, 2, 0], [5, 5, 0], [0, 0, 0]])  # the third emotion does not occur
+    assert scores(confusion) == pytest.approx(
+        {"accuracy": 13 / 20, "uar": (0.8 + 0.5) / 2, "f1": (16 / 23 + 10 / 17) / 2}
+    )
+    assert recalls(confusion)[:2] == pytest.approx([0.8, 0.5])
+    assert np.isnan(recalls(confusion)[2])
+
+
+def test_an_epoch_is_the_whole_of_its_batches():
+    rng = torch.Generator().manual_seed(0)
+    gathered, all_logits, all_labels = EpochScores(4), [], []
+    for size in (7, 7, 2):  # a short last batch counts by its frames
+        logits, labels = torch.randn(size, 4, generator=rng), torch.randint(0, 4, (size,), generator=rng)
+        gathered.update(logits, labels, torch.nn.functional.cross_entropy(logits, labels))
+        all_logits.append(logits)
+        all_labels.append(labels)
+    logits, labels = torch.cat(all_logits), torch.cat(all_labels)
+    values, confusion = gathered.compute()
+    assert values["loss"] == pytest.approx(torch.nn.functional.cross_entropy(logits, labels).item(), rel=1e-5)
+    assert values["accuracy"] == pytest.approx((logits.argmax(1) == labels).float().mean().item())
+    assert confusion.sum() == 16
+    gathered.update(logits[:1], labels[:1], torch.tensor(1.0))
+    assert gathered.compute()[1].sum() == 1  # began anew
+
+
+class TestLoss:
+    logits = torch.tensor([[2.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 0.5]])
+    labels = torch.tensor([0, 1, 0])
+
+    def test_plain(self):
+        assert EmotionLoss()(self.logits, self.labels) == torch.nn.functional.cross_entropy(self.logits, self.labels)
+
+    def test_balanced_weights_are_scikit_learns(self):
+        true = np.repeat([0, 1, 2], [60, 30, 10])
+        expected = compute_class_weight("balanced", classes=np.arange(3), y=true)
+        assert EmotionLoss([60, 30, 10], class_weights="balanced").weight.numpy() == pytest.approx(expected)
+
+    def test_focal_by_hand(self):
+        p = self.logits.softmax(1)[torch.arange(3), self.labels]
+        expected = ((1 - p) ** 2 * -p.log()).mean()
+        assert EmotionLoss(focal_gamma=2.0)(self.logits, self.labels).item() == pytest.approx(expected.item())
+
+    def test_focal_with_tiny_gamma_is_the_weighted_cross_entropy(self):
+        options = {"class_weights": "balanced", "label_smoothing": 0.1}
+        plain = EmotionLoss([5, 3, 2], **options)(self.logits, self.labels)
+        focal = EmotionLoss([5, 3, 2], focal_gamma=1e-9, **options)(self.logits, self.labels)
+        assert focal.item() == pytest.approx(plain.item(), rel=1e-5)
+
+    @pytest.mark.parametrize("gamma", [0.5, 1.0, 2.0])
+    def test_focal_has_a_slope_where_it_is_sure(self, gamma):
+        logits = torch.tensor([[200.0, 0.0]], requires_grad=True)
+        EmotionLoss(focal_gamma=gamma)(logits, torch.tensor([0])).backward()
+        assert torch.isfinite(logits.grad).all()
+
+    @pytest.mark.parametrize(
+        ("options", "match"),
+        [
+            ({"class_weights": "fair"}, "class_weights=fair"),
+            ({"label_smoothing": 1.0}, "label_smoothing=1.0"),
+            ({"focal_gamma": -1}, "focal_gamma=-1"),
+        ],
+    )
+    def test_settings_that_cannot_be_used(self, options, match):
+        with pytest.raises(InputError, match=match):
+            EmotionLoss([1, 1], **options)

@@ -1,0 +1,236 @@
+"""The command, as a user runs it."""
+
+import json
+import shutil
+import signal
+import zipfile
+from fractions import Fraction
+
+import av
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from fervid.media.decoding import Frame
+from fervid.predict import prediction
+from fervid.predict.sources import Camera
+
+
+@pytest.fixture
+def predict(fervid_command, trained, tmp_path, monkeypatch):
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    threads = cv2.getNumThreads()
+
+    def run(*words):
+        try:
+            fervid_command(
+                "predict", f"run={trained.folder}", *words, "+cache_dir=none", f"hydra.run.dir={tmp_path}/out"
+            )
+        finally:
+            cv2.setNumThreads(threads)
+
+    return run
+
+
+def test_a_folder_gives_tables_pictures_films_and_timelines(predict, trained, tmp_path, capsys):
+    source = tmp_path / "in"
+    (source / "other").mkdir(parents=True)
+    clip = next(trained.corpus.rglob("*.mp4"))
+    for name in ("film.mp4", "other/film.mp4"):
+        (source / name).write_bytes(clip.read_bytes())
+    with av.open(str(clip)) as container:
+        image = next(container.decode(video=0)).to_ndarray(format="rgb24")
+    Image.fromarray(image).save(source / "face.png")
+    (source / "broken.jpg").write_text("no picture")
+    predict(f"source={source}", "every=5")
+    out = tmp_path / "out"
+    table = pd.read_csv(out / "predictions.csv")
+    lines = [json.loads(line) for line in (out / "predictions.jsonl").read_text().splitlines()]
+    assert pd.DataFrame(lines).equals(table)
+    assert (
+        table["source"].tolist()
+        == [str(source / "face.png"), *[str(source / "film.mp4")] * 4] + [str(source / "other/film.mp4")] * 4
+    )
+    assert table["frame"].tolist() == [0, *[0, 5, 10, 15] * 2]
+    assert table["person"].isna().tolist() == [True, *[False] * 8]
+    assert sorted(path.name for path in (out / "annotated").iterdir()) == ["face.png", "film.mp4", "film_2.mp4"]
+    assert sorted(path.name for path in (out / "timelines").iterdir()) == ["film.png", "film_2.png"]
+    with av.open(str(out / "annotated/film_2.mp4")) as container:
+        times = [frame.time for frame in container.decode(video=0)]
+    assert times == pytest.approx(table["time"].tolist()[5:], abs=1e-3)
+    assert pd.read_csv(out / "failures.csv")["source"].tolist() == [str(source / "broken.jpg")]
+    said = capsys.readouterr().out
+    assert "1 of 4 sources fail: see failures.csv" in said
+    assert "times real time" in said
+    assert f"everything lies in {out}" in said
+
+
+def encode_again(source, target, codec="libx264", size=(320, 240), aspect=Fraction(1), **options):
+    with av.open(str(source)) as old, av.open(str(target), "w") as new:
+        stream = new.add_stream(codec, rate=Fraction(30), options={"crf": "15", **options})
+        stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
+        stream.codec_context.sample_aspect_ratio = aspect
+        for number, frame in enumerate(old.decode(video=0)):
+            frame = av.VideoFrame.from_ndarray(frame.to_ndarray(format="rgb24", width=size[0], height=size[1]), "rgb24")
+            frame.pts, frame.time_base = number, Fraction(1, 30)
+            new.mux(stream.encode(frame))
+        new.mux(stream.encode())
+    return target
+
+
+def test_boxes_and_copies_are_in_displayed_pixels(predict, trained, tmp_path):
+    """The same clip with pixels that are square, and twice as wide as high."""
+    clip = next(trained.corpus.rglob("*.mp4"))
+    encode_again(clip, tmp_path / "square.mp4")
+    encode_again(clip, tmp_path / "wide.mp4", size=(160, 240), aspect=Fraction(2))
+    predict(f"source=[{tmp_path}/square.mp4,{tmp_path}/wide.mp4]", "every=5")
+    table = pd.read_csv(tmp_path / "out/predictions.csv")
+    square, wide = (table[table["source"].str.endswith(name)] for name in ("square.mp4", "wide.mp4"))
+    assert square["frame"].tolist() == wide["frame"].tolist() == [0, 5, 10, 15]
+    for column in ("box_left", "box_top", "box_width", "box_height"):
+        np.testing.assert_allclose(square[column], wide[column].to_numpy(), atol=12)
+    assert set(wide["aligned"]) == {"eyes"}
+    for name in ("square.mp4", "wide.mp4"):
+        with av.open(str(tmp_path / "out/annotated" / name)) as container:
+            stream = container.streams.video[0]
+            assert (stream.width, stream.height) == (320, 240)
+            assert stream.sample_aspect_ratio in (None, 0, 1)
+
+
+def test_a_cut_recording_is_numbered_from_its_first_frame(predict, trained, tmp_path):
+    clip = encode_again(next(trained.corpus.rglob("*.mp4")), tmp_path / "film.mts", g="6", bf="2")
+    content = clip.read_bytes()
+    with av.open(str(clip)) as container:
+        places = [packet.pos for packet in container.demux(video=0) if packet.is_keyframe]
+    start = (places[0] + places[1]) // 2 // 188 * 188
+    clip.write_bytes(content[start:])
+    predict(f"source={clip}", "every=2")
+    table = pd.read_csv(tmp_path / "out/predictions.csv")
+    assert table["frame"].tolist() == [0, 2, 4, 6, 8]  # frames 6 to 15 of the whole clip
+    assert table["time"].tolist() == pytest.approx([number / 30 for number in range(0, 10, 2)], abs=1e-3)
+    with av.open(str(tmp_path / "out/annotated/film.mp4")) as container:
+        assert [frame.time for frame in container.decode(video=0)] == pytest.approx(table["time"].tolist(), abs=1e-3)
+    assert not (tmp_path / "out/failures.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["source=nowhere.mp4"], "source=nowhere.mp4 is not there"),
+        (["source=null"], "nothing to look at"),
+        (["run=null", "source=a.mp4"], "which run?"),
+        (["run=[a,b]", "source=a.mp4"], "give one folder; ensembles are for fervid.evaluate"),
+        (["run=nowhere", "source=camera"], "nowhere is not a folder"),
+        (["source=camera", "every=0"], "every=0 is no number of frames"),
+        (["source=camera", "faces=two"], "choose all or one"),
+        (["source=camera", "smoothing=-1"], "smoothing=-1"),
+        (["source=camera", "margin=wide"], "margin=wide is no number"),
+        (["source=camera", "device=abacus"], "device=abacus"),
+        (["source=camera", "annotate=perhaps"], "annotate=perhaps is neither true nor false"),
+    ],
+)
+def test_mistakes_are_one_sentence(predict, capsys, words, sentence):
+    with pytest.raises(SystemExit):
+        predict(*words)
+    said = capsys.readouterr().err
+    assert sentence in said
+    assert said.count("\n") == 1
+
+
+def test_ctrl_c_leaves_whole_lines_and_says_where(predict, trained, tmp_path, capsys, monkeypatch):
+    clip = next(trained.corpus.rglob("*.mp4"))
+    write = prediction.AnnotatedVideo.write
+
+    def interrupt(self, frame, faces):
+        if frame.number == 9:
+            raise KeyboardInterrupt
+        write(self, frame, faces)
+
+    monkeypatch.setattr(prediction.AnnotatedVideo, "write", interrupt)
+    with pytest.raises(SystemExit):
+        predict(f"source={clip}")
+    assert "interrupted at second 0.3 of" in capsys.readouterr().err
+    table = pd.read_csv(tmp_path / "out/predictions.csv")
+    assert table["frame"].tolist() == [0, 3, 6, 9]
+    with av.open(str(next((tmp_path / "out/annotated").iterdir()))) as container:
+        assert len(list(container.decode(video=0))) == 3
+
+
+def test_ctrl_c_is_how_one_leaves_a_camera(predict, trained, tmp_path, capsys, monkeypatch):
+    def film(self, every):
+        for number in range(4):
+            yield Frame(number, number / 10, np.zeros((60, 80, 3), np.uint8))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Camera, "frames", film)
+    predict("source=camera")
+    said = capsys.readouterr().out
+    assert "camera" in said
+    assert (tmp_path / "out/timelines/camera.png").exists()
+
+
+def test_a_full_disk_is_one_sentence(predict, trained, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("fervid.predict.output_folder", lambda: tmp_path / "out")  # which would refuse it
+    (tmp_path / "out/annotated").mkdir(parents=True)
+    clip = next(trained.corpus.rglob("*.mp4"))
+    (tmp_path / f"out/annotated/{clip.stem}.mp4").symlink_to("/dev/full")
+    with pytest.raises(SystemExit):
+        predict(f"source={clip}")
+    assert "is full: make room" in capsys.readouterr().err
+    assert list((tmp_path / "out/annotated").iterdir()) == []
+
+
+def test_a_run_folder_is_not_written_over(predict, trained, tmp_path, capsys):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "predictions.csv").write_text("of a run")
+    with pytest.raises(SystemExit):
+        predict(f"source={next(trained.corpus.rglob('*.mp4'))}")
+    assert "already holds files" in capsys.readouterr().err
+    assert (tmp_path / "out" / "predictions.csv").read_text() == "of a run"
+
+
+def test_a_run_on_pictures_taken_whole_says_so_once(predict, trained, tmp_path, capsys):
+    clips = list(trained.corpus.rglob("*.mp4"))[:2]
+    folder = shutil.copytree(trained.folder, tmp_path / "run")
+    results = json.loads((folder / "results.json").read_text())
+    results["config"]["detector"] = {"_target_": "fervid.faces.detection.NoDetector"}
+    results["config"]["dataset"]["_target_"] = "fervid.data.ImageFolderDataModule"
+    (folder / "results.json").write_text(json.dumps(results))
+    predict(f"source=[{clips[0]},{clips[1]}]", f"run={folder}", "every=8")
+    assert capsys.readouterr().out.count("haar looks for them") == 1
+    assert "whole" not in set(pd.read_csv(tmp_path / "out/predictions.csv")["aligned"])
+    shutil.rmtree(tmp_path / "out")
+    predict(f"source={clips[0]}", f"run={folder}", "detector=none")
+    assert set(pd.read_csv(tmp_path / "out/predictions.csv")["aligned"]) == {"whole"}
+
+
+def test_what_is_left_out_or_shows_nothing_is_told(predict, trained, tmp_path, capsys):
+    source = tmp_path / "in"
+    source.mkdir()
+    clip = next(trained.corpus.rglob("*.mp4"))
+    with av.open(str(clip)) as container:
+        image = next(container.decode(video=0)).to_ndarray(format="rgb24")
+    for name in ("face.gif", "face.jfif"):
+        Image.fromarray(image).save(source / name)
+    Image.fromarray(np.zeros((64, 64), np.uint8)).save(source / "dark.png")
+    (source / "photo.heic").write_bytes(b"\0\0\0\x18ftypheic")
+    for name in ("notes.txt", "old.rar", "Thumbs.db"):
+        (source / name).write_bytes(b"x")
+    with zipfile.ZipFile(tmp_path / "in.zip", "w") as archive:
+        archive.write(source / "face.jfif", "sub\\face.jfif")
+    predict(f"source=[{source},{tmp_path}/in.zip]", "detector=none")
+    out = tmp_path / "out"
+    seen = {path.rpartition("/in")[2] for path in pd.read_csv(out / "predictions.csv")["source"]}
+    assert seen == {"/face.gif", "/face.jfif", "/dark.png", ".zip/sub/face.jfif"}
+    failures = pd.read_csv(out / "failures.csv")
+    assert sorted(failures.to_numpy().tolist()) == [
+        [str(source / "notes.txt"), "of another kind (.txt)", "left out"],
+        [str(source / "old.rar"), ".rar cannot be read: unpack it", "left out"],
+        [str(source / "photo.heic"), ".heic is not a format that can be read: save it as JPEG or PNG", "failed"],
+    ]
+    said = " ".join(" ".join(capsys.readouterr()).split())
+    assert "files of other kinds, left out: 1 (.txt 1)." in said
+    assert "archives that cannot be read, left out: 1 (.rar 1)" in said
+    assert "Faces that show nothing: 1 black. Check how their files were saved. The first is in" in said

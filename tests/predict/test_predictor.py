@@ -1,0 +1,59 @@
+"""A run as a function: what the network was trained to see, and what it then said, comes out again."""
+
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import fervid
+from fervid.faces.detection import most_prominent
+from fervid.media.decoding import Sampling, read_frames
+from fervid.schema.errors import InputError
+
+
+def test_a_prediction_is_what_the_run_said_of_the_frame_in_its_test(trained):
+    predictor = fervid.Predictor(trained.folder)
+    table = pd.read_csv(trained.folder / "predictions.csv")
+    said = {(row["path"], row["frame"]): row for _, row in table.iterrows()}
+    assert len(said) == 6
+    for path in table["path"].unique():
+        near = None
+        for frame in read_frames(trained.corpus / path, Sampling(every=8)):
+            near = most_prominent(predictor.find(frame.image, near), frame.image)
+            seen = predictor.see(frame.image, [near])[0]
+            before = said[path, frame.number]
+            chances = [before[f"p_{name}"] for name in predictor.class_names]
+            assert seen.probabilities == pytest.approx(chances, abs=1e-5)
+            assert seen.emotion == before["predicted"]
+            assert seen.picture.shape == (28, 28, 3)
+
+
+@pytest.mark.parametrize(
+    ("part", "setting", "value", "sentence"),
+    [
+        ("detector", "_target_", "os.system", r"names os\.system in its configuration"),
+        ("backbone", "_target_", "os.system", r"names os\.system in its configuration"),
+        # What fervid's modules import is not fervid's.
+        (
+            "head",
+            "dropout",
+            {"_target_": "fervid.tasks.classification.torch.load", "f": "x"},
+            "names fervid.tasks.class",
+        ),
+        ("split", "val", {"_target_": "fervid.splits.rules.pd.read_pickle", "x": "x"}, "names fervid.splits.rules.pd"),
+        ("head", "dropout", "${loss}", "refers to"),
+    ],
+)
+def test_a_run_folder_from_elsewhere_chooses_no_code(part, setting, value, sentence, trained, tmp_path):
+    folder = shutil.copytree(trained.folder, tmp_path / "run")
+    results = json.loads((folder / "results.json").read_text())
+    results["config"][part][setting] = value
+    (folder / "results.json").write_text(json.dumps(results))
+    with pytest.raises(InputError, match=sentence):
+        fervid.Predictor(folder)
+
+
+def test_no_face_is_no_prediction(trained):
+    assert fervid.Predictor(trained.folder).picture(np.zeros((100, 100, 3), dtype=np.uint8)) == []

@@ -1,0 +1,57 @@
+"""Rows of faces."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from fervid.faces.detection import Face
+from fervid.media.decoding import Frame
+from fervid.predict.predictor import SeenFace
+from fervid.predict.records import RecordFiles, records
+
+NAMES = ["happy", "sad"]
+
+
+def seen(person=None):
+    picture = np.zeros((8, 8, 3), np.uint8)
+    return SeenFace(Face((1.04, 2, 3, 4)), "eyes", picture, np.array([0.25, 0.75], np.float32), "sad", person)
+
+
+def test_a_row_says_all_of_a_face():
+    rows = records('a, "b".mp4', Frame(6, 0.20004, np.zeros((9, 9, 3), np.uint8)), [seen(2), seen()], NAMES)
+    assert rows[0] == {
+        "source": 'a, "b".mp4',
+        "frame": 6,
+        "time": 0.2,
+        "person": 2,
+        "box_left": 1.0,
+        "box_top": 2.0,
+        "box_width": 3.0,
+        "box_height": 4.0,
+        "aligned": "eyes",
+        "emotion": "sad",
+        "confidence": 0.75,
+        "p_happy": 0.25,
+        "p_sad": 0.75,
+    }
+    assert rows[1]["person"] is None
+
+
+def test_both_files_hold_whole_lines_at_any_moment(tmp_path):
+    frame = Frame(0, 0.0, np.zeros((9, 9, 3), np.uint8))
+    rows = records('a, "b"\nc.mp4', frame, [seen(1)], NAMES)
+    with RecordFiles(tmp_path, NAMES) as files:
+        files.write(rows)
+        place = files.place
+        files.write(records("NA", frame, [seen(3)], NAMES))
+        # Nothing is closed yet.
+        lines = (tmp_path / "predictions.jsonl").read_text().splitlines()
+        assert json.loads(lines[0]) == rows[0]
+        table = pd.read_csv(tmp_path / "predictions.csv", keep_default_na=False)
+        assert table["source"].tolist() == ['a, "b"\nc.mp4', "NA"]
+        since = files.since(place)
+        assert since["source"].tolist() == ["NA"]
+        assert since["person"].tolist() == [3]
+        assert since["p_sad"].tolist() == pytest.approx([0.75])

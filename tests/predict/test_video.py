@@ -1,0 +1,81 @@
+"""Videos, watched as the run was trained."""
+
+import threading
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import fervid
+from fervid.media.decoding import Frame
+from fervid.predict.records import records
+from fervid.predict.sources import Camera
+from fervid.predict.video import watch
+
+
+@pytest.fixture(scope="module")
+def predictor(trained):
+    return fervid.Predictor(trained.folder)
+
+
+@pytest.fixture
+def clip(trained):
+    return trained.corpus / pd.read_csv(trained.folder / "predictions.csv")["path"][0]
+
+
+def test_one_face_at_the_runs_own_pace_gives_what_the_run_said(predictor, trained):
+    said = pd.read_csv(trained.folder / "predictions.csv").set_index(["path", "frame"]).sort_index()
+    columns = [f"p_{name}" for name in predictor.class_names]
+    for path in said.index.unique("path"):
+        seen = watch(predictor, trained.corpus / path, every=8, faces="one")
+        rows = [row for frame, faces in seen for row in records(path, frame, faces, predictor.class_names)]
+        table = pd.DataFrame(rows).set_index(["source", "frame"])
+        assert table[columns].to_numpy() == pytest.approx(said.loc[[path], columns].to_numpy(), abs=1e-5)
+        assert table["box_left"].tolist() == said.loc[[path], "box_left"].tolist()
+
+
+def test_a_person_has_one_number_and_faces_once_a_frame(predictor, clip):
+    seen = list(watch(predictor, str(clip), every=3))
+    assert [frame.number for frame, _ in seen] == [0, 3, 6, 9, 12, 15]
+    assert {face.person for _, faces in seen for face in faces} == {1}
+
+
+def test_smoothing_goes_by_the_clock(predictor, clip):
+    plain, smooth = (list(watch(predictor, clip, every=3, smoothing=constant)) for constant in (0.0, 0.5))
+    average = plain[0][1][0].probabilities
+    before = 0.0
+    for (frame, (face,)), (_, (averaged,)) in zip(plain, smooth, strict=True):
+        average = average + (1 - np.exp(-(frame.time - before) / 0.5)) * (face.probabilities - average)
+        before = frame.time
+        assert averaged.probabilities == pytest.approx(average, abs=1e-6)
+        assert averaged.emotion == predictor.class_names[int(average.argmax())]
+    assert not np.allclose(smooth[-1][1][0].probabilities, plain[-1][1][0].probabilities, atol=1e-6)
+
+
+def test_whoever_stops_watching_leaves_no_thread_behind(predictor, clip):
+    before = threading.active_count()
+    seen = watch(predictor, clip, every=1)
+    next(seen)
+    assert threading.active_count() == before + 2  # one decodes, one classifies
+    seen.close()
+    assert threading.active_count() == before
+
+
+def test_a_camera_is_not_kept_waiting_for_company(predictor, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        Camera, "frames", lambda self, every: (Frame(n, n / 10, np.zeros((40, 40, 3), np.uint8)) for n in range(30))
+    )
+    monkeypatch.setattr(predictor, "find", lambda image, near=None: asked.append(1) or [])
+    seen = watch(predictor, Camera())
+    next(seen)
+    assert len(asked) == 1
+    seen.close()
+
+
+def test_a_video_that_is_none_is_told(predictor, tmp_path):
+    path = Path(tmp_path / "a.mp4")
+    path.write_text("no video")
+    with pytest.raises(ValueError, match="no video that can be decoded"):
+        next(watch(predictor, path))

@@ -1,0 +1,411 @@
+import errno
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+
+from fervid.data import RAVDESSDataModule, VideoFolderDataModule
+from fervid.faces.alignment import Alignment
+from fervid.faces.cropping import Task, cut_faces
+from fervid.faces.detection import Face, NoDetector
+from fervid.media.decoding import Around, Sampling, read_picture
+from fervid.prepare.preparation import JOURNAL
+from fervid.schema.errors import InputError
+from fervid.synthetic.rendered_layouts import write_ravdess
+
+SMALL = {"frames": 12, "width": 480, "height": 270}
+
+
+@pytest.fixture(scope="module")
+def raw(tmp_path_factory):
+    """Two actors, three emotions: 10 clips of 12 frames."""
+    root = tmp_path_factory.mktemp("ravdess")
+    write_ravdess(root, emotions=["neutral", "happy", "sad"], **SMALL)
+    return root
+
+
+def corpus(root, folder, **options):
+    return RAVDESSDataModule(
+        root, prepared_dir=folder, cache_dir=folder / "cache", **{"every": 4, "face_size": 64, **options}
+    )
+
+
+def content(folder):
+    """Every file of a folder with its bytes."""
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def whole(raw, tmp_path_factory):
+    """The folder of an uninterrupted preparation."""
+    made = corpus(raw, tmp_path_factory.mktemp("whole"))
+    made.prepare_faces()
+    return made.prepared
+
+
+def test_what_a_prepared_folder_holds(whole):
+    assert {path.name for path in whole.iterdir()} == {
+        *("card.json", "card.md", "contact_sheet.png", "faces", "failures.csv", "manifest.parquet")
+    }
+    manifest = pd.read_parquet(whole / "manifest.parquet")
+    assert len(manifest) == 10 * 3
+    assert manifest["frame"].tolist() == [0, 4, 8] * 10
+    assert manifest["time"].max() == pytest.approx(8 * 1001 / 30000, abs=1e-3)
+    found = manifest[manifest["face"].notna()]
+    assert len(found) >= 28
+    assert {path.relative_to(whole).as_posix() for path in whole.rglob("*.jpg")} == set(found["face"])
+    faces = [read_picture(whole / face) for face in found["face"]]
+    assert all(face.shape == (64, 64, 3) for face in faces)
+    assert (pd.read_csv(whole / "failures.csv").columns == ["path", "reason", "outcome"]).all()
+
+
+def test_the_card_is_true(whole, raw):
+    card = json.loads((whole / "card.json").read_text())
+    manifest = pd.read_parquet(whole / "manifest.parquet")
+    found = manifest["face"].notna()
+    assert card["counts"]["files"] == card["counts"]["clips"] == 10
+    assert card["counts"]["frames"] == 30
+    assert card["counts"]["faces"] == found.sum()
+    assert card["detection_rate"] == found.mean()
+    assert card["counts"]["subjects"] == 2
+    assert card["by_emotion"]["neutral"]["clips"] == 2
+    assert card["licence"] == "CC BY-NC-SA 4.0"
+    assert card["settings"]["every"] == 4
+    assert card["settings"]["detector"] == "haar"
+    # Of the faces before they became JPEGs, so nearly, not exactly, those of the files.
+    faces = np.stack([read_picture(whole / face) for face in manifest.loc[found, "face"]]) / 255
+    assert list(card["mean"].values())[:3] == pytest.approx(faces.mean(axis=(0, 1, 2)), abs=0.003)
+    assert list(card["std"].values())[:3] == pytest.approx(faces.std(axis=(0, 1, 2)), abs=0.003)
+    grey = np.stack([cv2.cvtColor((face * 255).astype(np.uint8), cv2.COLOR_RGB2GRAY) for face in faces]) / 255
+    assert (card["mean"]["luminance"], card["std"]["luminance"]) == pytest.approx((grey.mean(), grey.std()), abs=0.003)
+    assert "subjects missing: 22 of 24" in (whole / "card.md").read_text()
+
+
+def test_a_second_time_is_instant_and_changes_nothing(whole, raw, monkeypatch):
+    before = content(whole)
+    monkeypatch.setattr("fervid.data.prepared.prepare", lambda *_, **__: 1 / 0)
+    began = time.perf_counter()
+    corpus(raw, whole.parent).prepare_faces()
+    assert time.perf_counter() - began < 1
+    assert content(whole) == before
+
+
+@pytest.mark.parametrize(
+    "option", [{"every": 5}, {"count": 2}, {"face_size": 32}, {"margin": 0.3}, {"window": "centre"}]
+)
+def test_another_setting_is_another_folder(whole, raw, option):
+    assert corpus(raw, whole.parent, **option).prepared != whole
+
+
+def test_a_changed_file_is_another_folder(raw, tmp_path):
+    root = shutil.copytree(raw, tmp_path / "raw")
+    before = corpus(root, tmp_path).prepared
+    os.utime(next(root.rglob("*.mp4")), (0, 0))
+    assert corpus(root, tmp_path).prepared != before
+
+
+@pytest.mark.parametrize("lines", [0, 1, 5, 9, 10])
+@pytest.mark.parametrize("torn", [False, True])
+def test_goes_on_where_it_stopped(raw, whole, tmp_path, lines, torn, monkeypatch):
+    """As a kill leaves it: some clips noted, half a line perhaps, faces of the next one begun or half written."""
+    made = corpus(raw, tmp_path)
+    entries = []
+    monkeypatch.setattr("fervid.data.prepared.write_card", lambda *_: 1 / 0)  # all done but the last steps
+    with pytest.raises(ZeroDivisionError):
+        made.prepare_faces()
+    monkeypatch.undo()
+    journal = made.prepared / JOURNAL
+    entries = journal.read_text().splitlines(keepends=True)
+    assert len(entries) == 10
+    journal.write_text("".join(entries[:lines]) + (entries[-1][:40] if torn else ""))
+    for entry in map(json.loads, entries[lines:]):
+        for number, frame in enumerate(entry["frames"]):
+            face = made.prepared / frame["face"]
+            face.write_bytes(face.read_bytes()[: 100 * number])
+    again = corpus(raw, tmp_path)
+    assert again.prepared == made.prepared
+    if torn:  # and is broken off a second time
+        monkeypatch.setattr("fervid.data.prepared.write_card", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            again.prepare_faces()
+        monkeypatch.undo()
+        assert len(journal.read_text().splitlines()) == 10
+        again = corpus(raw, tmp_path)
+    again.prepare_faces()
+    assert again.prepared.name == whole.name
+    assert content(again.prepared) == content(whole)
+
+
+PREPARE = """
+import signal, sys
+from pathlib import Path
+from fervid.data import RAVDESSDataModule
+folder = Path(sys.argv[2])
+options = {"every": int(sys.argv[3]), "face_size": 64, "cache_dir": folder / "cache", "prepared_dir": folder}
+signal.alarm(240)  # should the test die before it
+corpus = RAVDESSDataModule(sys.argv[1], **options)
+print("ready", flush=True)
+corpus.prepare_faces()
+print(corpus.prepared, flush=True)
+"""
+
+
+def start(root, folder, every=1):
+    """A preparation in a process of its own, once it has loaded its libraries."""
+    words = [sys.executable, "-c", PREPARE, str(root), str(folder), str(every)]
+    process = subprocess.Popen(
+        words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, start_new_session=True
+    )
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+def kill_it(process, workers_too=True):
+    os.killpg(process.pid, signal.SIGKILL) if workers_too else process.kill()
+    process.wait()
+    process.stdout.close()
+
+
+@pytest.mark.slow
+def test_killed_at_twenty_random_moments(tmp_path):
+    root = tmp_path / "raw"
+    write_ravdess(root, actors=(1, 2, 3, 4), emotions=["neutral", "happy", "sad"], frames=40, width=640, height=360)
+    undisturbed = start(root, tmp_path / "whole")
+    began = time.perf_counter()  # libraries are loaded: so are those of the processes that will be killed
+    *_, folder = undisturbed.communicate()[0].splitlines()
+    seconds = time.perf_counter() - began
+    rng = random.Random(0)
+    midway, folders = 0, []
+    for kill in range(20):
+        # On top of what the kill before left, until that is complete.
+        if not folders or list(folders[-1].glob("*/manifest.parquet")):
+            folders.append(tmp_path / f"killed{kill}")
+        process = start(root, folders[-1])
+        time.sleep(rng.uniform(0, seconds / 3))
+        kill_it(process, workers_too=kill % 2)
+        midway += bool(list(folders[-1].glob(f"*/{JOURNAL}")))
+    assert midway >= 10  # else the moments were badly chosen
+    for where in folders:
+        *_, resumed = start(root, where).communicate()[0].splitlines()
+        assert content(Path(resumed)) == content(Path(folder)), where
+
+
+def test_killed_once(raw, tmp_path):
+    """The real thing, once, in the fast suite: as soon as some clips are finished."""
+    process = start(raw, tmp_path, every=1)
+    journals = lambda: list(tmp_path.glob(f"*/{JOURNAL}"))  # noqa: E731
+    while process.poll() is None and not (journals() and journals()[0].stat().st_size > 0):
+        time.sleep(0.002)
+    kill_it(process)
+    done = len(journals()[0].read_text().splitlines()) if journals() else 10
+    assert done >= 1
+    killed, other = corpus(raw, tmp_path, every=1), corpus(raw, tmp_path / "other", every=1)
+    killed.prepare_faces()
+    other.prepare_faces()
+    assert content(killed.prepared) == content(other.prepared)
+
+
+@pytest.mark.slow
+def test_two_at_once_do_not_disturb_each_other(raw, tmp_path):
+    processes = [start(raw, tmp_path, every=2) for _ in range(2)]
+    for process in processes:
+        process.communicate()
+        assert process.returncode == 0
+    alone = corpus(raw, tmp_path / "alone", every=2)
+    alone.prepare_faces()
+    assert content(corpus(raw, tmp_path, every=2).prepared) == content(alone.prepared)
+
+
+@pytest.fixture
+def broken(raw, tmp_path):
+    """The same corpus with a truncated clip and an empty one."""
+    root = shutil.copytree(raw, tmp_path / "raw")
+    first, second, *_ = sorted(root.rglob("*.mp4"))
+    first.write_bytes(first.read_bytes()[:2000])
+    second.write_bytes(b"")
+    return root, first.name, second.name
+
+
+def test_broken_videos_cost_a_line_each(broken, tmp_path, caplog):
+    root, *names = broken
+    made = corpus(
+        root, tmp_path, max_failures=0.2, batch_size=2, split=lambda m: (["train", "val", "test"] * 99)[: len(m)]
+    )
+    made.prepare_data()
+    made.setup()
+    assert [Path(path).name for path in made.failures["path"]] == names
+    assert all(made.failures["reason"])
+    assert "2 of 10 files give no face" in caplog.text
+    assert made.manifest["clip"].nunique() == 8
+    assert json.loads((made.prepared / "card.json").read_text())["counts"]["failures"] == 2
+
+
+def test_too_many_failures_end_it(broken, tmp_path):
+    root, *_ = broken
+    made = corpus(root, tmp_path, max_failures=0.1)
+    with pytest.raises(InputError, match=r"2 of 10 files fail \(first: .*\), more than dataset.max_failures=0.1"):
+        made.prepare_faces()
+    assert len(pd.read_csv(made.prepared / "failures.csv")) == 2
+    assert not made.is_prepared
+    assert corpus(root, tmp_path, max_failures=0.2).prepared == made.prepared
+    corpus(root, tmp_path, max_failures=0.2).prepare_faces()
+
+
+def test_no_face_is_never_another_frames_face(raw, tmp_path):
+    """A clip whose second half is black has no faces there."""
+    root = tmp_path / "videos"
+    (root / "happy").mkdir(parents=True)
+    (root / "sad").mkdir()
+    clip = next(raw.rglob("*-03-01-*.mp4"))
+    shutil.copy(clip, root / "happy" / "a.mp4")
+    black = cv2.VideoWriter(str(root / "sad" / "b.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 25, (480, 270))
+    capture = cv2.VideoCapture(str(clip))
+    for number in range(12):
+        _, frame = capture.read()
+        black.write(frame if number < 6 else np.zeros_like(frame))
+    black.release()
+    options = {"every": 3, "face_size": 64, "cache_dir": tmp_path / "cache"}
+    made = VideoFolderDataModule(root, prepared_dir=tmp_path, **options)
+    made.prepare_faces()
+    manifest = pd.read_parquet(made.prepared / "manifest.parquet").set_index(["clip", "frame"])["face"].notna()
+    assert manifest["happy/a.mp4"].tolist() == [True] * 4
+    assert manifest["sad/b.avi"].tolist() == [True, True, False, False]
+    assert made.frames["clip"].value_counts().to_dict() == {"happy/a.mp4": 4, "sad/b.avi": 2}
+
+
+def test_no_face_anywhere(tmp_path):
+    for emotion in ("happy", "sad"):
+        (tmp_path / "v" / emotion).mkdir(parents=True)
+        writer = cv2.VideoWriter(str(tmp_path / "v" / emotion / "a.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 25, (96, 64))
+        for _ in range(12):
+            writer.write(np.zeros((64, 96, 3), np.uint8))
+        writer.release()
+    made = VideoFolderDataModule(tmp_path / "v", prepared_dir=tmp_path / "p", cache_dir=tmp_path / "c")
+    with pytest.raises(InputError, match=r"no face in any of 2 frames.*another detector"):
+        made.prepare_faces()
+    made = VideoFolderDataModule(tmp_path / "v", prepared_dir=tmp_path / "p", cache_dir=tmp_path / "c", max_failures=1)
+    with pytest.raises(InputError, match="no face was found in any of 2 files"):
+        made.prepare_faces()
+
+
+def test_what_the_machine_is_to_blame_for_is_tried_again(raw, whole, tmp_path, monkeypatch):
+    """Such as a network drive that went away for a moment."""
+
+    def one_fails(task, detector, alignment):
+        from fervid.faces.cropping import Cut, cut_faces
+
+        stale = Cut(task.row, failure="Stale file handle", temporary=True)
+        return stale if task.row == 3 else cut_faces(task, detector, alignment)
+
+    monkeypatch.setattr("fervid.prepare.preparation.cut_faces", one_fails)
+    made = corpus(raw, tmp_path, max_failures=0)
+    with pytest.raises(InputError, match=r"1 of 10 files could not be read this time .*Stale.*the same command again"):
+        made.prepare_faces()
+    assert not made.is_prepared
+    monkeypatch.undo()
+    made.prepare_faces()
+    assert content(made.prepared) == content(whole)
+
+
+@pytest.mark.parametrize(
+    ("error", "temporary"),
+    [
+        (OSError(errno.ESTALE, "Stale file handle"), True),
+        (MemoryError(), True),
+        (PermissionError(errno.EACCES, "Permission denied"), False),
+        (IsADirectoryError(errno.EISDIR, "Is a directory"), False),
+        (ValueError("damaged"), False),
+    ],
+)
+def test_whose_fault_it_is(monkeypatch, error, temporary):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr("fervid.faces.cropping.read_frames", fail)
+    cut = cut_faces(Task(0, Path("a.mp4"), Sampling()), NoDetector(), Alignment())
+    assert cut.failure
+    assert cut.temporary == temporary
+
+
+def test_ctrl_c_is_handed_on_with_what_is_done(raw, tmp_path, monkeypatch):
+    """Else the next job of a sweep would begin."""
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("fervid.prepare.preparation._write_face", interrupt)
+    with pytest.raises(KeyboardInterrupt, match="interrupted after 0 of 10 files: the same command goes on from there"):
+        corpus(raw, tmp_path).prepare_faces()
+
+
+def test_names_and_labels_lead_nowhere(raw, tmp_path):
+    """A CSV may call an emotion or a clip what it likes: its faces stay in the folder."""
+    clip = next(raw.rglob("*.mp4"))
+    (tmp_path / "videos").mkdir()
+    shutil.copy(clip, tmp_path / "videos" / "a.mp4")
+    shutil.copy(clip, tmp_path / "videos" / "b.mp4")
+    (tmp_path / "list.csv").write_text("path,emotion,clip\na.mp4,../../up,../../../x\nb.mp4,/etc/passwd,y\n")
+    before = {path.name for path in tmp_path.iterdir()}
+    made = VideoFolderDataModule(
+        tmp_path / "videos", csv=tmp_path / "list.csv", prepared_dir=tmp_path / "p", cache_dir=tmp_path / "c"
+    )
+    made.prepare_faces()
+    assert {path.name for path in tmp_path.iterdir()} - before == {"p"}
+    faces = [path.relative_to(made.prepared / "faces").as_posix() for path in made.prepared.rglob("*.jpg")]
+    assert len(faces) == 4
+    assert {face.split("/")[0] for face in faces} == {"_up", "_etc_passwd"}
+
+
+def test_a_full_disk_is_one_sentence(raw, tmp_path, monkeypatch):
+    def full(self, content):
+        raise OSError(28, "No space left on device", str(self))
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(InputError, match=r"cannot be written \(No space left on device\): make room.*goes on where"):
+        corpus(raw, tmp_path).prepare_faces()
+
+
+def test_a_folder_that_cannot_be_written(raw, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(InputError, match="cannot be written"):
+        corpus(raw, tmp_path / "file").prepare_faces()
+
+
+@pytest.mark.parametrize("gone", [True, False])
+def test_a_face_that_went_missing_or_is_damaged(raw, tmp_path, gone):
+    made = corpus(raw, tmp_path, split=lambda m: (["train", "val", "test"] * 99)[: len(m)])
+    made.prepare_faces()
+    face = next(made.prepared.rglob("*.jpg"))
+    face.unlink() if gone else face.write_bytes(face.read_bytes()[:300])
+    with pytest.raises(InputError, match=r"cannot be read any more.*remove .* to prepare it anew"):
+        made.prepare_data()
+
+
+def test_faces_smaller_than_the_network_sees_are_told(raw, tmp_path, caplog):
+    corpus(raw, tmp_path, image_size=64).read_corpus()
+    assert "px are shown at" not in caplog.text
+    corpus(raw, tmp_path, image_size=96).read_corpus()
+    assert "faces of 64 px are shown at 96: dataset.face_size=96" in caplog.text
+
+
+def test_given_faces_need_no_detector(raw):
+    class Nobody:
+        def find(self, image, near=None):
+            raise AssertionError
+
+    eyes = np.array([[200.0, 120.0], [260.0, 120.0]])
+    task = Task(0, next(raw.rglob("*.mp4")), Around(5, 1), Face((180, 80, 100, 100), eyes))
+    cut = cut_faces(task, Nobody(), Alignment(size=64))
+    assert [frame["frame"] for frame in cut.frames] == [4, 5, 6]
+    assert [frame["aligned"] for frame in cut.frames] == ["eyes"] * 3
+    assert cut.failure is None

@@ -1,0 +1,152 @@
+import json
+
+import pandas as pd
+import pytest
+
+from fervid.synthetic.rendered_layouts import write_enterface, write_hf_parquet, write_ised, write_ravdess
+
+SMALL = {"frames": 6, "width": 480, "height": 360}
+
+
+@pytest.fixture
+def raw(tmp_path):
+    root = tmp_path / "raw"
+    options = {"emotions": ["neutral", "happy"], "frames": 9, "width": 480, "height": 270}
+    write_ravdess(root, actors=(1, 2, 3, 4, 5), **options)
+    return root
+
+
+def test_prepares_then_trains(fervid_command, raw, tmp_path, capsys):
+    """The two commands of the README, and training alone: they end in the same folder."""
+    words = ["dataset=ravdess", f"dataset.root={raw}", "dataset.every=4", f"cache_dir={tmp_path / 'cache'}"]
+    fervid_command("prepare", *words)
+    said = capsys.readouterr().out
+    assert "ravdess: what was found" in said
+    assert "subjects missing: 19 of 24" in said
+    assert "45 frames of 15 files" in said
+    (folder,) = (tmp_path / "cache" / "prepared").glob("ravdess-*/")
+    assert str(folder) in said
+    fervid_command("prepare", *words)
+    assert "prepared before:" in capsys.readouterr().out
+    run = ["backbone=lenet", "trainer.max_epochs=1", "dataset.batch_size=4", "+trainer.enable_progress_bar=false"]
+    fervid_command("train", *words, *run, "logger=none", f"hydra.run.dir={tmp_path / 'run'}")
+    said = capsys.readouterr().out
+    assert "what was found" not in said
+    assert list((tmp_path / "cache" / "prepared").glob("ravdess-*/")) == [folder]
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    faces = pd.read_parquet(folder / "manifest.parquet")["face"].notna().sum()
+    assert results["data"]["frames"] == faces
+    assert results["data"]["clips"] == 15
+    assert results["leakage"]["grade"] == "subject-independent"
+    assert set(results["recall"]) == {"neutral", "happy"}
+
+
+@pytest.mark.slow
+def test_training_prepares_by_itself_and_cross_validates(fervid_command, raw, tmp_path, capsys):
+    fervid_command(
+        "train",
+        *("-m", "dataset=ravdess", f"dataset.root={raw}", "dataset.count=2", "split=subject_kfold", "split.k=3"),
+        *("split.fold=range(3)", "backbone=lenet", "trainer.max_epochs=1", "dataset.batch_size=4", "logger=none"),
+        *(
+            "+trainer.enable_progress_bar=false",
+            f"cache_dir={tmp_path / 'cache'}",
+            f"hydra.sweep.dir={tmp_path / 'sweep'}",
+        ),
+    )
+    assert capsys.readouterr().out.count("what was found") == 1
+    tested = []
+    for fold in range(3):
+        manifest = pd.read_parquet(tmp_path / "sweep" / str(fold) / "manifest.parquet")
+        assert (manifest.groupby("subject")["split"].nunique() == 1).all()
+        tested += manifest.loc[manifest["split"] == "test", "subject"].unique().tolist()
+    assert sorted(tested) == ["01", "02", "03", "04", "05"]
+
+
+@pytest.mark.parametrize(
+    ("dataset", "write", "words", "expected"),
+    [
+        # Subject 6 has no sentences, 11's files are named after 12: 3 subjects x 2 emotions x 1 sentence are left.
+        (
+            "enterface",
+            lambda root: write_enterface(
+                root, subjects=(1, 6, 11, 16), emotions=("anger", "fear"), sentences=(1,), oddities=True, **SMALL
+            ),
+            ["dataset.count=2", "split=loso", "split.fold=2"],
+            {"clips": 6, "frames": 12, "subjects": 3, "classes": ["anger", "fear"]},
+        ),
+        (
+            "ised",
+            lambda root: write_ised(root, participants=(1, 2, 3), clips=1, **SMALL),
+            ["dataset.peak=1"],
+            {"clips": 12, "frames": 36, "subjects": 3, "classes": ["disgust", "happiness", "sadness", "surprise"]},
+        ),
+        (
+            "ised",
+            lambda root: write_ised(root, participants=(1, 2, 3), emotions=("happiness", "disgust"), clips=2, **SMALL),
+            ["dataset.every=3", "split=clips", "split.val=0.34", "split.test=0.34"],
+            {"clips": 12, "frames": 24, "subjects": 3, "classes": ["disgust", "happiness"]},
+        ),
+        (
+            "hf_faces",
+            lambda root: write_hf_parquet(root / "train-00000-of-00001.parquet", rows=40, bad_rows=True),
+            ["split=stratified"],
+            {"clips": 40, "frames": 40, "subjects": 0, "classes": 8},
+        ),
+    ],
+    ids=["enterface", "ised peak", "ised", "hf_faces"],
+)
+def test_every_layout_goes_from_raw_to_trained(fervid_train, tmp_path, dataset, write, words, expected):
+    """Oddities included; all rendered faces of these people are found, so every count is exact."""
+    write(tmp_path / "raw")
+    fervid_train(
+        *(f"dataset={dataset}", f"dataset.root={tmp_path / 'raw'}", *words, "dataset.batch_size=2", "logger=none"),
+        *("backbone=lenet", "trainer.max_epochs=1", "+trainer.enable_progress_bar=false"),
+        *(f"cache_dir={tmp_path / 'cache'}", f"hydra.run.dir={tmp_path / 'run'}"),
+    )
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    found = {key: results["data"][key] for key in ("clips", "frames", "subjects")}
+    classes = results["class_names"] if isinstance(expected["classes"], list) else len(results["class_names"])
+    assert found | {"classes": classes} == expected
+    assert (results["data"]["unreadable"] > 0) == (dataset == "hf_faces")
+    assert (
+        results["leakage"]["grade"]
+        == {
+            "enterface": "subject-independent",
+            "ised": "clip-independent" if "split=clips" in words else "subject-independent",
+            "hf_faces": "people unknown",
+        }[dataset]
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ([], "nothing to prepare: give dataset="),
+        (["dataset=ravdess"], "dataset=ravdess needs dataset.root=<folder>"),
+        (["dataset=synthetic"], "there is nothing to prepare"),
+        (["dataset=ravdess", "dataset.root=/nowhere"], "dataset.root=/nowhere is not a folder"),
+        (["dataset=ravdes"], "Did you mean dataset=ravdess?"),
+        (["dataset=ravdess", "dataset.evry=3"], "Did you mean dataset.every?"),
+        (["dataset=ravdess", "dataset.every=often"], "dataset.every=often is not a number"),
+        (["dataset=ravdess", "dataset.root=.", "dataset.every=0"], "dataset.every=0 is no number of frames"),
+        (["dataset=ravdess", "dataset.root=.", "detector=yunet"], "detector=yunet needs its ONNX file"),
+        (["dataset=ravdess", "dataset.root=.", "dataset.max_failures=2"], "dataset.max_failures=2 is no share"),
+    ],
+)
+def test_mistakes_are_one_sentence(fervid_command, capsys, words, sentence):
+    with pytest.raises(SystemExit) as end:
+        fervid_command("prepare", *words)
+    assert end.value.code == 1
+    said = capsys.readouterr().err.strip()
+    assert said.startswith("fervid: ")
+    assert sentence in said
+    assert "\n" not in said
+
+
+def test_pictures_are_taken_as_they_are_unless_asked(fervid_command, pictures, tmp_path, capsys):
+    words = ["dataset=image_folder", f"dataset.root={pictures}", f"cache_dir={tmp_path / 'cache'}"]
+    fervid_command("prepare", *words)
+    assert "30 faces in 30 frames of 30 files" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        fervid_command("prepare", *words, "detector=haar")  # noise shows no faces
+    assert "no face" in capsys.readouterr().err

@@ -1,0 +1,161 @@
+"""SIGTERM never looks like success: exit code 143 and one sentence on how to go on, whatever a command is doing."""
+
+import importlib.util
+import os
+import signal
+import subprocess
+import sys
+import time
+from importlib import import_module
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from hydra.core.global_hydra import GlobalHydra
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from rich.console import Console
+from rich.progress import Progress
+
+from fervid.synthetic.rendered_layouts import write_ravdess
+
+SMOKE = ["experiment=smoke", "+trainer.enable_progress_bar=false", "logger=none", "trainer.max_epochs=2"]
+
+
+@pytest.fixture
+def terminate(monkeypatch):
+    """Sends this process SIGTERM when a function of a library is called for the n-th time."""
+
+    def when(owner, name, call=1):
+        calls, wrapped = [], getattr(owner, name)
+
+        def kill(*args, **kwargs):
+            calls.append(name)
+            if len(calls) == call:
+                os.kill(os.getpid(), signal.SIGTERM)
+                time.sleep(0.01)  # the handler has run by then
+            return wrapped(*args, **kwargs)
+
+        monkeypatch.setattr(owner, name, kill)
+
+    return when
+
+
+@pytest.fixture
+def ends_with_143(monkeypatch, capfd):
+    """Runs a command that is terminated; gives what it said."""
+
+    def run(name, *words):
+        GlobalHydra.instance().clear()
+        monkeypatch.setattr("sys.argv", [f"fervid.{name}", *words])
+        with pytest.raises(SystemExit) as stop:
+            import_module(f"fervid.{name}").main()
+        said = capfd.readouterr()
+        assert stop.value.code == 143
+        assert "Traceback" not in said.err
+        return said.out + said.err
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "call"),
+    [
+        (torch.optim.Adam, "step", 4),
+        (pl.Trainer, "test", 1),
+        (FigureCanvasAgg, "draw", 1),
+    ],
+    ids=["training", "testing", "drawing"],
+)
+def test_a_training_tells_the_command_that_resumes_it(ends_with_143, terminate, tmp_path, cache, owner, name, call):
+    terminate(owner, name, call)
+    said = ends_with_143("train", *SMOKE, f"cache_dir={cache}", f"hydra.run.dir={tmp_path}/run")
+    assert f"hydra.run.dir={tmp_path}/run ckpt_path={tmp_path}/run/checkpoints/last.ckpt\n" in said
+    assert (tmp_path / "run" / "checkpoints" / "last.ckpt").exists()
+
+
+@pytest.mark.parametrize("words", [["dataset=synthetic"], ["dataset=ravdess", "dataset.root=raw"]])
+def test_while_faces_are_prepared(ends_with_143, terminate, tmp_path, monkeypatch, words):
+    monkeypatch.chdir(tmp_path)
+    if "dataset=ravdess" in words:
+        write_ravdess(tmp_path / "raw", actors=(1, 2), emotions=["sad"], frames=2, width=160, height=120)
+    terminate(Progress, "advance")
+    said = ends_with_143("train", *words, "logger=none", f"cache_dir={tmp_path}/cache", f"hydra.run.dir={tmp_path}/run")
+    assert "the same command" in said
+    assert not (tmp_path / "run" / "results.json").exists()
+
+
+def test_prepare_says_how_far_it_came(ends_with_143, terminate, tmp_path):
+    write_ravdess(tmp_path / "raw", actors=(1, 2), emotions=["sad"], frames=2, width=160, height=120)
+    terminate(Progress, "advance")
+    words = ["dataset=ravdess", f"dataset.root={tmp_path}/raw", f"cache_dir={tmp_path}/cache"]
+    said = ends_with_143("prepare", *words, f"hydra.run.dir={tmp_path}/run")
+    assert "of 4 files: the same command goes on from there" in said
+
+
+def test_a_sweep_begins_no_other_job(ends_with_143, terminate, tmp_path, cache):
+    terminate(torch.optim.Adam, "step", 4)
+    said = ends_with_143("train", "-m", *SMOKE, "seed=1,2", f"cache_dir={cache}", f"hydra.sweep.dir={tmp_path}")
+    assert "run the same command again" in said
+    assert not (tmp_path / "1").exists()
+
+
+def test_a_search_draws_no_other_trial(terminate, tmp_path, cache, monkeypatch, capfd):
+    from fervid import search
+
+    terminate(torch.optim.Adam, "step", 4)
+    words = ["--trials=3", f"--folder={tmp_path}", "optimizer.lr=interval(0.001,0.1)", f"cache_dir={cache}"]
+    monkeypatch.setattr(sys, "argv", ["fervid.search", *SMOKE, *words])
+    with pytest.raises(SystemExit) as stop:
+        search.main()
+    assert stop.value.code == 143
+    assert "run the same command again" in capfd.readouterr().out
+    assert not (tmp_path / "1").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "setting"),
+    [
+        ("evaluate", "run"),
+        ("explain", "run"),
+        ("predict", "run"),
+        ("export", "run"),
+        ("report", "runs"),
+        ("audit", None),
+        ("baseline", None),
+        ("demo", "run"),
+    ],
+)
+def test_every_other_command(ends_with_143, terminate, trained, cache, tmp_path, name, setting):
+    words = [] if setting is None else [f"{setting}={trained.folder}"]
+    if setting is None:
+        words += ["dataset.identities=6", "dataset.clips=1", "dataset.frames=2", f"cache_dir={cache}"]
+    elif name in ("evaluate", "explain"):
+        words.append(f"cache_dir={trained.cache}")
+    elif name == "predict":
+        words.append(f"source={trained.corpus}")
+    elif name == "export":
+        words.append(f"folder={tmp_path}/export")
+    terminate(*(importlib.util, "find_spec") if name == "demo" else (Console, "print"))
+    said = ends_with_143(name, *words, f"hydra.run.dir={tmp_path}/out")
+    assert "run the same command again" in said
+
+
+IMPORTING = """
+import os, signal, sys
+
+class Terminate:
+    def find_spec(self, name, path=None, target=None):
+        if name == "torch":
+            os.kill(os.getpid(), signal.SIGTERM)
+
+sys.meta_path.insert(0, Terminate())
+from fervid.train import main
+main()
+"""
+
+
+def test_while_libraries_are_imported(tmp_path):
+    words = [sys.executable, "-c", IMPORTING, *SMOKE, f"hydra.run.dir={tmp_path}/run"]
+    process = subprocess.run(words, capture_output=True, text=True, timeout=120)
+    assert process.returncode == 143
+    assert process.stderr == "fervid: interrupted: run the same command again.\n"

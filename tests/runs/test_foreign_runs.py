@@ -1,0 +1,328 @@
+"""A run folder from elsewhere reads no secret, leads to no other folder and fails in one sentence."""
+
+import json
+import os
+import shutil
+import signal
+from importlib import import_module
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hydra.core.global_hydra import GlobalHydra
+
+import fervid
+from fervid.schema.errors import InputError
+
+SECRET = "the-token-of-this-machine"
+COMMANDS = ("predict", "evaluate", "explain", "export", "demo", "report")
+
+
+@pytest.fixture
+def run(trained, tmp_path):
+    return shutil.copytree(trained.folder, tmp_path / "run")
+
+
+@pytest.fixture
+def command(trained, tmp_path, monkeypatch, capsys):
+    """Runs a command on a run folder; gives its exit code and all that it printed."""
+    monkeypatch.chdir(tmp_path)
+    cv2.imwrite("face.png", np.full((40, 40, 3), 128, dtype=np.uint8))
+    out, cache = f"hydra.run.dir={tmp_path / 'out'}", f"cache_dir={trained.cache}"
+    words = {
+        "predict": ["source=face.png", "detector=none", out],
+        "evaluate": ["resamples=100", cache, out],
+        "explain": ["frames=random", "count=2", cache],
+        "export": ["format=safetensors"],
+        "demo": [],
+        "report": ["resamples=100", out],
+    }
+
+    def call(name, run):
+        GlobalHydra.instance().clear()
+        monkeypatch.setattr(signal, "signal", lambda *_: None)
+        where = "runs" if name == "report" else "run"
+        monkeypatch.setattr("sys.argv", [f"fervid.{name}", f"{where}={run}", *words[name]])
+        try:
+            import_module(f"fervid.{name}").main()
+            code = 0
+        except SystemExit as stopped:
+            code = stopped.code
+        printed = capsys.readouterr()
+        return code, printed.out + printed.err
+
+    return call
+
+
+def edit(run, change):
+    path = run / "results.json"
+    results = json.loads(path.read_text())
+    change(results)
+    path.write_text(json.dumps(results))
+
+
+def everything_written(*folders):
+    return b"".join(path.read_bytes() for folder in folders for path in folder.rglob("*") if path.is_file())
+
+
+def put(dotted, value):
+    *path, last = dotted.split(".")
+
+    def change(results):
+        place = results
+        for name in path:
+            place = place[int(name)] if isinstance(place, list) else place.setdefault(name, {})
+        place[int(last) if isinstance(place, list) else last] = value
+
+    return change
+
+
+# Interpolations
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_no_command_reads_an_environment_variable_for_a_run(name, run, command, monkeypatch, tmp_path):
+    monkeypatch.setenv("FERVID_TEST_SECRET", SECRET)
+    edit(run, put("config.optimizer.note", "${oc.env:FERVID_TEST_SECRET}"))
+    code, said = command(name, run)
+    assert SECRET not in said
+    assert SECRET.encode() not in everything_written(tmp_path)
+    assert code == 1
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("reference", ["${oc.env:FERVID_TEST_SECRET}", "{{ config }} {{ 7 * 191 }}"])
+def test_text_of_a_run_stays_as_it_is(reference, run, command, monkeypatch, tmp_path):
+    monkeypatch.setenv("FERVID_TEST_SECRET", SECRET)
+    edit(run, lambda results: results.update(warnings=[reference], git_revision=reference))
+    edit(run, put("data.corpus", reference))
+    edit(run, put("choices.optimizer", reference))
+    assert command("export", run)[0] == 0
+    assert command("report", run)[0] == 0
+    written = everything_written(tmp_path)
+    assert SECRET.encode() not in written
+    assert b"1337" not in (run / "export" / "model_card.md").read_bytes()
+
+
+@pytest.mark.parametrize(
+    "place", ["loss.focal_gamma", "optimizer.note", "finetune.phases.0.name", "dataset.root", "paper", "new.list"]
+)
+def test_python_reads_no_environment_variable_for_a_run(place, run, monkeypatch):
+    monkeypatch.setenv("FERVID_TEST_SECRET", SECRET)
+    reference = "a ${oc.env:FERVID_TEST_SECRET}"
+    edit(run, put(f"config.{place}", {"paper": {"name": reference}, "new.list": [[reference]]}.get(place, reference)))
+    for opened in (fervid.load_run, fervid.Predictor):
+        with pytest.raises(InputError, match="refers to") as refused:
+            opened(run)
+        assert SECRET not in str(refused.value)
+
+
+# Links
+
+
+@pytest.fixture
+def outside(tmp_path):
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    (folder / "secret.txt").write_text(SECRET)
+    return folder
+
+
+def as_folder(run, outside, name):
+    shutil.rmtree(run / name, ignore_errors=True)
+    (run / name).symlink_to(outside)
+
+
+def as_file(run, outside, name):
+    (run / name).parent.mkdir(exist_ok=True)
+    (run / name).unlink(missing_ok=True)
+    (run / name).symlink_to(outside / "secret.txt")
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize(
+    ("plant", "link"),
+    [
+        (as_folder, "tensorboard"),
+        (as_file, "export/model.onnx"),
+    ],
+)
+def test_no_command_follows_a_link_out_of_the_run(name, plant, link, run, outside, command):
+    plant(run, outside, link)
+    before = sorted(outside.rglob("*"))
+    code, said = command(name, run)
+    assert code == 1, said
+    assert "Traceback" not in said
+    assert sorted(outside.rglob("*")) == before
+    assert (outside / "secret.txt").read_text() == SECRET
+    copies = [path for path in run.rglob("*") if path.is_file() and not path.is_symlink()]
+    assert not any(SECRET.encode() in path.read_bytes() for path in copies)
+
+
+@pytest.mark.parametrize(
+    ("plant", "link"),
+    [
+        (as_folder, "explanation"),
+        (as_folder, "checkpoints"),
+        (as_file, "results.json"),
+        (as_file, "predictions.csv"),
+        (as_file, "checkpoints/best.ckpt"),
+        (as_file, ".hydra/config.yaml"),
+    ],
+)
+def test_python_follows_no_link_out_of_a_run(plant, link, run, outside):
+    plant(run, outside, link)
+    for opened in (fervid.load_run, fervid.Predictor):
+        with pytest.raises(InputError, match="leads out of the folder"):
+            opened(run)
+
+
+def test_a_link_that_leads_out_is_named(run, outside):
+    (run / "tensorboard" / "more").symlink_to(os.path.relpath(outside, run / "tensorboard"))
+    with pytest.raises(InputError, match=r"tensorboard/more.* leads out of the folder"):
+        fervid.Predictor(run)
+
+
+def test_a_file_that_never_ends_is_refused(run):
+    (run / "predictions_val.csv").unlink()
+    os.mkfifo(run / "predictions_val.csv")
+    with pytest.raises(InputError, match=r"predictions_val\.csv is neither a file nor a folder"):
+        fervid.load_run(run)
+
+
+def test_links_within_a_run_and_to_a_run_are_followed(run, tmp_path):
+    (run / "checkpoints" / "last.ckpt").unlink()
+    (run / "checkpoints" / "last.ckpt").symlink_to("best.ckpt")
+    (tmp_path / "mine").symlink_to(run)
+    assert fervid.load_run(tmp_path / "mine", "last").class_names == ["angry", "happy", "sad"]
+
+
+def test_a_training_writes_through_no_link(fervid_train, tmp_path, outside, capsys):
+    folder = tmp_path / "begun"
+    (folder / ".hydra").mkdir(parents=True)
+    (folder / ".hydra" / "config.yaml").symlink_to(outside / "secret.txt")
+    (folder / "manifest.parquet").symlink_to(outside / "new")
+    with pytest.raises(SystemExit) as stopped:
+        fervid_train("backbone=lenet", "trainer.max_epochs=1", f"hydra.run.dir={folder}")
+    assert stopped.value.code == 1
+    assert "leads out of the folder" in capsys.readouterr().err
+    assert [path.name for path in outside.iterdir()] == ["secret.txt"]
+    assert (outside / "secret.txt").read_text() == SECRET
+
+
+def test_an_export_keeps_nothing_that_it_did_not_write(run, command):
+    (run / "export").mkdir()
+    for name in ("model.onnx", "model.safetensors", "run_onnx.py"):
+        (run / "export" / name).write_text("planted")
+    code, said = command("export", run)  # of safetensors
+    assert code == 0, said
+    assert b"planted" not in everything_written(run)
+
+
+# Content
+
+
+BROKEN = {
+    "seed": "tomorrow",
+    "class_names": "angry",
+    "class_names.0": 3,
+    "class_names.1": "angry",
+    "choices": ["lenet"],
+    "choices.backbone": {"a": 1},
+    "config": "config",
+    "config.seed": "tomorrow",
+    "config.backbone": "lenet",
+    "config.backbone.image_size": "large",
+    "config.backbone._partial_": True,
+    "config.backbone.surprise": 1,
+    "config.head.hidden": "wide",
+    "config.dataset.face_size": "???",
+    "config.dataset.margin": {"a": 1},
+    "config.split": [1],
+    "config.detector": 3,
+    "data": [],
+    "data.corpus": 5,
+    "data.split": {"train": "many"},
+    "data.emotion_by_split": {"angry": "all"},
+    "leakage": "none",
+    "leakage.grade": "certified",
+    "leakage.doubts": [3],
+    "leakage.subjects": 7,
+    "metrics": [0.5],
+    "metrics.test/uar": "best",
+    "metrics.test/f1": float("inf"),
+    "recall": 1,
+    "precision.happy": "high",
+    "confusion": "square",
+    "confusion.0": [1],
+    "seconds": 3,
+    "warnings": "none",
+    "versions": 1,
+    "history": {"epoch": 1},
+    "history.0.epoch": "first",
+    "epochs": "three",
+    "best_epoch": [1],
+    "parameters": 5,
+    "weights": "random",
+    "overrides": 5,
+}
+
+
+@pytest.mark.parametrize("place", BROKEN)
+def test_a_wrong_type_in_results_is_one_sentence(place, run):
+    edit(run, put(place, BROKEN[place]))
+    with pytest.raises(InputError) as refused:
+        fervid.Predictor(run)
+    assert len(str(refused.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_wrong_type_ends_each_command_with_one_sentence(name, run, command):
+    for place in ("seed", "class_names"):
+        edit(run, put(place, BROKEN[place]))
+        code, said = command(name, run)
+        assert code == 1
+        assert len(said.splitlines()) == 1
+        assert said.startswith("fervid: ")
+
+
+@pytest.mark.parametrize("absent", ["parameters", "versions", "recall"])
+def test_results_without_what_a_model_card_says_are_one_sentence(absent, run, command):
+    edit(run, lambda results: results.pop(absent))
+    code, said = command("export", run)
+    assert (code, "model card" in said, "Traceback" in said) == (1, True, False), said
+
+
+@pytest.mark.parametrize("bad", ["nan", "inf"])
+def test_weights_that_are_not_finite_are_one_sentence(bad, run, command):
+    path = run / "checkpoints" / "best.ckpt"
+    state = torch.load(path, weights_only=True)
+    next(iter(state["state_dict"].values())).fill_(float(bad))
+    torch.save(state, path)
+    for name in ("predict", "evaluate", "explain", "export", "demo"):
+        code, said = command(name, run)
+        assert (code, "not finite" in said, "Traceback" in said) == (1, True, False), said
+    with pytest.raises(InputError, match="not finite"):
+        fervid.load_run(run)
+
+
+@pytest.mark.parametrize("content", [{"state_dict": {"head": "x"}}, {"state_dict": 3}, [1], {"weights": {}}])
+def test_a_checkpoint_of_wrong_types_is_one_sentence(content, run):
+    torch.save(content, run / "checkpoints" / "best.ckpt")
+    with pytest.raises(InputError, match="does not fit"):
+        fervid.load_run(run)
+
+
+@pytest.mark.parametrize(
+    ("column", "value"), [("p_happy", "much"), ("p_happy", "7"), ("predicted", "joy"), ("frame", "x")]
+)
+def test_wrong_cells_in_predictions_are_one_sentence(column, value, run, command):
+    path = run / "predictions.csv"
+    table = pd.read_csv(path, dtype=str)
+    table.loc[1, column] = value
+    table.to_csv(path, index=False)
+    for name in ("explain", "export", "report"):
+        code, said = command(name, run)
+        assert (code, "predictions.csv cannot be read" in said, "Traceback" in said) == (1, True, False), said

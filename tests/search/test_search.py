@@ -1,0 +1,181 @@
+"""The search for hyper-parameters."""
+
+import sys
+
+import optuna
+import pytest
+import torch
+from optuna.storages.journal import JournalFileBackend
+
+from fervid import search
+from fervid.cli.command_line import alone
+from fervid.schema.errors import InputError
+from fervid.train import training
+
+SMOKE = ["experiment=smoke", "logger=none", "+trainer.enable_progress_bar=false", "finetune.phases.1.epochs=1"]
+SPACE = ["optimizer=adam,sgd_plain", "optimizer.lr=tag(log,interval(1e-4,1e-1))", "dataset.batch_size=4,8"]
+
+
+@pytest.fixture
+def fervid_search(monkeypatch, cache, tmp_path):
+    def run(*words, trials=3):
+        monkeypatch.setattr(
+            sys, "argv", ["fervid.search", f"--trials={trials}", f"--folder={tmp_path}", f"cache_dir={cache}", *words]
+        )
+        search.main()
+
+    return run
+
+
+def study(folder):
+    storage = optuna.storages.JournalStorage(JournalFileBackend(str(folder / "study.log")))
+    return optuna.load_study(study_name="fervid", storage=storage)
+
+
+def test_trials_are_runs_of_drawn_settings_and_the_same_command_goes_on(fervid_search, tmp_path, capfd):
+    fervid_search(*SMOKE, *SPACE, trials=2)
+    capfd.readouterr()
+    fervid_search(*SMOKE, *SPACE, trials=3)
+    told = capfd.readouterr().out
+    assert "2 trials were run before" in told
+    trials = study(tmp_path).trials
+    rates = [trial.params["optimizer.lr"] for trial in trials]
+    assert len(set(rates)) == 3
+    assert all(1e-4 <= rate <= 1e-1 for rate in rates)
+    assert {trial.params["dataset.batch_size"] for trial in trials} <= {"4", "8"}
+    for trial in trials:
+        state = torch.load(tmp_path / str(trial.number) / "checkpoints" / "best.ckpt", weights_only=True)
+        assert state["settings"]["optimizer"]["lr"] == trial.params["optimizer.lr"]
+        assert state["settings"]["optimizer"]["_target_"].endswith(
+            {"adam": "Adam", "sgd_plain": "SGD"}[trial.params["optimizer"]]
+        )
+    best = max(trials, key=lambda trial: trial.value)
+    assert f"optimizer.lr={best.params['optimizer.lr']}" in told
+    # Nobody has looked at the test side.
+    assert not list(tmp_path.rglob("predictions.csv"))
+    assert "test recall" not in told
+
+
+@pytest.mark.parametrize(
+    "interrupt", [SystemExit, pytest.param(KeyboardInterrupt, marks=pytest.mark.slow)]
+)  # Lightning's answer to Ctrl-C, and Ctrl-C
+def test_a_trial_that_was_interrupted_is_run_once_more(fervid_search, tmp_path, monkeypatch, capfd, interrupt):
+    drawn = []
+
+    def killed_once(config, callbacks=(), test=True):
+        drawn.append(config.optimizer.lr)
+        if len(drawn) == 2:
+            raise interrupt
+        return 0.5
+
+    monkeypatch.setattr(training, "train", killed_once)
+    with pytest.raises(SystemExit):
+        fervid_search(*SMOKE, *SPACE)
+    fervid_search(*SMOKE, *SPACE)
+    assert drawn[2] == drawn[1]
+    states = [trial.state.name for trial in study(tmp_path).trials]
+    assert sorted(states) == ["COMPLETE", "COMPLETE", "COMPLETE", "FAIL"]
+    assert "run the same command again to resume" in capfd.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_trial_that_promises_little_is_ended_early(fervid_search, tmp_path, monkeypatch, capfd):
+    epochs = []
+
+    def pretend(config, callbacks=(), test=True):
+        number = len(epochs)
+        epochs.append(0)
+
+        class Trainer:
+            callback_metrics = {"val/uar": 0.9 if number < 6 else 0.1}
+            current_epoch = 0
+
+        for Trainer.current_epoch in range(10):
+            epochs[-1] += 1
+            callbacks[0].on_train_epoch_end(Trainer, None)
+        return Trainer.callback_metrics["val/uar"]
+
+    monkeypatch.setattr(training, "train", pretend)
+    fervid_search(*SMOKE, *SPACE, trials=8)
+    assert epochs[:6] == [10] * 6
+    assert all(ran < 10 for ran in epochs[6:])
+    assert "6 of them run to the end" in capfd.readouterr().out
+
+
+def test_a_loss_is_to_fall(fervid_search, monkeypatch, capfd):
+    scores = iter([0.5, 0.2, 0.9])
+    monkeypatch.setattr(training, "train", lambda config, callbacks=(), test=True: next(scores))
+    fervid_search(*SMOKE, *SPACE, "finetune.monitor=val/loss")
+    lines = [line for line in capfd.readouterr().out.splitlines() if line.startswith("│")]
+    assert [line.split("│")[-2].strip() for line in lines] == ["0.2000", "0.5000", "0.9000"]
+
+
+def test_a_failing_trial_leaves_the_others(fervid_search, monkeypatch, capfd):
+    calls = []
+
+    def second_fails(config, callbacks=(), test=True):
+        calls.append(1)
+        if len(calls) == 2:
+            raise InputError("the second is out of luck.")
+        return 0.5
+
+    monkeypatch.setattr(training, "train", second_fails)
+    fervid_search(*SMOKE, *SPACE)
+    told = capfd.readouterr().out
+    assert "the second is out of luck" in told
+    assert "3 trials, 2 of them" in told
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["optimizer=adam"], "nothing to search"),
+        (["optimizer=adam,sdg"], "Did you mean optimizer=sgd?"),
+        (["optimzer.lr=1,2"], "Did you mean optimizer.lr?"),
+        (["optimizer.lr=interval(0.1"], "'interval(0.1'"),
+        (["optimizer=adam,sgd", "--trials=0"], "--trials 0"),
+        (["optimizer=adam,sgd", "--hours=0"], "--hours 0"),
+    ],
+)
+def test_mistakes_are_one_sentence(fervid_search, capfd, words, sentence):
+    with pytest.raises(SystemExit):
+        fervid_search(*words)
+    told = capfd.readouterr().err
+    assert sentence in told
+    assert told.startswith("fervid: ")
+    assert told.count("\n") == 1
+
+
+def test_another_search_in_the_same_folder_is_refused(fervid_search, monkeypatch, capfd):
+    monkeypatch.setattr(training, "train", lambda config, callbacks=(), test=True: 0.5)
+    fervid_search(*SMOKE, *SPACE)
+    with pytest.raises(SystemExit):
+        fervid_search(*SMOKE, *SPACE, "head=linear")
+    assert "holds a search of other settings" in capfd.readouterr().err
+
+
+def test_two_searches_do_not_share_a_folder(fervid_search, monkeypatch, tmp_path, capfd):
+    monkeypatch.setattr(training, "train", lambda config, callbacks=(), test=True: 0.5)
+    with alone(tmp_path), pytest.raises(SystemExit):
+        fervid_search(*SMOKE, *SPACE)
+    assert "another process is at work" in capfd.readouterr().err
+    fervid_search(*SMOKE, *SPACE)
+    assert not (tmp_path / ".lock").exists()
+
+
+def test_a_log_that_was_cut_in_the_middle_of_a_line_goes_on(fervid_search, tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(training, "train", lambda config, callbacks=(), test=True: 0.5)
+    fervid_search(*SMOKE, *SPACE, trials=2)
+    log = tmp_path / "study.log"
+    log.write_bytes(log.read_bytes()[:-20])
+    (tmp_path / "study.log.lock").symlink_to("study.log")  # as Optuna locks: a kill leaves it
+    fervid_search(*SMOKE, *SPACE, trials=3)
+    states = [trial.state.name for trial in study(tmp_path).trials]
+    assert states.count("COMPLETE") == 3  # the end of the second was lost: it was run again
+    log.write_bytes(log.read_bytes().replace(b'"op_code"', b'"op_co', 1))
+    capfd.readouterr()
+    with pytest.raises(SystemExit):
+        fervid_search(*SMOKE, *SPACE)
+    told = capfd.readouterr().err
+    assert "study.log is damaged" in told
+    assert told.count("\n") == 1

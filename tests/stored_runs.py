@@ -1,0 +1,193 @@
+"""Folders of runs that nobody trained, as far as a report looks at them."""
+
+import json
+import zlib
+from collections.abc import Callable, Sequence
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, recall_score
+
+from fervid.runs.run import Run, find_runs
+
+NAMES = ("happy", "angry", "sad")  # not in alphabetical order
+
+
+def _predictions(
+    seed: int,
+    side: str,
+    people: Sequence[int],
+    class_names: Sequence[str],
+    clips: int,
+    frames: int,
+    skill: float,
+    sharpness: float,
+    known: bool,
+) -> pd.DataFrame:
+    rng = np.random.default_rng(seed)
+    rows = pd.DataFrame(
+        list(product(people, class_names, range(clips), range(frames))), columns=["person", "true", "take", "frame"]
+    )
+    person = rows["person"].map("{:02}".format)
+    logits = rng.normal(size=(len(rows), len(class_names)))
+    likes = rng.normal(0, 1, 1000)[rows["person"].to_numpy() % 1000]  # who is read more easily than others
+    logits[np.arange(len(rows)), pd.Index(class_names).get_indexer(rows["true"])] += skill + likes
+    chances = np.exp(sharpness * (logits - logits.max(axis=1, keepdims=True)))
+    chances /= chances.sum(axis=1, keepdims=True)
+    table = pd.DataFrame(
+        {
+            "index": np.arange(len(rows)),
+            "corpus": "synthetic",
+            "subject": person if known else None,
+            "clip": person + "-" + rows["true"] + "-" + rows["take"].astype(str),
+            "true": rows["true"],
+            "sex": np.where(rows["person"] % 2 == 0, "male", "female"),
+            "intensity": rows["take"] % 2 + 1,
+            "spectacles": rows["person"] % 3 == 0,
+            "left": np.round(10.5 + rows["person"] % 4, 2),  # where the face is
+            "path": None,
+            "frame": rows["frame"],
+            "time": 0.5 * rows["frame"],
+            "split": side,
+            "predicted": np.array(class_names, dtype=object)[chances.argmax(axis=1)],
+        }
+    )
+    return pd.concat([table, pd.DataFrame(chances, columns=[f"p_{name}" for name in class_names])], axis=1)
+
+
+def _measure(true: Any, predicted: Any) -> dict[str, float]:
+    present = sorted(set(true))
+    options = {"labels": present, "average": "macro", "zero_division": 0}
+    return {
+        "accuracy": float(accuracy_score(true, predicted)),
+        "uar": float(recall_score(true, predicted, **options)),
+        "f1": float(f1_score(true, predicted, **options)),
+    }
+
+
+def _write_run(
+    folder: Path,
+    settings: dict[str, Any] | None = None,
+    *,
+    seed: int = 0,
+    fold: int | None = None,
+    split: str = "subject",
+    grade: str = "subject-independent",
+    people: Sequence[int] = range(6),
+    class_names: Sequence[str] = NAMES,
+    clips: int = 2,
+    frames: int = 2,
+    skill: float = 1.0,
+    sharpness: float = 2.0,
+    val_sharpness: float | None = None,
+    known: bool = True,
+    trained: bool = True,
+    absent: Sequence[str] = (),
+    without: Sequence[str] = (),
+    edit: Callable[[pd.DataFrame], pd.DataFrame] = lambda table: table,
+) -> Path:
+    """Writes results.json, predictions.csv and predictions_val.csv.
+
+    Args:
+        folder: where to.
+        settings: an option of a group (``backbone``) or a value (``optimizer.lr``) each, other than the usual.
+        seed: of the run; decides what is predicted, together with the folder's name.
+        fold: of the split.
+        split: its name.
+        grade: what it leaks.
+        people: those in the test.
+        class_names: the emotions.
+        clips: of each person and emotion.
+        frames: of each clip.
+        skill: how much likelier the true emotion is made.
+        sharpness: how sure the network is of itself; None for the same on both sides.
+        val_sharpness: the same of the validation frames.
+        known: whether it is known who is seen.
+        trained: whether it is a network; else a baseline without backbone, finetuning and history.
+        absent: emotions that nobody shows in the test.
+        without: the columns that the predictions lack.
+        edit: changes the test predictions at last.
+    """
+    settings = {"backbone": "lenet", **(settings or {})}
+    config: dict[str, Any] = {
+        "seed": seed,
+        "cache_dir": "/cache",
+        "dataset": {"_target_": "a.Corpus", "root": "/data", "num_workers": 0, "batch_size": 32, "seed": None},
+        "split": {"_target_": f"a.{split}", "_partial_": True, "val": 0.2, "seed": seed},
+    }
+    choices = {"dataset": "synthetic", "split": split, "detector": "none", "experiment": None, "hydra/help": "fervid"}
+    if trained:
+        choices |= {"head": "linear", "finetune": "full", "optimizer": "adam", "scheduler": "none", "trainer": "cpu"}
+        config |= {"backbone": {"_target_": "a.Network"}, "optimizer": {"lr": 0.001}, "trainer": {"max_epochs": 2}}
+    if fold is not None:
+        config["split"]["fold"] = fold
+    for name, value in settings.items():
+        *path, last = name.split(".")
+        if not path and name not in ("cache_dir", "ckpt_path", "pca"):
+            choices[name] = value
+            continue
+        place = config
+        for part in path:
+            place = place.setdefault(part, {})
+        place[last] = value
+
+    draw = zlib.crc32(f"{folder.name} {seed} {fold}".encode())
+    shown = (class_names, clips, frames, skill)
+    test = _predictions(draw, "test", list(people), *shown, sharpness, known)
+    test = edit(test[~test["true"].isin(absent)].drop(columns=list(without)))
+    val = _predictions(draw + 1, "val", range(90, 96), *shown, val_sharpness or sharpness, known)
+    summed = test.groupby("clip")[[f"p_{name}" for name in class_names]].mean()
+    by_clip = np.array(class_names)[summed.to_numpy().argmax(axis=1)]
+    metrics = {f"test/{name}": value for name, value in _measure(test["true"], test["predicted"]).items()}
+    truth = test.groupby("clip")["true"].first()
+    metrics |= {f"test/clip_{name}": value for name, value in _measure(truth, by_clip).items()}
+    history = [
+        {"epoch": epoch, "phase": "full", "seconds": 1.0}
+        | {f"{part}/{metric}": 0.5 for part in ("train", "val") for metric in ("loss", "accuracy", "uar")}
+        for epoch in range(2)
+    ]
+    results: dict[str, Any] = {
+        "metrics": metrics,
+        "confusion": confusion_matrix(test["true"], test["predicted"], labels=list(class_names)).tolist(),
+        "class_names": list(class_names),
+        "seconds": {"fit": 61.4},
+        "data": {
+            "corpus": "synthetic",
+            "rendered": True,
+            "split": {"train": 4 * len(test), "val": len(val), "test": len(test)},
+        },
+        "leakage": {"grade": grade},
+        "seed": seed,
+        "warnings": [],
+        "choices": choices,
+        "overrides": [],
+        "config": config,
+    }
+    if trained:
+        results |= {"best_epoch": 2, "epochs": 2, "history": history}
+    (folder / ".hydra").mkdir(parents=True)
+    (folder / ".hydra" / "config.yaml").write_text("seed: 0\n")
+    (folder / "results.json").write_text(json.dumps(results))
+    test.to_csv(folder / "predictions.csv", index=False)
+    val.to_csv(folder / "predictions_val.csv", index=False)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def write_run() -> Callable[..., Path]:
+    """Writes the folder of a run that looks finished; its keywords are those of ``_write_run`` above."""
+    return _write_run
+
+
+@pytest.fixture
+def a_run(tmp_path: Path) -> Callable[..., Run]:
+    """The same in a folder of the test, opened."""
+
+    def make(name: str, settings: dict[str, Any] | None = None, **options: Any) -> Run:
+        return find_runs(str(_write_run(tmp_path / name, settings, **options)))[0][0]
+
+    return make

@@ -1,0 +1,43 @@
+import numpy as np
+import pytest
+
+from fervid.data.store import FaceStore
+from fervid.synthetic import rendering
+
+
+def test_counts(synthetic):
+    frames = synthetic(identities=6, clips=2, frames=3).frames
+    assert len(frames) == 6 * 8 * 2 * 3
+    assert (frames.groupby("subject")["sex"].nunique() == 1).all()
+    assert set(frames["intensity"]) == {"normal", "strong"}
+    assert set(frames.loc[frames["emotion"] == "neutral", "intensity"]) == {"normal"}
+    assert (frames.groupby("clip")["frame"].nunique() == 3).all()
+
+
+def test_the_store_shows_what_the_renderer_draws(synthetic):
+    datamodule = synthetic(image_size=128)
+    row = datamodule.manifest.iloc[17]
+    drawn = rendering.render_crops(
+        rendering.make_identity(row["identity"], 0),
+        row["emotion"],
+        take=row["take"],
+        intensity=row["intensity"],
+        frames=60,
+        size=128,
+        fps=30.0,
+        seed=0,
+        times=[row["frame"]],
+    ).images[0]
+    assert np.array_equal(FaceStore(datamodule.store_path)[row["store_row"]], drawn)
+
+
+def test_faces_are_rendered_once(synthetic, monkeypatch):
+    synthetic()
+    monkeypatch.setattr(rendering, "render_crops", lambda *a, **k: pytest.fail("rendered again"))
+    synthetic(image_size=20)
+
+
+def test_another_seed_other_people(synthetic):
+    one, other = synthetic(), synthetic(render_seed=1)
+    assert one.folder != other.folder
+    assert not np.array_equal(FaceStore(one.store_path)[0], FaceStore(other.store_path)[0])
