@@ -30,8 +30,8 @@ from fervid.data import VideoFolderDataModule
 from fervid.faces.alignment import Alignment
 from fervid.faces.cropping import Task, cut_faces
 from fervid.faces.detection import HaarDetector
-from fervid.media.decoding import Sampling
 from fervid.media.formats import VIDEO_SUFFIXES
+from fervid.media.sampling import Sampling
 from fervid.synthetic.rendered_layouts import RAVDESS_EMOTIONS, write_ravdess
 
 SIZE, EVERY = 224, 10

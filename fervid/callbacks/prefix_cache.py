@@ -23,8 +23,8 @@ from torch.utils.data import DataLoader
 
 from fervid.data.datamodule import FrameDataModule
 from fervid.data.frames import FrameDataset, already_a_batch
-from fervid.data.store import allocate
 from fervid.processes.lifetime import end_with_parent
+from fervid.schema.array_files import allocate
 from fervid.schema.atomic import writing
 from fervid.schema.manifest import SPLITS
 from fervid.tasks.classification import EmotionClassifier

@@ -16,10 +16,11 @@ from scipy.io import loadmat
 from fervid.corpora.inventory import Inventory, choose_people, note
 from fervid.data.prepared import PreparedDataModule
 from fervid.faces.cropping import Task
-from fervid.faces.detection import EYES_IN_BOX, Face
-from fervid.media.decoding import Around, read_bytes
+from fervid.faces.face import EYES_IN_BOX, Face
 from fervid.media.files import File, list_files
 from fervid.media.formats import VIDEO_SUFFIXES
+from fervid.media.sampling import Around
+from fervid.media.sources import read_bytes
 from fervid.schema.emotions import choose
 from fervid.schema.errors import InputError, first_line
 

@@ -21,10 +21,10 @@ from fervid.data.frames import EpochSampler, FeatureDataset, FrameDataset, alrea
 from fervid.data.resident import ResidentLoader, fits, to_device
 from fervid.data.store import FaceStore, build_store
 from fervid.media.files import FAILED
-from fervid.prepare.preparation import lock
 from fervid.processes.lifetime import end_with_parent
 from fervid.schema.atomic import sweep, writing
 from fervid.schema.errors import InputError, listed
+from fervid.schema.locks import lock
 from fervid.schema.manifest import SPLITS, check_manifest
 from fervid.splits import rules as splits
 

@@ -17,14 +17,16 @@ from fervid.data.datamodule import FrameDataModule
 from fervid.faces.alignment import Alignment
 from fervid.faces.cropping import JPEG_QUALITY, Task
 from fervid.faces.detection import Detector, HaarDetector, NoDetector
-from fervid.media.decoding import Sampling, read_picture
+from fervid.media.decoding import read_picture
 from fervid.media.files import FAILED, LEFT_OUT, RENDERED
+from fervid.media.sampling import Sampling
 from fervid.prepare.card import summary, write_card
-from fervid.prepare.preparation import JOURNAL, lock, prepare
+from fervid.prepare.preparation import JOURNAL, prepare
 from fervid.schema.atomic import write_csv, writing
 from fervid.schema.csv_tables import read_csv
 from fervid.schema.errors import InputError
 from fervid.schema.escaping import spreadsheet
+from fervid.schema.locks import lock
 from fervid.schema.names import clean_identities, doubts
 
 log = logging.getLogger(__name__)

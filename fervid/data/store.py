@@ -1,8 +1,5 @@
 """Faces at the training size in one memory-mapped file, so that RAM does not grow with the corpus."""
 
-import errno
-import os
-import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,8 +9,8 @@ import numpy as np
 from rich.progress import track
 
 from fervid.audit.duplicates import BITS, hash_picture
+from fervid.schema.array_files import allocate
 from fervid.schema.atomic import writing
-from fervid.schema.errors import InputError
 
 BLOCK = 64  # rows a thread writes at a time, at most: all that wait in line lie in memory
 
@@ -96,37 +93,3 @@ def build_store(
         faces.flush()
         with writing(path.with_suffix(".hashes.npy")) as beside:  # first: they belong to any store that is seen
             np.save(beside, hashes)
-
-
-def allocate(path: Path, dtype: type, shape: tuple[int, ...]) -> np.memmap:
-    """Makes a memory-mapped ``.npy`` file and takes its room on the disk at once.
-
-    Without that a disk that fills up kills the process at some later write.
-
-    Args:
-        path: the file to write.
-        dtype: of the array.
-        shape: of the array.
-
-    Raises:
-        InputError: if the disk has no room for it, or the folder cannot be written.
-    """
-    try:
-        # Where the file system takes no room in advance the system writes zeros instead, until nobody has any left.
-        if np.prod(shape, dtype=float) * np.dtype(dtype).itemsize > shutil.disk_usage(path.parent).free:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        array = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
-        if hasattr(os, "posix_fallocate"):
-            with open(path, "r+b") as file:
-                os.posix_fallocate(file.fileno(), 0, array.nbytes + array.offset)
-    except OSError as error:
-        path.unlink(missing_ok=True)
-        need = np.prod(shape, dtype=float) * np.dtype(dtype).itemsize / 2**20
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise InputError(
-                f"{path.parent} has no room for {need:.0f} MiB: make room, or set cache_dir to another disk."
-            ) from error
-        raise InputError(
-            f"{path.parent} cannot be written ({error.strerror}): set cache_dir to another folder."
-        ) from error
-    return array

@@ -6,7 +6,7 @@ from typing import Literal
 import cv2
 import numpy as np
 
-from fervid.faces.detection import EYES_IN_BOX, Face
+from fervid.faces.face import EYES_IN_BOX, Face
 from fervid.schema.errors import InputError
 
 BARE_SIDE = 2.2  # of a crop without margin, in eye distances

@@ -9,8 +9,11 @@ import cv2
 import numpy as np
 
 from fervid.faces.alignment import Alignment
-from fervid.faces.detection import Detector, Face, most_prominent
-from fervid.media.decoding import Around, Frame, Sampling, Source, read_frames, read_picture
+from fervid.faces.detection import Detector
+from fervid.faces.face import Face, most_prominent
+from fervid.media.decoding import Frame, read_frames, read_picture
+from fervid.media.sampling import Around, Sampling
+from fervid.media.sources import Source
 from fervid.schema.errors import first_line
 
 JPEG_QUALITY = 95

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from fervid.faces.detection import Face, intersection
+from fervid.faces.face import Face, intersection
 
 
 class Tracker:

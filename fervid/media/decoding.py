@@ -3,24 +3,21 @@
 import re
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
 from fractions import Fraction
 from io import BytesIO
 from pathlib import Path, PurePath
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import av
 import cv2
 import numpy as np
 from PIL import ExifTags, Image
 
-from fervid.media.archives import Member, read_member
 from fervid.media.formats import PICTURE_FORMATS, UNREADABLE_SUFFIXES, VIDEO_FORMATS
 from fervid.media.pixel_values import to_rgb
-from fervid.schema.errors import InputError, first_line
-
-Source = Path | Member | bytes
-"""Where a clip or picture lies: a file, a member of a zip, or its bytes."""
+from fervid.media.sampling import Around, Sampling
+from fervid.media.sources import Source, read_bytes
+from fervid.schema.errors import first_line
 
 MOST_PIXELS = 7680 * 4320  # a frame; beyond 8K it is a mistake or an attack
 MAX_PIXEL_ASPECT = 4  # sides of a pixel; the widest in use are 3 times as wide as high, 1000:1 is a mistake
@@ -42,57 +39,6 @@ class Frame(NamedTuple):
     number: int
     time: float
     image: np.ndarray
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """Which frames of a clip are taken.
-
-    Args:
-        every: each so manieth frame of the window.
-        count: instead of ``every``: so many, evenly over the window; all of it, if it is shorter.
-        window: ``all`` or ``centre``, the middle half, where an acted emotion is at its height.
-
-    Raises:
-        InputError: if a number is below 1 or the window unknown.
-    """
-
-    every: int = 10
-    count: int | None = None
-    window: Literal["all", "centre"] = "all"
-
-    def __post_init__(self) -> None:
-        for name, value in (("every", self.every), ("count", self.count)):
-            if value is not None and (isinstance(value, bool | str) or value < 1 or int(value) != value):
-                raise InputError(f"dataset.{name}={value} is no number of frames: give 1 or more.")
-        if self.window not in ("all", "centre"):
-            raise InputError(f"dataset.window={self.window} is unknown: choose all or centre.")
-
-    def numbers(self, frames: int) -> np.ndarray:
-        """Which of so many frames, as sorted numbers from 0."""
-        first, end = (frames // 4, frames - frames // 4) if self.window == "centre" else (0, frames)
-        if self.count is None:
-            return np.arange(first, end, int(self.every))
-        # The middles of equal parts: neither end of a clip, where actors rest, is favoured.
-        parts = np.linspace(first, end, min(int(self.count), end - first) + 1)
-        return ((parts[:-1] + parts[1:]) / 2).astype(int)
-
-
-@dataclass(frozen=True)
-class Around:
-    """The frames around a given one.
-
-    Args:
-        frame: its number, from 0.
-        reach: so many before it and after it.
-    """
-
-    frame: int
-    reach: int = 0
-
-    def numbers(self, frames: int) -> np.ndarray:
-        """Which of so many frames, as sorted numbers from 0."""
-        return np.arange(max(self.frame - self.reach, 0), min(self.frame + self.reach + 1, frames))
 
 
 def read_frames(source: Source, sampling: Sampling | Around) -> Iterator[Frame]:
@@ -338,15 +284,3 @@ def _with_square_pixels(image: np.ndarray, aspect: Fraction | float | None) -> n
     if width * height > MOST_PIXELS:
         raise ValueError(f"pictures of {width} x {height} pixels")
     return cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR if aspect > 1 else cv2.INTER_AREA)
-
-
-def read_bytes(source: Source) -> bytes:
-    """All of a file, zip member or bytes.
-
-    Raises:
-        ValueError: if a zip is damaged, or a member is larger than 1 GiB or a hundred times as large as packed.
-        OSError: if a file cannot be read.
-    """
-    if isinstance(source, bytes):
-        return source
-    return source.read_bytes() if isinstance(source, Path) else read_member(source)

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from fervid.media.archives import is_text, list_members, read_member
-from fervid.media.decoding import Source
 from fervid.media.formats import ARCHIVE_SUFFIXES, HEAD_BYTES, media_suffix
+from fervid.media.sources import Source
 from fervid.schema.errors import InputError
 
 ARCHIVE, OTHER_KIND = "archives that cannot be read", "files of other kinds"

@@ -20,7 +20,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from fervid.faces.cropping import flatness
-from fervid.faces.detection import most_prominent
+from fervid.faces.face import most_prominent
 from fervid.figures import save, timeline
 from fervid.media.decoding import Frame, open_video, read_picture
 from fervid.media.files import FAILED, LEFT_OUT

@@ -12,8 +12,10 @@ from hydra.utils import get_class, instantiate
 from fervid.data.store import resize
 from fervid.faces.alignment import Aligned, Alignment
 from fervid.faces.cropping import encode
-from fervid.faces.detection import Detector, Face, HaarDetector, NoDetector
-from fervid.media.decoding import Source, read_picture
+from fervid.faces.detection import Detector, HaarDetector, NoDetector
+from fervid.faces.face import Face
+from fervid.media.decoding import read_picture
+from fervid.media.sources import Source
 from fervid.runs.load import load_run, read_run, stored_config
 from fervid.schema.errors import InputError, reason
 

@@ -13,9 +13,11 @@ import cv2
 import numpy as np
 import torch
 
-from fervid.faces.detection import most_prominent
+from fervid.faces.face import most_prominent
 from fervid.faces.tracking import Tracker
-from fervid.media.decoding import Frame, Sampling, Source, read_frames
+from fervid.media.decoding import Frame, read_frames
+from fervid.media.sampling import Sampling
+from fervid.media.sources import Source
 from fervid.predict.predictor import Look, Predictor, SeenFace
 from fervid.predict.sources import Camera
 from fervid.schema.errors import InputError

@@ -20,13 +20,11 @@ import re
 import warnings
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from filelock import FileLock, Timeout
 from joblib import Parallel, delayed
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 from rich.console import Console
@@ -140,22 +138,6 @@ def prepare(
     if not looked_at["face"].notna().any():
         raise InputError(f"no face was found in any of {len(clips)} files: is this the right folder, or detector?")
     return clips.loc[looked_at.pop("row")].reset_index(drop=True).join(looked_at), failures, sums
-
-
-@contextmanager
-def lock(folder: Path) -> Iterator[None]:
-    """Keeps two runs from preparing the same folder at once: the second waits for the first, and says so."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    waiting = FileLock(folder.with_suffix(".lock"))
-    try:
-        waiting.acquire(timeout=0)
-    except Timeout:
-        print(f"another run is preparing {folder}: waiting for it.", flush=True)
-        waiting.acquire()
-    try:
-        yield
-    finally:
-        waiting.release()
 
 
 def _progress() -> Progress:

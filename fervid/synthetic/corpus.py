@@ -11,8 +11,8 @@ from joblib import Parallel, delayed
 from rich.progress import track
 
 from fervid.data.datamodule import FrameDataModule
-from fervid.data.store import allocate
 from fervid.processes.lifetime import for_workers
+from fervid.schema.array_files import allocate
 from fervid.schema.atomic import writing
 from fervid.schema.errors import InputError
 from fervid.synthetic import faces, rendering

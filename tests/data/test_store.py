@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from fervid.audit.duplicates import hash_picture
-from fervid.data.store import FaceStore, allocate, build_store
+from fervid.data.store import FaceStore, build_store
+from fervid.schema.array_files import allocate
 from fervid.schema.errors import InputError
 
 

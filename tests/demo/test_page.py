@@ -16,7 +16,8 @@ import pytest
 
 from fervid.demo import page as demo_page
 from fervid.demo.page import about, build_page, launch, show_frame, show_picture, show_video
-from fervid.media.decoding import Sampling, read_frames
+from fervid.media.decoding import read_frames
+from fervid.media.sampling import Sampling
 from fervid.predict.predictor import Predictor
 from fervid.schema.errors import InputError
 

@@ -15,7 +15,8 @@ from fervid.data.store import FaceStore
 from fervid.explain import explanation
 from fervid.explain.explanation import MeanHeatMaps, choose_frames, frames_to_average
 from fervid.explain.heat_maps import heat_maps
-from fervid.media.decoding import Sampling, read_frames
+from fervid.media.decoding import read_frames
+from fervid.media.sampling import Sampling
 from fervid.runs.load import reopen_corpus
 from fervid.runs.run import open_run
 from fervid.schema.errors import InputError

@@ -135,7 +135,8 @@ def run_example(example, folder, *pictures):
 def test_the_example_says_what_the_predictor_says_without_fervid(name, trained, exported, tmp_path):
     predictor = fervid.Predictor(trained.folder)
     video = next(trained.corpus.rglob("*.mp4"))
-    from fervid.media.decoding import Sampling, read_frames
+    from fervid.media.decoding import read_frames
+    from fervid.media.sampling import Sampling
 
     faces = [predictor.picture(frame.image)[0] for frame in read_frames(video, Sampling(every=8))]
     files = [tmp_path / f"face {number}.png" for number in range(len(faces))]

@@ -5,8 +5,10 @@ import numpy as np
 import pytest
 
 from fervid.faces.alignment import Alignment
-from fervid.faces.detection import EYES_IN_BOX, Face, HaarDetector, NoDetector, YuNetDetector, most_prominent
-from fervid.media.decoding import Sampling, read_frames, read_picture
+from fervid.faces.detection import HaarDetector, NoDetector, YuNetDetector
+from fervid.faces.face import EYES_IN_BOX, Face, most_prominent
+from fervid.media.decoding import read_frames, read_picture
+from fervid.media.sampling import Sampling
 from fervid.schema.errors import InputError
 from fervid.synthetic.rendering import make_identity, render_clip
 

@@ -1,6 +1,6 @@
 """People keep their number."""
 
-from fervid.faces.detection import Face
+from fervid.faces.face import Face
 from fervid.faces.tracking import Tracker
 
 

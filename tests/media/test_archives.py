@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fervid.media.decoding import read_bytes, read_picture
+from fervid.media.decoding import read_picture
 from fervid.media.files import list_files
+from fervid.media.sources import read_bytes
 
 CASES = Path(__file__).resolve().parents[3] / "shared" / "data" / "cases"
 

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fervid.media.decoding import Around, Sampling, read_bytes, read_frames, read_picture
+from fervid.media.decoding import read_frames, read_picture
+from fervid.media.sampling import Around, Sampling
+from fervid.media.sources import read_bytes
 from fervid.schema.errors import InputError
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data" / "ravdess"

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import EpsImagePlugin, Image, ImageChops, ImageCms
 
-from fervid.media.decoding import Sampling, read_frames, read_picture
+from fervid.media.decoding import read_frames, read_picture
+from fervid.media.sampling import Sampling
 
 CASES = Path(__file__).resolve().parents[3] / "shared" / "data" / "cases"
 RAMP = np.tile(np.arange(256, dtype=np.uint8), (32, 1))

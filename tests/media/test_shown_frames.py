@@ -10,7 +10,8 @@ import pytest
 from PIL import ExifTags, Image
 
 from fervid.faces.detection import HaarDetector
-from fervid.media.decoding import Around, Sampling, read_frames, read_picture
+from fervid.media.decoding import read_frames, read_picture
+from fervid.media.sampling import Around, Sampling
 
 CASES = Path(__file__).resolve().parents[3] / "shared" / "data" / "cases"
 shared = pytest.mark.skipif(not CASES.is_dir(), reason=f"no small inputs in {CASES}")

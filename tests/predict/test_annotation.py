@@ -6,7 +6,7 @@ import av
 import numpy as np
 import pytest
 
-from fervid.faces.detection import Face
+from fervid.faces.face import Face
 from fervid.figures import EMOTION_COLOURS
 from fervid.media.decoding import Frame
 from fervid.predict.annotation import AnnotatedVideo, annotate

@@ -16,7 +16,8 @@ from rich.console import Console
 
 import fervid
 from fervid.faces.detection import HaarDetector
-from fervid.media.decoding import Sampling, read_frames
+from fervid.media.decoding import read_frames
+from fervid.media.sampling import Sampling
 from fervid.predict.prediction import predict
 from fervid.predict.sources import find_sources
 from fervid.predict.video import watch

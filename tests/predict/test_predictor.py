@@ -8,8 +8,9 @@ import pandas as pd
 import pytest
 
 import fervid
-from fervid.faces.detection import most_prominent
-from fervid.media.decoding import Sampling, read_frames
+from fervid.faces.face import most_prominent
+from fervid.media.decoding import read_frames
+from fervid.media.sampling import Sampling
 from fervid.schema.errors import InputError
 
 

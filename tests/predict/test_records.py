@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fervid.faces.detection import Face
+from fervid.faces.face import Face
 from fervid.media.decoding import Frame
 from fervid.predict.predictor import SeenFace
 from fervid.predict.records import RecordFiles, records

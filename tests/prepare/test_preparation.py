@@ -17,8 +17,10 @@ import pytest
 from fervid.data import RAVDESSDataModule, VideoFolderDataModule
 from fervid.faces.alignment import Alignment
 from fervid.faces.cropping import Task, cut_faces
-from fervid.faces.detection import Face, NoDetector
-from fervid.media.decoding import Around, Sampling, read_picture
+from fervid.faces.detection import NoDetector
+from fervid.faces.face import Face
+from fervid.media.decoding import read_picture
+from fervid.media.sampling import Around, Sampling
 from fervid.prepare.preparation import JOURNAL
 from fervid.schema.errors import InputError
 from fervid.synthetic.rendered_layouts import write_ravdess
