@@ -1,12 +1,10 @@
 """Writes a trained network for other programs, and proves that what was written says what the network says."""
 
-import io
 import json
 import logging
 import shlex
 import shutil
 import warnings
-import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -222,37 +220,6 @@ def _open_onnx(path: Path, config: DictConfig, model: EmotionClassifier) -> Answ
     return lambda faces: session.run(["logits"], {"faces": faces})[0]
 
 
-def _torchscript(network: FaceNetwork, about: dict[str, str]) -> bytes:
-    size = network.backbone.image_size
-    buffer = io.BytesIO()
-    with warnings.catch_warnings(), torch.inference_mode():
-        # Torch 2.15 advises against it in favour of torch.export; phones and C++ programs still read it.
-        warnings.filterwarnings("ignore", r"`torch\.jit", FutureWarning)
-        warnings.filterwarnings("ignore", r"`torch\.jit", DeprecationWarning)
-        warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)  # the comparison says what comes of it
-        traced = torch.jit.trace(network, torch.rand(2, 3, size, size), check_trace=False)
-        torch.jit.save(traced, buffer, _extra_files={"metadata.json": json.dumps(about)})
-    return _without_debug_records(buffer)
-
-
-def _without_debug_records(archive: io.BytesIO) -> bytes:
-    """The archive without what tells where each operation stands in whose source code, in folders of this machine."""
-    kept = io.BytesIO()
-    with zipfile.ZipFile(archive) as old, zipfile.ZipFile(kept, "w") as new:
-        for entry in old.infolist():
-            if not entry.filename.endswith(".debug_pkl"):
-                new.writestr(entry.filename, old.read(entry))
-    return kept.getvalue()
-
-
-def _open_torchscript(path: Path, config: DictConfig, model: EmotionClassifier) -> Answers:
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", r"`torch\.jit", FutureWarning)
-        warnings.filterwarnings("ignore", r"`torch\.jit", DeprecationWarning)
-        network = torch.jit.load(path, map_location="cpu")
-    return lambda faces: network(torch.from_numpy(faces)).numpy()
-
-
 def _safetensors(network: FaceNetwork, about: dict[str, str]) -> bytes:
     prefix = network.backbone.own_prefix  # backbone.weights wants the names of the library
     state = {name.removeprefix(prefix): tensor for name, tensor in network.backbone.network.state_dict().items()}
@@ -292,7 +259,6 @@ class Format:
 
 FORMATS = {
     "onnx": Format("model.onnx", "run_onnx.py", _onnx, _open_onnx),
-    "torchscript": Format("model.torchscript.pt", "run_torchscript.py", _torchscript, _open_torchscript),
     "safetensors": Format("model.safetensors", "run_safetensors.py", _safetensors, _open_safetensors),
 }
 NAMES = {"model_card.md", *(name for form in FORMATS.values() for name in (form.file, form.example))}

@@ -34,16 +34,16 @@ def test_the_command_writes_two_formats_into_the_run_folder_and_tells_how_to_run
 ):
     run = tmp_path / "run"
     shutil.copytree(trained.folder, run)
-    fervid_export(f"run={run}", "format=[safetensors,torchscript]")
+    fervid_export(f"run={run}", "format=[safetensors,onnx]")
     folder = run / "export"
-    names = {"model.torchscript.pt", "model.safetensors", "run_torchscript.py", "model_card.md"}
+    names = {"model.onnx", "model.safetensors", "run_onnx.py", "model_card.md"}
     assert {path.name for path in folder.iterdir()} == names
     told = capsys.readouterr()
-    assert f"python {folder / 'run_torchscript.py'} face.png" in told.out
+    assert f"python {folder / 'run_onnx.py'} face.png" in told.out
     assert "the safetensors need fervid's classes" in told.out
     assert not told.err
     # A second export writes the other formats anew, and the card speaks of all.
-    fervid_export(f"run={run}", "format=torchscript")
+    fervid_export(f"run={run}", "format=onnx")
     assert {path.name for path in folder.iterdir()} == names
     assert "model.safetensors" in (folder / "model_card.md").read_text()
     assert not list(run.rglob(".fervid-partial-*"))
@@ -52,7 +52,7 @@ def test_the_command_writes_two_formats_into_the_run_folder_and_tells_how_to_run
 def test_what_cannot_be_done_is_one_sentence(trained, tmp_path, fervid_export, capsys):
     assert "Give run=<folder" in refusal(fervid_export, capsys)
     said = refusal(fervid_export, capsys, f"run={trained.folder}", "format=[onnx,tflite]", f"folder={tmp_path / 'x'}")
-    assert said == "fervid: format=tflite is unknown: choose onnx, torchscript, safetensors, or a list."
+    assert said == "fervid: format=tflite is unknown: choose onnx, safetensors, or a list."
     assert "format=[] is unknown" in refusal(fervid_export, capsys, f"run={trained.folder}", "format=[]")
     assert "holds no finished run" in refusal(fervid_export, capsys, f"run={tmp_path}")
     assert "Did you mean format" in refusal(fervid_export, capsys, f"run={trained.folder}", "formats=onnx")
