@@ -21,47 +21,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fervid.schema.errors import InputError
-from fervid.synthetic.faces import (
-    ACTION_UNITS,
-    Array,
-    Colour,
-    Identity,
-    Image,
-    Light,
-    Pose,
-    draw_person,
-    make_identity,
-)
+from fervid.synthetic.brushes import Image
+from fervid.synthetic.expressions import EMOTIONS
+from fervid.synthetic.identity import Identity, make_identity
+from fervid.synthetic.painting import draw_person
+from fervid.synthetic.performance import UNITS, Performance
+from fervid.synthetic.pose import Pose
 
 __all__ = [
     "EMOTIONS",
-    "IDENTITIES",
-    "INTENSITIES",
     "Identity",
     "RenderedClip",
     "make_identity",
     "render_clip",
     "render_crops",
 ]
-
-IDENTITIES = 24
-"""How many people the rendered corpus has unless told otherwise: as many as RAVDESS."""
-
-EXPRESSIONS: dict[str, dict[int, float]] = {
-    "neutral": {},
-    "calm": {6: 0.2, 12: 0.45, 43: 0.25},
-    "happy": {6: 0.85, 12: 1.0, 25: 0.7, 26: 0.15},
-    "sad": {1: 0.95, 4: 0.5, 15: 0.95, 17: 0.5, 43: 0.25},
-    "angry": {4: 1.0, 5: 0.55, 7: 0.7, 24: 0.8, 17: 0.3},
-    "fear": {1: 0.9, 2: 0.5, 4: 0.55, 5: 0.9, 20: 0.9, 25: 0.6, 26: 0.2},
-    "disgust": {4: 0.5, 7: 0.5, 9: 1.0, 10: 0.85, 15: 0.3, 17: 0.35},
-    "surprise": {1: 0.95, 2: 1.0, 5: 0.75, 25: 0.6, 26: 0.95},
-}
-"""The action units of each emotion and their activity at its apex, after EMFACS (Friesen & Ekman 1983)."""
-
-EMOTIONS: tuple[str, ...] = tuple(EXPRESSIONS)
-INTENSITIES = {"normal": 1.0, "strong": 1.2}
-_UNITS = list(ACTION_UNITS)
 
 
 @dataclass(frozen=True)
@@ -115,7 +89,7 @@ def render_clip(
     Raises:
         InputError: if `emotion`, `intensity` or a frame number is unknown, or `frames` is below 1.
     """
-    act = _Performance(identity, emotion, intensity, take, frames, fps, seed)
+    act = Performance(identity, emotion, intensity, take, frames, fps, seed)
     room = np.maximum(0, np.array([width, height]) - 1.35 * face_height) / 2
     middle = np.array([0.5 * width, 0.5 * height - 0.06 * face_height])
     x0, y0 = middle + act.placement * np.minimum(room, np.array([0.5, 0.2]) * face_height)
@@ -159,7 +133,7 @@ def render_crops(
     Raises:
         InputError: if `emotion`, `intensity` or a frame number is unknown, or `frames` is below 1.
     """
-    act = _Performance(identity, emotion, intensity, take, frames, fps, seed)
+    act = Performance(identity, emotion, intensity, take, frames, fps, seed)
     face_height = 0.90 * size
     poses = [
         Pose((0.5 + x) * size, (0.41 + y) * size, face_height * (1 + grow), roll, yaw, pitch)
@@ -168,86 +142,8 @@ def render_crops(
     return _film(act, poses, face_height, size, size, times)
 
 
-class _Performance:
-    """All of a clip that does not depend on the camera: what the person does and how the place looks."""
-
-    def __init__(
-        self, identity: Identity, emotion: str, intensity: str, take: int, frames: int, fps: float, seed: int
-    ) -> None:
-        """Everything random about the clip is drawn here, for all frames, whichever will be asked for."""
-        if emotion not in EXPRESSIONS:
-            raise InputError(f"there is no emotion {emotion!r}: take one of {', '.join(EMOTIONS)}.")
-        if intensity not in INTENSITIES:
-            raise InputError(f"there is no intensity {intensity!r}: take one of {', '.join(INTENSITIES)}.")
-        if frames < 1:
-            raise InputError(f"a clip of {frames} frames shows nothing: give frames=1 or more.")
-        self.identity, self.frames = identity, frames
-        session = [seed, identity.number, EMOTIONS.index(emotion)]
-        self.key = [*session, list(INTENSITIES).index(intensity), take]
-        rng = np.random.default_rng(self.key)
-        self._look(rng, np.random.default_rng([*session, 1]))
-        self._move(rng, np.arange(frames) / fps)
-        felt = np.array([EXPRESSIONS[emotion].get(unit, 0.0) for unit in _UNITS]) * INTENSITIES[intensity]
-        self._act(rng, np.random.default_rng([*session, 2]), np.arange(frames) / fps, felt)
-
-    def _look(self, rng: np.random.Generator, session: np.random.Generator) -> None:
-        # Clips of one session share place, clothes and, but for a little, the light.
-        self.wall = session.uniform(60, 225) * (1 + session.uniform(-0.14, 0.14, 3)) * rng.uniform(0.85, 1.15)
-        self.scenery = int(session.integers(2**31))
-        red, green, blue = (session.uniform(40, 215) * (1 + session.uniform(-0.35, 0.35, 3))).tolist()
-        self.shirt: Colour = (red, green, blue)
-        side = session.uniform(-0.65, 0.65) + rng.normal(0, 0.2)
-        warmth = session.uniform(-0.01, 0.08)
-        gain = session.uniform(0.92, 1.08) + rng.normal(0, 0.04)
-        tint = (gain * (1 + warmth), gain, gain * (1 - warmth))
-        self.light = Light(side, session.uniform(-0.75, -0.3), session.uniform(0.48, 0.62), tint)
-        self.noise = rng.uniform(1.0, 4.0)  # standard deviation in grey levels
-        self.blur = rng.uniform(0.25, 0.75)  # standard deviation in pixels
-        self.placement = rng.uniform(-1, 1, 2)
-
-    def _move(self, rng: np.random.Generator, seconds: Array) -> None:
-        """The head's x, y, scale, roll, yaw and pitch: it wanders slowly about the pose of the clip."""
-        spread = np.array([0.020, 0.012, 0.012, np.radians(1.4), np.radians(3.0), np.radians(2.0)])
-        middle = rng.normal(0, 1, 6) * spread * (0, 0, 1, 1, 1, 1) + (0, 0, 1, 0, 0, 0)
-        self.head = middle + 0.7 * spread * _wander(rng, seconds, 6, 0.15, 0.7)
-        # What an aligner leaves of x, y, scale and roll is mostly the same all through a clip.
-        error = np.array([0.009, 0.009, 0.015, np.radians(1.2)])
-        self.misalignment = error * (rng.normal(0, 1, 4) + rng.normal(0, 0.35, (len(seconds), 4)))
-        gaze = 0.07 * _wander(rng, seconds, 2, 0.2, 0.6) + rng.normal(0, 0.05, 2)
-        self.gaze = np.clip(gaze, -0.25, 0.25) * (1, 0.5)
-
-    def _act(self, rng: np.random.Generator, habit: np.random.Generator, seconds: Array, felt: Array) -> None:
-        """Activity of each action unit in each frame."""
-        # Nobody smiles or frowns by the book, but everyone much the same way each time.
-        count = len(_UNITS)
-        felt = felt * self.identity.expressiveness * habit.uniform(0.85, 1.2, count) * rng.uniform(0.9, 1.1, count)
-        stray = np.maximum(0, habit.normal(0, 0.06, count) + rng.normal(0, 0.03, count))
-        # Onset, apex, offset: recorded clips begin and end near neutral.
-        t = seconds / max(seconds[-1], 1e-6)
-        onset, offset = rng.uniform(0.05, 0.19), rng.uniform(0.85, 0.97)
-        swell = _step((t - onset) / 0.18) * _step((offset - t) / 0.18)
-        swell = 0.05 + 0.95 * swell * (1 + 0.06 * _wander(rng, seconds, 1, 0.5, 1.5)[:, 0])
-        activity = np.array(self.identity.resting) + stray + swell[:, None] * felt
-
-        drift = 1.2 * np.sin(2 * np.pi * 0.7 * seconds + rng.uniform(0, 6))  # nobody speaks by a metronome
-        syllables = 0.5 + 0.5 * np.sin(2 * np.pi * (rng.uniform(3.6, 5.0) * seconds + rng.uniform()) + drift)
-        phrases = _step(1.1 + 1.2 * _wander(rng, seconds, 1, 0.3, 0.8)[:, 0])
-        rounding = np.maximum(0, _wander(rng, seconds, 1, 1.0, 2.6)[:, 0])
-        speech = syllables * phrases
-        talk = {10: 0.1 * speech, 18: 0.25 * rounding * phrases, 25: 0.4 * speech, 26: 0.18 * speech}
-        for unit, amount in talk.items():
-            activity[:, _UNITS.index(unit)] += amount
-        activity[:, _UNITS.index(24)] *= 1 - 0.8 * speech  # lips cannot be pressed and talk
-
-        blinks = np.arange(rng.uniform(0.3, 2.0), seconds[-1] + 1, rng.uniform(2.0, 4.0))
-        blink = np.exp(-(((seconds[:, None] - blinks) / 0.07) ** 2)).max(axis=1, initial=0)
-        droop = np.minimum(0.28, activity[:, _UNITS.index(43)])  # eyes that stay open close no further
-        activity[:, _UNITS.index(43)] = np.maximum(droop, blink)
-        self.activity = np.clip(activity, 0, 1.3)
-
-
 def _film(
-    act: _Performance,
+    act: Performance,
     poses: list[Pose],
     face_height: float,
     width: int,
@@ -270,7 +166,7 @@ def _film(
     for row, number in enumerate(numbers):
         pose, picture = poses[number], background.copy()
         drawn = Pose(pose.x * zoom, pose.y * zoom, pose.scale * zoom, pose.roll, pose.yaw, pose.pitch)
-        activity = dict(zip(_UNITS, act.activity[number].tolist(), strict=True))
+        activity = dict(zip(UNITS, act.activity[number].tolist(), strict=True))
         gaze_x, gaze_y = act.gaze[number].tolist()
         at, outline = draw_person(picture, act.identity, activity, drawn, act.light, act.shirt, (gaze_x, gaze_y))
         if zoom > 1:
@@ -285,7 +181,7 @@ def _film(
     return RenderedClip(images, eyes, boxes)
 
 
-def _background(act: _Performance, width: int, height: int) -> Image:
+def _background(act: Performance, width: int, height: int) -> Image:
     """A wall with a fall of light and blurred things before it, uint8 (height, width, 3)."""
     rng = np.random.default_rng(act.scenery)
     wall = np.empty((72, 128, 3), np.float32)
@@ -304,15 +200,3 @@ def _background(act: _Performance, width: int, height: int) -> Image:
     shown = blurred[36 - tall : 36 + tall, 64 - wide : 64 + wide]
     large = cv2.resize(shown.astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC)
     return np.clip(large, 0, 255).astype(np.uint8)
-
-
-def _wander(rng: np.random.Generator, seconds: Array, count: int, slowest: float, fastest: float) -> Array:
-    """Smooth random motion (T, count) of about unit size, with frequencies in Hz."""
-    rates, phases = rng.uniform(slowest, fastest, (3, count)), rng.uniform(0, 2 * np.pi, (3, count))
-    return np.sin(2 * np.pi * rates * seconds[:, None, None] + phases).sum(axis=1) / np.sqrt(1.5)
-
-
-def _step(t: Array) -> Array:
-    """0 up to 0, 1 from 1, and smooth between."""
-    t = np.clip(t, 0, 1)
-    return t * t * (3 - 2 * t)

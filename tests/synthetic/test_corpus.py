@@ -1,8 +1,12 @@
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from fervid.data.store import FaceStore
 from fervid.synthetic import rendering
+from fervid.synthetic.corpus import SyntheticDataModule
 
 
 def test_counts(synthetic):
@@ -41,3 +45,14 @@ def test_another_seed_other_people(synthetic):
     one, other = synthetic(), synthetic(render_seed=1)
     assert one.folder != other.folder
     assert not np.array_equal(FaceStore(one.store_path)[0], FaceStore(other.store_path)[0])
+
+
+def test_a_change_in_any_file_that_draws_is_another_corpus(monkeypatch):
+    before, read = SyntheticDataModule().fingerprint(), Path.read_bytes
+    modules = {name: module for name, module in sys.modules.items() if name.startswith("fervid.synthetic.")}
+    drawing = [Path(str(module.__file__)).name for module in modules.values()]
+    drawing.remove("corpus.py")
+    assert "painting.py" in drawing
+    for name in drawing:
+        monkeypatch.setattr(Path, "read_bytes", lambda path, name=name: read(path) + b"#" * (path.name == name))
+        assert SyntheticDataModule().fingerprint() != before, name

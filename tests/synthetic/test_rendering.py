@@ -9,17 +9,18 @@ import numpy as np
 import pytest
 
 from fervid.schema.errors import InputError
-from fervid.synthetic import faces
+from fervid.synthetic import identity
+from fervid.synthetic.anatomy import Shape
+from fervid.synthetic.expressions import ACTION_UNITS, EXPRESSIONS
 from fervid.synthetic.rendering import (
     EMOTIONS,
-    EXPRESSIONS,
-    IDENTITIES,
     make_identity,
     render_clip,
     render_crops,
 )
 
-REST = dict.fromkeys(faces.ACTION_UNITS, 0.0)
+IDENTITIES = 24  # as many as RAVDESS has
+REST = dict.fromkeys(ACTION_UNITS, 0.0)
 SCENE = {"take": 0, "frames": 30, "width": 320, "height": 180, "face_height": 90.0, "seed": 0}
 
 
@@ -46,7 +47,7 @@ def test_identities_are_their_numbers_and_differ():
     assert people[6] == make_identity(7, seed=0) != make_identity(7, seed=1)
     assert Counter(person.sex for person in people) == {"male": 12, "female": 12}
     assert {person.sex for person in people[::2]} == {"male"}
-    assert {person.hair_style for person in people} == {*faces.MALE_STYLES, *faces.FEMALE_STYLES}
+    assert {person.hair_style for person in people} == {*identity.MALE_STYLES, *identity.FEMALE_STYLES}
     assert 3 <= sum(person.spectacles for person in people) <= 12
     assert 3 <= sum(person.beard for person in people) <= 8
     assert not any(person.beard for person in people if person.sex == "female")
@@ -160,13 +161,13 @@ def test_a_head_is_anywhere_in_a_scene_and_in_the_middle_of_a_crop():
 )
 def test_each_action_unit_does_what_its_name_says(unit, measure):
     who = make_identity(1, seed=0)
-    rest, active = (measure(faces.Shape(who, REST | {unit: activity})) for activity in (0.0, 1.0))
+    rest, active = (measure(Shape(who, REST | {unit: activity})) for activity in (0.0, 1.0))
     assert active - rest > 0.005
 
 
 def test_every_action_unit_is_used_by_an_emotion_or_by_speech():
     used = {unit for expression in EXPRESSIONS.values() for unit in expression} | {18}
-    assert used == set(faces.ACTION_UNITS)
+    assert used == set(ACTION_UNITS)
 
 
 def open_mouth(image):

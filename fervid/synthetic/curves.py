@@ -1,0 +1,59 @@
+"""Curves in the plane, as arrays of points (N, 2)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+
+def xy(x: Array | Sequence[float], y: Array | Sequence[float]) -> Array:
+    """Points (N, 2) of their coordinates (N,)."""
+    return np.stack([np.asarray(x, float), np.asarray(y, float)], axis=1)
+
+
+def mirrored(half: Array) -> Array:
+    """A closed curve from its right half."""
+    return np.concatenate([half, (half * (-1, 1))[::-1]])
+
+
+def curve(points: Array, count: int, closed: bool = False) -> Array:
+    """`count` points on the Catmull-Rom curve through the given ones."""
+    return _spline(len(points), count, closed) @ points
+
+
+@lru_cache(maxsize=64)
+def _spline(controls: int, count: int, closed: bool) -> Array:
+    """The weights (count, controls) of the given points in those of the curve."""
+    at = np.linspace(0, controls if closed else controls - 1, count, endpoint=not closed)
+    first = np.minimum(np.floor(at).astype(int), controls - (1 if closed else 2))
+    t = at - first
+    square, cube = t**2, t**3
+    near = [-t + 2 * square - cube, 2 - 5 * square + 3 * cube, t + 4 * square - 3 * cube, cube - square]
+    weights = np.zeros((count, controls))
+    for offset in range(4):
+        index = first + offset - 1
+        index = index % controls if closed else np.clip(index, 0, controls - 1)
+        np.add.at(weights, (np.arange(count), index), near[offset] / 2)
+    return weights
+
+
+def taper(points: Array, width: Array | float, start: float = 0.0) -> Array:
+    """Outlines (..., 2 N, 2) of strokes along `points` (..., N, 2) that thin to their ends.
+
+    `width` (..., 1) is in pixels and `start` the share of it that a stroke begins with.
+    """
+    along = np.empty_like(points)
+    along[..., 1:-1, :] = points[..., 2:, :] - points[..., :-2, :]
+    along[..., 0, :] = points[..., 1, :] - points[..., 0, :]
+    along[..., -1, :] = points[..., -1, :] - points[..., -2, :]
+    across = along[..., ::-1] * (-1, 1) / np.maximum(np.linalg.norm(along, axis=-1, keepdims=True), 1e-6)
+    t = np.linspace(0, 1, points.shape[-2])
+    profile = np.maximum(np.sin(np.pi * t) ** 0.7, start * (1 - t)) * width / 2
+    across *= profile[..., None]
+    return np.concatenate([points + across, (points - across)[..., ::-1, :]], axis=-2)
