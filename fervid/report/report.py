@@ -13,7 +13,7 @@ from fervid.metrics.calibration import reliability
 from fervid.metrics.scores import scores
 from fervid.metrics.statistics import bootstrap_intervals, run_confusions
 from fervid.report import comparison
-from fervid.report.papers import inconsistencies, load_paper, paper_tables
+from fervid.report.papers import load_paper, paper_tables
 from fervid.report.systems import System, comparable, find_systems
 from fervid.report.writing import Section, print_report, write_report
 from fervid.runs.mean_heat_maps import HEAT_MAPS, MeanHeatMaps
@@ -60,7 +60,7 @@ def make_report(
             Section(
                 f"Paper: {data['name']}",
                 paper_tables(data, found),
-                sentences=[data["citation"], *inconsistencies(data)],
+                sentences=[data["citation"], *data["remarks"]],
                 terminal=paper is not None,
             )
         )
