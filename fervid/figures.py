@@ -17,15 +17,9 @@ from PIL import Image
 
 from fervid.metrics.scores import recalls
 from fervid.schema.atomic import writing
+from fervid.schema.leakage_levels import LeakageLevel
 
 TRAIN, VAL, GREY = "#0072b2", "#d55e00", "#777777"  # told apart by colour-blind readers too
-GRADE_COLOURS = {
-    "subject-independent": TRAIN,
-    "subject-independent by name": "#009e73",
-    "people unknown": "#56b4e9",
-    "clip-independent": "#e69f00",
-    "leaky": VAL,
-}
 
 # Tol's muted scheme, which colour-blind readers tell apart, too; one an emotion, in the order of the classes.
 EMOTION_COLOURS = (
@@ -255,7 +249,7 @@ def score_intervals(
     values: Sequence[float],
     low: Sequence[float],
     high: Sequence[float],
-    grades: Sequence[str],
+    levels: Sequence[str],
     chance: float | None = None,
 ) -> Figure:
     """Scores of systems with their intervals, one below the other, coloured by what their splits leak.
@@ -265,17 +259,18 @@ def score_intervals(
         values: N scores from 0 to 1.
         low: N lower ends of the intervals; NaN where there is none.
         high: N upper ends.
-        grades: N leakage grades.
+        levels: N labels of :class:`fervid.schema.leakage_levels.LeakageLevel`, or several of them joined.
         chance: a score that guessing reaches; drawn as a line.
     """
     figure = Figure(figsize=(8, 0.9 + 0.42 * len(names)), layout="constrained")
     axes = figure.subplots()
     places = np.arange(len(names))[::-1]
-    for grade in dict.fromkeys(grades):
-        chosen = [number for number, own in enumerate(grades) if own == grade]
+    colours = {str(level): level.colour for level in LeakageLevel}
+    for level in dict.fromkeys(levels):
+        chosen = [number for number, own in enumerate(levels) if own == level]
         ends = np.array([np.array(low)[chosen], np.array(high)[chosen]])
-        colour = GRADE_COLOURS.get(grade, GREY)
-        axes.plot(np.array(values)[chosen], places[chosen], "o", color=colour, label=grade)
+        colour = colours.get(level, GREY)
+        axes.plot(np.array(values)[chosen], places[chosen], "o", color=colour, label=level)
         # From end to end: a mean over folds may lie outside the interval of all their frames.
         middle, half = ends.mean(axis=0), np.diff(ends, axis=0)[0] / 2
         axes.errorbar(middle, places[chosen], xerr=half, fmt="none", ecolor=colour, capsize=3)

@@ -76,7 +76,7 @@ def _write_run(
     seed: int = 0,
     fold: int | None = None,
     split: str = "subject",
-    grade: str = "subject-independent",
+    level: str = "subject-independent",
     people: Sequence[int] = range(6),
     class_names: Sequence[str] = NAMES,
     clips: int = 2,
@@ -98,7 +98,7 @@ def _write_run(
         seed: of the run; decides what is predicted, together with the folder's name.
         fold: of the split.
         split: its name.
-        grade: what it leaks.
+        level: what it leaks.
         people: those in the test.
         class_names: the emotions.
         clips: of each person and emotion.
@@ -160,7 +160,7 @@ def _write_run(
             "rendered": True,
             "split": {"train": 4 * len(test), "val": len(val), "test": len(test)},
         },
-        "leakage": {"grade": grade},
+        "leakage": {"level": level},
         "seed": seed,
         "warnings": [],
         "choices": choices,

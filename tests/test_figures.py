@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from fervid import figures
+from fervid.schema.leakage_levels import LeakageLevel
 
 
 def history(phases):
@@ -67,8 +68,8 @@ def test_contact_sheet_has_a_row_an_emotion():
 def test_score_intervals_span_what_they_say():
     # The second score lies outside its interval, as a mean over folds may; the third has no interval.
     low, high = [0.5, 0.3, float("nan")], [0.7, 0.4, float("nan")]
-    grades = ["leaky", "subject-independent", "leaky"]
-    figure = figures.score_intervals(["a", "b", "c"], [0.65, 0.45, 0.2], low, high, grades, chance=0.25)
+    levels = ["leaky", "subject-independent", "leaky"]
+    figure = figures.score_intervals(["a", "b", "c"], [0.65, 0.45, 0.2], low, high, levels, chance=0.25)
     axes = figure.axes[0]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["a", "b", "c"]
     bars = {}
@@ -82,15 +83,15 @@ def test_score_intervals_span_what_they_say():
         if line.get_marker() == "o":
             points |= {y: (x, line.get_color()) for x, y in zip(line.get_xdata(), line.get_ydata(), strict=True)}
     assert {y: x for y, (x, _) in points.items()} == {2: 0.65, 1: 0.45, 0: 0.2}
-    assert points[2][1] == points[0][1] == figures.GRADE_COLOURS["leaky"]
-    assert points[1][1] == figures.GRADE_COLOURS["subject-independent"]
+    assert points[2][1] == points[0][1] == LeakageLevel.LEAKY.colour
+    assert points[1][1] == LeakageLevel.SUBJECT_INDEPENDENT.colour
     assert [line.get_xdata()[0] for line in axes.lines if line.get_linestyle() == ":"] == [0.25]
     legend = [text.get_text() for text in figure.legends[0].get_texts()]
     assert sorted(legend) == ["chance", "leaky", "subject-independent"]
 
 
-def test_score_intervals_without_chance_and_of_an_unknown_grade():
-    figure = figures.score_intervals(["a" * 100], [0.5], [float("nan")], [float("nan")], ["leaky, people unknown"])
+def test_score_intervals_without_chance_and_of_an_unknown_level():
+    figure = figures.score_intervals(["a" * 100], [0.5], [float("nan")], [float("nan")], ["leaky, unknown-subjects"])
     axes = figure.axes[0]
     assert not [line for line in axes.lines if line.get_linestyle() == ":"]
     assert {line.get_color() for line in axes.lines if line.get_marker() == "o"} == {figures.GREY}

@@ -295,8 +295,8 @@ def test_from_raw_files_to_the_papers_outputs_and_the_same_honestly(fervid_train
     honest = "clips" if paper == "hf" else "subject"
     fervid_train(*words, *reduced, f"split={honest}", f"hydra.run.dir={tmp_path / 'honest'}")
     results = {twin: json.loads((tmp_path / twin / "results.json").read_text()) for twin in ("paper", "honest")}
-    grades = [results[twin]["leakage"]["grade"] for twin in ("paper", "honest")]
-    assert grades == ["leaky", "people unknown" if paper == "hf" else "subject-independent"]
+    levels = [results[twin]["leakage"]["level"] for twin in ("paper", "honest")]
+    assert levels == ["leaky", "unknown-subjects" if paper == "hf" else "subject-independent"]
     for twin, found in results.items():
         assert found["choices"]["experiment"] == name
         assert found["data"]["rendered"]

@@ -24,7 +24,7 @@ def test_film_stills_named_after_actor_and_number_are_eight_people(fervid_comman
     """420 names, ``unknown-Dileep-33`` and the like, are eight actors: the set shows 1,047 people."""
     believed = audit(fervid_command, tmp_path / "believed", "(.+)__")
     assert believed["subjects"]["total"] == 1459
-    assert believed["grade"] == "subject-independent by name"
+    assert believed["level"] == "subject-independent by name"
     assert "420 of 1459 subjects have names that differ only in a trailing number" in believed["doubts"][0]
     assert "unknown-Dwarakish-" in believed["doubts"][0]
     assert "there are 1459 subjects for 1957 clips" in believed["doubts"][1]
@@ -54,7 +54,7 @@ def test_pretrained_features_beat_random_ones_on_people_never_seen(fervid_train,
         results = json.loads((tmp_path / name / "results.json").read_text())
         assert results["data"]["frames"] == 1957
         assert results["data"]["subjects"] == 1047
-        assert results["leakage"]["grade"] == "subject-independent by name"
+        assert results["leakage"]["level"] == "subject-independent by name"
         assert results["weights"]["source"] == ("file" if name == "pretrained" else "random")
         uar[name] = results["metrics"]["test/uar"]
     assert np.isfinite(list(uar.values())).all()

@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from fervid.schema.leakage_levels import LeakageLevel
 from fervid.schema.manifest import SPLITS
 from fervid.schema.names import doubts
 
-GRADES = ("subject-independent", "subject-independent by name", "people unknown", "clip-independent", "leaky")
-"""How far scores carry, from what carries to what does not."""
 # What pairs of recordings may differ in alone, by kind. eNTERFACE calls sentence what RAVDESS calls statement.
 VARIED = {"repetitions": ["repetition"], "statements": ["statement", "sentence"]}
 # What such a pair has in common besides, of those that a corpus knows.
@@ -70,26 +69,28 @@ class Audit:
     doubts: list[str] = field(default_factory=list)
 
     @property
-    def grade(self) -> str:
+    def level(self) -> LeakageLevel:
         """How far the scores carry.
 
         ``leaky``: the same recording or picture is trained and tested on, or may be: people are shared and nobody
-        knows which frames belong together. ``clip-independent``: only people are shared. ``people unknown``: nothing
+        knows which frames belong together. ``subject-dependent``: only people are shared. ``unknown-subjects``: nothing
         is, as far as is known. ``subject-independent by name``: nothing is, if each name of a subject is one person,
         which nobody has verified: names were found in file names or in a table. ``subject-independent``: nothing is.
         """
         twins = self.twins.count if self.twins else 0
         if self.clips.count or twins or self.strangers or (self.subjects.count and not self.clips_known):
-            return "leaky"
+            return LeakageLevel.LEAKY
         if self.subjects.count:
-            return "clip-independent"
+            return LeakageLevel.SUBJECT_DEPENDENT
         if not self.people_known:
-            return "people unknown"
-        return "subject-independent by name" if self.subjects_from else "subject-independent"
+            return LeakageLevel.UNKNOWN_SUBJECTS
+        if self.subjects_from:
+            return LeakageLevel.SUBJECT_INDEPENDENT_BY_NAME
+        return LeakageLevel.SUBJECT_INDEPENDENT
 
     def as_dict(self) -> dict[str, Any]:
-        """The grade and everything found, of plain containers, for ``results.json``."""
-        return {"grade": self.grade, **asdict(self)}
+        """The level and everything found, of plain containers, for ``results.json``."""
+        return {"level": self.level.value, **asdict(self)}
 
     def sentence(self) -> str | None:
         """For the log: what the subsets share, what follows from it, what to do, and why names are doubted.
@@ -100,14 +101,15 @@ class Audit:
         return " ".join([*said[:1], *(sentence[0].upper() + sentence[1:] for sentence in said[1:])]) or None
 
     def _about_the_split(self) -> str | None:
-        if self.grade == "subject-independent":
+        level = self.level
+        if level is LeakageLevel.SUBJECT_INDEPENDENT:
             return None
-        if self.grade == "subject-independent by name":
+        if level is LeakageLevel.SUBJECT_INDEPENDENT_BY_NAME:
             return (
                 f"subjects come from {self.subjects_from}: the split is subject-independent only if each name is one "
                 "person, which fervid cannot verify."
             )
-        if self.grade == "people unknown":
+        if level is LeakageLevel.UNKNOWN_SUBJECTS:
             return (
                 "who is seen is unknown, so nobody knows whether the same people stand on several sides of the split; "
                 "of files of your own dataset.subject_pattern or a CSV can say it."
@@ -122,8 +124,9 @@ class Audit:
             advice = "look whether they are copies to leave out or one person under two names"
         else:
             advice = "split=clips keeps clips that belong or look together on one side"
+        what = "leaks" if level is LeakageLevel.LEAKY else "shares people"
         return (
-            f"this split {'leaks' if self.grade == 'leaky' else 'shares people'}: {' and '.join(shared)} stand on more "
+            f"this split {what}: {' and '.join(shared)} stand on more "
             f"than one side, so the scores promise too much for people never seen; {advice}."
         )
 

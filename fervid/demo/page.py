@@ -36,13 +36,6 @@ if TYPE_CHECKING:
 ADDRESS = "127.0.0.1"  # this machine alone, never a network
 SHOWN = 1280  # pixels of the longer side of what is sent to the browser
 MOST_CARDS = 12  # faces of a picture that are shown one by one
-GRADES = {
-    "subject-independent": "pictures of people it had never seen",
-    "subject-independent by name": "pictures of people whose names it had never seen (the names are not verified)",
-    "clip-independent": "pictures of people it had seen in training, in other clips",
-    "leaky": "frames of clips it had seen in training, which flatters it",
-    "people unknown": "pictures of which nobody knows whether their people were in training, too",
-}
 CAUTION = (
     "It reads faces, not feelings: the label says what a face looks like to this network, which is often wrong. "
     "Not for decisions about people."
@@ -95,7 +88,7 @@ def about(predictor: Predictor) -> str:
     corpus = str(data.get("corpus"))
     if corpus.endswith("_folder"):  # says how the files lie; whose they are says the folder's name
         corpus = Path(str(run.setting("dataset.root"))).name
-    tested = escape(GRADES.get(run.grade, run.grade))
+    tested = escape(run.level.phrase)
     score = "it was never tested"
     if not np.isnan(uar):
         emotions = len(run.class_names)
@@ -104,7 +97,7 @@ def about(predictor: Predictor) -> str:
     return _box(
         "<h1>What does this face show?</h1>"
         f"<p class='facts'>Run <b>{escape(predictor.folder.resolve().name)}</b>, trained on "
-        f"{escape(corpus)}{people}; split {escape(split)} ({escape(run.grade)}): {score}.</p>"
+        f"{escape(corpus)}{people}; split {escape(split)} ({escape(run.level)}): {score}.</p>"
         f"<p class='caution'>{CAUTION}</p>"
     )
 

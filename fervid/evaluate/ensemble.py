@@ -79,7 +79,7 @@ def member_table(
         {
             "model": scored.data["system"],
             "weight": scored.data["system"].map(weight),
-            "grade": scored.data["grade"],
+            "leakage": scored.data["leakage"],
             **{f"{measure} frames": scored.data[f"{measure} frames"] for measure in ("UAR", "WAR")},
             **{
                 f"{measure} clips": scored.data[f"{measure} clips, mean"]
@@ -96,8 +96,8 @@ def member_table(
     title, absent = "Members and ensemble", []
     if len(systems) == 1:
         title, absent = "Scores", ["weight"]
-    if data["grade"].nunique() == 1:  # a terminal is narrow
-        title, absent = f"{title}, {data['grade'].iloc[0]}", [*absent, "grade"]
+    if data["leakage"].nunique() == 1:  # a terminal is narrow
+        title, absent = f"{title}, {data['leakage'].iloc[0]}", [*absent, "leakage"]
     tested = systems[0].frames
     people = tested["subject"].nunique()
     title += f": {len(systems[0].class_names)} emotions, {len(tested)} frames"

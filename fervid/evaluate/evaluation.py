@@ -10,7 +10,6 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from fervid.audit.leakage import GRADES
 from fervid.evaluate.cross_corpus import (
     ALL_SHARED,
     emotion_table,
@@ -41,6 +40,7 @@ from fervid.runs.run import Run, open_run
 from fervid.schema.atomic import write_csv
 from fervid.schema.emotions import shared_name
 from fervid.schema.errors import InputError
+from fervid.schema.leakage_levels import LeakageLevel
 
 
 def evaluate(folder: Path, console: Console, *, folders: Sequence[str], config: DictConfig) -> None:
@@ -91,7 +91,7 @@ def evaluate(folder: Path, console: Console, *, folders: Sequence[str], config: 
         written.append(_write(place, results, member, predictions, emotions, member.leakage, validation))
     if len(members) > 1:
         predictions = _predictions(frames, soft_vote(answers, weights), emotions)
-        worst = max((member.leakage for member in members), key=lambda leakage: GRADES.index(leakage["grade"]))
+        worst = max((member.leakage for member in members), key=lambda leakage: LeakageLevel(leakage["level"]).rank)
         results = _ensemble_settings(base) | {
             "ensemble": {"members": [str(run.folder) for run in runs], "weights": weights.tolist()}
         }
@@ -279,7 +279,7 @@ def _sentences(members: Sequence[Member], written: Sequence[Run], own: bool, lef
             sentences.append(
                 f"{member.name} was trained or validated on {found['subjects']['count']} of these "
                 f"{frames['subject'].nunique()} people and on {found['clips']['count']} of these "
-                f"{frames['clip'].nunique()} clips of {corpus}, going by their names: its scores are {found['grade']} "
+                f"{frames['clip'].nunique()} clips of {corpus}, going by their names: its scores are {found['level']} "
                 "and promise too much; people=unseen leaves them out."
             )
     if people == "unseen":

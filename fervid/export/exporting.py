@@ -123,7 +123,7 @@ def describe(results: dict[str, Any], config: DictConfig, model: EmotionClassifi
         "stages": backbone.stages,
         "corpus": results["data"]["corpus"],
         "split": results["choices"].get("split") or "unknown",
-        "grade": results["leakage"]["grade"],
+        "leakage": results["leakage"]["level"],
         "test_uar": results["metrics"].get("test/uar"),
         "fervid_version": results.get("versions", {}).get("fervid") or "unknown",
         "git_revision": results.get("git_revision") or "unknown",

@@ -30,17 +30,6 @@ SEXES = ("sex", "gender")  # a CSV of one's own may use either word
 GROUPS = ("age", "ethnicity", "spectacles", "beard", "occlusion", "intensity", "channel", "modality")
 MOST_GROUPS = 8  # more values than these are no groups
 
-GRADES = {
-    "subject-independent": "No person stands on two sides of the split: the scores speak of people never seen.",
-    "subject-independent by name": "No name of a subject stands on two sides of the split: if each name is one person, "
-    "the scores speak of people never seen. That has not been verified.",
-    "people unknown": "Nobody knows who is seen, so the same people may have been trained and tested on: of people "
-    "never seen the scores may promise too much.",
-    "clip-independent": "The people of the test were seen in training, in other recordings: of people never seen the "
-    "scores promise too much.",
-    "leaky": "The same recordings or pictures, or people nobody could keep apart, were trained and tested on: the "
-    "scores say next to nothing of new pictures.",
-}
 EXPRESSIONS = {  # that it learned from
     "ravdess": "are acted: actors play emotions before a camera, stronger and clearer than in life.",
     "enterface": "are acted on request, by people who are no actors, after hearing a story.",
@@ -108,7 +97,7 @@ def _render(run: Run, config: DictConfig, files: Sequence[str]) -> str:
         if results["data"].get("rendered")
         else EXPRESSIONS.get(results["data"]["corpus"], UNKNOWN_EXPRESSIONS),
         faces=faces_in_words(config),
-        grade_in_words=GRADES.get(run.grade, ""),
+        level_in_words=run.level.sentence,
         people=int(frames["subject"].nunique()),
         few_people=FEW_PEOPLE,
         people_known=_unit(frames) == "subject",

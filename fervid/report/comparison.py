@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fervid.audit.leakage import GRADES
 from fervid.metrics.aggregation import RULES, class_indices, clip_predictions, confusion
 from fervid.metrics.calibration import apply_temperature, expected_calibration_error, fit_temperature
 from fervid.metrics.scores import scores
@@ -97,7 +96,7 @@ def score_table(systems: Sequence[System], number: int, *, resamples: int, seed:
             if level in values
         }
         rows.append(
-            {"system": system.name, "runs": len(system.runs), "grade": system.grade}
+            {"system": system.name, "runs": len(system.runs), "leakage": system.level}
             | {
                 f"{measure} {level}": _with_spread(values[level][key], intervals.get(level, {}).get(key))
                 for level in values
@@ -151,7 +150,7 @@ def summary_table(systems: Sequence[System], sets: Sequence[Sequence[System]]) -
         {
             "set": number[id(system)],
             "system": system.name,
-            "grade": system.grade,
+            "leakage": system.level,
             "runs": len(system.runs),
             **{
                 title: _with_spread(pd.Series([run.metric(key) for run in system.runs]), None)
@@ -191,18 +190,18 @@ def leak_table(systems: Sequence[System]) -> Table | None:
         without.setdefault(tuple(settings.items()), []).append(system)
     rows = []
     for twins in without.values():
-        if len({_worst_grade(twin) for twin in twins}) < 2:
+        if len({_worst_level(twin) for twin in twins}) < 2:
             continue
-        twins = sorted(twins, key=_worst_grade)
+        twins = sorted(twins, key=_worst_level)
         told = {name: value for name, value in twins[0].told.items() if not _of_split(name)}
         honest = _mean_metric(twins[0], "test/uar")
         for twin in twins:
-            uar, leaks = _mean_metric(twin, "test/uar"), _worst_grade(twin) > _worst_grade(twins[0])
+            uar, leaks = _mean_metric(twin, "test/uar"), _worst_level(twin) > _worst_level(twins[0])
             rows.append(
                 {
                     "system": say(told) or str(twins[0].runs[0].setting("backbone")),
                     "split": twin.runs[0].setting("split"),
-                    "grade": twin.grade,
+                    "leakage": twin.level,
                     "trained on": round(np.mean([run.results["data"]["split"]["train"] for run in twin.runs])),
                     "people": twin.frames["subject"].nunique() or None,
                     "UAR": uar,
@@ -227,8 +226,8 @@ def _of_split(name: str) -> bool:
     return name.split(".")[0] == "split"
 
 
-def _worst_grade(system: System) -> int:
-    return max(GRADES.index(run.grade) for run in system.runs)
+def _worst_level(system: System) -> int:
+    return max(run.level.rank for run in system.runs)
 
 
 def _mean_metric(system: System, name: str) -> float:
@@ -247,7 +246,7 @@ def class_table(systems: Sequence[System]) -> Table:
             rows.append(
                 {
                     "system": system.name,
-                    "grade": system.grade,
+                    "leakage": system.level,
                     "emotion": name,
                     "frames": int(counts[position].sum()),
                     "recall": recall[position],
@@ -285,7 +284,7 @@ def group_table(systems: Sequence[System]) -> Table | None:
                 rows.append(
                     {
                         "system": system.name,
-                        "grade": system.grade,
+                        "leakage": system.level,
                         "by": column,
                         "value": str(value),
                         "people": part["subject"].nunique() or None,
@@ -314,7 +313,7 @@ def subject_table(systems: Sequence[System]) -> Table | None:
         for person, part in system.frames.dropna(subset="subject").groupby("subject"):
             if len(part) < FEWEST_OF_A_PERSON:
                 continue
-            row = {"system": system.name, "grade": system.grade, "subject": str(person), "frames": len(part)}
+            row = {"system": system.name, "leakage": system.level, "subject": str(person), "frames": len(part)}
             rows.append(row | _named(scores(confusion(part, system.class_names)), "frames"))
     if not rows:
         return None
@@ -427,7 +426,7 @@ def calibration_table(systems: Sequence[System]) -> Table | None:
         if not system.has_validation:
             continue
         found = pd.DataFrame([_calibration(run) for run in system.runs])
-        rows.append({"system": system.name, "grade": system.grade, **found.mean().to_dict()})
+        rows.append({"system": system.name, "leakage": system.level, **found.mean().to_dict()})
         rows[-1]["temperature"] = float(np.exp(np.log(found["temperature"]).mean()))  # a factor
     formats = {
         **dict.fromkeys(("ECE", "ECE scaled"), "{:.1%}"),
@@ -499,7 +498,7 @@ def run_table(systems: Sequence[System], doubles: Sequence[Run], unusable: dict[
             "fold": run.setting("split.fold"),
             "epochs": run.results.get("epochs"),
             "kept": run.results.get("best_epoch"),
-            "grade": run.grade,
+            "leakage": str(run.level),
             "seconds": run.results["seconds"]["fit"],
             "remark": " ".join(run.results.get("warnings", [])),
         }
@@ -527,7 +526,7 @@ def tidy(systems: Sequence[System]) -> pd.DataFrame:
     """Every score of every run, one a row, for other programs.
 
     Returns:
-        Columns ``run, system, <settings>, seed, fold, grade, level, by, value, frames, metric, score``; ``level`` is
+        Columns ``run, system, <settings>, seed, fold, leakage, level, by, value, frames, metric, score``; ``level`` is
         frames or clips by one of :data:`RULES`, ``by`` is all, emotion, subject or a column of the manifest.
     """
     return pd.DataFrame([row for system in systems for run in system.runs for row in _tidy_run(system, run)])
@@ -535,7 +534,7 @@ def tidy(systems: Sequence[System]) -> pd.DataFrame:
 
 def _tidy_run(system: System, run: Run) -> Iterator[dict[str, Any]]:
     who = {"run": str(run.folder), "system": system.name, **system.settings}
-    who |= {"seed": run.setting("seed"), "fold": run.setting("split.fold"), "grade": run.grade}
+    who |= {"seed": run.setting("seed"), "fold": run.setting("split.fold"), "leakage": str(run.level)}
     for level, table in level_predictions(run.predictions, run.class_names).items():
         parts = [("all", "", table)]
         for column in ["subject", *group_columns(table)]:

@@ -17,6 +17,7 @@ from fervid.report.systems import ASIDE, REPEATS, find_systems
 from fervid.runs.run import Run
 from fervid.schema.config_folder import CONFIG_FOLDER
 from fervid.schema.errors import InputError
+from fervid.schema.leakage_levels import LeakageLevel
 from fervid.schema.tables import Table
 
 PERCENT, NUMBER = "{:.2f}", "{:,.0f}"
@@ -119,7 +120,9 @@ def paper_tables(paper: Mapping[str, Any], runs: Sequence[Run]) -> list[Table]:
 
 def _table(paper: Mapping[str, Any], table: Mapping[str, Any], runs: Sequence[Run]) -> Table:
     found = {row["name"]: [run for run in runs if _follows(run, row, paper)] for row in table["rows"]}
-    headings = sorted({(run.grade != "leaky", _heading(run)) for matching in found.values() for run in matching})
+    headings = sorted(
+        {(run.level is not LeakageLevel.LEAKY, _heading(run)) for matching in found.values() for run in matching}
+    )
     columns = [heading for _, heading in headings]
     lines = []
     for row in table["rows"]:
@@ -146,7 +149,7 @@ def _follows(run: Run, row: Mapping[str, Any], paper: Mapping[str, Any]) -> bool
 
 
 def _heading(run: Run) -> str:
-    return f"reproduced ({run.setting('split')}, {run.grade})"
+    return f"reproduced ({run.setting('split')}, {run.level})"
 
 
 def _printed(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -174,14 +174,14 @@ def _intervals(systems: Sequence[System], resamples: int, seed: int) -> Figure:
     low, high = zip(*ends, strict=True)
     classes = {len(system.class_names) for system in systems}
     chance = 1 / classes.pop() if len(classes) == 1 else None
-    names, grades = [system.name for system in systems], [system.grade for system in systems]
-    return figures.score_intervals(names, values, low, high, grades, chance)
+    names, levels = [system.name for system in systems], [system.level for system in systems]
+    return figures.score_intervals(names, values, low, high, levels, chance)
 
 
 def _confusion(system: System) -> Figure:
     counts = confusion(system.frames, system.class_names)
     reached = scores(counts)
-    title = f"{system.name}\n{system.grade}: UAR {reached['uar']:.1%}, WAR {reached['accuracy']:.1%}"
+    title = f"{system.name}\n{system.level}: UAR {reached['uar']:.1%}, WAR {reached['accuracy']:.1%}"
     return figures.confusion_matrix(counts, system.class_names, title)
 
 

@@ -48,9 +48,9 @@ class System:
         return self.runs[0].class_names
 
     @property
-    def grade(self) -> str:
-        """What its splits leak; several grades if the repeats differ."""
-        return ", ".join(sorted({run.grade for run in self.runs}))
+    def level(self) -> str:
+        """What its splits leak: the label of a level; several labels if the repeats differ."""
+        return ", ".join(sorted({str(run.level) for run in self.runs}))
 
     @cached_property
     def test_rows(self) -> frozenset[str]:

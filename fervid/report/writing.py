@@ -1,6 +1,7 @@
 """A report in every form: page, Markdown, CSV, LaTeX, PNG, PDF, terminal."""
 
 import base64
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,7 @@ from rich.table import Table as RichTable
 from fervid.figures import save
 from fervid.schema.atomic import filling
 from fervid.schema.escaping import latex_text, markdown_text, spreadsheet
+from fervid.schema.leakage_levels import LeakageLevel
 from fervid.schema.tables import Table
 
 LONG = 40  # lines of a table on the page and on the terminal; its CSV has all
@@ -90,6 +92,7 @@ def page(title: str, summary: Sequence[str], sections: Sequence[Section], figure
         pictures=pictures,
         long=LONG,
         right=_right_columns,
+        colours={str(level): level.colour for level in LeakageLevel},
         notes=_notes,
     )
 
@@ -154,9 +157,11 @@ def print_report(console: Console, sections: Sequence[Section]) -> None:
                     justify="right" if name in right else "left",
                     overflow="fold",
                 )
-            for row in table.text().head(LONG).itertuples(index=False):
-                # A terminal is narrow: of all columns these words should not be broken anywhere else.
-                shown.add_row(*(escape(cell.replace("-independent", "-\nindependent")) for cell in row))
+            text = table.text().head(LONG)
+            if "leakage" in text:  # rich breaks a long word anywhere, and a terminal is narrow
+                text["leakage"] = [textwrap.fill(cell, 12, break_long_words=False) for cell in text["leakage"]]
+            for row in text.itertuples(index=False):
+                shown.add_row(*map(escape, row))
             console.print(shown)
             for note in _notes(table):
                 console.print(escape(note), style="dim", highlight=False)

@@ -317,7 +317,7 @@ def draw_predictions(
         .sort_values("true")
     )
     rows = datamodule.manifest.loc[chosen["index"], "store_row"].to_numpy()
-    title = f"test, {results['leakage']['grade']}: UAR {metrics['test/uar']:.1%}, WAR {metrics['test/accuracy']:.1%}"
+    title = f"test, {results['leakage']['level']}: UAR {metrics['test/uar']:.1%}, WAR {metrics['test/accuracy']:.1%}"
     drawn: dict[str, Figure] = {
         "confusion_matrix": figures.confusion_matrix(np.array(results["confusion"]), names, title),
         "sample_predictions": figures.sample_predictions(
@@ -347,7 +347,7 @@ def draw_leaks(datamodule: FrameDataModule) -> Figure | None:
         [_who(frame) for _, frame in left.iterrows()],
         [_who(frame) for _, frame in right.iterrows()],
         [words for *_, words in pairs],
-        f"what stands on two sides ({audit.grade})",
+        f"what stands on two sides ({audit.level})",
     )
 
 
@@ -377,7 +377,7 @@ def print_split(console: Console, datamodule: FrameDataModule) -> None:
     """The split, as a table of emotion x side."""
     counts = emotion_by_split(datamodule.manifest)
     people = datamodule.manifest.groupby("split")["subject"].nunique()
-    table = Table(title=f"frames by emotion and split ({datamodule.audit.grade})")
+    table = Table(title=f"frames by emotion and split ({datamodule.audit.level})")
     table.add_column("emotion")
     for side in SPLITS:
         table.add_column(side, justify="right")
@@ -396,7 +396,7 @@ def print_split(console: Console, datamodule: FrameDataModule) -> None:
 
 def print_audit(console: Console, audit: Audit) -> None:
     """What stands on two sides of a split, by kind, with examples."""
-    table = Table(title=f"what stands on two sides ({audit.grade})")
+    table = Table(title=f"what stands on two sides ({audit.level})")
     table.add_column("")
     table.add_column("on two sides", justify="right")
     table.add_column("of", justify="right")
@@ -428,7 +428,7 @@ def print_summary(console: Console, folder: Path, results: dict[str, Any]) -> No
     """What was reached and where everything lies."""
     metrics = results["metrics"]
     chance = 1 / len(results["class_names"])
-    table = Table(title=f"what was reached ({results['leakage']['grade']})")
+    table = Table(title=f"what was reached ({results['leakage']['level']})")
     for column in ("", "UAR", "WAR (accuracy)", "macro F1", "loss"):
         table.add_column(column, justify="right" if column else "left")
     epochs = f", epoch {results['best_epoch']} of {results['epochs']}" if "epochs" in results else ""

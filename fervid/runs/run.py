@@ -14,6 +14,7 @@ import pandas as pd
 from fervid.runs.links import refuse_links_out
 from fervid.schema.csv_tables import read_csv
 from fervid.schema.errors import InputError, first_line
+from fervid.schema.leakage_levels import LeakageLevel
 from fervid.schema.results import missing_entries, mistake
 
 
@@ -35,9 +36,9 @@ class Run:
         return self.results["class_names"]
 
     @property
-    def grade(self) -> str:
-        """What its split leaks: one of :data:`fervid.audit.leakage.GRADES`."""
-        return self.results["leakage"]["grade"]
+    def level(self) -> LeakageLevel:
+        """What its split leaks."""
+        return LeakageLevel(self.results["leakage"]["level"])
 
     @cached_property
     def predictions(self) -> pd.DataFrame:

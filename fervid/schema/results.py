@@ -5,7 +5,7 @@ import reprlib
 from collections.abc import Iterator
 from typing import Any
 
-from fervid.audit.leakage import GRADES
+from fervid.schema.leakage_levels import LeakageLevel
 
 NUMBER = (int, float)
 COUNTS = {"train": int, "val": int, "test": int}
@@ -46,7 +46,7 @@ RESULTS: dict[Any, Any] = {
         "emotion_by_split?": {str: COUNTS},
     },
     "leakage": {
-        "grade": str,
+        "level": str,
         "subjects?": LEAKS,
         "clips?": LEAKS,
         "near_duplicates?": (LEAKS, None),
@@ -100,8 +100,9 @@ def mistake(results: dict[str, Any]) -> str | None:
     names = results["class_names"]
     if not names or "" in names or len(set(names)) < len(names):
         return f"class_names is {reprlib.repr(names)}: expected names that all differ"
-    if results["leakage"]["grade"] not in GRADES:
-        return f"leakage.grade is {reprlib.repr(results['leakage']['grade'])}: expected {', '.join(GRADES)}"
+    level = results["leakage"]["level"]
+    if level not in set(LeakageLevel):
+        return f"leakage.level is {reprlib.repr(level)}: expected {', '.join(LeakageLevel)}"
     confusion = results.get("confusion", [])
     if confusion and [len(row) for row in confusion] != [len(names)] * len(names):
         return f"confusion is not a table of {len(names)} x {len(names)} numbers"

@@ -9,7 +9,7 @@ def test_says_and_draws_what_leaks(fervid_command, tmp_path, capsys):
     said = capsys.readouterr().out
     assert "what stands on two sides (leaky)" in said
     found = json.loads((tmp_path / "leaky" / "audit.json").read_text())
-    assert found["grade"] == "leaky"
+    assert found["level"] == "leaky"
     assert found["clips"]["total"] == 96
     assert 30 < found["clips"]["count"] < 96  # of two frames each, some lie on one side by chance
     assert (tmp_path / "leaky" / "leaks.png").stat().st_size > 10_000

@@ -53,7 +53,7 @@ CLEAN = dict.fromkeys(["subjects", "clips", "twins", "repetitions", "statements"
 def test_a_clean_split_is_silent(manifest):
     found = audit(manifest, pairs_of((0, 3), (6, 94)))  # of person a; of a and b: both train
     assert counts(found) == CLEAN
-    assert (found.grade, found.sentence(), found.strangers) == ("subject-independent", None, 0)
+    assert (found.level, found.sentence(), found.strangers) == ("subject-independent", None, 0)
     assert all(value["examples"] == [] for value in found.as_dict().values() if isinstance(value, dict))
 
 
@@ -70,7 +70,7 @@ def test_a_person_on_two_sides(manifest):
     whole_emotion = (manifest["subject"] == "a") & (manifest["emotion"] == "sad")
     found = audit(move(manifest, whole_emotion))
     assert counts(found) == {k: v for k, v in CLEAN.items() if k != "near_duplicates"} | {"subjects": 1}
-    assert found.grade == "clip-independent"
+    assert found.level == "subject-dependent"
     assert found.subjects.examples == [{"subject": "a", "frames": {"train": 24, "test": 24}}]
     assert found.sentence() == (
         "this split shares people: 1 of 4 people stand on more than one side, so the scores promise too much for "
@@ -82,7 +82,7 @@ def test_a_clip_on_two_sides(manifest):
     found = audit(move(manifest, manifest.index == 1))
     # The clip's own frames; its twin; its other repetition; its other statement.
     assert counts(found) == {"subjects": 1, "clips": 1, "twins": 1, "repetitions": 1, "statements": 1}
-    assert found.grade == "leaky"
+    assert found.level == "leaky"
     assert found.clips.examples == [
         {"clip": "a-happy-1-1-av", "subject": "a", "emotion": "happy", "frames": {"train": 2, "test": 1}}
     ]
@@ -93,8 +93,8 @@ def test_a_clip_on_two_sides_leaks_by_itself(manifest):
     """With one modality no recording has a twin, and none is counted as one."""
     one = manifest[manifest["modality"] == "av"].reset_index(drop=True)
     found = audit(move(one, one.index == 1))
-    assert (found.clips.count, found.twins.count, found.twins.total, found.grade) == (1, 0, 0, "leaky")
-    assert audit(move(one, one.index == 1).drop(columns="recording")).grade == "leaky"
+    assert (found.clips.count, found.twins.count, found.twins.total, found.level) == (1, 0, 0, "leaky")
+    assert audit(move(one, one.index == 1).drop(columns="recording")).level == "leaky"
 
 
 def test_two_clips_that_both_straddle_stand_on_two_sides(manifest):
@@ -111,7 +111,7 @@ def test_twins_apart(manifest):
     """Sound and picture on one side, the picture alone on another: the same recording."""
     found = audit(move(manifest, (manifest["subject"] == "a") & (manifest["modality"] == "v")))
     assert counts(found) == {"subjects": 1, "clips": 0, "twins": 8, "repetitions": 0, "statements": 0}
-    assert found.grade == "leaky"
+    assert found.level == "leaky"
     assert found.twins.examples[0] == {
         "recording": "a-happy-1-1",
         "clips": {"a-happy-1-1-av": "train", "a-happy-1-1-v": "test"},
@@ -122,7 +122,7 @@ def test_twins_apart(manifest):
 
 def test_twins_of_unknown_people_leak(manifest):
     found = audit(unknown(move(manifest, (manifest["subject"] == "a") & (manifest["modality"] == "v"))))
-    assert (found.grade, found.subjects.total, found.twins.count) == ("leaky", 0, 8)
+    assert (found.level, found.subjects.total, found.twins.count) == ("leaky", 0, 8)
     assert found.sentence().endswith("split=clips keeps clips that belong or look together on one side.")
 
 
@@ -130,7 +130,7 @@ def test_repetitions_apart(manifest):
     found = audit(move(manifest, (manifest["subject"] == "a") & (manifest["repetition"] == "2")))
     # 2 emotions x 2 statements x 2 modalities
     assert counts(found) == {"subjects": 1, "clips": 0, "twins": 0, "repetitions": 8, "statements": 0}
-    assert found.grade == "clip-independent"
+    assert found.level == "subject-dependent"
     assert found.repetitions.examples[0] == {
         "subject": "a",
         "emotion": "happy",
@@ -148,7 +148,7 @@ def test_statements_apart(manifest):
     expected = {"subjects": 1, "clips": 0, "twins": 0, "repetitions": 0, "statements": 8}
     assert counts(audit(apart)) == expected
     assert counts(audit(apart.rename(columns={"statement": "sentence"}))) == expected
-    assert audit(apart).grade == "clip-independent"
+    assert audit(apart).level == "subject-dependent"
 
 
 @pytest.mark.parametrize("column", ["intensity", "channel", "modality", "emotion", "subject"])
@@ -188,7 +188,7 @@ def test_near_duplicates_of_one_person_are_told_from_those_of_strangers(manifest
     # a happy (0 to 23) and a sad (24 to 47) are apart, a and b (48 on) as well where a is sad, c and d start at 96, 144
     found = audit(sides, pairs_of((0, 24), (3, 27), (0, 6), (24, 48), (0, 48)))
     assert (found.near_duplicates.count, found.near_duplicates.total, found.strangers) == (3, 5, 1)
-    assert found.grade == "leaky"
+    assert found.level == "leaky"
     assert [(e["row_a"], e["row_b"], e["strangers"]) for e in found.near_duplicates.examples] == [
         (24, 48, True), (0, 24, False), (3, 27, False)
     ]  # fmt: skip
@@ -199,13 +199,13 @@ def test_near_duplicates_of_one_person_are_told_from_those_of_strangers(manifest
     }  # fmt: skip
     near_first = audit(sides, pairs_of((0, 24), (3, 27)).assign(distance=[7, 6])).near_duplicates.examples
     assert [example["distance"] for example in near_first] == [6, 7]
-    assert audit(sides, pairs_of((0, 24))).grade == "clip-independent"
+    assert audit(sides, pairs_of((0, 24))).level == "subject-dependent"
     assert audit(sides, pairs_of((0, 24))).near_duplicates.count == 1
 
 
 def test_near_duplicates_among_people_kept_apart_leak(manifest):
     found = audit(manifest, pairs_of((0, 96)))
-    assert (found.grade, found.strangers, found.subjects.count) == ("leaky", 1, 0)
+    assert (found.level, found.strangers, found.subjects.count) == ("leaky", 1, 0)
     assert found.sentence() == (
         "this split leaks: 1 pair(s) of clips that look the same but are not known to show one person stand on more "
         "than one side, so the scores promise too much for people never seen; look whether they are copies to leave "
@@ -215,13 +215,13 @@ def test_near_duplicates_among_people_kept_apart_leak(manifest):
 
 def test_people_unknown(manifest):
     found = audit(unknown(manifest), pairs_of((0, 6)))
-    assert (found.grade, found.subjects.total, found.people_known) == ("people unknown", 0, False)
+    assert (found.level, found.subjects.total, found.people_known) == ("unknown-subjects", 0, False)
     assert found.sentence().startswith("who is seen is unknown")
     # Pairs of people nobody knows are no repetitions, and near-duplicates of them may be anybody's.
     assert (found.repetitions.total, found.statements.total) == (0, 0)
-    assert audit(unknown(manifest), pairs_of((0, 96))).grade == "leaky"
+    assert audit(unknown(manifest), pairs_of((0, 96))).level == "leaky"
     assert audit(unknown(manifest), pairs_of((0, 96))).strangers == 1
-    assert audit(unknown(move(manifest, manifest.index == 1))).grade == "leaky"
+    assert audit(unknown(move(manifest, manifest.index == 1))).level == "leaky"
 
 
 def test_two_unknown_people_are_not_known_to_be_one(manifest):
@@ -231,15 +231,15 @@ def test_two_unknown_people_are_not_known_to_be_one(manifest):
 
 def test_one_unknown_person_is_one_too_many(manifest):
     manifest.loc[150, "subject"] = None
-    assert (audit(manifest).grade, audit(manifest).subjects.total) == ("people unknown", 4)
+    assert (audit(manifest).level, audit(manifest).subjects.total) == ("unknown-subjects", 4)
 
 
 def test_shared_people_in_a_folder_of_pictures_leak(manifest):
     """Where every picture is a clip of its own, clips apart say nothing."""
     pictures = manifest[["subject", "emotion", "split"]].assign(clip=np.arange(len(manifest)).astype(str))
-    assert audit(pictures).grade == "subject-independent"
+    assert audit(pictures).level == "subject-independent"
     found = audit(move(pictures, pictures.index == 1))
-    assert (found.clips.count, found.clips_known, found.grade) == (0, False, "leaky")
+    assert (found.clips.count, found.clips_known, found.level) == (0, False, "leaky")
 
 
 def test_a_corpus_without_the_columns_has_no_such_kinds(manifest):
@@ -254,7 +254,7 @@ def test_as_dict_is_plain(manifest):
     found = audit(mixed, pairs_of((0, 96), (3, 48)))
     told = found.as_dict()
     assert json.loads(json.dumps(told, allow_nan=False)) == told
-    assert told["grade"] == found.grade == "leaky"
+    assert told["level"] == found.level == "leaky"
     assert [example["subject_b"] for example in told["near_duplicates"]["examples"]] == ["c", None]
 
 

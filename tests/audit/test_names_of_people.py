@@ -111,7 +111,7 @@ def test_subjects_from_file_names_are_not_called_verified(fervid_command, tmp_pa
     fervid_command("train", *words(root, run, PATTERN))
     said = " ".join(capfd.readouterr().out.split())
     results = json.loads((run / "results.json").read_text())
-    assert results["leakage"]["grade"] == "subject-independent by name"
+    assert results["leakage"]["level"] == "subject-independent by name"
     assert results["leakage"]["subjects_from"] == "file names (dataset.subject_pattern)"
     numbers, singles = results["leakage"]["doubts"]
     assert numbers.startswith("30 of 31 subjects have names that differ only in a trailing number (unknown-Ann-0, ")
@@ -128,7 +128,7 @@ def test_subjects_from_file_names_are_not_called_verified(fervid_command, tmp_pa
     )
     fervid_command("export", f"run={run}", "format=safetensors")
     card = (run / "export" / "model_card.md").read_text()
-    assert "Grade: **subject-independent by name**" in card
+    assert "Leakage: **subject-independent by name**" in card
     assert "30 of 31 subjects have names that differ only in a trailing number" in card
 
     # The right pattern makes them three people and Eve.
@@ -142,7 +142,7 @@ def test_documented_subjects_need_no_word(fervid_command, tmp_path):
     small = ("dataset.identities=6", "dataset.clips=1", "dataset.frames=1", f"hydra.run.dir={tmp_path}")
     fervid_command("audit", "dataset=synthetic", *small)
     found = json.loads((tmp_path / "audit.json").read_text())
-    assert (found["grade"], found["subjects_from"], found["doubts"]) == ("subject-independent", None, [])
+    assert (found["level"], found["subjects_from"], found["doubts"]) == ("subject-independent", None, [])
 
 
 def test_a_misspelt_column_is_not_ignored(fervid_command, tmp_path, capfd):

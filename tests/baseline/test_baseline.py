@@ -46,7 +46,7 @@ def test_a_run_leaves_what_a_training_run_leaves(folder, fervid_command, capsys)
     assert {"scikit-learn", "scikit-image", "torch"} < set(results["versions"])
     assert (results["data"]["frames"], results["data"]["subjects"], results["data"]["rendered"]) == (96, 6, True)
     assert (results["seed"], results["device"], results["warnings"]) == (42, "cpu", [])
-    assert results["leakage"]["grade"] == "subject-independent"
+    assert results["leakage"]["level"] == "subject-independent"
 
     with pytest.raises(SystemExit):  # and is not written over
         fervid_command("baseline", *SMALL, f"hydra.run.dir={folder}")

@@ -186,7 +186,7 @@ def test_from_raw_to_batches(miniature, tmp_path):
     assert made.class_names == ["happy", "sad"]
     assert made.frames["clip"].nunique() == 32
     assert len(made.manifest) >= 60  # of 64 frames
-    assert made.audit.grade == "subject-independent"
+    assert made.audit.level == "subject-independent"
     batch = next(iter(made.train_dataloader()))
     assert batch["image"].shape == (2, 3, 28, 28)
 
@@ -195,7 +195,7 @@ def test_twins_parted_by_a_split_are_found(miniature, tmp_path, caplog):
     made = ready(miniature, tmp_path, modality="both", split=lambda m: [
         {"01": "train", "02": "test"}[clip[:2]] for clip in m["clip"]
     ])  # fmt: skip
-    assert made.audit.grade == "leaky"
+    assert made.audit.level == "leaky"
     assert made.audit.twins.count == made.audit.twins.total == 32
     assert made.audit.near_duplicates.count >= 32
     assert made.audit.near_duplicates.examples[0]["distance"] == 0
@@ -207,7 +207,7 @@ def test_repetitions_parted_by_a_split_are_found(miniature, tmp_path):
     manifest = made.manifest.assign(split=["test" if r == "02" else "train" for r in made.manifest["repetition"]])
     found = audit(manifest)
     assert (found.repetitions.count, found.repetitions.total) == (16, 16)
-    assert found.grade == "clip-independent"
+    assert found.level == "subject-dependent"
 
 
 @pytest.mark.parametrize("fold", range(2))

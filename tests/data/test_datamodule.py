@@ -111,9 +111,9 @@ def test_pictures_that_look_the_same_can_be_kept_on_one_side(image_folder, pictu
         made[choice].setup()
     assert made["keep"].audit.near_duplicates.total == made["group"].audit.near_duplicates.total == 15
     assert made["keep"].audit.near_duplicates.count > 3
-    assert made["keep"].audit.grade == "leaky"
+    assert made["keep"].audit.level == "leaky"
     assert made["group"].audit.near_duplicates.count == 0
-    assert made["group"].audit.grade == "people unknown"
+    assert made["group"].audit.level == "unknown-subjects"
     assert made["group"].manifest["clip"].is_unique  # grouped for the split alone
 
 
@@ -155,7 +155,7 @@ def test_a_leak_is_found_though_the_closest_frames_are_left_out(image_folder, pi
         table = made.audit.near_duplicates
         found[without] = [pair for pair in table.examples if {pair["clip_a"], pair["clip_b"]} == {"x", "y"}]
     assert [len(pairs) for pairs in found.values()] == [1, 1]
-    assert made.audit.grade == "leaky"
+    assert made.audit.level == "leaky"
 
 
 def test_groups_do_not_change_the_sides_of_a_file(image_folder, pictures, tmp_path, caplog):

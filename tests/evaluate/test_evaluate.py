@@ -90,7 +90,7 @@ def test_another_corpus_by_its_shared_emotions(fervid_evaluate, trained, enterfa
     folder = fervid_evaluate(f"run={trained.folder}", "dataset=enterface", f"dataset.root={enterface}")
     (asked,) = members(folder)
     assert asked.class_names == ["angry", "happy", "sad"]
-    assert asked.grade == "subject-independent"
+    assert asked.level == "subject-independent"
     assert asked.setting("dataset") == "enterface"
     table = asked.predictions
     assert set(table["true"]) == {"angry", "happy", "sad"}  # fear is not in the model
@@ -120,8 +120,8 @@ def test_people_it_was_trained_on_are_told_and_left_out(fervid_evaluate, trained
     corpus = ("dataset=ravdess", f"dataset.root={trained.corpus}", "dataset.emotions=[angry,happy]", "dataset.every=10")
     folder = fervid_evaluate(f"run=[{stranger},{trained.folder}]", *corpus)
     honest, leaky = members(folder)
-    assert honest.grade == "subject-independent"
-    assert (leaky.grade, open_run(folder / "ensemble").grade) == ("leaky", "leaky")
+    assert honest.level == "subject-independent"
+    assert (leaky.level, open_run(folder / "ensemble").level) == ("leaky", "leaky")
     assert leaky.results["leakage"]["subjects"]["count"] == 3
     assert leaky.results["leakage"]["clips"]["count"] == 6
     said = " ".join(capfd.readouterr().out.split())
@@ -129,7 +129,7 @@ def test_people_it_was_trained_on_are_told_and_left_out(fervid_evaluate, trained
 
     (asked,) = members(fervid_evaluate(f"run={trained.folder}", *corpus, "people=unseen", name="unseen"))
     assert set(asked.predictions["subject"]) == set(manifest.loc[manifest["split"] == "test", "subject"])
-    assert asked.grade == "subject-independent"
+    assert asked.level == "subject-independent"
 
 
 def reversed_classes(folder):
@@ -264,6 +264,6 @@ def test_what_lies_there_is_not_written_over(fervid_evaluate, trained, tmp_path,
 def test_real_photographs_of_unknown_people(fervid_evaluate, trained):
     words = ("dataset=image_folder", f"dataset.root={SHARED / 'muxspace'}")
     (asked,) = members(fervid_evaluate(f"run={trained.folder}", *words))
-    assert asked.grade == "people unknown"
+    assert asked.level == "unknown-subjects"
     assert asked.class_names == ["angry", "happy", "sad"]
     assert len(asked.predictions) == 252 + 420 + 268

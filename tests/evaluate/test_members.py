@@ -36,22 +36,22 @@ def frames(corpus, split, subjects=("Ann", "Bob")):
 
 
 @pytest.mark.parametrize(
-    ("own", "other", "grade"),
+    ("own", "other", "level"),
     [
         (("image_folder", "/a"), ("image_folder", "/a"), "leaky"),
-        (("image_folder", "/a"), ("image_folder", "/b"), "people unknown"),  # the same names, other people perhaps
-        (("ravdess", "/a"), ("video_folder", "/b"), "people unknown"),  # RAVDESS itself perhaps
+        (("image_folder", "/a"), ("image_folder", "/b"), "unknown-subjects"),  # the same names, other people perhaps
+        (("ravdess", "/a"), ("video_folder", "/b"), "unknown-subjects"),  # RAVDESS itself perhaps
         (("ravdess", "/a"), ("ravdess", "/b"), "leaky"),  # whose names are the same everywhere
         (("ravdess", "/a"), ("enterface", "/b"), "subject-independent"),
-        (("image_folder", "/a"), ("synthetic", None), "people unknown"),  # which lies nowhere
+        (("image_folder", "/a"), ("synthetic", None), "unknown-subjects"),  # which lies nowhere
     ],
 )
-def test_names_say_who_was_seen_where_they_mean_the_same(own, other, grade):
+def test_names_say_who_was_seen_where_they_mean_the_same(own, other, level):
     run = stored(*own)
     asked = Corpus(*other)
     seen, names_tell = _known_to_be_seen(run, frames(own[0], "train"), asked)
     member = Member(run, "run", seen, asked, frames(other[0], "test"), names_tell)
-    assert leakage(member, own=False, left_out=0)["grade"] == grade
+    assert leakage(member, own=False, left_out=0)["level"] == level
 
 
 def test_people_unknown_in_training_may_be_anybody():
@@ -59,7 +59,7 @@ def test_people_unknown_in_training_may_be_anybody():
     asked = Corpus("ravdess", "/b")
     seen, names_tell = _known_to_be_seen(run, frames("hf_faces", "train").assign(subject=None), asked)
     member = Member(run, "run", seen, asked, frames("ravdess", "test"), names_tell)
-    assert leakage(member, own=False, left_out=0)["grade"] == "people unknown"
+    assert leakage(member, own=False, left_out=0)["level"] == "unknown-subjects"
 
 
 @pytest.mark.parametrize(

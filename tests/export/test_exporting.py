@@ -30,7 +30,7 @@ from fervid.schema.errors import InputError
 RESULTS = {
     "data": {"corpus": "ravdess", "rendered": False},
     "choices": {},
-    "leakage": {"grade": "subject-independent"},
+    "leakage": {"level": "subject-independent"},
     "metrics": {},
 }
 
@@ -95,7 +95,7 @@ def test_the_metadata_says_what_another_program_must_know(trained, exported):
     assert json.loads(about["mean"]) == [0.5] * 3
     assert json.loads(about["std"]) == [0.25] * 3
     assert json.loads(about["grey"]) is False
-    assert (about["channel_order"], about["corpus"], about["grade"]) == ("rgb", "ravdess", "subject-independent")
+    assert (about["channel_order"], about["corpus"], about["leakage"]) == ("rgb", "ravdess", "subject-independent")
     assert (about["split"], about["fervid_version"]) == ("subject", fervid.__version__)
     assert "Haar" in about["faces"]
     assert "margin of 15%" in about["faces"]

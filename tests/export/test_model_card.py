@@ -138,12 +138,12 @@ def test_the_corpus_class_says_licence_and_citation_unless_the_people_are_render
 
 def test_leaks_and_warnings_are_told(trained, tmp_path):
     def leak(results):
-        results["leakage"]["grade"] = "leaky"
+        results["leakage"]["level"] = "leaky"
         results["warnings"] = [f"the file {trained.corpus}/a.pth is of *another* network."]
 
     text = card(changed(trained, tmp_path, leak))
-    assert "Grade: **leaky**" in text
-    assert "next to nothing of new pictures" in text
+    assert "Leakage: **leaky**" in text
+    assert "almost nothing about new pictures" in text
     assert "- the file a.pth is of \\*another\\* network." in text
 
 

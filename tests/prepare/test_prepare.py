@@ -37,7 +37,7 @@ def test_prepares_then_trains(fervid_command, raw, tmp_path, capsys):
     faces = pd.read_parquet(folder / "manifest.parquet")["face"].notna().sum()
     assert results["data"]["frames"] == faces
     assert results["data"]["clips"] == 15
-    assert results["leakage"]["grade"] == "subject-independent"
+    assert results["leakage"]["level"] == "subject-independent"
     assert set(results["recall"]) == {"neutral", "happy"}
 
 
@@ -109,11 +109,11 @@ def test_every_layout_goes_from_raw_to_trained(fervid_train, tmp_path, dataset, 
     assert found | {"classes": classes} == expected
     assert (results["data"]["unreadable"] > 0) == (dataset == "hf_faces")
     assert (
-        results["leakage"]["grade"]
+        results["leakage"]["level"]
         == {
             "enterface": "subject-independent",
-            "ised": "clip-independent" if "split=clips" in words else "subject-independent",
-            "hf_faces": "people unknown",
+            "ised": "subject-dependent" if "split=clips" in words else "subject-independent",
+            "hf_faces": "unknown-subjects",
         }[dataset]
     )
 

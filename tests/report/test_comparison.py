@@ -92,7 +92,7 @@ class TestScores:
                 **{f"UAR clips, {rule}": [uar(*by_clip(fold, rule)) for fold in frames] for rule in comparison.RULES},
                 "WAR clips, mean": [np.equal(*map(np.array, by_clip(fold))).mean() for fold in frames],
             }
-            assert set(expected) == set(row) - {"system", "runs", "grade"}
+            assert set(expected) == set(row) - {"system", "runs", "leakage"}
             for name, values in expected.items():
                 assert numbers(row[name])[:2] == pytest.approx(
                     [100 * np.mean(values), 100 * np.std(values, ddof=1)], abs=0.0501
@@ -171,12 +171,12 @@ class TestLeaks:
         chosen = [
             ("vgg16", "random_frames", "leaky", 3.0),
             ("vgg16", "subject", "subject-independent", 0.5),
-            ("vgg16", "clips", "clip-independent", 2.0),
+            ("vgg16", "clips", "subject-dependent", 2.0),
             ("lenet", "subject", "subject-independent", 0.2),
         ]
         runs = [
-            a_run(f"{n} {seed}", {"backbone": backbone}, split=split, grade=grade, skill=skill, seed=seed)
-            for n, (backbone, split, grade, skill) in enumerate(chosen)
+            a_run(f"{n} {seed}", {"backbone": backbone}, split=split, level=level, skill=skill, seed=seed)
+            for n, (backbone, split, level, skill) in enumerate(chosen)
             for seed in (0, 1)
         ]
         table = comparison.leak_table(find_systems(runs)[0])
@@ -192,7 +192,7 @@ class TestLeaks:
     def test_other_networks_under_other_splits_are_no_pair(self, a_run):
         runs = [
             a_run("a", {"backbone": "vgg16"}, split="subject"),
-            a_run("b", {"backbone": "lenet"}, split="random_frames", grade="leaky"),
+            a_run("b", {"backbone": "lenet"}, split="random_frames", level="leaky"),
         ]
         assert comparison.leak_table(find_systems(runs)[0]) is None
 
@@ -206,8 +206,8 @@ class TestLeaks:
         assert comparison.leak_table(find_systems(runs)[0]) is None
 
     def test_a_split_that_leaks_for_some_seeds_is_not_the_honest_one(self, a_run):
-        grades = ("leaky", "subject-independent")
-        runs = [a_run(f"a{n}", split="given", seed=n, grade=grade) for n, grade in enumerate(grades)]
+        levels = ("leaky", "subject-independent")
+        runs = [a_run(f"a{n}", split="given", seed=n, level=level) for n, level in enumerate(levels)]
         runs.append(a_run("b", split="subject"))
         table = comparison.leak_table(find_systems(runs)[0])
         assert table.data["split"].tolist() == ["subject", "given"]
@@ -427,7 +427,20 @@ class TestOther:
         where = ["run", "level", "by", "value", "metric"]
         assert not data.duplicated(where).any()
         assert data.columns.tolist() == [
-            *("run", "system", "backbone", "seed", "fold", "grade", "level", "by", "value", "frames", "metric", "score")
+            *(
+                "run",
+                "system",
+                "backbone",
+                "seed",
+                "fold",
+                "leakage",
+                "level",
+                "by",
+                "value",
+                "frames",
+                "metric",
+                "score",
+            )
         ]
         levels = ["frames", "clips, mean", "clips, majority", "clips, confidence"]
         assert data["level"].unique().tolist() == levels

@@ -51,7 +51,7 @@ def nested(settings):
     return config
 
 
-def make_run(folder, paper="ised", settings=SGD_10, *, split="ised_counts", grade="leaky", names=ISED, **results):
+def make_run(folder, paper="ised", settings=SGD_10, *, split="ised_counts", level="leaky", names=ISED, **results):
     """A finished run of a paper's preset; settings with a point are values, others options of groups."""
     groups = {name: value for name, value in settings.items() if "." not in name}
     values = {name: value for name, value in settings.items() if "." in name}
@@ -61,7 +61,7 @@ def make_run(folder, paper="ised", settings=SGD_10, *, split="ised_counts", grad
         "choices": {"split": split, "paper": paper, **groups},
         "config": config,
         "class_names": list(names),
-        "leakage": {"grade": grade},
+        "leakage": {"level": level},
         "metrics": {
             **metrics,
             "train/loss": 0.25,
@@ -332,16 +332,16 @@ class TestTables:
 
     def test_a_column_a_split(self):
         runs = [
-            make_run("a", split="subject", grade="subject-independent", metrics={"test/accuracy": 0.3}),
+            make_run("a", split="subject", level="subject-independent", metrics={"test/accuracy": 0.3}),
             make_run("b", metrics={"test/accuracy": 0.9}),
-            make_run("c", split="clips", grade="clip-independent", metrics={"test/accuracy": 0.6}),
+            make_run("c", split="clips", level="subject-dependent", metrics={"test/accuracy": 0.6}),
         ]
         _, text = table_of(paper_of("ised"), "Table IV", runs)
         assert text.loc[("LeNet", "accuracy, %")].to_dict() == {
             "printed": "7.00",
             "recomputed": "51.89",
             "reproduced (ised_counts, leaky)": "90.00",
-            "reproduced (clips, clip-independent)": "60.00",
+            "reproduced (clips, subject-dependent)": "60.00",
             "reproduced (subject, subject-independent)": "30.00",
         }
         assert list(text)[2] == "reproduced (ised_counts, leaky)"

@@ -47,7 +47,7 @@ def runs(tmp_path_factory, write_run):
         for fold, people in enumerate((range(3), range(3, 6))):
             options = {"split": "subject_kfold", "fold": fold, "people": people, "skill": skill}
             write_run(folder / name / str(fold), {"backbone": name}, **options)
-    write_run(folder / "leaky", split="random_frames", grade="leaky", skill=3.0, people=range(2))
+    write_run(folder / "leaky", split="random_frames", level="leaky", skill=3.0, people=range(2))
     write_run(folder / "lgbp", {"backbone": "lgbp", "pca": 0.95}, trained=False, people=range(4))
     write_run(folder / "again", {"backbone": "lgbp", "pca": 0.95}, trained=False, people=range(4))
     (write_run(folder / "begun", people=range(1)) / "results.json").unlink()
@@ -84,7 +84,11 @@ def test_the_page_has_every_table_and_figure(made):
     assert page.count("<img ") == text.count("![") == len(list(folder.glob("figures/*.png")))
     assert not re.findall(r'(?:src|href)="(?!data:image/png;base64,|#)', page)
     assert "<title>What the runs reached</title>" in page
-    for words in ("7 runs.", "Rendered people are among the corpora", '<span class="grade leaky">leaky</span>'):
+    for words in (
+        "7 runs.",
+        "Rendered people are among the corpora",
+        '<span class="level" style="background: #d55e002b">leaky</span>',
+    ):
         assert words in page
     headings = ["Summary", "Leaks", "Scores", "Paired tests", "Not compared", "By emotion", "By person", "By group"]
     assert re.findall(r"^## (.+)$", text, re.M) == [*headings, "Calibration", "Curves", "Runs"]

@@ -124,10 +124,10 @@ class TestFinding:
         systems, _, _ = find_systems([small("a"), small("b", {"experiment": "smoke"})])
         assert list(told(systems)) == ["lenet", "smoke"]
 
-    def test_mixed_grades_are_both_told(self, small):
-        runs = [small("a", seed=0, grade="leaky"), small("b", seed=1), small("c", seed=2, grade="leaky")]
+    def test_mixed_levels_are_both_told(self, small):
+        runs = [small("a", seed=0, level="leaky"), small("b", seed=1), small("c", seed=2, level="leaky")]
         (system,), _, _ = find_systems(runs)
-        assert system.grade == "leaky, subject-independent"
+        assert system.level == "leaky, subject-independent"
 
 
 @pytest.mark.parametrize(

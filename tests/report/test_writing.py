@@ -20,7 +20,7 @@ def table(rows=3, name="results"):
     data = pd.DataFrame(
         {
             "system": [f"{NASTY} {number}" for number in range(rows)],
-            "grade": "leaky",
+            "leakage": "leaky",
             "a_b|c%": [0.123456 * number for number in range(rows)],
             "number of people": pd.array([None, *range(1, rows)], dtype="Int64"),
             "remark": [None, *["of few words"] * (rows - 1)],
@@ -108,7 +108,7 @@ class TestPage:
         page = Page((written / "report.html").read_text(encoding="utf-8"))
         heads = [(text, kind) for tag, kind, text in page.cells if tag == "th"][:5]
         assert heads == [
-            *(("system", None), ("grade", None), ("a_b|c%", "number"), ("number of people", "number")),
+            *(("system", None), ("leakage", None), ("a_b|c%", "number"), ("number of people", "number")),
             ("remark", None),
         ]
         cells = [(text, kind) for tag, kind, text in page.cells if tag == "td"]
@@ -241,7 +241,7 @@ class TestTerminal:
             {
                 "set": [1, 1],
                 "system": ["vgg16, finetune=two_phase, lr=0.0001", "an-uncommonly-long-name-of-a-backbone, lr=0.001"],
-                "grade": ["subject-independent", "clip-independent"],
+                "leakage": ["subject-independent", "subject-dependent"],
                 "runs": [5, 5],
                 **{f"{name} frames": ["60.1% ± 5.1", "55.5% ± 10.2"] for name in ("UAR", "WAR", "F1")},
                 "above the honest": [None, 12.3],

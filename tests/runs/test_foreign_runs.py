@@ -247,7 +247,7 @@ BROKEN = {
     "data.split": {"train": "many"},
     "data.emotion_by_split": {"angry": "all"},
     "leakage": "none",
-    "leakage.grade": "certified",
+    "leakage.level": "certified",
     "leakage.doubts": [3],
     "leakage.subjects": 7,
     "metrics": [0.5],

@@ -118,10 +118,10 @@ def test_the_person_01_is_not_the_number_1(a_run):
 
 
 def test_settings(a_run):
-    run = a_run("run", {"backbone": "vgg16", "optimizer.lr": 0.5}, fold=3, grade="leaky")
+    run = a_run("run", {"backbone": "vgg16", "optimizer.lr": 0.5}, fold=3, level="leaky")
     asked = ("backbone", "optimizer", "optimizer.lr", "split.fold", "seed", "head.hidden", "optimizer.lr.deep", "no")
     assert [run.setting(name) for name in asked] == ["vgg16", "adam", 0.5, 3, 0, None, None, None]
-    assert (run.class_names, run.grade) == (["happy", "angry", "sad"], "leaky")
+    assert (run.class_names, run.level) == (["happy", "angry", "sad"], "leaky")
 
 
 @pytest.mark.parametrize("name", ["predictions.csv", "predictions_val.csv"])

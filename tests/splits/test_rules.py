@@ -33,7 +33,7 @@ def test_subject_keeps_people_on_one_side(manifest, seed):
     split = split_with("subject", manifest, seed)
     assert (split.groupby("subject")["split"].nunique() == 1).all()
     assert (audit(split).subjects.count, audit(split).clips.count) == (0, 0)
-    assert audit(split).grade == "subject-independent"
+    assert audit(split).level == "subject-independent"
     shares = split["split"].value_counts(normalize=True)
     assert shares["test"] == pytest.approx(0.2, abs=0.08)
     assert shares["val"] == pytest.approx(0.2, abs=0.08)
@@ -42,23 +42,23 @@ def test_subject_keeps_people_on_one_side(manifest, seed):
 
 def test_random_frames_leak(manifest):
     leak = audit(split_with("random_frames", manifest))
-    assert leak.grade == "leaky"
+    assert leak.level == "leaky"
     assert leak.subjects.count == 20
     assert leak.clips.count > 30
 
 
 def test_clips_apart_but_people_shared_is_clip_independent(manifest):
     halves = manifest.assign(split=np.where(manifest["clip"].str.endswith("1"), "test", "train"))
-    assert audit(halves).grade == "clip-independent"
-    assert audit(halves.assign(subject=None)).grade == "people unknown"
+    assert audit(halves).level == "subject-dependent"
+    assert audit(halves.assign(subject=None)).level == "unknown-subjects"
 
 
 def test_shared_people_in_a_folder_of_pictures_leak(manifest):
     """Where every picture is a clip of its own, clips apart say nothing."""
     pictures = manifest.assign(clip=np.arange(len(manifest)).astype(str))
     leak = audit(split_with("random_frames", pictures))
-    assert (leak.clips.count, leak.grade) == (0, "leaky")
-    assert audit(split_with("subject", pictures)).grade == "subject-independent"
+    assert (leak.clips.count, leak.level) == (0, "leaky")
+    assert audit(split_with("subject", pictures)).level == "subject-independent"
 
 
 @pytest.mark.parametrize(("val", "test"), [(0.2, 0.4), (0.2, 0.7), (0.1, 0.1), (0.05, 0.05), (0.45, 0.45)])

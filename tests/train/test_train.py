@@ -64,7 +64,7 @@ def test_the_results_say_what_happened(run):
     assert results["data"]["subjects"] == 6
     assert sum(results["data"]["split"].values()) == 96
     leakage = results["leakage"]
-    assert leakage["grade"] == "subject-independent"
+    assert leakage["level"] == "subject-independent"
     assert (leakage["subjects"]["count"], leakage["clips"]["count"], leakage["strangers"]) == (0, 0, 0)
     assert not (folder / "leaks.png").exists()
     assert results["epochs"] == len(results["history"]) == 4
@@ -469,7 +469,7 @@ def test_missing_weights_are_told_everywhere(fervid_train, tmp_path, monkeypatch
 def test_a_random_split_says_that_it_leaks(fervid_train, tmp_path):
     fervid_train(*SMOKE, "split=random_frames", "trainer.max_epochs=1", f"hydra.run.dir={tmp_path / 'run'}")
     results = json.loads((tmp_path / "run" / "results.json").read_text())
-    assert results["leakage"]["grade"] == "leaky"
+    assert results["leakage"]["level"] == "leaky"
     assert any("this split leaks" in warning for warning in results["warnings"])
 
 

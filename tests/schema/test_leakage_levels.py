@@ -1,0 +1,18 @@
+import json
+
+from fervid.schema.leakage_levels import LeakageLevel
+
+
+def test_levels_are_their_labels_from_best_to_worst():
+    labels = [
+        *("subject-independent", "subject-independent by name", "unknown-subjects", "subject-dependent", "leaky"),
+    ]
+    assert [str(level) for level in LeakageLevel] == labels
+    assert [LeakageLevel(label).rank for label in labels] == [0, 1, 2, 3, 4]
+    assert json.loads(json.dumps(list(LeakageLevel))) == labels
+
+
+def test_each_level_has_words_and_a_colour_of_its_own():
+    for name in ("sentence", "phrase", "colour"):
+        assert len({getattr(level, name) for level in LeakageLevel}) == len(LeakageLevel)
+    assert all(level.sentence.endswith(".") for level in LeakageLevel)
