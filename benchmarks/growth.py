@@ -40,7 +40,10 @@ from fervid.metrics.aggregation import clip_predictions
 from fervid.metrics.calibration import fit_temperature
 from fervid.metrics.statistics import bootstrap_scores, run_confusions
 from fervid.splits import rules as splits
-from fervid.synthetic.rendered_layouts import write_ravdess
+
+sys.path.append(str(Path(__file__).parents[1] / "tests"))  # which hold the writers of rendered corpora
+
+from rendered_corpora.ravdess import write_ravdess
 
 TIMES = (1, 4, 16)
 SIDE = 128  # pixels of a prepared face

@@ -16,30 +16,35 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
+from fervid.media.files import RENDERED
 from fervid.schema.config_folder import CONFIG_FOLDER
-from fervid.synthetic import rendered_layouts as rendered
+
+sys.path.append(str(Path(__file__).parents[1] / "tests"))  # which hold the writers of rendered corpora
+
+from rendered_corpora.enterface import write_enterface
+from rendered_corpora.hf_faces import write_hf_parquet
+from rendered_corpora.ised import write_ised
+from rendered_corpora.ravdess import RAVDESS_EMOTIONS, write_ravdess
 
 
 def render(folder: Path) -> None:
     """Renders the four corpora, each unless it is there."""
     for name, write in {
-        "ravdess": lambda root: rendered.write_ravdess(
+        "ravdess": lambda root: write_ravdess(
             root,
             actors=range(1, 11),
-            emotions=rendered.RAVDESS_EMOTIONS[:6],
+            emotions=RAVDESS_EMOTIONS[:6],
             statements=("01", "02"),
             intensities=("01",),
             frames=24,
             width=640,
             height=360,
         ),
-        "ised": lambda root: rendered.write_ised(
-            root, participants=range(1, 18), clips=5, frames=12, width=960, height=540
-        ),
-        "enterface": lambda root: rendered.write_enterface(root, subjects=range(1, 11), frames=12),
-        "hf_faces": lambda root: rendered.write_hf_parquet(root / "train.parquet", rows=64, size=224, copies=3),
+        "ised": lambda root: write_ised(root, participants=range(1, 18), clips=5, frames=12, width=960, height=540),
+        "enterface": lambda root: write_enterface(root, subjects=range(1, 11), frames=12),
+        "hf_faces": lambda root: write_hf_parquet(root / "train.parquet", rows=64, size=224, copies=3),
     }.items():
-        if not (folder / name / rendered.RENDERED).exists():
+        if not (folder / name / RENDERED).exists():
             print(f"rendering {name}", flush=True)
             write(folder / name)
 

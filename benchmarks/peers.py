@@ -34,7 +34,14 @@ import torch
 from random_weights import random_network
 from timing import Figure, by_turns, ratios, tell
 
-from fervid.synthetic import rendered_layouts as rendered
+from fervid.media.files import RENDERED
+
+sys.path.append(str(Path(__file__).parents[1] / "tests"))  # which hold the writers of rendered corpora
+
+from rendered_corpora.enterface import write_enterface
+from rendered_corpora.hf_faces import write_hf_parquet
+from rendered_corpora.ised import write_ised
+from rendered_corpora.ravdess import write_ravdess
 
 KERAS = Path(__file__).with_name("keras_pipelines.py")
 VIEWS = 8  # as the HF presets recommend for laptops
@@ -79,22 +86,20 @@ PIPELINES = {
 SLOW = ("hf_vgg16", "hf_efficientnet_b2")
 
 RENDER: dict[str, Callable[[Path], object]] = {
-    "ised": lambda root: rendered.write_ised(
-        root, participants=range(1, 11), clips=3, frames=40, width=960, height=540
-    ),
-    "enterface": lambda root: rendered.write_enterface(root, subjects=range(1, 6), sentences=(1, 2), frames=60),
-    "ravdess": lambda root: rendered.write_ravdess(
+    "ised": lambda root: write_ised(root, participants=range(1, 11), clips=3, frames=40, width=960, height=540),
+    "enterface": lambda root: write_enterface(root, subjects=range(1, 6), sentences=(1, 2), frames=60),
+    "ravdess": lambda root: write_ravdess(
         root, emotions=("calm", "happy", "sad", "angry"), intensities=("01",), frames=100
     ),
     # A picture an emotion in many copies: random weights can tell them apart.
-    "hf_faces": lambda root: rendered.write_hf_parquet(root / "train.parquet", rows=8, size=224, copies=16),
+    "hf_faces": lambda root: write_hf_parquet(root / "train.parquet", rows=8, size=224, copies=16),
 }
 
 
 def corpus(folder: Path, name: str) -> Path:
     """The root of a rendered corpus, rendered unless it is there."""
     root = folder / "corpora" / name
-    if not (root / rendered.RENDERED).exists():
+    if not (root / RENDERED).exists():
         print(f"rendering {name}, once", flush=True)
         RENDER[name](root)
     return root / "train.parquet" if name == "hf_faces" else root

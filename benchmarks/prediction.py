@@ -24,7 +24,10 @@ from fervid.predict.predictor import Predictor
 from fervid.predict.sources import find_sources
 from fervid.predict.video import share_cores
 from fervid.processes.memory import keep_memory
-from fervid.synthetic.rendered_layouts import write_ravdess
+
+sys.path.append(str(Path(__file__).parents[1] / "tests"))  # which hold the writers of rendered corpora
+
+from rendered_corpora.ravdess import write_ravdess
 
 
 def main() -> None:

@@ -15,6 +15,7 @@ import multiprocessing
 import os
 import shutil
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -32,7 +33,10 @@ from fervid.faces.cropping import Task, cut_faces
 from fervid.faces.detection import HaarDetector
 from fervid.media.formats import VIDEO_SUFFIXES
 from fervid.media.sampling import Sampling
-from fervid.synthetic.rendered_layouts import RAVDESS_EMOTIONS, write_ravdess
+
+sys.path.append(str(Path(__file__).parents[1] / "tests"))  # which hold the writers of rendered corpora
+
+from rendered_corpora.ravdess import RAVDESS_EMOTIONS, write_ravdess
 
 SIZE, EVERY = 224, 10
 

@@ -150,9 +150,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Trained
 
 def _train(trained: Trained) -> None:
     from hydra.core.global_hydra import GlobalHydra
+    from rendered_corpora.ravdess import write_ravdess
 
     from fervid import train
-    from fervid.synthetic.rendered_layouts import write_ravdess
 
     emotions = ("angry", "happy", "sad")
     small = {"intensities": ("01",), "frames": 16, "width": 320, "height": 240}

@@ -11,11 +11,14 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
+from rendered_corpora.enterface import ENTERFACE_EMOTIONS, write_enterface
+from rendered_corpora.hf_faces import write_hf_parquet
+from rendered_corpora.ised import ISED_EMOTIONS, write_ised
+from rendered_corpora.ravdess import RAVDESS_EMOTIONS, write_ravdess
 from torch import nn
 
 from fervid.runs.build import make_model
 from fervid.schema.config_folder import CONFIG_FOLDER
-from fervid.synthetic import rendered_layouts as rendered
 
 PRESETS = sorted(path.stem for path in (Path(CONFIG_FOLDER) / "experiment").glob("*.yaml") if path.stem != "smoke")
 VGG16_HEAD = 2048 * 4096 + 4096 + 4096 * 4096 + 4096 + 4096 * 6 + 6
@@ -258,11 +261,11 @@ def corpora(tmp_path_factory):
     """Small rendered copies of the four corpora."""
     root = tmp_path_factory.mktemp("corpora")
     small = {"frames": 6, "width": 320, "height": 240}
-    six = rendered.RAVDESS_EMOTIONS[:6]
-    rendered.write_ravdess(root / "ravdess", actors=range(1, 5), emotions=six, intensities=("01",), **small)
-    rendered.write_enterface(root / "enterface", subjects=range(1, 5), sentences=(1,), **small)
-    rendered.write_ised(root / "ised", participants=range(1, 5), clips=2, frames=6, width=480, height=360)
-    rendered.write_hf_parquet(root / "hf_faces" / "train.parquet", rows=48, size=64, copies=2)
+    six = RAVDESS_EMOTIONS[:6]
+    write_ravdess(root / "ravdess", actors=range(1, 5), emotions=six, intensities=("01",), **small)
+    write_enterface(root / "enterface", subjects=range(1, 5), sentences=(1,), **small)
+    write_ised(root / "ised", participants=range(1, 5), clips=2, frames=6, width=480, height=360)
+    write_hf_parquet(root / "hf_faces" / "train.parquet", rows=48, size=64, copies=2)
     return root
 
 
@@ -274,8 +277,8 @@ def small_counts(emotions, numbers):
 ROOTS = {"hf": "hf_faces/train.parquet"}
 REDUCED = {
     "ravdess": ["dataset.every=2", "dataset.batch_size=16"],
-    "ised": ["dataset.every=2", *small_counts(rendered.ISED_EMOTIONS, "[12,6,6]")],
-    "enterface": ["dataset.count=6", *small_counts(rendered.ENTERFACE_EMOTIONS, "[12,6,6]")],
+    "ised": ["dataset.every=2", *small_counts(ISED_EMOTIONS, "[12,6,6]")],
+    "enterface": ["dataset.count=6", *small_counts(ENTERFACE_EMOTIONS, "[12,6,6]")],
     "hf": ["dataset.batch_size=8", "finetune.phases.1.epochs=1"],
 }
 LIGHT = ("ised_lenet",)

@@ -7,9 +7,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from rendered_corpora.enterface import write_enterface
+from rendered_corpora.ised import write_ised
+from rendered_corpora.ravdess import write_ravdess
 
 from fervid.runs.run import open_run
-from fervid.synthetic.rendered_layouts import write_enterface, write_ised, write_ravdess
 
 PEOPLE = ("NA", "nan", "null", "None", "N/A", "-")
 EMOTIONS = ("None", "NA", "happy")

@@ -4,12 +4,12 @@ from itertools import product
 
 import pandas as pd
 import pytest
+from rendered_corpora.enterface import write_enterface
 
 from fervid.corpora.enterface import EMOTIONS
 from fervid.data import ENTERFACEDataModule
 from fervid.schema.errors import InputError
 from fervid.splits import rules as splits
-from fervid.synthetic import rendered_layouts
 
 
 @pytest.fixture
@@ -142,7 +142,7 @@ def make(subject):
 
 
 def test_from_raw_to_prepared(tmp_path):
-    table = rendered_layouts.write_enterface(
+    table = write_enterface(
         tmp_path / "raw",
         subjects=(2, 6, 11),
         emotions=("anger", "disgust"),

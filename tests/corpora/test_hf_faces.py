@@ -8,15 +8,16 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from rendered_corpora.filming import jpeg
+from rendered_corpora.hf_faces import write_hf_parquet
 from sklearn.model_selection import train_test_split
 
 from fervid.corpora.hf_faces import COUNTS, read_label
 from fervid.data import HFFacesDataModule
 from fervid.schema.errors import InputError
 from fervid.splits import rules as splits
-from fervid.synthetic import rendered_layouts
 
-TINY = rendered_layouts._jpeg(np.zeros((1, 1, 3), np.uint8))
+TINY = jpeg(np.zeros((1, 1, 3), np.uint8))
 HAPPY = {"question": "What?", "answer": " Happy "}
 SAD = {"question": "Really?", "answer": "sad"}
 
@@ -214,7 +215,7 @@ def test_without_a_network_one_sentence_says_so(monkeypatch):
 @pytest.mark.parametrize("text_qa", [False, True])
 def test_from_raw_to_prepared(tmp_path, text_qa):
     path: Path = tmp_path / "raw" / "train.parquet"
-    table = rendered_layouts.write_hf_parquet(path, rows=40, size=48, text_qa=text_qa, bad_rows=True)
+    table = write_hf_parquet(path, rows=40, size=48, text_qa=text_qa, bad_rows=True)
     datamodule = HFFacesDataModule(
         path.parent,
         face_size=48,

@@ -6,6 +6,7 @@ from functools import partial
 import av
 import numpy as np
 import pytest
+from rendered_corpora.ised import write_ised
 from scipy.io import loadmat, savemat
 
 from fervid.corpora.ised import COUNTS, EMOTIONS
@@ -13,7 +14,6 @@ from fervid.data import ISEDDataModule
 from fervid.media.decoding import read_picture
 from fervid.schema.errors import InputError
 from fervid.splits import rules as splits
-from fervid.synthetic import rendered_layouts
 
 
 def cells(participant, number, code, **changes):
@@ -231,7 +231,7 @@ def test_nothing_with_a_peak_is_refused(tmp_path):
 @pytest.fixture(scope="module")
 def rendered(tmp_path_factory):
     root = tmp_path_factory.mktemp("ised")
-    return root, rendered_layouts.write_ised(root, frames=12, width=320, height=240)
+    return root, write_ised(root, frames=12, width=320, height=240)
 
 
 def prepare(rendered, tmp_path, **options):

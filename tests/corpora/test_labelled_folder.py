@@ -8,13 +8,13 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image
+from rendered_corpora.enterface import write_enterface
 
 from fervid.data import VideoFolderDataModule
 from fervid.data.store import FaceStore
 from fervid.faces.detection import HaarDetector
 from fervid.schema.errors import InputError
 from fervid.splits import rules as splits
-from fervid.synthetic.rendered_layouts import write_enterface
 from fervid.synthetic.rendering import make_identity, render_clip
 
 SMALL = {"frames": 10, "width": 320, "height": 240}

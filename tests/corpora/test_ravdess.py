@@ -5,6 +5,7 @@ from itertools import product
 from pathlib import Path
 
 import pytest
+from rendered_corpora.ravdess import write_ravdess
 
 from fervid.audit.leakage import audit
 from fervid.corpora.ravdess import EMOTIONS
@@ -13,7 +14,6 @@ from fervid.faces.detection import HaarDetector
 from fervid.media.decoding import read_picture
 from fervid.schema.errors import InputError
 from fervid.splits import rules as splits
-from fervid.synthetic.rendered_layouts import write_ravdess
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data" / "ravdess"
 

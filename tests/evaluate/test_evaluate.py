@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from rendered_corpora.enterface import write_enterface
 from rich.console import Console
 
 from fervid.report.report import make_report
 from fervid.runs.run import open_run
 from fervid.splits import rules as splits
-from fervid.synthetic.rendered_layouts import write_enterface
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 QUICK = "resamples=100"

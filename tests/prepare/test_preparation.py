@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
+from rendered_corpora.ravdess import write_ravdess
 
 from fervid.data import RAVDESSDataModule, VideoFolderDataModule
 from fervid.faces.alignment import Alignment
@@ -23,7 +24,6 @@ from fervid.media.decoding import read_picture
 from fervid.media.sampling import Around, Sampling
 from fervid.prepare.preparation import JOURNAL
 from fervid.schema.errors import InputError
-from fervid.synthetic.rendered_layouts import write_ravdess
 
 SMALL = {"frames": 12, "width": 480, "height": 270}
 

@@ -2,8 +2,10 @@ import json
 
 import pandas as pd
 import pytest
-
-from fervid.synthetic.rendered_layouts import write_enterface, write_hf_parquet, write_ised, write_ravdess
+from rendered_corpora.enterface import write_enterface
+from rendered_corpora.hf_faces import write_hf_parquet
+from rendered_corpora.ised import write_ised
+from rendered_corpora.ravdess import write_ravdess
 
 SMALL = {"frames": 6, "width": 480, "height": 360}
 

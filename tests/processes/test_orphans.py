@@ -7,8 +7,7 @@ import threading
 import time
 
 import psutil
-
-from fervid.synthetic.rendered_layouts import write_ravdess
+from rendered_corpora.ravdess import write_ravdess
 
 SMOKE = ["experiment=smoke", "+trainer.enable_progress_bar=false", "trainer.max_epochs=1"]
 LIMIT = 10  # seconds; left alone, joblib's workers wait for 300

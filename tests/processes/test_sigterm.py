@@ -13,10 +13,9 @@ import pytorch_lightning as pl
 import torch
 from hydra.core.global_hydra import GlobalHydra
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from rendered_corpora.ravdess import write_ravdess
 from rich.console import Console
 from rich.progress import Progress
-
-from fervid.synthetic.rendered_layouts import write_ravdess
 
 SMOKE = ["experiment=smoke", "+trainer.enable_progress_bar=false", "logger=none", "trainer.max_epochs=2"]
 

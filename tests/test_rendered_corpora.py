@@ -6,10 +6,13 @@ import cv2
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from rendered_corpora.enterface import write_enterface
+from rendered_corpora.hf_faces import HF_EMOTIONS, write_hf_parquet
+from rendered_corpora.ised import write_ised
+from rendered_corpora.ravdess import write_ravdess
 from scipy.io import loadmat
 
 from fervid.schema.errors import InputError
-from fervid.synthetic import rendered_layouts as layouts
 from fervid.synthetic.rendering import make_identity
 
 SMALL = {"frames": 8, "width": 160, "height": 96}
@@ -30,7 +33,7 @@ def files(root, pattern):
 
 
 def test_ravdess_has_every_name_of_two_actors_and_no_strong_neutral(tmp_path):
-    table = layouts.write_ravdess(tmp_path, emotions=("neutral", "fearful"), modalities=("01", "02"), **SMALL)
+    table = write_ravdess(tmp_path, emotions=("neutral", "fearful"), modalities=("01", "02"), **SMALL)
     expected = [
         f"Actor_{actor}/{modality}-01-{emotion}-{strength}-01-01-{actor}.mp4"
         for actor in ("01", "02")
@@ -44,15 +47,13 @@ def test_ravdess_has_every_name_of_two_actors_and_no_strong_neutral(tmp_path):
 
 
 def test_both_modalities_of_a_ravdess_recording_hold_the_same_pictures(tmp_path):
-    layouts.write_ravdess(
-        tmp_path, actors=(1,), emotions=("happy",), intensities=("01",), modalities=("02", "01"), **SMALL
-    )
+    write_ravdess(tmp_path, actors=(1,), emotions=("happy",), intensities=("01",), modalities=("02", "01"), **SMALL)
     first, second = (decode(p)[2] for p in sorted(tmp_path.rglob("*.mp4")))
     np.testing.assert_array_equal(first, second)
 
 
 def test_statements_and_repetitions_are_different_recordings(tmp_path):
-    layouts.write_ravdess(
+    write_ravdess(
         tmp_path,
         actors=(1,),
         emotions=("sad",),
@@ -66,8 +67,8 @@ def test_statements_and_repetitions_are_different_recordings(tmp_path):
 
 
 def test_a_recording_is_the_same_bytes_whatever_else_is_written(tmp_path):
-    layouts.write_ravdess(tmp_path / "one", actors=(2,), emotions=("angry",), intensities=("02",), **SMALL)
-    layouts.write_ravdess(tmp_path / "two", actors=(1, 2), emotions=("happy", "angry"), **SMALL)
+    write_ravdess(tmp_path / "one", actors=(2,), emotions=("angry",), intensities=("02",), **SMALL)
+    write_ravdess(tmp_path / "two", actors=(1, 2), emotions=("happy", "angry"), **SMALL)
     name = "Actor_02/02-01-05-02-01-01-02.mp4"
     assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
 
@@ -75,9 +76,9 @@ def test_a_recording_is_the_same_bytes_whatever_else_is_written(tmp_path):
 @pytest.mark.parametrize(
     ("write", "emotion", "size", "codec", "rate"),
     [
-        (layouts.write_ravdess, "happy", (1280, 720), "h264", 29.97),
-        (layouts.write_enterface, "anger", (720, 576), "mpeg4", 25),
-        (layouts.write_ised, "disgust", (1920, 1080), "mpeg4", 50),
+        (write_ravdess, "happy", (1280, 720), "h264", 29.97),
+        (write_enterface, "anger", (720, 576), "mpeg4", 25),
+        (write_ised, "disgust", (1920, 1080), "mpeg4", 50),
     ],
 )
 def test_videos_decode_to_what_the_corpus_has(tmp_path, write, emotion, size, codec, rate):
@@ -92,7 +93,7 @@ def test_videos_decode_to_what_the_corpus_has(tmp_path, write, emotion, size, co
 
 
 def test_a_video_shows_what_was_rendered(tmp_path):
-    table = layouts.write_ised(tmp_path, participants=(1,), emotions=("surprise",), **(SMALL | {"frames": 30}))
+    table = write_ised(tmp_path, participants=(1,), emotions=("surprise",), **(SMALL | {"frames": 30}))
     peak = cv2.imread(str(tmp_path / table["peak_path"][0]))[..., ::-1]
     pictures = decode(tmp_path / table["path"][0])[2]
     distance = [np.abs(picture.astype(int) - peak).mean() for picture in pictures]
@@ -102,7 +103,7 @@ def test_a_video_shows_what_was_rendered(tmp_path):
 
 
 def test_enterface_has_folders_with_spaces(tmp_path):
-    table = layouts.write_enterface(tmp_path, subjects=(2,), emotions=("anger", "surprise"), sentences=(1, 5), **SMALL)
+    table = write_enterface(tmp_path, subjects=(2,), emotions=("anger", "surprise"), sentences=(1, 5), **SMALL)
     expected = [
         f"subject 2/{e}/sentence {k}/s2_{c}_{k}.avi" for e, c in (("anger", "an"), ("surprise", "su")) for k in (1, 5)
     ]
@@ -118,7 +119,7 @@ def parents(path):
 
 
 def test_enterface_oddities_are_those_of_the_archive(tmp_path):
-    table = layouts.write_enterface(
+    table = write_enterface(
         tmp_path,
         subjects=(3, 6, 11, 16),
         emotions=("disgust", "surprise"),
@@ -149,8 +150,8 @@ def test_enterface_oddities_are_those_of_the_archive(tmp_path):
 
 def test_enterface_sentences_of_subject_2_are_swapped_and_subject_23_is_happy_twice(tmp_path):
     options = {"emotions": ("anger", "happiness"), "sentences": (1, 2, 3), **SMALL}
-    table = layouts.write_enterface(tmp_path / "odd", subjects=(2, 23), oddities=True, **options)
-    layouts.write_enterface(tmp_path / "plain", subjects=(2,), **options)
+    table = write_enterface(tmp_path / "odd", subjects=(2, 23), oddities=True, **options)
+    write_enterface(tmp_path / "plain", subjects=(2,), **options)
     said = table[table["subject"] == "2"].set_index("path")["sentence"]
     folder = "subject 2/anger/sentence"
     assert [said[f"{folder} {k}/s2_an_{k}.avi"] for k in (1, 2, 3)] == [2, 1, 3]
@@ -164,7 +165,7 @@ def test_enterface_sentences_of_subject_2_are_swapped_and_subject_23_is_happy_tw
 
 
 def test_ised_details_say_what_was_filmed(tmp_path):
-    table = layouts.write_ised(tmp_path, participants=(1, 4), emotions=("happiness", "disgust"), clips=2, **SMALL)
+    table = write_ised(tmp_path, participants=(1, 4), emotions=("happiness", "disgust"), clips=2, **SMALL)
     details = loadmat(tmp_path / "ISED_details.mat")["ISED_details"]
     assert details.shape == (8, 16)
     assert files(tmp_path / "videos", "*.avi") == sorted(path.removeprefix("videos/") for path in table["path"])
@@ -185,18 +186,18 @@ def test_ised_details_say_what_was_filmed(tmp_path):
 
 
 def test_hf_parquet_has_pictures_and_answers(tmp_path):
-    table = layouts.write_hf_parquet(tmp_path / "data" / "train.parquet", rows=9, size=48)
+    table = write_hf_parquet(tmp_path / "data" / "train.parquet", rows=9, size=48)
     read = pq.read_table(tmp_path / "data" / "train.parquet").to_pydict()
     assert set(read) == {"image", "qa"}
     assert [qa[0]["answer"].strip().lower() for qa in read["qa"]] == table["emotion"].tolist()
-    assert table["emotion"].tolist() == [*layouts.HF_EMOTIONS, "anger"]
+    assert table["emotion"].tolist() == [*HF_EMOTIONS, "anger"]
     for image, path in zip(read["image"], table["path"], strict=True):
         assert image["path"] == path
         assert cv2.imdecode(np.frombuffer(image["bytes"], np.uint8), cv2.IMREAD_COLOR).shape == (48, 48, 3)
 
 
 def test_hf_parquet_spells_answers_as_text_in_two_ways(tmp_path):
-    table = layouts.write_hf_parquet(tmp_path / "train.parquet", rows=4, size=48, text_qa=True)
+    table = write_hf_parquet(tmp_path / "train.parquet", rows=4, size=48, text_qa=True)
     texts = pq.read_table(tmp_path / "train.parquet")["qa"].to_pylist()
     read = [json.loads(text) if row % 2 == 0 else ast.literal_eval(text) for row, text in enumerate(texts)]
     assert [type(pairs) for pairs in read] == [list, tuple, list, tuple]
@@ -204,17 +205,17 @@ def test_hf_parquet_spells_answers_as_text_in_two_ways(tmp_path):
 
 
 def test_bad_rows_of_the_hf_parquet_cannot_be_used(tmp_path):
-    table = layouts.write_hf_parquet(tmp_path / "train.parquet", rows=2, size=48, bad_rows=True)
+    table = write_hf_parquet(tmp_path / "train.parquet", rows=2, size=48, bad_rows=True)
     read = pq.read_table(tmp_path / "train.parquet").to_pydict()
     for image, qa, usable in zip(read["image"], read["qa"], table["usable"], strict=True):
         data = np.frombuffer(image["bytes"], np.uint8)
         picture = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
-        known = bool(qa) and qa[0]["answer"].strip().lower() in layouts.HF_EMOTIONS
+        known = bool(qa) and qa[0]["answer"].strip().lower() in HF_EMOTIONS
         assert (picture is not None and known) == usable
     assert table["usable"].tolist() == [True, True, False, False, False, False]
 
 
-@pytest.mark.parametrize("write", [layouts.write_ravdess, layouts.write_enterface, layouts.write_ised])
+@pytest.mark.parametrize("write", [write_ravdess, write_enterface, write_ised])
 def test_an_unknown_emotion_is_refused_before_anything_is_written(tmp_path, write):
     with pytest.raises(InputError, match="'bored'"):
         write(tmp_path / "corpus", emotions=("bored",))

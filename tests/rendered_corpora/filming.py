@@ -1,0 +1,82 @@
+"""What the writers share: a camera, pictures as JPEG, and the mark of a rendered corpus."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import cast
+
+import av
+import cv2
+import numpy as np
+from av.video.stream import VideoStream
+from numpy.typing import NDArray
+
+from fervid.media.files import RENDERED
+from fervid.schema.errors import InputError
+from fervid.synthetic.rendering import Identity, RenderedClip, render_clip
+
+ACTED_AS = {
+    "anger": "angry",
+    "content": "calm",
+    "fearful": "fear",
+    "happiness": "happy",
+    "sadness": "sad",
+    "surprised": "surprise",
+}
+"""What the renderer calls an emotion, where a corpus uses another word."""
+
+MPEG4_QUALITY = {"flags": "+qscale", "global_quality": str(4 * 118)}  # 4 of 1 (best) to 31, in units of 118
+
+
+@dataclass(frozen=True)
+class Camera:
+    """What all videos of one corpus share; sizes in pixels."""
+
+    width: int
+    height: int
+    fps: Fraction
+    codec: str
+    options: dict[str, str]
+
+    def film(
+        self, path: Path, who: Identity, emotion: str, take: int, intensity: str, frames: int, seed: int
+    ) -> RenderedClip:
+        """Render a clip, write it as a video, and return it as it was before compression."""
+        clip = render_clip(
+            who,
+            ACTED_AS.get(emotion, emotion),
+            take=take,
+            intensity=intensity,
+            frames=frames,
+            width=self.width,
+            height=self.height,
+            face_height=0.42 * self.height,
+            fps=float(self.fps),
+            seed=seed,
+        )
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with av.open(path, "w") as container:
+            stream = cast(VideoStream, container.add_stream(self.codec, rate=self.fps, options=self.options))
+            stream.width, stream.height, stream.pix_fmt = self.width, self.height, "yuv420p"
+            stream.thread_count = 1  # the bytes depend on the number of threads
+            for image in clip.images:
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+            container.mux(stream.encode())
+        return clip
+
+
+def mark(folder: str | Path) -> None:
+    (Path(folder) / RENDERED).write_text("These people do not exist: fervid rendered them.\n", encoding="utf-8")
+
+
+def check_emotions(emotions: Sequence[str], known: Sequence[str] | dict[str, str]) -> None:
+    for emotion in emotions:
+        if emotion not in known:
+            raise InputError(f"there is no emotion {emotion!r} in this corpus: take some of {', '.join(known)}.")
+
+
+def jpeg(image: NDArray[np.uint8]) -> bytes:
+    return cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92])[1].tobytes()

@@ -1,0 +1,105 @@
+"""Videos, peak frames and annotations as ISED has them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy.io import savemat
+
+from fervid.synthetic.rendering import make_identity
+from rendered_corpora.filming import MPEG4_QUALITY, Camera, check_emotions, jpeg, mark
+
+ISED_EMOTIONS = ("happiness", "surprise", "sadness", "disgust")
+
+
+def write_ised(
+    root: str | Path,
+    *,
+    participants: Sequence[int] = (1, 2),
+    emotions: Sequence[str] = ISED_EMOTIONS,
+    clips: int = 1,
+    frames: int = 30,
+    width: int = 1920,
+    height: int = 1080,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Write videos, peak frames and annotations as ISED has them.
+
+    `videos/PS <participant>/<clip>.avi`, `peakImages/<participant>_<clip>_<peak frame>.jpg`, and
+    `ISED_details.mat` with one row of sixteen cells a clip; the peak frame counts from 1.
+
+    Args:
+        root: folder to write into; made if absent.
+        participants: numbers of the participants, odd for men and even for women.
+        emotions: some of `ISED_EMOTIONS`.
+        clips: clips of each participant in each emotion.
+        frames: length of each video.
+        width: of the picture in pixels, even.
+        height: of the picture in pixels, even.
+        seed: another seed gives other people.
+
+    Returns:
+        One row a video: `path, subject, emotion, sex, intensity, spectacles, beard, peak_frame, peak_path,
+        frames`, and `left_eye_x, left_eye_y, right_eye_x, right_eye_y` in the peak frame, left and right as
+        the picture shows them.
+
+    Raises:
+        InputError: if an emotion is not one of ISED.
+    """
+    check_emotions(emotions, ISED_EMOTIONS)
+    camera = Camera(width, height, Fraction(50), "mpeg4", MPEG4_QUALITY)
+    rows, cells = [], []
+    for participant in participants:
+        who = make_identity(participant, seed)
+        for number, (emotion, take) in enumerate(product(emotions, range(clips)), start=1):
+            path = f"videos/PS {participant}/{number}.avi"
+            clip = camera.film(Path(root) / path, who, emotion, take, "normal", frames, seed)
+            peak = frames // 2
+            peak_path = f"peakImages/{participant}_{number}_{peak + 1}.jpg"
+            (Path(root) / peak_path).parent.mkdir(exist_ok=True)
+            (Path(root) / peak_path).write_bytes(jpeg(clip.images[peak]))
+            left, right = clip.eyes[peak].astype(float)
+            across = right - left
+            nose = (left + right) / 2 + 0.6 * np.array([-across[1], across[0]])  # in eye distances below the eyes
+            rows.append(
+                {
+                    "path": path,
+                    "subject": str(participant),
+                    "emotion": emotion,
+                    "sex": who.sex,
+                    "intensity": 1,
+                    "spectacles": who.spectacles,
+                    "beard": who.beard,
+                    "peak_frame": peak + 1,
+                    "peak_path": peak_path,
+                    "frames": frames,
+                    "left_eye_x": left[0],
+                    "left_eye_y": left[1],
+                    "right_eye_x": right[0],
+                    "right_eye_y": right[1],
+                }
+            )
+            annotated = (
+                int(who.spectacles),
+                int(who.beard),
+                0,
+                clip.boxes[peak].astype(float),
+                left,
+                right,
+                nose,
+            )
+            label = ISED_EMOTIONS.index(emotion) + 1
+            named = (participant, f"PS {participant}", number, peak + 1, path, peak_path, label, 1, who.sex)
+            cells.append([*named, *annotated])
+    table = np.empty((len(cells), 16), dtype=object)
+    for row, values in enumerate(cells):
+        for column, value in enumerate(values):
+            table[row, column] = value
+    savemat(Path(root) / "ISED_details.mat", {"ISED_details": table})
+    mark(root)
+    return pd.DataFrame(rows)

@@ -1,0 +1,94 @@
+"""Videos as RAVDESS has them."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from fractions import Fraction
+from itertools import product
+from pathlib import Path
+
+import pandas as pd
+
+from fervid.synthetic.rendering import make_identity
+from rendered_corpora.filming import Camera, check_emotions, mark
+
+RAVDESS_EMOTIONS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")
+
+
+def write_ravdess(
+    root: str | Path,
+    *,
+    actors: Sequence[int] = (1, 2),
+    emotions: Sequence[str] = RAVDESS_EMOTIONS,
+    modalities: Sequence[str] = ("02",),
+    channel: str = "01",
+    intensities: Sequence[str] = ("01", "02"),
+    statements: Sequence[str] = ("01",),
+    repetitions: Sequence[str] = ("01",),
+    frames: int = 30,
+    width: int = 1280,
+    height: int = 720,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Write videos as RAVDESS has them: `Actor_XX/MM-VV-EE-II-SS-RR-AA.mp4`, H.264, 29.97 frames a second.
+
+    Args:
+        root: folder to write into; made if absent.
+        actors: numbers of the actors, odd for men and even for women.
+        emotions: some of `RAVDESS_EMOTIONS`.
+        modalities: `"01"` (audio-video) and `"02"` (video-only); both of a recording hold the same pictures.
+        channel: vocal channel, `"01"` speech or `"02"` song.
+        intensities: `"01"` normal and `"02"` strong; neutral is never strong.
+        statements: `"01"` and `"02"`.
+        repetitions: `"01"` and `"02"`.
+        frames: length of each video.
+        width: of the picture in pixels, even.
+        height: of the picture in pixels, even.
+        seed: another seed gives other people.
+
+    Returns:
+        One row a video: `path, subject, emotion, sex, intensity, modality, channel, statement, repetition,
+        frames`.
+
+    Raises:
+        InputError: if an emotion is not one of RAVDESS.
+    """
+    check_emotions(emotions, RAVDESS_EMOTIONS)
+    # With its macroblock tree x264 writes other bytes for the same pictures on some processors.
+    options = {"crf": "18", "preset": "veryfast", "x264-params": "mbtree=0"}
+    camera = Camera(width, height, Fraction(30000, 1001), "libx264", options)
+    rows = []
+    for actor, emotion, strength, statement, repetition in product(
+        actors, emotions, intensities, statements, repetitions
+    ):
+        if emotion == "neutral" and strength == "02":
+            continue
+        who = make_identity(actor, seed)
+        intensity = "strong" if strength == "02" else "normal"
+        code = f"{RAVDESS_EMOTIONS.index(emotion) + 1:02d}"
+        first: Path | None = None
+        for modality in modalities:
+            parts = (modality, channel, code, strength, statement, repetition, f"{actor:02d}")
+            path = f"Actor_{actor:02d}/{'-'.join(parts)}.mp4"
+            if first is None:
+                first = Path(root) / path
+                camera.film(first, who, emotion, int(channel + statement + repetition), intensity, frames, seed)
+            else:
+                shutil.copyfile(first, Path(root) / path)
+            rows.append(
+                {
+                    "path": path,
+                    "subject": f"{actor:02d}",
+                    "emotion": emotion,
+                    "sex": who.sex,
+                    "intensity": intensity,
+                    "modality": modality,
+                    "channel": channel,
+                    "statement": statement,
+                    "repetition": repetition,
+                    "frames": frames,
+                }
+            )
+    mark(root)
+    return pd.DataFrame(rows)
