@@ -4,7 +4,7 @@
 # make demo    opens the page of the newest run, of a small one trained now if there is none; ARGS="run=runs/x"
 # make bench   what takes how long, side by side with plain code and Keras, in one table (about 50 minutes); ARGS="--only start"
 # make papers  the four papers' protocols, reduced, on rendered people, and the report on them (about 40 minutes)
-.PHONY: setup train demo papers bench test test-all check lint format types clean
+.PHONY: setup train demo papers bench test test-all check lint imports format types clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -57,11 +57,14 @@ test: setup
 test-all: setup
 	$(BIN)/python -m pytest -n 2 $(ARGS)
 
-check: lint types test
+check: lint imports types test
 
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+imports: setup
+	$(BIN)/lint-imports --no-logo
 
 format: setup
 	$(BIN)/ruff check --fix .
@@ -71,4 +74,4 @@ types: setup
 	$(BIN)/mypy
 
 clean:
-	rm -rf dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf dist .import_linter_cache .pytest_cache .mypy_cache .ruff_cache
