@@ -15,7 +15,7 @@ from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
-from fervid.metrics.scores import recalls
+from fervid.metrics.scores import scores
 from fervid.schema.atomic import writing
 from fervid.schema.leakage_levels import LeakageLevel
 
@@ -130,7 +130,7 @@ def confusion_matrix(confusion: np.ndarray, class_names: Sequence[str], title: s
     names = [_short(name) for name in class_names]
     labels = [
         f"{name} ({recall:.0%})" if np.isfinite(recall) else name
-        for name, recall in zip(names, recalls(counts), strict=True)
+        for name, recall in zip(names, scores(counts).recall, strict=True)
     ]
     step = -(-len(names) // MAX_CLASSES)
     axes.set_xticks(range(0, len(names), step), names[::step], rotation=45, ha="right")

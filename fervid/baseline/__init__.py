@@ -112,7 +112,7 @@ def baseline(config: DictConfig) -> float:
         predictions.index, predictions.probabilities = index, classifier.predict_proba(x)
         tables[side] = predictions.table(datamodule.manifest, datamodule.class_names)
         loss = log_loss(labels, predictions.probabilities, labels=range(datamodule.num_classes))
-        reached = scores(confusion(tables[side], datamodule.class_names)) | {"loss": float(loss)}
+        reached = scores(confusion(tables[side], datamodule.class_names)).means() | {"loss": float(loss)}
         metrics |= {f"{side}/{name}": value for name, value in reached.items()}
     seconds["test"] = time.perf_counter() - began
 

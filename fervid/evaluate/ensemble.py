@@ -117,7 +117,7 @@ def gain_sentence(ensemble: System, members: Sequence[System], *, resamples: int
     """
 
     def uar(system: System) -> float:
-        return scores(confusion(system.frames, system.class_names))["uar"]
+        return scores(confusion(system.frames, system.class_names)).means()["uar"]
 
     def drawn(system: System) -> np.ndarray:
         counts = run_confusions(system.frames, system.class_names, system.unit)

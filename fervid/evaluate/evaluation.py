@@ -30,7 +30,7 @@ from fervid.evaluate.members import (
     open_runs,
 )
 from fervid.metrics.aggregation import clip_predictions, confusion
-from fervid.metrics.scores import recalls, scores
+from fervid.metrics.scores import scores
 from fervid.report.report import check_resamples, compare
 from fervid.report.systems import System
 from fervid.report.writing import Section, print_report, write_report
@@ -221,9 +221,10 @@ def _write(
 ) -> Run:
     """Writes what a report needs to know of a run."""
     counts = confusion(predictions, emotions)
-    clips = confusion(clip_predictions(predictions, emotions), emotions)
-    metrics = {f"test/{name}": value for name, value in scores(counts).items()}
-    metrics |= {f"test/clip_{name}": value for name, value in scores(clips).items()}
+    reached = scores(counts)
+    clips = scores(confusion(clip_predictions(predictions, emotions), emotions))
+    metrics = {f"test/{name}": value for name, value in reached.means().items()}
+    metrics |= {f"test/clip_{name}": value for name, value in clips.means().items()}
     sides = {side: int(member.run.results["data"]["split"][side]) for side in ("train", "val")}
     folder.mkdir(parents=True, exist_ok=True)
     write_csv(folder / "predictions.csv", predictions)
@@ -236,8 +237,8 @@ def _write(
         | {
             "evaluated": str(member.run.folder),
             "metrics": results["metrics"] | metrics,
-            "recall": dict(zip(emotions, recalls(counts).tolist(), strict=True)),
-            "precision": dict(zip(emotions, recalls(counts.T).tolist(), strict=True)),
+            "recall": dict(zip(emotions, reached.recall.tolist(), strict=True)),
+            "precision": dict(zip(emotions, reached.precision.tolist(), strict=True)),
             "confusion": counts.tolist(),
             "class_names": list(emotions),
             "leakage": leakage,

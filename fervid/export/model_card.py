@@ -238,7 +238,7 @@ Scored = tuple[int, dict[str, float], dict[str, tuple[float, float]]]
 def _scored(table: pd.DataFrame, names: list[str]) -> Scored:
     """How many rows there are, their scores and the intervals of these."""
     counts = run_confusions(table.assign(run=0), names, _unit(table))[0]
-    return len(table), scores(confusion(table, names)), bootstrap_intervals(counts, resamples=RESAMPLES)
+    return len(table), scores(confusion(table, names)).means(), bootstrap_intervals(counts, resamples=RESAMPLES)
 
 
 def _by_group(frames: pd.DataFrame, column: str, names: list[str]) -> list[tuple[str, str, int, Scored]]:

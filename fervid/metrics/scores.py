@@ -1,34 +1,61 @@
-"""Scores, all of them read off one confusion matrix."""
+"""Recall, precision, F1 and accuracy, all read off confusion matrices."""
+
+from dataclasses import dataclass
 
 import numpy as np
 
 
-def scores(confusion: np.ndarray) -> dict[str, float]:
-    """Reads the scores off a confusion matrix.
+@dataclass(frozen=True)
+class Scores:
+    """The scores of confusion matrices (..., C, C); NaN where there is nothing to divide by.
+
+    Attributes:
+        recall: of each emotion, shape (..., C): share of its frames that are predicted as it; NaN if it does not occur.
+        precision: of each emotion, shape (..., C): share of the frames predicted as it that are it; NaN if it is never
+            predicted.
+        f1: of each emotion, shape (..., C): harmonic mean of the two; NaN if it neither occurs nor is predicted.
+        accuracy: share of all frames that are right, shape (...); also called WAR (weighted average recall).
+        uar: unweighted average recall, shape (...): mean of the recalls of the emotions that occur.
+        macro_f1: mean of the F1 scores of the emotions that occur, shape (...).
+    """
+
+    recall: np.ndarray
+    precision: np.ndarray
+    f1: np.ndarray
+    accuracy: np.ndarray
+    uar: np.ndarray
+    macro_f1: np.ndarray
+
+    def means(self) -> dict[str, float]:
+        """``accuracy``, ``uar`` and ``f1`` (the macro F1) of a single matrix, by the names that metrics carry."""
+        return {"accuracy": float(self.accuracy), "uar": float(self.uar), "f1": float(self.macro_f1)}
+
+
+def scores(confusions: np.ndarray) -> Scores:
+    """Reads the scores off confusion matrices.
 
     Args:
-        confusion: counts (num_classes, num_classes), a row a true emotion, a column a predicted one.
+        confusions: counts (..., C, C), a row a true emotion, a column a predicted one.
 
     Returns:
-        ``accuracy`` (WAR, weighted average recall: share of all frames that are right), ``uar`` (unweighted average
-        recall: mean of the recalls of the emotions) and ``f1`` (mean of the F1 scores of the emotions). Emotions
-        that do not occur are left out of the means; NaN for an empty matrix.
+        The scores of each matrix. The means of an empty matrix are NaN.
     """
-    confusion = np.asarray(confusion, dtype=float)
-    present = confusion.sum(axis=1) > 0
-    if not present.any():
-        return {"accuracy": float("nan"), "uar": float("nan"), "f1": float("nan")}
-    right = np.diag(confusion)
-    f1 = 2 * right[present] / (confusion.sum(axis=0) + confusion.sum(axis=1))[present]
-    return {
-        "accuracy": float(right.sum() / confusion.sum()),
-        "uar": float(recalls(confusion)[present].mean()),
-        "f1": float(f1.mean()),
-    }
+    confusions = np.asarray(confusions, dtype=float)
+    right = np.diagonal(confusions, axis1=-2, axis2=-1)
+    true, predicted = confusions.sum(axis=-1), confusions.sum(axis=-2)
+    occurs = true > 0
+    recall, f1 = _share(right, true), _share(2 * right, true + predicted)
+    occurring = occurs.sum(axis=-1)
+    return Scores(
+        recall=recall,
+        precision=_share(right, predicted),
+        f1=f1,
+        accuracy=_share(right.sum(axis=-1), true.sum(axis=-1)),
+        uar=_share(np.where(occurs, recall, 0).sum(axis=-1), occurring),
+        macro_f1=_share(np.where(occurs, f1, 0).sum(axis=-1), occurring),
+    )
 
 
-def recalls(confusion: np.ndarray) -> np.ndarray:
-    """Recall of each emotion, shape (num_classes,); NaN where an emotion does not occur."""
-    confusion = np.asarray(confusion, dtype=float)
-    with np.errstate(invalid="ignore"):
-        return np.diag(confusion) / confusion.sum(axis=1)
+def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """Part / whole; NaN where the whole is 0."""
+    return np.divide(part, whole, out=np.full(np.shape(whole), np.nan), where=np.asarray(whole) > 0)

@@ -9,6 +9,7 @@ from statsmodels.stats import contingency_tables
 from statsmodels.stats.multitest import multipletests
 
 from fervid.metrics.aggregation import class_indices
+from fervid.metrics.scores import scores
 from fervid.schema.errors import InputError
 
 AT_ONCE = 2**22  # numbers of a block of resamples: 32 MiB
@@ -78,8 +79,8 @@ def bootstrap_scores(confusions: np.ndarray, *, resamples: int = 2000, seed: int
         seed: of the draws.
 
     Returns:
-        Shape (resamples,) for ``accuracy``, ``uar`` and ``f1`` as :func:`fervid.metrics.scores.scores` defines them: an
-        emotion that does not occur in a resample is left out of its means. NaN for fewer than two units.
+        Shape (resamples,) for ``accuracy``, ``uar`` and ``f1``, as :class:`fervid.metrics.scores.Scores` defines them:
+        an emotion that does not occur in a resample is left out of its means. NaN for fewer than two units.
     """
     confusions = np.asarray(confusions, dtype=float)
     if confusions.ndim == 3:
@@ -99,8 +100,9 @@ def bootstrap_scores(confusions: np.ndarray, *, resamples: int = 2000, seed: int
         for done in range(0, resamples, block)
     ]
     summed = np.concatenate(blocks)  # (resamples, R, C, C)
-    by_run = _scores(summed.reshape(-1, *summed.shape[2:]))
-    return {name: np.nanmean(values.reshape(resamples, -1), axis=1) for name, values in by_run.items()}
+    drawn = scores(summed)
+    by_run = {"accuracy": drawn.accuracy, "uar": drawn.uar, "f1": drawn.macro_f1}
+    return {name: np.nanmean(values, axis=1) for name, values in by_run.items()}
 
 
 def percentile_interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float]:
@@ -117,21 +119,6 @@ def percentile_interval(values: np.ndarray, level: float = 0.95) -> tuple[float,
         raise InputError(f"level={level} is no share: give a number between 0 and 1, such as 0.95.")
     low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
-
-
-def _scores(confusions: np.ndarray) -> dict[str, np.ndarray]:
-    """As :func:`fervid.metrics.scores.scores`, of many matrices (R, C, C) at once: (R,) each; NaN for empty ones."""
-    right = np.diagonal(confusions, axis1=1, axis2=2)
-    true, predicted = confusions.sum(axis=2), confusions.sum(axis=1)
-    present = true > 0
-    recalls = np.divide(right, true, out=np.zeros_like(right), where=present)
-    f1 = np.divide(2 * right, true + predicted, out=np.zeros_like(right), where=present)
-    classes = np.where(present.any(axis=1), present.sum(axis=1), np.nan)
-    return {
-        "accuracy": right.sum(axis=1) / np.where(present.any(axis=1), true.sum(axis=1), np.nan),
-        "uar": recalls.sum(axis=1) / classes,
-        "f1": f1.sum(axis=1) / classes,
-    }
 
 
 def mcnemar(right_a: np.ndarray, right_b: np.ndarray) -> tuple[int, int, float]:

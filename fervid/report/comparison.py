@@ -85,7 +85,7 @@ def score_table(systems: Sequence[System], number: int, *, resamples: int, seed:
     for system in systems:
         levels = [level_predictions(run.predictions, system.class_names) for run in system.runs]
         values = {
-            level: pd.DataFrame([scores(confusion(each[level], system.class_names)) for each in levels])
+            level: pd.DataFrame([scores(confusion(each[level], system.class_names)).means() for each in levels])
             for level in levels[0]
         }
         intervals = {
@@ -239,9 +239,7 @@ def class_table(systems: Sequence[System]) -> Table:
     rows = []
     for system in systems:
         counts = confusion(system.frames, system.class_names)
-        with np.errstate(invalid="ignore"):
-            recall, precision = np.diag(counts) / counts.sum(axis=1), np.diag(counts) / counts.sum(axis=0)
-            f1 = 2 * np.diag(counts) / (counts.sum(axis=0) + counts.sum(axis=1))
+        reached = scores(counts)
         for position, name in enumerate(system.class_names):
             rows.append(
                 {
@@ -249,9 +247,9 @@ def class_table(systems: Sequence[System]) -> Table:
                     "leakage": system.level,
                     "emotion": name,
                     "frames": int(counts[position].sum()),
-                    "recall": recall[position],
-                    "precision": precision[position],
-                    "F1": f1[position],
+                    "recall": reached.recall[position],
+                    "precision": reached.precision[position],
+                    "F1": reached.f1[position],
                 }
             )
     formats = dict.fromkeys(("recall", "precision", "F1"), "{:.1%}")
@@ -289,8 +287,8 @@ def group_table(systems: Sequence[System]) -> Table | None:
                         "value": str(value),
                         "people": part["subject"].nunique() or None,
                         "frames": len(part),
-                        **_named(scores(confusion(part, system.class_names)), "frames"),
-                        "UAR clips": scores(confusion(clips, system.class_names))["uar"],
+                        **_named(scores(confusion(part, system.class_names)).means(), "frames"),
+                        "UAR clips": scores(confusion(clips, system.class_names)).means()["uar"],
                     }
                 )
     if not rows:
@@ -314,7 +312,7 @@ def subject_table(systems: Sequence[System]) -> Table | None:
             if len(part) < FEWEST_OF_A_PERSON:
                 continue
             row = {"system": system.name, "leakage": system.level, "subject": str(person), "frames": len(part)}
-            rows.append(row | _named(scores(confusion(part, system.class_names)), "frames"))
+            rows.append(row | _named(scores(confusion(part, system.class_names)).means(), "frames"))
     if not rows:
         return None
     formats = dict.fromkeys(("UAR frames", "WAR frames"), "{:.1%}")
@@ -544,10 +542,11 @@ def _tidy_run(system: System, run: Run) -> Iterator[dict[str, Any]]:
             where = {**who, "level": level, "by": by, "value": value, "frames": len(part)}
             yield from (
                 {**where, "metric": name, "score": score}
-                for name, score in scores(confusion(part, run.class_names)).items()
+                for name, score in scores(confusion(part, run.class_names)).means().items()
             )
         counts = confusion(table, run.class_names)
+        reached = scores(counts)
         for position, name in enumerate(run.class_names):
             where = {**who, "level": level, "by": "emotion", "value": name, "frames": int(counts[position].sum())}
-            for metric, total in (("recall", counts[position].sum()), ("precision", counts[:, position].sum())):
-                yield {**where, "metric": metric, "score": counts[position, position] / total if total else None}
+            for metric, values in (("recall", reached.recall), ("precision", reached.precision)):
+                yield {**where, "metric": metric, "score": values[position]}

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
+from fervid.metrics.scores import scores
 from fervid.report.systems import ASIDE, REPEATS, find_systems
 from fervid.runs.run import Run
 from fervid.schema.config_folder import CONFIG_FOLDER
@@ -181,9 +182,9 @@ def _reached(run: Run, row: Mapping[str, Any], measure: str) -> float | None:
     if emotion:
         if emotion not in names:
             return None
-        confusion, position = np.array(results["confusion"]), names.index(emotion)
-        of = confusion[position] if kind == "recall" else confusion[:, position]
-        return 100 * float(confusion[position, position] / of.sum()) if of.any() else None
+        reached = scores(np.array(results["confusion"]))
+        value = (reached.recall if kind == "recall" else reached.precision)[names.index(emotion)]
+        return 100 * float(value) if np.isfinite(value) else None
     if measure.endswith("_frames"):
         return results["data"]["emotion_by_split"].get(row["emotion"], {}).get(measure.removesuffix("_frames"))
     if measure.startswith("epoch_seconds"):

@@ -31,7 +31,7 @@ from fervid.callbacks import FreezeThenFineTune
 from fervid.data.datamodule import FrameDataModule
 from fervid.data.store import FaceStore
 from fervid.metrics.aggregation import clip_predictions, confusion
-from fervid.metrics.scores import recalls, scores
+from fervid.metrics.scores import scores
 from fervid.runs.run import open_run
 from fervid.schema.atomic import write_csv, write_text, writing
 from fervid.schema.errors import InputError, listed
@@ -58,9 +58,9 @@ def clip_scores(predictions: pd.DataFrame, class_names: list[str]) -> dict[str, 
         class_names: the emotions.
 
     Returns:
-        As :func:`fervid.metrics.scores.scores`.
+        As :meth:`fervid.metrics.scores.Scores.means`.
     """
-    return scores(confusion(clip_predictions(predictions, class_names), class_names))
+    return scores(confusion(clip_predictions(predictions, class_names), class_names)).means()
 
 
 def describe(
@@ -76,12 +76,13 @@ def describe(
     """
     manifest, names = datamodule.manifest, datamodule.class_names
     counts = confusion(predictions, names)
+    reached = scores(counts)
     clips = clip_scores(predictions, names)
     return {
-        "metrics": {f"test/{name}": value for name, value in scores(counts).items()}
+        "metrics": {f"test/{name}": value for name, value in reached.means().items()}
         | {f"test/clip_{name}": value for name, value in clips.items()},
-        "recall": dict(zip(names, _plain(recalls(counts)), strict=True)),
-        "precision": dict(zip(names, _plain(recalls(counts.T)), strict=True)),  # the same along the columns
+        "recall": dict(zip(names, _plain(reached.recall), strict=True)),
+        "precision": dict(zip(names, _plain(reached.precision), strict=True)),
         "confusion": counts.tolist(),
         "class_names": names,
         "data": {

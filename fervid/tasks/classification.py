@@ -10,7 +10,7 @@ from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor, nn
 
 from fervid.data.frames import Batch
-from fervid.metrics.scores import recalls
+from fervid.metrics.scores import scores
 from fervid.models.backbone import Backbone
 from fervid.models.heads import Head
 from fervid.schema.errors import InputError, first_line
@@ -154,7 +154,7 @@ class EmotionClassifier(pl.LightningModule):
         values, self.confusion[side] = self.epoch_scores[f"{side}_side"].compute()  # type: ignore[operator]
         if self.trainer.state.fn == TrainerFn.VALIDATING:
             return  # once more after training, for the predictions: the curves have these scores already
-        by_class = dict(zip(self.class_names, recalls(self.confusion[side]), strict=True))
+        by_class = dict(zip(self.class_names, scores(self.confusion[side]).recall, strict=True))
         # TensorBoard counts in epochs: steps of different batch sizes do not compare. The test is no curve.
         curves = None if side != "test" else False  # None: to the loggers there are
         self.log("step", float(self.current_epoch), logger=curves)

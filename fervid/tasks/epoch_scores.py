@@ -48,7 +48,7 @@ class EpochScores(nn.Module):
         """Scores with the loss, and the confusion matrix (num_classes, num_classes); begins anew."""
         self._count()
         confusion = self.confusion.compute().cpu().numpy()
-        values = {"loss": self.loss.compute().item(), **scores(confusion)}
+        values = {"loss": self.loss.compute().item(), **scores(confusion).means()}
         self.loss.reset()
         self.confusion.reset()
         return values, confusion

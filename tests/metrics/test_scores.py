@@ -1,37 +1,65 @@
 import numpy as np
 import pytest
 import torch
-from sklearn.metrics import accuracy_score, balanced_accuracy_score, confusion_matrix, f1_score, recall_score
+from sklearn.metrics import (
+    accuracy_score,
+    balanced_accuracy_score,
+    confusion_matrix,
+    f1_score,
+    precision_recall_fscore_support,
+)
 from sklearn.utils.class_weight import compute_class_weight
 
-from fervid.metrics.scores import recalls, scores
+from fervid.metrics.scores import scores
 from fervid.schema.errors import InputError
 from fervid.tasks.epoch_scores import EpochScores
 from fervid.tasks.losses import EmotionLoss
 
 
+def draw(seed, classes=5):
+    """True and predicted emotions of 200 frames, and their confusion matrix."""
+    true, predicted = np.random.default_rng(seed).integers(0, classes, (2, 200))
+    return true, predicted, confusion_matrix(true, predicted, labels=range(classes))
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_scores_are_scikit_learns(seed):
-    rng = np.random.default_rng(seed)
-    true, predicted = rng.integers(0, 5, 200), rng.integers(0, 5, 200)
-    confusion = confusion_matrix(true, predicted, labels=range(5))
-    assert scores(confusion) == pytest.approx(
+    true, predicted, confusion = draw(seed)
+    reached = scores(confusion)
+    assert reached.means() == pytest.approx(
         {
             "accuracy": accuracy_score(true, predicted),
             "uar": balanced_accuracy_score(true, predicted),
             "f1": f1_score(true, predicted, average="macro"),
         }
     )
-    assert recalls(confusion) == pytest.approx(recall_score(true, predicted, average=None))
+    precision, recall, f1, _ = precision_recall_fscore_support(true, predicted)
+    assert reached.recall == pytest.approx(recall)
+    assert reached.precision == pytest.approx(precision)
+    assert reached.f1 == pytest.approx(f1)
 
 
 def test_scores_by_hand():
-    confusion = np.array([[8, 2, 0], [5, 5, 0], [0, 0, 0]])  # the third emotion does not occur
-    assert scores(confusion) == pytest.approx(
-        {"accuracy": 13 / 20, "uar": (0.8 + 0.5) / 2, "f1": (16 / 23 + 10 / 17) / 2}
-    )
-    assert recalls(confusion)[:2] == pytest.approx([0.8, 0.5])
-    assert np.isnan(recalls(confusion)[2])
+    confusion = np.array([[8, 2, 0, 0], [5, 4, 1, 0], [0, 0, 0, 0], [0, 0, 0, 0]])  # the last two do not occur
+    reached = scores(confusion)
+    assert reached.means() == pytest.approx({"accuracy": 12 / 20, "uar": (0.8 + 0.4) / 2, "f1": (16 / 23 + 8 / 16) / 2})
+    assert reached.recall == pytest.approx([0.8, 0.4, np.nan, np.nan], nan_ok=True)
+    assert reached.precision == pytest.approx([8 / 13, 4 / 6, 0, np.nan], nan_ok=True)
+    assert reached.f1 == pytest.approx([16 / 23, 8 / 16, 0, np.nan], nan_ok=True)
+
+
+def test_many_matrices_at_once_are_each_by_itself():
+    confusions = np.array([draw(seed, 4)[2] for seed in range(6)])
+    confusions[1, 2] = 0  # an emotion that does not occur
+    confusions[2] = 0  # no frame at all
+    together = scores(confusions.reshape(2, 3, 4, 4))
+    assert together.recall.shape == (2, 3, 4)
+    assert together.uar.shape == (2, 3)
+    for number, confusion in enumerate(confusions):
+        alone, place = scores(confusion), divmod(number, 3)
+        for name, values in vars(together).items():
+            assert np.array_equal(values[place], getattr(alone, name), equal_nan=True), name
+    assert np.isnan(list(scores(confusions[2]).means().values())).all()
 
 
 def test_an_epoch_is_the_whole_of_its_batches():

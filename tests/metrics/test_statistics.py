@@ -89,7 +89,7 @@ class TestBootstrap:
         intervals = bootstrap_intervals(confusions, level=level, resamples=20000, seed=seed)
 
         def all_scores(chosen):
-            return np.array(list(scores(confusions[chosen].sum(axis=0)).values()))
+            return np.array(list(scores(confusions[chosen].sum(axis=0)).means().values()))
 
         result = stats.bootstrap(
             (np.arange(len(confusions)),),
@@ -99,7 +99,7 @@ class TestBootstrap:
             method="percentile",
             random_state=np.random.default_rng(seed),
         )
-        for name, low, high in zip(scores(confusions[0]), *result.confidence_interval, strict=True):
+        for name, low, high in zip(scores(confusions[0]).means(), *result.confidence_interval, strict=True):
             # Some standard errors of a quantile of 4000 draws.
             assert intervals[name] == pytest.approx((low, high), abs=0.06 * (high - low)), name
 
@@ -107,7 +107,7 @@ class TestBootstrap:
     def test_two_units_by_hand(self, seed):
         # Their resamples are twice the one, both, and twice the other, each in a quarter of the draws or more.
         confusions = random_confusions(seed, units=2)  # sad in one of the two only
-        possible = [scores(confusions[list(pair)].sum(axis=0)) for pair in ((0, 0), (0, 1), (1, 1))]
+        possible = [scores(confusions[list(pair)].sum(axis=0)).means() for pair in ((0, 0), (0, 1), (1, 1))]
         for name, interval in bootstrap_intervals(confusions, level=0.9).items():
             values = [result[name] for result in possible]
             assert interval == pytest.approx((min(values), max(values))), name
@@ -128,7 +128,7 @@ class TestBootstrap:
 
     def test_one_unit_has_no_interval(self):
         intervals = bootstrap_intervals(random_confusions(0)[:1])
-        assert intervals.keys() == scores(np.eye(3)).keys()
+        assert intervals.keys() == scores(np.eye(3)).means().keys()
         assert np.isnan(list(intervals.values())).all()
 
     def test_a_unit_without_a_frame_is_none(self):

@@ -487,6 +487,6 @@ class TestOther:
         system = one()
         confusion = np.array(system.runs[0].results["confusion"])
         rows = comparison.tidy([system]).set_index(["level", "by", "value", "metric"])["score"]
-        for name, value in scores(confusion).items():
+        for name, value in scores(confusion).means().items():
             assert rows["frames", "all", "", name] == pytest.approx(value)
             assert value == pytest.approx(system.runs[0].results["metrics"][f"test/{name}"])

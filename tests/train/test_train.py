@@ -93,7 +93,7 @@ def test_the_predictions_give_the_scores(run):
     assert (table["predicted"] == np.array(names)[chances.argmax(axis=1)]).all()
     confusion = pd.crosstab(table["true"], table["predicted"]).reindex(index=names, columns=names, fill_value=0)
     assert confusion.to_numpy().tolist() == results["confusion"]
-    for name, value in scores(confusion.to_numpy()).items():
+    for name, value in scores(confusion.to_numpy()).means().items():
         assert results["metrics"][f"test/{name}"] == pytest.approx(value)
     manifest = pd.read_parquet(folder / "manifest.parquet")
     assert table["index"].tolist() == manifest.index[manifest["split"] == "test"].tolist()
