@@ -1,6 +1,6 @@
 """What stands on two sides of a split, and what its scores can therefore say."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import combinations, islice
 from typing import Any
@@ -8,14 +8,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from fervid.schema.columns import REPETITION, SPOKEN, Role, columns_of
 from fervid.schema.leakage_levels import LeakageLevel
 from fervid.schema.manifest import SPLITS
 from fervid.schema.names import doubts
 
-# What pairs of recordings may differ in alone, by kind. eNTERFACE calls sentence what RAVDESS calls statement.
-VARIED = {"repetitions": ["repetition"], "statements": ["statement", "sentence"]}
-# What such a pair has in common besides, of those that a corpus knows.
-COMMON = ["subject", "emotion", "modality", "channel", "intensity", "statement", "sentence", "repetition"]
+# What pairs of clips have in common that differ only in their repetition or statement, of what a corpus knows.
+COMMON = ["subject", "emotion", *columns_of(Role.CONDITION)]
 
 
 @dataclass(frozen=True)
@@ -155,8 +154,8 @@ def audit(
         subjects=_groups(manifest, "subject", ["subject"], examples),
         clips=_groups(manifest, "clip", ["clip", "subject", "emotion"], examples),
         twins=_twins(manifest, sides, examples) if "recording" in manifest else None,
-        repetitions=_varied(clips, VARIED["repetitions"], examples),
-        statements=_varied(clips, VARIED["statements"], examples),
+        repetitions=_varied(clips, REPETITION, examples),
+        statements=_varied(clips, SPOKEN, examples),
         near_duplicates=near,
         strangers=strangers,
         people_known=bool(manifest["subject"].notna().all()),
@@ -229,7 +228,7 @@ def _twins(manifest: pd.DataFrame, sides: pd.Series, examples: int) -> Finding:
     return Finding(len(apart), len(several), tales)
 
 
-def _varied(clips: pd.DataFrame, columns: list[str], examples: int) -> Finding | None:
+def _varied(clips: pd.DataFrame, columns: Sequence[str], examples: int) -> Finding | None:
     """Counts the pairs of clips that differ in one column only: never by listing them, they may be millions."""
     column = next((column for column in columns if column in clips), None)
     if column is None:

@@ -12,16 +12,12 @@ from fervid.corpora.inventory import Inventory, note
 from fervid.data.prepared import PreparedDataModule
 from fervid.media.files import File, list_files, stamp
 from fervid.media.formats import PICTURE_SUFFIXES, VIDEO_SUFFIXES
+from fervid.schema.columns import LISTED, RESERVED, check_spelling
 from fervid.schema.csv_tables import read_csv
 from fervid.schema.emotions import shared_name
 from fervid.schema.errors import InputError, first_line
 from fervid.schema.names import clean_name, look_alikes, spelled_as
 from fervid.splits.rules import SPELLINGS
-
-RESERVED = {"corpus", "frame", "index", "predicted", "store_row", "time", "true"}
-KNOWN = {"path", "emotion", "subject", "clip", "split"}  # columns of a CSV that mean something to fervid
-RESERVED |= {"aligned", "box_height", "box_left", "box_top", "box_width", "face", "faces", "flat", "group"}
-RESERVED |= {"left_eye_x", "left_eye_y", "right_eye_x", "right_eye_y"}
 
 
 class LabelledFolderDataModule(PreparedDataModule):
@@ -135,12 +131,7 @@ class LabelledFolderDataModule(PreparedDataModule):
             raise InputError(
                 f"dataset.csv={csv} has the column(s) {', '.join(reserved)}, which fervid writes: rename them."
             )
-        misspelt = [str(column) for column in clips if column not in KNOWN and str(column).lower() in KNOWN]
-        if misspelt:
-            raise InputError(
-                f"dataset.csv={csv} has the column {misspelt[0]!r}: write {misspelt[0].lower()!r}, or rename it if it "
-                "means something else."
-            )
+        check_spelling(clips, LISTED, f"dataset.csv={csv}")
         missing = [column for column in ("path", "emotion") if column not in clips]
         if missing:
             raise InputError(

@@ -20,15 +20,13 @@ from fervid.metrics.scores import scores
 from fervid.metrics.statistics import bootstrap_intervals, run_confusions
 from fervid.report.comparison import FEW_FRAMES
 from fervid.runs.run import Run
+from fervid.schema.columns import SEX, grouping_columns
 from fervid.schema.errors import InputError
 from fervid.schema.escaping import markdown_code, markdown_text
 from fervid.schema.manifest import SPLITS
 
 RESAMPLES = 2000  # of people
 FEW_PEOPLE = 20  # below which an interval says little more than that it is wide
-SEXES = ("sex", "gender")  # a CSV of one's own may use either word
-GROUPS = ("age", "ethnicity", "spectacles", "beard", "occlusion", "intensity", "channel", "modality")
-MOST_GROUPS = 8  # more values than these are no groups
 
 EXPRESSIONS = {  # that it learned from
     "ravdess": "are acted: actors play emotions before a camera, stronger and clearer than in life.",
@@ -71,6 +69,7 @@ def _render(run: Run, config: DictConfig, files: Sequence[str]) -> str:
     counts = confusion(frames, names)
     rates = {key: results.get(key) or {} for key in ("recall", "precision")}
     probabilities = frames[[f"p_{name}" for name in names]].to_numpy()
+    groups = grouping_columns(frames)
     environment = Environment(
         loader=PackageLoader("fervid.export", ""), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -106,8 +105,8 @@ def _render(run: Run, config: DictConfig, files: Sequence[str]) -> str:
             (name, int(total), rates["recall"].get(name), rates["precision"].get(name))
             for name, total in zip(names, counts.sum(axis=1), strict=True)
         ],
-        sexes=next((_by_group(frames, column, names) for column in SEXES if column in frames), []),
-        groups=[row for column in GROUPS if column in frames for row in _by_group(frames, column, names)],
+        sexes=next((_by_group(frames, column, names) for column in groups if column in SEX), []),
+        groups=[row for column in groups if column not in SEX for row in _by_group(frames, column, names)],
         calibration=expected_calibration_error(probabilities, class_indices(frames["true"], names)),
         confidence=float(probabilities.max(axis=1).mean()),
         settings=_settings(results, config),
@@ -242,10 +241,7 @@ def _scored(table: pd.DataFrame, names: list[str]) -> Scored:
 
 
 def _by_group(frames: pd.DataFrame, column: str, names: list[str]) -> list[tuple[str, str, int, Scored]]:
-    """Group, value, people and scores for each value of a column; none unless there are two or a few more."""
-    values = frames[column].dropna()
-    if not 2 <= values.nunique() <= MOST_GROUPS:
-        return []
+    """Group, value, people and scores for each value of a column."""
     return [
         (column, str(value), int(rows["subject"].nunique()), _scored(rows, names))
         for value, rows in frames.groupby(column)

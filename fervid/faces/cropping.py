@@ -14,13 +14,12 @@ from fervid.faces.face import Face, most_prominent
 from fervid.media.decoding import Frame, read_frames, read_picture
 from fervid.media.sampling import Around, Sampling
 from fervid.media.sources import Source
+from fervid.schema.columns import BOX, EYES
 from fervid.schema.errors import first_line
 
 JPEG_QUALITY = 95
 FLAT_LEVELS = 16  # of luminance, of 256: no face has so few in any light, 12-bit values taken for 16 bits do
 FLAT_SHARES = (0.01, 0.99)  # of the pixels: between them these levels are counted
-BOX = ("box_left", "box_top", "box_width", "box_height")
-EYES = ("left_eye_x", "left_eye_y", "right_eye_x", "right_eye_y")
 
 
 @dataclass(frozen=True)

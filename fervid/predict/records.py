@@ -12,10 +12,9 @@ import pandas as pd
 
 from fervid.media.decoding import Frame
 from fervid.predict.predictor import SeenFace
+from fervid.schema.columns import BOX
 from fervid.schema.csv_tables import read_csv
 from fervid.schema.escaping import formula_guard
-
-BOX = ("box_left", "box_top", "box_width", "box_height")
 
 
 def records(source: str, frame: Frame, faces: Sequence[SeenFace], class_names: Sequence[str]) -> list[dict[str, Any]]:

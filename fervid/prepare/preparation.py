@@ -32,16 +32,17 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.text import Text
 
 from fervid.faces.alignment import Alignment
-from fervid.faces.cropping import BOX, EYES, Task, cut_faces
+from fervid.faces.cropping import Task, cut_faces
 from fervid.faces.detection import Detector
 from fervid.media.files import FAILED
 from fervid.processes.lifetime import for_workers
 from fervid.schema.atomic import cut_half_line, write_csv
+from fervid.schema.columns import Role, columns_of
 from fervid.schema.errors import InputError
 from fervid.schema.escaping import spreadsheet
 
 JOURNAL = "progress.jsonl"
-LOOKED_AT = ("frame", "time", "faces", "aligned", "flat", *BOX, *EYES, "face")  # what may be told of a frame
+LOOKED_AT = ("frame", "time", *columns_of(Role.GEOMETRY), "face")  # what may be told of a frame
 
 
 def prepare(
@@ -179,5 +180,5 @@ def _looked_at(journal: Path) -> tuple[pd.DataFrame, list[int]]:
                 columns[name].append(frame.get(name))
     # Clips are finished in any order. A corpus without eyes, or without faces, has no columns for them.
     table = pd.DataFrame(columns).sort_values("row", kind="stable", ignore_index=True)
-    absent = [name for name in ("aligned", "flat", *BOX, *EYES) if table[name].isna().all()]
+    absent = [name for name in columns_of(Role.GEOMETRY) if table[name].isna().all()]
     return table.drop(columns=absent), sums

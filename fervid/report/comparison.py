@@ -22,40 +22,12 @@ from fervid.metrics.statistics import (
 )
 from fervid.report.systems import REPEATS, System, flat_settings, say, why_not
 from fervid.runs.run import Run
+from fervid.schema.columns import grouping_columns
 from fervid.schema.errors import listed
 from fervid.schema.tables import Table
 
-# Columns of a predictions table by which nobody is compared.
-NO_GROUPS = (
-    "index",
-    "corpus",
-    "clip",
-    "frame",
-    "frames",
-    "time",
-    "path",
-    "split",
-    "true",
-    "predicted",
-    "subject",
-    "group",
-    "run",
-    "recording",
-    "given_split",
-    "face",
-    "faces",
-    "box_left",
-    "box_top",
-    "box_width",
-    "box_height",
-    "left_eye_x",
-    "left_eye_y",
-    "right_eye_x",
-    "right_eye_y",
-)
 FEW_FRAMES = 20  # of an emotion in the test: its recall is a matter of chance
 FEWEST_OF_A_PERSON = 5  # frames, below which a person's score says nothing
-MOST_VALUES = 12  # of a column by which people are compared
 
 
 def probabilities(predictions: pd.DataFrame, class_names: list[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -256,27 +228,11 @@ def class_table(systems: Sequence[System]) -> Table:
     return Table("classes", "By emotion", pd.DataFrame(rows), formats, ["Frames of all repeats together."])
 
 
-def group_columns(predictions: pd.DataFrame) -> list[str]:
-    """The manifest's columns by which people may be compared: sex, intensity, spectacles and the like."""
-    candidates = [name for name in predictions if name not in NO_GROUPS and not str(name).startswith("p_")]
-    return [
-        str(name)
-        for name in candidates
-        if 2 <= predictions[name].nunique() <= MOST_VALUES and not _is_measure(predictions[name])
-    ]
-
-
-def _is_measure(values: pd.Series) -> bool:
-    """Whether a column measures something, as the corners of a face do: numbers with a fraction."""
-    numbers = pd.to_numeric(values.dropna(), errors="coerce")
-    return bool(numbers.notna().all() and (numbers % 1 != 0).any())
-
-
 def group_table(systems: Sequence[System]) -> Table | None:
     """Scores by whatever the manifest knows of people and clips; None if it knows nothing."""
     rows = []
     for system in systems:
-        for column in group_columns(system.frames):
+        for column in grouping_columns(system.frames):
             for value, part in system.frames.groupby(column):
                 clips = clip_predictions(part.drop(columns="run"), system.class_names)
                 rows.append(
@@ -535,7 +491,7 @@ def _tidy_run(system: System, run: Run) -> Iterator[dict[str, Any]]:
     who |= {"seed": run.setting("seed"), "fold": run.setting("split.fold"), "leakage": str(run.level)}
     for level, table in level_predictions(run.predictions, run.class_names).items():
         parts = [("all", "", table)]
-        for column in ["subject", *group_columns(table)]:
+        for column in ["subject", *grouping_columns(table)]:
             if column in table:
                 parts += [(column, str(value), part) for value, part in table.groupby(column)]
         for by, value, part in parts:

@@ -5,14 +5,11 @@ from typing import Any, TextIO
 
 import pandas as pd
 
+from fervid.schema.columns import Kind, columns_of
 from fervid.schema.names import clean_column, clean_name
 
-# Never numbers: the subject 01 is not the number 1.
-TEXT = (
-    *("corpus", "subject", "clip", "emotion", "recording", "given_split", "split", "true", "predicted", "group"),
-    *("path", "face", "source", "reason", "aligned"),
-)
-VERBATIM = ("path", "face", "source", "reason")  # names of files are what the disk says, blanks included
+TEXT = columns_of(Kind.NAME, Kind.PATH)  # never numbers: the subject 01 is not the number 1
+VERBATIM = columns_of(Kind.PATH)  # names of files are what the disk says, blanks included
 
 
 def read_csv(source: str | Path | TextIO, *, numbers: bool = False, **options: Any) -> pd.DataFrame:

@@ -1,27 +1,15 @@
 """The manifest: one row a frame, and everything downstream reads it alone.
 
-Columns every corpus has:
-
-=========  ==========================================================================================
-corpus     name of the corpus
-subject    who is seen; unique within the corpus; missing (None) where the corpus does not know
-clip       the recording the frame was taken from; unique within the corpus
-frame      number of the frame in its clip, from 0
-time       seconds from the start of the clip
-emotion    the label, in the corpus's own words
-path       the picture or video, relative to the corpus's root; empty for rendered frames
-split      ``train``, ``val`` or ``test``; written by a split, absent before
-=========  ==========================================================================================
-
-A corpus adds what else it knows (``sex``, ``intensity``, ``spectacles``, ...).
+Its columns are declared in :mod:`fervid.schema.columns`; a corpus adds what else it knows (``sex``, ``intensity``,
+``spectacles``, ...), and a list of one's own any column.
 """
 
 import pandas as pd
 
+from fervid.schema.columns import REQUIRED
 from fervid.schema.errors import InputError
 from fervid.schema.names import clean_identities
 
-COLUMNS = ["corpus", "subject", "clip", "frame", "time", "emotion", "path"]
 SPLITS = ["train", "val", "test"]
 
 
@@ -38,9 +26,11 @@ def check_manifest(manifest: pd.DataFrame) -> pd.DataFrame:
     Raises:
         InputError: if a column is missing, there is no frame, or there are fewer than two emotions.
     """
-    missing = [column for column in COLUMNS if column not in manifest]
+    missing = [column for column in REQUIRED if column not in manifest]
     if missing:
-        raise InputError(f"the manifest lacks the column(s) {', '.join(missing)}: every corpus reader gives {COLUMNS}.")
+        raise InputError(
+            f"the manifest lacks the column(s) {', '.join(missing)}: every corpus reader gives {REQUIRED}."
+        )
     if manifest.empty:
         raise InputError("the corpus holds no frame: check dataset.root and the corpus's options.")
     manifest = clean_identities(manifest)

@@ -6,8 +6,8 @@ from collections.abc import Callable, Collection
 
 import pandas as pd
 
-IDENTITIES = ("subject", "clip", "emotion", "recording", "given_split")
-"""The columns of an inventory or a manifest whose values are names."""
+from fervid.schema.columns import Kind, columns_of
+
 # Shown by no font, and part of no spelling: zero-width space, word joiner, byte order mark, soft hyphen, directions.
 INVISIBLE = dict.fromkeys(
     [0xAD, 0x200B, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2060, 0x2065), *range(0x2066, 0x206A), 0xFEFF]
@@ -37,8 +37,8 @@ def clean_column(values: pd.Series) -> pd.Series:
 
 
 def clean_identities(table: pd.DataFrame) -> pd.DataFrame:
-    """Cleans all columns of names (:data:`IDENTITIES`) that a table has."""
-    return table.assign(**{name: clean_column(table[name]) for name in IDENTITIES if name in table})
+    """Cleans all columns of names (:attr:`fervid.schema.columns.Kind.NAME`) that a table has."""
+    return table.assign(**{name: clean_column(table[name]) for name in columns_of(Kind.NAME) if name in table})
 
 
 def look_alikes(names: Collection[str]) -> list[list[str]]:

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from omegaconf import OmegaConf
 
+from fervid.schema.columns import check_spelling
 from fervid.schema.csv_tables import read_csv
 from fervid.schema.errors import InputError, first_line
 from fervid.schema.manifest import SPLITS
@@ -268,13 +269,7 @@ def file(manifest: pd.DataFrame, *, path: str | Path) -> np.ndarray:
             f"split.path={path} has the column(s) {', '.join(table.columns)}: it needs split and one or more of those "
             f"of the corpus, such as path, clip or subject ({', '.join(manifest.columns)})."
         )
-    known = {str(column) for column in manifest}
-    misspelt = [str(column) for column in table if column not in known and str(column).lower() in known]
-    if misspelt:
-        raise InputError(
-            f"split.path={path} has the column {misspelt[0]!r}: write {misspelt[0].lower()!r}, or rename it if it "
-            "means something else."
-        )
+    check_spelling(table, set(manifest), f"split.path={path}")
     if "path" in keys:
         table["path"] = [spelled_as(name, set(manifest["path"]).__contains__) for name in table["path"]]
     table["split"] = _sides(table["split"], f"split.path={path}")

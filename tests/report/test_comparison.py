@@ -13,6 +13,7 @@ from fervid.metrics.scores import scores
 from fervid.metrics.statistics import bootstrap_intervals, bootstrap_scores, run_confusions
 from fervid.report import comparison
 from fervid.report.systems import comparable, find_systems
+from fervid.schema.columns import grouping_columns
 
 NAMES = ["happy", "angry", "sad"]
 CHANCES = [f"p_{name}" for name in NAMES]
@@ -237,7 +238,7 @@ class TestParts:
     def test_groups_are_what_people_share(self, folds):
         systems = folds(a=1.0)
         frames = systems[0].frames
-        assert comparison.group_columns(frames) == ["sex", "intensity", "spectacles"]  # not the place of the face
+        assert grouping_columns(frames) == ["sex", "intensity", "spectacles"]  # not the place of the face
         data = comparison.group_table(systems).data
         assert list(zip(data["by"], data["value"], strict=True)) == [
             *(("sex", "female"), ("sex", "male"), ("intensity", "1"), ("intensity", "2")),
@@ -253,11 +254,20 @@ class TestParts:
     @pytest.mark.parametrize(("values", "kept"), [([1, 2, 3], True), ([1.0, None, 2.0], True), ([0.5, 1, 2], False)])
     def test_codes_but_no_measures(self, one, values, kept):
         system = one(edit=lambda table: table.assign(code=np.resize(np.array(values, dtype=object), len(table))))
-        assert ("code" in comparison.group_columns(system.frames)) == kept
+        assert ("code" in grouping_columns(system.frames)) == kept
 
     def test_what_all_share_and_what_has_too_many_values_is_no_group(self, one):
         system = one(edit=lambda table: table.assign(one="x", many=np.arange(len(table)) % 13))
-        assert not {"one", "many"} & set(comparison.group_columns(system.frames))
+        assert not {"one", "many"} & set(grouping_columns(system.frames))
+
+    def test_numbers_of_rendered_people_and_crops_are_no_groups(self, one):
+        """A rendered corpus numbers its people and takes; a prepared one says how each crop was aligned."""
+        odd = {"identity": [1, 2, 3], "take": [0, 1, 2], "aligned": ["eyes", "box"], "flat": ["black", "white"]}
+        system = one(
+            edit=lambda table: table.assign(**{name: np.resize(values, len(table)) for name, values in odd.items()})
+        )
+        assert set(comparison.group_table([system]).data["by"]) == {"sex", "intensity", "spectacles"}
+        assert not set(odd) & set(comparison.tidy([system])["by"])
 
     def test_no_groups(self, one):
         assert comparison.group_table([one(without=["sex", "intensity", "spectacles"])]) is None

@@ -1,0 +1,56 @@
+import pandas as pd
+import pytest
+
+from fervid.data import SyntheticDataModule
+from fervid.schema.columns import COLUMNS, LISTED, REQUIRED, RESERVED, Role, check_spelling, grouping_columns, role
+from fervid.schema.errors import InputError
+
+
+def test_what_readers_give_and_what_a_list_may_have():
+    assert REQUIRED == ["corpus", "subject", "clip", "frame", "time", "emotion", "path"]
+    assert {"path", "emotion", "subject", "clip", "split"} == LISTED
+    assert {"corpus", "frame", "index", "true", "predicted", "box_left", "left_eye_x", "group"} <= RESERVED
+    assert not RESERVED & {*LISTED, "sex", "intensity", "statement", "recording"}
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        *[("clip", Role.KEY), ("beard", Role.SUBJECT), ("intensity", Role.CONDITION), ("emotion", Role.TARGET)],
+        *[("aligned", Role.GEOMETRY), ("take", Role.BOOKKEEPING), ("a column of my own", Role.CONDITION)],
+    ],
+)
+def test_roles(name, expected):
+    assert role(name) is expected
+
+
+def test_every_column_of_the_rendered_corpus_is_declared():
+    corpus = SyntheticDataModule(identities=2, clips=1, frames=1)
+    assert set(corpus.read_corpus()) <= set(COLUMNS)
+
+
+def test_scores_are_grouped_by_subjects_and_conditions_alone():
+    table = pd.DataFrame(
+        {
+            **{
+                name: ["a", "b", "a", "b"]
+                for name in COLUMNS
+                if COLUMNS[name].role not in (Role.SUBJECT, Role.CONDITION)
+            },
+            "sex": ["female", "male", "male", "male"],
+            "intensity": [1, 2, 1, 2],
+            "beard": [True] * 4,  # all alike
+            "site": ["x", "y", "x", None],
+            "light": [0.5, 1.0, 2.0, 3.0],  # a measure
+            "p_happy": [0.0, 1.0, 1.0, 0.0],
+        }
+    )
+    assert grouping_columns(table) == ["sex", "intensity", "site"]
+    many = pd.DataFrame({"site": range(13), "dozen": [*range(12), 0]})
+    assert grouping_columns(many) == ["dozen"]
+
+
+def test_capitals():
+    check_spelling(["path", "Site"], LISTED, "list.csv")
+    with pytest.raises(InputError, match=r"list\.csv has the column 'Emotion': write 'emotion', or rename it"):
+        check_spelling(["path", "Emotion"], LISTED, "list.csv")
