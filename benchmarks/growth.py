@@ -33,13 +33,13 @@ import psutil
 from rendered_faces import write_faces
 from timing import Figure, tell
 
+from fervid import splits
 from fervid.audit.duplicates import near_duplicates
 from fervid.audit.leakage import audit
 from fervid.data.datamodule import FrameDataModule
 from fervid.metrics.aggregation import clip_predictions
 from fervid.metrics.calibration import fit_temperature
 from fervid.metrics.statistics import bootstrap_scores, run_confusions
-from fervid.splits import rules as splits
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))  # which hold the writers of rendered corpora
 

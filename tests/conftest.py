@@ -39,7 +39,7 @@ def synthetic(cache: Path) -> Callable[..., SyntheticDataModule]:
     """A ready corpus of 6 people x 8 emotions x 2 frames at 28 px; keywords as SyntheticDataModule's."""
 
     def make(**options: Any) -> SyntheticDataModule:
-        from fervid.splits import rules as splits
+        from fervid import splits
 
         split = partial(splits.subject, val=1 / 3, test=1 / 3, seed=0)
         defaults = {"identities": 6, "clips": 1, "frames": 2, "image_size": 28, "batch_size": 8}

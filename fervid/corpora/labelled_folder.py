@@ -16,8 +16,8 @@ from fervid.schema.columns import LISTED, RESERVED, check_spelling
 from fervid.schema.csv_tables import read_csv
 from fervid.schema.emotions import shared_name
 from fervid.schema.errors import InputError, first_line
+from fervid.schema.manifest import SPELLINGS
 from fervid.schema.names import clean_name, look_alikes, spelled_as
-from fervid.splits.rules import SPELLINGS
 
 
 class LabelledFolderDataModule(PreparedDataModule):

@@ -15,6 +15,7 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader
 
+from fervid import splits
 from fervid.audit.duplicates import group, near_duplicates
 from fervid.audit.leakage import audit
 from fervid.data.frames import EpochSampler, FeatureDataset, FrameDataset, already_a_batch
@@ -26,7 +27,6 @@ from fervid.schema.atomic import sweep, writing
 from fervid.schema.errors import InputError, listed
 from fervid.schema.locks import lock
 from fervid.schema.manifest import SPLITS, check_manifest
-from fervid.splits import rules as splits
 
 if TYPE_CHECKING:
     import albumentations as A

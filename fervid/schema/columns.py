@@ -120,6 +120,23 @@ LISTED = {column.name for column in _DECLARED if column.required and not column.
 """The columns of a CSV of one's own that mean something to fervid."""
 
 
+def keys(table: pd.DataFrame, column: str) -> pd.Series:
+    """The names in a column, such as ``subject`` or ``clip``, unique over the corpora of a table.
+
+    Args:
+        table: one row a frame or clip.
+        column: of names that are unique within a corpus.
+
+    Returns:
+        The names as they are if the table holds a single corpus, else ``<corpus>/<name>``. Whatever is counted or
+        grouped in one table can go by them; to look up names of another table use both columns.
+    """
+    names = table[column]
+    if "corpus" not in table or table["corpus"].nunique() < 2:
+        return names
+    return (table["corpus"].astype(str) + "/" + names.astype(str)).where(names.notna(), None).rename(column)
+
+
 def role(name: str) -> Role:
     """The role of a column; one that is not declared, such as a user's own, is a condition."""
     return COLUMNS[name].role if name in COLUMNS else Role.CONDITION

@@ -11,6 +11,12 @@ from fervid.schema.errors import InputError
 from fervid.schema.names import clean_identities
 
 SPLITS = ["train", "val", "test"]
+SPELLINGS = {
+    **{"train": "train", "training": "train"},
+    **{"val": "val", "valid": "val", "validation": "val"},
+    **{"test": "test", "testing": "test"},
+}
+"""The subset that each usual spelling means."""
 
 
 def check_manifest(manifest: pd.DataFrame) -> pd.DataFrame:

@@ -6,10 +6,10 @@ import pandas as pd
 import pytest
 from rendered_corpora.enterface import write_enterface
 
+from fervid import splits
 from fervid.corpora.enterface import EMOTIONS
 from fervid.data import ENTERFACEDataModule
 from fervid.schema.errors import InputError
-from fervid.splits import rules as splits
 
 
 @pytest.fixture

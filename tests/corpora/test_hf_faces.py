@@ -12,10 +12,10 @@ from rendered_corpora.filming import jpeg
 from rendered_corpora.hf_faces import write_hf_parquet
 from sklearn.model_selection import train_test_split
 
+from fervid import splits
 from fervid.corpora.hf_faces import COUNTS, read_label
 from fervid.data import HFFacesDataModule
 from fervid.schema.errors import InputError
-from fervid.splits import rules as splits
 
 TINY = jpeg(np.zeros((1, 1, 3), np.uint8))
 HAPPY = {"question": "What?", "answer": " Happy "}

@@ -9,11 +9,11 @@ import pytest
 from rendered_corpora.ised import write_ised
 from scipy.io import loadmat, savemat
 
+from fervid import splits
 from fervid.corpora.ised import COUNTS, EMOTIONS
 from fervid.data import ISEDDataModule
 from fervid.media.decoding import read_picture
 from fervid.schema.errors import InputError
-from fervid.splits import rules as splits
 
 
 def cells(participant, number, code, **changes):

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 from rendered_corpora.ravdess import write_ravdess
 
+from fervid import splits
 from fervid.audit.leakage import audit
 from fervid.corpora.ravdess import EMOTIONS
 from fervid.data import RAVDESSDataModule
 from fervid.faces.detection import HaarDetector
 from fervid.media.decoding import read_picture
 from fervid.schema.errors import InputError
-from fervid.splits import rules as splits
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data" / "ravdess"
 

@@ -4,10 +4,10 @@ from functools import partial
 import numpy as np
 import pytest
 
+from fervid import splits
 from fervid.data.datamodule import FrameDataModule
 from fervid.schema.errors import InputError
 from fervid.schema.manifest import check_manifest, emotion_by_split
-from fervid.splits import rules as splits
 
 
 def test_numbers_emotions_in_sorted_order_and_counts_them(synthetic):

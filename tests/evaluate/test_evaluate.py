@@ -12,9 +12,9 @@ import torch
 from rendered_corpora.enterface import write_enterface
 from rich.console import Console
 
+from fervid import splits
 from fervid.report.report import make_report
 from fervid.runs.run import open_run
-from fervid.splits import rules as splits
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 QUICK = "resamples=100"

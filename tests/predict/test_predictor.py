@@ -43,7 +43,7 @@ def test_a_prediction_is_what_the_run_said_of_the_frame_in_its_test(trained):
             {"_target_": "fervid.tasks.classification.torch.load", "f": "x"},
             "names fervid.tasks.class",
         ),
-        ("split", "val", {"_target_": "fervid.splits.rules.pd.read_pickle", "x": "x"}, "names fervid.splits.rules.pd"),
+        ("split", "val", {"_target_": "fervid.splits.drawn.pd.read_pickle", "x": "x"}, "names fervid.splits.drawn.pd"),
         ("head", "dropout", "${loss}", "refers to"),
     ],
 )
