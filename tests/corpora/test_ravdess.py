@@ -144,7 +144,7 @@ def test_files_that_only_look_like_it(tmp_path):
         ({"actors": [1.5]}, "cannot be used"),
         ({"actors": 1}, "cannot be used"),
         ({"actors": ["a"]}, "cannot be used"),
-        ({"count": "many"}, "dataset.count=many is no number of frames"),
+        ({"count": "many"}, "dataset.count=many is not a number of frames"),
     ],
 )
 def test_options_that_cannot_be_used(complete, options, match):
