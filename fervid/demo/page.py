@@ -19,7 +19,8 @@ import numpy as np
 import pandas as pd
 
 from fervid.explain.heat_maps import heat_maps
-from fervid.figures import EMOTION_COLOURS, overlay, timeline
+from fervid.figures import overlay, timeline
+from fervid.figures.drawing import EMOTION_COLOURS
 from fervid.media.decoding import read_picture
 from fervid.media.formats import PICTURE_SUFFIXES, VIDEO_SUFFIXES
 from fervid.predict.annotation import AnnotatedVideo, annotate

@@ -13,10 +13,10 @@ from fervid import figures
 from fervid.data.store import FaceStore
 from fervid.explain.heat_maps import heat_maps
 from fervid.figures import overlay, save
+from fervid.figures.heat_maps import MeanHeatMaps
 from fervid.predict.predictor import BATCH, Predictor
 from fervid.predict.sources import find_sources
 from fervid.runs.load import reopen_corpus
-from fervid.runs.mean_heat_maps import MeanHeatMaps
 from fervid.runs.run import open_run
 from fervid.schema.atomic import filling
 from fervid.schema.errors import InputError, first_line

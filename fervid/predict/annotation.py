@@ -12,7 +12,7 @@ import numpy as np
 from av.video.stream import VideoStream
 from PIL import Image, ImageColor, ImageDraw, ImageFont, ImageOps
 
-from fervid.figures import EMOTION_COLOURS
+from fervid.figures.drawing import EMOTION_COLOURS
 from fervid.media.decoding import Frame
 from fervid.predict.predictor import SeenFace
 

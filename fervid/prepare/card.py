@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from fervid import __version__, figures
+from fervid.figures.drawing import MAX_CLASSES
 from fervid.media.decoding import read_picture
 from fervid.schema.atomic import write_text
 from fervid.schema.escaping import markdown_code, markdown_text
@@ -42,7 +43,7 @@ def write_card(
     # Evenly over the corpus, so that many people and clips are seen.
     shown = pd.concat(
         group.iloc[np.unique(np.linspace(0, len(group) - 1, min(SHOWN, len(group))).astype(int))]
-        for _, group in islice(faces.groupby("emotion"), figures.MAX_CLASSES)
+        for _, group in islice(faces.groupby("emotion"), MAX_CLASSES)
     )
     sheet = figures.contact_sheet(
         np.stack([read_picture(folder / face) for face in shown["face"]]),

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from rich.console import Console
 
 from fervid import figures
+from fervid.figures.heat_maps import HEAT_MAPS, MeanHeatMaps
 from fervid.metrics.aggregation import confusion
 from fervid.metrics.calibration import reliability
 from fervid.metrics.scores import scores
@@ -16,7 +17,6 @@ from fervid.report import comparison
 from fervid.report.papers import load_paper, paper_tables
 from fervid.report.systems import System, comparable, find_systems
 from fervid.report.writing import Section, print_report, write_report
-from fervid.runs.mean_heat_maps import HEAT_MAPS, MeanHeatMaps
 from fervid.runs.run import Run, find_runs
 from fervid.schema.atomic import write_csv
 from fervid.schema.errors import InputError

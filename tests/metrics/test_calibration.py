@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
+import torch
 from scipy.special import softmax
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import log_loss
+from torchmetrics.functional.classification import multiclass_calibration_error
 
 from fervid.metrics.calibration import apply_temperature, expected_calibration_error, fit_temperature, reliability
 from fervid.schema.errors import InputError
@@ -28,6 +30,15 @@ class TestError:
             if inside.any():
                 expected += inside.mean() * abs(right[inside].mean() - confidence[inside].mean())
         assert expected_calibration_error(probabilities, labels, bins) == pytest.approx(expected, abs=1e-6)
+
+    @pytest.mark.parametrize("bins", [1, 10, 15])
+    @pytest.mark.parametrize("seed", range(3))
+    def test_it_is_torchmetrics(self, seed, bins):
+        probabilities, labels = random_predictions(seed)
+        theirs = multiclass_calibration_error(
+            torch.from_numpy(probabilities), torch.from_numpy(labels), num_classes=5, n_bins=bins, norm="l1"
+        )
+        assert expected_calibration_error(probabilities, labels, bins) == pytest.approx(theirs.item(), abs=1e-6)
 
     def test_by_hand(self):
         probabilities = [[0.9, 0.1], [0.2, 0.8], [0.6, 0.4], [0.3, 0.7]]

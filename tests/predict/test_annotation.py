@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fervid.faces.face import Face
-from fervid.figures import EMOTION_COLOURS
+from fervid.figures.drawing import EMOTION_COLOURS
 from fervid.media.decoding import Frame
 from fervid.predict.annotation import AnnotatedVideo, annotate
 from fervid.predict.predictor import SeenFace

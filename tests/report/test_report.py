@@ -1,5 +1,7 @@
 import errno
 import re
+import subprocess
+import sys
 from io import StringIO
 from pathlib import Path
 
@@ -11,10 +13,10 @@ from matplotlib.figure import Figure
 from rich.console import Console
 
 from fervid import report as command
+from fervid.figures.heat_maps import HEAT_MAPS, MeanHeatMaps
 from fervid.report import report as module
 from fervid.report import writing
 from fervid.report.report import compare, make_report
-from fervid.runs.mean_heat_maps import HEAT_MAPS, MeanHeatMaps
 from fervid.runs.run import find_runs
 from fervid.schema.errors import InputError
 
@@ -291,3 +293,17 @@ class TestCommand:
         monkeypatch.setattr(module, "write_report", write_report)
         said = self.refused(fervid_report, capsys, f"runs={runs / 'vgg16'}", "resamples=100")
         assert sentence in said
+
+
+def test_neither_torch_nor_hydra_is_loaded_for_a_report():
+    """Opening runs and writing a report needs pandas and matplotlib alone: seconds that nobody should wait for."""
+    code = (
+        "import sys, types; import fervid; "
+        # The command itself, whose __init__.py is Hydra's entry point, is not asked.
+        "room = types.ModuleType('fervid.report'); room.__path__ = [f'{fervid.__path__[0]}/report']; "
+        "sys.modules['fervid.report'] = room; "
+        "import fervid.report.report, fervid.runs.run; "
+        "print({'torch', 'hydra', 'omegaconf', 'lightning', 'cv2'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from fervid import figures
+from fervid.figures.drawing import GREY
 from fervid.schema.leakage_levels import LeakageLevel
 
 
@@ -94,7 +95,7 @@ def test_score_intervals_without_chance_and_of_an_unknown_level():
     figure = figures.score_intervals(["a" * 100], [0.5], [float("nan")], [float("nan")], ["leaky, unknown-subjects"])
     axes = figure.axes[0]
     assert not [line for line in axes.lines if line.get_linestyle() == ":"]
-    assert {line.get_color() for line in axes.lines if line.get_marker() == "o"} == {figures.GREY}
+    assert {line.get_color() for line in axes.lines if line.get_marker() == "o"} == {GREY}
     figure.draw_without_rendering()
 
 

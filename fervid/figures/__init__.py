@@ -1,0 +1,24 @@
+"""Figures, as functions that return a matplotlib Figure: for run folders, TensorBoard, reports and notebooks alike."""
+
+from fervid.figures.drawing import save
+from fervid.figures.faces import contact_sheet, pairs, sample_predictions
+from fervid.figures.heat_maps import explained_faces, mean_heat_maps, overlay
+from fervid.figures.scores import reliability_diagram, score_intervals, subject_scores
+from fervid.figures.timelines import timeline
+from fervid.figures.training import confusion_matrix, curves
+
+__all__ = [
+    "confusion_matrix",
+    "contact_sheet",
+    "curves",
+    "explained_faces",
+    "mean_heat_maps",
+    "overlay",
+    "pairs",
+    "reliability_diagram",
+    "sample_predictions",
+    "save",
+    "score_intervals",
+    "subject_scores",
+    "timeline",
+]

@@ -1,0 +1,84 @@
+"""Training curves and confusion matrices."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.ticker import MaxNLocator
+
+from fervid.figures.drawing import GREY, MAX_CLASSES, TRAIN, VAL, Figure, shortened
+from fervid.metrics.scores import scores
+
+
+def curves(history: Sequence[dict[str, Any]], best_epoch: int | None = None) -> Figure:
+    """Loss, accuracy and UAR of training and validation over the epochs, phases parted by a line.
+
+    Args:
+        history: one dict an epoch with ``epoch``, ``phase``, ``train/loss``, ``val/loss`` and so on.
+        best_epoch: epoch (from 0) whose weights were kept; marked.
+    """
+    table = pd.DataFrame(history)
+    epochs = table["epoch"] + 1
+    figure = Figure(figsize=(12, 3.6), layout="constrained")
+    for axes, metric in zip(figure.subplots(1, 3), ("loss", "accuracy", "uar"), strict=True):
+        for side, colour in (("train", TRAIN), ("val", VAL)):
+            if f"{side}/{metric}" in table:
+                axes.plot(epochs, table[f"{side}/{metric}"], color=colour, label=side, marker="o", markersize=3)
+        starts = table.index[table["phase"] != table["phase"].shift()]
+        for start in starts:
+            if start:
+                axes.axvline(epochs[start] - 0.5, color=GREY, linestyle="--", linewidth=1)
+            if len(starts) > 1:
+                axes.text(
+                    epochs[start] - 0.4, 1.01, table["phase"][start], transform=axes.get_xaxis_transform(), color=GREY
+                )
+        if best_epoch is not None:
+            axes.axvline(best_epoch + 1, color=VAL, linestyle=":", linewidth=1, label="kept")
+        axes.set_title({"loss": "Loss", "accuracy": "Accuracy (WAR)", "uar": "UAR"}[metric], pad=18)
+        axes.set_xlabel("epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        if metric != "loss":
+            axes.set_ylim(0, 1)
+        axes.grid(alpha=0.3)
+        axes.legend()
+    return figure
+
+
+def confusion_matrix(confusion: np.ndarray, class_names: Sequence[str], title: str = "") -> Figure:
+    """A confusion matrix: shade and large number are the share of the true emotion, the small number is the count.
+
+    With more than :data:`MAX_CLASSES` emotions there are shades alone, and not all emotions are named.
+
+    Args:
+        confusion: counts (num_classes, num_classes), a row a true emotion.
+        class_names: the emotions.
+        title: above the picture.
+    """
+    counts = np.asarray(confusion)
+    with np.errstate(invalid="ignore"):
+        shares = counts / counts.sum(axis=1, keepdims=True)
+    size = 2.2 + 0.8 * min(len(class_names), MAX_CLASSES)
+    figure = Figure(figsize=(size + 0.8, size), layout="constrained")
+    axes = figure.subplots()
+    image = axes.imshow(np.nan_to_num(shares), cmap="Blues", vmin=0, vmax=1)
+    for true, predicted in np.ndindex(counts.shape) if len(class_names) <= MAX_CLASSES else ():
+        if counts[true, predicted]:
+            dark = shares[true, predicted] > 0.55
+            colour = "white" if dark else "black"
+            axes.text(predicted, true - 0.1, f"{shares[true, predicted]:.0%}", ha="center", va="center", color=colour)
+            count = int(counts[true, predicted])
+            axes.text(predicted, true + 0.27, str(count), ha="center", va="center", color=colour, fontsize=7)
+    names = [shortened(name) for name in class_names]
+    labels = [
+        f"{name} ({recall:.0%})" if np.isfinite(recall) else name
+        for name, recall in zip(names, scores(counts).recall, strict=True)
+    ]
+    step = -(-len(names) // MAX_CLASSES)
+    axes.set_xticks(range(0, len(names), step), names[::step], rotation=45, ha="right")
+    axes.set_yticks(range(0, len(names), step), labels[::step])
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("true (recall)")
+    axes.set_title(title)
+    figure.colorbar(image, shrink=0.7, format="{x:.0%}")
+    return figure
