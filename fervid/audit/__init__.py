@@ -3,27 +3,26 @@
 All that can be set: ``python -m fervid.audit --help``.
 """
 
-from pathlib import Path
-
 import hydra
 from omegaconf import DictConfig
 
-from fervid.cli.command_line import job, run
+from fervid.cli.command_line import run
+from fervid.cli.job import job
 from fervid.schema.config_folder import CONFIG_FOLDER
 
 
 @hydra.main(version_base="1.3", config_path=CONFIG_FOLDER, config_name="audit")
 def command(config: DictConfig) -> None:
     """Splits the corpus as a run would, looks at what stands on two sides, and writes it down."""
-    with job(config):
-        from hydra.core.hydra_config import HydraConfig
+    with job(config) as running:
         from hydra.utils import instantiate
         from rich.console import Console
 
-        from fervid import figures
-        from fervid.runs import results  # torch and all that: seconds that --help should not wait for
+        from fervid.audit.leakage import worst_pairs
+        from fervid.runs.printing import print_audit, print_split
+        from fervid.runs.record import write_json  # pandas and all that: seconds that --help should not wait for
 
-        folder = Path(HydraConfig.get().runtime.output_dir)
+        folder = running.folder
         datamodule = instantiate(
             config.dataset,
             image_size=min(96, config.dataset.get("face_size", 96)),  # of the faces in the picture
@@ -36,12 +35,16 @@ def command(config: DictConfig) -> None:
         datamodule.prepare_data()
         datamodule.setup()
         console = Console()
-        results.print_split(console, datamodule)
-        results.print_audit(console, datamodule.audit)
-        results.write_json(folder / "audit.json", datamodule.audit.as_dict())
-        leaks = results.draw_leaks(datamodule)
-        if leaks:
-            figures.save(leaks, folder / "leaks.png")
+        print_split(console, datamodule)
+        print_audit(console, datamodule.audit)
+        write_json(folder / "audit.json", datamodule.audit.as_dict())
+        if worst_pairs(datamodule.manifest, datamodule.audit):
+            from fervid import figures
+            from fervid.runs.drawing import draw_leaks
+
+            leaks = draw_leaks(datamodule)
+            if leaks:
+                figures.save(leaks, folder / "leaks.png")
         console.print(f"everything lies in {folder}", highlight=False, soft_wrap=True, markup=False)
 
 

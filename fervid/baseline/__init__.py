@@ -12,16 +12,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import hydra
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from fervid.cli.command_line import alone, job, run
+from fervid.cli.command_line import run
+from fervid.cli.folders import alone
+from fervid.cli.job import job
 from fervid.schema.atomic import write_csv
 from fervid.schema.config_folder import CONFIG_FOLDER
 from fervid.schema.errors import InputError
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from fervid.data.datamodule import FrameDataModule
 
 log = logging.getLogger(__name__)
 
@@ -33,15 +36,17 @@ def command(config: DictConfig) -> float:
     Returns:
         The validation UAR.
     """
-    with job(config), alone(Path(HydraConfig.get().runtime.output_dir)):
-        return baseline(config)
+    with job(config) as running, alone(running.folder):
+        return baseline(config, running.folder, resume=running.is_sweep)
 
 
-def baseline(config: DictConfig) -> float:
-    """The run, top to bottom; everything it leaves lies in Hydra's run folder.
+def baseline(config: DictConfig, folder: Path, *, resume: bool = False) -> float:
+    """The run, top to bottom.
 
     Args:
-        config: what ``conf/baseline.yaml`` composes.
+        config: of the command ``baseline``; :func:`fervid.cli.compose` gives one.
+        folder: where everything that it leaves lies.
+        resume: whether the same run may have been finished there before, which is then not run again.
 
     Returns:
         The validation UAR.
@@ -49,30 +54,23 @@ def baseline(config: DictConfig) -> float:
     Raises:
         InputError: if something in the configuration or the corpus stands against it.
     """
-    from fervid.runs import results  # pandas and all that: seconds that --help should not wait for
+    from fervid.runs.finished import finished_score  # pandas and all that: seconds that --help should not wait for
+    from fervid.runs.record import WarningCollector
+    from fervid.schema.settings import fingerprint
 
-    folder = Path(HydraConfig.get().runtime.output_dir)
-    said = results.listen()
-    finished = results.finished_before(folder, config)
-    if finished is not None:
-        return finished
+    folder = Path(folder).expanduser()
+    folder.mkdir(parents=True, exist_ok=True)
+    with WarningCollector() as collected:
+        finished = finished_score(folder, config, lambda: fingerprint(_read_corpus(config).manifest), resume=resume)
+        return _fit_and_record(config, folder, collected.sentences) if finished is None else finished
 
+
+def _read_corpus(config: DictConfig) -> "FrameDataModule":
     from hydra.utils import instantiate
-    from rich.console import Console
-    from sklearn.metrics import log_loss
 
-    from fervid.baseline.lgbp import check_settings, lgbp_features, make_classifier
-    from fervid.callbacks import Predictions
-    from fervid.metrics.aggregation import confusion
-    from fervid.metrics.scores import scores
-
-    began = time.perf_counter()
-    features = {str(name): int(value) for name, value in config.features.items()}
-    check_settings(**features)
-    classifier = make_classifier(config.pca, config.seed)
     datamodule = instantiate(
         config.dataset,
-        image_size=features["image_size"],
+        image_size=int(config.features.image_size),
         split=instantiate(config.split),
         cache_dir=config.cache_dir,
         seed=config.seed,
@@ -81,9 +79,29 @@ def baseline(config: DictConfig) -> float:
     )
     datamodule.prepare_data()
     datamodule.setup()
-    results.write_manifest(folder, datamodule)
+    return datamodule
+
+
+def _fit_and_record(config: DictConfig, folder: Path, warnings: list[str]) -> float:
+    from rich.console import Console
+    from sklearn.metrics import log_loss
+
+    from fervid.baseline.lgbp import check_settings, lgbp_features, make_classifier
+    from fervid.callbacks import Predictions
+    from fervid.metrics.aggregation import confusion
+    from fervid.metrics.scores import scores
+    from fervid.runs.drawing import draw_predictions
+    from fervid.runs.printing import print_split, print_summary
+    from fervid.runs.record import describe, write_json, write_manifest
+
+    began = time.perf_counter()
+    features = {str(name): int(value) for name, value in config.features.items()}
+    check_settings(**features)
+    classifier = make_classifier(config.pca, config.seed)
+    datamodule = _read_corpus(config)
+    write_manifest(folder, datamodule)
     console = Console()
-    results.print_split(console, datamodule)
+    print_split(console, datamodule)
     seconds = {"prepare": time.perf_counter() - began}
 
     def look_at(side: str) -> "tuple[np.ndarray, np.ndarray, np.ndarray]":
@@ -118,14 +136,14 @@ def baseline(config: DictConfig) -> float:
 
     write_csv(folder / "predictions.csv", tables["test"])
     write_csv(folder / "predictions_val.csv", tables["val"])
-    outcome = results.describe(config, datamodule, tables["test"], said.sentences)
+    outcome = describe(config, datamodule, tables["test"], warnings)
     outcome["metrics"] |= metrics
     outcome["choices"]["backbone"] = "lgbp"  # as tables call it
     outcome |= {"best_score": metrics["val/uar"], "seconds": seconds, "device": "cpu"}
     # Before anything is drawn: no figure can lose what was learned.
-    results.write_json(folder / "results.json", outcome)
-    results.draw_predictions(folder, datamodule, outcome, tables["test"])
-    results.print_summary(console, folder, outcome)
+    write_json(folder / "results.json", outcome)
+    draw_predictions(folder, datamodule, outcome, tables["test"])
+    print_summary(console, folder, outcome)
     return metrics["val/uar"]
 
 

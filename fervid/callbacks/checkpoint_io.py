@@ -17,12 +17,12 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     over ``last.ckpt`` leaves half a file and nothing to go on from.
 
     Args:
-        settings: of the run, plain containers, to be kept under the same name in every checkpoint.
+        run: what tells the run from others, plain containers, to be kept under the same name in every checkpoint.
     """
 
-    def __init__(self, settings: dict[str, Any] | None = None):
+    def __init__(self, run: dict[str, Any] | None = None):
         super().__init__()
-        self.settings = settings
+        self.run = run
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         """Saves plain containers and tensors under ``path``.
@@ -30,7 +30,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         Raises:
             OSError: if it cannot be written; what stood there before still does.
         """
-        checkpoint = checkpoint if self.settings is None else {**checkpoint, "settings": self.settings}
+        checkpoint = checkpoint if self.run is None else {**checkpoint, "run": self.run}
         buffer = io.BytesIO()  # torch's own writer does not say that a disk is full
         torch.save(checkpoint, buffer)
         with writing(path) as partial:

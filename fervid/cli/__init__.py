@@ -1,1 +1,5 @@
-"""What the commands share: settings from the command line, and errors that are one sentence."""
+"""What the commands share: configurations, the running job, sweeps, and errors that are one sentence."""
+
+from fervid.cli.composing import compose
+
+__all__ = ["compose"]

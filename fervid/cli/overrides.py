@@ -4,11 +4,15 @@ import re
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.errors import HydraException, OverrideParseException
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import GrammarParseError, InterpolationResolutionError
+
+from fervid.schema.settings import is_neutral
 
 # Settings that are text whatever they look like, by the last part of their names: paths, patterns, names.
 TEXT = frozenset(
@@ -55,6 +59,21 @@ def override(name: str, value: object) -> str:
     text = str(value)
     # What a value between others would be, too: "a,b" is read as two of them.
     return f"{name}={text if '${' not in text and _parsed(text) == text else _quoted(text)}"
+
+
+def told_settings(config: DictConfig) -> dict[str, Any]:
+    """What the command line says of what is learned: options and values by name.
+
+    Args:
+        config: with its ``choices`` and ``overrides``.
+    """
+    told = {}
+    for override in OverridesParser.create().parse_overrides(list(config.get("overrides") or [])):
+        name = override.key_or_group
+        if not is_neutral(name) and not name.startswith(("hydra", "dataset.root")):
+            value = (config.choices or {}).get(name) or OmegaConf.select(config, name)
+            told[name] = value if isinstance(value, int | float) else str(value)
+    return told
 
 
 def printed_command(
@@ -111,7 +130,11 @@ def _parsed(text: str) -> object:
         return QuotedString(text, Quote.double)
 
 
+def escaped(text: str) -> str:
+    """A text that OmegaConf gives back as it is, although it looks like a reference, ``${...}``."""
+    # Backslashes before a reference are escapes to OmegaConf.
+    return re.sub(r"(\\*)\$\{", lambda match: f"{match[1] * 2}\\${{", text)
+
+
 def _quoted(text: str) -> str:
-    # OmegaConf looks for ${...} after Hydra has taken the quotes away, and takes backslashes before it for escapes.
-    escaped = re.sub(r"(\\*)\$\{", lambda match: f"{match[1] * 2}\\${{", text)
-    return QuotedString(escaped, Quote.double).with_quotes()
+    return QuotedString(escaped(text), Quote.double).with_quotes()  # OmegaConf reads what Hydra takes out of the quotes

@@ -7,9 +7,9 @@ import re
 import string
 from pathlib import Path
 
-from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf, open_dict
 
+from fervid.cli.composing import compose_with_hydra, options_by_group
 from fervid.schema.config_folder import CONFIG_FOLDER
 
 COLUMN = 27  # where comments begin, as in the yaml files
@@ -22,8 +22,7 @@ def settings_help(command: str, words: list[str]) -> str:
         command: its primary configuration.
         words: overrides; what they choose is explained.
     """
-    with initialize_config_dir(CONFIG_FOLDER, version_base="1.3"):
-        config = compose(command, words, return_hydra_config=True)
+    config = compose_with_hydra(command, words)
     template, choices = string.Template(config.hydra.help.template), config.hydra.runtime.choices
     with open_dict(config):
         del config["hydra"]
@@ -35,12 +34,6 @@ def settings_help(command: str, words: list[str]) -> str:
     settings = re.sub(r"\$\{oc\.env:(\w+),'([^']*)'\}", r"\2", OmegaConf.to_yaml(config))
     groups = [f"{group}: {', '.join(names)}" for group, names in sorted(options_by_group().items()) if group != "hydra"]
     return template.substitute(APP_CONFIG_GROUPS="\n".join(groups), CONFIG=_explained(settings, comments))
-
-
-def options_by_group() -> dict[str, list[str]]:
-    """The options of each group."""
-    groups = [path for path in Path(CONFIG_FOLDER).iterdir() if path.is_dir()]
-    return {group.name: sorted(file.stem for file in group.glob("*.yaml")) for group in groups}
 
 
 def _comments(file: Path, prefix: str) -> dict[str, list[str]]:

@@ -14,7 +14,9 @@ from tempfile import gettempdir
 import hydra
 from omegaconf import DictConfig
 
-from fervid.cli.command_line import job, one_run, run
+from fervid.cli.command_line import run
+from fervid.cli.folders import one_run
+from fervid.cli.job import job
 from fervid.schema.atomic import scratch
 from fervid.schema.config_folder import CONFIG_FOLDER
 from fervid.schema.errors import InputError

@@ -6,21 +6,23 @@ All that can be set: ``python -m fervid.evaluate --help``.
 import hydra
 from omegaconf import DictConfig, ListConfig
 
-from fervid.cli.command_line import job, output_folder, run
+from fervid.cli.command_line import run
+from fervid.cli.folders import empty_folder
+from fervid.cli.job import job
 from fervid.schema.config_folder import CONFIG_FOLDER
 
 
 @hydra.main(version_base="1.3", config_path=CONFIG_FOLDER, config_name="evaluate")
 def command(config: DictConfig) -> None:
     """Shows each run the frames, writes down what it says of them, and reports."""
-    with job(config):
+    with job(config) as running:
         from rich.console import Console
 
         from fervid.evaluate.evaluation import evaluate  # torch and all that: seconds that --help should not wait for
 
         runs = config.run if isinstance(config.run, ListConfig) else [] if config.run is None else [config.run]
         evaluate(
-            output_folder(),
+            empty_folder(running.folder),
             Console(),
             folders=[str(folder) for folder in runs],  # the command line makes run=3 a number
             config=config,

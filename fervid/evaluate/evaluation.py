@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
@@ -35,7 +34,7 @@ from fervid.report.report import check_resamples, compare
 from fervid.report.systems import System
 from fervid.report.writing import Section, print_report, write_report
 from fervid.runs.load import stored_config
-from fervid.runs.results import write_json
+from fervid.runs.record import write_json
 from fervid.runs.run import Run, open_run
 from fervid.schema.atomic import write_csv
 from fervid.schema.emotions import shared_name
@@ -171,7 +170,7 @@ def _settings(run: Run, config: DictConfig | None) -> dict[str, Any]:
     told = ("seed", "seconds", "warnings", "versions", "git_revision", "choices", "config", "epochs", "best_epoch")
     results: dict[str, Any] = {name: run.results.get(name) for name in told} | {"metrics": kept}
     if config is not None:
-        chosen = HydraConfig.get().runtime.choices
+        chosen = config.choices
         before = results["choices"]
         results["choices"] = before | {
             "dataset": chosen["dataset"], "detector": chosen["detector"], "split": "all frames", "paper": None,

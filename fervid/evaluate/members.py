@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from rich.progress import track
@@ -137,7 +136,7 @@ def asked_settings(config: DictConfig, stored: DictConfig) -> DictConfig:
     """The settings of another corpus, with the run's own where they are of the faces and nobody says otherwise."""
     asked = OmegaConf.to_container(config.dataset, resolve=True)
     assert isinstance(asked, dict)
-    given = {word.split("=")[0].lstrip("+") for word in HydraConfig.get().overrides.task}
+    given = {word.split("=")[0].lstrip("+") for word in config.overrides}
     for name in ("grey", "face_size", "margin"):
         if name in asked and name in stored.dataset and f"dataset.{name}" not in given:
             asked[name] = stored.dataset[name]

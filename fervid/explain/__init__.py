@@ -5,13 +5,13 @@ All that can be set: ``python -m fervid.explain --help``.
 
 import shlex
 from datetime import datetime
-from pathlib import Path
 
 import hydra
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, ListConfig
 
-from fervid.cli.command_line import job, one_run, run
+from fervid.cli.command_line import run
+from fervid.cli.folders import one_run
+from fervid.cli.job import job
 from fervid.schema.config_folder import CONFIG_FOLDER
 from fervid.schema.errors import InputError
 
@@ -19,7 +19,7 @@ from fervid.schema.errors import InputError
 @hydra.main(version_base="1.3", config_path=CONFIG_FOLDER, config_name="explain")
 def command(config: DictConfig) -> None:
     """Draws heat maps of faces, and of each emotion their mean."""
-    with job(config):
+    with job(config) as running:
         run_folder = one_run(config.run)
         if config.count < 1:
             raise InputError(f"count={config.count} shows nothing: give at least 1.")
@@ -34,7 +34,7 @@ def command(config: DictConfig) -> None:
         predictor = Predictor(run_folder, detector=detector, device=config.device)
         if config.source is not None:
             sources = list(config.source) if isinstance(config.source, ListConfig) else [config.source]
-            explanations = Path(HydraConfig.get().runtime.output_dir) / "explanations"
+            explanations = running.folder / "explanations"
             written = explain_pictures(
                 predictor,
                 [str(source) for source in sources],

@@ -8,7 +8,9 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig, ListConfig
 
-from fervid.cli.command_line import job, one_run, run
+from fervid.cli.command_line import run
+from fervid.cli.folders import one_run
+from fervid.cli.job import job
 from fervid.schema.config_folder import CONFIG_FOLDER
 
 

@@ -6,7 +6,9 @@ All that can be set: ``python -m fervid.predict --help``.
 import hydra
 from omegaconf import DictConfig, ListConfig
 
-from fervid.cli.command_line import job, one_run, output_folder, run
+from fervid.cli.command_line import run
+from fervid.cli.folders import empty_folder, one_run
+from fervid.cli.job import job
 from fervid.schema.config_folder import CONFIG_FOLDER
 from fervid.schema.errors import InputError
 
@@ -14,7 +16,7 @@ from fervid.schema.errors import InputError
 @hydra.main(version_base="1.3", config_path=CONFIG_FOLDER, config_name="predict")
 def command(config: DictConfig) -> None:
     """Looks at what is asked for and writes down what it sees."""
-    with job(config):
+    with job(config) as running:
         _check(config)
         from hydra.utils import instantiate  # all this takes seconds that --help should not wait for
         from rich.console import Console
@@ -35,7 +37,7 @@ def command(config: DictConfig) -> None:
         )
         keep_memory()
         share_cores()
-        folder = output_folder()
+        folder = empty_folder(running.folder)
         console = Console(highlight=False, soft_wrap=True, markup=False)
         sights = predict(
             predictor,

@@ -6,7 +6,8 @@ All that can be set: ``python -m fervid.prepare --help``.
 import hydra
 from omegaconf import DictConfig
 
-from fervid.cli.command_line import job, run
+from fervid.cli.command_line import run
+from fervid.cli.job import job
 from fervid.schema.config_folder import CONFIG_FOLDER
 from fervid.schema.errors import InputError
 

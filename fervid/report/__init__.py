@@ -3,12 +3,11 @@
 All that can be set: ``python -m fervid.report --help``.
 """
 
-from pathlib import Path
-
 import hydra
 from omegaconf import DictConfig, ListConfig
 
-from fervid.cli.command_line import job, run
+from fervid.cli.command_line import run
+from fervid.cli.job import job
 from fervid.schema.config_folder import CONFIG_FOLDER
 from fervid.schema.errors import InputError
 
@@ -16,17 +15,16 @@ from fervid.schema.errors import InputError
 @hydra.main(version_base="1.3", config_path=CONFIG_FOLDER, config_name="report")
 def command(config: DictConfig) -> None:
     """Collects the runs and writes the report."""
-    with job(config):
+    with job(config) as running:
         paper = config.get("paper")
         if config.runs is None and paper is None:
             raise InputError("nothing to report: give runs=<folders or globs>, or paper=<name>.")
-        from hydra.core.hydra_config import HydraConfig
         from rich.console import Console
 
         from fervid.report.report import make_report  # pandas and all that: seconds that --help should not wait for
 
         make_report(
-            Path(HydraConfig.get().runtime.output_dir),
+            running.folder,
             Console(),
             runs=list(config.runs) if isinstance(config.runs, ListConfig) else config.runs,
             paper=paper and paper.name,

@@ -3,16 +3,24 @@
 All that can be set: ``python -m fervid.train --help``.
 """
 
+import logging
+import re
+import sys
 from contextlib import nullcontext
-from pathlib import Path
 
 import hydra
-from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
+from omegaconf import DictConfig, open_dict
 
-from fervid.cli.command_line import alone, importing, job, run, trainer_size
+from fervid.cli.command_line import run
+from fervid.cli.folders import alone
+from fervid.cli.imports import importing
+from fervid.cli.job import Job, job, trainer_size
+from fervid.cli.overrides import told_settings
 from fervid.processes.ranks import find_place
 from fervid.schema.config_folder import CONFIG_FOLDER
+from fervid.schema.errors import InputError
+
+log = logging.getLogger(__name__)
 
 
 @hydra.main(version_base="1.3", config_path=CONFIG_FOLDER, config_name="train")
@@ -22,13 +30,51 @@ def command(config: DictConfig) -> float:
     Returns:
         The best validation score, ``finetune.monitor``: what a sweep maximises.
     """
-    # The first process of a run on several devices holds the folder for all.
-    first = find_place(**trainer_size(config)).rank == 0
-    with job(config), alone(Path(HydraConfig.get().runtime.output_dir)) if first else nullcontext():
-        with importing():
-            from fervid.train.training import train  # torch and all that: seconds that --help should not wait for
+    with job(config) as running:
+        # The first process of a run on several devices holds the folder for all.
+        is_first = find_place(**trainer_size(config)).rank == 0
+        with alone(running.folder) if is_first else nullcontext():
+            if running.is_sweep:
+                _check_devices(config)
+                _name_by_settings(config)
+            return _train(config, running, is_first)
 
-        return train(config)
+
+def _train(config: DictConfig, running: Job, is_first: bool) -> float:
+    with importing():  # torch and all that: seconds that --help should not wait for
+        from fervid.train import training
+        from fervid.train.process import set_up_process
+        from fervid.train.resuming import print_how_to_resume
+
+    set_up_process(speaks=is_first)
+    try:
+        return training.train(config, running.folder, resume=running.is_sweep)
+    except (KeyboardInterrupt, SystemExit) as interrupt:  # Lightning makes the second of the first
+        if str(interrupt) and isinstance(interrupt, KeyboardInterrupt):
+            raise  # it says how to resume
+        if running.is_sweep:
+            log.warning("interrupted: run the same command again to resume.")
+        else:
+            print_how_to_resume(running.folder, running.overrides)
+        sys.exit(1)
+
+
+def _check_devices(config: DictConfig) -> None:
+    """Refuses jobs of a sweep that need several processes."""
+    devices = config.trainer.get("devices", 1)
+    if devices != 1 or config.trainer.get("num_nodes", 1) != 1:
+        raise InputError(
+            f"the jobs of a sweep share one process and cannot use trainer.devices={devices}: give 1, or "
+            "start the runs one by one."
+        )
+
+
+def _name_by_settings(config: DictConfig) -> None:
+    """Lets a job of a sweep bear the name of its settings on TensorBoard, not only a number."""
+    if str(config.logger.get("_target_")).endswith("TensorBoardLogger"):
+        words = ",".join(f"{name.split('.')[-1]}={value}" for name, value in told_settings(config).items())
+        with open_dict(config):
+            config.logger.sub_dir = re.sub(r"[^\w=.,+-]+", "_", words)[:100]
 
 
 def main() -> None:

@@ -1,6 +1,7 @@
 import gc
 
-from fervid.cli.command_line import alone, importing
+from fervid.cli.folders import alone
+from fervid.cli.imports import importing
 
 
 def test_imports_are_not_searched_for_garbage_and_are_put_aside_once(monkeypatch):

@@ -15,7 +15,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from fervid.cli.command_line import alone
+from fervid.cli.folders import alone
 from fervid.cli.sweeps import sweep_name
 from fervid.report.comparison import score_table
 from fervid.report.systems import find_systems
@@ -108,7 +108,7 @@ SLOW = pytest.mark.slow
 )
 def test_a_sweep_takes_its_presets_settings(fervid_train, monkeypatch, tmp_path, words, jobs):
     told = []
-    monkeypatch.setattr(training, "train", lambda config: told.append(config) or 0.5)
+    monkeypatch.setattr(training, "train", lambda config, folder, resume: told.append(config) or 0.5)
     monkeypatch.chdir(tmp_path)
     Path("corpus").mkdir()  # looked for before a job begins
     fervid_train("-m", *words, f"hydra.sweep.dir={tmp_path / 'sweep'}")
@@ -138,7 +138,7 @@ def test_a_sweep_that_is_stopped_in_its_third_job_goes_on_and_ends_as_one_that_i
 ):
     jobs, make = [], training.make_trainer
 
-    def stopped_in_the_third(config, folder, callbacks):
+    def stopped_in_the_third(config, folder, callbacks, checkpoint_io):
         jobs.append(folder.name)
         if len(jobs) == 3:
             if damaged:
@@ -146,7 +146,7 @@ def test_a_sweep_that_is_stopped_in_its_third_job_goes_on_and_ends_as_one_that_i
                 (folder / "checkpoints" / "last.ckpt").write_bytes(b"half")
                 raise KeyboardInterrupt
             callbacks = [*callbacks, Stop()]
-        return make(config, folder, callbacks)
+        return make(config, folder, callbacks, checkpoint_io)
 
     monkeypatch.setattr(training, "make_trainer", stopped_in_the_third)
     words = [*FOUR, f"hydra.sweep.dir={tmp_path / 'disturbed'}"]
@@ -160,8 +160,8 @@ def test_a_sweep_that_is_stopped_in_its_third_job_goes_on_and_ends_as_one_that_i
     assert jobs[3:] == ["2", "3"]
     assert all(path.stat().st_mtime_ns == before for path, before in finished.items())
     told = capfd.readouterr().out
-    assert "job 0 was finished before" in told
-    assert ("job 2 was begun before: it goes on" in told) != damaged
+    assert "job 0 is finished already" in told
+    assert ("resuming job 2" in told) != damaged
     assert "the jobs of this sweep" in told
     pd.testing.assert_frame_equal(reached(tmp_path / "disturbed"), reached(undisturbed))
     for job in range(4):
@@ -173,11 +173,11 @@ def test_failed_jobs_are_named_and_run_again_alone(fervid_train, tmp_path, monke
     words = ["-m", *SMOKE, "optimizer=adam,sgd_plain", f"hydra.sweep.dir={tmp_path}"]
     jobs, make = [], training.make_trainer
 
-    def broken(config, folder, callbacks):
+    def broken(config, folder, callbacks, checkpoint_io):
         jobs.append(folder.name)
         if config.optimizer._target_ == "torch.optim.SGD":
             raise OSError("the plug was pulled")
-        return make(config, folder, callbacks)
+        return make(config, folder, callbacks, checkpoint_io)
 
     monkeypatch.setattr(training, "make_trainer", broken)
     with pytest.raises(SystemExit):
@@ -207,7 +207,7 @@ def test_another_cache_is_no_other_run(fervid_train, tmp_path, capfd):
     words = ["-m", *SMOKE, "seed=1", f"hydra.sweep.dir={tmp_path / 'sweep'}"]
     fervid_train(*words, f"cache_dir={tmp_path / 'one'}")
     fervid_train(*words, f"cache_dir={tmp_path / 'other'}")
-    assert "job 0 was finished before" in capfd.readouterr().out
+    assert "job 0 is finished already" in capfd.readouterr().out
 
 
 def test_two_processes_do_not_share_a_run_folder(fervid_train, tmp_path, capfd):

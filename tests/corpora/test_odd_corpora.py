@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from fervid.runs.results import write_manifest
+from fervid.runs.record import write_manifest
 
 
 def faces(folder, suffix, count, scale=1.0):

@@ -6,11 +6,9 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
+from fervid.cli import compose
 from fervid.evaluate.members import Member, _known_to_be_seen, asked_settings, leakage
 from fervid.runs.run import Run
 from fervid.schema.config_folder import CONFIG_FOLDER
@@ -70,12 +68,8 @@ def test_people_unknown_in_training_may_be_anybody():
         ("none", [], "HaarDetector"),  # its faces were cut out already; a film's are not
     ],
 )
-def test_faces_of_another_corpus_are_found_as_the_run_finds_them(stored, words, found, monkeypatch):
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(CONFIG_FOLDER, version_base="1.3"):
-        asked = ["dataset=ravdess", "dataset.root=/b", *words]
-        config = compose("evaluate", asked, return_hydra_config=True)
-    HydraConfig.instance().set_config(config)
+def test_faces_of_another_corpus_are_found_as_the_run_finds_them(stored, words, found):
+    config = compose("evaluate", ["dataset=ravdess", "dataset.root=/b", *words])
     own = OmegaConf.create({"dataset": {}, "detector": OmegaConf.load(f"{CONFIG_FOLDER}/detector/{stored}.yaml")})
     assert asked_settings(config, own).detector._target_.endswith(found)
 

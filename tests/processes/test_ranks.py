@@ -64,7 +64,7 @@ def test_so_it_is_in_a_process_of_its_own(tmp_path, cache, variables):
 
 @pytest.mark.parametrize("variable", ["RANK", "LOCAL_RANK", "SLURM_PROCID"])
 def test_no_variable_gives_a_second_process_the_folder_of_a_run(fervid_train, tmp_path, monkeypatch, capfd, variable):
-    from fervid.cli.command_line import alone
+    from fervid.cli.folders import alone
 
     monkeypatch.setenv(variable, "1")
     with alone(tmp_path), pytest.raises(SystemExit):

@@ -8,7 +8,7 @@ import torch
 from optuna.storages.journal import JournalFileBackend
 
 from fervid import search
-from fervid.cli.command_line import alone
+from fervid.cli.folders import alone
 from fervid.schema.errors import InputError
 from fervid.train import training
 
@@ -45,8 +45,8 @@ def test_trials_are_runs_of_drawn_settings_and_the_same_command_goes_on(fervid_s
     assert {trial.params["dataset.batch_size"] for trial in trials} <= {"4", "8"}
     for trial in trials:
         state = torch.load(tmp_path / str(trial.number) / "checkpoints" / "best.ckpt", weights_only=True)
-        assert state["settings"]["optimizer"]["lr"] == trial.params["optimizer.lr"]
-        assert state["settings"]["optimizer"]["_target_"].endswith(
+        assert state["run"]["settings"]["optimizer.lr"] == trial.params["optimizer.lr"]
+        assert state["run"]["settings"]["optimizer._target_"].endswith(
             {"adam": "Adam", "sgd_plain": "SGD"}[trial.params["optimizer"]]
         )
     best = max(trials, key=lambda trial: trial.value)
@@ -62,7 +62,7 @@ def test_trials_are_runs_of_drawn_settings_and_the_same_command_goes_on(fervid_s
 def test_a_trial_that_was_interrupted_is_run_once_more(fervid_search, tmp_path, monkeypatch, capfd, interrupt):
     drawn = []
 
-    def killed_once(config, callbacks=(), test=True):
+    def killed_once(config, folder, callbacks, test, resume):
         drawn.append(config.optimizer.lr)
         if len(drawn) == 2:
             raise interrupt
@@ -82,7 +82,7 @@ def test_a_trial_that_was_interrupted_is_run_once_more(fervid_search, tmp_path, 
 def test_a_trial_that_promises_little_is_ended_early(fervid_search, tmp_path, monkeypatch, capfd):
     epochs = []
 
-    def pretend(config, callbacks=(), test=True):
+    def pretend(config, folder, callbacks, test, resume):
         number = len(epochs)
         epochs.append(0)
 
@@ -104,7 +104,7 @@ def test_a_trial_that_promises_little_is_ended_early(fervid_search, tmp_path, mo
 
 def test_a_loss_is_to_fall(fervid_search, monkeypatch, capfd):
     scores = iter([0.5, 0.2, 0.9])
-    monkeypatch.setattr(training, "train", lambda config, callbacks=(), test=True: next(scores))
+    monkeypatch.setattr(training, "train", lambda config, folder, callbacks, test, resume: next(scores))
     fervid_search(*SMOKE, *SPACE, "finetune.monitor=val/loss")
     lines = [line for line in capfd.readouterr().out.splitlines() if line.startswith("│")]
     assert [line.split("│")[-2].strip() for line in lines] == ["0.2000", "0.5000", "0.9000"]
@@ -113,7 +113,7 @@ def test_a_loss_is_to_fall(fervid_search, monkeypatch, capfd):
 def test_a_failing_trial_leaves_the_others(fervid_search, monkeypatch, capfd):
     calls = []
 
-    def second_fails(config, callbacks=(), test=True):
+    def second_fails(config, folder, callbacks, test, resume):
         calls.append(1)
         if len(calls) == 2:
             raise InputError("the second is out of luck.")
@@ -147,7 +147,7 @@ def test_mistakes_are_one_sentence(fervid_search, capfd, words, sentence):
 
 
 def test_another_search_in_the_same_folder_is_refused(fervid_search, monkeypatch, capfd):
-    monkeypatch.setattr(training, "train", lambda config, callbacks=(), test=True: 0.5)
+    monkeypatch.setattr(training, "train", lambda config, folder, callbacks, test, resume: 0.5)
     fervid_search(*SMOKE, *SPACE)
     with pytest.raises(SystemExit):
         fervid_search(*SMOKE, *SPACE, "head=linear")
@@ -155,7 +155,7 @@ def test_another_search_in_the_same_folder_is_refused(fervid_search, monkeypatch
 
 
 def test_two_searches_do_not_share_a_folder(fervid_search, monkeypatch, tmp_path, capfd):
-    monkeypatch.setattr(training, "train", lambda config, callbacks=(), test=True: 0.5)
+    monkeypatch.setattr(training, "train", lambda config, folder, callbacks, test, resume: 0.5)
     with alone(tmp_path), pytest.raises(SystemExit):
         fervid_search(*SMOKE, *SPACE)
     assert "another process is at work" in capfd.readouterr().err
@@ -164,7 +164,7 @@ def test_two_searches_do_not_share_a_folder(fervid_search, monkeypatch, tmp_path
 
 
 def test_a_log_that_was_cut_in_the_middle_of_a_line_goes_on(fervid_search, tmp_path, monkeypatch, capfd):
-    monkeypatch.setattr(training, "train", lambda config, callbacks=(), test=True: 0.5)
+    monkeypatch.setattr(training, "train", lambda config, folder, callbacks, test, resume: 0.5)
     fervid_search(*SMOKE, *SPACE, trials=2)
     log = tmp_path / "study.log"
     log.write_bytes(log.read_bytes()[:-20])

@@ -21,7 +21,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 import fervid
 from fervid.metrics.scores import scores
 from fervid.schema.errors import InputError
-from fervid.train import training
+from fervid.train.trainer import allow_tf32
 
 SMOKE = ["experiment=smoke", "+trainer.enable_progress_bar=false"]
 
@@ -172,7 +172,7 @@ def test_tensorboard_shows_curves_figures_and_one_hparams_row(run):
 def test_float32_stays_float32_after_a_job_with_mixed_precision():
     try:
         for precision, matmul in (("bf16-mixed", "high"), ("32-true", "highest")):
-            training._allow_tf32(precision)
+            allow_tf32(precision)
             assert torch.get_float32_matmul_precision() == matmul
             assert torch.backends.cudnn.allow_tf32 == (matmul == "high")
     finally:

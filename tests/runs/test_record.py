@@ -6,7 +6,8 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from fervid.runs.results import clip_scores, print_split, write_json
+from fervid.runs.printing import print_split
+from fervid.runs.record import clip_scores, write_json
 
 
 def test_a_clip_is_what_the_mean_of_its_frames_says():

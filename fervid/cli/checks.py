@@ -1,0 +1,87 @@
+"""Settings of a wrong type and files that are not there are refused before anything is loaded."""
+
+from pathlib import Path
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+from fervid.cli.composing import options_by_group
+from fervid.cli.unknown_names import command_groups
+from fervid.schema.config_folder import CONFIG_FOLDER
+from fervid.schema.errors import InputError
+
+FILES = {
+    "ckpt_path": "the last.ckpt of a run",
+    "dataset.csv": "a CSV with the columns path, emotion and, if known, subject",
+    "split.path": "a CSV with the columns split and path, clip or subject",
+}
+
+
+def check_files(config: DictConfig) -> None:
+    """Refuses a corpus, table or checkpoint that is not there.
+
+    Args:
+        config: of a command; its ``choices``, if it has any, name the corpus.
+
+    Raises:
+        InputError: if the folder of the corpus is not given, or something that is named is not there.
+    """
+    for setting, wanted in FILES.items():
+        file = OmegaConf.select(config, setting)
+        if file and not Path(str(file)).expanduser().is_file():
+            raise InputError(f"{setting}={file} is not a file: give {wanted}.")
+    dataset = config.get("dataset")
+    if dataset is None or "root" not in dataset:
+        return
+    root, can_be_fetched = dataset.root, "repo" in dataset
+    if root is None and not can_be_fetched:
+        name = OmegaConf.select(config, "choices.dataset") or dataset.get("_target_")
+        raise InputError(f"dataset={name} needs dataset.root=<folder>: where the corpus lies.")
+    if root is not None and not (Path.exists if can_be_fetched else Path.is_dir)(Path(str(root)).expanduser()):
+        kind = "file or folder" if can_be_fetched else "folder"
+        raise InputError(f"dataset.root={root} is not a {kind}: give the one the corpus lies in.")
+
+
+def check_types(config: DictConfig, command: str) -> None:
+    """Refuses overrides that are no number, whole number or list where the value in the yaml file is one.
+
+    Args:
+        config: with its ``choices`` and ``overrides``.
+        command: the name of its primary configuration.
+
+    Raises:
+        InputError: with the name and value of the setting and its default.
+    """
+    options = options_by_group()
+    names = [override.key_or_group for override in OverridesParser.create().parse_overrides(list(config.overrides))]
+    settings = [name for name in names if name not in options]
+    if not settings:
+        return
+    defaults = _defaults(command, config.choices)
+    for name in settings:
+        default = OmegaConf.select(defaults, name, throw_on_missing=False, throw_on_resolution_failure=False)
+        given = OmegaConf.select(config, name, throw_on_missing=False)
+        if given is None and name.endswith("patience"):
+            continue  # never
+        if isinstance(default, ListConfig) and not isinstance(given, ListConfig):
+            raise InputError(f"{name}={given} is not a list: it is {default} unless set.")
+        if isinstance(default, int | float) and not isinstance(default, bool):
+            if isinstance(given, bool) or not isinstance(given, int | float):
+                raise InputError(f"{name}={given} is not a number: it is {default} unless set.")
+            if isinstance(default, int) and not float(given).is_integer():
+                raise InputError(f"{name}={given} is not a whole number: it is {default} unless set.")
+
+
+def _defaults(command: str, choices: DictConfig) -> DictConfig:
+    """The values in the yaml files of a command and of the options chosen, later files over earlier ones."""
+    folder = Path(CONFIG_FOLDER)
+    files = [(folder / f"{command}.yaml", "")]
+    files += [(folder / group / f"{choices.get(group)}.yaml", group) for group in command_groups(command)]
+    merged: DictConfig | ListConfig = OmegaConf.create()
+    for file, group in files:
+        if file.is_file():  # an option may be the user's own, from --config-dir
+            content = OmegaConf.load(file)
+            is_global = not group or "@package _global_" in file.read_text(encoding="utf-8")
+            merged = OmegaConf.merge(merged, content if is_global else {group: content})
+    assert isinstance(merged, DictConfig)
+    return merged

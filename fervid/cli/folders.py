@@ -1,0 +1,61 @@
+"""The folders that commands read and write."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+from omegaconf import ListConfig
+
+from fervid.schema.errors import InputError
+
+
+def empty_folder(folder: Path) -> Path:
+    """The folder that Hydra made for what a command leaves.
+
+    Raises:
+        InputError: if something lies in it already.
+    """
+    if any(folder.iterdir()):
+        raise InputError(f"{folder} already holds files: choose another hydra.run.dir, or remove it.")
+    return folder
+
+
+def one_run(run: Any) -> Path:
+    """The folder of ``run=`` where one is wanted.
+
+    Raises:
+        InputError: if none was given, or several.
+    """
+    if run is None:
+        raise InputError("which run? Give run=<folder of a finished run>.")
+    if isinstance(run, ListConfig):
+        raise InputError(f"run={run} are several: give one folder; ensembles are for fervid.evaluate.")
+    return Path(str(run)).expanduser()  # the command line makes run=3 a number
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Around work that one process at a time may do in a folder.
+
+    Raises:
+        InputError: if another process is at it.
+    """
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise InputError(f"another process is at work in {folder}: wait for it, or choose another folder.") from None
+    try:
+        yield
+    finally:
+        (folder / ".lock").unlink(missing_ok=True)
+        lock.release()
+
+
+def remove_if_empty(folder: Path) -> None:
+    """Removes the folder that Hydra made for a command that left nothing."""
+    with suppress(OSError):  # it holds something, or is the user's own
+        if folder.resolve() != Path.cwd():
+            folder.rmdir()

@@ -1,0 +1,78 @@
+"""What is drawn of a run that needs no network: confusion matrix, sample predictions, what its split leaks."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from fervid import figures
+from fervid.audit.leakage import worst_pairs
+from fervid.data.datamodule import FrameDataModule
+from fervid.data.store import FaceStore
+
+SAMPLES = 32  # faces among the sample predictions
+
+
+def draw_predictions(
+    folder: Path, datamodule: FrameDataModule, results: dict[str, Any], predictions: pd.DataFrame
+) -> dict[str, Path]:
+    """Draws the figures of a run as PNG.
+
+    Args:
+        folder: the run folder.
+        datamodule: for the faces.
+        results: of :func:`fervid.runs.record.describe`.
+        predictions: one row a test frame.
+
+    Returns:
+        The files by their names without ``.png``.
+    """
+    names, metrics = results["class_names"], results["metrics"]
+    # The same number of each emotion, drawn by chance: neither the best nor the worst.
+    chosen = (
+        predictions.sample(frac=1, random_state=0)
+        .groupby("true")
+        .head(max(1, SAMPLES // len(names)))
+        .head(SAMPLES)
+        .sort_values("true")
+    )
+    rows = datamodule.manifest.loc[chosen["index"], "store_row"].to_numpy()
+    title = f"test, {results['leakage']['level']}: UAR {metrics['test/uar']:.1%}, WAR {metrics['test/accuracy']:.1%}"
+    drawn: dict[str, Figure] = {
+        "confusion_matrix": figures.confusion_matrix(np.array(results["confusion"]), names, title),
+        "sample_predictions": figures.sample_predictions(
+            FaceStore(datamodule.store_path)[rows],
+            chosen["true"].tolist(),
+            chosen["predicted"].tolist(),
+            chosen[[f"p_{name}" for name in names]].max(axis=1).tolist(),
+        ),
+    }
+    leaks = draw_leaks(datamodule)
+    if leaks:
+        drawn["leaks"] = leaks
+    return {name: figures.save(figure, folder / f"{name}.png") for name, figure in drawn.items()}
+
+
+def draw_leaks(datamodule: FrameDataModule) -> Figure | None:
+    """Draws the worst pairs of faces that stand on two sides of the split; None if none do."""
+    manifest, audit = datamodule.manifest, datamodule.audit
+    pairs = worst_pairs(manifest, audit)
+    if not pairs:
+        return None
+    store = FaceStore(datamodule.store_path)
+    left, right = (manifest.iloc[list(rows)] for rows in list(zip(*pairs, strict=True))[:2])
+    return figures.pairs(
+        store[left["store_row"].to_numpy()],
+        store[right["store_row"].to_numpy()],
+        [_who(frame) for _, frame in left.iterrows()],
+        [_who(frame) for _, frame in right.iterrows()],
+        [words for *_, words in pairs],
+        f"what stands on two sides ({audit.level})",
+    )
+
+
+def _who(frame: pd.Series) -> str:
+    who = "" if pd.isna(frame["subject"]) else f"{frame['subject']}, "
+    return f"{frame['split']}: {who}{frame['emotion']}\n{frame['clip']}\nframe {frame['frame']}"

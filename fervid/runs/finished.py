@@ -1,0 +1,49 @@
+"""Runs that are finished already: neither trained again nor written over."""
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from fervid.runs.record import plain_settings
+from fervid.runs.run import open_run
+from fervid.schema.errors import InputError
+from fervid.schema.settings import RunIdentity
+
+log = logging.getLogger(__name__)
+
+
+def finished_score(folder: Path, config: DictConfig, look: Callable[[], str], *, resume: bool) -> float | None:
+    """The score of a run that is finished in a folder, which need not be run again.
+
+    Args:
+        folder: of the run.
+        config: of the run that is to be there.
+        look: gives the fingerprint of its data; asked only if they lie elsewhere than those of the finished run.
+        resume: whether the same run may be finished there already.
+
+    Returns:
+        Its ``best_score``; None if there is no finished run, or a checkpoint of it is to be resumed by ``ckpt_path``.
+
+    Raises:
+        InputError: if a finished run would be written over.
+    """
+    if not (folder / "results.json").exists() or (config.get("ckpt_path") is not None and not resume):
+        return None
+    if not resume:
+        raise InputError(f"{folder} already holds a finished run: choose another hydra.run.dir, or remove it.")
+    try:
+        before = open_run(folder).results
+    except InputError as error:
+        raise InputError(
+            f"{folder} cannot be opened again, {error}: choose another hydra.sweep.dir, or remove it."
+        ) from error
+    data = before["data"]
+    there = RunIdentity.of(before["config"], data.get("fingerprint"), data.get("places"))
+    if not RunIdentity.of(plain_settings(config)).is_same(there, look):
+        raise InputError(
+            f"{folder} already holds a finished run of other settings: choose another hydra.sweep.dir, or remove it."
+        )
+    log.info("job %s is finished already: skipped.", folder.name)
+    return before["best_score"]

@@ -1,0 +1,157 @@
+"""What is recorded of any run: ``results.json``, its manifest, and the warnings that were given."""
+
+import json
+import logging
+import platform
+import subprocess
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from omegaconf import DictConfig, OmegaConf
+
+from fervid import __version__
+from fervid.metrics.aggregation import clip_predictions, confusion
+from fervid.metrics.scores import scores
+from fervid.schema.atomic import write_csv, write_text, writing
+from fervid.schema.escaping import spreadsheet
+from fervid.schema.manifest import SPLITS, emotion_by_split
+from fervid.schema.settings import RunIdentity, fingerprint
+
+if TYPE_CHECKING:
+    from fervid.data.datamodule import FrameDataModule
+
+PACKAGES = (
+    *("torch", "torchvision", "pytorch-lightning", "albumentations", "opencv-python", "numpy"),
+    *("scikit-learn", "scikit-image", "hydra-core"),
+)
+
+
+def clip_scores(predictions: pd.DataFrame, class_names: list[str]) -> dict[str, float]:
+    """Scores of whole clips: the mean of its frames' probabilities says what a clip is.
+
+    Args:
+        predictions: one row a frame with ``clip``, ``true`` and ``p_<emotion>``.
+        class_names: the emotions.
+
+    Returns:
+        As :meth:`fervid.metrics.scores.Scores.means`.
+    """
+    return scores(confusion(clip_predictions(predictions, class_names), class_names)).means()
+
+
+def describe(
+    config: DictConfig, datamodule: "FrameDataModule", predictions: pd.DataFrame, warnings: list[str]
+) -> dict[str, Any]:
+    """What may be asked of any run, as plain containers: scores, data, leaks, versions, settings.
+
+    Args:
+        config: of the run.
+        datamodule: with its split.
+        predictions: one row a test frame.
+        warnings: what was said against the run.
+    """
+    manifest, names = datamodule.manifest, datamodule.class_names
+    counts = confusion(predictions, names)
+    reached = scores(counts)
+    clips = clip_scores(predictions, names)
+    settings = plain_settings(config)
+    identity = RunIdentity.of(settings, fingerprint(manifest))
+    return {
+        "metrics": {f"test/{name}": value for name, value in reached.means().items()}
+        | {f"test/clip_{name}": value for name, value in clips.items()},
+        "recall": dict(zip(names, _plain(reached.recall), strict=True)),
+        "precision": dict(zip(names, _plain(reached.precision), strict=True)),
+        "confusion": counts.tolist(),
+        "class_names": names,
+        "data": {
+            "corpus": datamodule.corpus,
+            "fingerprint": identity.fingerprint,
+            "places": identity.places,
+            "rendered": datamodule.rendered,
+            "frames": len(manifest),
+            "clips": int(manifest["clip"].nunique()),
+            "subjects": int(manifest["subject"].nunique()),
+            "unreadable": datamodule.failed_files,
+            "image_size": datamodule.image_size,
+            "split": {side: int((manifest["split"] == side).sum()) for side in SPLITS},
+            "emotion_by_split": emotion_by_split(manifest).to_dict("index"),
+        },
+        "leakage": datamodule.audit.as_dict(),
+        "seed": config.seed,
+        "warnings": warnings,
+        "versions": {"fervid": __version__, "python": platform.python_version()}
+        | {package: version(package) for package in PACKAGES},
+        "git_revision": git_revision(),
+        "choices": dict(config.get("choices") or {}),
+        "overrides": list(config.get("overrides") or []),
+        "config": settings,
+    }
+
+
+def plain_settings(config: DictConfig) -> dict[str, Any]:
+    """The settings of a configuration as plain containers, without the entries ``choices`` and ``overrides``."""
+    settings = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(settings, dict)
+    return {str(name): value for name, value in settings.items() if name not in ("choices", "overrides")}
+
+
+class WarningCollector(logging.Handler):
+    """Collects every warning that fervid gives while it is entered; the logger is as before afterwards.
+
+    Attributes:
+        sentences: the warnings so far.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.sentences: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.sentences.append(record.getMessage())
+
+    def __enter__(self) -> "WarningCollector":
+        logging.getLogger("fervid").addHandler(self)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        logging.getLogger("fervid").removeHandler(self)
+
+
+def _plain(values: np.ndarray) -> list[float | None]:
+    return [float(value) if np.isfinite(value) else None for value in values]
+
+
+@cache  # of what was loaded when the process began, whatever happens to the files while a sweep runs
+def git_revision() -> str | None:
+    """Revision of the checkout fervid runs from, ``+changes`` behind it if files differ; None outside a checkout."""
+
+    def git(*words: str) -> str:
+        return subprocess.run(
+            ["git", *words], cwd=Path(__file__).parent, capture_output=True, text=True, check=True
+        ).stdout.strip()
+
+    try:
+        # An installed fervid may lie inside somebody else's checkout, which says nothing about it.
+        if git("ls-files", "--error-unmatch", Path(__file__).name):
+            return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain", ".") else "")
+    except (OSError, subprocess.CalledProcessError):
+        pass
+    return None
+
+
+def write_manifest(folder: Path, datamodule: "FrameDataModule") -> None:
+    """Writes which frames a run sees, and the files that failed or were left out."""
+    with writing(folder / "manifest.parquet") as partial:
+        datamodule.manifest.to_parquet(partial)
+    if len(datamodule.failures):
+        write_csv(folder / "failures.csv", spreadsheet(datamodule.failures))
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Writes JSON; numbers that are none (NaN) become null."""
+    content = json.loads(json.dumps(content, default=str), parse_constant=lambda name: None)
+    write_text(path, json.dumps(content, indent=1) + "\n")

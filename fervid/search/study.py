@@ -1,0 +1,158 @@
+"""Optuna's study of a search: its trials are runs, one after the other."""
+
+import gc
+import logging
+import sys
+import time
+import traceback
+from pathlib import Path
+
+import optuna
+import pytorch_lightning as pl
+from omegaconf import DictConfig
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import TrialState
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.markup import escape
+from rich.table import Table
+
+from fervid.cli import compose
+from fervid.cli.folders import alone
+from fervid.cli.mistakes import mistake
+from fervid.cli.overrides import printed_command
+from fervid.processes.lifetime import check_terminated
+from fervid.schema.atomic import cut_half_line
+from fervid.schema.errors import InputError, first_line
+from fervid.search.space import SearchSpace
+from fervid.train import training
+from fervid.train.process import set_up_process
+
+log = logging.getLogger(__name__)
+
+
+def search(space: SearchSpace, config: DictConfig, folder: Path, *, trials: int, hours: float | None = None) -> None:
+    """Runs trials until there are enough, and prints which was best; an earlier search in the folder is resumed.
+
+    Args:
+        space: what is searched.
+        config: of one of its runs, for what they have in common.
+        folder: where the study and its runs lie.
+        trials: how many in all, with those of an earlier search.
+        hours: begin no trial after so many.
+
+    Raises:
+        InputError: if the folder holds another search or is used by another process, or no trial was finished.
+    """
+    logging.basicConfig(
+        level=logging.INFO, format="%(message)s", handlers=[RichHandler(show_path=False, show_time=False)], force=True
+    )
+    set_up_process(speaks=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    with alone(folder):
+        study = _open_study(folder, space.words, config)
+        ended = len(study.get_trials(states=[TrialState.COMPLETE, TrialState.PRUNED]))
+        if ended:
+            log.info("going on: %d trials were run before.", ended)
+        try:
+            _run_trials(study, trials - ended, hours, space, folder)
+        except (SystemExit, KeyboardInterrupt):
+            log.warning("interrupted: run the same command again to resume.")
+            if study.get_trials(states=[TrialState.COMPLETE]):
+                _print_best(study, space, folder)
+            sys.exit(1)
+        _print_best(study, space, folder)
+
+
+def _open_study(folder: Path, words: list[str], config: DictConfig) -> optuna.Study:
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    path = folder.resolve() / "study.log"
+    # Of a search that was killed while it wrote: no other is at work here.
+    cut_half_line(path)
+    path.with_name(f"{path.name}.lock").unlink(missing_ok=True)
+    try:
+        study = optuna.create_study(
+            study_name="fervid",
+            storage=optuna.storages.JournalStorage(JournalFileBackend(str(path))),
+            direction="minimize" if config.finetune.monitor.endswith("loss") else "maximize",
+            pruner=optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=2),
+            load_if_exists=True,
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{path} is damaged ({first_line(error)}): choose another --folder, or remove it to search again."
+        ) from error
+    if study.user_attrs.get("words", words) != words:
+        raise InputError(f"{folder} holds a search of other settings: choose another --folder, or remove it.")
+    study.set_user_attr("words", words)
+    repeated = {trial.user_attrs.get("repeats") for trial in study.trials}
+    for trial in study.get_trials(states=[TrialState.RUNNING]):  # it was interrupted or killed: run it again
+        if trial.number not in repeated:
+            study.enqueue_trial(trial.params, user_attrs={"repeats": trial.number})
+        study.tell(trial.number, state=TrialState.FAIL)
+    # The same draws again would be no search.
+    study.sampler = optuna.samplers.TPESampler(seed=config.seed + len(study.trials))
+    return study
+
+
+def _run_trials(study: optuna.Study, count: int, hours: float | None, space: SearchSpace, folder: Path) -> None:
+    """Runs trials one by one. An interrupted one is left as running: ``study.optimize`` would call it failed."""
+    began = time.monotonic()
+    while count > 0 and (hours is None or time.monotonic() - began < 3600 * hours):
+        count -= 1
+        trial = study.ask()
+        try:
+            study.tell(trial, _try(trial, space, folder / str(trial.number)))
+        except optuna.TrialPruned:
+            log.info("trial %d ended early: it promised too little.", trial.number)
+            study.tell(trial, state=TrialState.PRUNED)
+        except Exception as error:
+            found = mistake(error, folder)
+            log.error("trial %d failed: %s", trial.number, found, exc_info=not isinstance(found, InputError))
+            traceback.clear_frames(error.__traceback__)  # which would keep the trial's model
+            study.tell(trial, state=TrialState.FAIL)
+        gc.collect()  # the trials share a process
+
+
+class _Pruning(pl.Callback):
+    """Ends a trial that is worse than the median of those before, at the same epoch."""
+
+    def __init__(self, trial: optuna.Trial, monitor: str):
+        self.trial, self.monitor = trial, monitor
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.trial.report(float(trainer.callback_metrics[self.monitor]), trainer.current_epoch)
+        if self.trial.should_prune():
+            raise optuna.TrialPruned
+
+
+def _try(trial: optuna.Trial, space: SearchSpace, folder: Path) -> float:
+    check_terminated()
+    drawn = space.draw(trial)
+    config = compose("train", [*space.fixed, *drawn])
+    log.info("trial %d: %s", trial.number, " ".join(drawn))
+    pruning = _Pruning(trial, config.finetune.monitor)
+    return training.train(config, folder, callbacks=[pruning], test=False, resume=True)
+
+
+def _print_best(study: optuna.Study, space: SearchSpace, folder: Path) -> None:
+    finished = study.get_trials(states=[TrialState.COMPLETE])
+    if not finished:
+        raise InputError(f"none of the {len(study.trials)} trials begun was finished: what went wrong is said above.")
+    names = list(dict.fromkeys(name for trial in finished for name in trial.params))
+    table = Table(title=f"the best of {len(study.trials)} trials, {len(finished)} of them run to the end")
+    table.add_column("trial", justify="right")
+    for name in names:
+        table.add_column(escape(name))
+    table.add_column("validation", justify="right")
+    sign = -1 if study.direction.name == "MAXIMIZE" else 1
+    for trial in sorted(finished, key=lambda trial: sign * float(trial.value or 0))[:10]:
+        values = [f"{value:.3g}" if isinstance(value, float) else str(value) for value in map(trial.params.get, names)]
+        table.add_row(str(trial.number), *map(escape, values), f"{trial.value:.4f}")
+    console = Console(soft_wrap=True, highlight=False, markup=False)
+    console.print(table)
+    # As Hydra has the words of a sweep: quoted where they must be.
+    best = [f"{name}={value}" for name, value in study.best_params.items()]
+    console.print(
+        f"everything lies in {folder}; the best: {printed_command('fervid.train', [*space.fixed, *best], {})}"
+    )

@@ -1,0 +1,58 @@
+"""Settings that a run cannot use are refused before the corpus is prepared, or before the first step."""
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
+
+from fervid.callbacks import FreezeThenFineTune
+from fervid.schema.errors import InputError, first_line
+from fervid.tasks.classification import EmotionClassifier
+
+MONITORED = [f"{side}/{score}" for side in ("val", "train") for score in ("uar", "accuracy", "f1", "loss")]
+
+
+def check_monitor(finetune: FreezeThenFineTune) -> None:
+    """Refuses a score that is not logged."""
+    if finetune.monitor not in MONITORED:
+        raise InputError(f"finetune.monitor={finetune.monitor} is not logged: choose one of {', '.join(MONITORED)}.")
+
+
+def check_optimizer(config: DictConfig, finetune: FreezeThenFineTune) -> None:
+    """Refuses an optimizer or a schedule that does not take its settings."""
+    try:
+        optimizer = instantiate(config.optimizer)([torch.nn.Parameter(torch.zeros(1))])
+    except (IndexError, RuntimeError, TypeError, ValueError) as error:
+        raise InputError(f"the optimizer does not take its settings: {first_line(error)}.") from error
+    finetune.make_schedule(optimizer)
+
+
+@torch.no_grad()
+def check_single_frame(model: EmotionClassifier, finetune: FreezeThenFineTune) -> None:
+    """Refuses batches of one frame where BatchNorm, in one of the phases, would see a single value a channel."""
+    size = model.backbone.image_size
+    for phase in finetune.phases:
+        tried = copy.deepcopy(model)  # BatchNorm keeps what it sees
+        tried.learn_from(tried.backbone.stage_number(phase.first_stage))
+        tried.train()
+        try:
+            with torch.random.fork_rng():
+                tried(torch.zeros(1, 3, size, size))
+        except ValueError as error:
+            raise InputError(
+                f"dataset.batch_size=1 has no statistics for BatchNorm in phase {phase.name!r}: give 2 or more, or "
+                "backbone.freeze_batchnorm=true."
+            ) from error
+
+
+@contextmanager
+def trainer_mistakes() -> Iterator[None]:
+    """Around training: some settings of the Trainer are looked at only when it begins."""
+    try:
+        yield
+    except MisconfigurationException as error:
+        raise InputError(f"the trainer does not take its settings: {first_line(error)}.") from error

@@ -1,0 +1,99 @@
+"""How an interrupted run is resumed: its last checkpoint, and the command to type."""
+
+import logging
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from fervid.cli.overrides import printed_command
+from fervid.models.weight_files import read_checkpoint
+from fervid.schema.errors import InputError
+from fervid.schema.settings import RunIdentity
+from fervid.tasks.classification import EmotionClassifier
+
+log = logging.getLogger(__name__)
+
+
+def last_checkpoint(folder: Path) -> Path:
+    """Where a run keeps its last checkpoint."""
+    return folder / "checkpoints" / "last.ckpt"
+
+
+def unfinished_checkpoint(folder: Path, identity: RunIdentity) -> Path | None:
+    """The last checkpoint of the same run that was not finished; removes what cannot be resumed.
+
+    Args:
+        folder: of the run.
+        identity: of the run that is to be there, with its fingerprint.
+    """
+    last = last_checkpoint(folder)
+    try:
+        there = RunIdentity(**read_checkpoint(last)["run"])
+        if identity.is_same(there, lambda: str(identity.fingerprint)):
+            log.info("resuming job %s.", folder.name)
+            return last
+    except (InputError, KeyError, TypeError) as error:
+        log.debug("%s: %s", last, error)
+    for left in ("checkpoints", "tensorboard"):
+        shutil.rmtree(folder / left, ignore_errors=True)
+    return None
+
+
+def checked_checkpoint(path: str | Path, model: EmotionClassifier) -> str:
+    """A checkpoint that training can be resumed from.
+
+    Raises:
+        InputError: if it cannot be read, has weights only, or is of another network.
+    """
+    path = str(Path(path).expanduser())
+    if not Path(path).is_file():
+        raise InputError(f"ckpt_path={path} is not a file: give the last.ckpt of a run.")
+    try:
+        state = read_checkpoint(Path(path))
+    except InputError as error:
+        raise InputError(f"ckpt_path={path} cannot be read: {error}.") from error
+    if not isinstance(state, dict) or "optimizer_states" not in state:
+        raise InputError(f"ckpt_path={path} has weights only and cannot be resumed: give the last.ckpt of a run.")
+    shapes, own = ({name: value.shape for name, value in s.items()} for s in (state["state_dict"], model.state_dict()))
+    if shapes != own:
+        raise InputError(
+            f"ckpt_path={path} is of another network or other emotions: give the settings of its run again."
+        )
+    return path
+
+
+def resume_command(folder: Path, overrides: Sequence[str]) -> str:
+    """The command that resumes a run from its last checkpoint.
+
+    Args:
+        folder: of the run.
+        overrides: the words of its command line.
+    """
+    words = [word for word in overrides if not word.startswith("ckpt_path=")]
+    return printed_command("fervid.train", words, {"hydra.run.dir": folder, "ckpt_path": last_checkpoint(folder)})
+
+
+def next_step(folder: Path, overrides: Sequence[str]) -> Callable[[], str]:
+    """Says, when it is called, what to do about a run that failed for no fault of its own."""
+
+    def say() -> str:
+        if last_checkpoint(folder).exists():
+            return f"resume with {resume_command(folder, overrides)}"
+        return "run the same command again."
+
+    return say
+
+
+def print_how_to_resume(folder: Path, overrides: Sequence[str]) -> None:
+    """After a single run was interrupted: how many epochs are kept, and the command that resumes it."""
+    last = last_checkpoint(folder)
+    if not last.exists():
+        log.warning("interrupted before the first epoch was finished: run the same command again.")
+        return
+    try:
+        kept = f"{read_checkpoint(last)['epoch'] + 1} finished epochs are kept: "
+    except (InputError, KeyError, TypeError):
+        kept = ""
+    log.warning("interrupted; %sresume with", kept)
+    if log.isEnabledFor(logging.WARNING):
+        print(resume_command(folder, overrides))  # not through the logger, which breaks lines

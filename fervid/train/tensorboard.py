@@ -1,0 +1,57 @@
+"""What TensorBoard shows of a run besides its curves: figures, warnings, and a row of hyper-parameters."""
+
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from PIL import Image
+from pytorch_lightning.loggers import TensorBoardLogger
+from tensorboard.compat.proto.summary_pb2 import Summary
+
+from fervid.schema.escaping import markdown_text
+
+
+def log_figures(trainer: pl.Trainer, drawn: dict[str, Path], epoch: int) -> None:
+    """Puts PNG files on TensorBoard.
+
+    Args:
+        trainer: whose loggers take them.
+        drawn: the files by their names.
+        epoch: the step at which they are shown.
+    """
+    for logger in trainer.loggers:
+        if isinstance(logger, TensorBoardLogger):
+            # TensorBoard sorts by name: "view" comes after "train" and "val".
+            shown = [_as_event(f"view/{name}", path) for name, path in drawn.items()]
+            logger.experiment._get_file_writer().add_summary(Summary(value=shown), epoch)
+
+
+def _as_event(tag: str, png: Path) -> Summary.Value:
+    """A PNG file as TensorBoard keeps it; its ``add_image`` would pack the picture a second time."""
+    with Image.open(png, formats=["PNG"]) as picture:
+        width, height = picture.size
+    packed = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=png.read_bytes())
+    return Summary.Value(tag=tag, image=packed)
+
+
+def log_hparams(trainer: pl.Trainer, choices: dict[str, Any], results: dict[str, Any]) -> None:
+    """One row on TensorBoard's HPARAMS page, and the warnings as text.
+
+    Args:
+        trainer: whose loggers take them.
+        choices: what the page compares, by name.
+        results: the run's ``results.json``.
+    """
+    wanted = ("val/uar", "test/uar", "test/clip_uar")  # more do not fit on the first screen
+    for logger in trainer.loggers:
+        if isinstance(logger, TensorBoardLogger):
+            # Names of their own, sorted behind the curves: Lightning logs them as scalars at step 0 too.
+            logger.log_hyperparams(
+                choices, {f"weights_kept/{name.replace('/', '_')}": results["metrics"][name] for name in wanted}
+            )
+            layout = {score: ["Multiline", [f"train/{score}", f"val/{score}"]] for score in ("uar", "accuracy", "loss")}
+            logger.experiment.add_custom_scalars({"training and validation": layout})
+            for number, warning in enumerate(results["warnings"]):
+                logger.experiment.add_text("warnings", markdown_text(warning), number)
+            Path(logger.log_dir, "hparams.yaml").unlink(missing_ok=True)  # written empty when training began
+            logger.save()

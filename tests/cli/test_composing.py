@@ -1,0 +1,87 @@
+"""Configurations without a command line."""
+
+import re
+from pathlib import Path
+
+import hydra
+import pytest
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import OmegaConf
+
+import fervid
+from fervid.cli import compose
+from fervid.schema.errors import InputError
+
+
+def test_only_the_command_line_reads_what_hydra_keeps_globally():
+    package = Path(fervid.__file__).parent
+    found = {
+        path.relative_to(package).as_posix()
+        for path in package.rglob("*.py")
+        if re.search(r"HydraConfig|GlobalHydra", path.read_text(encoding="utf-8"))
+    }
+    assert found == {"cli/composing.py", "cli/job.py"}
+
+
+def test_a_configuration_knows_its_choices_and_words():
+    words = ["experiment=smoke", "optimizer=sgd", "dataset.batch_size=4"]
+    config = compose("train", words)
+    assert config.dataset.batch_size == 4
+    assert (config.choices.optimizer, config.choices.backbone) == ("sgd", "lenet")
+    assert list(config.overrides) == words
+    assert not [group for group in config.choices if group.startswith("hydra")]
+
+
+def test_a_word_that_looks_like_a_reference_stays_a_word():
+    config = compose("train", [r'logger.save_dir="\${seed}"'])
+    assert list(config.overrides) == [r'logger.save_dir="\${seed}"']
+    assert config.logger.save_dir == "${seed}"
+    assert OmegaConf.to_container(config, resolve=True)["overrides"] == [r'logger.save_dir="\${seed}"']
+
+
+def test_hydra_is_left_as_it_was(tmp_path, monkeypatch):
+    compose("train")
+    assert not GlobalHydra.instance().is_initialized()
+    assert HydraConfig.instance().cfg is None
+    seen = []
+
+    (tmp_path / "mine.yaml").write_text("x: 0")
+
+    @hydra.main(version_base="1.3", config_path=str(tmp_path), config_name="mine")
+    def application(config):
+        before = HydraConfig.get().job.name, GlobalHydra.instance().hydra
+        seen.append(compose("train", ["seed=5"]).seed)
+        assert (HydraConfig.get().job.name, GlobalHydra.instance().hydra) == before
+
+    monkeypatch.setattr("sys.argv", ["mine", "-m", f"hydra.sweep.dir={tmp_path}", "x=1,2", "hydra.job.name=mine"])
+    application()
+    assert seen == [5, 5]
+    assert {path.name for path in tmp_path.rglob("*.log")} == {"mine.log"}
+    GlobalHydra.instance().clear()
+
+
+@pytest.mark.parametrize(
+    ("word", "sentence"),
+    [
+        ("optimizer=sgdd", "Did you mean optimizer=sgd?"),
+        ("optimzer.lr=1", "Did you mean optimizer.lr?"),
+        ("optimizer.lr=abc", "optimizer.lr=abc is not a number: it is 0.001 unless set"),
+        ("dataset.batch_size=1.5", "dataset.batch_size=1.5 is not a whole number: it is 32 unless set"),
+        ("head.hidden=3", "head.hidden=3 is not a list"),
+        ("seed=-1", "seed=-1 is out of range"),
+        ("seed=1,2", "seed=1,2 has commas"),
+        ("a b", "a b is not setting=value"),
+    ],
+)
+def test_mistakes_are_sentences(word, sentence):
+    with pytest.raises(InputError, match=re.escape(sentence)):
+        compose("train", [word])
+
+
+def test_a_type_is_that_of_the_chosen_option():
+    assert compose("train", ["scheduler=step", "scheduler.step_size=4"]).scheduler.step_size == 4
+    with pytest.raises(InputError, match=r"scheduler\.step_size=x is not a number"):
+        compose("train", ["scheduler=step", "scheduler.step_size=x"])
+    with pytest.raises(InputError, match=r"dataset\.every=x is not a number: it is 5 unless set"):  # by the preset
+        compose("train", ["experiment=ised_lenet", "dataset.root=/x", "dataset.every=x"])
