@@ -14,8 +14,8 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from fervid.runs.links import refuse_links_out
 from fervid.schema.errors import InputError, first_line
+from fervid.schema.links import refuse_links_out
 
 
 class Jobs(Callback):

@@ -11,10 +11,10 @@ from typing import Any, NoReturn
 
 import pandas as pd
 
-from fervid.runs.links import refuse_links_out
 from fervid.schema.csv_tables import read_csv
 from fervid.schema.errors import InputError, first_line
 from fervid.schema.leakage_levels import LeakageLevel
+from fervid.schema.links import refuse_links_out
 from fervid.schema.results import missing_entries, mistake
 
 
