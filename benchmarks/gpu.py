@@ -23,6 +23,7 @@ import torch
 from bare_step import BareStep
 from timing import Figure, by_turns, ratios, tell
 
+from fervid.data import SyntheticDataModule
 from fervid.data.datamodule import FrameDataModule
 from fervid.synthetic.rendering import EMOTIONS
 
@@ -35,33 +36,48 @@ NETWORKS = {
 }
 
 
-class NoiseDataModule(FrameDataModule):
+class Noise:
     """Pictures of noise, as many as wanted, at the price of writing them.
 
     Args:
         count: how many pictures.
-        **options: those of :class:`FrameDataModule`.
+        size: their side in pixels.
     """
 
-    corpus = "noise"
+    name, subjects_from, face_size = "noise", None, None
 
-    def __init__(self, *, count: int, **options):
-        super().__init__(**options)
-        self.count = count
+    def __init__(self, count: int, size: int):
+        self.count, self.size = count, size
+        self.failures = pd.DataFrame(columns=["path", "reason", "outcome"])
 
-    def read_corpus(self) -> pd.DataFrame:
+    def fingerprint(self) -> str:
+        """Nothing else shapes the pictures."""
+        return ""
+
+    def about(self) -> dict:
+        """As a rendered corpus."""
+        return SyntheticDataModule().corpora[0]
+
+    def frames(self) -> pd.DataFrame:
         """Ten people, each emotion as often as any other, every picture a clip of its own."""
         numbers = np.arange(self.count)
         subjects = [f"person {number}" for number in numbers // len(EMOTIONS) % 10]
         emotions = np.array(EMOTIONS)[numbers % len(EMOTIONS)]
         clips = [f"clip {number}" for number in numbers]
-        same = {"corpus": self.corpus, "frame": 0, "time": 0.0, "path": ""}
+        same = {"corpus": self.name, "frame": 0, "time": 0.0, "path": ""}
         return pd.DataFrame({"subject": subjects, "clip": clips, "emotion": emotions}).assign(**same)
 
-    def open_pictures(self, frames: pd.DataFrame) -> Callable[[int], np.ndarray]:
+    def open_pictures(self, frames: pd.DataFrame, cache: Path) -> Callable[[int], np.ndarray]:
         """Draws a picture from its row."""
-        shape = (self.image_size, self.image_size, 3)
+        shape = (self.size, self.size, 3)
         return lambda row: np.random.default_rng(row).integers(0, 256, shape, dtype=np.uint8)
+
+
+class NoiseDataModule(FrameDataModule):
+    """Serves noise; further options are those of :class:`FrameDataModule`."""
+
+    def __init__(self, *, count: int, image_size: int, **options):
+        super().__init__([Noise(count, image_size)], image_size=image_size, **options)
 
 
 def settings(words: list[str], count: int, batch_size: int) -> list[str]:

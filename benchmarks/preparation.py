@@ -29,7 +29,7 @@ from timing import Figure, ratios, tell
 
 from fervid.data import VideoFolderDataModule
 from fervid.faces.alignment import Alignment
-from fervid.faces.cropping import Task, cut_faces
+from fervid.faces.cropping import Task, crop_faces
 from fervid.faces.detection import HaarDetector
 from fervid.media.formats import VIDEO_SUFFIXES
 from fervid.media.sampling import Sampling
@@ -76,7 +76,7 @@ def plain(video: Path, folder: Path) -> int:
 
 def fervid(video: Path) -> int:
     """What a worker of fervid does; returns the faces found."""
-    cut = cut_faces(Task(0, video, Sampling(EVERY)), HaarDetector(), Alignment(SIZE))
+    cut = crop_faces(Task(0, video, Sampling(EVERY)), HaarDetector(), Alignment(SIZE))
     return sum(face is not None for face in cut.faces)
 
 
@@ -166,7 +166,7 @@ def whole_job(videos: list[Path], copies: int, decoding: float, folder: Path) ->
                 shutil.copy(video, target)
         corpus = VideoFolderDataModule(root, every=EVERY, face_size=SIZE, prepared_dir=folder, cache_dir=folder)
         began, before = time.perf_counter(), time.process_time() + _workers()[0]
-        corpus.prepare_faces()
+        corpus.prepared.prepare()
         wall[times] = time.perf_counter() - began
         busy, largest = _workers()
         used[times] = time.process_time() + busy - before

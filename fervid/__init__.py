@@ -7,7 +7,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "EmotionClassifier": "fervid.tasks.classification",
     "Predictor": "fervid.predict.predictor",
-    "RAVDESSDataModule": "fervid.corpora.ravdess",
+    "RAVDESSDataModule": "fervid.data.datamodules",
     "load_run": "fervid.runs.load",
 }
 __all__ = ["EmotionClassifier", "Predictor", "RAVDESSDataModule", "load_run"]

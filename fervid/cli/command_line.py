@@ -3,6 +3,7 @@
 Nothing heavy is imported here, so that ``--help`` answers at once.
 """
 
+import argparse
 import os
 import sys
 import traceback
@@ -23,6 +24,7 @@ from fervid.cli.sweeps import Jobs, print_jobs, sweep_name
 from fervid.cli.unknown_names import unknown_name
 from fervid.processes.lifetime import exit_on_sigterm, terminated
 from fervid.processes.ranks import rank_folder
+from fervid.schema.config_folder import use_config_folder
 from fervid.schema.errors import InputError
 
 INTERRUPTED = "interrupted: run the same command again."
@@ -42,6 +44,9 @@ def run(command: Callable[[], Any], name: str, describe: Callable[[], str] | Non
     words = as_typed(sys.argv[1:])
     remember_typed(words, sys.argv[1:])
     sys.argv = [sys.argv[0], *words]
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--config-dir", "-cd")  # as Hydra has it
+    use_config_folder(parser.parse_known_args(words)[0].config_dir)
     with exit_on_sigterm():
         _run(command, name, describe)
 

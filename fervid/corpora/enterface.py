@@ -10,8 +10,8 @@ from typing import Any
 
 import pandas as pd
 
+from fervid.corpora.corpus import Corpus
 from fervid.corpora.inventory import Inventory, choose_people, note
-from fervid.data.prepared import PreparedDataModule
 from fervid.media.files import File, list_files
 from fervid.media.formats import VIDEO_SUFFIXES
 from fervid.schema.emotions import choose, shared_name
@@ -28,7 +28,7 @@ SENTENCE = re.compile(r"sentence[ _]*(\d+)", re.IGNORECASE)
 NAME = re.compile(r"s_?(\d+)_([a-z]{2})(?:_(\d))?(?:avi)?", re.IGNORECASE)
 
 
-class ENTERFACEDataModule(PreparedDataModule):
+class ENTERFACE(Corpus):
     """The eNTERFACE'05 Audio-Visual Emotion Database (Martin, Kotsia, Macq & Pitas 2006).
 
     Subject, emotion and sentence are those of the folders ``subject N/<emotion>/sentence K``, wherever these lie, in
@@ -40,18 +40,18 @@ class ENTERFACEDataModule(PreparedDataModule):
         emotions: some of the six; None: all.
         subjects: numbers of some subjects; None: all 44.
         unsegmented: take the clips of subject 6, which are not cut into sentences.
-        **options: those of :class:`PreparedDataModule`.
 
     Raises:
         InputError: if an option is unknown, or nothing of what it asks for is there.
     """
 
-    corpus = "enterface"
+    name = "enterface"
     licence = "for research, from the authors (enterface.net); no redistribution"
     citation = (
         "O. Martin, I. Kotsia, B. Macq, I. Pitas: The eNTERFACE'05 Audio-Visual Emotion Database. "
         "ICDE Workshops, 2006. https://doi.org/10.1109/ICDEW.2006.145"
     )
+    expressions = "are acted on request, by people who are no actors, after hearing a story."
 
     def __init__(
         self,
@@ -60,9 +60,8 @@ class ENTERFACEDataModule(PreparedDataModule):
         emotions: Sequence[str] | None = None,
         subjects: Sequence[int] | None = None,
         unsegmented: bool = False,
-        **options: Any,
     ):
-        super().__init__(root, **options)
+        super().__init__(root)
         self.emotions = choose(emotions, EMOTIONS)
         self.subjects = choose_people(subjects, SUBJECTS, "subjects")
         if subjects is not None and UNSEGMENTED in self.subjects and not unsegmented:
@@ -81,7 +80,7 @@ class ENTERFACEDataModule(PreparedDataModule):
             "unsegmented": self.unsegmented,
         }
 
-    def read_clips(self) -> Inventory:
+    def read(self) -> Inventory:
         """Parses folders; of a clip that lies there twice (zipped and unpacked) the first is taken."""
         listing = list_files(self.root, VIDEO_SUFFIXES)
         videos: dict[tuple[str, ...], _Video] = {}

@@ -13,9 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from fervid.corpora.corpus import Corpus
 from fervid.corpora.inventory import Inventory
-from fervid.data.prepared import PreparedDataModule
-from fervid.faces.cropping import Task
 from fervid.media.files import File, Listing, list_files, stamp
 from fervid.schema.emotions import shared_name
 from fervid.schema.errors import InputError, first_line
@@ -36,7 +35,7 @@ BATCH = 64  # rows that are in memory at once
 BUFFER = 2**20  # bytes that are read at once
 
 
-class HFFacesDataModule(PreparedDataModule):
+class HFFaces(Corpus):
     """The 9,400 pictures of ``tukey/human_face_emotions_roboflow`` on Hugging Face.
 
     A row holds a picture and questions with answers; the first answer is the emotion. Who is seen is not known.
@@ -44,22 +43,22 @@ class HFFacesDataModule(PreparedDataModule):
     Args:
         root: the Parquet file, or a folder that holds it (or several of them); None: it is downloaded.
         repo: where from: a dataset's name on Hugging Face.
-        **options: those of :class:`PreparedDataModule`.
 
     Raises:
         InputError: if there is nothing to read, or it cannot be downloaded.
     """
 
-    corpus = "hf_faces"
+    name = "hf_faces"
     licence = "not stated by its publisher"
     citation = f"{REPO}, Hugging Face. https://huggingface.co/datasets/{REPO}"
+    expressions = "come from a collection that does not say whether they are acted or spontaneous: the two differ."
     pictures = True
 
-    def __init__(self, root: str | Path | None = None, *, repo: str = REPO, **options: Any):
-        super().__init__(repo if root is None else root, **options)
+    def __init__(self, root: str | Path | None = None, *, repo: str = REPO):
+        super().__init__(repo if root is None else root)
         self.repo = repo if root is None else None
 
-    def read_clips(self) -> Inventory:
+    def read(self) -> Inventory:
         """Reads the labels and whether there is a picture; what kind of picture, the decoder finds out."""
         if self.repo:
             self.root = _download(self.repo)
@@ -86,14 +85,13 @@ class HFFacesDataModule(PreparedDataModule):
             dropped=pd.DataFrame(dropped, columns=["path", "reason"]),
         )
 
-    def tasks(self, inventory: Inventory) -> Iterator[Task]:
+    def sources(self) -> Iterator[bytes]:
         """Pictures in the order of the rows, a few in memory at a time."""
-        rows = {file.path: row for row, file in enumerate(inventory.files)}
+        wanted = {file.path for file in self.inventory.files}
         for parquet in self._parquets().files:
             for number, picture in enumerate(_read_pictures(parquet.source)):
-                row = rows.get(f"{parquet.path}/{number}")
-                if row is not None:
-                    yield Task(row, picture.as_py(), None)
+                if f"{parquet.path}/{number}" in wanted:
+                    yield picture.as_py()
 
     def _parquets(self) -> Listing:
         if self.root.is_file():

@@ -9,7 +9,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from fervid.faces.face import Face
 from fervid.media.files import File
+from fervid.media.sampling import Around
 from fervid.schema.errors import InputError
 
 
@@ -26,6 +28,8 @@ class Inventory:
         missing: names of expected clips that were not found; those of subjects that are there first.
         notes: sentences on oddities and on what was left out.
         left_out: path and reason of each file that is not part of the corpus.
+        windows: the frames of each clip that the corpus itself names, such as those around a peak; None: it names none.
+        faces: where the face is in each clip, if the corpus says so; nothing is detected then.
         dropped: files that hold nothing to learn from: columns ``path`` and ``reason``.
     """
 
@@ -38,6 +42,8 @@ class Inventory:
     notes: list[str] = field(default_factory=list)
     left_out: list[tuple[str, str]] = field(default_factory=list)
     dropped: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["path", "reason"]))
+    windows: Sequence[Around] | None = None
+    faces: Sequence[Face | None] | None = None
 
     def check_named(self, root: Path) -> None:
         """Whoever names an emotion or a subject does not want to train without it.

@@ -3,8 +3,8 @@
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,8 @@ import numpy as np
 import pandas as pd
 from scipy.io import loadmat
 
+from fervid.corpora.corpus import Corpus
 from fervid.corpora.inventory import Inventory, choose_people, note
-from fervid.data.prepared import PreparedDataModule
-from fervid.faces.cropping import Task
 from fervid.faces.face import EYES_IN_BOX, Face
 from fervid.media.files import File, list_files
 from fervid.media.formats import VIDEO_SUFFIXES
@@ -35,7 +34,39 @@ NUMBER = re.compile(r"[-+]?\d+\.?\d*(?:e[-+]?\d+)?", re.IGNORECASE)
 Key = tuple[int, str]  # participant and video
 
 
-class ISEDDataModule(PreparedDataModule):
+@dataclass
+class _Files:
+    """The files of the corpus by what they are.
+
+    Attributes:
+        videos: by participant and video.
+        details: the table of labels.
+        others: files that are not used, by reason.
+    """
+
+    videos: dict[Key, File] = field(default_factory=dict)
+    details: File | None = None
+    others: dict[str, list[str]] = field(default_factory=lambda: {"strange": [], "twice": [], "tables": []})
+
+
+@dataclass
+class _Labels:
+    """What the table says.
+
+    Attributes:
+        rows: of each video, without the face.
+        faces: where the face is in its peak frame; None if the table gives no two eyes.
+        dropped: rows that cannot be used, with the reason.
+        torn: names of videos whose numbers and path differ.
+    """
+
+    rows: dict[Key, dict[str, Any]] = field(default_factory=dict)
+    faces: dict[Key, Face | None] = field(default_factory=dict)
+    dropped: list[tuple[str, str]] = field(default_factory=list)
+    torn: list[str] = field(default_factory=list)
+
+
+class ISED(Corpus):
     """The Indian Spontaneous Expression Database for Emotion Recognition (Happy, Patnaik, Routray & Guha 2017).
 
     Videos ``PS <participant>/<clip>.avi``, wherever they lie, are labelled by the table ``ISED_details.mat``.
@@ -45,20 +76,20 @@ class ISEDDataModule(PreparedDataModule):
         emotions: some of the four; None: all.
         participants: numbers of some participants; None: all.
         peak: None: frames as ``every``, ``count`` and ``window`` say, faces found by the detector, as in the LeNet
-            and AlexNet paper. A number: the peak frame and so many before and after it, cut out by the eyes that the
+            and AlexNet paper. A number: the peak frame and so many before and after it, cropped by the eyes that the
             table gives for it.
-        **options: those of :class:`PreparedDataModule`.
 
     Raises:
         InputError: if an option is unknown, nothing of what it asks for is there, or the table cannot be read.
     """
 
-    corpus = "ised"
+    name = "ised"
     licence = "on request from the authors, for research"
     citation = (
         "S. L. Happy, P. Patnaik, A. Routray, R. Guha: The Indian Spontaneous Expression Database for Emotion "
         "Recognition. IEEE Transactions on Affective Computing 8(1), 2017. https://doi.org/10.1109/TAFFC.2015.2498174"
     )
+    expressions = "are spontaneous, called forth by films in a laboratory, and look different outside one."
 
     def __init__(
         self,
@@ -67,122 +98,78 @@ class ISEDDataModule(PreparedDataModule):
         emotions: Sequence[str] | None = None,
         participants: Sequence[int] | None = None,
         peak: int | None = None,
-        **options: Any,
     ):
-        super().__init__(root, **options)
+        super().__init__(root)
         if peak is not None and peak < 0:
             raise InputError(f"dataset.peak={peak} is no number of frames around the peak: give 0 or more, or null.")
         self.emotions = choose(emotions, EMOTIONS)
         self.participants = participants
         self.peak = peak
         self.named = {"emotions": sorted(self.emotions)} if emotions is not None else {}
-        self._people: set[int] = set()
-        self._faces: list[Face | None] = []  # of each clip in its peak frame
 
     def choices(self) -> dict[str, Any]:
-        return {"emotions": sorted(self.emotions), "participants": self.participants}
+        choices = {"emotions": sorted(self.emotions), "participants": self.participants}
+        return choices if self.peak is None else {**choices, "peak": self.peak, "detector": f"eyes given by {DETAILS}"}
 
-    def settings(self) -> dict[str, Any]:
-        settings = super().settings()
-        if self.peak is None:
-            return settings
-        unused = {*vars(self.sampling), *self.detector.settings()}
-        settings = {name: value for name, value in settings.items() if name not in unused}
-        return settings | {"peak": self.peak, "detector": f"eyes given by {DETAILS}"}
-
-    @property
-    def looks_for_faces(self) -> bool:
-        return self.peak is None and super().looks_for_faces
-
-    def tasks(self, inventory: Inventory) -> Iterator[Task]:
-        if self.peak is None:
-            yield from super().tasks(inventory)
-            return
-        for row, (file, frame) in enumerate(zip(inventory.files, inventory.clips["peak_frame"], strict=True)):
-            yield Task(row, file.source, Around(int(frame), self.peak), self._faces[row])
-
-    def read_clips(self) -> Inventory:
+    def read(self) -> Inventory:
         """Reads the table and looks for its videos; of a video that lies there twice the first is taken."""
         listing = list_files(self.root, {*VIDEO_SUFFIXES, ".mat"})
-        videos: dict[Key, File] = {}
-        strangers: list[str] = []
-        tables: list[str] = []
-        twice: list[str] = []
-        details = None
-        for file in listing.files:
-            parts = _parts(file.path)
-            key = _key(parts)
-            if parts[-1].lower().endswith(".mat"):
-                if details is None and parts[-1].lower() == DETAILS.lower():
-                    details = file
-                else:
-                    tables.append(file.path)
-            elif key is None:
-                strangers.append(file.path)
-            else:
-                twice += [file.path] if key in videos else []
-                videos.setdefault(key, file)
-        if details is None:
+        files = _sort(listing.files)
+        if files.details is None:
             raise InputError(f"there is no {DETAILS}, which labels the videos, in {self.root}: copy it there.")
-        rows: dict[Key, dict[str, Any]] = {}
-        faces: dict[Key, Face | None] = {}
-        dropped: list[tuple[str, str]] = []
-        torn: list[str] = []
-        for number, cells in enumerate(_read_table(details), start=1):
-            participant, video = _whole(cells[0]), _whole(cells[2])
-            named = _key(_parts(_text(cells[4])))
-            key = named if participant is None or video is None else (participant, str(video))
-            if key not in videos and named in videos:
-                key = named
-            if key is None or key in rows:
-                reason = "says of a video what an earlier row says" if key else "names no video"
-                dropped.append((f"{details.path} row {number}", reason))
-                continue
-            rows[key], faces[key] = _describe(cells, key), _face(cells)
-            torn += [_name(key)] if named not in (None, key) else []
-        people = {int(row["subject"]) for row in rows.values()}
-        self._people = choose_people(self.participants, people, "participants")
-        reasons = {key: self._unusable(row, faces[key]) for key, row in rows.items() if key in videos}
-        wanted = sorted(key for key, reason in reasons.items() if reason is None and self._wanted(rows[key]))
-        dropped += [(videos[key].path, reason) for key, reason in reasons.items() if reason]
-        strangers += [file.path for key, file in videos.items() if key not in rows]
-        if reasons and not wanted:
+        labels = _read_labels(files.details, files.videos)
+        subjects = {int(row["subject"]) for row in labels.rows.values()}
+        chosen = choose_people(self.participants, subjects, "participants")
+        asked = {
+            key: row
+            for key, row in labels.rows.items()
+            if int(row["subject"]) in chosen and row["emotion"] in self.emotions
+        }
+        unusable = {
+            key: reason
+            for key, row in labels.rows.items()
+            if key in files.videos and (reason := self._why_unusable(row, labels.faces[key]))
+        }
+        wanted = sorted(key for key in asked if key in files.videos and key not in unusable)
+        dropped = labels.dropped + [(files.videos[key].path, reason) for key, reason in unusable.items()]
+        labelled = [key for key in labels.rows if key in files.videos]
+        if labelled and not wanted:
             raise InputError(
-                f"{self.root} holds {len(reasons)} labelled videos, but none that dataset.emotions, participants and "
+                f"{self.root} holds {len(labelled)} labelled videos, but none that dataset.emotions, participants and "
                 f"peak ask for{f' (first: {dropped[0][1]})' if dropped else ''}."
             )
-        there = {rows[key]["subject"] for key in reasons}
-        missing = [row for key, row in rows.items() if key not in videos and self._wanted(row)]
-        listing.leave_out(f"not in {DETAILS}", strangers)
-        listing.leave_out("second copies", twice)
-        listing.leave_out("other tables", tables)
-        notes = [
-            *note(f"whose numbers in {DETAILS}, which are believed, name another video than their path", torn),
-        ]
-        asked = {"participants": [str(number) for number in sorted(self._people)]} if self.participants else {}
+        strange = files.others["strange"] + [file.path for key, file in files.videos.items() if key not in labels.rows]
+        listing.leave_out(f"not in {DETAILS}", strange)
+        listing.leave_out("second copies", files.others["twice"])
+        listing.leave_out("other tables", files.others["tables"])
+        there = {labels.rows[key]["subject"] for key in labelled}
+        missing = [row for key, row in asked.items() if key not in files.videos]
+        notes = note(f"whose numbers in {DETAILS}, which are believed, name another video than their path", labels.torn)
         if self.participants is None:
             expected = {emotion: count for emotion, count in COUNTS.items() if emotion in self.emotions}
+            named = self.named
             notes += [f"participants: {len(there)} of {PARTICIPANTS}."] if len(there) < PARTICIPANTS else []
         else:  # how many clips each of them should have, the table alone knows
-            expected = dict(Counter(row["emotion"] for row in rows.values() if self._wanted(row)))
-        self._faces = [faces[key] for key in wanted]
+            expected = dict(Counter(row["emotion"] for row in asked.values()))
+            named = self.named | {"participants": [str(number) for number in sorted(chosen)]}
         types = dict.fromkeys(("intensity", "peak_frame"), "Int64")
         types |= dict.fromkeys(("spectacles", "beard", "occlusion"), "boolean")
+        clips = pd.DataFrame([labels.rows[key] for key in wanted], columns=COLUMNS).astype(types)
+        by_peak = self.peak is not None
         return Inventory(
-            pd.DataFrame([rows[key] for key in wanted], columns=COLUMNS).astype(types),
-            [self._stamped(videos[key], faces[key]) for key in wanted],
+            clips,
+            [self._stamped(files.videos[key], labels.faces[key]) for key in wanted],
             expected=expected,
-            named=self.named | asked,
+            named=named,
             missing=[row["clip"] for row in sorted(missing, key=lambda row: row["subject"] not in there)],
             notes=listing.notes + notes,
             left_out=listing.left_out,
             dropped=pd.DataFrame(dropped, columns=["path", "reason"]),
+            windows=[Around(int(frame), self.peak or 0) for frame in clips["peak_frame"]] if by_peak else None,
+            faces=[labels.faces[key] for key in wanted] if by_peak else None,
         )
 
-    def _wanted(self, row: dict[str, Any]) -> bool:
-        return int(row["subject"]) in self._people and row["emotion"] in self.emotions
-
-    def _unusable(self, row: dict[str, Any], face: Face | None) -> str | None:
+    def _why_unusable(self, row: dict[str, Any], face: Face | None) -> str | None:
         """Why a clip that is there cannot be taken; None if it can."""
         if row["emotion"] not in EMOTIONS:
             return f"emotion code {row['emotion']!r} is unknown"
@@ -197,6 +184,44 @@ class ISEDDataModule(PreparedDataModule):
         if self.peak is None or face is None or face.eyes is None:
             return file
         return replace(file, stamp=f"{file.stamp} {face.box} {face.eyes.tolist()}")
+
+
+def _sort(listed: Sequence[File]) -> _Files:
+    """Tells videos, the table of labels and other files apart."""
+    files = _Files()
+    for file in listed:
+        parts = _parts(file.path)
+        key = _key(parts)
+        if parts[-1].lower().endswith(".mat"):
+            if files.details is None and parts[-1].lower() == DETAILS.lower():
+                files.details = file
+            else:
+                files.others["tables"].append(file.path)
+        elif key is None:
+            files.others["strange"].append(file.path)
+        elif key in files.videos:
+            files.others["twice"].append(file.path)
+        else:
+            files.videos[key] = file
+    return files
+
+
+def _read_labels(details: File, videos: Mapping[Key, File]) -> _Labels:
+    """Reads the table; a video is named by its numbers, or by its path where these name none that is there."""
+    labels = _Labels()
+    for number, cells in enumerate(_read_table(details), start=1):
+        participant, video = _whole(cells[0]), _whole(cells[2])
+        named = _key(_parts(_text(cells[4])))
+        key = named if participant is None or video is None else (participant, str(video))
+        if key not in videos and named in videos:
+            key = named
+        if key is None or key in labels.rows:
+            reason = "says of a video what an earlier row says" if key else "names no video"
+            labels.dropped.append((f"{details.path} row {number}", reason))
+            continue
+        labels.rows[key], labels.faces[key] = _describe(cells, key), _face(cells)
+        labels.torn += [_name(key)] if named not in (None, key) else []
+    return labels
 
 
 def _read_table(details: File) -> np.ndarray:

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from fervid.corpora.corpus import Corpus
 from fervid.corpora.inventory import Inventory, note
-from fervid.data.prepared import PreparedDataModule
 from fervid.media.files import File, list_files, stamp
 from fervid.media.formats import PICTURE_SUFFIXES, VIDEO_SUFFIXES
 from fervid.schema.columns import LISTED, RESERVED, check_spelling
@@ -20,7 +20,7 @@ from fervid.schema.manifest import SPELLINGS
 from fervid.schema.names import clean_name, look_alikes, spelled_as
 
 
-class LabelledFolderDataModule(PreparedDataModule):
+class LabelledFolder(Corpus):
     """Files under ``<root>/<emotion>/``, or under ``<root>/train|val|test/<emotion>/``, or listed in a CSV.
 
     Args:
@@ -29,13 +29,13 @@ class LabelledFolderDataModule(PreparedDataModule):
             match, if it has none) is the subject. None: subjects are unknown.
         csv: file with the columns ``path``, ``emotion`` and, if known, ``subject``, ``clip`` and ``split``, which
             ``split=given`` follows; None: the sub-folders name the emotions.
-        **options: those of :class:`PreparedDataModule`.
 
     Raises:
         InputError: if the folder, a class or the CSV is missing or empty, two classes seem to be one, or a file name
             does not fit the pattern.
     """
 
+    published = False
     suffixes: Collection[str]
     kind: str  # what the files are, in sentences
 
@@ -45,9 +45,8 @@ class LabelledFolderDataModule(PreparedDataModule):
         *,
         subject_pattern: str | None = None,
         csv: str | Path | None = None,
-        **options: Any,
     ):
-        super().__init__(root, **options)
+        super().__init__(root)
         self.csv = Path(csv).expanduser() if csv else None
         try:
             self.subject_pattern = re.compile(subject_pattern) if subject_pattern else None
@@ -60,7 +59,7 @@ class LabelledFolderDataModule(PreparedDataModule):
         pattern = self.subject_pattern.pattern if self.subject_pattern else None
         return {"subject_pattern": pattern, "csv": str(self.csv) if self.csv else None}
 
-    def read_clips(self) -> Inventory:
+    def read(self) -> Inventory:
         """Lists the files."""
         inventory = self._from_csv(self.csv) if self.csv else self._from_folders()
         clips = inventory.clips
@@ -203,18 +202,18 @@ def _clashes(emotions: pd.Series, of: Callable[[str], str]) -> list[list[str]]:
     return [group.tolist() for _, group in names.groupby(names.map(of)) if len(group) > 1]
 
 
-class ImageFolderDataModule(LabelledFolderDataModule):
-    """One's own pictures (arguments: :class:`LabelledFolderDataModule`)."""
+class ImageFolder(LabelledFolder):
+    """One's own pictures (arguments: :class:`LabelledFolder`)."""
 
-    corpus = "image_folder"
+    name = "image_folder"
     pictures = True
     suffixes = PICTURE_SUFFIXES
     kind = "pictures"
 
 
-class VideoFolderDataModule(LabelledFolderDataModule):
-    """One's own videos (arguments: :class:`LabelledFolderDataModule`)."""
+class VideoFolder(LabelledFolder):
+    """One's own videos (arguments: :class:`LabelledFolder`)."""
 
-    corpus = "video_folder"
+    name = "video_folder"
     suffixes = VIDEO_SUFFIXES
     kind = "videos"

@@ -9,8 +9,8 @@ from typing import Any
 
 import pandas as pd
 
+from fervid.corpora.corpus import Corpus
 from fervid.corpora.inventory import Inventory, choose_people
-from fervid.data.prepared import PreparedDataModule
 from fervid.media.files import File, list_files
 from fervid.media.formats import VIDEO_SUFFIXES
 from fervid.schema.emotions import choose
@@ -26,7 +26,7 @@ NOT_SINGING = "18"  # this actor recorded no song
 NAME = re.compile(r"0[1-3]-0[12]-0[1-8](-0[12]){3}-(0[1-9]|1\d|2[0-4])")  # modality, channel, emotion, ..., actor
 
 
-class RAVDESSDataModule(PreparedDataModule):
+class RAVDESS(Corpus):
     """The Ryerson Audio-Visual Database of Emotional Speech and Song (Livingstone & Russo 2018).
 
     Videos are known by the seven numbers of their names, wherever they lie: in folders, flat, or still zipped.
@@ -39,18 +39,18 @@ class RAVDESSDataModule(PreparedDataModule):
         emotions: ``eight``, ``six`` (neutral, calm, happy, sad, angry, fearful: those that are sung too), or a list.
         intensity: ``normal``, ``strong`` (never of neutral) or ``both``.
         actors: numbers of some actors; None: all 24.
-        **options: those of :class:`PreparedDataModule`.
 
     Raises:
         InputError: if an option is unknown, or nothing of what it asks for is there.
     """
 
-    corpus = "ravdess"
+    name = "ravdess"
     licence = "CC BY-NC-SA 4.0"
     citation = (
         "S. R. Livingstone, F. A. Russo: The Ryerson Audio-Visual Database of Emotional Speech and Song (RAVDESS). "
         "PLoS ONE 13(5), 2018. https://doi.org/10.5281/zenodo.1188976"
     )
+    expressions = "are acted: actors play emotions before a camera, stronger and clearer than in life."
 
     def __init__(
         self,
@@ -61,9 +61,8 @@ class RAVDESSDataModule(PreparedDataModule):
         emotions: str | Sequence[str] = "eight",
         intensity: str = "both",
         actors: Sequence[int] | None = None,
-        **options: Any,
     ):
-        super().__init__(root, **options)
+        super().__init__(root)
         self.modality, self.channel, self.intensity = modality, channel, intensity
         for name, value, known in (
             ("modality", modality, MODALITIES),
@@ -85,7 +84,7 @@ class RAVDESSDataModule(PreparedDataModule):
         people = {"emotions": emotions, "actors": sorted(self.actors)}
         return {"modality": self.modality, "channel": self.channel, "intensity": self.intensity, **people}
 
-    def read_clips(self) -> Inventory:
+    def read(self) -> Inventory:
         """Parses file names; of a clip that lies there twice (zipped and unpacked) the first is taken."""
         listing = list_files(self.root, VIDEO_SUFFIXES)
         videos: dict[str, File] = {}

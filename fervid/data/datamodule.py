@@ -1,10 +1,10 @@
-"""What every corpus shares on its way from a manifest to batches."""
+"""From the frames of corpora to batches."""
 
 import hashlib
 import logging
 import os
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,10 +20,12 @@ from fervid.audit.duplicates import group, near_duplicates
 from fervid.audit.leakage import audit
 from fervid.data.frames import EpochSampler, FeatureDataset, FrameDataset, already_a_batch
 from fervid.data.resident import ResidentLoader, fits, to_device
+from fervid.data.source import FrameSource
 from fervid.data.store import FaceStore, build_store
 from fervid.media.files import FAILED
 from fervid.processes.lifetime import end_with_parent
 from fervid.schema.atomic import sweep, writing
+from fervid.schema.emotions import shared_name
 from fervid.schema.errors import InputError, listed
 from fervid.schema.locks import lock
 from fervid.schema.manifest import SPLITS, check_manifest
@@ -38,20 +40,24 @@ EVALUATION_BATCH = 64  # frames: nothing is learned from them, so that how many 
 DEFAULT_CACHE = Path(os.environ.get("FERVID_CACHE", "~/.cache/fervid"))
 
 
+def _clip_names(manifest: pd.DataFrame) -> pd.Series:
+    """A name for each clip that no clip of another corpus has."""
+    return manifest["corpus"] + "/" + manifest["clip"]
+
+
 def _default_split(manifest: pd.DataFrame) -> np.ndarray:
     return splits.subject(manifest, val=0.2, test=0.2, seed=42)
 
 
 class FrameDataModule(pl.LightningDataModule):
-    """Serves the frames of a corpus as batches.
-
-    A corpus is a subclass with four answers: :attr:`corpus` (its name), :meth:`read_corpus` (which frames there
-    are), :meth:`open_pictures` (how to look at one) and :meth:`fingerprint` (when to look anew).
+    """Serves the frames of one or several corpora as batches.
 
     A batch is a dict: ``image`` float32 (B, 3, H, W) in [0, 1] RGB (uint8 until Lightning has moved it to the
     device), ``label`` int64 (B,), ``index`` int64 (B,) = row of :attr:`manifest`.
 
     Args:
+        sources: where the frames come from: corpora that are prepared (:class:`PreparedCorpus`) or rendered. The labels
+            of several are aligned by their shared names (:func:`fervid.schema.emotions.shared_name`).
         split: says for each row of a manifest ``train``, ``val`` or ``test``; default: unseen subjects, 60/20/20.
         image_size: side in pixels of what the network sees.
         batch_size: frames a step; where nothing is learned up to eight times as many, 64 unless it is larger itself.
@@ -71,20 +77,14 @@ class FrameDataModule(pl.LightningDataModule):
         class_names: the emotions, sorted; a label is a position in it.
         failures: files that could not be used: ``path``, ``reason`` and ``outcome``, ``failed`` or ``left out``.
         folder: where the faces lie.
-        rendered: whether its people do not exist.
-        subjects_from: where subjects come from if nobody has verified that each of their names is one person; None
-            where the corpus itself says who is who.
 
     Raises:
         InputError: if a setting cannot be used, or the corpus cannot be trained on.
     """
 
-    corpus: str
-    rendered: bool = False
-    subjects_from: str | None = None
-
     def __init__(
         self,
+        sources: Sequence[FrameSource],
         *,
         split: Split = _default_split,
         image_size: int = 96,
@@ -108,6 +108,10 @@ class FrameDataModule(pl.LightningDataModule):
             raise InputError(f"dataset.sampler={sampler} is unknown: choose shuffle or balanced.")
         if near_duplicates not in ("keep", "group"):
             raise InputError(f"dataset.near_duplicates={near_duplicates} is unknown: choose keep or group.")
+        names = [source.name for source in sources]
+        if not names or len(set(names)) < len(names):
+            raise InputError(f"the corpora {', '.join(names) or '[]'} cannot be used together: give each once.")
+        self.sources = list(sources)
         self.split, self.image_size, self.batch_size = split, image_size, batch_size
         self.num_workers, self.sampler, self.grey, self.seed = num_workers, sampler, grey, seed
         self.near_duplicates = near_duplicates
@@ -115,24 +119,37 @@ class FrameDataModule(pl.LightningDataModule):
         self.cache_dir = Path(cache_dir).expanduser()
         self.manifest = pd.DataFrame()
         self.class_names: list[str] = []
-        self.failures = pd.DataFrame(columns=["path", "reason", "outcome"])
         self._features: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         self._features_of: Callable[[], Any] = lambda: None
         self._resident: dict[int, torch.Tensor] = {}
 
-    # What a corpus provides
+    # What is known of the corpora
 
-    def read_corpus(self) -> pd.DataFrame:
-        """Lists the frames: a manifest without ``split``; decodes nothing."""
-        raise NotImplementedError
+    @property
+    def corpus(self) -> str:
+        """The name of the corpus; of several, all names."""
+        return "+".join(source.name for source in self.sources)
 
-    def open_pictures(self, frames: pd.DataFrame) -> Callable[[int], np.ndarray]:
-        """Gives a function from a row of ``frames`` to its face, uint8 (side, side, 3) RGB of any size."""
-        raise NotImplementedError
+    @property
+    def corpora(self) -> list[dict[str, Any]]:
+        """What cards and results tell of each corpus."""
+        return [source.about() for source in self.sources]
 
-    def fingerprint(self) -> str:
-        """All that shapes the pictures besides :attr:`frames`: another one, another folder in the cache."""
-        return ""
+    @property
+    def rendered(self) -> bool:
+        """Whether any of the subjects are rendered."""
+        return any(about["rendered"] for about in self.corpora)
+
+    @property
+    def subjects_from(self) -> str | None:
+        """Where subjects come from if nobody has verified that each of their names is one person; None if verified."""
+        unverified = dict.fromkeys(source.subjects_from for source in self.sources if source.subjects_from)
+        return " and ".join(unverified) or None
+
+    @property
+    def failures(self) -> pd.DataFrame:
+        """Files that could not be used: ``path``, ``reason`` and ``outcome``, ``failed`` or ``left out``."""
+        return pd.concat([source.failures for source in self.sources], ignore_index=True)
 
     @property
     def failed_files(self) -> int:
@@ -143,14 +160,23 @@ class FrameDataModule(pl.LightningDataModule):
 
     @cached_property
     def frames(self) -> pd.DataFrame:
-        """Every frame of the corpus that shows a face, in the corpus's order."""
-        return check_manifest(self.read_corpus())
+        """Every frame that shows a face, in the order of the corpora."""
+        tables = [source.frames() for source in self.sources]
+        for source in self.sources:
+            if source.face_size is not None and self.image_size > source.face_size:
+                log.warning(
+                    "faces of %d px are shown at %d: dataset.face_size=%d prepares them as large as that.",
+                    *(source.face_size, self.image_size, self.image_size),
+                )
+        if len(tables) > 1:
+            tables = [table.assign(emotion=table["emotion"].map(shared_name)) for table in tables]
+        return check_manifest(pd.concat(tables, ignore_index=True) if len(tables) > 1 else tables[0])
 
     @cached_property
     def folder(self) -> Path:
-        """Where this corpus, as it is now, keeps its faces: a changed corpus or setting is another folder."""
+        """Where the corpora, as they are now, keep their faces: a changed corpus or setting is another folder."""
         key = hashlib.sha256(pd.util.hash_pandas_object(self.frames).to_numpy().tobytes())
-        key.update(f"{list(self.frames.columns)} {self.fingerprint()}".encode())
+        key.update(f"{list(self.frames.columns)} {' '.join(source.fingerprint() for source in self.sources)}".encode())
         return self.cache_dir / f"{self.corpus}-{key.hexdigest()[:12]}"
 
     @property
@@ -193,26 +219,36 @@ class FrameDataModule(pl.LightningDataModule):
         if len(hashes) > 20_000:
             log.info("comparing %d faces with each other, once: it may take a minute or two.", len(hashes))
         with writing(self._duplicates_path) as unfinished:
-            near_duplicates(hashes, self.frames["clip"]).to_parquet(unfinished)
+            near_duplicates(hashes, _clip_names(self.frames)).to_parquet(unfinished)
 
     def _build_store(self) -> None:
         build_store(
             self.store_path,
             len(self.frames),
-            self.open_pictures(self.frames),
+            self._open_pictures(),
             size=self.image_size,
             grey=self.grey,
             description=f"{self.corpus}: faces at {self.image_size} px",
         )
 
+    def _open_pictures(self) -> Callable[[int], np.ndarray]:
+        """Gives a function from a row of :attr:`frames` to its face."""
+        corpus = self.frames["corpus"].to_numpy(dtype=object)
+        first = {source.name: int(np.argmax(corpus == source.name)) for source in self.sources}
+        openers = {
+            source.name: source.open_pictures(self.frames[corpus == source.name].reset_index(drop=True), self.folder)
+            for source in self.sources
+        }
+        return lambda row: openers[corpus[row]](row - first[corpus[row]])
+
     def setup(self, stage: str | None = None) -> None:
-        """Splits, leaves out the frames that are on no side, numbers the emotions; does nothing a second time."""
+        """Splits, leaves out the frames that are in no subset, numbers the emotions; does nothing a second time."""
         if self.class_names:
             return
         manifest = self.frames.assign(store_row=np.arange(len(self.frames)))
         pairs = pd.read_parquet(self._duplicates_path)
         if self.near_duplicates == "group":
-            manifest["group"] = group(pairs, manifest["clip"])
+            manifest["group"] = group(pairs, _clip_names(manifest))
         manifest["split"] = self.split(manifest)
         left_out = manifest["split"].isna()
         if left_out.any():
@@ -224,11 +260,21 @@ class FrameDataModule(pl.LightningDataModule):
         manifest = self.manifest = check_manifest(manifest[~left_out])
         if left_out.any():  # of a pair of clips only the closest frames were noted, and one of these may be gone
             hashes = np.load(self.store_path.with_suffix(".hashes.npy"))[manifest["store_row"].to_numpy()]
-            pairs = near_duplicates(hashes, manifest["clip"])
+            pairs = near_duplicates(hashes, _clip_names(manifest))
         self.audit = audit(manifest, pairs, subjects_from=self.subjects_from)
+        self._check_subsets()
         self.class_names = sorted(manifest["emotion"].unique())
+        if "group" in manifest and (manifest.groupby("group")["split"].nunique() > 1).any():
+            log.warning("this split does not follow dataset.near_duplicates=group: split=clips does.")
+        sentence = self.audit.sentence()
+        if sentence:
+            log.warning(sentence)
+
+    def _check_subsets(self) -> None:
+        """Refuses a split that cannot be trained on; warns of what it cannot measure."""
+        emotions = set(self.manifest["emotion"])
         for side in SPLITS:
-            absent = sorted(set(self.class_names) - set(manifest.loc[manifest["split"] == side, "emotion"]))
+            absent = sorted(emotions - set(self.manifest.loc[self.manifest["split"] == side, "emotion"]))
             if absent and side == "train":
                 raise InputError(
                     f"no frame of {listed(absent)} is on the training side: add pictures, leave the class out, "
@@ -236,17 +282,12 @@ class FrameDataModule(pl.LightningDataModule):
                 )
             if absent:
                 log.warning("no frame of %s on the %s side: its recall cannot be measured there.", listed(absent), side)
-        train = int((manifest["split"] == "train").sum())
+        train = int((self.manifest["split"] == "train").sum())
         if self.batch_size > train:
             raise InputError(
                 f"dataset.batch_size={self.batch_size} is larger than the training side of {train} frames: "
                 f"give at most {train}."
             )
-        if "group" in manifest and (manifest.groupby("group")["split"].nunique() > 1).any():
-            log.warning("this split does not follow dataset.near_duplicates=group: split=clips does.")
-        sentence = self.audit.sentence()
-        if sentence:
-            log.warning(sentence)
 
     @property
     def num_classes(self) -> int:

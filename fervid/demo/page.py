@@ -86,9 +86,10 @@ def about(predictor: Predictor) -> str:
     data, split = run.results["data"], str(run.setting("split") or "own").replace("_", " ")
     people = ", <b>rendered people, none of them real</b>" if data.get("rendered") else ""
     uar = run.metric("test/uar")
-    corpus = str(data.get("corpus"))
-    if corpus.endswith("_folder"):  # says how the files lie; whose they are says the folder's name
-        corpus = Path(str(run.setting("dataset.root"))).name
+    # Of one's own files the name of the folder says more than that they lie in one.
+    corpus = " and ".join(
+        about["name"] if about["published"] or not about["root"] else Path(about["root"]).name for about in run.corpora
+    )
     tested = escape(run.level.phrase)
     score = "it was never tested"
     if not np.isnan(uar):

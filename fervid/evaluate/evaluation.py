@@ -243,6 +243,7 @@ def _write(
             "leakage": leakage,
             "data": {
                 "corpus": member.datamodule.corpus,
+                "corpora": member.datamodule.corpora,
                 "rendered": member.datamodule.rendered,
                 "frames": len(predictions),
                 "clips": int(predictions["clip"].nunique()),

@@ -22,7 +22,6 @@ from fervid.runs.run import Run
 from fervid.schema.errors import InputError
 
 NO_DETECTOR = f"{NoDetector.__module__}.{NoDetector.__name__}"
-FOLDERS = {"image_folder", "video_folder"}  # corpora of files of any origin
 
 
 @dataclass
@@ -119,13 +118,11 @@ def _other_corpus(run: Run, config: DictConfig) -> tuple[FrameDataModule, pd.Dat
 
 def _known_to_be_seen(run: Run, seen: pd.DataFrame, datamodule: FrameDataModule) -> tuple[pd.DataFrame, bool]:
     """What a run has seen of a corpus, and whether that can be told by the names of people and clips."""
-    own = run.results["data"]["corpus"]
-    if not {own, datamodule.corpus} & FOLDERS:
-        return seen[seen["corpus"] == datamodule.corpus], bool(seen["subject"].notna().all())
+    if all(corpus["published"] for corpus in [*run.corpora, *datamodule.corpora]):
+        return seen[seen["corpus"].isin(datamodule.frames["corpus"])], bool(seen["subject"].notna().all())
     # Folders of files may hold anything: their names say nothing of those of another folder.
-    if own != datamodule.corpus or _place(run.setting("dataset.root")) != _place(datamodule.root):  # type: ignore[attr-defined]
-        return seen.iloc[:0], False
-    return seen, True
+    own, asked = ([(c["name"], _place(c["root"])) for c in each] for each in (run.corpora, datamodule.corpora))
+    return (seen, True) if own == asked else (seen.iloc[:0], False)
 
 
 def _place(root: Any) -> Path:

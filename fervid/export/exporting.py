@@ -127,7 +127,7 @@ def describe(results: dict[str, Any], config: DictConfig, model: EmotionClassifi
         "test_uar": results["metrics"].get("test/uar"),
         "fervid_version": results.get("versions", {}).get("fervid") or "unknown",
         "git_revision": results.get("git_revision") or "unknown",
-        "licence": weights_licence(results, config),
+        "licence": weights_licence(results),
     }
     return {
         name: without_folders(value) if isinstance(value, str) else json.dumps(value) for name, value in told.items()

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from hydra.utils import get_class
 from jinja2 import Environment, PackageLoader, StrictUndefined, UndefinedError
 from omegaconf import DictConfig
 
@@ -27,16 +26,6 @@ from fervid.schema.manifest import SPLITS
 
 RESAMPLES = 2000  # of people
 FEW_PEOPLE = 20  # below which an interval says little more than that it is wide
-
-EXPRESSIONS = {  # that it learned from
-    "ravdess": "are acted: actors play emotions before a camera, stronger and clearer than in life.",
-    "enterface": "are acted on request, by people who are no actors, after hearing a story.",
-    "ised": "are spontaneous, called forth by films in a laboratory, and look different outside one.",
-    "hf_faces": "come from a collection that does not say whether they are acted or spontaneous: the two differ.",
-}
-UNKNOWN_EXPRESSIONS = "may be acted or spontaneous, which look different: the corpus does not say."
-RENDERED_EXPRESSIONS = "are rendered after a few rules: on real faces it has not been tested."
-RENDERED_LICENCE = "rendered by fervid (MIT): no picture of a person is in it"
 
 
 def model_card(run: Run, config: DictConfig, files: Sequence[str] = ()) -> str:
@@ -79,7 +68,7 @@ def _render(run: Run, config: DictConfig, files: Sequence[str]) -> str:
         results=results,
         config=config,
         names=names,
-        corpus=corpus_name(results, config),
+        corpus=corpus_name(run),
         weak=_weak_emotions(results, names),
         sides=SPLITS,
         files=files,
@@ -89,12 +78,10 @@ def _render(run: Run, config: DictConfig, files: Sequence[str]) -> str:
         network=str(config.backbone.get("name") or config.backbone._target_.rsplit(".", 1)[-1]),
         head=config.head._target_.rsplit(".", 1)[-1],
         first_weights=first_weights(results),
-        data_licence=data_licence(results, config),
-        weights_licence=weights_licence(results, config),
-        citation=_citation(results, config),
-        expressions=RENDERED_EXPRESSIONS
-        if results["data"].get("rendered")
-        else EXPRESSIONS.get(results["data"]["corpus"], UNKNOWN_EXPRESSIONS),
+        data_licence=data_licence(results),
+        weights_licence=weights_licence(results),
+        citation="; ".join(corpus["citation"] for corpus in run.corpora if corpus["citation"]),
+        expressions=[corpus["expressions"] for corpus in run.corpora],
         faces=faces_in_words(config),
         level_in_words=run.level.sentence,
         people=int(frames["subject"].nunique()),
@@ -115,16 +102,15 @@ def _render(run: Run, config: DictConfig, files: Sequence[str]) -> str:
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 
 
-def corpus_name(results: dict[str, Any], config: DictConfig) -> str:
-    """What a run's corpus is called: of a folder of files its own name, not only that it is one.
-
-    Args:
-        results: of the run.
-        config: its configuration.
-    """
-    corpus = str(results["data"]["corpus"])
-    root = config.dataset.get("root")
-    return f"{Path(str(root)).name} ({corpus})" if corpus.endswith("_folder") and root else corpus
+def corpus_name(run: Run) -> str:
+    """What a run's corpora are called: a folder of one's own files by its name, not only by its kind."""
+    names = [
+        corpus["name"]
+        if corpus["published"] or not corpus["root"]
+        else f"{Path(corpus['root']).name} ({corpus['name']})"
+        for corpus in run.corpora
+    ]
+    return " and ".join(names)
 
 
 def _weak_emotions(results: dict[str, Any], names: Sequence[str]) -> list[str]:
@@ -186,28 +172,24 @@ def first_weights(results: dict[str, Any]) -> str:
     return f"{markdown_code(requested)} of {markdown_text(source)}{sha256}. {terms}"
 
 
-def data_licence(results: dict[str, Any], config: DictConfig) -> str:
-    """The licence of the corpus, as the corpus's class knows it.
+def data_licence(results: dict[str, Any]) -> str:
+    """The licences of a run's corpora.
 
     Args:
         results: of the run.
-        config: its configuration, looked through by :func:`fervid.runs.load.stored_config`.
     """
-    if results["data"].get("rendered"):
-        return RENDERED_LICENCE
-    return getattr(get_class(config.dataset._target_), "licence", "unknown")
+    return "; ".join(dict.fromkeys(corpus["licence"] for corpus in results["data"]["corpora"]))
 
 
-def weights_licence(results: dict[str, Any], config: DictConfig) -> str:
+def weights_licence(results: dict[str, Any]) -> str:
     """What is known of the terms of the trained weights, in one sentence.
 
     Args:
         results: of the run.
-        config: its configuration, looked through by :func:`fervid.runs.load.stored_config`.
     """
     return (
         "no licence is stated: whoever passes the weights on must heed the terms of the data "
-        f"({data_licence(results, config).split(':')[0]}) and of the first weights"
+        f"({data_licence(results).split(':')[0]}) and of the first weights"
     )
 
 
@@ -219,11 +201,6 @@ def without_folders(text: str) -> str:
     """
     text = re.sub(r"(?<![\w:/.~])~?(?:\.{0,2}/)(?:[^/\s]+/)*(?=[^/\s])", "", text)
     return re.sub(r"\b[A-Za-z]:\\(?:[^\\\s]+\\)*", "", text)
-
-
-def _citation(results: dict[str, Any], config: DictConfig) -> str:
-    rendered = results["data"].get("rendered")
-    return "" if rendered else getattr(get_class(config.dataset._target_), "citation", "")
 
 
 def _unit(frames: pd.DataFrame) -> str:

@@ -24,7 +24,7 @@ FLAT_SHARES = (0.01, 0.99)  # of the pixels: between them these levels are count
 
 @dataclass(frozen=True)
 class Task:
-    """One clip to cut the faces from.
+    """One clip to crop the faces of.
 
     Attributes:
         row: of the corpus's table of clips.
@@ -40,7 +40,7 @@ class Task:
 
 
 @dataclass
-class Cut:
+class Crop:
     """What came of a task.
 
     Attributes:
@@ -62,10 +62,10 @@ class Cut:
     temporary: bool = False
 
 
-def cut_faces(task: Task, detector: Detector, alignment: Alignment) -> Cut:
-    """Cuts the faces out of one clip; whatever is wrong with the file ends up in ``failure``."""
+def crop_faces(task: Task, detector: Detector, alignment: Alignment) -> Crop:
+    """Crops the faces of one clip; whatever is wrong with the file ends up in ``failure``."""
     cv2.setNumThreads(1)  # clips, not rows of pixels, are shared out over the cores
-    cut = Cut(task.row)
+    crop = Crop(task.row)
     last: Face | None = None
     try:
         for frame in _frames(task):
@@ -80,19 +80,19 @@ def cut_faces(task: Task, detector: Detector, alignment: Alignment) -> Cut:
                 row |= {name: round(float(value), 1) for name, value in zip(EYES, eyes, strict=False)}
                 row |= {"flat": flat} if (flat := flatness(face)) else {}
                 jpeg = encode(face)
-                cut.sums = [before + value for before, value in zip(cut.sums, _sums(face), strict=True)]
-            cut.frames.append(row)
-            cut.faces.append(jpeg)
+                crop.sums = [before + value for before, value in zip(crop.sums, _sums(face), strict=True)]
+            crop.frames.append(row)
+            crop.faces.append(jpeg)
     except (ValueError, cv2.error) as error:
-        return Cut(task.row, failure=first_line(error))
+        return Crop(task.row, failure=first_line(error))
     except (OSError, MemoryError) as error:
         reason = getattr(error, "strerror", None) or first_line(error)
-        return Cut(task.row, failure=reason, temporary=_is_temporary(error))
-    if not cut.frames:
-        cut.failure = "none of the wanted frames is in it"
-    elif not any(cut.faces):
-        cut.failure = f"no face in any of {len(cut.frames)} frames" if task.sampling else "no face"
-    return cut
+        return Crop(task.row, failure=reason, temporary=_is_temporary(error))
+    if not crop.frames:
+        crop.failure = "none of the wanted frames is in it"
+    elif not any(crop.faces):
+        crop.failure = f"no face in any of {len(crop.frames)} frames" if task.sampling else "no face"
+    return crop
 
 
 def encode(face: np.ndarray) -> bytes:
@@ -117,7 +117,7 @@ def flatness(face: np.ndarray) -> str | None:
 
 
 def _sums(face: np.ndarray) -> list[int]:
-    """What :class:`Cut` has of one face, by histograms: a twentieth of the time of squaring every pixel."""
+    """What :class:`Crop` has of one face, by histograms: a twentieth of the time of squaring every pixel."""
     planes = [*cv2.split(face), cv2.cvtColor(face, cv2.COLOR_RGB2GRAY)]
     # Counts are float32, exact up to 2^24: in faces of 4,096 px.
     counts = np.array([cv2.calcHist([plane], [0], None, [256], [0, 256])[:, 0] for plane in planes]).astype(np.int64)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from hydra.errors import HydraException
-from hydra.utils import get_class, instantiate
+from hydra.utils import instantiate
 
 from fervid.data.store import resize
 from fervid.faces.alignment import Aligned, Alignment
@@ -57,7 +57,7 @@ class Predictor:
     A prepared corpus keeps faces as JPEG; so that the network sees the same pictures here, they go through it too.
 
     Args:
-        run: the run folder.
+        folder: the run folder.
         detector: finds the faces; None: the run's own (:meth:`find` says what of runs that have none).
         margin: share of the bare face added on each side of a crop; None: the run's own.
         device: where the network runs, such as ``cuda``.
@@ -77,15 +77,16 @@ class Predictor:
 
     def __init__(
         self,
-        run: str | Path,
+        folder: str | Path,
         *,
         detector: Detector | None = None,
         margin: float | None = None,
         device: str | torch.device = "cpu",
     ):
-        self.folder = Path(run).expanduser()
+        self.folder = Path(folder).expanduser()
         self.model = load_run(self.folder).to(device=_device(device), memory_format=torch.channels_last)
-        self.results = read_run(self.folder).results
+        run = read_run(self.folder)
+        self.results = run.results
         config = stored_config(self.results, self.folder)
         self.class_names: list[str] = self.model.class_names
         self.image_size = int(self.model.backbone.image_size)
@@ -93,9 +94,10 @@ class Predictor:
             own = config.get("detector")
             self.detector: Detector = detector or (instantiate(own, _convert_="all") if own else NoDetector())
             dataset = config.dataset
-            corpus = get_class(dataset._target_)  # of rendered faces it does not say so: they are cut out
             self.knows_cut_out_faces = (
-                detector is None and isinstance(self.detector, NoDetector) and getattr(corpus, "pictures", True)
+                detector is None
+                and isinstance(self.detector, NoDetector)
+                and all(corpus["pictures"] for corpus in run.corpora)
             )
             self.grey = bool(dataset.get("grey", False))
             own_margin = dataset.get("margin", Alignment.margin) if margin is None else margin

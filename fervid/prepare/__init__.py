@@ -8,6 +8,7 @@ from omegaconf import DictConfig
 
 from fervid.cli.command_line import run
 from fervid.cli.job import job
+from fervid.cli.settings_help import options_by_group
 from fervid.schema.config_folder import CONFIG_FOLDER
 from fervid.schema.errors import InputError
 
@@ -16,28 +17,41 @@ from fervid.schema.errors import InputError
 def command(config: DictConfig) -> None:
     """Prepares what the configuration describes, unless it is."""
     with job(config):
+        corpora = [name for name in options_by_group()["dataset"] if name != "synthetic"]
         if config.get("dataset") is None:
             raise InputError(
-                "nothing to prepare: give dataset=enterface, hf_faces, image_folder, ised, ravdess or video_folder, "
-                "and dataset.root=<folder>."
+                f"nothing to prepare: give dataset={', '.join(corpora[:-1])} or {corpora[-1]}, and "
+                "dataset.root=<folder>."
             )
+        if (config.part is None) != (config.parts is None):
+            raise InputError("part and parts belong together: part=0 parts=4 is the first of four parts.")
         from hydra.utils import instantiate
         from rich.console import Console
 
-        from fervid.data.prepared import PreparedDataModule
-        from fervid.prepare.card import summary  # torch and all that: seconds that --help should not wait for
-
-        corpus = instantiate(config.dataset, cache_dir=config.cache_dir, _convert_="all")
-        if not isinstance(corpus, PreparedDataModule):
-            raise InputError(f"dataset={corpus.corpus} is rendered when it is needed: there is nothing to prepare.")
-        before = corpus.is_prepared
-        card = corpus.prepare_faces()
-        console = Console(highlight=False, soft_wrap=True, markup=False)
-        console.print(("prepared before: " if before else "") + summary(card))
-        console.print(f"everything lies in {corpus.prepared}")
-        console.print(
-            "look at contact_sheet.png and card.md there; failures.csv names what failed and what was left out"
+        from fervid.data.datamodules import (
+            CorpusDataModule,  # torch and all that: seconds that --help need not wait for
         )
+        from fervid.prepare.card import summary
+        from fervid.prepare.preparation import Part
+
+        datamodule = instantiate(config.dataset, cache_dir=config.cache_dir, _convert_="all")
+        if not isinstance(datamodule, CorpusDataModule):
+            raise InputError(f"dataset={datamodule.corpus} is rendered when it is needed: there is nothing to prepare.")
+        corpus = datamodule.prepared
+        console = Console(highlight=False, soft_wrap=True, markup=False)
+        before = corpus.is_prepared
+        if config.part is not None and not before:
+            done = corpus.prepare_part(Part(config.part, config.parts))
+            console.print(
+                f"Part {config.part} of {config.parts} is prepared: {done} of {len(corpus.inventory.clips)} files."
+            )
+            console.print("Once all parts are, the same command without part and parts joins them.")
+        else:
+            console.print(("prepared before: " if before else "") + summary(corpus.prepare()))
+            console.print(
+                "look at contact_sheet.png and card.md there; failures.csv names what failed and what was left out"
+            )
+        console.print(f"Output: {corpus.folder}")
 
 
 def main() -> None:

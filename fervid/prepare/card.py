@@ -6,37 +6,46 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from fervid import __version__, figures
+from fervid.corpora.inventory import Inventory
 from fervid.figures.drawing import MAX_CLASSES
 from fervid.media.decoding import read_picture
 from fervid.schema.atomic import write_text
 from fervid.schema.escaping import markdown_code, markdown_text
-
-if TYPE_CHECKING:
-    from fervid.data.prepared import PreparedDataModule
 
 SHOWN = 10  # faces of each emotion on the contact sheet
 PACKAGES = ("av", "opencv-python", "numpy", "pillow")
 
 
 def write_card(
-    folder: Path, corpus: "PreparedDataModule", manifest: pd.DataFrame, failures: pd.DataFrame, sums: list[int]
+    folder: Path,
+    *,
+    about: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    inventory: Inventory,
+    manifest: pd.DataFrame,
+    failed: int,
+    sums: list[int],
+    detected: bool,
 ) -> None:
     """Writes ``card.json``, ``card.md`` and ``contact_sheet.png``; the same corpus and settings give the same bytes.
 
     Args:
         folder: the prepared folder.
-        corpus: what was prepared.
+        about: of the corpus (:meth:`fervid.corpora.corpus.Corpus.about`).
+        settings: which clips were asked for, and how their faces were found and cropped.
+        inventory: what the reader found.
         manifest: one row a frame that was looked at.
-        failures: one row a file that gives nothing.
-        sums: of all faces, as :class:`fervid.faces.cropping.Cut` has them.
+        failed: files that give nothing.
+        sums: of all faces, as :class:`fervid.faces.cropping.Crop` has them.
+        detected: whether faces were detected, so that there is a detection rate.
     """
-    card = describe(corpus, manifest, failures, sums)
+    card = describe(about, settings, inventory, manifest, failed, sums, detected)
     write_text(folder / "card.json", json.dumps(card, indent=1, ensure_ascii=False) + "\n")
     write_text(folder / "card.md", _markdown(card))
     faces = manifest[manifest["face"].notna()]
@@ -55,7 +64,13 @@ def write_card(
 
 
 def describe(
-    corpus: "PreparedDataModule", manifest: pd.DataFrame, failures: pd.DataFrame, sums: list[int]
+    about: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    inventory: Inventory,
+    manifest: pd.DataFrame,
+    failed: int,
+    sums: list[int],
+    detected: bool,
 ) -> dict[str, Any]:
     """The card as plain containers (arguments: :func:`write_card`).
 
@@ -66,17 +81,17 @@ def describe(
     mean = np.array(sums[1:5]) / sums[0] / 255
     std = np.sqrt(np.maximum(np.array(sums[5:9]) / sums[0] / 255**2 - mean**2, 0))
     by_emotion = manifest.assign(found=found).groupby("emotion")
-    clips = corpus.inventory.clips
+    clips = inventory.clips
     flat = manifest.get("flat", pd.Series(dtype=object))
     return {
-        "corpus": corpus.corpus,
-        "root": str(corpus.root),
-        "citation": corpus.citation,
-        "licence": corpus.licence,
-        "settings": {**corpus.choices(), **corpus.settings()},
+        "corpus": about["name"],
+        "root": about["root"],
+        "citation": about["citation"],
+        "licence": about["licence"],
+        "settings": dict(settings),
         "counts": {
-            "files": len(clips) + len(corpus.inventory.dropped),
-            "failures": len(failures),
+            "files": len(clips) + len(inventory.dropped),
+            "failures": failed,
             "subjects": int(clips["subject"].nunique()),
             "clips": int(clips["clip"].nunique()),
             "frames": len(manifest),
@@ -86,18 +101,18 @@ def describe(
             "aligned_by": {str(name): int(count) for name, count in manifest["aligned"].value_counts().items()},
         },
         # Null where nothing was looked for.
-        "detection_rate": float(found.mean()) if corpus.looks_for_faces else None,
+        "detection_rate": float(found.mean()) if detected else None,
         "by_emotion": {
             str(name): {
                 "clips": int(group["clip"].nunique()),
                 "faces": int(group["found"].sum()),
-                "detection_rate": float(group["found"].mean()) if corpus.looks_for_faces else None,
+                "detection_rate": float(group["found"].mean()) if detected else None,
             }
             for name, group in by_emotion
         },
         "mean": dict(zip(("red", "green", "blue", "luminance"), mean.round(4).tolist(), strict=True)),
         "std": dict(zip(("red", "green", "blue", "luminance"), std.round(4).tolist(), strict=True)),
-        "notes": corpus.inventory.sentences(),
+        "notes": inventory.sentences(),
         "versions": {"fervid": __version__, "python": platform.python_version()}
         | {package: version(package) for package in PACKAGES},
     }

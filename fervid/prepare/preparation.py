@@ -12,14 +12,17 @@ A prepared folder holds
 ==================  ==================================================================================================
 
 Workers only compute; one process writes. What it has written of a clip is noted in a journal when all of it is there,
-so that a preparation that is killed at any moment goes on where it was, to the same bytes.
+so that a preparation that is killed at any moment resumes where it was, to the same bytes. Several processes, on one
+machine or many, may each prepare a part of the clips: every part has a journal of its own, and :func:`join` reads all.
 """
 
 import json
 import re
 import warnings
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -32,7 +35,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.text import Text
 
 from fervid.faces.alignment import Alignment
-from fervid.faces.cropping import Task, cut_faces
+from fervid.faces.cropping import Crop, Task, crop_faces
 from fervid.faces.detection import Detector
 from fervid.media.files import FAILED
 from fervid.processes.lifetime import for_workers
@@ -40,12 +43,43 @@ from fervid.schema.atomic import cut_half_line, write_csv
 from fervid.schema.columns import Role, columns_of
 from fervid.schema.errors import InputError
 from fervid.schema.escaping import spreadsheet
+from fervid.schema.locks import lock_part
 
 JOURNAL = "progress.jsonl"
-LOOKED_AT = ("frame", "time", *columns_of(Role.GEOMETRY), "face")  # what may be told of a frame
+JOURNALS = "progress*.jsonl"  # with those of the parts
+DETECTED = ("frame", "time", *columns_of(Role.GEOMETRY), "face")  # what may be known of a frame
 
 
-def prepare(
+@dataclass(frozen=True)
+class Part:
+    """Part ``number`` of ``count`` of the clips of a corpus: every ``count``-th one.
+
+    Raises:
+        InputError: if there is no such part.
+    """
+
+    number: int
+    count: int
+
+    def __post_init__(self) -> None:
+        if self.count < 1 or not 0 <= self.number < self.count:
+            raise InputError(f"part={self.number} is out of range: parts={self.count} are numbered 0 to count - 1.")
+
+    @property
+    def name(self) -> str:
+        """As file names have it."""
+        return f"{self.number}-of-{self.count}"
+
+    def lock(self, folder: Path) -> AbstractContextManager[None]:
+        """Around the work on this part of a folder.
+
+        Raises:
+            InputError: if another process prepares the whole corpus or this part.
+        """
+        return lock_part(folder, self.name)
+
+
+def crop_clips(
     folder: Path,
     clips: pd.DataFrame,
     tasks: Iterator[Task],
@@ -54,91 +88,132 @@ def prepare(
     alignment: Alignment,
     max_failures: float,
     description: str,
-) -> tuple[pd.DataFrame, pd.DataFrame, list[int]]:
-    """Cuts the faces of all clips that the journal does not have yet.
+    part: Part | None = None,
+) -> None:
+    """Crops the faces of all clips that no journal has yet.
 
     Args:
-        folder: where faces and journal go.
+        folder: where faces and journals go.
         clips: one row a clip: ``emotion``, ``clip`` and ``path`` at least.
         tasks: one for each row, in order; made as they are needed.
         detector: finds faces.
-        alignment: cuts them out.
+        alignment: crops them.
         max_failures: share of the clips that may fail.
         description: what to show beside the progress bar.
-
-    Returns:
-        The manifest's rows, in the order of ``clips``: one a frame, the clip's columns repeated, with ``face``, its
-        file in the folder, None where no face was found; the failures: ``path`` and ``reason``; and the sums of
-        :class:`fervid.faces.cropping.Cut` over all faces.
+        part: of the clips; None: all of them.
 
     Raises:
-        InputError: if too many clips fail, some cannot be read for now, none shows a face, or a worker is killed.
+        InputError: if too many clips fail, some cannot be read for now, or a worker is killed.
         OSError: if the folder cannot be written, or the disk is full.
     """
     faces = folder / "faces"
     faces.mkdir(parents=True, exist_ok=True)
+    own = set(range(len(clips)) if part is None else range(part.number, len(clips), part.count))
     # What was seen of the frames waits on the disk: as Python's dicts it takes ten times the room of the table.
-    done_with = {entry["row"]: entry["failure"] for entry in _read_journal(folder / JOURNAL)}
-    failed = [row for row, failure in done_with.items() if failure]
-    most = max_failures * len(clips)
-    going_on, again = True, []
-    todo = takewhile(lambda _: going_on, (task for task in tasks if task.row not in done_with))
-    done = Parallel(n_jobs=-1, return_as="generator_unordered")(
-        delayed(for_workers(cut_faces))(task, detector, alignment) for task in todo
+    finished = {entry["row"]: entry["failure"] for entry in _read_journals(folder) if entry["row"] in own}
+    failed = {row: failure for row, failure in finished.items() if failure}
+    allowed = max_failures * len(own)
+    unread: dict[int, str] = {}  # for a reason that may pass
+    done, running = len(finished), True
+    waiting = (task for task in tasks if task.row in own and task.row not in finished)
+    crops = Parallel(n_jobs=-1, return_as="generator_unordered")(
+        delayed(for_workers(crop_faces))(task, detector, alignment) for task in takewhile(lambda _: running, waiting)
     )
+    path = folder / (JOURNAL if part is None else f"progress-{part.name}.jsonl")
     try:
-        with open(folder / JOURNAL, "a", encoding="utf-8") as file, _progress() as progress:
-            bar = progress.add_task(description, total=len(clips), completed=len(done_with))
-            for cut in done:
-                clip = clips.iloc[cut.row]
-                for frame, jpeg in zip(cut.frames, cut.faces, strict=True):
-                    frame["face"] = jpeg and _write_face(faces, cut.row, clip, frame["frame"], jpeg)
-                entry = {"row": cut.row, "failure": cut.failure, "frames": cut.frames, "sums": cut.sums}
-                done_with[cut.row] = cut.failure
-                if cut.temporary:
-                    again.append(cut.row)
+        with open(path, "a", encoding="utf-8") as journal, _progress() as progress:
+            bar = progress.add_task(description, total=len(own), completed=done)
+            for crop in crops:
+                entry = _write_faces(faces, clips.iloc[crop.row], crop)
+                done += 1
+                if crop.temporary:
+                    unread[crop.row] = str(crop.failure)
                 else:
-                    failed += [cut.row] if cut.failure else []
-                    going_on = len(failed) <= most
-                    file.write(json.dumps(entry) + "\n")
-                    file.flush()
+                    failed |= {crop.row: crop.failure} if crop.failure else {}
+                    running = len(failed) <= allowed
+                    journal.write(json.dumps(entry) + "\n")
+                    journal.flush()
                 progress.advance(bar)
     except OSError:
-        going_on = False
-        deque(done, maxlen=0)  # the clips in work are waited for: cut off, joblib's threads complain of each other
+        running = False
+        deque(crops, maxlen=0)  # the clips in work are waited for: cut off, joblib's threads complain of each other
         raise
     except TerminatedWorkerError as error:
         raise InputError(
-            "a process that decodes was killed, perhaps for want of memory: run the same command again, it goes on "
+            "a process that decodes was killed, perhaps for want of memory: run the same command again, it resumes "
             "where it stopped; LOKY_MAX_CPU_COUNT=1 uses less memory."
         ) from error
     except KeyboardInterrupt as error:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # joblib's, that results were not waited for
-            done.close()
+            crops.close()
         raise KeyboardInterrupt(
-            f"interrupted after {len(done_with)} of {len(clips)} files: the same command goes on from there."
+            f"interrupted after {done} of {len(own)} files: the same command resumes from there."
         ) from error
-    failures = pd.DataFrame(
-        [(clips["path"].iloc[row], done_with[row]) for row in sorted(failed)], columns=["path", "reason"]
-    )
-    if len(failed) > most:
-        write_csv(folder / "failures.csv", spreadsheet(failures.assign(outcome=FAILED)))
+    if len(failed) > allowed:
+        table = _failures(clips, failed)
+        where = folder / ("failures.csv" if part is None else f"failures-{part.name}.csv")
+        write_csv(where, spreadsheet(table.assign(outcome=FAILED)))
         raise InputError(
-            f"{len(failed)} of {len(clips)} files fail (first: {failures['path'][0]}: {failures['reason'][0]}), more "
-            f"than dataset.max_failures={max_failures:g} of them: see {folder / 'failures.csv'}; another detector or "
-            "a larger share may help."
+            f"{len(failed)} of {len(own)} files fail (first: {table['path'][0]}: {table['reason'][0]}), more than "
+            f"dataset.max_failures={max_failures:g} of them: see {where}; another detector or a larger share may help."
         )
-    if again:
+    if unread:
+        row, reason = next(iter(unread.items()))
         raise InputError(
-            f"{len(again)} of {len(clips)} files could not be read this time (first: {clips['path'].iloc[again[0]]}: "
-            f"{done_with[again[0]]}): run the same command again, it goes on where it stopped, or take "
-            "these files away."
+            f"{len(unread)} of {len(own)} files could not be read this time (first: {clips['path'].iloc[row]}: "
+            f"{reason}): run the same command again, it resumes where it stopped, or take these files away."
         )
-    looked_at, sums = _looked_at(folder / JOURNAL)
-    if not looked_at["face"].notna().any():
+
+
+def join(folder: Path, clips: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, list[int]]:
+    """Makes one table of what all journals of a folder have.
+
+    Args:
+        folder: with faces and journals of all clips.
+        clips: one row a clip.
+
+    Returns:
+        The manifest's rows, in the order of ``clips``: one a frame, the clip's columns repeated, with ``face``, its
+        file in the folder, None where no face was found; the failures: ``path`` and ``reason``; and the sums of
+        :class:`fervid.faces.cropping.Crop` over all faces.
+
+    Raises:
+        InputError: if none shows a face.
+    """
+    columns: dict[str, list[Any]] = {name: [] for name in ("row", *DETECTED)}
+    sums, seen = [0] * 9, set()
+    failed: dict[int, str] = {}
+    for entry in _read_journals(folder):
+        if entry["row"] in seen:  # in a part and in the whole: both wrote the same
+            continue
+        seen.add(entry["row"])
+        failed |= {entry["row"]: entry["failure"]} if entry["failure"] else {}
+        sums = [before + value for before, value in zip(sums, entry["sums"], strict=True)]
+        for frame in entry["frames"]:
+            columns["row"].append(entry["row"])
+            for name in DETECTED:
+                columns[name].append(frame.get(name))
+    if not any(columns["face"]):
         raise InputError(f"no face was found in any of {len(clips)} files: is this the right folder, or detector?")
-    return clips.loc[looked_at.pop("row")].reset_index(drop=True).join(looked_at), failures, sums
+    # Clips are finished in any order. A corpus without eyes has no columns for them.
+    table = pd.DataFrame(columns).sort_values("row", kind="stable", ignore_index=True)
+    absent = [name for name in columns_of(Role.GEOMETRY) if table[name].isna().all()]
+    table = table.drop(columns=absent)
+    manifest = clips.loc[table.pop("row")].reset_index(drop=True).join(table)
+    return manifest, _failures(clips, failed), sums
+
+
+def _failures(clips: pd.DataFrame, failed: Mapping[int, str]) -> pd.DataFrame:
+    rows = [(clips["path"].iloc[row], failed[row]) for row in sorted(failed)]
+    return pd.DataFrame(rows, columns=["path", "reason"])
+
+
+def _write_faces(faces: Path, clip: pd.Series, crop: Crop) -> dict[str, Any]:
+    """Writes the faces of a clip; its entry in the journal."""
+    for frame, jpeg in zip(crop.frames, crop.faces, strict=True):
+        frame["face"] = jpeg and _write_face(faces, crop.row, clip, frame["frame"], jpeg)
+    return {"row": crop.row, "failure": crop.failure, "frames": crop.frames, "sums": crop.sums}
 
 
 def _progress() -> Progress:
@@ -160,25 +235,9 @@ def _write_face(faces: Path, row: int, clip: pd.Series, frame: int, jpeg: bytes)
     return path.relative_to(faces.parent).as_posix()
 
 
-def _read_journal(path: Path) -> Iterator[dict[str, Any]]:
-    """The finished clips."""
-    cut_half_line(path)
-    if path.exists():
+def _read_journals(folder: Path) -> Iterator[dict[str, Any]]:
+    """The finished clips of all journals."""
+    for path in sorted(folder.glob(JOURNALS)):
+        cut_half_line(path)
         with open(path, "rb") as file:
             yield from map(json.loads, file)
-
-
-def _looked_at(journal: Path) -> tuple[pd.DataFrame, list[int]]:
-    """One row a frame, in the order of the clips, with the ``row`` of its clip; and the sums over all faces."""
-    columns: dict[str, list[Any]] = {name: [] for name in ("row", *LOOKED_AT)}
-    sums = [0] * 9
-    for entry in _read_journal(journal):
-        sums = [before + value for before, value in zip(sums, entry["sums"], strict=True)]
-        for frame in entry["frames"]:
-            columns["row"].append(entry["row"])
-            for name in LOOKED_AT:
-                columns[name].append(frame.get(name))
-    # Clips are finished in any order. A corpus without eyes, or without faces, has no columns for them.
-    table = pd.DataFrame(columns).sort_values("row", kind="stable", ignore_index=True)
-    absent = [name for name in columns_of(Role.GEOMETRY) if table[name].isna().all()]
-    return table.drop(columns=absent), sums

@@ -1,7 +1,7 @@
 """Opens what a run left, however it came here: nothing in a run folder chooses what code runs."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,15 +13,18 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from fervid.data.datamodule import FrameDataModule
+from fervid.data.datamodules import CorpusDataModule
 from fervid.models.weight_files import read_checkpoint
 from fervid.runs.build import make_datamodule, make_network
 from fervid.runs.run import Run, open_run
-from fervid.schema.config_folder import CONFIG_FOLDER
+from fervid.schema.config_folder import config_folders
 from fervid.schema.errors import InputError, first_line, reason
 from fervid.tasks.classification import EmotionClassifier
 
 FRAME = ["corpus", "clip", "frame"]  # what tells a frame from all others
-CALLED = ("backbone", "head", "dataset", "detector", "split")  # the parts of a stored configuration that are
+IMPORTED = ("_target_", "corpus")  # names of settings whose values are imported
+NETWORK = ("backbone", "head", "detector")  # the parts of a stored configuration that build a network and find faces
+CORPUS = ("dataset", "detector", "split")  # and those that open its corpus again
 
 
 def load_run(folder: str | Path, checkpoint: str = "best") -> EmotionClassifier:
@@ -82,30 +85,38 @@ def read_run(folder: Path) -> Run:
         raise InputError(f"{folder} holds no finished run that can be opened: {error}.") from error
 
 
-def stored_config(results: dict[str, Any], folder: Path) -> DictConfig:
-    """The configuration of a run, of which nothing but fervid's own classes will be called.
+def stored_config(results: dict[str, Any], folder: Path, called: Sequence[str] = NETWORK) -> DictConfig:
+    """The configuration of a run, of which nothing but known classes will be called.
+
+    Known are the classes that fervid's own yaml files name, and those of a folder that the user named by
+    ``--config-dir``.
 
     Args:
         results: its ``results.json``, of :func:`fervid.runs.run.open_run`, which refuses references.
         folder: where they come from, for the error.
+        called: the parts that will be instantiated.
 
     Raises:
-        InputError: if it names other code.
+        InputError: if these parts name other code.
     """
-    for name, value in _values([results["config"].get(part) for part in CALLED]):
-        if name == "_target_" and value not in _own_targets():
-            raise InputError(f"{folder} names {value} in its configuration: only fervid's own classes can be opened.")
+    for name, value in _values([results["config"].get(part) for part in called]):
+        if name in IMPORTED and value not in _known_targets(tuple(config_folders())):
+            raise InputError(
+                f"{folder} names {value} in its configuration: only fervid's own classes can be "
+                "opened, and those of your own yaml files with --config-dir=<folder>."
+            )
     config = OmegaConf.create(results["config"])
     assert isinstance(config, DictConfig)
     return config
 
 
 @cache
-def _own_targets() -> frozenset[str]:
-    """What fervid's own options call. By their full names: a prefix would let in all that its modules import."""
-    files = [file for part in CALLED for file in Path(CONFIG_FOLDER, part).glob("*.yaml")]
+def _known_targets(folders: tuple[str, ...]) -> frozenset[str]:
+    """What the options of these folders call. By their full names: a prefix would let in all that modules import."""
+    parts = {*NETWORK, *CORPUS}
+    files = [file for folder in folders for part in parts for file in Path(folder, part).glob("*.yaml")]
     told = [OmegaConf.to_container(OmegaConf.load(file)) for file in files]
-    return frozenset(value for name, value in _values(told) if name == "_target_")
+    return frozenset(value for name, value in _values(told) if name in IMPORTED)
 
 
 def read_manifest(folder: Path) -> pd.DataFrame:
@@ -141,7 +152,7 @@ def reopen_corpus(
     Raises:
         InputError: if the corpus is not there, or is not what it was.
     """
-    stored = stored_config(results, folder)
+    stored = stored_config(results, folder, CORPUS)
     stored.augmentation, stored.cache_dir = None, str(cache_dir)  # nothing is trained; it may name any class
     if root is not None:
         if "root" not in stored.dataset:
@@ -152,7 +163,7 @@ def reopen_corpus(
     level = logger.level
     try:
         datamodule = make_datamodule(stored)
-        if stored.dataset.get("prepared_dir") is not None and not getattr(datamodule, "is_prepared", True):
+        if stored.dataset.get("prepared_dir") is not None and not _is_prepared(datamodule):
             stored.dataset.prepared_dir = None  # nothing is written where a folder from elsewhere says
             datamodule = make_datamodule(stored)
         datamodule.prepare_data()
@@ -184,3 +195,7 @@ def _values(config: Any, name: str = "") -> Iterator[tuple[str, Any]]:
             yield from _values(value, name)
     else:
         yield name, config
+
+
+def _is_prepared(datamodule: FrameDataModule) -> bool:
+    return not isinstance(datamodule, CorpusDataModule) or datamodule.prepared.is_prepared

@@ -71,6 +71,7 @@ def describe(
             "corpus": datamodule.corpus,
             "fingerprint": identity.fingerprint,
             "places": identity.places,
+            "corpora": datamodule.corpora,
             "rendered": datamodule.rendered,
             "frames": len(manifest),
             "clips": int(manifest["clip"].nunique()),

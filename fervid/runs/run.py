@@ -40,6 +40,11 @@ class Run:
         """What its split leaks."""
         return LeakageLevel(self.results["leakage"]["level"])
 
+    @property
+    def corpora(self) -> list[dict[str, Any]]:
+        """What was known of each of its corpora (:meth:`fervid.corpora.corpus.Corpus.about`)."""
+        return self.results["data"]["corpora"]
+
     @cached_property
     def predictions(self) -> pd.DataFrame:
         """One row a test frame: what the manifest knows of it, ``true``, ``predicted`` and ``p_<emotion>`` each."""

@@ -1,21 +1,68 @@
-"""Locks between processes."""
+"""Locks between processes that prepare a folder."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from fervid.schema.errors import InputError
+
 
 @contextmanager
 def lock(folder: Path) -> Iterator[None]:
-    """Keeps two runs from preparing the same folder at once: the second waits for the first, and says so."""
+    """Keeps two processes from preparing the same folder at once: the second waits for the first, and says so."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    waiting = FileLock(folder.with_suffix(".lock"))
+    with _waited_for(folder.with_name(f"{folder.name}.lock"), folder):
+        yield
+
+
+@contextmanager
+def lock_parts(folder: Path) -> Iterator[None]:
+    """Waits for the processes that prepare parts of a folder (:func:`lock_part`) and keeps new ones away."""
+    with ExitStack() as stack:
+        for path in sorted(folder.parent.glob(f"{folder.name}.part-*.lock")):
+            stack.enter_context(_waited_for(path, folder))
+        yield
+
+
+@contextmanager
+def lock_part(folder: Path, name: str) -> Iterator[None]:
+    """Around the work on a part of a folder.
+
+    Args:
+        folder: whose parts other processes may be at.
+        name: of the part.
+
+    Raises:
+        InputError: if another process is at this part, or at the whole folder.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    own = FileLock(folder.with_name(f"{folder.name}.part-{name}.lock"))
+    whole = FileLock(folder.with_name(f"{folder.name}.lock"))
+    try:
+        own.acquire(timeout=0)
+    except Timeout:
+        raise InputError(f"another process prepares part {name} of {folder}: wait for it.") from None
+    try:
+        # A process that prepares the whole folder waits for the parts that had begun before it, and for no others.
+        try:
+            whole.acquire(timeout=2)  # seconds: another part may be asking the same
+        except Timeout:
+            raise InputError(f"another process prepares all of {folder}: wait for it.") from None
+        whole.release()
+        yield
+    finally:
+        own.release()
+
+
+@contextmanager
+def _waited_for(path: Path, folder: Path) -> Iterator[None]:
+    waiting = FileLock(path)
     try:
         waiting.acquire(timeout=0)
     except Timeout:
-        print(f"another run is preparing {folder}: waiting for it.", flush=True)
+        print(f"another process is preparing {folder}: waiting for it.", flush=True)
         waiting.acquire()
     try:
         yield

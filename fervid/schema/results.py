@@ -38,6 +38,18 @@ RESULTS: dict[Any, Any] = {
     "class_names": [str],
     "data": {
         "corpus": str,
+        "corpora": [
+            {
+                "name": str,
+                "root": (str, None),
+                "licence": str,
+                "citation": str,
+                "expressions": str,
+                "pictures": bool,
+                "published": bool,
+                "rendered": bool,
+            }
+        ],
         "split": COUNTS,
         "frames?": int,
         "clips?": int,

@@ -10,7 +10,7 @@ import pandas as pd
 from joblib import Parallel, delayed
 from rich.progress import track
 
-from fervid.data.datamodule import FrameDataModule
+from fervid.corpora.corpus import RENDERED_TERMS
 from fervid.processes.lifetime import for_workers
 from fervid.schema.array_files import allocate
 from fervid.schema.atomic import writing
@@ -23,29 +23,30 @@ FPS = 30.0
 NEVER_STRONG = ("neutral", "calm")
 
 
-class SyntheticDataModule(FrameDataModule):
-    """Rendered people who act eight emotions while they talk.
+class RenderedSubjects:
+    """Rendered subjects who act eight emotions while they talk.
 
-    As in recorded corpora the person confounds the emotion: people have resting faces and ways to express themselves
-    of their own, and what one person recorded of one emotion shares its light and background. A network that has seen
-    a person knows more of that person's frames than it will of a stranger's.
+    As in recorded corpora the subject confounds the emotion: subjects have resting faces and ways to express
+    themselves of their own, and what one subject recorded of one emotion shares its light and background. A network
+    that has seen a subject knows more of that subject's frames than it will of a stranger's.
+
+    It is one of the frame sources that a datamodule serves (:class:`fervid.data.source.FrameSource`).
 
     Args:
-        identities: how many people.
-        clips: clips of each person in each emotion, by turns of normal and of strong intensity.
-        frames: frames taken of each clip, evenly from its middle half, where the expression is at its height.
-        render_seed: another seed draws other people.
-        **options: those of :class:`FrameDataModule`.
+        identities: how many subjects.
+        clips: clips of each subject in each emotion, by turns of normal and of strong intensity.
+        frames: frames of each clip, evenly from its middle half, where the expression is at its height.
+        render_seed: another seed draws other subjects.
 
     Raises:
         InputError: if a number is out of range.
     """
 
-    corpus = "synthetic"
-    rendered = True
+    name = "synthetic"
+    subjects_from = None
+    face_size = None
 
-    def __init__(self, *, identities: int = 24, clips: int = 3, frames: int = 4, render_seed: int = 0, **options: Any):
-        super().__init__(**options)
+    def __init__(self, identities: int = 24, clips: int = 3, frames: int = 4, render_seed: int = 0):
         for name, value, most in (
             ("identities", identities, 999),
             ("clips", clips, 99),
@@ -53,11 +54,16 @@ class SyntheticDataModule(FrameDataModule):
         ):
             if not 1 <= value <= most:
                 raise InputError(f"dataset.{name}={value} is out of range: give 1 to {most}.")
-        self.identities, self.clips, self.frames_a_clip, self.render_seed = identities, clips, frames, render_seed
+        self.identities, self.clips, self.frames_per_clip, self.render_seed = identities, clips, frames, render_seed
+        self.failures = pd.DataFrame(columns=["path", "reason", "outcome"])
 
-    def read_corpus(self) -> pd.DataFrame:
+    def about(self) -> dict[str, Any]:
+        """What cards and results tell of the corpus, as plain values."""
+        return {"name": self.name, "root": None, "pictures": True, "published": True, **RENDERED_TERMS}
+
+    def frames(self) -> pd.DataFrame:
         """Lists the frames to render; draws nothing."""
-        middle = np.linspace(0.25, 0.75, self.frames_a_clip) if self.frames_a_clip > 1 else np.array([0.5])
+        middle = np.linspace(0.25, 0.75, self.frames_per_clip) if self.frames_per_clip > 1 else np.array([0.5])
         numbers = np.round(middle * FRAMES).astype(int)
         rows = []
         for number in range(1, self.identities + 1):
@@ -66,7 +72,7 @@ class SyntheticDataModule(FrameDataModule):
                 for take in range(self.clips):
                     strong = take % 2 == 1 and emotion not in NEVER_STRONG
                     clip = {
-                        "corpus": self.corpus,
+                        "corpus": self.name,
                         "subject": who.subject,
                         "clip": f"{who.subject}-{emotion}-{take}",
                         "emotion": emotion,
@@ -88,9 +94,9 @@ class SyntheticDataModule(FrameDataModule):
         sources = b"".join(path.read_bytes() for path in files)
         return f"{self.render_seed} {SIZE} {FRAMES} {hashlib.sha256(sources).hexdigest()}"
 
-    def open_pictures(self, frames: pd.DataFrame) -> Callable[[int], np.ndarray]:
-        """Renders the frames, unless they are on the disk, and opens them."""
-        path = self.folder / f"rendered_{SIZE}.npy"
+    def open_pictures(self, frames: pd.DataFrame, cache: Path) -> Callable[[int], np.ndarray]:
+        """Renders the frames, unless they lie in the folder ``cache``, and opens them."""
+        path = cache / f"rendered_{SIZE}.npy"
         if not path.exists():
             self._render(frames, path)
         rendered = np.load(path, mmap_mode="r")

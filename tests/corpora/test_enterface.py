@@ -7,7 +7,7 @@ import pytest
 from rendered_corpora.enterface import write_enterface
 
 from fervid import splits
-from fervid.corpora.enterface import EMOTIONS
+from fervid.corpora.enterface import EMOTIONS, ENTERFACE
 from fervid.data import ENTERFACEDataModule
 from fervid.schema.errors import InputError
 
@@ -35,7 +35,7 @@ def archive(tmp_path):
 
 
 def read(root, **options):
-    return ENTERFACEDataModule(root, **options).read_clips()
+    return ENTERFACE(root, **options).read()
 
 
 def test_the_archive_is_whole(archive):
@@ -172,5 +172,5 @@ def test_from_raw_to_prepared(tmp_path):
     assert len(manifest) == 8 * 2
     assert manifest["frame"].tolist() == [0, 3] * 8
     assert datamodule.failed_files == 0
-    assert len(list((datamodule.prepared / "faces").rglob("*.jpg"))) == 16
+    assert len(list((datamodule.prepared.folder / "faces").rglob("*.jpg"))) == 16
     assert next(iter(datamodule.train_dataloader()))["image"].shape == (2, 3, 28, 28)

@@ -13,7 +13,7 @@ from rendered_corpora.hf_faces import write_hf_parquet
 from sklearn.model_selection import train_test_split
 
 from fervid import splits
-from fervid.corpora.hf_faces import COUNTS, read_label
+from fervid.corpora.hf_faces import COUNTS, HFFaces, read_label
 from fervid.data import HFFacesDataModule
 from fervid.schema.errors import InputError
 
@@ -37,7 +37,7 @@ def shuffled():
 
 
 def read(root, **options):
-    return HFFacesDataModule(root, **options).read_clips()
+    return HFFaces(root, **options).read()
 
 
 def test_the_corpus_is_whole(tmp_path):
@@ -134,13 +134,10 @@ def test_bad_rows_are_left_out_by_name_and_pictures_stay_with_their_labels(tmp_p
     write(tmp_path / "b.parquet", ["happy", "happy", "sad", None, "confused", "sad"], pictures)
     many = [b"a%d" % row for row in range(150)]  # more than one batch
     write(tmp_path / "a.parquet", ["fear", "bored"] * 75, many)
-    module = HFFacesDataModule(tmp_path)
-    inventory = module.read_clips()
+    module = HFFaces(tmp_path)
+    inventory = module.inventory
     assert inventory.clips["emotion"].tolist() == ["fear"] * 75 + ["happy", "sad"]
-    tasks = list(module.tasks(inventory))
-    assert [task.row for task in tasks] == list(range(77))
-    assert [task.source for task in tasks] == [*many[::2], b"0", b"5"]
-    assert {task.sampling for task in tasks} == {None}
+    assert list(module.sources()) == [*many[::2], b"0", b"5"]
     dropped = dict(inventory.dropped.itertuples(index=False))
     assert len(dropped) == 75 + 4
     assert dropped["a.parquet/149"] == "label 'bored' is unknown"
@@ -157,9 +154,9 @@ def test_pictures_may_be_plain_bytes_and_absent(tmp_path):
     qa = [json.dumps([HAPPY])] * 2
     for images in (pa.array([b"p", None]), pa.array([b"p", None], pa.large_binary()), whole):
         pq.write_table(pa.table({"image": images, "qa": qa}), tmp_path / "x.parquet")
-        module = HFFacesDataModule(tmp_path / "x.parquet")
-        inventory = module.read_clips()
-        assert [task.source for task in module.tasks(inventory)] == [b"p"]
+        module = HFFaces(tmp_path / "x.parquet")
+        inventory = module.inventory
+        assert list(module.sources()) == [b"p"]
         assert inventory.dropped["reason"].tolist() == ["no picture"]
 
 
@@ -195,10 +192,10 @@ def test_without_a_root_it_is_downloaded_when_it_is_read(tmp_path, monkeypatch):
         return str(tmp_path)
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", download)
-    module = HFFacesDataModule()
+    module = HFFaces()
     assert not asked
     assert module.inventory.clips["clip"].tolist() == ["data/x.parquet/0", "data/x.parquet/1"]
-    assert len(list(module.tasks(module.inventory))) == 2
+    assert len(list(module.sources())) == 2
     options = {"repo_type": "dataset", "allow_patterns": "*.parquet"}
     assert asked == [("tukey/human_face_emotions_roboflow", options)]
 
@@ -238,7 +235,7 @@ def test_from_raw_to_prepared(tmp_path, text_qa):
         "train.parquet/43",
         "train.parquet/41",
     ]
-    assert len(list((datamodule.prepared / "faces").rglob("*.jpg"))) == 40
+    assert len(list((datamodule.prepared.folder / "faces").rglob("*.jpg"))) == 40
     assert manifest["split"].value_counts().to_dict() == {"train": 24, "val": 8, "test": 8}
 
 
@@ -247,4 +244,4 @@ def test_what_is_left_out_is_named(tmp_path):
         archive.writestr("deep/a.parquet", b"x")
     (tmp_path / "b.arrow").write_bytes(b"x")
     with pytest.raises(InputError, match=r"\(.arrow 1\)\. zipped \(unpack them\), left out: 1 \(first: a.z"):
-        HFFacesDataModule(tmp_path).read_clips()
+        HFFaces(tmp_path).read()

@@ -10,7 +10,7 @@ from rendered_corpora.ised import write_ised
 from scipy.io import loadmat, savemat
 
 from fervid import splits
-from fervid.corpora.ised import COUNTS, EMOTIONS
+from fervid.corpora.ised import COUNTS, EMOTIONS, ISED
 from fervid.data import ISEDDataModule
 from fervid.media.decoding import read_picture
 from fervid.schema.errors import InputError
@@ -65,7 +65,7 @@ def few():
 
 
 def read(root, **options):
-    return ISEDDataModule(root, **options).read_clips()
+    return ISED(root, **options).read()
 
 
 def test_the_corpus_is_whole(tmp_path):
@@ -109,15 +109,16 @@ def test_cells_may_be_text_floats_or_nested(tmp_path):
     deep[0, 0] = np.array([[2.0]])
     rows[1] = cells(1, 2, deep, path="C:\\ised\\videos\\PS 1\\2.avi", sex=1, spectacles="Yes", beard="none", peak=0)
     write(tmp_path, rows, videos=few())
-    module = ISEDDataModule(tmp_path)
-    inventory = module.read_clips()
+    inventory = ISED(tmp_path).read()
     first, second = (row for _, row in inventory.clips.iloc[:2].iterrows())
     assert len(inventory.clips) == 8
     assert (first["emotion"], first["peak_frame"], first["intensity"]) == ("happiness", 11, 3)
-    assert module._faces[0].eyes.tolist() == [[20.5, 41], [30, 40]]
     assert (second["emotion"], second["spectacles"], second["beard"]) == ("surprise", True, False)
     assert inventory.clips.iloc[1][["sex", "peak_frame"]].isna().all()
-    assert len(ISEDDataModule(tmp_path, peak=0).read_clips().clips) == 7
+    by_peak = ISED(tmp_path, peak=0).read()
+    assert len(by_peak.clips) == 7
+    assert by_peak.faces[0].eyes.tolist() == [[20.5, 41], [30, 40]]
+    assert by_peak.windows[0].frame == 11
 
 
 def test_folders_may_have_zeros_and_the_table_a_cell_around_it(tmp_path):
@@ -260,9 +261,10 @@ def test_every_fourth_frame_by_the_detector(rendered, tmp_path):
     for column in ("subject", "emotion", "sex", "intensity", "spectacles", "beard"):
         assert told[column].tolist() == table[column].tolist()
     assert told["peak_frame"].tolist() == [6] * 8
-    assert datamodule.settings()["detector"] == "haar"
-    assert "peak" not in datamodule.settings()
-    assert len(list((datamodule.prepared / "faces").rglob("*.jpg"))) == 24
+    settings = datamodule.prepared.card()["settings"]
+    assert settings["detector"] == "haar"
+    assert "peak" not in settings
+    assert len(list((datamodule.prepared.folder / "faces").rglob("*.jpg"))) == 24
 
 
 def test_frames_around_the_peak_by_the_eyes_that_are_given(rendered, tmp_path):
@@ -273,10 +275,12 @@ def test_frames_around_the_peak_by_the_eyes_that_are_given(rendered, tmp_path):
     table = rendered[1].set_index("path").loc[manifest["path"]]
     for eye in ("left_eye_x", "left_eye_y", "right_eye_x", "right_eye_y"):
         np.testing.assert_allclose(manifest[eye], table[eye], atol=0.051)
-    assert datamodule.settings()["peak"] == 1
-    assert datamodule.settings()["detector"] == "eyes given by ISED_details.mat"
+    settings = datamodule.prepared.card()["settings"]
+    assert settings["peak"] == 1
+    assert settings["detector"] == "eyes given by ISED_details.mat"
+    assert "every" not in settings
     other = ISEDDataModule(rendered[0], face_size=64, cache_dir=tmp_path, peak=2)
-    assert other.prepared != datamodule.prepared
+    assert other.prepared.folder != datamodule.prepared.folder
 
 
 def test_given_eyes_are_in_displayed_pixels(rendered, tmp_path):
@@ -296,7 +300,7 @@ def test_given_eyes_are_in_displayed_pixels(rendered, tmp_path):
     for eye in ("left_eye_x", "left_eye_y", "right_eye_x", "right_eye_y"):
         np.testing.assert_array_equal(square.manifest[eye], wide.manifest[eye])
     for face in square.manifest["face"]:
-        before, after = (read_picture(made.prepared / face).astype(int) for made in (square, wide))
+        before, after = (read_picture(made.prepared.folder / face).astype(int) for made in (square, wide))
         assert np.abs(before - after).mean() < 6
 
 
@@ -306,6 +310,6 @@ def test_other_eyes_in_the_table_are_prepared_anew(tmp_path):
         write(tmp_path, [cells(1, code, code, eye=np.array([eye, 450])) for code in (1, 2)])
         for video in tmp_path.rglob("*.avi"):
             os.utime(video, (1, 1))  # only the table is another
-        keys.append([ISEDDataModule(tmp_path, cache_dir=tmp_path, peak=peak).prepared for peak in (0, None)])
+        keys.append([ISEDDataModule(tmp_path, cache_dir=tmp_path, peak=peak).prepared.folder for peak in (0, None)])
     assert keys[0][0] != keys[1][0]
     assert keys[0][1] == keys[1][1]

@@ -174,9 +174,12 @@ def test_a_csv_under_another_path_is_the_same_corpus(image_folder, pictures, tmp
     os.mkfifo(pictures / "sad" / "pipe.png")
     monkeypatch.chdir(tmp_path)
     made = image_folder(csv="list.csv")
-    assert made.prepared == image_folder(csv=tmp_path / "list.csv").prepared
+    assert made.prepared.folder == image_folder(csv=tmp_path / "list.csv").prepared.folder
     # A folder and a fifo, which would be waited on for ever, are no pictures.
-    assert made.inventory.dropped.to_numpy().tolist() == [["sad", "no such file"], ["sad/pipe.png", "no such file"]]
+    assert made.prepared.inventory.dropped.to_numpy().tolist() == [
+        ["sad", "no such file"],
+        ["sad/pipe.png", "no such file"],
+    ]
 
 
 def test_names_that_look_like_markup(image_folder, pictures, capsys):

@@ -21,17 +21,24 @@ CORPUS = """
     COUNT = 3000
 
 
-    class Noise(FrameDataModule):
-        corpus = "noise"
+    class Noise:
+        name, subjects_from, face_size = "noise", None, None
+        failures = pd.DataFrame(columns=["path", "reason", "outcome"])
 
-        def read_corpus(self):
+        def frames(self):
             rows = np.arange(COUNT)
             return pd.DataFrame({
-                "corpus": self.corpus, "subject": rows % 30, "clip": rows, "frame": rows, "time": 0.0, "path": "",
+                "corpus": self.name, "subject": rows % 30, "clip": rows, "frame": rows, "time": 0.0, "path": "",
                 "emotion": np.where(rows % 2, "sad", "happy"),
             }).astype({"subject": str, "clip": str})
 
-        def open_pictures(self, frames):
+        def fingerprint(self):
+            return ""
+
+        def about(self):
+            return {"rendered": True}
+
+        def open_pictures(self, frames, cache):
             pictures = np.random.default_rng(0).integers(0, 256, (COUNT, 8, 8, 3), dtype=np.uint8)
 
             return pictures.__getitem__
@@ -77,13 +84,15 @@ def test_what_one_process_is_writing_no_other_reads(start, tmp_path):
 
 
         np.save = half
-        Noise(image_size=8, cache_dir=sys.argv[1]).prepare_data()
+        FrameDataModule([Noise()], image_size=8, cache_dir=sys.argv[1]).prepare_data()
         """,
         tmp_path,
     )
     assert "half of the hashes is written\n" in slow.stdout  # reads on until it is
     assert not list(tmp_path.rglob("faces_8.*"))
-    beside = start("tell('begins'); Noise(image_size=8, cache_dir=sys.argv[1]).prepare_data()", tmp_path)
+    beside = start(
+        "tell('begins'); FrameDataModule([Noise()], image_size=8, cache_dir=sys.argv[1]).prepare_data()", tmp_path
+    )
     assert "begins\n" in beside.stdout
     slow.kill()
     beside.communicate(timeout=120)
@@ -95,7 +104,7 @@ def test_what_one_process_is_writing_no_other_reads(start, tmp_path):
 @pytest.mark.slow
 def test_what_a_killed_process_leaves_is_gone_after_the_next_start(start, tmp_path):
     program = """
-        made = Noise(image_size=8, cache_dir=sys.argv[1])
+        made = FrameDataModule([Noise()], image_size=8, cache_dir=sys.argv[1])
         if len(sys.argv) > 2:
             made.open_pictures = lambda frames: lambda row: tell("writing") or time.sleep(60)
         made.prepare_data()

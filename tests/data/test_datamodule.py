@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 
 from fervid import splits
-from fervid.data.datamodule import FrameDataModule
 from fervid.schema.errors import InputError
 from fervid.schema.manifest import check_manifest, emotion_by_split
 
@@ -79,7 +78,7 @@ def test_a_last_batch_of_one_frame_is_left_out(synthetic):
 def test_evaluation_takes_more_at_a_time_but_not_beyond_measure(synthetic):
     sizes = {size: synthetic(batch_size=size).val_dataloader().batch_size for size in (1, 2, 8, 32)}
     assert sizes == {1: 8, 2: 16, 8: 64, 32: 64}
-    assert FrameDataModule(batch_size=100)._evaluation_batch == 100
+    assert synthetic(batch_size=100, identities=24).val_dataloader().batch_size == 100
 
 
 def test_a_cache_that_cannot_be_written(synthetic, tmp_path):

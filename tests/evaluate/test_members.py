@@ -14,18 +14,21 @@ from fervid.runs.run import Run
 from fervid.schema.config_folder import CONFIG_FOLDER
 
 
-class Corpus:
+def about(name, root):
+    return [{"name": name, "root": root, "published": not name.endswith("_folder")}]
+
+
+class Asked:
+    """As much of a datamodule as is asked for."""
+
     subjects_from = None
 
-    def __init__(self, corpus, root):
-        self.corpus = corpus
-        if root:
-            self.root = Path(root)
+    def __init__(self, name, root):
+        self.corpora, self.frames = about(name, root), frames(name, "test")
 
 
 def stored(corpus, root):
-    results = {"data": {"corpus": corpus}, "leakage": {}, "choices": {}, "config": {"dataset": {"root": root}}}
-    return Run(Path("run"), results)
+    return Run(Path("run"), {"data": {"corpora": about(corpus, root)}, "leakage": {}, "choices": {}, "config": {}})
 
 
 def frames(corpus, split, subjects=("Ann", "Bob")):
@@ -46,7 +49,7 @@ def frames(corpus, split, subjects=("Ann", "Bob")):
 )
 def test_names_say_who_was_seen_where_they_mean_the_same(own, other, level):
     run = stored(*own)
-    asked = Corpus(*other)
+    asked = Asked(*other)
     seen, names_tell = _known_to_be_seen(run, frames(own[0], "train"), asked)
     member = Member(run, "run", seen, asked, frames(other[0], "test"), names_tell)
     assert leakage(member, own=False, left_out=0)["level"] == level
@@ -54,7 +57,7 @@ def test_names_say_who_was_seen_where_they_mean_the_same(own, other, level):
 
 def test_people_unknown_in_training_may_be_anybody():
     run = stored("hf_faces", None)
-    asked = Corpus("ravdess", "/b")
+    asked = Asked("ravdess", "/b")
     seen, names_tell = _known_to_be_seen(run, frames("hf_faces", "train").assign(subject=None), asked)
     member = Member(run, "run", seen, asked, frames("ravdess", "test"), names_tell)
     assert leakage(member, own=False, left_out=0)["level"] == "unknown-subjects"

@@ -9,8 +9,8 @@ import pytest
 from markdown_it import MarkdownIt
 from omegaconf import OmegaConf
 
+from fervid.corpora import RAVDESS, ImageFolder
 from fervid.export.model_card import (
-    data_licence,
     faces_in_words,
     first_weights,
     model_card,
@@ -126,14 +126,18 @@ def test_names_of_the_users_break_no_table(trained, tmp_path):
     assert ["very|*happy*", "2"] in [row[:2] for each in found for row in each]
 
 
-def test_the_corpus_class_says_licence_and_citation_unless_the_people_are_rendered(trained, tmp_path):
-    text = card(changed(trained, tmp_path, lambda results: results["data"].update(rendered=False)))
+def test_the_record_of_the_corpus_says_licence_and_citation_unless_the_people_are_rendered(trained, tmp_path):
+    facts = {name: getattr(RAVDESS, name) for name in ("licence", "citation", "expressions")}
+
+    def recorded(results):
+        results["data"].update(rendered=False, corpora=[results["data"]["corpora"][0] | facts])
+
+    text = card(changed(trained, tmp_path, recorded))
     assert "CC BY-NC-SA 4.0" in text
     assert "PLoS ONE 13(5), 2018. https://doi.org/10.5281/zenodo.1188976" in text
     assert "are acted: actors" in text
     assert "CC BY-NC-SA" not in card(trained.folder)
-    config = OmegaConf.create({"dataset": {"_target_": "fervid.data.ImageFolderDataModule"}})
-    assert data_licence({"data": {"rendered": False}}, config).startswith("unknown")
+    assert ImageFolder(tmp_path).about()["licence"].startswith("unknown")
 
 
 def test_leaks_and_warnings_are_told(trained, tmp_path):

@@ -17,7 +17,7 @@ from rendered_corpora.ravdess import write_ravdess
 
 from fervid.data import RAVDESSDataModule, VideoFolderDataModule
 from fervid.faces.alignment import Alignment
-from fervid.faces.cropping import Task, cut_faces
+from fervid.faces.cropping import Task, crop_faces
 from fervid.faces.detection import NoDetector
 from fervid.faces.face import Face
 from fervid.media.decoding import read_picture
@@ -51,8 +51,8 @@ def content(folder):
 def whole(raw, tmp_path_factory):
     """The folder of an uninterrupted preparation."""
     made = corpus(raw, tmp_path_factory.mktemp("whole"))
-    made.prepare_faces()
-    return made.prepared
+    made.prepared.prepare()
+    return made.prepared.folder
 
 
 def test_what_a_prepared_folder_holds(whole):
@@ -81,7 +81,7 @@ def test_the_card_is_true(whole, raw):
     assert card["detection_rate"] == found.mean()
     assert card["counts"]["subjects"] == 2
     assert card["by_emotion"]["neutral"]["clips"] == 2
-    assert card["licence"] == "CC BY-NC-SA 4.0"
+    assert card["licence"].startswith("rendered by fervid")
     assert card["settings"]["every"] == 4
     assert card["settings"]["detector"] == "haar"
     # Of the faces before they became JPEGs, so nearly, not exactly, those of the files.
@@ -95,9 +95,9 @@ def test_the_card_is_true(whole, raw):
 
 def test_a_second_time_is_instant_and_changes_nothing(whole, raw, monkeypatch):
     before = content(whole)
-    monkeypatch.setattr("fervid.data.prepared.prepare", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr("fervid.prepare.prepared_corpus.crop_clips", lambda *_, **__: 1 / 0)
     began = time.perf_counter()
-    corpus(raw, whole.parent).prepare_faces()
+    corpus(raw, whole.parent).prepared.prepare()
     assert time.perf_counter() - began < 1
     assert content(whole) == before
 
@@ -106,14 +106,14 @@ def test_a_second_time_is_instant_and_changes_nothing(whole, raw, monkeypatch):
     "option", [{"every": 5}, {"count": 2}, {"face_size": 32}, {"margin": 0.3}, {"window": "centre"}]
 )
 def test_another_setting_is_another_folder(whole, raw, option):
-    assert corpus(raw, whole.parent, **option).prepared != whole
+    assert corpus(raw, whole.parent, **option).prepared.folder != whole
 
 
 def test_a_changed_file_is_another_folder(raw, tmp_path):
     root = shutil.copytree(raw, tmp_path / "raw")
-    before = corpus(root, tmp_path).prepared
+    before = corpus(root, tmp_path).prepared.folder
     os.utime(next(root.rglob("*.mp4")), (0, 0))
-    assert corpus(root, tmp_path).prepared != before
+    assert corpus(root, tmp_path).prepared.folder != before
 
 
 @pytest.mark.parametrize("lines", [0, 1, 5, 9, 10])
@@ -122,30 +122,32 @@ def test_goes_on_where_it_stopped(raw, whole, tmp_path, lines, torn, monkeypatch
     """As a kill leaves it: some clips noted, half a line perhaps, faces of the next one begun or half written."""
     made = corpus(raw, tmp_path)
     entries = []
-    monkeypatch.setattr("fervid.data.prepared.write_card", lambda *_: 1 / 0)  # all done but the last steps
+    monkeypatch.setattr(
+        "fervid.prepare.prepared_corpus.write_card", lambda *_, **__: 1 / 0
+    )  # all done but the last steps
     with pytest.raises(ZeroDivisionError):
-        made.prepare_faces()
+        made.prepared.prepare()
     monkeypatch.undo()
-    journal = made.prepared / JOURNAL
+    journal = made.prepared.folder / JOURNAL
     entries = journal.read_text().splitlines(keepends=True)
     assert len(entries) == 10
     journal.write_text("".join(entries[:lines]) + (entries[-1][:40] if torn else ""))
     for entry in map(json.loads, entries[lines:]):
         for number, frame in enumerate(entry["frames"]):
-            face = made.prepared / frame["face"]
+            face = made.prepared.folder / frame["face"]
             face.write_bytes(face.read_bytes()[: 100 * number])
     again = corpus(raw, tmp_path)
-    assert again.prepared == made.prepared
+    assert again.prepared.folder == made.prepared.folder
     if torn:  # and is broken off a second time
-        monkeypatch.setattr("fervid.data.prepared.write_card", lambda *_: 1 / 0)
+        monkeypatch.setattr("fervid.prepare.prepared_corpus.write_card", lambda *_, **__: 1 / 0)
         with pytest.raises(ZeroDivisionError):
-            again.prepare_faces()
+            again.prepared.prepare()
         monkeypatch.undo()
         assert len(journal.read_text().splitlines()) == 10
         again = corpus(raw, tmp_path)
-    again.prepare_faces()
-    assert again.prepared.name == whole.name
-    assert content(again.prepared) == content(whole)
+    again.prepared.prepare()
+    assert again.prepared.folder.name == whole.name
+    assert content(again.prepared.folder) == content(whole)
 
 
 PREPARE = """
@@ -157,8 +159,8 @@ options = {"every": int(sys.argv[3]), "face_size": 64, "cache_dir": folder / "ca
 signal.alarm(240)  # should the test die before it
 corpus = RAVDESSDataModule(sys.argv[1], **options)
 print("ready", flush=True)
-corpus.prepare_faces()
-print(corpus.prepared, flush=True)
+corpus.prepared.prepare()
+print(corpus.prepared.folder, flush=True)
 """
 
 
@@ -212,9 +214,9 @@ def test_killed_once(raw, tmp_path):
     done = len(journals()[0].read_text().splitlines()) if journals() else 10
     assert done >= 1
     killed, other = corpus(raw, tmp_path, every=1), corpus(raw, tmp_path / "other", every=1)
-    killed.prepare_faces()
-    other.prepare_faces()
-    assert content(killed.prepared) == content(other.prepared)
+    killed.prepared.prepare()
+    other.prepared.prepare()
+    assert content(killed.prepared.folder) == content(other.prepared.folder)
 
 
 @pytest.mark.slow
@@ -224,8 +226,8 @@ def test_two_at_once_do_not_disturb_each_other(raw, tmp_path):
         process.communicate()
         assert process.returncode == 0
     alone = corpus(raw, tmp_path / "alone", every=2)
-    alone.prepare_faces()
-    assert content(corpus(raw, tmp_path, every=2).prepared) == content(alone.prepared)
+    alone.prepared.prepare()
+    assert content(corpus(raw, tmp_path, every=2).prepared.folder) == content(alone.prepared.folder)
 
 
 @pytest.fixture
@@ -249,18 +251,18 @@ def test_broken_videos_cost_a_line_each(broken, tmp_path, caplog):
     assert all(made.failures["reason"])
     assert "2 of 10 files give no face" in caplog.text
     assert made.manifest["clip"].nunique() == 8
-    assert json.loads((made.prepared / "card.json").read_text())["counts"]["failures"] == 2
+    assert json.loads((made.prepared.folder / "card.json").read_text())["counts"]["failures"] == 2
 
 
 def test_too_many_failures_end_it(broken, tmp_path):
     root, *_ = broken
     made = corpus(root, tmp_path, max_failures=0.1)
     with pytest.raises(InputError, match=r"2 of 10 files fail \(first: .*\), more than dataset.max_failures=0.1"):
-        made.prepare_faces()
-    assert len(pd.read_csv(made.prepared / "failures.csv")) == 2
-    assert not made.is_prepared
-    assert corpus(root, tmp_path, max_failures=0.2).prepared == made.prepared
-    corpus(root, tmp_path, max_failures=0.2).prepare_faces()
+        made.prepared.prepare()
+    assert len(pd.read_csv(made.prepared.folder / "failures.csv")) == 2
+    assert not made.prepared.is_prepared
+    assert corpus(root, tmp_path, max_failures=0.2).prepared.folder == made.prepared.folder
+    corpus(root, tmp_path, max_failures=0.2).prepared.prepare()
 
 
 def test_no_face_is_never_another_frames_face(raw, tmp_path):
@@ -278,8 +280,8 @@ def test_no_face_is_never_another_frames_face(raw, tmp_path):
     black.release()
     options = {"every": 3, "face_size": 64, "cache_dir": tmp_path / "cache"}
     made = VideoFolderDataModule(root, prepared_dir=tmp_path, **options)
-    made.prepare_faces()
-    manifest = pd.read_parquet(made.prepared / "manifest.parquet").set_index(["clip", "frame"])["face"].notna()
+    made.prepared.prepare()
+    manifest = pd.read_parquet(made.prepared.folder / "manifest.parquet").set_index(["clip", "frame"])["face"].notna()
     assert manifest["happy/a.mp4"].tolist() == [True] * 4
     assert manifest["sad/b.avi"].tolist() == [True, True, False, False]
     assert made.frames["clip"].value_counts().to_dict() == {"happy/a.mp4": 4, "sad/b.avi": 2}
@@ -294,29 +296,29 @@ def test_no_face_anywhere(tmp_path):
         writer.release()
     made = VideoFolderDataModule(tmp_path / "v", prepared_dir=tmp_path / "p", cache_dir=tmp_path / "c")
     with pytest.raises(InputError, match=r"no face in any of 2 frames.*another detector"):
-        made.prepare_faces()
+        made.prepared.prepare()
     made = VideoFolderDataModule(tmp_path / "v", prepared_dir=tmp_path / "p", cache_dir=tmp_path / "c", max_failures=1)
     with pytest.raises(InputError, match="no face was found in any of 2 files"):
-        made.prepare_faces()
+        made.prepared.prepare()
 
 
 def test_what_the_machine_is_to_blame_for_is_tried_again(raw, whole, tmp_path, monkeypatch):
     """Such as a network drive that went away for a moment."""
 
     def one_fails(task, detector, alignment):
-        from fervid.faces.cropping import Cut, cut_faces
+        from fervid.faces.cropping import Crop, crop_faces
 
-        stale = Cut(task.row, failure="Stale file handle", temporary=True)
-        return stale if task.row == 3 else cut_faces(task, detector, alignment)
+        stale = Crop(task.row, failure="Stale file handle", temporary=True)
+        return stale if task.row == 3 else crop_faces(task, detector, alignment)
 
-    monkeypatch.setattr("fervid.prepare.preparation.cut_faces", one_fails)
+    monkeypatch.setattr("fervid.prepare.preparation.crop_faces", one_fails)
     made = corpus(raw, tmp_path, max_failures=0)
     with pytest.raises(InputError, match=r"1 of 10 files could not be read this time .*Stale.*the same command again"):
-        made.prepare_faces()
-    assert not made.is_prepared
+        made.prepared.prepare()
+    assert not made.prepared.is_prepared
     monkeypatch.undo()
-    made.prepare_faces()
-    assert content(made.prepared) == content(whole)
+    made.prepared.prepare()
+    assert content(made.prepared.folder) == content(whole)
 
 
 @pytest.mark.parametrize(
@@ -334,7 +336,7 @@ def test_whose_fault_it_is(monkeypatch, error, temporary):
         raise error
 
     monkeypatch.setattr("fervid.faces.cropping.read_frames", fail)
-    cut = cut_faces(Task(0, Path("a.mp4"), Sampling()), NoDetector(), Alignment())
+    cut = crop_faces(Task(0, Path("a.mp4"), Sampling()), NoDetector(), Alignment())
     assert cut.failure
     assert cut.temporary == temporary
 
@@ -346,8 +348,8 @@ def test_ctrl_c_is_handed_on_with_what_is_done(raw, tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("fervid.prepare.preparation._write_face", interrupt)
-    with pytest.raises(KeyboardInterrupt, match="interrupted after 0 of 10 files: the same command goes on from there"):
-        corpus(raw, tmp_path).prepare_faces()
+    with pytest.raises(KeyboardInterrupt, match="interrupted after 0 of 10 files: the same command resumes from there"):
+        corpus(raw, tmp_path).prepared.prepare()
 
 
 def test_names_and_labels_lead_nowhere(raw, tmp_path):
@@ -361,9 +363,11 @@ def test_names_and_labels_lead_nowhere(raw, tmp_path):
     made = VideoFolderDataModule(
         tmp_path / "videos", csv=tmp_path / "list.csv", prepared_dir=tmp_path / "p", cache_dir=tmp_path / "c"
     )
-    made.prepare_faces()
+    made.prepared.prepare()
     assert {path.name for path in tmp_path.iterdir()} - before == {"p"}
-    faces = [path.relative_to(made.prepared / "faces").as_posix() for path in made.prepared.rglob("*.jpg")]
+    faces = [
+        path.relative_to(made.prepared.folder / "faces").as_posix() for path in made.prepared.folder.rglob("*.jpg")
+    ]
     assert len(faces) == 4
     assert {face.split("/")[0] for face in faces} == {"_up", "_etc_passwd"}
 
@@ -373,30 +377,30 @@ def test_a_full_disk_is_one_sentence(raw, tmp_path, monkeypatch):
         raise OSError(28, "No space left on device", str(self))
 
     monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(InputError, match=r"cannot be written \(No space left on device\): make room.*goes on where"):
-        corpus(raw, tmp_path).prepare_faces()
+    with pytest.raises(InputError, match=r"cannot be written \(No space left on device\): make room.*resumes where"):
+        corpus(raw, tmp_path).prepared.prepare()
 
 
 def test_a_folder_that_cannot_be_written(raw, tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(InputError, match="cannot be written"):
-        corpus(raw, tmp_path / "file").prepare_faces()
+        corpus(raw, tmp_path / "file").prepared.prepare()
 
 
 @pytest.mark.parametrize("gone", [True, False])
 def test_a_face_that_went_missing_or_is_damaged(raw, tmp_path, gone):
     made = corpus(raw, tmp_path, split=lambda m: (["train", "val", "test"] * 99)[: len(m)])
-    made.prepare_faces()
-    face = next(made.prepared.rglob("*.jpg"))
+    made.prepared.prepare()
+    face = next(made.prepared.folder.rglob("*.jpg"))
     face.unlink() if gone else face.write_bytes(face.read_bytes()[:300])
     with pytest.raises(InputError, match=r"cannot be read any more.*remove .* to prepare it anew"):
         made.prepare_data()
 
 
 def test_faces_smaller_than_the_network_sees_are_told(raw, tmp_path, caplog):
-    corpus(raw, tmp_path, image_size=64).read_corpus()
+    _ = corpus(raw, tmp_path, image_size=64).frames
     assert "px are shown at" not in caplog.text
-    corpus(raw, tmp_path, image_size=96).read_corpus()
+    _ = corpus(raw, tmp_path, image_size=96).frames
     assert "faces of 64 px are shown at 96: dataset.face_size=96" in caplog.text
 
 
@@ -407,7 +411,7 @@ def test_given_faces_need_no_detector(raw):
 
     eyes = np.array([[200.0, 120.0], [260.0, 120.0]])
     task = Task(0, next(raw.rglob("*.mp4")), Around(5, 1), Face((180, 80, 100, 100), eyes))
-    cut = cut_faces(task, Nobody(), Alignment(size=64))
+    cut = crop_faces(task, Nobody(), Alignment(size=64))
     assert [frame["frame"] for frame in cut.frames] == [4, 5, 6]
     assert [frame["aligned"] for frame in cut.frames] == ["eyes"] * 3
     assert cut.failure is None

@@ -220,4 +220,4 @@ def test_of_two_processes_that_want_the_same_faces_one_makes_them(tmp_path):
         process.stdin.flush()
     said = [process.communicate(timeout=120)[0].splitlines() for process in pair]
     assert said[0][-1] == said[1][-1]  # the file was written once
-    assert sum("another run is preparing" in line for lines in said for line in lines) == 1
+    assert sum("another process is preparing" in line for lines in said for line in lines) == 1

@@ -6,7 +6,7 @@ import pytest
 
 from fervid.data.store import FaceStore
 from fervid.synthetic import rendering
-from fervid.synthetic.corpus import SyntheticDataModule
+from fervid.synthetic.corpus import RenderedSubjects
 
 
 def test_counts(synthetic):
@@ -48,11 +48,11 @@ def test_another_seed_other_people(synthetic):
 
 
 def test_a_change_in_any_file_that_draws_is_another_corpus(monkeypatch):
-    before, read = SyntheticDataModule().fingerprint(), Path.read_bytes
+    before, read = RenderedSubjects().fingerprint(), Path.read_bytes
     modules = {name: module for name, module in sys.modules.items() if name.startswith("fervid.synthetic.")}
     drawing = [Path(str(module.__file__)).name for module in modules.values()]
     drawing.remove("corpus.py")
     assert "painting.py" in drawing
     for name in drawing:
         monkeypatch.setattr(Path, "read_bytes", lambda path, name=name: read(path) + b"#" * (path.name == name))
-        assert SyntheticDataModule().fingerprint() != before, name
+        assert RenderedSubjects().fingerprint() != before, name

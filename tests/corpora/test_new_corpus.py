@@ -1,0 +1,156 @@
+"""A corpus that fervid does not know: one class and one yaml are all that it needs."""
+
+import json
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+import fervid.corpora
+
+CLASS = """
+import pandas as pd
+
+from fervid.corpora.corpus import Corpus
+from fervid.corpora.inventory import Inventory
+from fervid.media.files import list_files
+
+
+class Portraits(Corpus):
+    'Pictures <subject>_<emotion>_<number>.png.'
+
+    name = "portraits"
+    licence = "CC0"
+    citation = "A. Painter: Portraits. 1900."
+    expressions = "are painted."
+    pictures = True
+
+    def __init__(self, root, *, subjects=None):
+        super().__init__(root)
+        self.subjects = subjects
+
+    def read(self):
+        listing = list_files(self.root, {".png"})
+        files = [file for file in listing.files if self.subjects is None or file.stem.split("_")[0] in self.subjects]
+        named = [file.stem.split("_") for file in files]
+        clips = pd.DataFrame(
+            {
+                "subject": [subject for subject, _, _ in named],
+                "clip": [file.stem for file in files],
+                "emotion": [emotion for _, emotion, _ in named],
+                "school": ["old" if number == "0" else "new" for _, _, number in named],
+            }
+        )
+        return Inventory(clips, files, notes=listing.notes, left_out=listing.left_out)
+"""
+YAML = """
+# @package _global_
+# Portraits: painted faces of six subjects.
+defaults:
+  - override /detector: none
+
+dataset:
+  _target_: fervid.data.CorpusDataModule
+  corpus: portraits_corpus.Portraits
+  root: null               # the folder of the corpus
+  subjects: null           # null: all; or a list
+  detector: ${detector}    # finds the faces: detector=haar, none, yunet
+  face_size: 48            # side in pixels of the prepared faces
+  batch_size: 4            # frames a step
+"""
+
+
+@pytest.fixture
+def portraits(tmp_path, monkeypatch):
+    """The class, the yaml and the pictures of a made-up corpus: 6 subjects x 2 emotions x 3 pictures."""
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "portraits_corpus.py").write_text(CLASS)
+    (tmp_path / "conf" / "dataset").mkdir(parents=True)
+    (tmp_path / "conf" / "dataset" / "portraits.yaml").write_text(YAML.lstrip())
+    (tmp_path / "pictures").mkdir()
+    rng = np.random.default_rng(0)
+    for subject in range(6):
+        for label, emotion in enumerate(("calm", "angry")):
+            for number in range(3):
+                pixels = rng.integers(0, 60, (48, 48, 3)).astype(np.uint8)
+                pixels[..., label] += 150
+                Image.fromarray(pixels).save(tmp_path / "pictures" / f"s{subject}_{emotion}_{number}.png")
+    (tmp_path / "pictures" / "notes.txt").write_text("not a picture")
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    yield tmp_path
+    sys.modules.pop("portraits_corpus", None)
+
+
+def test_it_is_prepared_trained_reported_and_carded(portraits, fervid_command, capsys):
+    folder = f"--config-dir={portraits / 'conf'}"
+    words = words_of(portraits)
+    fervid_command("prepare", folder, *words)
+    said = capsys.readouterr().out
+    assert "portraits: what was found" in said
+    (card,) = portraits.glob("cache/prepared/portraits-*/card.md")
+    assert "A. Painter: Portraits. 1900." in card.read_text()
+    assert "Licence: CC0." in card.read_text()
+
+    run = portraits / "run"
+    training = ["backbone=lenet", "trainer.max_epochs=1", "+trainer.enable_progress_bar=false", "logger=none"]
+    fervid_command("train", folder, *words, *training, f"hydra.run.dir={run}")
+    results = json.loads((run / "results.json").read_text())
+    assert results["data"]["corpora"][0]["licence"] == "CC0"
+    assert results["data"]["subjects"] == 6
+    assert results["leakage"]["level"] == "subject-independent"
+    assert pd.read_csv(run / "failures.csv")["path"].tolist() == ["notes.txt"]
+
+    fervid_command("report", f"runs={run}", f"hydra.run.dir={portraits / 'report'}")
+    groups = pd.read_csv(portraits / "report" / "tables" / "groups.csv")
+    assert set(groups["by"]) == {"school"}
+    fervid_command("export", f"run={run}", "format=safetensors")
+    model_card = (run / "export" / "model_card.md").read_text()
+    for fact in ("A. Painter: Portraits", "CC0", "are painted."):
+        assert fact in model_card
+    fervid_command("audit", folder, *words, f"hydra.run.dir={portraits / 'audit'}")
+    assert (portraits / "audit" / "audit.json").exists()
+
+
+def words_of(portraits):
+    return ["dataset=portraits", f"dataset.root={portraits / 'pictures'}", f"cache_dir={portraits / 'cache'}"]
+
+
+def test_its_own_options_and_mistakes(portraits, fervid_command, capsys):
+    folder, words = f"--config-dir={portraits / 'conf'}", words_of(portraits)
+    fervid_command("prepare", folder, *words, "dataset.subjects=[s0,s1]")
+    assert "12 faces in 12 frames" in capsys.readouterr().out
+    for wrong, sentence in (
+        (["dataset=portraits"], "needs dataset.root=<folder>"),
+        (
+            [*words, "dataset.corpus=portraits_corpus.Nobody"],
+            "portraits_corpus.Nobody cannot be imported",
+        ),
+        ([*words, "dataset.corpus=builtins.dict"], "is not a corpus"),
+        ([*words, "+dataset.size=3"], "unexpected keyword argument 'size'"),
+    ):
+        with pytest.raises(SystemExit):
+            fervid_command("prepare", folder, *wrong)
+        assert sentence in capsys.readouterr().err
+
+
+def test_a_corpus_in_fervids_own_room_is_found(portraits, monkeypatch):
+    """What a file in fervid/corpora needs: nothing else is told of it."""
+    assert set(fervid.corpora.find_corpora()) == {
+        *("ENTERFACE", "HFFaces", "ISED", "ImageFolder", "RAVDESS", "VideoFolder")
+    }
+    (portraits / "site" / "portraits_corpus.py").rename(portraits / "site" / "portraits.py")
+    monkeypatch.setattr(fervid.corpora, "__path__", [*fervid.corpora.__path__, str(portraits / "site")])
+    fervid.corpora.find_corpora.cache_clear()
+    try:
+        assert fervid.corpora.Portraits.name == "portraits"
+    finally:
+        monkeypatch.undo()
+        sys.modules.pop("fervid.corpora.portraits", None)
+        fervid.corpora.find_corpora.cache_clear()
+
+
+def test_an_unknown_corpus_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="Nobody"):
+        _ = fervid.corpora.Nobody
