@@ -5,6 +5,5 @@ from fervid.callbacks.finetune import FreezeThenFineTune
 from fervid.callbacks.last_checkpoint import LastCheckpoint
 from fervid.callbacks.predictions import Predictions
 from fervid.callbacks.sigterm import OwnSigterm
-from fervid.callbacks.threads import OneThreadIfSmall
 
-__all__ = ["EpochSeed", "FreezeThenFineTune", "LastCheckpoint", "OneThreadIfSmall", "OwnSigterm", "Predictions"]
+__all__ = ["EpochSeed", "FreezeThenFineTune", "LastCheckpoint", "OwnSigterm", "Predictions"]

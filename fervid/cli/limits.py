@@ -16,11 +16,15 @@ def _number(allowed: Callable[[float], bool], words: str) -> Allowed:
 
 
 def _whole(low: int, words: str, *, high: float = math.inf) -> Allowed:
-    return lambda value: isinstance(value, int) and _is_number(value) and low <= value <= high, words
+    return lambda value: _is_whole(value) and low <= value <= high, words
 
 
 def _one_of(*words: str) -> Allowed:
     return lambda value: str(value) in words, ", ".join(words[:-1]) + f" or {words[-1]}"
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _is_number(value: Any) -> bool:
@@ -36,6 +40,7 @@ _SWITCH: Allowed = (lambda value: isinstance(value, bool), "true or false")
 
 LIMITS: dict[str, Allowed] = {
     "seed": _whole(0, "0 to 2^32 - 1", high=2**32 - 1),
+    "threads": (lambda value: value == "auto" or (_is_whole(value) and 1 <= value <= 1024), "auto, or 1 to 1024"),
     "dataset.num_workers": _whole(0, "0 to 256 processes", high=256),
     "optimizer.lr": _POSITIVE,
     "optimizer.weight_decay": _NOT_NEGATIVE,

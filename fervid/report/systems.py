@@ -22,7 +22,7 @@ NOTHING = "-"  # a setting that a run does not have
 REPEATS = ("seed", "split.seed", "split.fold", "dataset.seed")
 ASIDE = (
     *("ckpt_path", "cache_dir", "dataset.root", "dataset.prepared_dir", "dataset.num_workers", "on_missing_weights"),
-    *("optimizer.fused", "optimizer.foreach"),  # how a step is computed, not which
+    *("optimizer.fused", "optimizer.foreach", "threads"),  # how a step is computed, not which
 )
 
 

@@ -19,7 +19,7 @@ PLACES = ("dataset.root", "dataset.csv", "split.path")
 # point all settings below it, of one that ends in an underscore all that begin so.
 NEUTRAL = (
     *("ckpt_path", "cache_dir", "dataset.prepared_dir", "dataset.num_workers"),
-    *("on_missing_weights", "backbone.on_missing_weights", "optimizer.fused", "optimizer.foreach"),
+    *("on_missing_weights", "backbone.on_missing_weights", "optimizer.fused", "optimizer.foreach", "threads"),
     *("logger", "logger.", "paper", "paper.", "trainer.enable_"),
 )
 REPEATS = ("seed", "split.seed", "split.fold", "dataset.seed")  # replicates of one system differ in these

@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from fervid import figures
-from fervid.callbacks import EpochSeed, FreezeThenFineTune, LastCheckpoint, OneThreadIfSmall, OwnSigterm, Predictions
+from fervid.callbacks import EpochSeed, FreezeThenFineTune, LastCheckpoint, OwnSigterm, Predictions
 from fervid.callbacks.checkpoint_io import AtomicCheckpointIO
 from fervid.cli.checks import check_files
 from fervid.cli.job import trainer_size
@@ -34,6 +34,7 @@ from fervid.train.checks import check_monitor, check_optimizer, check_single_fra
 from fervid.train.outcome import collect, compared_settings
 from fervid.train.resuming import checked_checkpoint, last_checkpoint, next_step, unfinished_checkpoint
 from fervid.train.tensorboard import log_figures, log_hparams
+from fervid.train.threads import torch_threads
 from fervid.train.trainer import make_trainer
 
 log = logging.getLogger(__name__)
@@ -81,7 +82,7 @@ def train(
         datamodule = make_datamodule(config)
         finetune = _make_finetune(config, folder)
         predictions, checkpoint_io = Predictions(), AtomicCheckpointIO()
-        own = [finetune, EpochSeed(config.seed), OneThreadIfSmall(), OwnSigterm(), predictions]
+        own = [finetune, EpochSeed(config.seed), OwnSigterm(), predictions]
         last = LastCheckpoint(last_checkpoint(folder))
         trainer = make_trainer(config, folder, [*own, last, *callbacks], checkpoint_io)
         if config.trainer.accelerator == "cpu" and torch.cuda.is_available():
@@ -100,7 +101,9 @@ def train(
         if datamodule.batch_size == 1:
             check_single_frame(model, finetune)
         seconds = {"prepare": time.perf_counter() - began}
-        with ending_together(trainer, next_step(folder, config.get("overrides") or [])), trainer_mistakes():
+        together = ending_together(trainer, next_step(folder, config.get("overrides") or []))
+        threads = torch_threads(config.threads, model, config.trainer.accelerator)
+        with together, trainer_mistakes(), threads:
             seconds["fit"] = _fit(trainer, model, datamodule, finetune, ckpt_path)
             if not test:
                 return float(finetune.best["score"])

@@ -1,0 +1,49 @@
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from fervid.cli.limits import check_limits
+from fervid.models.paper_backbones import CNN, LeNet
+from fervid.schema.errors import InputError
+from fervid.train.threads import torch_threads
+
+
+@pytest.fixture(autouse=True)
+def three_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    yield
+    torch.set_num_threads(before)
+
+
+def threads(setting, network, accelerator="cpu"):
+    with torch_threads(setting, network, accelerator):
+        return torch.get_num_threads()
+
+
+def test_a_small_network_trains_on_one_thread_and_the_others_are_restored():
+    assert threads("auto", LeNet()) == 1
+    assert torch.get_num_threads() == 3
+
+
+def test_a_larger_network_and_one_on_a_gpu_keep_their_threads():
+    assert threads("auto", CNN(image_size=50)) == 3
+    assert threads("auto", LeNet(), "gpu") == 3
+
+
+@pytest.mark.parametrize("accelerator", ["cpu", "gpu"])
+def test_a_number_is_taken_as_it_is(accelerator):
+    assert threads(2, LeNet(), accelerator) == 2
+    assert threads(2, CNN(image_size=50), accelerator) == 2
+
+
+def test_a_failed_run_restores_them():
+    with pytest.raises(RuntimeError, match="no"), torch_threads("auto", LeNet(), "cpu"):
+        raise RuntimeError("no")
+    assert torch.get_num_threads() == 3
+
+
+@pytest.mark.parametrize("setting", [0, 1.5, True, "many"])
+def test_other_settings_are_refused(setting):
+    with pytest.raises(InputError, match=f"threads={setting} is out of range: use auto, or 1 to 1024"):
+        check_limits(OmegaConf.create({"threads": setting}))
