@@ -20,7 +20,7 @@ from fervid import __version__
 from fervid.cli.mistakes import misread_word, mistake_of_system, remember_typed, stop, what_hydra_says
 from fervid.cli.overrides import as_typed
 from fervid.cli.settings_help import settings_help
-from fervid.cli.sweeps import Jobs, print_jobs, sweep_name
+from fervid.cli.sweeps import begin_command, in_order, print_jobs, sweep_name
 from fervid.cli.unknown_names import unknown_name
 from fervid.processes.lifetime import exit_on_sigterm, terminated
 from fervid.processes.ranks import rank_folder
@@ -43,7 +43,7 @@ def run(command: Callable[[], Any], name: str, describe: Callable[[], str] | Non
             stream.reconfigure(errors="backslashreplace")
     words = as_typed(sys.argv[1:])
     remember_typed(words, sys.argv[1:])
-    sys.argv = [sys.argv[0], *words]
+    sys.argv = [sys.argv[0], *in_order(words)]
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--config-dir", "-cd")  # as Hydra has it
     use_config_folder(parser.parse_known_args(words)[0].config_dir)
@@ -57,7 +57,7 @@ def _run(command: Callable[[], Any], name: str, describe: Callable[[], str] | No
     # Kept by Hydra for all jobs of a sweep, in whichever process.
     OmegaConf.register_new_resolver("sweep_name", partial(sweep_name, sys.argv[1:]), replace=True, use_cache=True)
     OmegaConf.register_new_resolver("rank_folder", rank_folder, replace=True, use_cache=True)
-    Jobs.done.clear()
+    begin_command()
     try:
         options, words = (
             [word for word in sys.argv[1:] if word.startswith("-") == is_option] for is_option in (True, False)

@@ -1,11 +1,13 @@
-"""What a sweep is called, and what came of its jobs.
+"""What a sweep is called, and what came of its jobs, which lies on disk: they may run in other processes.
 
 Nothing heavy is imported here: Hydra makes the callback even for ``--help``.
 """
 
 import hashlib
+import json
 import sys
 from collections.abc import Sequence
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -14,31 +16,28 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from fervid.schema.atomic import write_text
 from fervid.schema.errors import InputError, first_line
 from fervid.schema.links import refuse_links_out
+from fervid.schema.settings import is_neutral
+
+ROOT = "dataset.root"
+JOBS = "jobs"  # in the folder of a sweep: <number>.json each
+_sweep: ContextVar[Path | None] = ContextVar("folder of the sweep at hand", default=None)
 
 
 class Jobs(Callback):
-    """Keeps what came of each job of the sweep at hand; Hydra calls it.
-
-    Attributes:
-        done: of the process, one dict a job.
-        varied: names of what differs between its jobs.
-    """
-
-    done: list[dict[str, Any]] = []
-    varied: set[str] = set()
+    """Writes down what came of each job of a sweep, in whichever process it runs; Hydra calls it."""
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         _refuse_links_out(Path(config.hydra.run.dir))
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        _refuse_links_out(Path(config.hydra.sweep.dir))
-        self.done.clear()
-        self.varied.clear()
-        told = [word.lstrip("+~").partition("=") for word in config.hydra.overrides.task]
-        self.varied.update(name for name, _, value in told if _varies(value))
-        self.varied.update(config.hydra.sweeper.get("params") or {})
+        folder = Path(config.hydra.runtime.cwd, config.hydra.sweep.dir)
+        _refuse_links_out(folder)
+        for left in (folder / JOBS).glob("*.json"):
+            left.unlink()
+        _sweep.set(folder)
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
         hydra = job_return.hydra_cfg.hydra if job_return.hydra_cfg is not None else None
@@ -47,14 +46,14 @@ class Jobs(Callback):
         failed = job_return.status != JobStatus.COMPLETED
         # Not its return_value, which raises the error again.
         outcome = job_return._return_value
-        self.done.append(
-            {
-                "number": hydra.job.num,
-                "overrides": list(job_return.overrides or []),
-                "score": None if failed else outcome,
-                "error": first_line(outcome) if failed else None,
-            }
-        )
+        written = {
+            "number": hydra.job.num,
+            "overrides": list(job_return.overrides or []),
+            "score": outcome if isinstance(outcome, float) else None,
+            "error": first_line(outcome) if failed else None,
+        }
+        folder = Path(hydra.runtime.cwd, hydra.sweep.dir)  # the job may be in another one: hydra.job.chdir
+        write_text(folder / JOBS / f"{hydra.job.num}.json", json.dumps(written, indent=1) + "\n")
 
 
 def _refuse_links_out(folder: Path) -> None:
@@ -67,6 +66,17 @@ def _refuse_links_out(folder: Path) -> None:
         raise SystemExit(1) from error  # Hydra would turn any other error of a callback into a warning
 
 
+def begin_command() -> None:
+    """Before a command: no sweep is at hand."""
+    _sweep.set(None)
+
+
+def read_jobs(folder: Path) -> list[dict[str, Any]]:
+    """What came of the jobs of a sweep, by their numbers: ``number``, ``overrides``, ``score`` and ``error``."""
+    jobs = [json.loads(path.read_text(encoding="utf-8")) for path in (folder / JOBS).glob("*.json")]
+    return sorted(jobs, key=lambda job: job["number"])
+
+
 def print_jobs() -> str | None:
     """Prints a table of the jobs of the sweep that has ended, if there was one.
 
@@ -77,18 +87,21 @@ def print_jobs() -> str | None:
     from rich.markup import escape
     from rich.table import Table
 
-    if not Jobs.done:
+    folder = _sweep.get()
+    jobs = read_jobs(folder) if folder is not None else []
+    if not jobs:
         return None
     table = Table(title="the jobs of this sweep")
     table.add_column("job", justify="right")
     table.add_column("settings")
     table.add_column("validation", justify="right")
-    failures = [job for job in Jobs.done if job["error"]]
+    failures = [job for job in jobs if job["error"]]
     if failures:
         table.add_column("")
-    for job in Jobs.done:
-        settings = [word for word in job["overrides"] if word.lstrip("+~").partition("=")[0] in Jobs.varied]
-        score = f"{job['score']:.4f}" if isinstance(job["score"], float) else ""
+    shared = set.intersection(*(set(job["overrides"]) for job in jobs))
+    for job in jobs:
+        settings = [word for word in job["overrides"] if word not in shared]
+        score = "" if job["score"] is None else f"{job['score']:.4f}"
         failed = [f"[red]failed:[/] {escape(job['error'])}" if job["error"] else ""] if failures else []
         table.add_row(str(job["number"]), escape(" ".join(settings)), score, *failed)
     Console().print(table)
@@ -96,23 +109,48 @@ def print_jobs() -> str | None:
         return None
     numbers = ", ".join(str(job["number"]) for job in failures)
     return (
-        f"{len(failures)} of {len(Jobs.done)} jobs failed ({numbers}); once mended, the same command runs them alone. "
+        f"{len(failures)} of {len(jobs)} jobs failed ({numbers}); once mended, the same command runs them alone. "
         f"The first: {failures[0]['error']}"
     )
 
 
+def in_order(words: Sequence[str]) -> list[str]:
+    """The words of a command line with the settings of a sweep ordered by name: its jobs are numbered by them.
+
+    Args:
+        words: of any command; those of a single run stay as they are.
+    """
+    marks = ("-m", "--multirun", "hydra.mode=MULTIRUN")
+    if not any(word in marks or word.startswith("sweep=") for word in words):
+        return list(words)
+    settings = iter(sorted(filter(_is_setting, words), key=_name))
+    return [next(settings) if _is_setting(word) else word for word in words]
+
+
 def sweep_name(words: Sequence[str]) -> str:
-    """The folder of a sweep: the same command has the same, any other another.
+    """The folder of a sweep: the same settings have the same, in whichever order, any others another.
+
+    Where the corpus and the cache lie, and with how many processes it is loaded, makes no other sweep.
 
     Args:
         words: of the command line.
     """
-    told = [word for word in words if "=" in word and not word.startswith("hydra.")]
-    named = [value for name, _, value in (word.partition("=") for word in told) if name == "sweep"]
-    varied = [name.rsplit(".", 1)[-1] for name, _, value in (word.partition("=") for word in told) if _varies(value)]
+    told = [word.lstrip("+") for word in words if _is_setting(word) and not word.startswith("hydra.")]
+    told = sorted(word for word in told if _varies(word) or not (is_neutral(_name(word)) or _name(word) == ROOT))
+    named = [word.partition("=")[2] for word in told if _name(word) == "sweep"]
+    varied = [_name(word).rsplit(".", 1)[-1] for word in told if _varies(word)]
     title = "-".join(named or varied)[:40] or "sweep"
     return f"{title}-{hashlib.sha256(' '.join(told).encode()).hexdigest()[:6]}"
 
 
-def _varies(value: str) -> bool:
+def _is_setting(word: str) -> bool:
+    return not word.startswith("-") and ("=" in word or word.startswith("~"))
+
+
+def _name(word: str) -> str:
+    return word.lstrip("+~").partition("=")[0]
+
+
+def _varies(word: str) -> bool:
+    value = word.partition("=")[2]
     return value.startswith(("range(", "choice(", "glob(")) or ("," in value and not value.startswith(("[", "{")))

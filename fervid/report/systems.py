@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -11,19 +11,7 @@ import pandas as pd
 
 from fervid.metrics.aggregation import clip_predictions
 from fervid.runs.run import Run
-
-# The order in which a reader wants to be told of them.
-GROUPS = (
-    *("dataset", "split", "backbone", "head", "finetune", "optimizer", "scheduler", "augmentation", "detector"),
-    *("trainer", "experiment"),
-)
-NOTHING = "-"  # a setting that a run does not have
-# Repeats of one system differ in the first; the others do not change what is learned.
-REPEATS = ("seed", "split.seed", "split.fold", "dataset.seed")
-ASIDE = (
-    *("ckpt_path", "cache_dir", "dataset.root", "dataset.prepared_dir", "dataset.num_workers", "on_missing_weights"),
-    *("optimizer.fused", "optimizer.foreach", "threads"),  # how a step is computed, not which
-)
+from fervid.schema.settings import GROUPS, NOTHING, REPEATS, system_settings
 
 
 @dataclass(frozen=True)
@@ -97,13 +85,14 @@ def find_systems(runs: Sequence[Run]) -> tuple[list[System], list[str], list[Run
         another one to the seed, of which the last is kept.
     """
     flat = [flat_settings(run) for run in runs]
+    _part_corpora(runs, flat)
     names, along = _distinguishing(flat)
     systems: dict[tuple[str, ...], dict[str, Run]] = {}
     doubles = []
     for run, settings in zip(runs, flat, strict=True):
         key = tuple(settings[name] for name in names)
         repeats = systems.setdefault(key, {})
-        repeat = json.dumps([run.setting(name) for name in REPEATS])
+        repeat = json.dumps([*_repeat(run), _fingerprint(run)])  # other data are no double
         if repeat in repeats:
             doubles.append(repeats[repeat])
         repeats[repeat] = run
@@ -194,28 +183,35 @@ def _digest(predictions: pd.DataFrame) -> str:
 
 
 def flat_settings(run: Run) -> dict[str, str]:
-    """All that shaped a run, flat: options of groups first."""
-    choices = {group: run.results["choices"].get(group) or NOTHING for group in GROUPS}
-    return choices | dict(sorted(_flat(run.results["config"])))
+    """All that shaped a run but its seed and fold: options of groups first."""
+    return system_settings(run.results["config"], run.results["choices"])
 
 
-def _flat(config: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    for name, value in config.items():
-        full = f"{prefix}{name}"
-        if (
-            full in (*REPEATS, *ASIDE, "paper", "logger", "seed")
-            or full.startswith("trainer.enable")
-            or name in ("_target_", "_partial_")
-        ):
-            continue
-        if value == [] and full.startswith("augmentation."):  # no augmentation was an empty list once
-            continue
-        if isinstance(value, dict):
-            yield from _flat(value, f"{full}.")
-        elif isinstance(value, list) and value and all(isinstance(part, dict) for part in value):
-            yield from _flat({str(number): part for number, part in enumerate(value)}, f"{full}.")
-        else:
-            yield full, json.dumps(value).strip('"')
+def _part_corpora(runs: Sequence[Run], told: Sequence[dict[str, str]]) -> None:
+    """Tells runs of the same settings and seed apart whose data differ: by where these lay, or else by a digest."""
+    places: dict[str, str] = {}  # a moved corpus is known by the place where it was seen first
+    seen: dict[str, str] = {}
+    for run in runs:
+        place = str(run.setting("dataset.root") or NOTHING)
+        first = seen.setdefault(_fingerprint(run) or place, place)
+        places.setdefault(place, places.get(first, place))
+    for name in ("dataset.root", "data"):
+        data: dict[str, set[str]] = {}
+        for run, settings in zip(runs, told, strict=True):
+            data.setdefault(json.dumps([settings, _repeat(run)], sort_keys=True), set()).add(_fingerprint(run))
+        if all(len(found - {""}) < 2 for found in data.values()):
+            return
+        for run, settings in zip(runs, told, strict=True):
+            settings[name] = _fingerprint(run)[:8] if name == "data" else places[str(run.setting(name) or NOTHING)]
+
+
+def _repeat(run: Run) -> list[Any]:
+    return [run.setting(name) for name in REPEATS]
+
+
+def _fingerprint(run: Run) -> str:
+    """A digest of the frames that a run was trained and tested on; empty where nobody looked."""
+    return run.results["data"].get("fingerprint") or ""
 
 
 def _distinguishing(told: Sequence[dict[str, str]]) -> tuple[list[str], list[str]]:

@@ -41,9 +41,11 @@ def finished_score(folder: Path, config: DictConfig, look: Callable[[], str], *,
         ) from error
     data = before["data"]
     there = RunIdentity.of(before["config"], data.get("fingerprint"), data.get("places"))
-    if not RunIdentity.of(plain_settings(config)).is_same(there, look):
+    here = RunIdentity.of(plain_settings(config))
+    if not here.is_same(there, look):
+        other = "of other settings" if here.settings != there.settings else "on other data"
         raise InputError(
-            f"{folder} already holds a finished run of other settings: choose another hydra.sweep.dir, or remove it."
+            f"{folder} already holds a finished run {other}: choose another hydra.sweep.dir, or remove it."
         )
     log.info("job %s is finished already: skipped.", folder.name)
     return before["best_score"]

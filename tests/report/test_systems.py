@@ -124,6 +124,20 @@ class TestFinding:
         systems, _, _ = find_systems([small("a"), small("b", {"experiment": "smoke"})])
         assert list(told(systems)) == ["lenet", "smoke"]
 
+    def test_a_moved_corpus_makes_a_double_and_another_corpus_another_system(self, small):
+        places = {"a": "/data", "b": "/moved", "c": "/other"}
+        runs = [small(name, {"dataset.root": root}) for name, root in places.items()]
+        for run, content in zip(runs, ("one", "one", "two"), strict=True):
+            run.results["data"]["fingerprint"] = content
+        assert find_systems(runs[:2])[2] == runs[:1]
+        systems, _, doubles = find_systems(runs)
+        assert told(systems) == {"root=/data": ["b"], "root=/other": ["c"]}
+        assert doubles == runs[:1]
+        runs[2].results["config"]["dataset"]["root"] = "/data"  # whose content was another one then
+        systems, _, doubles = find_systems([runs[0], runs[2]])
+        assert told(systems) == {"data=one": ["a"], "data=two": ["c"]}
+        assert doubles == []
+
     def test_mixed_levels_are_both_told(self, small):
         runs = [small("a", seed=0, level="leaky"), small("b", seed=1), small("c", seed=2, level="leaky")]
         (system,), _, _ = find_systems(runs)

@@ -1,0 +1,133 @@
+"""What a sweep knows of its jobs lies on disk: in whichever process, order and place they run."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.plugins import Plugins
+from hydra.core.singleton import Singleton
+from hydra.core.utils import run_job, setup_globals
+from hydra.plugins.launcher import Launcher
+from joblib import Parallel, delayed
+from omegaconf import open_dict
+
+from fervid.cli.sweeps import in_order, read_jobs, sweep_name
+
+WORDS = ["dataset=image_folder", "dataset.subject_pattern='(.+)__'", "backbone=lenet", "dataset.batch_size=4"]
+WORDS += ["trainer.max_epochs=1", "logger=none", "+trainer.enable_progress_bar=false"]
+VARIED = ["optimizer=adam,sgd_plain", "seed=1,2"]
+
+
+def test_order_and_place_make_no_other_sweep():
+    words = ["-m", *WORDS, *VARIED, "dataset.root=pictures"]
+    name = sweep_name(words)
+    assert name.startswith("optimizer-seed-")
+    for same in (
+        words[::-1],
+        [*words[:-1], "dataset.root=/elsewhere"],
+        [*words, "cache_dir=/fast", "dataset.num_workers=4", "optimizer.fused=false", "+optimizer.foreach=true"],
+    ):
+        assert sweep_name(same) == name
+        assert [word for word in in_order(same) if "," in word] == VARIED
+    for other in ([*words, "split.val=0.3"], [*words, "~split.seed"], ["dataset.num_workers=0,2", *words]):
+        assert sweep_name(other) != name
+
+
+def test_the_words_of_a_single_run_and_options_stay_in_place():
+    assert in_order(["seed=1", "optimizer=sgd"]) == ["seed=1", "optimizer=sgd"]
+    words = ["--config-dir", "mine", "seed=2,1", "-m", "optimizer=sgd", "~split.seed", "seed=3"]
+    assert in_order(words) == ["--config-dir", "mine", "optimizer=sgd", "-m", "seed=2,1", "seed=3", "~split.seed"]
+
+
+def trained(folder):
+    """When each job of the one sweep in a folder was finished."""
+    return {path.parent.name: path.stat().st_mtime_ns for path in folder.glob("runs/*/*/results.json")}
+
+
+def test_a_moved_corpus_and_other_words_of_no_matter_train_nothing_again(
+    fervid_train, pictures, tmp_path, monkeypatch, capfd
+):
+    monkeypatch.chdir(tmp_path)
+    fervid_train("-m", *WORDS, *VARIED, f"dataset.root={pictures}", f"cache_dir={tmp_path / 'cache'}")
+    finished = trained(tmp_path)
+    assert len(finished) == 4
+    jobs = read_jobs(next((tmp_path / "runs").iterdir()))
+    moved = pictures.rename(tmp_path / "moved")
+    capfd.readouterr()
+    others = ["optimizer.fused=false", "dataset.num_workers=1", f"cache_dir={tmp_path / 'other'}"]
+    fervid_train("-m", *others, f"dataset.root={moved}", *VARIED[::-1], *WORDS[::-1])
+    assert trained(tmp_path) == finished
+    assert "job 3 is finished already" in capfd.readouterr().out
+    assert [job["score"] for job in read_jobs(next((tmp_path / "runs").iterdir()))] == [job["score"] for job in jobs]
+
+
+def test_another_corpus_is_never_taken_for_the_same(fervid_train, pictures, tmp_path, monkeypatch, capfd):
+    other = shutil.copytree(pictures, tmp_path / "other")
+    (other / "sad" / "p3__2.png").rename(other / "happy" / "p3__2.png")
+    monkeypatch.chdir(tmp_path)
+    fervid_train("-m", *WORDS, "seed=1", f"dataset.root={pictures}")
+    finished = trained(tmp_path)
+    with pytest.raises(SystemExit):
+        fervid_train("-m", *WORDS, "seed=1", f"dataset.root={other}")
+    assert "already holds a finished run on other data" in capfd.readouterr().err
+    assert trained(tmp_path) == finished
+
+
+def test_an_unfinished_job_on_another_corpus_begins_anew(fervid_train, pictures, tmp_path, monkeypatch, capfd):
+    other = shutil.copytree(pictures, tmp_path / "other")
+    (other / "sad" / "p3__2.png").rename(other / "happy" / "p3__2.png")
+    monkeypatch.chdir(tmp_path)
+    for root, resumed in ((pictures, False), (shutil.copytree(pictures, tmp_path / "moved"), True), (other, False)):
+        capfd.readouterr()
+        fervid_train("-m", *WORDS, "seed=1", f"dataset.root={root}")
+        assert ("resuming job 0" in capfd.readouterr().out) == resumed
+        next(tmp_path.glob("runs/*/0/results.json")).unlink()
+
+
+class ProcessLauncher(Launcher):
+    """Runs each job in a process of its own, as the launchers for joblib, Ray and SLURM do."""
+
+    def __init__(self, **options):
+        pass
+
+    def setup(self, *, hydra_context, task_function, config):
+        self.told = hydra_context, task_function, config
+
+    def launch(self, job_overrides, initial_job_idx):
+        state = Singleton.get_state()
+        jobs = enumerate(job_overrides, initial_job_idx)
+        return Parallel(n_jobs=2)(delayed(run_elsewhere)(*self.told, state, *job) for job in jobs)
+
+
+def run_elsewhere(hydra_context, task_function, config, state, number, overrides):
+    setup_globals()
+    Singleton.set_state(state)
+    config = hydra_context.config_loader.load_sweep_config(config, list(overrides))
+    with open_dict(config):
+        config.hydra.job.num = number
+    HydraConfig.instance().set_config(config)
+    keys = {"job_dir_key": "hydra.sweep.dir", "job_subdir_key": "hydra.sweep.subdir"}
+    return run_job(task_function, config, hydra_context=hydra_context, **keys)
+
+
+def test_jobs_that_run_in_other_processes_are_in_the_table(fervid_train, tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(Plugins.instance(), "is_in_toplevel_plugins_module", lambda name: True)
+    Plugins.instance().register(ProcessLauncher)
+    launcher = f"{ProcessLauncher.__module__}.{ProcessLauncher.__qualname__}"
+    words = ["-m", "experiment=smoke", "logger=none", "trainer.max_epochs=1", "seed=1,2", "optimizer.lr=0.001,-1"]
+    with pytest.raises(SystemExit):
+        fervid_train(*words, f"hydra.launcher._target_={launcher}", f"hydra.sweep.dir={tmp_path}")
+    said = capfd.readouterr()
+    assert "2 of 4 jobs failed (2, 3)" in said.err
+    table = said.out.split("the jobs of this sweep")[1]
+    jobs = read_jobs(tmp_path)
+    assert [job["number"] for job in jobs] == [0, 1, 2, 3]
+    for job in jobs[:2]:
+        results = json.loads((tmp_path / str(job["number"]) / "results.json").read_text())
+        assert job["score"] == results["best_score"]
+        assert f"optimizer.lr=0.001 seed={results['seed']}" in table
+        assert f"{job['score']:.4f}" in table
+    assert "optimizer.lr=-1 is out of range" in jobs[3]["error"]
+    assert Path(tmp_path, "jobs", "3.json").exists()

@@ -1,0 +1,98 @@
+"""When runs are the same, and when they are replicates of one system."""
+
+import pandas as pd
+import pytest
+
+from fervid.schema.settings import RunIdentity, fingerprint, run_settings, system_settings
+
+CONFIG = {
+    "seed": 1,
+    "cache_dir": "/cache",
+    "ckpt_path": None,
+    "dataset": {"_target_": "Corpus", "root": "/data", "num_workers": 0, "batch_size": 32, "every": 5},
+    "optimizer": {"_target_": "Adam", "lr": 0.001, "fused": True},
+    "split": {"_target_": "subject", "seed": 1, "val": 0.2},
+    "trainer": {"accelerator": "cpu", "enable_progress_bar": True},
+    "finetune": {"phases": [{"name": "head", "epochs": 2}]},
+    "logger": {"save_dir": None},
+}
+CHOICES = {"dataset": "ravdess", "optimizer": "adam"}
+
+
+def changed(**changes):
+    config = {name: dict(value) if isinstance(value, dict) else value for name, value in CONFIG.items()}
+    for name, value in changes.items():
+        group, _, setting = name.partition("__")
+        if setting:
+            config[group][setting] = value
+        else:
+            config[group] = value
+    return config
+
+
+NEUTRAL = [
+    {"cache_dir": "/other"},
+    {"ckpt_path": "x.ckpt"},
+    {"dataset__num_workers": 8},
+    {"dataset__prepared_dir": "/faces"},
+    {"optimizer__fused": False},
+    {"optimizer__foreach": True},
+    {"trainer__enable_progress_bar": False},
+    {"logger": {}},
+    {"on_missing_weights": "error"},
+    {"paper": {"name": "ised"}},
+]
+
+
+@pytest.mark.parametrize("changes", NEUTRAL, ids=str)
+def test_what_changes_no_result_makes_no_other_run_and_no_other_system(changes):
+    other = changed(**changes)
+    assert run_settings(other) == run_settings(CONFIG)
+    assert system_settings(other, CHOICES) == system_settings(CONFIG, CHOICES)
+
+
+def test_the_order_of_settings_does_not_matter():
+    other = dict(reversed(changed().items()))
+    assert run_settings(other) == run_settings(CONFIG)
+    assert list(system_settings(other, CHOICES)) == list(system_settings(CONFIG, CHOICES))
+
+
+def test_what_changes_results_makes_another_run():
+    for changes in ({"dataset__every": 1}, {"optimizer__lr": 0.01}, {"optimizer___target_": "SGD"}, {"seed": 2}):
+        assert run_settings(changed(**changes)) != run_settings(CONFIG)
+    assert system_settings(changed(seed=2, split__seed=2), CHOICES) == system_settings(CONFIG, CHOICES)
+    assert system_settings(changed(dataset__every=1), CHOICES) != system_settings(CONFIG, CHOICES)
+    phases = {"phases": [{"name": "head", "epochs": 3}]}
+    assert system_settings(changed(finetune=phases), CHOICES)["finetune.phases.0.epochs"] == "3"
+
+
+def test_a_moved_corpus_is_known_by_its_content():
+    there, here = RunIdentity.of(CONFIG, "content"), RunIdentity.of(changed(dataset__root="/moved"))
+    assert here.is_same(there, lambda: "content")
+    assert not here.is_same(there, lambda: "other")
+    assert not here.is_same(RunIdentity.of(CONFIG), lambda: "content")  # nobody looked at it
+    same = RunIdentity.of(changed(dataset__num_workers=2))
+    assert same.is_same(there, lambda: pytest.fail("the places are the same"))
+
+
+def manifest(**columns):
+    table = {
+        **{"corpus": "ravdess", "subject": ["1", "1", None], "clip": ["a", "a", "b"], "frame": [0, 1, 0]},
+        **{"emotion": ["sad", "sad", "happy"], "split": ["train", "train", "test"], "path": ["a.mp4", "a.mp4", "b"]},
+    }
+    return pd.DataFrame({**table, **columns})
+
+
+def test_a_fingerprint_is_of_keys_targets_and_split_alone():
+    own = fingerprint(manifest())
+    assert fingerprint(manifest(path="/elsewhere", time=3.0)) == own
+    assert fingerprint(manifest(frame=pd.Series([0, 1, 0], dtype="int32"))) == own
+    for column, values in {
+        "subject": ["1", "2", None],
+        "clip": ["a", "c", "b"],
+        "frame": [0, 2, 0],
+        "emotion": ["sad", "sad", "angry"],
+        "split": ["train", "val", "test"],
+        "corpus": "other",
+    }.items():
+        assert fingerprint(manifest(**{column: values})) != own
