@@ -157,6 +157,12 @@ def _write_run(
         "seconds": {"fit": 61.4},
         "data": {
             "corpus": "synthetic",
+            "corpora": [
+                {
+                    **{"name": "synthetic", "root": None, "licence": "", "citation": "", "expressions": ""},
+                    **{"pictures": False, "published": False, "rendered": True},
+                }
+            ],
             "rendered": True,
             "split": {"train": 4 * len(test), "val": len(val), "test": len(test)},
         },
