@@ -203,6 +203,12 @@ class FrameDataModule(pl.LightningDataModule):
                 self._find_duplicates()
 
     @property
+    def is_ready(self) -> bool:
+        """Whether :meth:`prepare_data` has nothing left to do, since another process did it."""
+        prepared = all(getattr(source, "is_prepared", True) for source in self.sources)  # rendered ones need no files
+        return prepared and self.store_path.exists() and self._duplicates_path.exists()
+
+    @property
     def _duplicates_path(self) -> Path:
         return self.folder / "near_duplicates.parquet"
 

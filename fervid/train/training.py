@@ -20,7 +20,7 @@ from fervid.cli.checks import check_files
 from fervid.cli.job import trainer_size
 from fervid.cli.limits import check_limits
 from fervid.data.datamodule import FrameDataModule
-from fervid.processes.ranks import ending_together, find_place
+from fervid.processes.ranks import ending_together, find_place, wait_for_first
 from fervid.runs.build import make_datamodule, make_model
 from fervid.runs.drawing import draw_predictions
 from fervid.runs.finished import finished_score
@@ -88,7 +88,10 @@ def train(
         if config.trainer.accelerator == "cpu" and torch.cuda.is_available():
             log.info("this machine has a GPU: trainer=gpu trains on it.")
 
-        datamodule.prepare_data()
+        if is_first:
+            datamodule.prepare_data()
+        else:
+            wait_for_first(lambda: datamodule.is_ready, "prepares the corpus")
         datamodule.setup()
         if is_first:
             write_manifest(folder, datamodule)
