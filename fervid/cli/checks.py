@@ -5,7 +5,7 @@ from pathlib import Path
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from fervid.cli.composing import options_by_group
+from fervid.cli.composing import option_file, options_by_group
 from fervid.cli.unknown_names import command_groups
 from fervid.schema.config_folder import CONFIG_FOLDER
 from fervid.schema.errors import InputError
@@ -74,12 +74,11 @@ def check_types(config: DictConfig, command: str) -> None:
 
 def _defaults(command: str, choices: DictConfig) -> DictConfig:
     """The values in the yaml files of a command and of the options chosen, later files over earlier ones."""
-    folder = Path(CONFIG_FOLDER)
-    files = [(folder / f"{command}.yaml", "")]
-    files += [(folder / group / f"{choices.get(group)}.yaml", group) for group in command_groups(command)]
+    files: list[tuple[Path | None, str]] = [(Path(CONFIG_FOLDER, f"{command}.yaml"), "")]
+    files += [(option_file(group, choices.get(group)), group) for group in command_groups(command)]
     merged: DictConfig | ListConfig = OmegaConf.create()
     for file, group in files:
-        if file.is_file():  # an option may be the user's own, from --config-dir
+        if file is not None:
             content = OmegaConf.load(file)
             is_global = not group or "@package _global_" in file.read_text(encoding="utf-8")
             merged = OmegaConf.merge(merged, content if is_global else {group: content})

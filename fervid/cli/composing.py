@@ -3,6 +3,7 @@
 Nothing heavy is imported here, so that ``--help`` answers at once.
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,8 +18,8 @@ from hydra.version import VersionBase
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from fervid.cli.overrides import as_typed, escaped, how_to_quote
-from fervid.schema.config_folder import CONFIG_FOLDER
+from fervid.cli.overrides import as_typed, escaped, how_to_quote, quoted
+from fervid.schema.config_folder import CONFIG_FOLDER, config_folders
 from fervid.schema.errors import InputError
 
 GLOBALS = (GlobalHydra, HydraConfig, JobRuntime, VersionBase)  # in which Hydra keeps what runs
@@ -81,6 +82,9 @@ def compose_with_hydra(command: str, words: Sequence[str]) -> DictConfig:
     Raises:
         HydraException, OmegaConfBaseException: if something cannot be composed.
     """
+    own = [quoted(f"file://{folder}") for folder in config_folders()[1:]]
+    if own and not any(word.startswith("hydra.searchpath=") for word in words):
+        words = [*words, f"hydra.searchpath=[{','.join(own)}]"]
     with _hydra_unchanged(), hydra.initialize_config_dir(CONFIG_FOLDER, job_name=command, version_base="1.3"):
         config = hydra.compose(command, list(words), return_hydra_config=True)
     OmegaConf.set_readonly(config.hydra, False)
@@ -102,6 +106,19 @@ def _hydra_unchanged() -> Iterator[None]:
 
 
 def options_by_group() -> dict[str, list[str]]:
-    """The options of each group."""
-    groups = [path for path in Path(CONFIG_FOLDER).iterdir() if path.is_dir()]
-    return {group.name: sorted(file.stem for file in group.glob("*.yaml")) for group in groups}
+    """The options of each group, those in the folder of ``--config-dir`` included."""
+    files = [file for folder in config_folders() for file in Path(folder).glob("*/*.yaml")]
+    groups = sorted({file.parent.name for file in files})
+    return {group: sorted({file.stem for file in files if file.parent.name == group}) for group in groups}
+
+
+def option_file(group: str, option: object) -> Path | None:
+    """The yaml file of an option; None if there is none."""
+    files = [Path(folder, group, f"{option}.yaml") for folder in config_folders()]
+    return next((file for file in files if file.is_file()), None)
+
+
+def corpora_of_files() -> list[str]:
+    """The options of ``dataset`` that are read from files; others are rendered."""
+    files = {name: option_file("dataset", name) for name in options_by_group()["dataset"]}
+    return [name for name, file in files.items() if file and re.search(r"^\s*root:", file.read_text(), re.MULTILINE)]

@@ -46,7 +46,7 @@ def _as_typed(word: str) -> str:
 
 def _quoted_if_no_text(match: re.Match[str]) -> str:
     blank, element = match.groups()
-    return f"{blank}{_quoted(element)}" if element and not isinstance(_parsed(element), str | None) else match.group()
+    return f"{blank}{quoted(element)}" if element and not isinstance(_parsed(element), str | None) else match.group()
 
 
 def override(name: str, value: object) -> str:
@@ -58,7 +58,7 @@ def override(name: str, value: object) -> str:
     """
     text = str(value)
     # What a value between others would be, too: "a,b" is read as two of them.
-    return f"{name}={text if '${' not in text and _parsed(text) == text else _quoted(text)}"
+    return f"{name}={text if '${' not in text and _parsed(text) == text else quoted(text)}"
 
 
 def told_settings(config: DictConfig) -> dict[str, Any]:
@@ -119,7 +119,7 @@ def how_to_quote(error: BaseException, typed: Mapping[str, str]) -> str | None:
     if not equals:
         return f"{word} is not setting=value: if it belongs to the word before it, put both in quotes."
     several = f"; a list is {name}=[...], and -m runs each" if "commas" in reason else ""
-    return f"{word} {reason}: if it is one text, write {shlex.quote(f'{name}={_quoted(value)}')}{several}."
+    return f"{word} {reason}: if it is one text, write {shlex.quote(f'{name}={quoted(value)}')}{several}."
 
 
 def _parsed(text: str) -> object:
@@ -136,5 +136,6 @@ def escaped(text: str) -> str:
     return re.sub(r"(\\*)\$\{", lambda match: f"{match[1] * 2}\\${{", text)
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
+    """A word of Hydra's grammar that gives exactly this text."""
     return QuotedString(escaped(text), Quote.double).with_quotes()  # OmegaConf reads what Hydra takes out of the quotes

@@ -4,12 +4,12 @@ Nothing heavy is imported here, so that it answers at once.
 """
 
 import re
-import string
 from pathlib import Path
 
 from omegaconf import OmegaConf, open_dict
 
-from fervid.cli.composing import compose_with_hydra, options_by_group
+from fervid.cli.composing import compose_with_hydra, corpora_of_files, option_file, options_by_group
+from fervid.cli.unknown_names import command_groups
 from fervid.schema.config_folder import CONFIG_FOLDER
 
 COLUMN = 27  # where comments begin, as in the yaml files
@@ -23,17 +23,24 @@ def settings_help(command: str, words: list[str]) -> str:
         words: overrides; what they choose is explained.
     """
     config = compose_with_hydra(command, words)
-    template, choices = string.Template(config.hydra.help.template), config.hydra.runtime.choices
+    said, choices = config.hydra.help, config.hydra.runtime.choices
     with open_dict(config):
         del config["hydra"]
     comments = _comments(Path(CONFIG_FOLDER, f"{command}.yaml"), "")
     for group, option in choices.items():
         if option is not None and not group.startswith("hydra"):
-            file = Path(CONFIG_FOLDER, group, f"{option}.yaml")
-            comments = _comments(file, f"{group}.") | comments if file.is_file() else comments
+            file = option_file(group, option)
+            comments = _comments(file, f"{group}.") | comments if file is not None else comments
     settings = re.sub(r"\$\{oc\.env:(\w+),'([^']*)'\}", r"\2", OmegaConf.to_yaml(config))
-    groups = [f"{group}: {', '.join(names)}" for group, names in sorted(options_by_group().items()) if group != "hydra"]
-    return template.substitute(APP_CONFIG_GROUPS="\n".join(groups), CONFIG=_explained(settings, comments))
+    options = options_by_group()
+    if command == "prepare":
+        options["dataset"] = corpora_of_files()
+    groups = [f"{group}: {', '.join(options[group])}" for group in sorted(command_groups(command))]
+    parts = [said.header]
+    if groups:
+        parts.append("\n".join(["== Choices (option=choice) ==", *groups]))
+    parts.append("\n".join(["== Settings (setting=value) ==", _explained(settings, comments)]))
+    return "\n\n".join([*parts, said.footer])
 
 
 def _comments(file: Path, prefix: str) -> dict[str, list[str]]:

@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 
 from fervid.cli.command_line import run
 from fervid.cli.job import job
-from fervid.cli.settings_help import options_by_group
+from fervid.cli.settings_help import corpora_of_files
 from fervid.schema.config_folder import CONFIG_FOLDER
 from fervid.schema.errors import InputError
 
@@ -17,8 +17,8 @@ from fervid.schema.errors import InputError
 def command(config: DictConfig) -> None:
     """Prepares what the configuration describes, unless it is."""
     with job(config):
-        corpora = [name for name in options_by_group()["dataset"] if name != "synthetic"]
         if config.get("dataset") is None:
+            corpora = corpora_of_files()
             raise InputError(
                 f"nothing to prepare: give dataset={', '.join(corpora[:-1])} or {corpora[-1]}, and "
                 "dataset.root=<folder>."

@@ -4,8 +4,12 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+from fervid.cli.settings_help import settings_help
+from fervid.schema.config_folder import CONFIG_FOLDER, use_config_folder
 
 SMOKE = ["experiment=smoke", "logger=none", "trainer.max_epochs=2", "split.val=0.34", "split.test=0.34"]
 
@@ -107,3 +111,27 @@ def test_help_explains_each_setting(tmp_path):
         assert re.search(rf"^ *{name}: .*# \w", settings, flags=re.MULTILINE), name
     assert re.search(r"lr_scale times optimizer\.lr", settings)
     assert "features, shared by all runs" in settings
+
+
+def test_help_lists_the_options_that_are_there(tmp_path, monkeypatch):
+    (tmp_path / "dataset").mkdir()
+    (tmp_path / "dataset" / "mine.yaml").write_text("_target_: a.Corpus\nroot: null  # where it lies\n")
+    try:
+        use_config_folder(str(tmp_path))
+        told = settings_help("audit", ["dataset=mine"])
+        assert "dataset: enterface, hf_faces, image_folder, ised, mine, ravdess, synthetic, video_folder\n" in told
+        assert re.search(r"root: null +# where it lies", told)
+    finally:
+        use_config_folder(None)
+    assert "mine" not in settings_help("audit", [])
+    assert "paper: enterface, hf_faces, ised, ravdess\n" in settings_help("report", [])
+    assert "synthetic" not in settings_help("prepare", [])
+    assert "Choices" not in settings_help("export", [])  # it has none
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in Path(CONFIG_FOLDER).glob("*.yaml")))
+def test_each_command_says_what_it_does_and_how_it_is_called(name):
+    told = settings_help(name, [])
+    assert f"python -m fervid.{name}" in told
+    assert told.index("== Settings") < told.index("Examples:")
+    assert "$" not in told.split("== Settings")[0]
