@@ -3,7 +3,7 @@
 import pytorch_lightning as pl
 import torch
 
-from fervid.data.frames import draw_seed
+from fervid.data.seeds import draw_seed
 
 
 class EpochSeed(pl.Callback):

@@ -41,6 +41,7 @@ _SWITCH: Allowed = (lambda value: isinstance(value, bool), "true or false")
 LIMITS: dict[str, Allowed] = {
     "seed": _whole(0, "0 to 2^32 - 1", high=2**32 - 1),
     "threads": (lambda value: value == "auto" or (_is_whole(value) and 1 <= value <= 1024), "auto, or 1 to 1024"),
+    "smoothing": _number(lambda value: 0 <= value < math.inf, "seconds, 0 for none"),
     "dataset.num_workers": _whole(0, "0 to 256 processes", high=256),
     "optimizer.lr": _POSITIVE,
     "optimizer.weight_decay": _NOT_NEGATIVE,

@@ -11,17 +11,13 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset, Sampler
 
+from fervid.data.seeds import draw_seed
 from fervid.data.store import FaceStore
 
 if TYPE_CHECKING:  # half a second that training without augmentation need not wait for
     import albumentations as A
 
 Batch = dict[str, torch.Tensor]
-
-
-def draw_seed(*keys: int) -> int:
-    """Mixes numbers such as (seed, epoch, row) into one 32-bit seed."""
-    return int(np.random.SeedSequence([key & 0xFFFFFFFF for key in keys]).generate_state(1)[0])
 
 
 class EpochSampler(Sampler[int]):

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Sampler
 
-from fervid.data.frames import Batch, FeatureDataset, FrameDataset, draw_seed
+from fervid.data.frames import Batch, FeatureDataset, FrameDataset
+from fervid.data.seeds import draw_seed
 
 SHARE = 0.25  # of the device's memory: the network and its gradients want the rest
 CHUNK = 2**28  # bytes read from the disk at a time: RAM need not hold the whole

@@ -59,8 +59,6 @@ def serve(config: DictConfig, folder: Path) -> None:
     for name in ("longest_video", "every", "largest_upload"):
         if config[name] <= 0:
             raise InputError(f"{name}={config[name]} leaves nothing to look at: give more than 0.")
-    if not 0 <= config.smoothing < float("inf"):
-        raise InputError(f"smoothing={config.smoothing} is no time: give seconds, 0 for none.")
     logging.getLogger("httpx").setLevel(logging.WARNING)  # Gradio asks its own page whether it is there
     share_cores()
     predictor = Predictor(

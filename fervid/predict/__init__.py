@@ -62,8 +62,6 @@ def _check(config: DictConfig) -> None:
         raise InputError(f"every={config.every} is no number of frames: give 1 or more.")
     if config.faces not in ("all", "one"):
         raise InputError(f"faces={config.faces} is unknown: choose all or one.")
-    if not 0 <= config.smoothing < float("inf"):  # known only when the first video is opened otherwise
-        raise InputError(f"smoothing={config.smoothing} is no time: give seconds, 0 for none.")
     if not isinstance(config.annotate, bool):
         raise InputError(f"annotate={config.annotate} is neither true nor false.")
     for name in ("margin", "seconds"):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pandas as pd
+from natsort import natsorted, ns
 
 from fervid.schema.csv_tables import read_csv
 from fervid.schema.errors import InputError, first_line
@@ -129,7 +130,7 @@ def find_runs(patterns: str | Sequence[str]) -> tuple[list[Run], dict[Path, str]
         folders = {mark.parent if mark.name == "results.json" else mark.parents[1] for mark in marks}
         if not folders:
             raise InputError(f"runs={pattern} names no run: give run folders, or folders that hold some.")
-        for folder in folders:
+        for folder in sorted(folders):
             if folder.resolve() in seen:
                 continue
             seen.add(folder.resolve())
@@ -139,12 +140,8 @@ def find_runs(patterns: str | Sequence[str]) -> tuple[list[Run], dict[Path, str]
                 unusable[folder] = str(error)
     if not runs:
         raise InputError(f"none of the {len(unusable)} run folders holds a finished run of this version of fervid.")
-    return sorted(runs, key=_by_name), dict(sorted(unusable.items()))
-
-
-def _by_name(run: Run) -> list[tuple[bool, int | str]]:
-    """The tenth job of a sweep comes after the second."""
-    return [(not part.isdigit(), int(part) if part.isdigit() else part) for part in run.folder.parts]
+    # The tenth job of a sweep comes after the second.
+    return natsorted(runs, key=lambda run: run.folder, alg=ns.PATH), dict(sorted(unusable.items()))
 
 
 def open_run(folder: Path) -> Run:

@@ -1,10 +1,10 @@
 """Splits that test on one of several groups of subjects, so that every subject is tested on once."""
 
-import re
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from natsort import natsorted
 from omegaconf import OmegaConf
 
 from fervid.schema.columns import keys
@@ -64,7 +64,7 @@ def loso(manifest: pd.DataFrame, *, fold: int, val: float, seed: int) -> np.ndar
         InputError: if subjects are unknown or too few, or there is no such fold.
     """
     check_subjects_known(manifest, "loso")
-    people = sorted(keys(manifest, "subject").unique(), key=_natural)
+    people = _in_order(keys(manifest, "subject"))
     _check_fold(fold, len(people))
     return _test_on(manifest, {people[fold]}, val, seed, "loso")
 
@@ -97,7 +97,7 @@ def fixed(manifest: pd.DataFrame, *, folds: str, fold: int, val: float, seed: in
             f"{', '.join(sorted(manifest['corpus'].unique()))}: use split=subject_kfold."
         )
     check_subjects_known(manifest, "fixed")
-    people = sorted(manifest["subject"].unique(), key=_natural)
+    people = _in_order(manifest["subject"])
     strange = [name for name in people if not name.isdecimal() or int(name) not in set().union(*groups)]
     if strange:
         raise InputError(
@@ -115,10 +115,9 @@ def _test_on(manifest: pd.DataFrame, people: set[str], val: float, seed: int, na
     return validate_on_subjects(manifest, split, val, seed, name)
 
 
-def _natural(name: str) -> tuple[list[int | str], str]:
-    """Sorts numbers in names by value: ``2`` before ``10``."""
-    words = re.split(r"(\d+)", name)
-    return [int(word) if number % 2 else word for number, word in enumerate(words)], name
+def _in_order(names: pd.Series) -> list[str]:
+    """Each name once; numbers in names are sorted by value: ``2`` before ``10``."""
+    return natsorted(sorted(names.unique()))  # sorted first: 1 and 01 have the same value
 
 
 def _check_fold(fold: int, folds: int) -> None:
