@@ -172,7 +172,7 @@ def test_ctrl_c_is_how_one_leaves_a_camera(predict, trained, tmp_path, capsys, m
 
 
 def test_a_full_disk_is_one_sentence(predict, trained, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("fervid.predict.output_folder", lambda: tmp_path / "out")  # which would refuse it
+    monkeypatch.setattr("fervid.predict.empty_folder", lambda folder: folder)  # which would refuse it
     (tmp_path / "out/annotated").mkdir(parents=True)
     clip = next(trained.corpus.rglob("*.mp4"))
     (tmp_path / f"out/annotated/{clip.stem}.mp4").symlink_to("/dev/full")

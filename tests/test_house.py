@@ -1,0 +1,54 @@
+"""How the code is laid out: the size of files, and what every command has. Imports: ``make imports``."""
+
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+MOST_LINES = 500
+COMMANDS = sorted(path.parent.name for path in (ROOT / "fervid").glob("*/__main__.py"))
+BEING_DIVIDED = {
+    "fervid/report/comparison.py",
+    "tests/report/test_comparison.py",
+    "tests/report/test_tables.py",
+    "tests/train/test_train.py",
+}
+HEAVY = ("torch", "pandas", "matplotlib", "cv2")  # seconds that --help should not wait for
+
+
+def python_files():
+    files = [path for room in ("fervid", "tests", "benchmarks", "examples") for path in (ROOT / room).rglob("*.py")]
+    assert len(files) > 100
+    return files
+
+
+def test_no_file_is_too_long_to_be_read_in_one_go():
+    lines = {str(path.relative_to(ROOT)): len(path.read_text("utf-8").splitlines()) for path in python_files()}
+    assert {path for path, number in lines.items() if number > MOST_LINES} <= BEING_DIVIDED
+
+
+def test_every_command_is_installed_under_its_name():
+    scripts = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["scripts"]
+    assert scripts == {f"fervid-{command}": f"fervid.{command}:main" for command in COMMANDS}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_runs_as_a_module(command):
+    code = (ROOT / "fervid" / command / "__main__.py").read_text("utf-8")
+    assert f"from fervid.{command} import main" in code
+    assert code.rstrip().endswith("main()")
+
+
+def test_importing_the_commands_loads_nothing_heavy():
+    code = (
+        "import importlib, sys\n"
+        f"for command in {COMMANDS}:\n"
+        "    importlib.import_module(f'fervid.{command}')\n"
+        f"    for heavy in {HEAVY}:\n"
+        "        if sys.modules.pop(heavy, None): print(f'fervid.{command} loads {heavy}')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == ""
