@@ -9,7 +9,7 @@ import pandas as pd
 from fervid.metrics.aggregation import confusion
 from fervid.metrics.scores import scores
 from fervid.metrics.statistics import bootstrap_scores, percentile_interval, run_confusions
-from fervid.report.comparison import score_table
+from fervid.report.score_tables import score_table
 from fervid.report.systems import System
 from fervid.runs.run import Run
 from fervid.schema.errors import InputError

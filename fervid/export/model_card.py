@@ -17,7 +17,7 @@ from fervid.metrics.aggregation import class_indices, clip_predictions, confusio
 from fervid.metrics.calibration import expected_calibration_error
 from fervid.metrics.scores import scores
 from fervid.metrics.statistics import bootstrap_intervals, run_confusions
-from fervid.report.comparison import FEW_FRAMES
+from fervid.report.score_tables import FEW_FRAMES
 from fervid.runs.run import Run
 from fervid.schema.columns import SEX, grouping_columns
 from fervid.schema.errors import InputError

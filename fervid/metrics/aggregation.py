@@ -63,6 +63,14 @@ def clip_predictions(frames: pd.DataFrame, class_names: list[str], rule: str = "
     return pd.concat([table, pd.DataFrame(clip_probabilities, columns=chances)], axis=1)
 
 
+def level_predictions(predictions: pd.DataFrame, class_names: list[str]) -> dict[str, pd.DataFrame]:
+    """The predictions of frames, and of clips by each rule of :data:`RULES`; of single pictures nothing but frames."""
+    if predictions["clip"].is_unique:
+        return {"frames": predictions}
+    by_rule = {f"clips, {rule}": clip_predictions(predictions, class_names, rule) for rule in RULES}
+    return {"frames": predictions} | by_rule
+
+
 def confusion(predictions: pd.DataFrame, class_names: list[str]) -> np.ndarray:
     """Counts each pair of a true and a predicted emotion.
 

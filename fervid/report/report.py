@@ -13,9 +13,15 @@ from fervid.metrics.aggregation import confusion
 from fervid.metrics.calibration import reliability
 from fervid.metrics.scores import scores
 from fervid.metrics.statistics import bootstrap_intervals, run_confusions
-from fervid.report import comparison
+from fervid.report.calibration_tables import calibration_table, scaled_probabilities
+from fervid.report.group_tables import FEWEST_OF_A_PERSON, class_table, group_table, subject_table
+from fervid.report.leak_tables import leak_table
+from fervid.report.paired_tests import paired_tests
 from fervid.report.papers import load_paper, paper_tables
+from fervid.report.run_tables import refusal_table, run_table
+from fervid.report.score_tables import score_table, summary_table
 from fervid.report.systems import System, comparable, find_systems
+from fervid.report.tidy import tidy
 from fervid.report.writing import Section, print_report, write_report
 from fervid.runs.run import Run, find_runs
 from fervid.schema.atomic import write_csv
@@ -71,7 +77,7 @@ def make_report(
         )
     write_report(folder, title, summary, sections)
     if found:
-        write_csv(folder / "scores.csv", spreadsheet(comparison.tidy(find_systems(found)[0])))
+        write_csv(folder / "scores.csv", spreadsheet(tidy(find_systems(found)[0])))
     print_report(console, sections)
     console.print(
         f"everything lies in {folder}: report.html, report.md, {'scores.csv, ' if found else ''}tables/, figures/",
@@ -100,18 +106,13 @@ def compare(runs: Sequence[Run], unusable: dict[Path, str], *, resamples: int, s
     """
     systems, along, doubles = find_systems(runs)
     sets = comparable(systems)
-    scored = [
-        comparison.score_table(each, number, resamples=resamples, seed=seed)
-        for number, each in enumerate(sets, start=1)
-    ]
-    tests = [
-        comparison.test_table(each, number, resamples=resamples, seed=seed) for number, each in enumerate(sets, start=1)
-    ]
+    scored = [score_table(each, number, resamples=resamples, seed=seed) for number, each in enumerate(sets, start=1)]
+    tests = [paired_tests(each, number, resamples=resamples, seed=seed) for number, each in enumerate(sets, start=1)]
     optional = {
-        "leaks": comparison.leak_table(systems),
-        "refused": comparison.refusal_table(sets),
-        "groups": comparison.group_table(systems),
-        "subjects": comparison.subject_table(systems),
+        "leaks": leak_table(systems),
+        "refused": refusal_table(sets),
+        "groups": group_table(systems),
+        "subjects": subject_table(systems),
     }
     sentences = [f"Also different between these systems: {', '.join(along)}."] if along else []
     doubts = {
@@ -124,21 +125,21 @@ def compare(runs: Sequence[Run], unusable: dict[Path, str], *, resamples: int, s
     if len(systems) > MOST_FIGURES:
         sentences.append(f"Figures of single systems show the first {MOST_FIGURES} of {len(systems)}.")
     sections = [
-        Section("Summary", [comparison.summary_table(systems, sets)], sentences=sentences, terminal=True),
+        Section("Summary", [summary_table(systems, sets)], sentences=sentences, terminal=True),
         Section("Leaks", _there(optional["leaks"]), terminal=True),
         Section("Scores", scored, {"scores": _intervals(systems, resamples, seed)}),
         Section("Paired tests", _there(*tests)),
         Section("Not compared", _there(optional["refused"]), terminal=True),
         Section(
             "By emotion",
-            [comparison.class_table(systems)],
+            [class_table(systems)],
             {f"confusion_{number}": _confusion(system) for number, system in enumerate(shown, start=1)},
         ),
         Section("By person", _there(optional["subjects"]), _people(systems) if optional["subjects"] else {}),
         Section("By group", _there(optional["groups"])),
         Section(
             "Calibration",
-            _there(comparison.calibration_table(systems)),
+            _there(calibration_table(systems)),
             {
                 f"reliability_{number}": _reliability(system)
                 for number, system in enumerate(shown, start=1)
@@ -154,7 +155,7 @@ def compare(runs: Sequence[Run], unusable: dict[Path, str], *, resamples: int, s
             },
         ),
         _heat_maps(shown),
-        Section("Runs", [comparison.run_table(systems, doubles, unusable)]),
+        Section("Runs", [run_table(systems, doubles, unusable)]),
     ]
     return [section for section in sections if section.tables or section.figures or section.sentences]
 
@@ -190,12 +191,12 @@ def _people(systems: Sequence[System]) -> dict[str, Figure]:
     right = []
     for system in known:
         people = (system.frames["predicted"] == system.frames["true"]).groupby(system.frames["subject"])
-        right.append(people.mean()[people.size() >= comparison.FEWEST_OF_A_PERSON].tolist())
+        right.append(people.mean()[people.size() >= FEWEST_OF_A_PERSON].tolist())
     return {"subjects": figures.subject_scores([system.name for system in known], right)} if known else {}
 
 
 def _reliability(system: System) -> Figure:
-    before, after, labels = comparison.scaled_probabilities(system)
+    before, after, labels = scaled_probabilities(system)
     return figures.reliability_diagram(reliability(before, labels), reliability(after, labels), system.name)
 
 

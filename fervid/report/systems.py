@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from fervid.metrics.aggregation import clip_predictions
@@ -39,6 +40,10 @@ class System:
     def level(self) -> str:
         """What its splits leak: the label of a level; several labels if the repeats differ."""
         return ", ".join(sorted({str(run.level) for run in self.runs}))
+
+    def mean_metric(self, name: str) -> float:
+        """The mean of a score such as ``test/uar`` over its repeats."""
+        return float(np.mean([run.metric(name) for run in self.runs]))
 
     @cached_property
     def test_rows(self) -> frozenset[str]:

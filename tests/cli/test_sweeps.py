@@ -17,7 +17,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from fervid.cli.folders import alone
 from fervid.cli.sweeps import sweep_name
-from fervid.report.comparison import score_table
+from fervid.report.score_tables import score_table
 from fervid.report.systems import find_systems
 from fervid.runs.run import find_runs
 from fervid.schema.config_folder import CONFIG_FOLDER

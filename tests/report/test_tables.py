@@ -8,11 +8,18 @@ from scipy import stats
 from sklearn.metrics import f1_score, log_loss, precision_recall_fscore_support, recall_score
 from statsmodels.stats.multitest import multipletests
 
+from fervid.metrics.aggregation import RULES
 from fervid.metrics.calibration import apply_temperature, expected_calibration_error, fit_temperature
 from fervid.metrics.scores import scores
 from fervid.metrics.statistics import bootstrap_intervals, bootstrap_scores, run_confusions
-from fervid.report import comparison
+from fervid.report.calibration_tables import calibration_table, scaled_probabilities
+from fervid.report.group_tables import class_table, group_table, subject_table
+from fervid.report.leak_tables import leak_table
+from fervid.report.paired_tests import paired_tests
+from fervid.report.run_tables import refusal_table, run_table
+from fervid.report.score_tables import score_table, summary_table
 from fervid.report.systems import comparable, find_systems
+from fervid.report.tidy import tidy
 from fervid.schema.columns import grouping_columns
 
 NAMES = ["happy", "angry", "sad"]
@@ -82,7 +89,7 @@ def points(cell):
 class TestScores:
     def test_mean_and_spread_over_folds(self, folds):
         systems = folds(a=1.0, b=0.2)
-        table = comparison.score_table(systems, 1, **KEYS)
+        table = score_table(systems, 1, **KEYS)
         assert table.data["system"].tolist() == ["a", "b"]
         assert table.data["runs"].tolist() == [3, 3]
         for system, row in zip(systems, table.data.to_dict("records"), strict=True):
@@ -90,7 +97,7 @@ class TestScores:
             expected = {
                 "UAR frames": [uar(fold["true"], fold["predicted"]) for fold in frames],
                 "WAR frames": [(fold["true"] == fold["predicted"]).mean() for fold in frames],
-                **{f"UAR clips, {rule}": [uar(*by_clip(fold, rule)) for fold in frames] for rule in comparison.RULES},
+                **{f"UAR clips, {rule}": [uar(*by_clip(fold, rule)) for fold in frames] for rule in RULES},
                 "WAR clips, mean": [np.equal(*map(np.array, by_clip(fold))).mean() for fold in frames],
             }
             assert set(expected) == set(row) - {"system", "runs", "leakage"}
@@ -102,7 +109,7 @@ class TestScores:
 
     def test_intervals_are_over_people_of_all_folds(self, folds):
         systems = folds(a=1.0)
-        row = comparison.score_table(systems, 1, **KEYS).data.iloc[0]
+        row = score_table(systems, 1, **KEYS).data.iloc[0]
         interval = bootstrap_intervals(run_confusions(systems[0].frames, NAMES, "subject"), **KEYS)
         assert numbers(row["UAR frames"])[2:] == pytest.approx([100 * end for end in interval["uar"]], abs=0.0501)
         assert numbers(row["WAR frames"])[2:] == pytest.approx([100 * end for end in interval["accuracy"]], abs=0.0501)
@@ -112,22 +119,22 @@ class TestScores:
     def test_fewer_people_are_less_sure(self, one):
         widths = []
         for people in (4, 40):
-            table = comparison.score_table([one(str(people), people=range(people))], 1, **KEYS)
+            table = score_table([one(str(people), people=range(people))], 1, **KEYS)
             low, high = numbers(table.data["UAR frames"][0])[2:]
             widths.append(high - low)
         assert widths[0] > 2 * widths[1]
 
     def test_clips_are_drawn_where_people_are_unknown(self, one):
         known, unknown = one("a"), one("a2", known=False)
-        row = comparison.score_table([unknown], 1, **KEYS).data.iloc[0]
+        row = score_table([unknown], 1, **KEYS).data.iloc[0]
         interval = bootstrap_intervals(run_confusions(unknown.frames, NAMES, "clip"), **KEYS)["uar"]
         assert numbers(row["UAR frames"])[2:] == pytest.approx([100 * end for end in interval], abs=0.0501)
-        notes = [" ".join(comparison.score_table([system], 1, **KEYS).notes) for system in (known, unknown)]
+        notes = [" ".join(score_table([system], 1, **KEYS).notes) for system in (known, unknown)]
         assert "bootstrap samples of people" in notes[0]
         assert "bootstrap samples of clips, since it is unknown who is seen" in notes[1]
 
     def test_a_single_run_has_no_spread_and_a_single_person_no_interval(self, one):
-        table = comparison.score_table([one(people=[3])], 4, **KEYS)
+        table = score_table([one(people=[3])], 4, **KEYS)
         assert re.fullmatch(r"[\d.]+%", table.data["UAR frames"][0])
         assert table.name == "scores_4"
         assert table.title == "Set 4: synthetic, rendered, split subject, tested on 6 clips of 1 people"
@@ -136,7 +143,7 @@ class TestScores:
 
     def test_an_emotion_nobody_shows(self, one):
         system = one(absent=["sad"])
-        row = comparison.score_table([system], 1, **KEYS).data.iloc[0]
+        row = score_table([system], 1, **KEYS).data.iloc[0]
         frames = system.frames
         assert "sad" in set(frames["predicted"])
         assert numbers(row["UAR frames"])[0] == pytest.approx(
@@ -144,13 +151,13 @@ class TestScores:
         )
 
     def test_a_frame_a_clip(self, one):
-        row = comparison.score_table([one(frames=1)], 1, **KEYS).data.iloc[0]
+        row = score_table([one(frames=1)], 1, **KEYS).data.iloc[0]
         assert row["UAR frames"]
         assert not [name for name in row.index if "clips" in name]  # which would say the same again
 
     def test_the_summary_has_sets_and_the_best_first(self, folds, one):
         systems = [*folds(a=0.2, b=1.5), one("c", people=range(50, 53))]
-        table = comparison.summary_table(systems, comparable(systems))
+        table = summary_table(systems, comparable(systems))
         assert table.data["set"].tolist() == [1, 1, 2]
         assert table.data["system"].tolist()[:2] == ["b", "a"]
         values = [run.results["metrics"]["test/clip_uar"] for run in systems[1].runs]
@@ -161,10 +168,10 @@ class TestScores:
         runs = [a_run(name, {"backbone": name}) for name in ("a", "b")]
         runs[0].results["metrics"] |= {"test/uar": None, "test/clip_uar": None}  # NaN becomes null in JSON
         systems = find_systems(runs)[0]
-        data = comparison.summary_table(systems, comparable(systems)).data
+        data = summary_table(systems, comparable(systems)).data
         assert data["system"].tolist() == ["b", "a"]
         assert data["UAR frames"].tolist()[1] == ""
-        assert np.isfinite(comparison.test_table(systems, 1, **KEYS).data["McNemar p"][0])
+        assert np.isfinite(paired_tests(systems, 1, **KEYS).data["McNemar p"][0])
 
 
 class TestLeaks:
@@ -180,7 +187,7 @@ class TestLeaks:
             for n, (backbone, split, level, skill) in enumerate(chosen)
             for seed in (0, 1)
         ]
-        table = comparison.leak_table(find_systems(runs)[0])
+        table = leak_table(find_systems(runs)[0])
         assert table.data["system"].tolist() == ["vgg16"] * 3
         assert table.data["split"].tolist() == ["subject", "clips", "random_frames"]
         reached = [np.mean([run.results["metrics"]["test/uar"] for run in runs[2 * n : 2 * n + 2]]) for n in (1, 2, 0)]
@@ -195,22 +202,22 @@ class TestLeaks:
             a_run("a", {"backbone": "vgg16"}, split="subject"),
             a_run("b", {"backbone": "lenet"}, split="random_frames", level="leaky"),
         ]
-        assert comparison.leak_table(find_systems(runs)[0]) is None
+        assert leak_table(find_systems(runs)[0]) is None
 
     def test_no_pair(self, a_run, one):
-        assert comparison.leak_table([one()]) is None
+        assert leak_table([one()]) is None
         runs = [a_run(str(value), {"split.val": value}) for value in (0.1, 0.2)]
-        assert comparison.leak_table(find_systems(runs)[0]) is None
+        assert leak_table(find_systems(runs)[0]) is None
 
     def test_two_honest_splits_promise_nothing_too_much(self, a_run):
         runs = [a_run(split, split=split, skill=skill) for split, skill in (("subject", 0.2), ("loso", 2.0))]
-        assert comparison.leak_table(find_systems(runs)[0]) is None
+        assert leak_table(find_systems(runs)[0]) is None
 
     def test_a_split_that_leaks_for_some_seeds_is_not_the_honest_one(self, a_run):
         levels = ("leaky", "subject-independent")
         runs = [a_run(f"a{n}", split="given", seed=n, level=level) for n, level in enumerate(levels)]
         runs.append(a_run("b", split="subject"))
-        table = comparison.leak_table(find_systems(runs)[0])
+        table = leak_table(find_systems(runs)[0])
         assert table.data["split"].tolist() == ["subject", "given"]
 
 
@@ -218,7 +225,7 @@ class TestParts:
     @pytest.mark.parametrize("absent", [[], ["sad"]])
     def test_emotions_are_scikit_learns(self, folds, one, absent):
         systems = [*folds(a=1.0), one(absent=absent)]
-        data = comparison.class_table(systems).data
+        data = class_table(systems).data
         for system in systems:
             rows = data[data["system"] == system.name]
             assert rows["emotion"].tolist() == NAMES
@@ -232,14 +239,14 @@ class TestParts:
 
     def test_an_emotion_never_named(self, one):
         system = one(edit=lambda table: table.assign(predicted=table["predicted"].replace("sad", "happy")))
-        row = comparison.class_table([system]).text().iloc[2]
+        row = class_table([system]).text().iloc[2]
         assert (row["recall"], row["precision"], row["F1"]) == ("0.0%", "", "0.0%")
 
     def test_groups_are_what_people_share(self, folds):
         systems = folds(a=1.0)
         frames = systems[0].frames
         assert grouping_columns(frames) == ["sex", "intensity", "spectacles"]  # not the place of the face
-        data = comparison.group_table(systems).data
+        data = group_table(systems).data
         assert list(zip(data["by"], data["value"], strict=True)) == [
             *(("sex", "female"), ("sex", "male"), ("intensity", "1"), ("intensity", "2")),
             *(("spectacles", "False"), ("spectacles", "True")),
@@ -266,15 +273,15 @@ class TestParts:
         system = one(
             edit=lambda table: table.assign(**{name: np.resize(values, len(table)) for name, values in odd.items()})
         )
-        assert set(comparison.group_table([system]).data["by"]) == {"sex", "intensity", "spectacles"}
-        assert not set(odd) & set(comparison.tidy([system])["by"])
+        assert set(group_table([system]).data["by"]) == {"sex", "intensity", "spectacles"}
+        assert not set(odd) & set(tidy([system])["by"])
 
     def test_no_groups(self, one):
-        assert comparison.group_table([one(without=["sex", "intensity", "spectacles"])]) is None
+        assert group_table([one(without=["sex", "intensity", "spectacles"])]) is None
 
     def test_people(self, folds):
         systems = folds(a=1.0, b=0.2)
-        data = comparison.subject_table(systems).data
+        data = subject_table(systems).data
         assert data["subject"].tolist() == [f"{person:02}" for person in range(12)] * 2
         for system in systems:
             for _, row in data[data["system"] == system.name].iterrows():
@@ -284,14 +291,14 @@ class TestParts:
                 assert row["WAR frames"] == pytest.approx((own["true"] == own["predicted"]).mean())
 
     def test_nobody_is_known(self, one):
-        assert comparison.subject_table([one(known=False)]) is None
-        assert comparison.group_table([one("b", known=False)]).data["people"].isna().all()
+        assert subject_table([one(known=False)]) is None
+        assert group_table([one("b", known=False)]).data["people"].isna().all()
 
 
 class TestTests:
     def test_each_pair(self, folds):
         systems = folds(a=2.0, b=0.8, c=0.7)
-        data = comparison.test_table(systems, 1, **KEYS).data
+        data = paired_tests(systems, 1, **KEYS).data
         assert list(zip(data["A"], data["B"], strict=True)) == [("a", "b"), ("a", "c"), ("b", "c")]
         right = {system.name: np.equal(*map(np.array, by_clip(system.frames))) for system in systems}
         reached = {system.name: np.array([uar(*by_clip(run.predictions)) for run in system.runs]) for system in systems}
@@ -324,7 +331,7 @@ class TestTests:
     def test_seeds_are_one_statement_a_clip(self, a_run):
         runs = [a_run(f"{n} {s}", {"backbone": n}, seed=s, skill=0.7) for n in ("a", "b") for s in range(3)]
         systems = find_systems(runs)[0]
-        row = comparison.test_table(systems, 1, **KEYS).data.iloc[0]
+        row = paired_tests(systems, 1, **KEYS).data.iloc[0]
         right = [np.equal(*map(np.array, by_clip(system.frames))) for system in systems]
         assert row["clips"] == 36
         assert row["only A right"] == (right[0] & ~right[1]).sum()
@@ -337,7 +344,7 @@ class TestTests:
 
     def test_one_run_each_has_no_t_test(self, a_run):
         systems = find_systems([a_run(name, {"backbone": name}) for name in ("a", "b")])[0]
-        table = comparison.test_table(systems, 1, **KEYS)
+        table = paired_tests(systems, 1, **KEYS)
         assert not [name for name in table.data if "t test" in name]
         assert not any("t test" in note for note in table.notes)
         assert table.data["McNemar p, Holm"][0] == table.data["McNemar p"][0]
@@ -346,25 +353,25 @@ class TestTests:
         runs = [
             a_run(f"{n} {s}", {"backbone": n}, seed=s) for n, seeds in (("a", (0, 1)), ("b", (1, 2))) for s in seeds
         ]
-        assert "t test p" not in comparison.test_table(find_systems(runs)[0], 1, **KEYS).data
+        assert "t test p" not in paired_tests(find_systems(runs)[0], 1, **KEYS).data
 
     def test_pairs_without_a_t_test_do_not_count_for_holm(self, a_run):
         seeds = {"a": (0, 1, 2), "b": (0, 1, 2), "c": (0,)}
         runs = [
             a_run(f"{n} {s}", {"backbone": n}, seed=s, skill=2.0 if n == "a" else 0.5) for n in seeds for s in seeds[n]
         ]
-        data = comparison.test_table(find_systems(runs)[0], 1, **KEYS).data
+        data = paired_tests(find_systems(runs)[0], 1, **KEYS).data
         assert data["t test p"].notna().tolist() == [True, False, False]
         assert data["t test p, Holm"][0] == data["t test p"][0]
 
     def test_a_single_system(self, one):
-        assert comparison.test_table([one()], 1, **KEYS) is None
+        assert paired_tests([one()], 1, **KEYS) is None
 
 
 class TestCalibration:
     def test_the_temperature_is_of_the_validation(self, one):
         system = one(sharpness=3.0, val_sharpness=6.0, people=range(30))
-        row = comparison.calibration_table([system]).data.iloc[0]
+        row = calibration_table([system]).data.iloc[0]
         (run,) = system.runs
         (val, of_val), (test, of_test) = (
             (table[CHANCES].to_numpy(), pd.Index(NAMES).get_indexer(table["true"]))
@@ -378,7 +385,7 @@ class TestCalibration:
         assert row["NLL scaled"] == pytest.approx(log_loss(of_test, scaled))
         assert row["ECE"] == pytest.approx(expected_calibration_error(test, of_test))
         assert row["ECE scaled"] == pytest.approx(expected_calibration_error(scaled, of_test))
-        before, after, labels = comparison.scaled_probabilities(system)
+        before, after, labels = scaled_probabilities(system)
         assert (before == test).all()
         assert after == pytest.approx(scaled)
         assert (labels == of_test).all()
@@ -386,18 +393,18 @@ class TestCalibration:
     def test_each_fold_has_its_own(self, a_run):
         runs = [a_run(str(fold), fold=fold, val_sharpness=s) for fold, s in enumerate((1.0, 9.0))]
         (system,) = find_systems(runs)[0]
-        alone = [comparison.calibration_table([find_systems([run])[0][0]]).data.iloc[0] for run in runs]
+        alone = [calibration_table([find_systems([run])[0][0]]).data.iloc[0] for run in runs]
         assert alone[1]["temperature"] > 2 * alone[0]["temperature"]
-        row = comparison.calibration_table([system]).data.iloc[0]
+        row = calibration_table([system]).data.iloc[0]
         for name in ("ECE", "ECE scaled", "NLL", "NLL scaled"):
             assert row[name] == pytest.approx((alone[0][name] + alone[1][name]) / 2), name
         assert row["temperature"] == pytest.approx(np.sqrt(alone[0]["temperature"] * alone[1]["temperature"]))
-        parts = [comparison.scaled_probabilities(find_systems([run])[0][0])[1] for run in runs]
-        assert (comparison.scaled_probabilities(system)[1] == np.concatenate(parts)).all()
+        parts = [scaled_probabilities(find_systems([run])[0][0])[1] for run in runs]
+        assert (scaled_probabilities(system)[1] == np.concatenate(parts)).all()
 
     def test_quite_sure_and_wrong(self, one):
         system = one(sharpness=5000.0)
-        row = comparison.calibration_table([system]).data.iloc[0]
+        row = calibration_table([system]).data.iloc[0]
         assert np.isfinite(row[["ECE", "NLL", "NLL scaled"]].to_numpy(dtype=float)).all()
 
 
@@ -405,19 +412,19 @@ class TestOther:
     def test_why_sets_do_not_compare(self, a_run):
         chosen = [("a", range(6), NAMES), ("b", range(3, 9), NAMES), ("c", range(6), ["sad", "happy"])]
         systems = find_systems([a_run(n, {"backbone": n}, people=p, class_names=c) for n, p, c in chosen])[0]
-        data = comparison.refusal_table(comparable(systems)).data
+        data = refusal_table(comparable(systems)).data
         assert data[""].tolist() == ["set 1 and set 2", "set 1 and set 3", "set 2 and set 3"]
         assert data["reason"][0] == "other test rows: 36 and 36 clips, 18 of them in both"
         assert data["reason"][1] == "other emotions: angry only in one of the two"
 
     def test_all_compare(self, folds):
-        assert comparison.refusal_table(comparable(folds(a=1.0, b=0.5))) is None
+        assert refusal_table(comparable(folds(a=1.0, b=0.5))) is None
 
     def test_every_folder_is_told_of(self, a_run, tmp_path):
         runs = [a_run("0", seed=3), a_run("1", seed=3), a_run("2", {"backbone": "lgbp"}, trained=False)]
         runs[1].results["warnings"] = ["Few people.", "Few clips."]
         systems, _, doubles = find_systems(runs)
-        table = comparison.run_table(systems, doubles, {tmp_path / "3": "it was not finished"})
+        table = run_table(systems, doubles, {tmp_path / "3": "it was not finished"})
         text = table.text()
         assert text["folder"].tolist() == [str(tmp_path / name) for name in ("1", "2", "0", "3")]
         assert text["remark"].tolist() == [
@@ -433,7 +440,7 @@ class TestOther:
 
     def test_tidy(self, folds):
         systems = folds(a=1.0, b=0.5)
-        data = comparison.tidy(systems)
+        data = tidy(systems)
         where = ["run", "level", "by", "value", "metric"]
         assert not data.duplicated(where).any()
         assert data.columns.tolist() == [
@@ -464,7 +471,7 @@ class TestOther:
         assert rows.loc[("frames", "all", "", "uar"), "score"] == pytest.approx(
             uar(frames["true"], frames["predicted"])
         )
-        for rule in comparison.RULES:
+        for rule in RULES:
             here = rows.loc[(f"clips, {rule}", "all", "", "uar")]
             assert (here["score"], here["frames"]) == (pytest.approx(uar(*by_clip(frames, rule))), 24)
         own = frames[frames["subject"] == "05"]
@@ -480,23 +487,23 @@ class TestOther:
 
     def test_tidy_and_the_tables_agree(self, one):
         system = one()
-        rows = comparison.tidy([system]).set_index(["level", "by", "value", "metric"])["score"]
-        for _, row in comparison.subject_table([system]).data.iterrows():
+        rows = tidy([system]).set_index(["level", "by", "value", "metric"])["score"]
+        for _, row in subject_table([system]).data.iterrows():
             assert rows["frames", "subject", row["subject"], "uar"] == pytest.approx(row["UAR frames"])
-        for _, row in comparison.group_table([system]).data.iterrows():
+        for _, row in group_table([system]).data.iterrows():
             assert rows["frames", row["by"], row["value"], "accuracy"] == pytest.approx(row["WAR frames"])
             assert rows["clips, mean", row["by"], row["value"], "uar"] == pytest.approx(row["UAR clips"])
-        for _, row in comparison.class_table([system]).data.iterrows():
+        for _, row in class_table([system]).data.iterrows():
             assert rows["frames", "emotion", row["emotion"], "recall"] == pytest.approx(row["recall"])
 
     def test_clips_of_unlike_length_are_no_group(self, one):
         system = one(edit=lambda table: table[(table["frame"] == 0) | (table["sex"] == "male")])
-        assert "frames" not in set(comparison.tidy([system])["by"])
+        assert "frames" not in set(tidy([system])["by"])
 
     def test_scores_are_those_of_the_runs_themselves(self, one):
         system = one()
         confusion = np.array(system.runs[0].results["confusion"])
-        rows = comparison.tidy([system]).set_index(["level", "by", "value", "metric"])["score"]
+        rows = tidy([system]).set_index(["level", "by", "value", "metric"])["score"]
         for name, value in scores(confusion).means().items():
             assert rows["frames", "all", "", name] == pytest.approx(value)
             assert value == pytest.approx(system.runs[0].results["metrics"][f"test/{name}"])

@@ -1,0 +1,74 @@
+"""How far the probabilities of systems can be believed."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from fervid.metrics.aggregation import class_indices
+from fervid.metrics.calibration import apply_temperature, expected_calibration_error, fit_temperature
+from fervid.report.systems import System
+from fervid.runs.run import Run
+from fervid.schema.tables import Table
+
+
+def calibration_table(systems: Sequence[System]) -> Table | None:
+    """How far confidence can be believed, before and after a temperature is fitted on the validation side.
+
+    None if no system has predictions of validation frames.
+    """
+    rows = []
+    for system in systems:
+        if not system.has_validation:
+            continue
+        found = pd.DataFrame([_calibration(run) for run in system.runs])
+        rows.append({"system": system.name, "leakage": system.level, **found.mean().to_dict()})
+        rows[-1]["temperature"] = float(np.exp(np.log(found["temperature"]).mean()))  # a factor
+    formats = {
+        **dict.fromkeys(("ECE", "ECE scaled"), "{:.1%}"),
+        **dict.fromkeys(("NLL", "NLL scaled"), "{:.3f}"),
+        "temperature": "{:.2f}",
+    }
+    notes = [
+        "ECE: expected calibration error in 15 bins, on test frames. NLL: negative log likelihood.",
+        "Scaled: by a temperature of 0.05 to 20 fitted on validation (Guo et al. 2017); above 1: too sure.",
+    ]
+    absent = [system.name for system in systems if not system.has_validation]
+    if absent:
+        notes.append(f"Left out for want of predictions_val.csv: {'; '.join(absent)}.")
+    return Table("calibration", "Calibration", pd.DataFrame(rows), formats, notes) if rows else None
+
+
+def _calibration(run: Run) -> dict[str, float]:
+    temperature = fit_temperature(*_probabilities(run.validation, run.class_names))
+    before, labels = _probabilities(run.predictions, run.class_names)
+    after = apply_temperature(before, temperature)
+    return {
+        "ECE": expected_calibration_error(before, labels),
+        "ECE scaled": expected_calibration_error(after, labels),
+        "NLL": _negative_log_likelihood(before, labels),
+        "NLL scaled": _negative_log_likelihood(after, labels),
+        "temperature": temperature,
+    }
+
+
+def _negative_log_likelihood(probabilities: np.ndarray, labels: np.ndarray) -> float:
+    chances = probabilities[np.arange(len(labels)), labels]
+    return float(-np.log(np.maximum(chances, np.finfo(np.float32).tiny)).mean())
+
+
+def scaled_probabilities(system: System) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Test probabilities (N, num_classes) of all repeats, the same by each run's temperature, and the labels (N,)."""
+    parts = []
+    for run in system.runs:
+        before, labels = _probabilities(run.predictions, run.class_names)
+        temperature = fit_temperature(*_probabilities(run.validation, run.class_names))
+        parts.append((before, apply_temperature(before, temperature), labels))
+    before, after, labels = (np.concatenate(part) for part in zip(*parts, strict=True))
+    return before, after, labels
+
+
+def _probabilities(predictions: pd.DataFrame, class_names: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    """The probabilities (N, num_classes) of a predictions table, and its labels (N,)."""
+    chances = predictions[[f"p_{name}" for name in class_names]].to_numpy(dtype=float)
+    return chances, class_indices(predictions["true"], class_names)
