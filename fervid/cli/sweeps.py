@@ -83,28 +83,23 @@ def print_jobs() -> str | None:
     Returns:
         A sentence if some failed.
     """
+    import pandas as pd
     from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
+
+    from fervid.schema.tables import Table
 
     folder = _sweep.get()
     jobs = read_jobs(folder) if folder is not None else []
     if not jobs:
         return None
-    table = Table(title="the jobs of this sweep")
-    table.add_column("job", justify="right")
-    table.add_column("settings")
-    table.add_column("validation", justify="right")
     failures = [job for job in jobs if job["error"]]
-    if failures:
-        table.add_column("")
     shared = set.intersection(*(set(job["overrides"]) for job in jobs))
+    rows = []
     for job in jobs:
         settings = [word for word in job["overrides"] if word not in shared]
-        score = "" if job["score"] is None else f"{job['score']:.4f}"
-        failed = [f"[red]failed:[/] {escape(job['error'])}" if job["error"] else ""] if failures else []
-        table.add_row(str(job["number"]), escape(" ".join(settings)), score, *failed)
-    Console().print(table)
+        row = {"job": job["number"], "settings": " ".join(settings), "validation": job["score"]}
+        rows.append(row | ({"": f"failed: {job['error']}" if job["error"] else ""} if failures else {}))
+    Table("jobs", "the jobs of this sweep", pd.DataFrame(rows), {"validation": "{:.4f}"}).print(Console())
     if not failures:
         return None
     numbers = ", ".join(str(job["number"]) for job in failures)

@@ -7,12 +7,12 @@ from pathlib import Path
 import pandas as pd
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from fervid.faces.face import Face
 from fervid.media.files import File
 from fervid.media.sampling import Around
 from fervid.schema.errors import InputError
+from fervid.schema.tables import Table
 
 
 @dataclass
@@ -82,22 +82,17 @@ class Inventory:
 
     def print(self, console: Console, corpus: str) -> None:
         """Counts by emotion, then what is odd or missing."""
-        table = Table(title=f"{corpus}: what was found", min_width=32)
-        table.add_column("emotion")
-        table.add_column("found", justify="right")
-        if self.expected:
-            table.add_column("complete", justify="right")
         found = self.clips["emotion"].value_counts()
-        names = sorted({*found.index, *self.expected})
-        for name in names:
-            expected = [str(self.expected.get(name, "-"))] if self.expected else []
-            table.add_row(escape(name), str(found.get(name, 0)), *expected, end_section=name == names[-1])
-        table.add_row("total", str(len(self.clips)), *([str(sum(self.expected.values()))] if self.expected else []))
-        subjects = self.clips["subject"].nunique()
-        if subjects:
-            people = [str(len(self.expected_subjects))] if self.expected_subjects else [""] if self.expected else []
-            table.add_row("subjects", str(subjects), *people)
-        console.print(table)
+        rows: list[tuple[str, int, int | None]] = [
+            (str(name), int(found.get(name, 0)), self.expected.get(name))
+            for name in sorted({*found.index, *self.expected})
+        ]
+        rows.append(("total", len(self.clips), sum(self.expected.values())))
+        if subjects := self.clips["subject"].nunique():
+            rows.append(("subjects", subjects, len(self.expected_subjects) or None))
+        data = pd.DataFrame(rows, columns=["emotion", "found", "complete"]).astype({"complete": "Int64"})
+        data = data if self.expected else data.drop(columns="complete")
+        Table("found", f"{corpus}: what was found", data).print(console)
         for sentence in self.sentences():
             console.print(f"[yellow]note:[/] {escape(sentence)}", highlight=False)
 

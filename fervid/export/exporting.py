@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 import onnx
+import pandas as pd
 import safetensors
 import safetensors.torch
 import torch
 from omegaconf import DictConfig
 from rich.console import Console
-from rich.table import Table
 from torch import Tensor, nn
 
 from fervid.export.model_card import faces_in_words, model_card, weights_licence, without_folders
@@ -27,6 +27,7 @@ from fervid.runs.load import load_run, stored_config
 from fervid.runs.run import open_run
 from fervid.schema.atomic import PREFIX, filling
 from fervid.schema.errors import InputError, first_line
+from fervid.schema.tables import Table
 from fervid.tasks.classification import EmotionClassifier
 
 TOLERANCE = 1e-4  # of a logit; of the largest one where that is above 1
@@ -284,19 +285,11 @@ def print_export(console: Console, folder: Path, differences: dict[str, float]) 
         folder: of the export.
         differences: of :func:`export_run`.
     """
-    table = Table(title="what was written")
-    table.add_column("file")
-    table.add_column("size", justify="right")
-    table.add_column("largest difference of a logit", justify="right")
     by_file = {FORMATS[name].file: difference for name, difference in differences.items()}
-    for path in sorted(folder.iterdir()):
-        size = path.stat().st_size
-        table.add_row(
-            path.name,
-            f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.1f} kB",
-            f"{by_file[path.name]:.1e}" if path.name in by_file else "",
-        )
-    console.print(table)
+    rows = [(path.name, path.stat().st_size / 1e6, by_file.get(path.name)) for path in sorted(folder.iterdir())]
+    data = pd.DataFrame(rows, columns=["file", "MB", "largest difference of a logit"])
+    formats = {"MB": "{:.3f}", "largest difference of a logit": "{:.1e}"}
+    Table("export", "what was written", data, formats).print(console)
     console.print(
         f"compared with the run's network on {sum(BATCHES)} random pictures, in batches of 1, 3 and 8", highlight=False
     )

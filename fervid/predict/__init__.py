@@ -21,8 +21,9 @@ def command(config: DictConfig) -> None:
         from hydra.utils import instantiate  # all this takes seconds that --help should not wait for
         from rich.console import Console
 
-        from fervid.predict.prediction import predict, print_summary
+        from fervid.predict.prediction import predict
         from fervid.predict.predictor import Predictor
+        from fervid.predict.sights import print_summary
         from fervid.predict.sources import find_sources
         from fervid.predict.video import share_cores
         from fervid.processes.memory import keep_memory

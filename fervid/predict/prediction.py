@@ -1,25 +1,20 @@
 """Looks at all that was asked for and writes down what it sees; a file that cannot be read is noted, not fatal."""
 
 import csv
-import os
 import re
 import time
-from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
+from types import TracebackType
 from typing import Literal
 
 import av
 import cv2
-import numpy as np
 from PIL import Image
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
-from fervid.faces.cropping import flatness
 from fervid.faces.face import most_prominent
 from fervid.figures import save, timeline
 from fervid.media.decoding import Frame, open_video, read_picture
@@ -27,63 +22,12 @@ from fervid.media.files import FAILED, LEFT_OUT
 from fervid.predict.annotation import AnnotatedVideo, annotate
 from fervid.predict.predictor import Predictor, SeenFace, is_nearly_square
 from fervid.predict.records import RecordFiles, records
+from fervid.predict.sights import Sight
 from fervid.predict.sources import Camera, Item
 from fervid.predict.video import watch
-from fervid.prepare.card import flat_faces
 from fervid.schema.atomic import writing
 from fervid.schema.errors import InputError, first_line
 from fervid.schema.escaping import formula_guard
-
-MOST_LINES = 20  # of the table on the terminal
-
-
-@dataclass
-class Sight:
-    """What was seen in one source.
-
-    Attributes:
-        item: the source.
-        times: seconds of the frames that were looked at.
-        spent: seconds that looking at it took.
-        emotions: how often each was the likeliest.
-        confidence: their confidences, summed.
-        persons: in how many frames each person was seen.
-        flat: faces that show nothing, by what they are: black, white or constant.
-        failure: why it could not be read, or not to its end; None if it could.
-    """
-
-    item: Item
-    times: list[float] = field(default_factory=list)
-    spent: float = 0.0
-    emotions: Counter[str] = field(default_factory=Counter)
-    confidence: dict[str, float] = field(default_factory=dict)
-    persons: Counter[int | None] = field(default_factory=Counter)
-    flat: Counter[str] = field(default_factory=Counter)
-    failure: str | None = None
-
-    @property
-    def frames(self) -> int:
-        """How many were looked at."""
-        return len(self.times)
-
-    @property
-    def seconds(self) -> float:
-        """Of the video that the frames span; 0 of a picture."""
-        return self.times[-1] if self.times else 0.0
-
-    @property
-    def people(self) -> int:
-        """Persons that were seen in more than a single frame of several: what is seen once is often nobody."""
-        return sum(1 for frames in self.persons.values() if frames >= min(2, self.frames))
-
-    def add(self, frame: Frame, faces: Sequence[SeenFace]) -> None:
-        """Counts a frame."""
-        self.times.append(frame.time)
-        for face in faces:
-            self.emotions[face.emotion] += 1
-            self.confidence[face.emotion] = self.confidence.get(face.emotion, 0.0) + face.confidence
-            self.persons[face.person] += 1
-            self.flat.update([flat] if (flat := flatness(face.picture)) else [])
 
 
 def predict(
@@ -120,38 +64,25 @@ def predict(
     """
     sights: list[Sight] = []
     names: set[str] = set()
-    warned = False
     with ExitStack() as stack:
         folder.mkdir(parents=True, exist_ok=True)
         _note(folder / "failures.csv", [(*entry, LEFT_OUT) for entry in left_out])
         rows = stack.enter_context(RecordFiles(folder, predictor.class_names))
         progress = stack.enter_context(_progress(console))
+        warn = _WarningOnce(predictor, progress.console)
         whole = progress.add_task("sources", total=len(items), visible=len(items) > 1)
         for item in items:
-            sight, place, name = Sight(item), rows.place, _free_name(item, names)
+            sight, output = Sight(item), _SourceFiles(folder, rows, item, _free_name(item, names), annotated)
             sights.append(sight)
-            bar = progress.add_task(name, total=_length(item), visible=item.is_video)
+            bar = progress.add_task(output.name, total=_length(item), visible=item.is_video)
             began = time.perf_counter()
             try:
-                with ExitStack() as open_file:
-                    film = None
-                    for frame, seen in _readable(
-                        _look(predictor, item, every, faces, smoothing), sight, len(items) == 1
-                    ):
-                        if not warned and predictor.knows_cut_out_faces and not is_nearly_square(frame.image):
-                            warned = True
-                            progress.console.print(
-                                f"{item.name}: the run was trained on faces that were cut out already. Here, and "
-                                "wherever a picture is not nearly square, haar looks for them (detector=none: not)."
-                            )
-                        rows.write(records(item.name, frame, seen, predictor.class_names))
-                        sight.add(frame, seen)
-                        if annotated and item.is_video:
-                            (folder / "annotated").mkdir(exist_ok=True)
-                            film = film or open_file.enter_context(AnnotatedVideo(folder / f"annotated/{name}.mp4"))
-                            film.write(frame, seen)
-                        elif annotated:
-                            _save(annotate(frame.image, seen), folder / "annotated", name, item)
+                with output:
+                    looked_at = _look(predictor, item, every, faces, smoothing)
+                    for frame, seen in _readable(looked_at, sight, alone=len(items) == 1):
+                        warn.of(item, frame)
+                        sight.add(frame, seen)  # first: what was seen up to an interruption is told
+                        output.write(frame, seen)
                         progress.update(bar, completed=frame.time)
             except KeyboardInterrupt:
                 if not isinstance(item.source, Camera):
@@ -160,10 +91,7 @@ def predict(
                         f"{len(items)}: what was seen up to there lies in {folder}."
                     ) from None
             sight.spent = time.perf_counter() - began
-            if item.is_video and sight.frames:
-                (folder / "timelines").mkdir(exist_ok=True)
-                figure = timeline(rows.since(place), predictor.class_names, sight.times, Path(item.name).name)
-                save(figure, folder / f"timelines/{name}.png", dpi=120)
+            output.draw_timeline(sight.times)
             if sight.failure:
                 _note(folder / "failures.csv", [(item.name, sight.failure, FAILED)])
                 progress.console.print(f"{item.name} fails: {sight.failure}")
@@ -175,46 +103,68 @@ def predict(
     return sights
 
 
-def print_summary(sights: Sequence[Sight], folder: Path, console: Console) -> None:
-    """A line a source on the terminal, then what failed, how fast it went and where everything lies."""
-    table = Table(box=None, pad_edge=False)
-    for column in ("source", "frames", "faces", "people", "most often", "confidence"):
-        is_number = column in ("frames", "faces", "people", "confidence")
-        table.add_column(column, justify="right" if is_number else "left", overflow="fold")
-    read = [sight for sight in sights if sight.frames]
-    folders = {str(Path(sight.item.name).parent) for sight in read}
-    common = os.path.commonpath(folders) if len({name.startswith("/") for name in folders}) == 1 else "."
-    for sight in read[:MOST_LINES]:
-        faces = sight.emotions.total()
-        emotion, times = next(iter(sight.emotions.most_common(1)), ("no face", 0))
-        table.add_row(
-            os.path.relpath(sight.item.name, common),
-            str(sight.frames) if sight.item.is_video else "",
-            str(faces),
-            str(sight.people) if sight.item.is_video else "",
-            f"{emotion} ({times / faces:.0%})" if faces and faces > 1 else emotion,
-            f"{sight.confidence[emotion] / times:.0%}" if times else "",
+class _SourceFiles:
+    """What is written of one source: rows of predictions, annotated pictures or a video, a timeline.
+
+    To be used in a ``with``, whose end, whatever it is, closes the annotated video.
+    """
+
+    def __init__(self, folder: Path, rows: RecordFiles, item: Item, name: str, annotated: bool):
+        self.name = name
+        self._folder, self._rows, self._item, self._annotated = folder, rows, item, annotated
+        self._place = rows.place
+        self._video: AnnotatedVideo | None = None
+        self._open = ExitStack()
+
+    def __enter__(self) -> "_SourceFiles":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._open.__exit__(kind, error, trace)
+
+    def write(self, frame: Frame, seen: Sequence[SeenFace]) -> None:
+        """Adds a frame."""
+        self._rows.write(records(self._item.name, frame, seen, self._rows.class_names))
+        if not self._annotated:
+            return
+        folder = self._folder / "annotated"
+        folder.mkdir(exist_ok=True)
+        if self._item.is_video:
+            if self._video is None:
+                self._video = self._open.enter_context(AnnotatedVideo(folder / f"{self.name}.mp4"))
+            self._video.write(frame, seen)
+        else:
+            ending = "png" if self._item.name.lower().endswith(".png") else "jpg"
+            with writing(folder / f"{self.name}.{ending}") as partial:
+                Image.fromarray(annotate(frame.image, seen)).save(partial, quality=92)
+
+    def draw_timeline(self, times: Sequence[float]) -> None:
+        """Draws the emotions of a video of which frames were looked at, at these seconds."""
+        if not self._item.is_video or not times:
+            return
+        (self._folder / "timelines").mkdir(exist_ok=True)
+        title = Path(self._item.name).name
+        figure = timeline(self._rows.since(self._place), self._rows.class_names, times, title)
+        save(figure, self._folder / f"timelines/{self.name}.png", dpi=120)
+
+
+class _WarningOnce:
+    """Says once that a run of faces that were cut out already is shown other pictures."""
+
+    def __init__(self, predictor: Predictor, console: Console):
+        self._predictor, self._console = predictor, console
+        self._said = False
+
+    def of(self, item: Item, frame: Frame) -> None:
+        if self._said or not self._predictor.knows_cut_out_faces or is_nearly_square(frame.image):
+            return
+        self._said = True
+        self._console.print(
+            f"{item.name}: the run was trained on faces that were cut out already. Here, and "
+            "wherever a picture is not nearly square, haar looks for them (detector=none: not)."
         )
-    console.print(table)
-    if len(read) > MOST_LINES:
-        console.print(f"and {len(read) - MOST_LINES} more sources")
-    without = sum(1 for sight in read if not sight.emotions)
-    if without:
-        console.print(f"no face in {without} of {len(read)} sources")
-    if flat := sum((sight.flat for sight in read), Counter[str]()):
-        first = next(sight.item.name for sight in read if sight.flat)
-        console.print(f"{flat_faces(flat)} The first is in {first}.")
-    failed = sum(1 for sight in sights if sight.failure)
-    if failed:
-        console.print(f"{failed} of {len(sights)} sources fail: see failures.csv")
-    frames, spent = sum(sight.frames for sight in read), sum(sight.spent for sight in read)
-    films = [sight for sight in read if sight.item.is_video and not isinstance(sight.item.source, Camera)]
-    speed = f"{frames} pictures and frames in {spent:.1f} s, {frames / max(spent, 1e-9):.1f} a second"
-    if films:
-        factor = sum(film.seconds for film in films) / max(sum(film.spent for film in films), 1e-9)
-        speed += f"; videos at {factor:.1f} times real time"
-    console.print(speed)
-    console.print(f"everything lies in {folder}")
 
 
 def _look(
@@ -231,7 +181,7 @@ def _look(
 
 
 def _readable(
-    frames: Iterator[tuple[Frame, list[SeenFace]]], sight: Sight, alone: bool
+    frames: Iterator[tuple[Frame, list[SeenFace]]], sight: Sight, *, alone: bool
 ) -> Generator[tuple[Frame, list[SeenFace]]]:
     """Hands on what can be read; what cannot is noted. Errors of writing, outside of this, are not caught."""
     try:
@@ -255,13 +205,6 @@ def _free_name(item: Item, names: set[str]) -> str:
         name = f"{stem}_{number}"
     names.add(name.lower())
     return name
-
-
-def _save(image: np.ndarray, folder: Path, name: str, item: Item) -> None:
-    folder.mkdir(exist_ok=True)
-    ending = "png" if item.name.lower().endswith(".png") else "jpg"
-    with writing(folder / f"{name}.{ending}") as partial:
-        Image.fromarray(image).save(partial, quality=92)
 
 
 def _note(path: Path, rows: Sequence[tuple[str, str, str]]) -> None:

@@ -63,6 +63,7 @@ class RecordFiles:
     def __init__(self, folder: Path, class_names: Sequence[str]):
         probabilities = [f"p_{name}" for name in class_names]
         self._columns = ["source", "frame", "time", "person", *BOX, "aligned", "emotion", "confidence", *probabilities]
+        self.class_names = list(class_names)
         self._jsonl = open(folder / "predictions.jsonl", "w", encoding="utf-8")
         self._csv = open(folder / "predictions.csv", "w", encoding="utf-8", newline="")
         self._csv.write(self._lines([dict(zip(self._columns, self._columns, strict=True))]))

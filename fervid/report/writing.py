@@ -1,26 +1,20 @@
 """A report in every form: page, Markdown, CSV, LaTeX, PNG, PDF, terminal."""
 
 import base64
-import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import pandas as pd
 from jinja2 import Environment, PackageLoader, select_autoescape
 from matplotlib.figure import Figure
-from rich import box
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table as RichTable
 
 from fervid.figures import save
 from fervid.schema.atomic import filling
 from fervid.schema.escaping import latex_text, markdown_text, spreadsheet
 from fervid.schema.leakage_levels import LeakageLevel
-from fervid.schema.tables import Table
-
-LONG = 40  # lines of a table on the page and on the terminal; its CSV has all
+from fervid.schema.tables import MAX_ROWS, Table
 
 
 @dataclass(frozen=True)
@@ -90,16 +84,11 @@ def page(title: str, summary: Sequence[str], sections: Sequence[Section], figure
         summary=summary,
         sections=sections,
         pictures=pictures,
-        long=LONG,
-        right=_right_columns,
+        long=MAX_ROWS,
+        right=Table.right_columns,
         colours={str(level): level.colour for level in LeakageLevel},
         notes=_notes,
     )
-
-
-def _right_columns(table: Table) -> set[str]:
-    """The columns that hold numbers."""
-    return {str(name) for name in table.data if pd.api.types.is_numeric_dtype(table.data[name])}
 
 
 def markdown(title: str, summary: Sequence[str], sections: Sequence[Section]) -> str:
@@ -109,8 +98,8 @@ def markdown(title: str, summary: Sequence[str], sections: Sequence[Section]) ->
         sentences = [f"- {markdown_text(sentence)}" for sentence in section.sentences]
         lines += [f"## {markdown_text(section.title)}", "", *sentences, ""]
         for table in section.tables:
-            text = table.text().head(LONG).map(markdown_text).rename(columns=markdown_text)
-            right = _right_columns(table)
+            text = table.text().head(MAX_ROWS).map(markdown_text).rename(columns=markdown_text)
+            right = table.right_columns()
             align = ["right" if name in right else "left" for name in table.data]
             lines += [
                 f"### {markdown_text(table.title)}",
@@ -125,7 +114,7 @@ def markdown(title: str, summary: Sequence[str], sections: Sequence[Section]) ->
 
 def latex(table: Table) -> str:
     """A table as a ``table`` environment for booktabs."""
-    right = _right_columns(table)
+    right = table.right_columns()
     columns = "".join("r" if name in right else "l" for name in table.data)
     return (
         table.text()
@@ -149,24 +138,12 @@ def print_report(console: Console, sections: Sequence[Section]) -> None:
         for sentence in section.sentences:
             console.print(f"- {escape(sentence)}", highlight=False)
         for table in section.tables:
-            shown = RichTable(title=escape(table.title), box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
-            right = _right_columns(table)
-            for name in table.data:
-                shown.add_column(
-                    escape(str(name)),
-                    justify="right" if name in right else "left",
-                    overflow="fold",
-                )
-            text = table.text().head(LONG)
-            if "leakage" in text:  # rich breaks a long word anywhere, and a terminal is narrow
-                text["leakage"] = [textwrap.fill(cell, 12, break_long_words=False) for cell in text["leakage"]]
-            for row in text.itertuples(index=False):
-                shown.add_row(*map(escape, row))
-            console.print(shown)
-            for note in _notes(table):
-                console.print(escape(note), style="dim", highlight=False)
+            table.print(console, _rest(table))
 
 
 def _notes(table: Table) -> list[str]:
-    more = len(table.data) - LONG
-    return [*table.notes, *([f"{more} more rows: tables/{table.name}.csv"] if more > 0 else [])]
+    return table.notes_with_rest(_rest(table))
+
+
+def _rest(table: Table) -> str:
+    return f": tables/{table.name}.csv"

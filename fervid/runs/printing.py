@@ -4,48 +4,38 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from fervid.audit.leakage import Audit, Finding
 from fervid.schema.errors import listed
 from fervid.schema.manifest import SPLITS, emotion_by_split
+from fervid.schema.tables import Table
 
 if TYPE_CHECKING:
     from fervid.data.datamodule import FrameDataModule
 
-MAX_ROWS = 40  # emotions listed one by one
+MAX_EMOTIONS = 30  # listed one by one
 
 
 def print_split(console: Console, datamodule: "FrameDataModule") -> None:
     """The split, as a table of emotion x side."""
     counts = emotion_by_split(datamodule.manifest)
-    people = datamodule.manifest.groupby("split")["subject"].nunique()
-    table = Table(title=f"frames by emotion and split ({datamodule.audit.level})")
-    table.add_column("emotion")
-    for side in SPLITS:
-        table.add_column(side, justify="right")
-    emotions, rest = counts.iloc[:-1].head(MAX_ROWS), counts.iloc[MAX_ROWS:-1]
+    emotions, rest, total = counts.iloc[:-1].head(MAX_EMOTIONS), counts.iloc[MAX_EMOTIONS:-1], counts.iloc[-1]
     rows = {str(emotion): row for emotion, row in emotions.iterrows()}
     if len(rest):
         rows[f"{len(rest)} more"] = rest.sum()
-    for name, row in rows.items():
-        table.add_row(escape(name), *(str(row[side]) for side in SPLITS))
-    table.add_section()
-    table.add_row("total", *(str(counts[side].iloc[-1]) for side in SPLITS))
+    rows["total"] = total
+    people = datamodule.manifest.groupby("split")["subject"].nunique()
     if people.sum():
-        table.add_row("people", *(str(people.get(side, 0)) for side in SPLITS))
-    console.print(table)
+        rows["people"] = people.reindex(list(SPLITS), fill_value=0)
+    data = pd.DataFrame([{"emotion": name} | {side: row[side] for side in SPLITS} for name, row in rows.items()])
+    Table("split", f"frames by emotion and split ({datamodule.audit.level})", data).print(console)
 
 
 def print_audit(console: Console, audit: Audit) -> None:
     """What stands on two sides of a split, by kind, with examples."""
-    table = Table(title=f"what stands on two sides ({audit.level})")
-    table.add_column("")
-    table.add_column("on two sides", justify="right")
-    table.add_column("of", justify="right")
-    table.add_column("for example")
     unknown = Finding(0, 0, [])
     kinds = {
         "people": audit.subjects if audit.people_known else unknown,
@@ -55,44 +45,40 @@ def print_audit(console: Console, audit: Audit) -> None:
         "pairs that differ in statement": audit.statements,
         "pairs that look the same": audit.near_duplicates,
     }
+    rows: list[tuple[str, int | str, int | None, str]] = []
     for name, found in kinds.items():
         if found is unknown:
-            table.add_row(name, "unknown", "", "")
+            rows.append((name, "unknown", None, ""))
         elif found is not None:
             example = next(iter(found.examples), {})
             names = [
                 str(example[key]) for key in ("subject", "clip", "recording", "clip_a", "clip_b") if example.get(key)
             ]
-            table.add_row(name, str(found.count), str(found.total), escape(", ".join(names)))
+            rows.append((name, found.count, found.total, ", ".join(names)))
     if audit.strangers:
-        table.add_row("  of different or unknown people", str(audit.strangers), "", "")
-    console.print(table)
+        rows.append(("  of different or unknown people", audit.strangers, None, ""))
+    data = pd.DataFrame(rows, columns=["", "on two sides", "of", "for example"]).astype({"of": "Int64"})
+    Table("leaks", f"what stands on two sides ({audit.level})", data).print(console)
 
 
 def print_summary(console: Console, folder: Path, results: dict[str, Any]) -> None:
     """What was reached and where everything lies."""
     metrics = results["metrics"]
-    chance = 1 / len(results["class_names"])
-    table = Table(title=f"what was reached ({results['leakage']['level']})")
-    for column in ("", "UAR", "WAR (accuracy)", "macro F1", "loss"):
-        table.add_column(column, justify="right" if column else "left")
     epochs = f", epoch {results['best_epoch']} of {results['epochs']}" if "epochs" in results else ""
-    rows = [(f"validation{epochs}", "val/"), ("test, frames", "test/")]
+    prefixes = {f"validation{epochs}": "val/", "test, frames": "test/"}
     if results["data"]["clips"] < results["data"]["frames"]:
-        rows.append(("test, whole clips", "test/clip_"))
-    for name, prefix in rows:
-        loss = metrics.get(f"{prefix}loss")
-        table.add_row(
-            name,
-            *(f"{metrics[prefix + metric]:.1%}" for metric in ("uar", "accuracy", "f1")),
-            "" if loss is None else f"{loss:.3f}",
-        )
-    table.add_row("chance", f"{chance:.1%}", "", "", "", style="dim")
-    console.print(table)
+        prefixes["test, whole clips"] = "test/clip_"
+    columns = {"UAR": "uar", "WAR (accuracy)": "accuracy", "macro F1": "f1", "loss": "loss"}
+    rows: list[dict[str, Any]] = [
+        {"": name} | {column: metrics.get(prefix + metric) for column, metric in columns.items()}
+        for name, prefix in prefixes.items()
+    ]
+    rows.append({"": "chance", "UAR": 1 / len(results["class_names"])})
+    formats = dict.fromkeys(columns, "{:.1%}") | {"loss": "{:.3f}"}
+    Table("reached", f"what was reached ({results['leakage']['level']})", pd.DataFrame(rows), formats).print(console)
     for measure in ("recall", "precision"):
-        by_class = listed(
-            [f"{name} {'-' if value is None else f'{value:.0%}'}" for name, value in results[measure].items()], MAX_ROWS
-        )
+        shares = [f"{name} {'-' if value is None else f'{value:.0%}'}" for name, value in results[measure].items()]
+        by_class = listed(shares, MAX_EMOTIONS)
         console.print(f"test {measure}: {by_class}", highlight=False, markup=False)
     by_epoch = [f"{phase} {value:.1f} s" for phase, value in results["seconds"].get("by_epoch", {}).items()]
     epochs = f" ({', '.join(by_epoch)} an epoch)" if by_epoch else ""

@@ -6,16 +6,16 @@ import sys
 import time
 import traceback
 from pathlib import Path
+from typing import Any
 
 import optuna
+import pandas as pd
 import pytorch_lightning as pl
 from omegaconf import DictConfig
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 from rich.console import Console
 from rich.logging import RichHandler
-from rich.markup import escape
-from rich.table import Table
 
 from fervid.cli import compose
 from fervid.cli.folders import alone
@@ -24,6 +24,7 @@ from fervid.cli.overrides import printed_command
 from fervid.processes.lifetime import check_terminated
 from fervid.schema.atomic import cut_half_line
 from fervid.schema.errors import InputError, first_line
+from fervid.schema.tables import Table
 from fervid.search.space import SearchSpace
 from fervid.train import training
 from fervid.train.process import set_up_process
@@ -140,19 +141,21 @@ def _print_best(study: optuna.Study, space: SearchSpace, folder: Path) -> None:
     if not finished:
         raise InputError(f"none of the {len(study.trials)} trials begun was finished: what went wrong is said above.")
     names = list(dict.fromkeys(name for trial in finished for name in trial.params))
-    table = Table(title=f"the best of {len(study.trials)} trials, {len(finished)} of them run to the end")
-    table.add_column("trial", justify="right")
-    for name in names:
-        table.add_column(escape(name))
-    table.add_column("validation", justify="right")
     sign = -1 if study.direction.name == "MAXIMIZE" else 1
-    for trial in sorted(finished, key=lambda trial: sign * float(trial.value or 0))[:10]:
-        values = [f"{value:.3g}" if isinstance(value, float) else str(value) for value in map(trial.params.get, names)]
-        table.add_row(str(trial.number), *map(escape, values), f"{trial.value:.4f}")
+    best = sorted(finished, key=lambda trial: sign * float(trial.value or 0))[:10]
+    rows = [
+        {"trial": each.number, **{name: _shown(each.params.get(name)) for name in names}, "validation": each.value}
+        for each in best
+    ]
+    title = f"the best of {len(study.trials)} trials, {len(finished)} of them run to the end"
     console = Console(soft_wrap=True, highlight=False, markup=False)
-    console.print(table)
+    Table("trials", title, pd.DataFrame(rows), {"validation": "{:.4f}"}).print(console)
     # As Hydra has the words of a sweep: quoted where they must be.
-    best = [f"{name}={value}" for name, value in study.best_params.items()]
+    words = [f"{name}={value}" for name, value in study.best_params.items()]
     console.print(
-        f"everything lies in {folder}; the best: {printed_command('fervid.train', [*space.fixed, *best], {})}"
+        f"everything lies in {folder}; the best: {printed_command('fervid.train', [*space.fixed, *words], {})}"
     )
+
+
+def _shown(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

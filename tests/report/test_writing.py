@@ -10,8 +10,8 @@ import pytest
 from matplotlib.figure import Figure
 from rich.console import Console
 
-from fervid.report.writing import LONG, Section, latex, markdown, print_report, write_report
-from fervid.schema.tables import Table
+from fervid.report.writing import Section, latex, markdown, print_report, write_report
+from fervid.schema.tables import MAX_ROWS, Table
 
 NASTY = r"<script>alert(1)</script> a|b & 50% of $x_1^2$ #1 {~} \end ± [bold]"
 
@@ -63,7 +63,7 @@ class Page(HTMLParser):
 @pytest.fixture
 def written(tmp_path):
     sections = [
-        Section(f"First {NASTY}", [table(), table(LONG + 5, "long")], {"one": figure()}, [f"A sentence: {NASTY}."]),
+        Section(f"First {NASTY}", [table(), table(MAX_ROWS + 5, "long")], {"one": figure()}, [f"A sentence: {NASTY}."]),
         Section("Second", figures={"two": figure()}),
     ]
     write_report(tmp_path, f"Title {NASTY}", [f"In short: {NASTY}."], sections)
@@ -102,7 +102,7 @@ class TestPage:
         shown = " ".join(page.texts)
         for text in ("Title", "In short:", "First", "A sentence:", "About", "A note:"):
             assert f"{text} {NASTY}" in shown
-        assert f"{NASTY} {LONG - 1}" in shown
+        assert f"{NASTY} {MAX_ROWS - 1}" in shown
 
     def test_numbers_stand_on_the_right(self, written):
         page = Page((written / "report.html").read_text(encoding="utf-8"))
@@ -117,7 +117,7 @@ class TestPage:
 
     def test_a_long_table_is_cut_with_a_note(self, written):
         text = (written / "report.html").read_text(encoding="utf-8")
-        assert text.count("<tr>") == 2 + 3 + LONG
+        assert text.count("<tr>") == 2 + 3 + MAX_ROWS
         assert "5 more rows: tables/long.csv" in text
         assert "more rows: tables/results.csv" not in text
 
@@ -131,10 +131,10 @@ def cells(line):
 
 class TestMarkdown:
     def test_tables_parse(self):
-        text = markdown("Title", ["In short."], [Section("First", [table(), table(LONG + 5, "long")])])
+        text = markdown("Title", ["In short."], [Section("First", [table(), table(MAX_ROWS + 5, "long")])])
         blocks = re.findall(r"(?:^\|.*\n)+", text, flags=re.M)
         assert len(blocks) == 2
-        for block, rows in zip(blocks, (3, LONG), strict=True):
+        for block, rows in zip(blocks, (3, MAX_ROWS), strict=True):
             head, rule, *body = map(cells, block.splitlines())
             assert len(body) == rows
             assert {len(line) for line in (head, rule, *body)} == {5}
@@ -177,7 +177,7 @@ class TestLatex:
         assert r"a\_b\textbar{}c\%" in text
         assert r"\textbackslash{}end" in text
 
-    @pytest.mark.parametrize("rows", [1, 3, LONG + 5])
+    @pytest.mark.parametrize("rows", [1, 3, MAX_ROWS + 5])
     def test_it_is_a_table_for_booktabs(self, rows):
         text = latex(table(rows))
         begun, ended = (re.findall(rf"(?<!\\textbackslash{{}})\\{word}\{{(\w+)\}}", text) for word in ("begin", "end"))
@@ -198,7 +198,7 @@ class TestLatex:
 
 
 def test_csv_is_whole_and_exact(written):
-    for name, rows in (("results", 3), ("long", LONG + 5)):
+    for name, rows in (("results", 3), ("long", MAX_ROWS + 5)):
         read = pd.read_csv(written / "tables" / f"{name}.csv", dtype={"number of people": "Int64"})
         expected = table(rows, name).data
         pd.testing.assert_frame_equal(read, expected, check_dtype=False)
@@ -258,7 +258,7 @@ class TestTerminal:
         assert not told - Counter(shown)
 
     def test_a_long_table_is_cut_with_a_note(self):
-        shown = self.shown([Section("A", [table(LONG + 5)], terminal=True)], 400)
+        shown = self.shown([Section("A", [table(MAX_ROWS + 5)], terminal=True)], 400)
         assert "5 more rows: tables/results.csv" in shown
-        assert f"{NASTY} {LONG - 1} " in shown
-        assert f"{NASTY} {LONG} " not in shown
+        assert f"{NASTY} {MAX_ROWS - 1} " in shown
+        assert f"{NASTY} {MAX_ROWS} " not in shown

@@ -1,0 +1,48 @@
+from io import StringIO
+
+import pandas as pd
+import pytest
+from rich.console import Console
+
+from fervid.schema import tables
+from fervid.schema.tables import Table
+
+
+def printed(table, width=60, **options):
+    console = Console(file=StringIO(), width=width)
+    table.print(console, **options)
+    return console.file.getvalue()
+
+
+DATA = pd.DataFrame({"name": ["[red]a.mp4", "b"], "share": [0.25, None], "count": [7, 12]})
+
+
+def test_a_terminal_shows_text_as_it_is_and_numbers_as_they_are_formatted():
+    said = printed(Table("t", "what [b] is there", DATA, {"share": "{:.1%}"}, ["a note on [x]"]))
+    lines = [line.split() for line in said.splitlines() if line.strip()]
+    assert lines[0] == ["what", "[b]", "is", "there"]
+    assert lines[1] == ["name", "share", "count"]
+    assert lines[3:] == [["[red]a.mp4", "25.0%", "7"], ["b", "12"], ["a", "note", "on", "[x]"]]
+
+
+def test_numbers_are_aligned_to_the_right_and_words_to_the_left():
+    said = printed(Table("t", "title", DATA)).splitlines()
+    row = next(line for line in said if line.strip().startswith("b"))
+    assert row.startswith(" b ")
+    assert row.rstrip().endswith("   12")
+    mixed = Table("t", "title", pd.DataFrame({"on two sides": ["unknown", 3], "words": ["a", None]}))
+    assert mixed.right_columns() == {"on two sides"}
+
+
+def test_a_long_table_is_cut_and_says_where_the_rest_is(monkeypatch):
+    monkeypatch.setattr(tables, "MAX_ROWS", 1)
+    said = printed(Table("t", "title", DATA), rest=": t.csv")
+    assert "b  " not in said
+    assert "1 more rows: t.csv" in said
+
+
+@pytest.mark.parametrize("level", ["subject-independent by name", "unknown-subjects"])
+def test_leakage_levels_are_broken_at_hyphens_alone(level):
+    wide = pd.DataFrame({"system": ["a name of a system that is long"], "leakage": [level], "more": ["x" * 30]})
+    words = set(printed(Table("t", "title", wide), width=70).split())
+    assert words >= set(level.replace("-", "- ").split())
