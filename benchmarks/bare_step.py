@@ -54,7 +54,7 @@ class BareStep:
         self.optimizer = classifier.configure_optimizers()
         self.model = torch.compile(classifier) if compiled else classifier
         self.train, self.val = (
-            [(batch["image"].to(self.device).float() / 255, batch["label"].to(self.device)) for batch in loader]
+            [(batch["image"].to(self.device).float() / 255, batch["emotion"].to(self.device)) for batch in loader]
             for loader in (datamodule.train_dataloader(), datamodule.val_dataloader())
         )
 

@@ -16,7 +16,7 @@ from fervid.callbacks import FreezeThenFineTune
 from fervid.runs.build import make_datamodule, make_model
 from fervid.schema.config_folder import CONFIG_FOLDER
 
-GROUPS = "detector dataset split augmentation backbone head finetune optimizer scheduler".split()
+GROUPS = "detector dataset split augmentation task backbone head finetune optimizer scheduler".split()
 GROUPS += "trainer logger paper experiment sweep".split()
 
 
@@ -48,10 +48,12 @@ def test_every_dataset_takes_its_settings(dataset, tmp_path):
     made = make_datamodule(compose("train", [f"dataset={dataset}", *root, "cache_dir=elsewhere"]))
     assert made.corpus == dataset
     if dataset != "synthetic":
-        assert made.prepared_dir == Path("elsewhere/prepared")
-        assert type(made.detector).__name__ == ("NoDetector" if made.pictures else "HaarDetector")
+        assert made.prepared.parent == Path("elsewhere/prepared")
+        assert type(made.prepared.detector).__name__ == (
+            "NoDetector" if made.prepared.corpus.pictures else "HaarDetector"
+        )
         asked = make_datamodule(compose("train", [f"dataset={dataset}", *root, "detector=none"]))
-        assert type(asked.detector).__name__ == "NoDetector"
+        assert type(asked.prepared.detector).__name__ == "NoDetector"
 
 
 @pytest.mark.parametrize("command", ["prepare", "audit", "baseline", "evaluate"])
@@ -76,7 +78,7 @@ def test_every_backbone_learns_with_every_head(backbone, head):
     model = make_model(config, ["a", "b", "c"])
     model.train()
     images = torch.rand(2, 3, config.backbone.image_size, config.backbone.image_size)
-    loss = model.training_step({"image": images, "label": torch.tensor([0, 1]), "index": torch.arange(2)}, 0)
+    loss = model.training_step({"image": images, "emotion": torch.tensor([0, 1]), "index": torch.arange(2)}, 0)
     loss.backward()
     assert torch.isfinite(loss)
     assert all(parameter.grad is not None for parameter in model.head.parameters())

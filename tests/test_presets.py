@@ -82,7 +82,8 @@ def test_parameters_sizes_epochs_and_optimizer(name):
     assert config.optimizer.get("momentum", 0) == 0
     scales = {"ravdess_vgg16": [0.1]}.get(name, [1.0, 0.01][: len(epochs)])  # Adam at 1e-3, then 1e-5
     assert [phase.lr_scale for phase in config.finetune.phases] == scales
-    assert (config.loss.class_weights, config.loss.label_smoothing, config.loss.focal_gamma) == ("none", 0, 0)
+    loss = config.task.loss
+    assert (loss.class_weights, loss.label_smoothing, loss.focal_gamma) == ("none", 0, 0)
     assert config.scheduler == {}
     assert config.seed == 42
 

@@ -16,7 +16,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from fervid.callbacks.prefix_cache import PrefixCache
 from fervid.data.datamodule import FrameDataModule
 from fervid.schema.errors import InputError, first_line
-from fervid.tasks.classification import EmotionClassifier
+from fervid.tasks.task import Task
 
 log = logging.getLogger(__name__)
 
@@ -125,11 +125,11 @@ class FreezeThenFineTune(Checkpoint):
 
     # A run
 
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: EmotionClassifier) -> None:
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: Task) -> None:
         """Freezes, and fills the caches before the first loader is made."""
         self._freeze(trainer, pl_module)
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: EmotionClassifier) -> None:
+    def on_train_start(self, trainer: pl.Trainer, pl_module: Task) -> None:
         if self.phase_number == len(self.phases):
             trainer.should_stop = True
         elif self._resumed:
@@ -143,11 +143,11 @@ class FreezeThenFineTune(Checkpoint):
         else:
             self._start_optimizer(trainer, pl_module)
 
-    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: EmotionClassifier) -> None:
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: Task) -> None:
         self._epoch_began = time.perf_counter()
         self._rates = {f"train_lr/{group['name']}": group["lr"] for group in trainer.optimizers[0].param_groups}
 
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: EmotionClassifier) -> None:
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: Task) -> None:
         """Keeps what is best so far, steps the schedule, and moves on to the next phase when this one is over."""
         self._record_epoch(trainer, pl_module)
         score = float(trainer.callback_metrics[self.monitor])
@@ -169,13 +169,13 @@ class FreezeThenFineTune(Checkpoint):
         # New loaders where pictures and cached features change places.
         trainer.reload_dataloaders_every_n_epochs = int(over or early)  # type: ignore[attr-defined]
 
-    def on_fit_end(self, trainer: pl.Trainer, pl_module: EmotionClassifier) -> None:
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: Task) -> None:
         """Leaves the model with its best weights; also where a resumed run had no epoch left."""
         pl_module.load_state_dict(self._best_weights, strict=False)
         if self.best_path:
             trainer.save_checkpoint(self.best_path, weights_only=True)
 
-    def on_exception(self, trainer: pl.Trainer, pl_module: EmotionClassifier, exception: BaseException) -> None:
+    def on_exception(self, trainer: pl.Trainer, pl_module: Task, exception: BaseException) -> None:
         """Leaves the best weights of a run that was interrupted, ended or failed, too."""
         # Of several processes one may fail or be stopped alone, and would wait for the others to save with it.
         if self.best and trainer.world_size == 1:
@@ -186,7 +186,7 @@ class FreezeThenFineTune(Checkpoint):
 
     # Phases
 
-    def _next_phase(self, trainer: pl.Trainer, model: EmotionClassifier) -> None:
+    def _next_phase(self, trainer: pl.Trainer, model: Task) -> None:
         model.load_state_dict(self._best_weights, strict=False)
         self.phase_number += 1
         self.epochs_in_phase = self.epochs_without_better = 0
@@ -196,7 +196,7 @@ class FreezeThenFineTune(Checkpoint):
         self._freeze(trainer, model)
         self._start_optimizer(trainer, model)
 
-    def _freeze(self, trainer: pl.Trainer, model: EmotionClassifier) -> None:
+    def _freeze(self, trainer: pl.Trainer, model: Task) -> None:
         """Makes the model and the loaders what the phase wants: a pure function of the phase."""
         # Of all phases: a misspelt stage of the last one is not found out after hours.
         stages = [model.backbone.stage_number(phase.first_stage) for phase in self.phases]
@@ -217,7 +217,7 @@ class FreezeThenFineTune(Checkpoint):
             ", on cached features" if "train" in features else "",
         )
 
-    def _start_optimizer(self, trainer: pl.Trainer, model: EmotionClassifier) -> None:
+    def _start_optimizer(self, trainer: pl.Trainer, model: Task) -> None:
         optimizer = trainer.optimizers[0]
         optimizer.state.clear()
         for group in optimizer.param_groups:
@@ -254,7 +254,7 @@ class FreezeThenFineTune(Checkpoint):
             raise InputError("the scheduler divides by zero: give its step_size or T_max 1 or more.") from error
 
     @staticmethod
-    def _learning_state(model: EmotionClassifier) -> dict[str, torch.Tensor]:
+    def _learning_state(model: Task) -> dict[str, torch.Tensor]:
         """A copy of all that moves in this phase."""
         frozen = tuple(f"backbone.network.{stage}." for stage in model.backbone.stages[: model.first_stage])
         return {
@@ -265,7 +265,7 @@ class FreezeThenFineTune(Checkpoint):
 
     # Epochs
 
-    def _record_epoch(self, trainer: pl.Trainer, model: EmotionClassifier) -> None:
+    def _record_epoch(self, trainer: pl.Trainer, model: Task) -> None:
         scores = {**model.scores["train"], **model.scores.get("val", {})}
         if not math.isfinite(scores["train/loss"]):
             raise InputError(
@@ -293,7 +293,7 @@ class FreezeThenFineTune(Checkpoint):
 
     # Checkpoints
 
-    def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: EmotionClassifier, checkpoint: dict[str, Any]) -> None:
+    def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: Task, checkpoint: dict[str, Any]) -> None:
         """Lets best weights that are the present ones be these: torch writes what is shared once."""
         best, present = checkpoint["callbacks"][self.state_key]["best_weights"], checkpoint["state_dict"]
         for name, tensor in best.items():

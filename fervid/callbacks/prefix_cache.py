@@ -27,7 +27,7 @@ from fervid.processes.lifetime import end_with_parent
 from fervid.schema.array_files import allocate
 from fervid.schema.atomic import writing
 from fervid.schema.manifest import SPLITS
-from fervid.tasks.classification import EmotionClassifier
+from fervid.tasks.task import Task
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ class PrefixCache:
         self.gigabytes, self.views = gigabytes, views
 
     def features(
-        self, trainer: pl.Trainer, model: EmotionClassifier, datamodule: FrameDataModule, stages: Sequence[int]
+        self, trainer: pl.Trainer, model: Task, datamodule: FrameDataModule, stages: Sequence[int]
     ) -> Features:
         """The features that enter stage ``stages[0]``, from the disk or computed now.
 
@@ -97,7 +97,7 @@ class PrefixCache:
     def _array(
         self,
         trainer: pl.Trainer,
-        model: EmotionClassifier,
+        model: Task,
         datamodule: FrameDataModule,
         stages: Sequence[int],
         rows: np.ndarray,
@@ -128,7 +128,7 @@ class PrefixCache:
     @staticmethod
     def _path(
         trainer: pl.Trainer,
-        model: EmotionClassifier,
+        model: Task,
         datamodule: FrameDataModule,
         stage: int,
         rows: np.ndarray,
@@ -137,7 +137,7 @@ class PrefixCache:
         backbone = model.backbone
         key = hashlib.sha256()
         settings = [
-            str(datamodule.store_path.resolve()),
+            f"{datamodule.folder.name}/{datamodule.store_path.name}",  # named by their content
             backbone.stages[:stage],
             backbone.channel_order,
             repr(backbone.stage_modules(0, stage)),
@@ -157,7 +157,7 @@ class PrefixCache:
         return folder / f"{_stage_name(model, stage)}-{key.hexdigest()[:16]}.npy"
 
 
-def _stage_name(model: EmotionClassifier, stage: int) -> str:
+def _stage_name(model: Task, stage: int) -> str:
     return [*model.backbone.stages, "head"][stage]
 
 
@@ -169,7 +169,7 @@ def _frames(datamodule: FrameDataModule, rows: np.ndarray) -> FrameDataset:
 
 
 @torch.no_grad()
-def _prefix_output(model: EmotionClassifier, stage: int) -> tuple[int, ...]:
+def _prefix_output(model: Task, stage: int) -> tuple[int, ...]:
     """Shape of one picture's features before ``stage``."""
     learning = model.training
     model.eval()
@@ -184,7 +184,7 @@ def _prefix_output(model: EmotionClassifier, stage: int) -> tuple[int, ...]:
 
 def _compute(
     trainer: pl.Trainer,
-    model: EmotionClassifier,
+    model: Task,
     datamodule: FrameDataModule,
     paths: dict[int, Path],
     shapes: dict[int, tuple[int, ...]],

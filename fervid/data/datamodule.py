@@ -53,7 +53,7 @@ class FrameDataModule(pl.LightningDataModule):
     """Serves the frames of one or several corpora as batches.
 
     A batch is a dict: ``image`` float32 (B, 3, H, W) in [0, 1] RGB (uint8 until Lightning has moved it to the
-    device), ``label`` int64 (B,), ``index`` int64 (B,) = row of :attr:`manifest`.
+    device), ``emotion`` int64 (B,), ``index`` int64 (B,) = row of :attr:`manifest`.
 
     Args:
         sources: where the frames come from: corpora that are prepared (:class:`PreparedCorpus`) or rendered. The labels

@@ -20,6 +20,11 @@ if TYPE_CHECKING:  # half a second that training without augmentation need not w
 Batch = dict[str, torch.Tensor]
 
 
+def cached_name(modality: str) -> str:
+    """The entry of a batch that holds cached features of a modality instead of the modality itself."""
+    return f"{modality}_features"
+
+
 class EpochSampler(Sampler[int]):
     """The order of the training frames in an epoch, drawn from (seed, epoch) and shared out over ranks.
 
@@ -74,7 +79,7 @@ class _ManifestDataset(Dataset):
         return {key: value[0] for key, value in self.__getitems__([position]).items()}
 
     def __getitems__(self, positions: list[int]) -> Batch:
-        return {"label": self.labels[positions], "index": self.index[positions]}
+        return {"emotion": self.labels[positions], "index": self.index[positions]}
 
 
 class FrameDataset(_ManifestDataset):
@@ -89,7 +94,7 @@ class FrameDataset(_ManifestDataset):
         seed: of the augmentation.
         epoch: the sampler's epoch, a shared scalar tensor.
 
-    A batch is a dict: ``image`` uint8 (B, 3, H, W), ``label`` int64 (B,), ``index`` int64 (B,).
+    A batch is a dict: ``image`` uint8 (B, 3, H, W), ``emotion`` int64 (B,), ``index`` int64 (B,).
     """
 
     def __init__(
@@ -128,7 +133,7 @@ class FeatureDataset(_ManifestDataset):
         labels: class number of each frame, shape (N,).
         epoch: the sampler's epoch; epoch e shows view e modulo V.
 
-    A batch is a dict: ``features`` float32 (B, ...), ``label`` int64 (B,), ``index`` int64 (B,).
+    A batch is a dict: ``image_features`` float32 (B, ...), ``emotion`` int64 (B,), ``index`` int64 (B,).
     """
 
     def __init__(
@@ -147,7 +152,7 @@ class FeatureDataset(_ManifestDataset):
     def __getitems__(self, positions: list[int]) -> Batch:
         view = int(self.epoch) % len(self.features)
         features = torch.from_numpy(self.features[view][self.rows[positions]])
-        return {"features": features, **super().__getitems__(positions)}
+        return {cached_name("image"): features, **super().__getitems__(positions)}
 
 
 def already_a_batch(batch: Any) -> Any:

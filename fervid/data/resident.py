@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Sampler
 
-from fervid.data.frames import Batch, FeatureDataset, FrameDataset
+from fervid.data.frames import Batch, FeatureDataset, FrameDataset, cached_name
 from fervid.data.seeds import draw_seed
 
 SHARE = 0.25  # of the device's memory: the network and its gradients want the rest
@@ -46,8 +46,8 @@ class ResidentLoader:
         sampler: the order of an epoch; None for the dataset's own.
         drop_last: whether to leave out a last batch that is smaller.
 
-    A batch is a dict: ``image`` uint8 (B, 3, H, W), float32 in [0, 1] if augmented, or ``features`` (B, ...);
-    ``label`` int64 (B,), ``index`` int64 (B,).
+    A batch is a dict: ``image`` uint8 (B, 3, H, W), float32 in [0, 1] if augmented, or ``image_features`` (B, ...);
+    ``emotion`` int64 (B,), ``index`` int64 (B,).
     """
 
     batch_sampler = None  # Lightning looks for it wherever there is a sampler
@@ -84,9 +84,9 @@ class ResidentLoader:
 
         def batch(start: int) -> Batch:  # whose tensors end with the step: a generator would hold them through it
             chosen = on_device[start : start + self.batch_size]
-            known = {"label": labels[chosen], "index": index[chosen]}
+            known = {"emotion": labels[chosen], "index": index[chosen]}
             if isinstance(self.dataset, FeatureDataset):
-                return {"features": source[epoch % len(source)][rows[chosen]], **known}
+                return {cached_name("image"): source[epoch % len(source)][rows[chosen]], **known}
             faces = source[rows[chosen]].permute(0, 3, 1, 2)
             if self.augment is not None:
                 # The host knows which frame comes first: the seed waits for nothing.

@@ -8,7 +8,6 @@ from fervid.data.datamodule import FrameDataModule
 from fervid.models.backbone import Backbone
 from fervid.models.heads import Head
 from fervid.tasks.classification import EmotionClassifier
-from fervid.tasks.losses import EmotionLoss
 
 
 def make_datamodule(config: DictConfig) -> FrameDataModule:
@@ -25,16 +24,23 @@ def make_datamodule(config: DictConfig) -> FrameDataModule:
 
 
 def make_model(config: DictConfig, class_names: list[str], class_counts: np.ndarray | None = None) -> EmotionClassifier:
-    """Backbone, head, loss and optimizer.
+    """The task, with backbone, head, loss and optimizer.
 
     Args:
-        config: with ``backbone``, ``head``, ``loss`` and ``optimizer``.
+        config: with ``task``, ``backbone``, ``head`` and ``optimizer``.
         class_names: the emotions.
         class_counts: training frames of each, shape (num_classes,); for balanced class weights.
     """
     backbone, head = make_network(config, len(class_names))
-    loss = EmotionLoss(class_counts, **config.loss)
-    return EmotionClassifier(backbone, head, class_names, optimizer=instantiate(config.optimizer), loss=loss)
+    return instantiate(
+        config.task,
+        backbone=backbone,
+        head=head,
+        class_names=class_names,
+        class_counts=class_counts,
+        optimizer=instantiate(config.optimizer),
+        _convert_="all",
+    )
 
 
 def make_network(config: DictConfig, num_classes: int) -> tuple[Backbone, Head]:

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 import torch
 from hydra.errors import HydraException
+from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -23,7 +24,7 @@ from fervid.tasks.classification import EmotionClassifier
 
 FRAME = ["corpus", "clip", "frame"]  # what tells a frame from all others
 IMPORTED = ("_target_", "corpus")  # names of settings whose values are imported
-NETWORK = ("backbone", "head", "detector")  # the parts of a stored configuration that build a network and find faces
+NETWORK = ("task", "backbone", "head", "detector")  # parts of a stored configuration that build a network
 CORPUS = ("dataset", "detector", "split")  # and those that open its corpus again
 
 
@@ -54,7 +55,8 @@ def load_run(folder: str | Path, checkpoint: str = "best") -> EmotionClassifier:
     try:
         config.backbone.weights = None  # the run's own come in their place
         backbone, head = make_network(config, len(class_names))
-        model = EmotionClassifier(backbone, head, class_names)
+        config.task.pop("loss", None)  # nothing is trained
+        model: EmotionClassifier = instantiate(config.task, backbone=backbone, head=head, class_names=class_names)
     except Exception as error:  # a foreign configuration may hold anything, also in the right places
         raise InputError(f"the network of {folder} cannot be built from its configuration: {reason(error)}.") from error
     try:

@@ -32,7 +32,7 @@ RESULTS: dict[Any, Any] = {
         "head?": dict,
         "finetune?": ({"phases?": ([dict], None)}, None),
         "optimizer?": (dict, None),
-        "loss?": (dict, None),
+        "task?": (dict, None),
         "paper?": ({"name?": (str, None)}, None),
     },
     "class_names": [str],

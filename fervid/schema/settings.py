@@ -25,7 +25,7 @@ NEUTRAL = (
 REPEATS = ("seed", "split.seed", "split.fold", "dataset.seed")  # replicates of one system differ in these
 # The order in which a reader wants to be told of the options.
 GROUPS = (
-    *("dataset", "split", "backbone", "head", "finetune", "optimizer", "scheduler", "augmentation", "detector"),
+    *("dataset", "split", "task", "backbone", "head", "finetune", "optimizer", "scheduler", "augmentation", "detector"),
     *("trainer", "experiment"),
 )
 NOTHING = "-"  # a setting that a run does not have

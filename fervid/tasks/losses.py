@@ -34,11 +34,11 @@ class EmotionLoss(nn.Module):
     ):
         super().__init__()
         if class_weights not in ("none", "balanced"):
-            raise InputError(f"loss.class_weights={class_weights} is unknown: choose none or balanced.")
+            raise InputError(f"task.loss.class_weights={class_weights} is unknown: choose none or balanced.")
         if not 0 <= label_smoothing < 1:
-            raise InputError(f"loss.label_smoothing={label_smoothing} is no share: give a number from 0 to below 1.")
+            raise InputError(f"task.loss.label_smoothing={label_smoothing} is out of range: give 0 to below 1.")
         if focal_gamma < 0:
-            raise InputError(f"loss.focal_gamma={focal_gamma} is negative: give 0 or more.")
+            raise InputError(f"task.loss.focal_gamma={focal_gamma} is negative: give 0 or more.")
         self.weight: Tensor | None
         weight = None
         if class_weights == "balanced":

@@ -5,21 +5,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from hydra.utils import instantiate
+from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from fervid.callbacks import FreezeThenFineTune
 from fervid.schema.errors import InputError, first_line
 from fervid.tasks.classification import EmotionClassifier
+from fervid.tasks.task import Task
 
-MONITORED = [f"{side}/{score}" for side in ("val", "train") for score in ("uar", "accuracy", "f1", "loss")]
 
-
-def check_monitor(finetune: FreezeThenFineTune) -> None:
-    """Refuses a score that is not logged."""
-    if finetune.monitor not in MONITORED:
-        raise InputError(f"finetune.monitor={finetune.monitor} is not logged: choose one of {', '.join(MONITORED)}.")
+def check_monitor(config: DictConfig, finetune: FreezeThenFineTune) -> None:
+    """Refuses a score that the task does not log."""
+    task: type[Task] = get_class(config.task._target_)
+    monitors = task.monitors
+    if finetune.monitor not in monitors:
+        raise InputError(f"finetune.monitor={finetune.monitor} is not logged: choose one of {', '.join(monitors)}.")
 
 
 def check_optimizer(config: DictConfig, finetune: FreezeThenFineTune) -> None:

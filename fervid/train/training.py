@@ -145,7 +145,7 @@ def _make_finetune(config: DictConfig, folder: Path) -> FreezeThenFineTune:
     finetune: FreezeThenFineTune = instantiate(
         config.finetune, scheduler=instantiate(config.scheduler) or None, folder=folder / "checkpoints", _convert_="all"
     )
-    check_monitor(finetune)
+    check_monitor(config, finetune)
     check_optimizer(config, finetune)
     return finetune
 

@@ -126,7 +126,7 @@ def test_augmentation_without_views_learns_from_pictures(fit, private):
             assert "image" in batch
 
         def on_validation_batch_start(self, trainer, pl_module, batch, batch_idx):
-            assert "features" in batch
+            assert "image_features" in batch
 
     fit(FROZEN, data={**private, **NOISE}, callbacks=[Loaders()])
 
@@ -137,7 +137,7 @@ def test_views_take_turns(fit, private):
     class Loaders(pl.Callback):
         def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
             order = batch["index"].argsort()
-            seen.append((trainer.current_epoch, batch["index"][order], batch["features"][order]))
+            seen.append((trainer.current_epoch, batch["index"][order], batch["image_features"][order]))
 
     phases = [{"name": "frozen", "epochs": 4, "first_stage": "head"}]
     fit(phases, data={**private, **NOISE, "batch_size": 32}, views=2, callbacks=[Loaders()])

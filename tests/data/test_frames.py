@@ -47,9 +47,9 @@ def test_batches(synthetic):
         assert batch["image"].dtype == torch.float32
         assert 0 <= batch["image"].min() < 0.5 < batch["image"].max() <= 1
         assert batch["image"].is_contiguous(memory_format=torch.channels_last)
-        assert batch["label"].dtype == batch["index"].dtype == torch.int64
+        assert batch["emotion"].dtype == batch["index"].dtype == torch.int64
         emotions = datamodule.manifest.loc[batch["index"].numpy(), "emotion"]
-        assert [datamodule.class_names[label] for label in batch["label"]] == emotions.tolist()
+        assert [datamodule.class_names[label] for label in batch["emotion"]] == emotions.tolist()
 
 
 def epoch_of(loader, epoch):

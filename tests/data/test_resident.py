@@ -51,7 +51,7 @@ def test_a_last_small_batch_is_left_out_when_asked_for(synthetic):
     loader, _ = resident(datamodule, batch_size=5, drop_last=True)
     batches = list(loader)
     assert len(batches) == len(loader) == 32 // 5
-    assert {len(batch["label"]) for batch in batches} == {5}
+    assert {len(batch["emotion"]) for batch in batches} == {5}
 
 
 def test_the_order_follows_the_epoch(synthetic):
@@ -83,7 +83,7 @@ def test_features_take_turns_over_the_epochs():
     loader = ResidentLoader(dataset, lambda: to_device(features, CPU), batch_size=2)
     for turn in (0, 1, 2):
         epoch.fill_(turn)
-        served = torch.cat([batch["features"] for batch in loader]).numpy()
+        served = torch.cat([batch["image_features"] for batch in loader]).numpy()
         np.testing.assert_array_equal(served, features[turn % 2][[5, 1, 3]])
 
 
@@ -127,7 +127,7 @@ def test_a_gpu_holds_the_faces_once_for_all_sides(synthetic, on_gpu):
     assert isinstance(train, ResidentLoader)
     assert train.source() is val.source()
     assert (train.batch_size, val.batch_size) == (8, EVALUATION_BATCH)
-    assert sum(len(batch["label"]) for batch in val) == 32
+    assert sum(len(batch["emotion"]) for batch in val) == 32
 
 
 def test_what_does_not_fit_stays_on_the_disk(synthetic, on_gpu):

@@ -150,7 +150,7 @@ class TestFinding:
         ({"backbone": "vgg16", "head": "-", "optimizer.lr": "0.001"}, "vgg16, lr=0.001"),
         ({"optimizer.lr": "0.012345678", "optimizer.weight_decay": "1e-05"}, "lr=0.01235, weight_decay=1e-05"),
         ({"dataset.max_frames": "12345", "seeds": "100000"}, "max_frames=12345, seeds=100000"),
-        ({"backbone.pretrained": "true", "loss.class_weights": "none"}, "pretrained=true, class_weights=none"),
+        ({"backbone.pretrained": "true", "task.loss.class_weights": "none"}, "pretrained=true, class_weights=none"),
         ({"head.hidden": "[4096, 4096]"}, "hidden=[4096, 4096]"),
         ({"dataset.names": "x" * 61}, f"names={'x' * 57}..."),
         ({}, ""),

@@ -107,7 +107,7 @@ def test_text_of_a_run_stays_as_it_is(reference, run, command, monkeypatch, tmp_
 
 
 @pytest.mark.parametrize(
-    "place", ["loss.focal_gamma", "optimizer.note", "finetune.phases.0.name", "dataset.root", "paper", "new.list"]
+    "place", ["task.loss.focal_gamma", "optimizer.note", "finetune.phases.0.name", "dataset.root", "paper", "new.list"]
 )
 def test_python_reads_no_environment_variable_for_a_run(place, run, monkeypatch):
     monkeypatch.setenv("FERVID_TEST_SECRET", SECRET)

@@ -93,7 +93,7 @@ def test_learns_to_overfit_eight_faces(synthetic, lenet):
         model.training_step(batch, 0).backward()
         optimizer.step()
     model.eval()
-    assert (model(batch["image"]).argmax(1) == batch["label"]).all()
+    assert (model(batch["image"]).argmax(1) == batch["emotion"]).all()
 
 
 def test_a_training_step_asks_nothing_back_from_the_device(lenet):
@@ -102,7 +102,7 @@ def test_a_training_step_asks_nothing_back_from_the_device(lenet):
     optimizer = model.configure_optimizers()
     batch = {
         "image": torch.zeros(4, 3, 28, 28, device="meta"),
-        "label": torch.zeros(4, dtype=torch.int64, device="meta"),
+        "emotion": torch.zeros(4, dtype=torch.int64, device="meta"),
         "index": torch.zeros(4, dtype=torch.int64, device="meta"),
     }
     model.training_step(batch, 0).backward()

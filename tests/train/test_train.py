@@ -240,7 +240,7 @@ BAD = [
     (["backbone.weights=/nowhere.pth"], "/nowhere.pth is not a file"),
     (["ckpt_path=/nowhere.ckpt"], "ckpt_path=/nowhere.ckpt is not a file"),
     (["finetune.phases.0.first_stage=conv9"], "no stage 'conv9'"),
-    (["loss.focal_gamma=-1"], "loss.focal_gamma=-1"),
+    (["task.loss.focal_gamma=-1"], "task.loss.focal_gamma=-1"),
     (["trainer=gpu"], "needs a CUDA device"),
     (["trainer.max_epochs=0"], "trainer.max_epochs=0"),
     (["seed=-1"], "seed=-1 is out of range: use 0 to 2^32 - 1"),

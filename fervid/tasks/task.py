@@ -1,0 +1,163 @@
+"""What every task is: encoders and a head, of which a prefix may be frozen, and the steps of training."""
+
+from collections.abc import Callable, Iterable
+from typing import Any, ClassVar
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+
+from fervid.data.frames import Batch, cached_name
+from fervid.models.backbone import Backbone
+from fervid.models.heads import Head
+from fervid.schema.errors import InputError, first_line
+
+OptimizerFactory = Callable[[Iterable[dict[str, Any]]], torch.optim.Optimizer]
+
+
+class Task(pl.LightningModule):
+    """Learns one kind of target from samples.
+
+    A task is a subclass that names its :attr:`target` and :attr:`monitors` and implements :meth:`loss_of`,
+    :meth:`answers`, :meth:`count` and :meth:`log_scores`; and a yaml file in ``conf/task``.
+
+    The encoder's stages before :attr:`first_stage` are the frozen prefix: they run in ``eval()`` mode without
+    gradients, so that neither their weights nor their BatchNorm statistics move. Their parameters keep
+    ``requires_grad``: distributed training stays in step when they are trained later.
+
+    Args:
+        backbone: pictures -> feature maps.
+        head: feature maps -> outputs.
+        optimizer: makes an optimizer of parameter groups; the groups are named ``backbone`` and ``head``.
+
+    Attributes:
+        target: the entry of a batch that is learned, and the column of the manifest that it comes from.
+        monitors: the logged scores by which the best epoch may be chosen; a name that ends in ``loss`` is to fall, any
+            other to rise.
+        first_stage: number of the first trainable stage of the backbone; ``len(backbone.stages)``: only the head is
+            trained.
+        scores: logged names and values of the last finished epoch of ``train``, ``val`` and ``test``.
+
+    Shapes:
+        (B, 3, H, W) in [0, 1] -> outputs (B, ...).
+    """
+
+    target: ClassVar[str]
+    monitors: ClassVar[tuple[str, ...]]
+
+    def __init__(self, backbone: Backbone, head: Head, *, optimizer: OptimizerFactory = torch.optim.Adam):
+        super().__init__()
+        self.backbone, self.head, self.optimizer = backbone, head, optimizer
+        self.scores: dict[str, dict[str, float]] = {}
+        self.first_stage = 0
+        self.to(memory_format=torch.channels_last)
+
+    # What a task defines
+
+    def loss_of(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """The mean loss of a batch."""
+        raise NotImplementedError
+
+    def answers(self, outputs: Tensor) -> dict[str, Tensor]:
+        """What is kept of the outputs for each sample of a validation or a test, each entry (B, ...)."""
+        raise NotImplementedError
+
+    def count(self, subset: str, outputs: Tensor, targets: Tensor, loss: Tensor) -> None:
+        """Adds a batch to the scores of an epoch."""
+        raise NotImplementedError
+
+    def log_scores(self, subset: str) -> None:
+        """Logs the scores of the epoch that ends and fills :attr:`scores`."""
+        raise NotImplementedError
+
+    # Frozen and trainable stages
+
+    @property
+    def encoders(self) -> dict[str, Backbone]:
+        """The encoder of each modality of a batch."""
+        return {"image": self.backbone}
+
+    def learn_from(self, first_stage: int) -> None:
+        """Freezes the stages before number ``first_stage`` and makes the others trainable; idempotent."""
+        self.first_stage = first_stage
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> "Task":
+        """Sets trainable stages to training mode; the frozen prefix, and BatchNorm that is frozen, stay in eval."""
+        super().train(mode)
+        if mode:
+            for stage in self.backbone.stage_modules(0, self.first_stage):
+                stage.eval()
+            if self.backbone.batchnorm_stands_still:
+                for module in self.backbone.modules():
+                    if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                        module.eval()
+        return self
+
+    def frozen_prefix(self, images: Tensor) -> Tensor:
+        """The frozen stages: (B, 3, H, W) -> the input of the first trainable stage, or of the head's layers."""
+        with torch.no_grad():
+            features = self.backbone(images, stop=self.first_stage) if self.first_stage else images
+            return self.head.reduce(features) if self.first_stage == len(self.backbone.stages) else features
+
+    def learning_part(self, features: Tensor) -> Tensor:
+        """The trainable stages: the output of :meth:`frozen_prefix` -> outputs of the head."""
+        if self.first_stage == len(self.backbone.stages):
+            return self.head.layers(features)
+        return self.head(self.backbone(features, start=self.first_stage))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Outputs of pictures (B, 3, H, W) in [0, 1]."""
+        return self.learning_part(self.frozen_prefix(images))
+
+    def learning_parameters(self, first_stage: int | None = None) -> list[nn.Parameter]:
+        """The trainable parameters if stages from number ``first_stage`` on are trained; None: at present."""
+        stages = self.backbone.stage_modules(self.first_stage if first_stage is None else first_stage)
+        return [*(p for stage in stages for p in stage.parameters()), *self.head.parameters()]
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """One optimizer with the groups ``backbone`` and ``head``, from the first step to the last."""
+        groups = [
+            {"params": list(self.backbone.parameters()), "name": "backbone"},
+            {"params": list(self.head.parameters()), "name": "head"},
+        ]
+        try:
+            return self.optimizer([group for group in groups if group["params"]])
+        except (TypeError, ValueError) as error:
+            raise InputError(f"the optimizer does not take its settings: {first_line(error)}.") from error
+
+    # Steps
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        return self._step(batch, "train")[0]
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        """Gives the ``index`` (B,) and the :meth:`answers` of a batch to the callbacks."""
+        return {"index": batch["index"], **self.answers(self._step(batch, "val")[1])}
+
+    def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        """As :meth:`validation_step`."""
+        return {"index": batch["index"], **self.answers(self._step(batch, "test")[1])}
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        """As :meth:`validation_step`, without scores."""
+        return {"index": batch["index"], **self.answers(self._outputs(batch))}
+
+    def on_train_epoch_end(self) -> None:
+        self.log_scores("train")
+
+    def on_validation_epoch_end(self) -> None:
+        self.log_scores("val")
+
+    def on_test_epoch_end(self) -> None:
+        self.log_scores("test")
+
+    def _outputs(self, batch: Batch) -> Tensor:
+        cached = cached_name("image")
+        return self.learning_part(batch[cached] if cached in batch else self.frozen_prefix(batch["image"]))
+
+    def _step(self, batch: Batch, subset: str) -> tuple[Tensor, Tensor]:
+        outputs, targets = self._outputs(batch), batch[self.target]
+        loss = self.loss_of(outputs, targets)
+        self.count(subset, outputs, targets, loss)
+        return loss, outputs
