@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fervid.schema.columns import REPETITION, SPOKEN, Role, columns_of
+from fervid.schema.columns import REPETITION, SPOKEN, Role, columns_of, corpora, keys
 from fervid.schema.leakage_levels import LeakageLevel
 from fervid.schema.manifest import SPLITS
 from fervid.schema.names import doubts
 
 # What pairs of clips have in common that differ only in their repetition or statement, of what a corpus knows.
-COMMON = ["subject", "emotion", *columns_of(Role.CONDITION)]
+COMMON = ["corpus", "subject", "emotion", *columns_of(Role.CONDITION)]
 
 
 @dataclass(frozen=True)
@@ -140,26 +140,26 @@ def audit(
     """Looks for everything that stands on more than one side of a split.
 
     Args:
-        manifest: one row a frame of one corpus, with its ``split``.
+        manifest: one row a frame, with its ``split``; of several corpora the examples say which, too.
         pairs: near-duplicates (:func:`fervid.audit.duplicates.near_duplicates`), their rows positions in the
             manifest; None if nobody looked for them.
         subjects_from: see :class:`Audit`.
         examples: how many of each kind to tell in full.
     """
-    sides = _sides_of_clips(manifest)
-    clips = manifest.drop_duplicates("clip").set_index("clip", drop=False)
-    clips["sides"] = sides
+    clip = keys(manifest, "clip")
+    sides = clip.map(_sides_of_clips(clip, manifest["split"]))
+    clips = manifest.assign(sides=sides)[~clip.duplicated()]
     near, strangers = (None, 0) if pairs is None else _near_duplicates(manifest, sides, pairs, examples)
     return Audit(
-        subjects=_groups(manifest, "subject", ["subject"], examples),
-        clips=_groups(manifest, "clip", ["clip", "subject", "emotion"], examples),
+        subjects=_shared(manifest, "subject", ["subject"], examples),
+        clips=_shared(manifest, "clip", ["clip", "subject", "emotion"], examples),
         twins=_twins(manifest, sides, examples) if "recording" in manifest else None,
         repetitions=_varied(clips, REPETITION, examples),
         statements=_varied(clips, SPOKEN, examples),
         near_duplicates=near,
         strangers=strangers,
         people_known=bool(manifest["subject"].notna().all()),
-        clips_known=manifest["clip"].nunique() < len(manifest),
+        clips_known=clip.nunique() < len(manifest),
         subjects_from=subjects_from,
         doubts=doubts(manifest) if subjects_from else [],
     )
@@ -188,57 +188,71 @@ def worst_pairs(manifest: pd.DataFrame, found: Audit, most: int = 6) -> list[tup
     ]
     for column, kind, words in (("clip", found.clips, "one clip"), ("subject", found.subjects, "one person")):
         for example in kind.examples:
-            frames = manifest[manifest[column] == example[column]]
+            known = [name for name in ("corpus", column) if name in example]
+            frames = manifest[(manifest[known] == [example[name] for name in known]).all(axis=1)]
             first = frames.drop_duplicates("split").sort_values("split", key=lambda side: side.map(SPLITS.index))
             pairs.append((int(first.index[0]), int(first.index[-1]), f"{words} on two sides"))
     return pairs[:most]
 
 
-def _sides_of_clips(manifest: pd.DataFrame) -> pd.Series:
-    """The sides each clip stands on, by its name: ``train``, ``test+train``."""
-    manifest = manifest.dropna(subset=["clip", "split"])
-    clip, clips = pd.factorize(manifest["clip"], sort=True)
-    side, names = pd.factorize(manifest["split"], sort=True)
-    there = np.zeros((len(clips), len(names)), dtype=bool)
+def _sides_of_clips(clips: pd.Series, splits: pd.Series) -> pd.Series:
+    """The sides each clip stands on, by its key: ``train``, ``test+train``."""
+    known = clips.notna() & splits.notna()
+    clip, names = pd.factorize(clips[known], sort=True)
+    side, subsets = pd.factorize(splits[known], sort=True)
+    there = np.zeros((len(names), len(subsets)), dtype=bool)
     there[clip, side] = True
     kinds, kind = np.unique(there, axis=0, return_inverse=True)
-    words = np.array(["+".join(names[on]) for on in kinds], dtype=object)
-    return pd.Series(words[kind.ravel()], index=pd.Index(clips, name="clip"), name="split")
+    words = np.array(["+".join(subsets[on]) for on in kinds], dtype=object)
+    return pd.Series(words[kind.ravel()], index=names)
 
 
-def _groups(manifest: pd.DataFrame, column: str, told: list[str], examples: int) -> Finding:
-    """Counts the values of a column whose frames stand on several sides."""
-    sides = manifest.groupby(column)["split"].nunique()
+def _shared(manifest: pd.DataFrame, column: str, told: list[str], examples: int) -> Finding:
+    """Counts the subjects or clips whose frames stand on several sides."""
+    names = keys(manifest, column)
+    sides = manifest["split"].groupby(names).nunique()
     apart = sides.index[sides > 1]
     tales = []
     for name in apart[:examples]:
-        frames = manifest[manifest[column] == name]
-        tales += [{**_plain(frames[told].head(1))[0], "frames": frames["split"].value_counts().to_dict()}]
+        frames = manifest[names == name]
+        about = _plain(frames[_with_corpus(manifest, told)].head(1))[0]
+        tales += [{**about, "frames": frames["split"].value_counts().to_dict()}]
     return Finding(len(apart), len(sides), tales)
 
 
+def _with_corpus(manifest: pd.DataFrame, told: list[str]) -> list[str]:
+    """The columns that an example tells of, and where there are several corpora, which it is from."""
+    return ["corpus", *told] if len(corpora(manifest)) > 1 else told
+
+
 def _twins(manifest: pd.DataFrame, sides: pd.Series, examples: int) -> Finding:
-    recordings = manifest.groupby("recording")[["clip", "split"]].nunique()
+    names = keys(manifest, "recording")
+    recordings = manifest.groupby(names)[["clip", "split"]].nunique()
     several = recordings[recordings["clip"] > 1]
     apart = several.index[several["split"] > 1]
     tales = []
     for name in apart[:examples]:
-        clips = manifest.loc[manifest["recording"] == name, "clip"].unique()
-        tales += [{"recording": name, "clips": sides[clips].to_dict()}]
+        clips = manifest.assign(sides=sides)[names == name].drop_duplicates("clip")
+        about = _plain(clips[_with_corpus(manifest, ["recording"])].head(1))[0]
+        tales += [{**about, "clips": dict(zip(clips["clip"], clips["sides"], strict=True))}]
     return Finding(len(apart), len(several), tales)
 
 
 def _varied(clips: pd.DataFrame, columns: Sequence[str], examples: int) -> Finding | None:
     """Counts the pairs of clips that differ in one column only: never by listing them, they may be millions."""
-    column = next((column for column in columns if column in clips), None)
-    if column is None:
+    present = [column for column in columns if column in clips]
+    if not present:
         return None
-    known = clips.dropna(subset=["subject", column])
-    common = [name for name in COMMON if name in clips and name != column]
-    total = _count_pairs(known, common, column)
-    on_one_side = _count_pairs(known[~_several(known["sides"])], [*common, "sides"], column)
-    count = total - on_one_side
-    return Finding(count, total, list(islice(_pairs_apart(known, common, column), min(count, examples))))
+    total, count = 0, 0
+    tales: list[dict[str, Any]] = []
+    for column in present:  # corpora have words of their own for what is said
+        known = clips.dropna(subset=["subject", column])
+        common = [name for name in COMMON if name in clips and name != column]
+        pairs = _count_pairs(known, common, column)
+        apart = pairs - _count_pairs(known[~_several(known["sides"])], [*common, "sides"], column)
+        total, count = total + pairs, count + apart
+        tales += islice(_pairs_apart(known, common, column), min(apart, examples))
+    return Finding(count, total, tales[:examples])
 
 
 def _count_pairs(clips: pd.DataFrame, common: list[str], column: str) -> int:
@@ -256,18 +270,19 @@ def _pairs_apart(clips: pd.DataFrame, common: list[str], column: str) -> Iterato
             rows = _plain(alike[["clip", column, "sides"]])
             pairs = ((a, b) for a, b in combinations(rows, 2) if a[column] != b[column])
             a, b = next((a, b) for a, b in pairs if a["sides"] != b["sides"] or "+" in a["sides"])
-            about = _plain(alike[["subject", "emotion"]].head(1))[0]
+            about = _plain(alike[_with_corpus(clips, ["subject", "emotion"])].head(1))[0]
             yield about | {f"{key}_a": a[key] for key in a} | {f"{key}_b": b[key] for key in b}
 
 
 def _near_duplicates(
     manifest: pd.DataFrame, sides: pd.Series, pairs: pd.DataFrame, examples: int
 ) -> tuple[Finding, int]:
-    seen = manifest[["clip", "subject", "emotion"]].assign(sides=manifest["clip"].map(sides))
+    seen = manifest[_with_corpus(manifest, ["clip", "subject", "emotion"])].assign(sides=sides)
     ends = [seen.iloc[pairs[f"row_{end}"]].reset_index(drop=True).add_suffix(f"_{end}") for end in "ab"]
     table = pd.concat([pairs.reset_index(drop=True), *ends], axis=1)
-    one_person = (table["subject_a"] == table["subject_b"]) & table["subject_a"].notna()
-    table["strangers"] = ~one_person.astype(bool)
+    subject = pd.factorize(keys(manifest, "subject"))[0]  # -1 where it is unknown
+    a, b = (subject[pairs[f"row_{end}"]] for end in "ab")
+    table["strangers"] = (a != b) | (a < 0)
     apart = table[(table["sides_a"] != table["sides_b"]) | _several(table["sides_a"])]
     worst = apart.sort_values(["strangers", "distance"], ascending=[False, True], kind="stable")
     return Finding(len(apart), len(table), _plain(worst.head(examples))), int(apart["strangers"].sum())

@@ -13,16 +13,16 @@ from sklearn.metrics import log_loss
 from sklearn.pipeline import Pipeline
 
 from fervid.baseline.lgbp import check_settings, lgbp_features, make_classifier
-from fervid.callbacks import Predictions
 from fervid.data.datamodule import FrameDataModule
 from fervid.metrics.aggregation import confusion
 from fervid.metrics.scores import scores
 from fervid.runs.drawing import draw_predictions
 from fervid.runs.finished import finished_score
 from fervid.runs.printing import print_split, print_summary
-from fervid.runs.record import WarningCollector, describe, write_json, write_manifest
-from fervid.schema.atomic import write_csv
+from fervid.runs.record import WarningCollector, describe, write_manifest
 from fervid.schema.errors import InputError
+from fervid.schema.predictions import predictions_table, write_predictions
+from fervid.schema.results import write_results
 from fervid.schema.settings import fingerprint
 
 log = logging.getLogger(__name__)
@@ -72,10 +72,9 @@ def _run(config: DictConfig, folder: Path, warnings: list[str]) -> float:
     results["metrics"] |= metrics
     results["choices"]["backbone"] = "lgbp"  # as tables call it
     results |= {"best_score": metrics["val/uar"], "seconds": seconds, "device": "cpu"}
-    write_csv(folder / "predictions.csv", tables["test"])
-    write_csv(folder / "predictions_val.csv", tables["val"])
+    write_predictions(folder, tables["test"], tables["val"])
     # Before anything is drawn: no figure can lose what was learned.
-    write_json(folder / "results.json", results)
+    write_results(folder, results)
     draw_predictions(folder, datamodule, results, tables["test"])
     print_summary(console, folder, results)
     return metrics["val/uar"]
@@ -124,8 +123,7 @@ def _score(
 ) -> tuple[pd.DataFrame, dict[str, float]]:
     """The predictions of one side, one row a frame, and their scores with the loss."""
     x, labels, index = _look_at(config, datamodule, side)
-    predictions = Predictions()
-    predictions.index, predictions.probabilities = index, classifier.predict_proba(x)
-    table = predictions.table(datamodule.manifest, datamodule.class_names)
-    loss = log_loss(labels, predictions.probabilities, labels=range(datamodule.num_classes))
+    answers = classifier.predict_proba(x)
+    table = predictions_table(datamodule.manifest.loc[index], answers, datamodule.class_names)
+    loss = log_loss(labels, answers, labels=range(datamodule.num_classes))
     return table, scores(confusion(table, datamodule.class_names)).means() | {"loss": float(loss)}

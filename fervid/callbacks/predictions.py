@@ -2,10 +2,11 @@
 
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pytorch_lightning as pl
 import torch
+
+from fervid.schema.predictions import predictions_table
 
 
 class Predictions(pl.Callback):
@@ -34,9 +35,5 @@ class Predictions(pl.Callback):
     on_validation_epoch_end = on_test_epoch_end
 
     def table(self, manifest: pd.DataFrame, class_names: list[str]) -> pd.DataFrame:
-        """One row a frame: what the manifest knows of it, ``true``, ``predicted`` and ``p_<emotion>`` each."""
-        frames = manifest.loc[self.index].drop(columns="store_row").rename(columns={"emotion": "true"})
-        frames.insert(0, "index", self.index)
-        frames["predicted"] = np.array(class_names, dtype=object)[self.probabilities.argmax(axis=1)]
-        chances = pd.DataFrame(self.probabilities, columns=[f"p_{name}" for name in class_names], index=frames.index)
-        return pd.concat([frames, chances], axis=1)
+        """What was predicted, as :mod:`fervid.schema.predictions` describes it."""
+        return predictions_table(manifest.loc[self.index], self.probabilities, class_names)

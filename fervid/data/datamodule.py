@@ -25,6 +25,7 @@ from fervid.data.store import FaceStore, build_store
 from fervid.media.files import FAILED
 from fervid.processes.lifetime import end_with_parent
 from fervid.schema.atomic import sweep, writing
+from fervid.schema.columns import keys
 from fervid.schema.emotions import shared_name
 from fervid.schema.errors import InputError, listed
 from fervid.schema.locks import lock
@@ -38,11 +39,6 @@ log = logging.getLogger(__name__)
 Split = Callable[[pd.DataFrame], np.ndarray]
 EVALUATION_BATCH = 64  # frames: nothing is learned from them, so that how many share a batch is free
 DEFAULT_CACHE = Path(os.environ.get("FERVID_CACHE", "~/.cache/fervid"))
-
-
-def _clip_names(manifest: pd.DataFrame) -> pd.Series:
-    """A name for each clip that no clip of another corpus has."""
-    return manifest["corpus"] + "/" + manifest["clip"]
 
 
 def _default_split(manifest: pd.DataFrame) -> np.ndarray:
@@ -225,7 +221,7 @@ class FrameDataModule(pl.LightningDataModule):
         if len(hashes) > 20_000:
             log.info("comparing %d faces with each other, once: it may take a minute or two.", len(hashes))
         with writing(self._duplicates_path) as unfinished:
-            near_duplicates(hashes, _clip_names(self.frames)).to_parquet(unfinished)
+            near_duplicates(hashes, keys(self.frames, "clip")).to_parquet(unfinished)
 
     def _build_store(self) -> None:
         build_store(
@@ -254,7 +250,7 @@ class FrameDataModule(pl.LightningDataModule):
         manifest = self.frames.assign(store_row=np.arange(len(self.frames)))
         pairs = pd.read_parquet(self._duplicates_path)
         if self.near_duplicates == "group":
-            manifest["group"] = group(pairs, _clip_names(manifest))
+            manifest["group"] = group(pairs, keys(manifest, "clip"))
         manifest["split"] = self.split(manifest)
         left_out = manifest["split"].isna()
         if left_out.any():
@@ -266,7 +262,7 @@ class FrameDataModule(pl.LightningDataModule):
         manifest = self.manifest = check_manifest(manifest[~left_out])
         if left_out.any():  # of a pair of clips only the closest frames were noted, and one of these may be gone
             hashes = np.load(self.store_path.with_suffix(".hashes.npy"))[manifest["store_row"].to_numpy()]
-            pairs = near_duplicates(hashes, _clip_names(manifest))
+            pairs = near_duplicates(hashes, keys(manifest, "clip"))
         self.audit = audit(manifest, pairs, subjects_from=self.subjects_from)
         self._check_subsets()
         self.class_names = sorted(manifest["emotion"].unique())

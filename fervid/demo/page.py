@@ -29,6 +29,7 @@ from fervid.predict.records import records
 from fervid.predict.video import watch
 from fervid.runs.run import open_run
 from fervid.schema.errors import InputError, first_line
+from fervid.schema.predictions import probabilities
 
 if TYPE_CHECKING:
     import gradio as gr
@@ -378,7 +379,7 @@ def _people(table: pd.DataFrame, class_names: Sequence[str]) -> str:
     """A table of the people of a video: how long they were seen, and with which emotions."""
     rows = []
     for person, part in table.groupby("person"):
-        mean = part[[f"p_{name}" for name in class_names]].mean().to_numpy()
+        mean = probabilities(part, class_names).mean(axis=0)
         first, second = np.argsort(mean)[::-1][:2]
         shares = part["emotion"].value_counts(normalize=True)
         shown = ", ".join(f"{escape(str(name))} {share:.0%}" for name, share in shares.head(3).items())

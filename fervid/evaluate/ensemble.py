@@ -12,6 +12,7 @@ from fervid.metrics.statistics import bootstrap_scores, percentile_interval, run
 from fervid.report.score_tables import score_table
 from fervid.report.systems import System
 from fervid.runs.run import Run
+from fervid.schema.columns import keys
 from fervid.schema.errors import InputError
 from fervid.schema.tables import Table
 
@@ -99,7 +100,7 @@ def member_table(
     if data["leakage"].nunique() == 1:  # a terminal is narrow
         title, absent = f"{title}, {data['leakage'].iloc[0]}", [*absent, "leakage"]
     tested = systems[0].frames
-    people = tested["subject"].nunique()
+    people = keys(tested, "subject").nunique()
     title += f": {len(systems[0].class_names)} emotions, {len(tested)} frames"
     title += f" of {people} {'person' if people == 1 else 'people'}" if people else ""
     formats = {"weight": "{:.2f}", "UAR, any emotion": "{:.1%}"}

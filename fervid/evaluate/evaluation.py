@@ -16,7 +16,6 @@ from fervid.evaluate.sentences import emotion_sections, sentences_on
 from fervid.evaluate.written_runs import (
     ensemble_settings,
     joint_validation,
-    predictions_table,
     run_settings,
     write_run,
 )
@@ -27,6 +26,7 @@ from fervid.runs.run import Run
 from fervid.schema.emotions import shared_name
 from fervid.schema.errors import InputError
 from fervid.schema.leakage_levels import LeakageLevel
+from fervid.schema.predictions import predictions_table
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ def _write_runs(folder: Path, answers: Answers, weights: np.ndarray, config: Dic
     written = []
     for number, (member, said, results) in enumerate(zip(members, answers.probabilities, base, strict=True), start=1):
         place = folder / "members" / f"{number}_{member.name.replace('/', '_')}"
-        validation = member.run.validation if own and (member.run.folder / "predictions_val.csv").exists() else None
+        validation = member.run.validation if own and member.run.has_validation else None
         predictions = predictions_table(frames, said, emotions)
         written.append(write_run(place, results, member, predictions, emotions, member.leakage, validation))
     if len(members) > 1:

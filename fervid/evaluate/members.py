@@ -17,8 +17,9 @@ from fervid.data.datamodule import FrameDataModule
 from fervid.data.store import FaceStore
 from fervid.faces.detection import NoDetector
 from fervid.predict.predictor import BATCH, Predictor
-from fervid.runs.load import FRAME, read_manifest, read_run, reopen_corpus, stored_config
+from fervid.runs.load import read_manifest, read_run, reopen_corpus, stored_config
 from fervid.runs.run import Run
+from fervid.schema.columns import FRAME_KEY, keys
 from fervid.schema.errors import InputError
 
 NO_DETECTOR = f"{NoDetector.__module__}.{NoDetector.__name__}"
@@ -146,7 +147,7 @@ def asked_settings(config: DictConfig, stored: DictConfig) -> DictConfig:
 
 def align(members: Sequence[Member], own: bool) -> None:
     """Brings the members' frames into one order; those that one of them lacks are left out."""
-    keys = [pd.MultiIndex.from_frame(member.frames[FRAME]) for member in members]
+    keys = [pd.MultiIndex.from_frame(member.frames[FRAME_KEY]) for member in members]
     common = keys[0]
     for member, key in zip(members[1:], keys[1:], strict=True):
         if own and set(key) != set(keys[0]):
@@ -189,7 +190,7 @@ def leakage(member: Member, own: bool, left_out: int) -> dict[str, Any]:
         manifest = datamodule.manifest
         rest = manifest[(manifest["split"] != "test") | manifest.index.isin(member.frames.index)]
         hashes = np.load(datamodule.store_path.with_suffix(".hashes.npy"))[rest["store_row"].to_numpy()]
-        pairs = near_duplicates(hashes, rest["clip"])
+        pairs = near_duplicates(hashes, keys(rest, "clip"))
         return audit(rest.reset_index(drop=True), pairs, subjects_from=datamodule.subjects_from).as_dict()
     frames = member.frames if member.names_tell else member.frames.assign(subject=None)
     subjects_from = datamodule.subjects_from or member.run.results["leakage"].get("subjects_from")

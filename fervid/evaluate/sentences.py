@@ -8,6 +8,7 @@ from fervid.evaluate.cross_corpus import ALL_SHARED, emotion_table, first_choice
 from fervid.evaluate.members import Member
 from fervid.report.writing import Section
 from fervid.runs.run import Run
+from fervid.schema.columns import keys
 from fervid.schema.emotions import shared_name
 
 
@@ -30,9 +31,9 @@ def sentences_on(members: Sequence[Member], written: Sequence[Run], own: bool, l
         if not own and found["subjects"]["count"] + found["clips"]["count"]:
             sentences.append(
                 f"{member.name} was trained or validated on {found['subjects']['count']} of these "
-                f"{frames['subject'].nunique()} people and on {found['clips']['count']} of these "
-                f"{frames['clip'].nunique()} clips of {corpus}, going by their names: its scores are {found['level']} "
-                "and promise too much; people=unseen leaves them out."
+                f"{keys(frames, 'subject').nunique()} people and on {found['clips']['count']} of these "
+                f"{keys(frames, 'clip').nunique()} clips of {corpus}, going by their names: its scores are "
+                f"{found['level']} and promise too much; people=unseen leaves them out."
             )
     if people == "unseen":
         sentences.append(f"{left_out} frames of people or clips that a member had seen are left out.")

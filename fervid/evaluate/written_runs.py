@@ -10,34 +10,24 @@ from omegaconf import DictConfig, OmegaConf
 
 from fervid.evaluate.ensemble import soft_vote
 from fervid.evaluate.members import Member, asked_settings
-from fervid.metrics.aggregation import clip_predictions, confusion
-from fervid.metrics.scores import scores
+from fervid.metrics.aggregation import measure
 from fervid.runs.load import stored_config
-from fervid.runs.record import write_json
+from fervid.runs.record import describe_data
 from fervid.runs.run import Run, open_run
-from fervid.schema.atomic import write_csv
-
-
-def predictions_table(frames: pd.DataFrame, probabilities: np.ndarray, emotions: Sequence[str]) -> pd.DataFrame:
-    """One row a frame, as :meth:`fervid.callbacks.Predictions.table` gives."""
-    table = frames.drop(columns="store_row").rename(columns={"emotion": "true"})
-    table.insert(0, "index", frames.index)
-    table["predicted"] = np.array(emotions, dtype=object)[probabilities.argmax(axis=1)]
-    chances = pd.DataFrame(probabilities, columns=[f"p_{name}" for name in emotions], index=table.index)
-    return pd.concat([table, chances], axis=1)
+from fervid.schema.columns import FRAME_KEY
+from fervid.schema.predictions import predictions_table, probabilities, write_predictions
+from fervid.schema.results import write_results
 
 
 def joint_validation(runs: Sequence[Run], weights: np.ndarray, emotions: Sequence[str]) -> pd.DataFrame | None:
     """What the ensemble says of the validation frames; None unless all members have the same."""
-    if not all((run.folder / "predictions_val.csv").exists() for run in runs):
+    if not all(run.has_validation for run in runs):
         return None
-    chances = [f"p_{name}" for name in emotions]
-    tables = [run.validation.sort_values(["clip", "frame"], ignore_index=True) for run in runs]
-    if not all(table[["clip", "frame"]].equals(tables[0][["clip", "frame"]]) for table in tables):
+    tables = [run.validation.sort_values(FRAME_KEY, ignore_index=True) for run in runs]
+    if not all(table[FRAME_KEY].equals(tables[0][FRAME_KEY]) for table in tables):
         return None
-    joint = soft_vote([table[chances].to_numpy(dtype=float) for table in tables], weights)
-    predicted = np.array(emotions, dtype=object)[joint.argmax(axis=1)]
-    return tables[0].assign(predicted=predicted, **dict(zip(chances, joint.T, strict=True)))
+    joint = soft_vote([probabilities(table, emotions) for table in tables], weights)
+    return predictions_table(tables[0], joint, emotions)
 
 
 def run_settings(run: Run, config: DictConfig | None) -> dict[str, Any]:
@@ -95,39 +85,20 @@ def write_run(
     validation: pd.DataFrame | None,
 ) -> Run:
     """Writes what a report needs to know of a run."""
-    counts = confusion(predictions, emotions)
-    reached = scores(counts)
-    clips = scores(confusion(clip_predictions(predictions, emotions), emotions))
-    metrics = {f"test/{name}": value for name, value in reached.means().items()}
-    metrics |= {f"test/clip_{name}": value for name, value in clips.means().items()}
+    measured = measure(predictions, emotions)
     sides = {side: int(member.run.results["data"]["split"][side]) for side in ("train", "val")}
     folder.mkdir(parents=True, exist_ok=True)
-    write_csv(folder / "predictions.csv", predictions)
-    if validation is not None:
-        write_csv(folder / "predictions_val.csv", validation)
+    write_predictions(folder, predictions, validation)
     # Last: with it the folder is whole.
-    write_json(
-        folder / "results.json",
+    write_results(
+        folder,
         results
+        | measured
         | {
             "evaluated": str(member.run.folder),
-            "metrics": results["metrics"] | metrics,
-            "recall": dict(zip(emotions, reached.recall.tolist(), strict=True)),
-            "precision": dict(zip(emotions, reached.precision.tolist(), strict=True)),
-            "confusion": counts.tolist(),
-            "class_names": list(emotions),
+            "metrics": results["metrics"] | measured["metrics"],
             "leakage": leakage,
-            "data": {
-                "corpus": member.datamodule.corpus,
-                "corpora": member.datamodule.corpora,
-                "rendered": member.datamodule.rendered,
-                "frames": len(predictions),
-                "clips": int(predictions["clip"].nunique()),
-                "subjects": int(predictions["subject"].nunique()),
-                "unreadable": member.datamodule.failed_files,
-                "image_size": member.datamodule.image_size,
-                "split": sides | {"test": len(predictions)},
-            },
+            "data": describe_data(member.datamodule, predictions) | {"split": sides | {"test": len(predictions)}},
         },
     )
     return open_run(folder)

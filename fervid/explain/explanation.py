@@ -19,7 +19,9 @@ from fervid.predict.sources import find_sources
 from fervid.runs.load import reopen_corpus
 from fervid.runs.run import open_run
 from fervid.schema.atomic import filling
+from fervid.schema.columns import CLIP_KEY, keys
 from fervid.schema.errors import InputError, first_line
+from fervid.schema.predictions import probabilities, probability_columns
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +62,7 @@ def explain_run(
     datamodule = reopen_corpus(predictor.folder, predictor.results, cache_dir, root)
     store = FaceStore(datamodule.store_path)
     rows = datamodule.manifest.reindex(predictions["index"])
-    if (rows[["clip", "emotion"]].to_numpy() != predictions[["clip", "true"]].to_numpy()).any():
+    if (rows[[*CLIP_KEY, "emotion"]].to_numpy() != predictions[[*CLIP_KEY, "true"]].to_numpy()).any():
         raise InputError(f"{predictor.folder}/predictions.csv does not fit its manifest.parquet: train again.")
     store_row = rows["store_row"].set_axis(predictions.index)
 
@@ -158,7 +160,7 @@ def choose_frames(predictions: pd.DataFrame, frames: str | Sequence[int], count:
     if found.empty:
         raise InputError(f"no test frame is {'right' if frames == 'right' else 'wrong'}: choose frames=random.")
     found = found.assign(sure=_confidence(found)).sort_values("sure", ascending=False, kind="stable")
-    kinds = found.drop_duplicates("clip").groupby(["true", "predicted"])
+    kinds = found[~keys(found, "clip").duplicated()].groupby(["true", "predicted"])
     alike = -(-count // found["true"].nunique()) if frames == "right" else MOST_ALIKE
     return predictions.loc[kinds.head(alike).index[:count]]
 
@@ -232,11 +234,15 @@ def draw_frames(predictor: Predictor, faces: np.ndarray, frames: pd.DataFrame) -
 
 
 def _says(emotion: str, frame: pd.Series, heat: np.ndarray) -> str:
-    return f"{emotion} {frame[f'p_{emotion}']:.0%}" + ("" if heat.any() else "\nnothing speaks for it")
+    (column,) = probability_columns([emotion])
+    return f"{emotion} {frame[column]:.0%}" + ("" if heat.any() else "\nnothing speaks for it")
 
 
 def _confidence(frames: pd.DataFrame) -> pd.Series:
-    return pd.Series([row[f"p_{row['predicted']}"] for _, row in frames.iterrows()], index=frames.index, dtype=float)
+    names = pd.Index(frames["predicted"].unique())
+    chances = probabilities(frames, names.tolist())
+    own = chances[np.arange(len(frames)), names.get_indexer(pd.Index(frames["predicted"]))]
+    return pd.Series(own, index=frames.index)
 
 
 def _write(folder: Path, drawn: dict[str, Figure], means: MeanHeatMaps | None = None) -> list[Path]:

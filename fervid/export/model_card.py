@@ -19,10 +19,11 @@ from fervid.metrics.scores import scores
 from fervid.metrics.statistics import bootstrap_intervals, run_confusions
 from fervid.report.score_tables import FEW_FRAMES
 from fervid.runs.run import Run
-from fervid.schema.columns import SEX, grouping_columns
+from fervid.schema.columns import SEX, grouping_columns, keys
 from fervid.schema.errors import InputError
 from fervid.schema.escaping import markdown_code, markdown_text
 from fervid.schema.manifest import SPLITS
+from fervid.schema.predictions import probabilities
 
 RESAMPLES = 2000  # of people
 FEW_PEOPLE = 20  # below which an interval says little more than that it is wide
@@ -57,7 +58,7 @@ def _render(run: Run, config: DictConfig, files: Sequence[str]) -> str:
     units = [("frames", frames)] + ([("clips", clips)] if len(clips) < len(frames) else [])
     counts = confusion(frames, names)
     rates = {key: results.get(key) or {} for key in ("recall", "precision")}
-    probabilities = frames[[f"p_{name}" for name in names]].to_numpy()
+    chances = probabilities(frames, names)
     groups = grouping_columns(frames)
     environment = Environment(
         loader=PackageLoader("fervid.export", ""), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -84,7 +85,7 @@ def _render(run: Run, config: DictConfig, files: Sequence[str]) -> str:
         expressions=[corpus["expressions"] for corpus in run.corpora],
         faces=faces_in_words(config),
         level_in_words=run.level.sentence,
-        people=int(frames["subject"].nunique()),
+        people=int(keys(frames, "subject").nunique()),
         few_people=FEW_PEOPLE,
         people_known=_unit(frames) == "subject",
         scores=[(name, *_scored(table, names)) for name, table in units],
@@ -94,8 +95,8 @@ def _render(run: Run, config: DictConfig, files: Sequence[str]) -> str:
         ],
         sexes=next((_by_group(frames, column, names) for column in groups if column in SEX), []),
         groups=[row for column in groups if column not in SEX for row in _by_group(frames, column, names)],
-        calibration=expected_calibration_error(probabilities, class_indices(frames["true"], names)),
-        confidence=float(probabilities.max(axis=1).mean()),
+        calibration=expected_calibration_error(chances, class_indices(frames["true"], names)),
+        confidence=float(chances.max(axis=1).mean()),
         settings=_settings(results, config),
         warnings=[without_folders(warning) for warning in results.get("warnings", [])],
     )
@@ -220,7 +221,7 @@ def _scored(table: pd.DataFrame, names: list[str]) -> Scored:
 def _by_group(frames: pd.DataFrame, column: str, names: list[str]) -> list[tuple[str, str, int, Scored]]:
     """Group, value, people and scores for each value of a column."""
     return [
-        (column, str(value), int(rows["subject"].nunique()), _scored(rows, names))
+        (column, str(value), int(keys(rows, "subject").nunique()), _scored(rows, names))
         for value, rows in frames.groupby(column)
     ]
 

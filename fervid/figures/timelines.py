@@ -6,6 +6,8 @@ import numpy as np
 import pandas as pd
 
 from fervid.figures.drawing import EMOTION_COLOURS, MAX_CLASSES, Figure, shortened, wrapped
+from fervid.schema.columns import PROBABILITY
+from fervid.schema.predictions import probability_columns
 
 
 def timeline(table: pd.DataFrame, class_names: Sequence[str], times: Sequence[float], title: str = "") -> Figure:
@@ -29,10 +31,10 @@ def timeline(table: pd.DataFrame, class_names: Sequence[str], times: Sequence[fl
     figure.suptitle(wrapped(title, 100))
     panels = figure.subplots(max(1, len(shown)), 1, sharex=True, squeeze=False)[:, 0]
     step = float(np.median(np.diff(times))) if frames > 1 else 1.0
-    columns = [f"p_{name}" for name in class_names]
+    columns = probability_columns(class_names)
     if len(columns) > MAX_CLASSES:  # the most probable ones
         columns = table[columns].mean().nlargest(len(EMOTION_COLOURS)).index.tolist()
-    names = [column.removeprefix("p_") for column in columns]
+    names = [column.removeprefix(PROBABILITY) for column in columns]
     colours = [EMOTION_COLOURS[number % len(EMOTION_COLOURS)] for number in range(len(names))]
     for axes, person in zip(panels, shown, strict=False):
         own = table[table["person"] == person].sort_values("time")

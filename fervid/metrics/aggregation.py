@@ -1,9 +1,14 @@
 """From frames to clips, and from predictions to counts."""
 
+from typing import TypedDict
+
 import numpy as np
 import pandas as pd
 
+from fervid.metrics.scores import scores
+from fervid.schema.columns import keys
 from fervid.schema.errors import InputError
+from fervid.schema.predictions import probabilities, probability_columns
 
 RULES = ("mean", "majority", "confidence")
 
@@ -21,7 +26,7 @@ def clip_predictions(frames: pd.DataFrame, class_names: list[str], rule: str = "
     Emotions that are still even go by the order of ``class_names``.
 
     Args:
-        frames: one row a frame, with ``clip``, ``true`` and a probability ``p_<emotion>`` each.
+        frames: one row a frame, with ``corpus``, ``clip``, ``true`` and a probability ``p_<emotion>`` each.
         class_names: the C emotions.
         rule: one of :data:`RULES`.
 
@@ -35,20 +40,20 @@ def clip_predictions(frames: pd.DataFrame, class_names: list[str], rule: str = "
     """
     if rule not in RULES:
         raise InputError(f"rule={rule} is unknown: choose one of {', '.join(RULES)}.")
-    chances = [f"p_{name}" for name in class_names]
-    probabilities = frames[chances].to_numpy(dtype=float)
-    clips = pd.factorize(frames["clip"])[0]
+    chances = probability_columns(class_names)
+    rates = probabilities(frames, class_names)
+    clips = pd.factorize(keys(frames, "clip"))[0]
     one_hot = np.eye(len(class_names))
 
     def per_clip(values: np.ndarray) -> np.ndarray:
         return pd.DataFrame(values).groupby(clips).sum().to_numpy()
 
     counts = np.bincount(clips)
-    weights = probabilities.max(axis=1, keepdims=True) if rule == "confidence" else np.ones((len(frames), 1))
-    clip_probabilities = per_clip(weights * probabilities) / per_clip(weights)
+    weights = rates.max(axis=1, keepdims=True) if rule == "confidence" else np.ones((len(frames), 1))
+    clip_probabilities = per_clip(weights * rates) / per_clip(weights)
     predicted = clip_probabilities.argmax(axis=1)
     if rule == "majority":
-        votes = per_clip(one_hot[probabilities.argmax(axis=1)])
+        votes = per_clip(one_hot[rates.argmax(axis=1)])
         first = votes == votes.max(axis=1, keepdims=True)
         predicted = np.where(first, clip_probabilities, -1).argmax(axis=1)
         clip_probabilities = votes / counts[:, None]
@@ -56,7 +61,9 @@ def clip_predictions(frames: pd.DataFrame, class_names: list[str], rule: str = "
     own = [column for column in frames if column not in ("clip", "true", "predicted", *chances)]
     constant = frames[own].groupby(clips).nunique(dropna=False).le(1).all()
     names = np.array(class_names, dtype=object)
-    table = frames[["clip", *constant.index[constant]]].drop_duplicates("clip", ignore_index=True)
+    table = (
+        frames[["clip", *constant.index[constant]]].iloc[np.unique(clips, return_index=True)[1]].reset_index(drop=True)
+    )
     table.insert(1, "frames", counts)
     table["true"] = names[per_clip(one_hot[class_indices(frames["true"], class_names)]).argmax(axis=1)]
     table["predicted"] = names[predicted]
@@ -65,7 +72,7 @@ def clip_predictions(frames: pd.DataFrame, class_names: list[str], rule: str = "
 
 def level_predictions(predictions: pd.DataFrame, class_names: list[str]) -> dict[str, pd.DataFrame]:
     """The predictions of frames, and of clips by each rule of :data:`RULES`; of single pictures nothing but frames."""
-    if predictions["clip"].is_unique:
+    if keys(predictions, "clip").is_unique:
         return {"frames": predictions}
     by_rule = {f"clips, {rule}": clip_predictions(predictions, class_names, rule) for rule in RULES}
     return {"frames": predictions} | by_rule
@@ -103,3 +110,47 @@ def class_indices(labels: pd.Series, class_names: list[str]) -> np.ndarray:
             "give the classes of the run that made them."
         )
     return indices
+
+
+class Measured(TypedDict):
+    """The entries of the results record that are read off a table of test predictions."""
+
+    class_names: list[str]
+    metrics: dict[str, float]
+    recall: dict[str, float | None]
+    precision: dict[str, float | None]
+    confusion: list[list[int]]
+
+
+def measure(predictions: pd.DataFrame, class_names: list[str]) -> Measured:
+    """Measures a table of test predictions, on frames and on whole clips (the mean of their frames' probabilities).
+
+    Args:
+        predictions: one row a test frame (:mod:`fervid.schema.predictions`).
+        class_names: the C emotions.
+
+    Returns:
+        ``metrics``: ``test/accuracy``, ``test/uar``, ``test/f1`` of frames and ``test/clip_...`` of clips, NaN if there
+        is no frame; ``recall`` and ``precision`` of each emotion, None where there is nothing to divide by; and
+        ``confusion``, of frames.
+    """
+    counts = confusion(predictions, class_names)
+    clips = confusion(clip_predictions(predictions, class_names), class_names)
+    reached = scores(counts)
+
+    def by_class(values: np.ndarray) -> dict[str, float | None]:
+        return {
+            name: float(value) if np.isfinite(value) else None for name, value in zip(class_names, values, strict=True)
+        }
+
+    return {
+        "class_names": list(class_names),
+        "metrics": {
+            f"{prefix}{name}": value
+            for prefix, found in (("test/", reached), ("test/clip_", scores(clips)))
+            for name, value in found.means().items()
+        },
+        "recall": by_class(reached.recall),
+        "precision": by_class(reached.precision),
+        "confusion": counts.tolist(),
+    }

@@ -10,6 +10,7 @@ from statsmodels.stats.multitest import multipletests
 
 from fervid.metrics.aggregation import class_indices
 from fervid.metrics.scores import scores
+from fervid.schema.columns import Role, keys, role
 from fervid.schema.errors import InputError
 
 AT_ONCE = 2**22  # numbers of a block of resamples: 32 MiB
@@ -23,7 +24,7 @@ def run_confusions(predictions: pd.DataFrame, class_names: list[str], unit: str)
     Args:
         predictions: one row a frame or clip, with ``true``, ``predicted`` and the number of the ``run``, from 0.
         class_names: the C emotions.
-        unit: the column that names the units, such as ``subject`` or ``clip``.
+        unit: the column that names the units, such as ``subject`` or ``clip``; these are told apart by corpus, too.
 
     Returns:
         Counts (R, S, C, C), a row a true emotion, a column a predicted one; the S units in the order of their names, so
@@ -36,8 +37,9 @@ def run_confusions(predictions: pd.DataFrame, class_names: list[str], unit: str)
         raise InputError(
             f"unit={unit} is no column of the predictions: choose one of {', '.join(map(str, predictions))}."
         )
-    known = predictions[predictions[unit].notna()]
-    units, values = pd.factorize(known[unit].astype(str), sort=True)
+    names = keys(predictions, unit) if role(unit) is Role.KEY else predictions[unit]
+    known = predictions[names.notna()]
+    units, values = pd.factorize(names[names.notna()].astype(str), sort=True)
     runs = int(predictions["run"].max()) + 1 if len(predictions) else 1
     shape = (runs, len(values), len(class_names), len(class_names))
     true, predicted = (class_indices(known[column], class_names) for column in ("true", "predicted"))

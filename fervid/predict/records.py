@@ -15,6 +15,7 @@ from fervid.predict.predictor import SeenFace
 from fervid.schema.columns import BOX
 from fervid.schema.csv_tables import read_csv
 from fervid.schema.escaping import formula_guard
+from fervid.schema.predictions import probability_columns
 
 
 def records(source: str, frame: Frame, faces: Sequence[SeenFace], class_names: Sequence[str]) -> list[dict[str, Any]]:
@@ -41,7 +42,10 @@ def records(source: str, frame: Frame, faces: Sequence[SeenFace], class_names: S
             "aligned": face.aligned,
             "emotion": face.emotion,
             "confidence": round(face.confidence, 6),
-            **{f"p_{name}": round(float(p), 6) for name, p in zip(class_names, face.probabilities, strict=True)},
+            **{
+                name: round(float(p), 6)
+                for name, p in zip(probability_columns(class_names), face.probabilities, strict=True)
+            },
         }
         for face in faces
     ]
@@ -61,8 +65,8 @@ class RecordFiles:
     """
 
     def __init__(self, folder: Path, class_names: Sequence[str]):
-        probabilities = [f"p_{name}" for name in class_names]
-        self._columns = ["source", "frame", "time", "person", *BOX, "aligned", "emotion", "confidence", *probabilities]
+        self._columns = ["source", "frame", "time", "person", *BOX, "aligned", "emotion", "confidence"]
+        self._columns += probability_columns(class_names)
         self.class_names = list(class_names)
         self._jsonl = open(folder / "predictions.jsonl", "w", encoding="utf-8")
         self._csv = open(folder / "predictions.csv", "w", encoding="utf-8", newline="")

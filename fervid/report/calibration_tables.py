@@ -9,6 +9,7 @@ from fervid.metrics.aggregation import class_indices
 from fervid.metrics.calibration import apply_temperature, expected_calibration_error, fit_temperature
 from fervid.report.systems import System
 from fervid.runs.run import Run
+from fervid.schema.predictions import probabilities
 from fervid.schema.tables import Table
 
 
@@ -70,5 +71,4 @@ def scaled_probabilities(system: System) -> tuple[np.ndarray, np.ndarray, np.nda
 
 def _probabilities(predictions: pd.DataFrame, class_names: list[str]) -> tuple[np.ndarray, np.ndarray]:
     """The probabilities (N, num_classes) of a predictions table, and its labels (N,)."""
-    chances = predictions[[f"p_{name}" for name in class_names]].to_numpy(dtype=float)
-    return chances, class_indices(predictions["true"], class_names)
+    return probabilities(predictions, class_names), class_indices(predictions["true"], class_names)

@@ -7,7 +7,7 @@ import pandas as pd
 from fervid.metrics.aggregation import clip_predictions, confusion
 from fervid.metrics.scores import scores
 from fervid.report.systems import System
-from fervid.schema.columns import grouping_columns
+from fervid.schema.columns import grouping_columns, keys
 from fervid.schema.tables import Table
 
 FEWEST_OF_A_PERSON = 5  # frames, below which a person's score says nothing
@@ -48,7 +48,7 @@ def group_table(systems: Sequence[System]) -> Table | None:
                         "leakage": system.level,
                         "by": column,
                         "value": str(value),
-                        "people": part["subject"].nunique() or None,
+                        "people": keys(part, "subject").nunique() or None,
                         "frames": len(part),
                         **_named(scores(confusion(part, system.class_names)).means(), "frames"),
                         "UAR clips": scores(confusion(clips, system.class_names)).means()["uar"],
@@ -71,7 +71,7 @@ def subject_table(systems: Sequence[System]) -> Table | None:
     """Scores of each person who is seen often enough; None where nobody is, or nobody is known."""
     rows = []
     for system in systems:
-        for person, part in system.frames.dropna(subset="subject").groupby("subject"):
+        for person, part in system.frames.groupby(keys(system.frames, "subject")):
             if len(part) < FEWEST_OF_A_PERSON:
                 continue
             row = {"system": system.name, "leakage": system.level, "subject": str(person), "frames": len(part)}

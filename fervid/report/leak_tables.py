@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from fervid.report.systems import System, flat_settings, say
+from fervid.schema.columns import keys
 from fervid.schema.tables import Table
 
 
@@ -32,7 +33,7 @@ def leak_table(systems: Sequence[System]) -> Table | None:
                     "split": twin.runs[0].setting("split"),
                     "leakage": twin.level,
                     "trained on": round(np.mean([run.results["data"]["split"]["train"] for run in twin.runs])),
-                    "people": twin.frames["subject"].nunique() or None,
+                    "people": keys(twin.frames, "subject").nunique() or None,
                     "UAR": uar,
                     "WAR": twin.mean_metric("test/accuracy"),
                     "UAR above": 100 * (uar - honest) if leaks else None,

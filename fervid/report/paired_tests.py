@@ -10,6 +10,7 @@ import pandas as pd
 from fervid.metrics.statistics import bootstrap_scores, corrected_t, holm, mcnemar, percentile_interval, run_confusions
 from fervid.report.systems import REPEATS, System
 from fervid.runs.run import Run
+from fervid.schema.columns import CLIP_KEY
 from fervid.schema.tables import Table
 
 
@@ -33,7 +34,7 @@ def paired_tests(systems: Sequence[System], number: int, *, resamples: int, seed
     }
     rows = []
     for one, other in combinations(systems, 2):
-        both = one.clips.merge(other.clips, on="clip", suffixes=("_a", "_b"))
+        both = one.clips.merge(other.clips, on=CLIP_KEY, suffixes=("_a", "_b"))
         right_a, right_b = both["predicted_a"] == both["true_a"], both["predicted_b"] == both["true_b"]
         only_a, only_b, p = mcnemar(right_a.to_numpy(), right_b.to_numpy())
         ahead = _clip_uar(one) - _clip_uar(other)

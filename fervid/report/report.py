@@ -25,6 +25,7 @@ from fervid.report.tidy import tidy
 from fervid.report.writing import Section, print_report, write_report
 from fervid.runs.run import Run, find_runs
 from fervid.schema.atomic import write_csv
+from fervid.schema.columns import keys
 from fervid.schema.errors import InputError
 from fervid.schema.escaping import spreadsheet
 from fervid.schema.tables import Table
@@ -190,7 +191,7 @@ def _people(systems: Sequence[System]) -> dict[str, Figure]:
     known = [system for system in systems if system.unit == "subject"]
     right = []
     for system in known:
-        people = (system.frames["predicted"] == system.frames["true"]).groupby(system.frames["subject"])
+        people = (system.frames["predicted"] == system.frames["true"]).groupby(keys(system.frames, "subject"))
         right.append(people.mean()[people.size() >= FEWEST_OF_A_PERSON].tolist())
     return {"subjects": figures.subject_scores([system.name for system in known], right)} if known else {}
 

@@ -10,6 +10,7 @@ from fervid.metrics.aggregation import confusion, level_predictions
 from fervid.metrics.scores import scores
 from fervid.metrics.statistics import bootstrap_intervals, run_confusions
 from fervid.report.systems import System
+from fervid.schema.columns import keys
 from fervid.schema.errors import listed
 from fervid.schema.tables import Table
 
@@ -56,14 +57,14 @@ def score_table(systems: Sequence[System], number: int, *, resamples: int, seed:
 
 def _score_notes(systems: Sequence[System], resamples: int, *, has_clips: bool) -> list[str]:
     """What a reader must know of the scores and their intervals."""
-    by_people, people = systems[0].unit == "subject", systems[0].frames["subject"].nunique()
+    by_people, people = systems[0].unit == "subject", keys(systems[0].frames, "subject").nunique()
     frames = systems[0].runs[0].predictions
     brackets = (
         f"In brackets: 95 % intervals, percentiles of {resamples} bootstrap samples of "
         + ("people, each with all of their frames." if by_people else "clips, since it is unknown who is seen.")
         + (" Of fewer than ten people they are too narrow." if by_people and people < 10 else "")
     )
-    if systems[0].frames[systems[0].unit].nunique() < 2:
+    if keys(systems[0].frames, systems[0].unit).nunique() < 2:
         brackets = f"Of a single {'person' if by_people else 'clip'} no interval can be given."
     notes = [
         f"Emotions: {', '.join(systems[0].class_names)}; chance: UAR {1 / len(systems[0].class_names):.1%}.",
@@ -86,7 +87,7 @@ def _score_notes(systems: Sequence[System], resamples: int, *, has_clips: bool) 
 def describe_set(systems: Sequence[System], number: int) -> str:
     """What systems that compare were tested on, in one line."""
     first = systems[0]
-    data, people = first.runs[0].results["data"], first.frames["subject"].nunique()
+    data, people = first.runs[0].results["data"], keys(first.frames, "subject").nunique()
     corpus = f"{data['corpus']}{', rendered' if data.get('rendered') else ''}"
     who = f" of {people} people" if people else ""
     splits = ", ".join(sorted({str(system.runs[0].setting("split")) for system in systems}))

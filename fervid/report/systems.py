@@ -12,6 +12,7 @@ import pandas as pd
 
 from fervid.metrics.aggregation import clip_predictions
 from fervid.runs.run import Run
+from fervid.schema.columns import CLIP_KEY, FRAME_KEY
 from fervid.schema.settings import GROUPS, NOTHING, REPEATS, system_settings
 
 
@@ -71,7 +72,7 @@ class System:
     @property
     def has_validation(self) -> bool:
         """Whether all repeats left the predictions of their validation frames."""
-        return all((run.folder / "predictions_val.csv").exists() for run in self.runs)
+        return all(run.has_validation for run in self.runs)
 
     @property
     def unit(self) -> str:
@@ -149,10 +150,10 @@ def why_not(one: System, other: System) -> str:
             f"other test rows: {repeats[0]} and {repeats[1]} folds or seeds, {shared} of them tested on the same; run "
             "those that are missing, or leave the others out of runs="
         )
-    clips = len(set(one.clips["clip"]) & set(other.clips["clip"]))
+    clips = len(one.clips[CLIP_KEY].merge(other.clips[CLIP_KEY]))
     if not clips == len(one.clips) == len(other.clips):
         return f"other test rows: {len(one.clips)} and {len(other.clips)} clips, {clips} of them in both"
-    for what, columns in (("frames", ["clip", "frame"]), ("labels", ["clip", "frame", "true"])):
+    for what, columns in (("frames", FRAME_KEY), ("labels", [*FRAME_KEY, "true"])):
         if set(one.frames[columns].itertuples(index=False)) != set(other.frames[columns].itertuples(index=False)):
             return f"other test rows: other {what} of the same {clips} clips"
     return f"other test rows: the same {clips} clips, in other folds"
@@ -183,7 +184,7 @@ def say(settings: dict[str, str], *, short: bool = True) -> str:
 
 
 def _digest(predictions: pd.DataFrame) -> str:
-    rows = predictions[["corpus", "clip", "frame", "true"]].astype(str).sort_values(["clip", "frame"])
+    rows = predictions[[*FRAME_KEY, "true"]].astype(str).sort_values(FRAME_KEY)
     return hashlib.sha256(rows.to_csv(index=False).encode()).hexdigest()
 
 

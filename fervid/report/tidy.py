@@ -9,7 +9,7 @@ from fervid.metrics.aggregation import confusion, level_predictions
 from fervid.metrics.scores import scores
 from fervid.report.systems import System
 from fervid.runs.run import Run
-from fervid.schema.columns import grouping_columns
+from fervid.schema.columns import grouping_columns, keys
 
 
 def tidy(systems: Sequence[System]) -> pd.DataFrame:
@@ -30,7 +30,8 @@ def _tidy_run(system: System, run: Run) -> Iterator[dict[str, Any]]:
         parts = [("all", "", table)]
         for column in ["subject", *grouping_columns(table)]:
             if column in table:
-                parts += [(column, str(value), part) for value, part in table.groupby(column)]
+                groups = keys(table, column) if column == "subject" else table[column]
+                parts += [(column, str(value), part) for value, part in table.groupby(groups)]
         for by, value, part in parts:
             where = {**who, "level": level, "by": by, "value": value, "frames": len(part)}
             yield from (

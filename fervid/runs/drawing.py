@@ -11,6 +11,7 @@ from fervid import figures
 from fervid.audit.leakage import worst_pairs
 from fervid.data.datamodule import FrameDataModule
 from fervid.data.store import FaceStore
+from fervid.schema.predictions import confidence
 
 SAMPLES = 32  # faces among the sample predictions
 
@@ -46,7 +47,7 @@ def draw_predictions(
             FaceStore(datamodule.store_path)[rows],
             chosen["true"].tolist(),
             chosen["predicted"].tolist(),
-            chosen[[f"p_{name}" for name in names]].max(axis=1).tolist(),
+            confidence(chosen, names).tolist(),
         ),
     }
     leaks = draw_leaks(datamodule)

@@ -18,11 +18,11 @@ from fervid.data.datamodules import CorpusDataModule
 from fervid.models.weight_files import read_checkpoint
 from fervid.runs.build import make_datamodule, make_network
 from fervid.runs.run import Run, open_run
+from fervid.schema.columns import FRAME_KEY
 from fervid.schema.config_folder import config_folders
 from fervid.schema.errors import InputError, first_line, reason
 from fervid.tasks.classification import EmotionClassifier
 
-FRAME = ["corpus", "clip", "frame"]  # what tells a frame from all others
 IMPORTED = ("_target_", "corpus")  # names of settings whose values are imported
 NETWORK = ("task", "backbone", "head", "detector")  # parts of a stored configuration that build a network
 CORPUS = ("dataset", "detector", "split")  # and those that open its corpus again
@@ -130,7 +130,7 @@ def read_manifest(folder: Path) -> pd.DataFrame:
     path = folder / "manifest.parquet"
     try:
         manifest = pd.read_parquet(path)
-        absent = {*FRAME, "subject", "emotion", "split"} - set(manifest)
+        absent = {*FRAME_KEY, "subject", "emotion", "split"} - set(manifest)
         if absent:
             raise ValueError(f"it has no column {', '.join(sorted(absent))}")
         return manifest
@@ -175,7 +175,7 @@ def reopen_corpus(
         raise InputError(f"the corpus of {folder} cannot be opened again: {reason(error)}{moved}.") from error
     finally:
         logger.setLevel(level)
-    columns = [*FRAME, "subject", "emotion", "split"]
+    columns = [*FRAME_KEY, "subject", "emotion", "split"]
     before, now = (table[columns].astype(str) for table in (read_manifest(folder), datamodule.manifest))
     if not before.equals(now):
         rows = before.merge(now, how="outer", indicator=True)["_merge"]

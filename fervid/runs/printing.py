@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from fervid.audit.leakage import Audit, Finding
+from fervid.schema.columns import keys
 from fervid.schema.errors import listed
 from fervid.schema.manifest import SPLITS, emotion_by_split
 from fervid.schema.tables import Table
@@ -27,7 +28,7 @@ def print_split(console: Console, datamodule: "FrameDataModule") -> None:
     if len(rest):
         rows[f"{len(rest)} more"] = rest.sum()
     rows["total"] = total
-    people = datamodule.manifest.groupby("split")["subject"].nunique()
+    people = keys(datamodule.manifest, "subject").groupby(datamodule.manifest["split"]).nunique()
     if people.sum():
         rows["people"] = people.reindex(list(SPLITS), fill_value=0)
     data = pd.DataFrame([{"emotion": name} | {side: row[side] for side in SPLITS} for name, row in rows.items()])
@@ -52,7 +53,9 @@ def print_audit(console: Console, audit: Audit) -> None:
         elif found is not None:
             example = next(iter(found.examples), {})
             names = [
-                str(example[key]) for key in ("subject", "clip", "recording", "clip_a", "clip_b") if example.get(key)
+                str(example[key])
+                for key in ("corpus", "subject", "clip", "recording", "clip_a", "clip_b")
+                if example.get(key)
             ]
             rows.append((name, found.count, found.total, ", ".join(names)))
     if audit.strangers:

@@ -1,6 +1,5 @@
 """What is recorded of any run: ``results.json``, its manifest, and the warnings that were given."""
 
-import json
 import logging
 import platform
 import subprocess
@@ -9,14 +8,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 from omegaconf import DictConfig, OmegaConf
 
 from fervid import __version__
-from fervid.metrics.aggregation import clip_predictions, confusion
-from fervid.metrics.scores import scores
-from fervid.schema.atomic import write_csv, write_text, writing
+from fervid.metrics.aggregation import measure
+from fervid.schema.atomic import write_csv, writing
+from fervid.schema.columns import keys
 from fervid.schema.escaping import spreadsheet
 from fervid.schema.manifest import SPLITS, emotion_by_split
 from fervid.schema.settings import RunIdentity, fingerprint
@@ -30,17 +28,18 @@ PACKAGES = (
 )
 
 
-def clip_scores(predictions: pd.DataFrame, class_names: list[str]) -> dict[str, float]:
-    """Scores of whole clips: the mean of its frames' probabilities says what a clip is.
-
-    Args:
-        predictions: one row a frame with ``clip``, ``true`` and ``p_<emotion>``.
-        class_names: the emotions.
-
-    Returns:
-        As :meth:`fervid.metrics.scores.Scores.means`.
-    """
-    return scores(confusion(clip_predictions(predictions, class_names), class_names)).means()
+def describe_data(datamodule: "FrameDataModule", frames: pd.DataFrame) -> dict[str, Any]:
+    """Which corpora frames are from, and how many frames, clips, subjects and useless files there are."""
+    return {
+        "corpus": datamodule.corpus,
+        "corpora": datamodule.corpora,
+        "rendered": datamodule.rendered,
+        "frames": len(frames),
+        "clips": int(keys(frames, "clip").nunique()),
+        "subjects": int(keys(frames, "subject").nunique()),
+        "unreadable": datamodule.failed_files,
+        "image_size": datamodule.image_size,
+    }
 
 
 def describe(
@@ -54,30 +53,15 @@ def describe(
         predictions: one row a test frame.
         warnings: what was said against the run.
     """
-    manifest, names = datamodule.manifest, datamodule.class_names
-    counts = confusion(predictions, names)
-    reached = scores(counts)
-    clips = clip_scores(predictions, names)
+    manifest = datamodule.manifest
     settings = plain_settings(config)
     identity = RunIdentity.of(settings, fingerprint(manifest))
     return {
-        "metrics": {f"test/{name}": value for name, value in reached.means().items()}
-        | {f"test/clip_{name}": value for name, value in clips.items()},
-        "recall": dict(zip(names, _plain(reached.recall), strict=True)),
-        "precision": dict(zip(names, _plain(reached.precision), strict=True)),
-        "confusion": counts.tolist(),
-        "class_names": names,
+        **measure(predictions, datamodule.class_names),
         "data": {
-            "corpus": datamodule.corpus,
+            **describe_data(datamodule, manifest),
             "fingerprint": identity.fingerprint,
             "places": identity.places,
-            "corpora": datamodule.corpora,
-            "rendered": datamodule.rendered,
-            "frames": len(manifest),
-            "clips": int(manifest["clip"].nunique()),
-            "subjects": int(manifest["subject"].nunique()),
-            "unreadable": datamodule.failed_files,
-            "image_size": datamodule.image_size,
             "split": {side: int((manifest["split"] == side).sum()) for side in SPLITS},
             "emotion_by_split": emotion_by_split(manifest).to_dict("index"),
         },
@@ -122,10 +106,6 @@ class WarningCollector(logging.Handler):
         logging.getLogger("fervid").removeHandler(self)
 
 
-def _plain(values: np.ndarray) -> list[float | None]:
-    return [float(value) if np.isfinite(value) else None for value in values]
-
-
 @cache  # of what was loaded when the process began, whatever happens to the files while a sweep runs
 def git_revision() -> str | None:
     """Revision of the checkout fervid runs from, ``+changes`` behind it if files differ; None outside a checkout."""
@@ -150,9 +130,3 @@ def write_manifest(folder: Path, datamodule: "FrameDataModule") -> None:
         datamodule.manifest.to_parquet(partial)
     if len(datamodule.failures):
         write_csv(folder / "failures.csv", spreadsheet(datamodule.failures))
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Writes JSON; numbers that are none (NaN) become null."""
-    content = json.loads(json.dumps(content, default=str), parse_constant=lambda name: None)
-    write_text(path, json.dumps(content, indent=1) + "\n")

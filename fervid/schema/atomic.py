@@ -4,6 +4,7 @@ A file is written beside its target, under a name that carries host and process,
 a reader sees the old content or the new, two writers at once do not mix, and a full disk leaves the target untouched.
 """
 
+import json
 import os
 import re
 import secrets
@@ -55,6 +56,12 @@ def write_text(path: str | Path, text: str) -> None:
     """Writes a text file in UTF-8 (see :func:`writing`)."""
     with writing(path) as partial:
         partial.write_text(text, encoding="utf-8")
+
+
+def write_json(path: str | Path, content: object) -> None:
+    """Writes JSON (see :func:`writing`); numbers that JSON does not know (NaN, infinite ones) become null."""
+    content = json.loads(json.dumps(content, default=str), parse_constant=lambda name: None)
+    write_text(path, json.dumps(content, indent=1) + "\n")
 
 
 def write_csv(path: str | Path, table: "pd.DataFrame") -> None:

@@ -120,6 +120,11 @@ LISTED = {column.name for column in _DECLARED if column.required and not column.
 """The columns of a CSV of one's own that mean something to fervid."""
 
 
+def corpora(table: pd.DataFrame) -> list[str]:
+    """The corpora of a table, sorted; none if it does not say."""
+    return sorted(table["corpus"].dropna().astype(str).unique()) if "corpus" in table else []
+
+
 def keys(table: pd.DataFrame, column: str) -> pd.Series:
     """The names in a column, such as ``subject`` or ``clip``, unique over the corpora of a table.
 
@@ -132,7 +137,7 @@ def keys(table: pd.DataFrame, column: str) -> pd.Series:
         grouped in one table can go by them; to look up names of another table use both columns.
     """
     names = table[column]
-    if "corpus" not in table or table["corpus"].nunique() < 2:
+    if len(corpora(table)) < 2:
         return names
     return (table["corpus"].astype(str) + "/" + names.astype(str)).where(names.notna(), None).rename(column)
 

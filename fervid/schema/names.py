@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection
 
 import pandas as pd
 
-from fervid.schema.columns import Kind, columns_of
+from fervid.schema.columns import Kind, columns_of, corpora
 
 # Shown by no font, and part of no spelling: zero-width space, word joiner, byte order mark, soft hyphen, directions.
 INVISIBLE = dict.fromkeys(
@@ -73,8 +73,10 @@ def doubts(clips: pd.DataFrame) -> list[str]:
     """What speaks against the names of subjects being people, one sentence each.
 
     Args:
-        clips: one row a clip or more, with ``subject`` and ``clip``.
+        clips: one row a clip or more, with ``subject`` and ``clip``; of several corpora each is looked at by itself.
     """
+    if len(corpora(clips)) > 1:
+        return [f"{name}: {doubt}" for name, part in clips.groupby("corpus") for doubt in doubts(part)]
     known = clips.dropna(subset="subject").drop_duplicates(["subject", "clip"])
     counts = known["subject"].value_counts().sort_index()
     said = []

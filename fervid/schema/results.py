@@ -1,118 +1,243 @@
-"""The content of a ``results.json``: which entries it must have and of which types they are."""
+"""The results record of a run, ``results.json``: which entries it has, of which types, how it is written and read."""
 
-import math
+import json
+import os
+import re
 import reprlib
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, NotRequired, Union, get_args, get_origin, get_type_hints
 
+# Not those of Python 3.11: they cannot say of which type the entries are that have no names.
+from typing_extensions import TypedDict, is_typeddict
+
+from fervid.schema.atomic import write_json
+from fervid.schema.errors import InputError, first_line
 from fervid.schema.leakage_levels import LeakageLevel
 
-NUMBER = (int, float)
-COUNTS = {"train": int, "val": int, "test": int}
-LEAKS = {"count": int}
+RESULTS_FILE = "results.json"  # in a run folder
 
-# A name that ends in "?" may be absent; the key `str` stands for all names; a tuple lists alternatives.
-RESULTS: dict[Any, Any] = {
-    "choices": {str: (str, None)},
-    "config": {
-        "seed?": (int, None),
-        "split?": ({"seed?": (int, None), "fold?": (int, str, None)}, None),
-        "dataset?": (
-            {
-                "seed?": (int, None),
-                "root?": (str, None),
-                "face_size?": int,
-                "margin?": NUMBER,
-                "grey?": bool,
-            },
-            None,
-        ),
-        "detector?": (dict, None),
-        "backbone?": dict,
-        "head?": dict,
-        "finetune?": ({"phases?": ([dict], None)}, None),
-        "optimizer?": (dict, None),
-        "task?": (dict, None),
-        "paper?": ({"name?": (str, None)}, None),
-    },
-    "class_names": [str],
-    "data": {
-        "corpus": str,
-        "corpora": [
-            {
-                "name": str,
-                "root": (str, None),
-                "licence": str,
-                "citation": str,
-                "expressions": str,
-                "pictures": bool,
-                "published": bool,
-                "rendered": bool,
-            }
-        ],
-        "split": COUNTS,
-        "frames?": int,
-        "clips?": int,
-        "subjects?": int,
-        "image_size?": (int, None),
-        "emotion_by_split?": {str: COUNTS},
-    },
-    "leakage": {
-        "level": str,
-        "subjects?": LEAKS,
-        "clips?": LEAKS,
-        "near_duplicates?": (LEAKS, None),
-        "subjects_from?": (str, None),
-        "doubts?": [str],
-    },
-    "metrics": {str: (*NUMBER, None)},
-    "seconds": {"fit": NUMBER},
-    "seed?": (int, None),
-    "recall?": {str: (*NUMBER, None)},
-    "precision?": {str: (*NUMBER, None)},
-    "confusion?": [[int]],
-    "warnings?": [str],
-    "overrides?": [str],
-    "versions?": ({str: str}, None),
-    "git_revision?": (str, None),
-    "epochs?": (int, None),
-    "best_epoch?": (int, None),
-    "best_score?": (*NUMBER, None),
-    "history?": [{"epoch": int, "phase": str, "seconds": NUMBER, str: (*NUMBER, str, None)}],
-    "parameters?": {"total": int},
-    "weights?": ({str: (str, None)}, None),
-    "device?": (str, None),
-    "trainer_precision?": (str, None),
-}
+Number = float  # whole ones, too; never NaN or infinite, which JSON does not know
+
+
+class SplitConfig(TypedDict):
+    """The settings of a split that fervid reads again."""
+
+    seed: NotRequired[int | None]
+    fold: NotRequired[int | str | None]
+
+
+class DatasetConfig(TypedDict):
+    """The settings of a corpus that fervid reads again."""
+
+    seed: NotRequired[int | None]
+    root: NotRequired[str | None]
+    face_size: NotRequired[int]
+    margin: NotRequired[Number]
+    grey: NotRequired[bool]
+
+
+class FinetuneConfig(TypedDict):
+    """The settings of training that a model card tells."""
+
+    phases: NotRequired[list[dict[str, Any]] | None]
+
+
+class PaperConfig(TypedDict):
+    """Which paper a run follows."""
+
+    name: NotRequired[str | None]
+
+
+class Config(TypedDict):
+    """The resolved configuration of a run, as far as it is read again; it holds everything else, too."""
+
+    seed: NotRequired[int | None]
+    split: NotRequired[SplitConfig | None]
+    dataset: NotRequired[DatasetConfig | None]
+    detector: NotRequired[dict[str, Any] | None]
+    backbone: NotRequired[dict[str, Any]]
+    head: NotRequired[dict[str, Any]]
+    finetune: NotRequired[FinetuneConfig | None]
+    optimizer: NotRequired[dict[str, Any] | None]
+    task: NotRequired[dict[str, Any] | None]
+    paper: NotRequired[PaperConfig | None]
+
+
+class Counts(TypedDict):
+    """Frames of each subset."""
+
+    train: int
+    val: int
+    test: int
+
+
+class Corpus(TypedDict):
+    """What is known of a corpus."""
+
+    name: str
+    root: str | None
+    licence: str
+    citation: str
+    expressions: str
+    pictures: bool
+    published: bool
+    rendered: bool
+
+
+class Data(TypedDict):
+    """What was trained and tested on: how many frames, clips, subjects and files that gave nothing."""
+
+    corpus: str
+    corpora: list[Corpus]
+    split: Counts
+    fingerprint: NotRequired[str | None]
+    places: NotRequired[dict[str, str]]
+    rendered: NotRequired[bool | None]
+    frames: NotRequired[int]
+    clips: NotRequired[int]
+    subjects: NotRequired[int]
+    unreadable: NotRequired[int]
+    image_size: NotRequired[int | None]
+    emotion_by_split: NotRequired[dict[str, Counts]]
+
+
+class Finding(TypedDict):
+    """How many of a kind are in several subsets; :class:`fervid.audit.leakage.Finding` has more to say."""
+
+    count: int
+
+
+class Leakage(TypedDict):
+    """What the split leaks; :class:`fervid.audit.leakage.Audit` has more to say."""
+
+    level: str
+    subjects: NotRequired[Finding]
+    clips: NotRequired[Finding]
+    near_duplicates: NotRequired[Finding | None]
+    subjects_from: NotRequired[str | None]
+    doubts: NotRequired[list[str]]
+
+
+class Seconds(TypedDict):
+    """How long the parts of a run took."""
+
+    fit: Number
+    prepare: NotRequired[Number]
+    test: NotRequired[Number]
+    by_phase: NotRequired[dict[str, Number]]
+    by_epoch: NotRequired[dict[str, Number]]
+
+
+class Parameters(TypedDict):
+    """Numbers in the weights of a network."""
+
+    total: int
+    trainable: NotRequired[dict[str, int]]
+
+
+class Epoch(TypedDict, extra_items=Number | str | None):  # type: ignore[call-arg]  # mypy does not know it yet
+    """An epoch of training; it holds the scores by their names, too."""
+
+    epoch: int
+    phase: str
+    seconds: Number
+
+
+class Results(TypedDict):
+    """The results record; a run of another version of fervid, or of a user, may hold more."""
+
+    choices: dict[str, str | None]
+    config: Config
+    class_names: list[str]
+    data: Data
+    leakage: Leakage
+    metrics: dict[str, Number | None]
+    seconds: Seconds
+    seed: NotRequired[int | None]
+    recall: NotRequired[dict[str, Number | None]]
+    precision: NotRequired[dict[str, Number | None]]
+    confusion: NotRequired[list[list[int]]]
+    warnings: NotRequired[list[str]]
+    overrides: NotRequired[list[str]]
+    versions: NotRequired[dict[str, str] | None]
+    git_revision: NotRequired[str | None]
+    epochs: NotRequired[int | None]
+    best_epoch: NotRequired[int | None]
+    best_score: NotRequired[Number | None]
+    history: NotRequired[list[Epoch]]
+    parameters: NotRequired[Parameters]
+    weights: NotRequired[dict[str, str | None] | None]
+    device: NotRequired[str | None]
+    trainer_precision: NotRequired[str | None]
+    evaluated: NotRequired[str]
+    ensemble: NotRequired[dict[str, Any]]
+
+
 WORDS: dict[Any, str] = {
     bool: "true or false",
     int: "a whole number",
     float: "a number",
     str: "text",
-    None: "null",
+    NoneType: "null",
     dict: "an object",
     list: "a list",
 }
 
 
-def missing_entries(results: dict[str, Any]) -> list[str]:
-    """Names of the entries that every ``results.json`` has and this one lacks."""
-    return [name for name in RESULTS if not name.endswith("?") and name not in results]
+def write_results(folder: Path, results: Mapping[str, Any]) -> None:
+    """Writes the results record into a run folder, whole or not at all; numbers that are not finite become null.
+
+    It is what makes a folder that of a finished run: write it after all that a reader needs.
+
+    Args:
+        folder: of the run.
+        results: :class:`Results`, with whatever else there is to say.
+
+    Raises:
+        OSError: if it cannot be written.
+    """
+    write_json(folder / RESULTS_FILE, results)
+
+
+def read_results(folder: Path) -> dict[str, Any]:
+    """Reads and checks the results record of a run folder.
+
+    Returns:
+        :class:`Results`, with whatever else is in the file.
+
+    Raises:
+        InputError: if there is none, or it is of another version of fervid, has entries of wrong types, or references
+            in its configuration; a reason without the folder's name.
+    """
+    path = folder / RESULTS_FILE
+    if not os.path.lexists(path):
+        raise InputError("it was not finished")
+    try:
+        results = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"its {RESULTS_FILE} cannot be read: {first_line(error)}") from error
+    if not isinstance(results, dict):
+        raise InputError(f"its {RESULTS_FILE} cannot be read: it holds no results")
+    missing = [name for name in Results.__annotations__ if name in Results.__required_keys__ and name not in results]
+    if missing:
+        raise InputError(f"its {RESULTS_FILE} has no {', '.join(missing)}: it was left by another version of fervid")
+    wrong = mistake(results)
+    if wrong:
+        raise InputError(f"its {RESULTS_FILE} cannot be used: {wrong}")
+    return results
 
 
 def mistake(results: dict[str, Any]) -> str | None:
-    """What is wrong with the first entry of another type than a run writes; None if nothing is.
-
-    Args:
-        results: of a ``results.json``, without :func:`missing_entries`.
-    """
-    wrong = next(_mismatches(results, RESULTS, ""), None)
+    """What is wrong with the first entry of another type than a run writes; None if nothing is."""
+    wrong = _wrong_type(results)
     if wrong is not None:
         return wrong
-    names = results["class_names"]
+    names, level = results["class_names"], results["leakage"]["level"]
     if not names or "" in names or len(set(names)) < len(names):
         return f"class_names is {reprlib.repr(names)}: expected names that all differ"
-    level = results["leakage"]["level"]
     if level not in set(LeakageLevel):
         return f"leakage.level is {reprlib.repr(level)}: expected {', '.join(LeakageLevel)}"
     confusion = results.get("confusion", [])
@@ -121,46 +246,53 @@ def mistake(results: dict[str, Any]) -> str | None:
     return next(_references(results["config"], "config"), None)
 
 
-def _mismatches(value: Any, shape: Any, name: str) -> Iterator[str]:
-    if isinstance(shape, tuple):
-        found = [next(_mismatches(value, each, name), None) for each in shape]
-        if None not in found:
-            # A mismatch further inside says more than that the whole is of no listed type.
-            kind = dict if isinstance(value, dict) else list if isinstance(value, list) else None
-            inside = [each for each, form in zip(found, shape, strict=True) if kind and isinstance(form, kind)]
-            yield str(inside[0]) if inside else _expected(value, shape, name)
-    elif isinstance(shape, list):
-        if not isinstance(value, list):
-            yield _expected(value, (list,), name)
-            return
-        for number, each in enumerate(value):
-            yield from _mismatches(each, shape[0], f"{name}[{number}]")
-    elif isinstance(shape, dict):
-        if not isinstance(value, dict):
-            yield _expected(value, (dict,), name)
-            return
-        prefix = f"{name}." if name else ""
-        known = {key.rstrip("?"): form for key, form in shape.items() if key is not str}
-        for key in shape:
-            if key is not str and not key.endswith("?") and key not in value:
-                yield f"{prefix}{key} is missing"
-        for key, each in value.items():
-            form = known.get(key, shape.get(str))
-            if form is not None:
-                yield from _mismatches(each, form, f"{prefix}{key}")
-    elif shape is None:
-        if value is not None:
-            yield _expected(value, (None,), name)
-    elif not isinstance(value, shape) or (isinstance(value, bool) and shape is not bool):
-        yield _expected(value, (shape,), name)
-    elif isinstance(value, float) and not math.isfinite(value):
-        yield f"{name} is {value}: expected a finite number"
+@cache
+def _checker() -> Any:
+    from pydantic import ConfigDict, TypeAdapter, with_config  # a tenth of a second that --help should not wait for
+
+    return TypeAdapter(with_config(ConfigDict(strict=True, allow_inf_nan=False))(Results))
 
 
-def _expected(value: Any, shapes: tuple[Any, ...], name: str) -> str:
-    kinds = [type(shape) if isinstance(shape, dict | list) else shape for shape in shapes]
-    words = dict.fromkeys(WORDS[kind] for kind in kinds if kind is not int or float not in kinds)
-    return f"{name} is {reprlib.repr(value)}: expected {' or '.join(words)}"
+def _wrong_type(results: dict[str, Any]) -> str | None:
+    from pydantic import ValidationError
+
+    try:
+        _checker().validate_python(results)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False)[0]
+        place, declared = _declared(first["loc"])
+        name = re.sub(r"\.\[", "[", ".".join(f"[{part}]" if isinstance(part, int) else part for part in place))
+        if first["type"] == "missing":
+            return f"{name} is missing"
+        if first["type"] == "finite_number":
+            return f"{name} is {first['input']}: expected a finite number"
+        return f"{name} is {reprlib.repr(first['input'])}: expected {_in_words(declared)}"
+    return None
+
+
+def _declared(location: tuple[int | str, ...]) -> tuple[list[int | str], Any]:
+    """Where in the record an error is, without the parts of a union that pydantic adds; and the type it should have."""
+    place: list[int | str] = []
+    form: Any = Results
+    for part in location:
+        inner = next((each for each in _alternatives(form) if is_typeddict(each) or get_origin(each)), None)
+        if inner is None:
+            break
+        if is_typeddict(inner):
+            form = get_type_hints(inner).get(str(part), inner.__extra_items__)
+        else:
+            form = get_args(inner)[-1]
+        place.append(part)
+    return place, form
+
+
+def _alternatives(form: Any) -> tuple[Any, ...]:
+    return get_args(form) if get_origin(form) in (Union, UnionType) else (form,)
+
+
+def _in_words(form: Any) -> str:
+    kinds = [dict if is_typeddict(each) else get_origin(each) or each for each in _alternatives(form)]
+    return " or ".join(WORDS[kind] for kind in kinds)
 
 
 def _references(value: Any, name: str) -> Iterator[str]:

@@ -7,7 +7,7 @@ import pandas as pd
 from natsort import natsorted
 from omegaconf import OmegaConf
 
-from fervid.schema.columns import keys
+from fervid.schema.columns import corpora, keys
 from fervid.schema.errors import InputError, first_line
 from fervid.splits.groups import check_subjects_known, validate_on_subjects
 
@@ -91,10 +91,10 @@ def fixed(manifest: pd.DataFrame, *, folds: str, fold: int, val: float, seed: in
         raise InputError(f"split.folds={folds} is not published: choose one of {', '.join(published)}.")
     groups = [set(group) for group in published[folds].folds]
     _check_fold(fold, len(groups))
-    if "corpus" in manifest and manifest["corpus"].nunique() > 1:
+    if len(corpora(manifest)) > 1:
         raise InputError(
             f"split.folds={folds} lists the subjects of one corpus by number, and there are "
-            f"{', '.join(sorted(manifest['corpus'].unique()))}: use split=subject_kfold."
+            f"{', '.join(corpora(manifest))}: use split=subject_kfold."
         )
     check_subjects_known(manifest, "fixed")
     people = _in_order(manifest["subject"])

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from fervid.schema.columns import check_spelling
+from fervid.schema.columns import check_spelling, corpora
 from fervid.schema.csv_tables import read_csv
 from fervid.schema.errors import InputError, first_line
 from fervid.schema.manifest import SPELLINGS, SPLITS
@@ -43,10 +43,10 @@ def file(manifest: pd.DataFrame, *, path: str | Path) -> np.ndarray:
             f"split.path={path} has the column(s) {', '.join(table.columns)}: it needs split and one or more of those "
             f"of the corpus, such as path, clip or subject ({', '.join(manifest.columns)})."
         )
-    if "corpus" in manifest and manifest["corpus"].nunique() > 1 and "corpus" not in columns:
+    if len(corpora(manifest)) > 1 and "corpus" not in columns:
         raise InputError(
             f"split.path={path} does not say which corpus its rows are about, and there are "
-            f"{', '.join(sorted(manifest['corpus'].unique()))}: add the column corpus."
+            f"{', '.join(corpora(manifest))}: add the column corpus."
         )
     check_spelling(table, set(manifest), f"split.path={path}")
     if "path" in columns:

@@ -25,9 +25,10 @@ from fervid.runs.build import make_datamodule, make_model
 from fervid.runs.drawing import draw_predictions
 from fervid.runs.finished import finished_score
 from fervid.runs.printing import print_split, print_summary
-from fervid.runs.record import WarningCollector, plain_settings, write_json, write_manifest
-from fervid.schema.atomic import write_csv
+from fervid.runs.record import WarningCollector, plain_settings, write_manifest
 from fervid.schema.errors import InputError
+from fervid.schema.predictions import write_predictions
+from fervid.schema.results import write_results
 from fervid.schema.settings import RunIdentity, fingerprint
 from fervid.tasks.classification import EmotionClassifier
 from fervid.train.checks import check_monitor, check_optimizer, check_single_frame, trainer_mistakes
@@ -112,12 +113,11 @@ def train(
                 return float(finetune.best["score"])
             tables, seconds["test"] = _predict(trainer, model, datamodule, predictions)
         if trainer.is_global_zero:
-            for name, table in tables.items():
-                write_csv(folder / f"{name}.csv", table)
-            shown = tables["predictions"]
+            write_predictions(folder, tables["test"], tables["val"])
+            shown = tables["test"]
             outcome = collect(config, trainer, model, datamodule, finetune, shown, collected.sentences, seconds)
             # Before anything is drawn or logged: no figure can lose what was learned.
-            write_json(folder / "results.json", outcome)
+            write_results(folder, outcome)
             try:
                 curves = figures.curves(finetune.history, finetune.best["epoch"])
                 drawn = {"curves": figures.save(curves, folder / "curves.png")}
@@ -177,7 +177,7 @@ def _predict(
     began = time.perf_counter()
     trainer.test(model, datamodule, verbose=False)
     took = time.perf_counter() - began
-    tables = {"predictions": predictions.table(datamodule.manifest, datamodule.class_names)}
+    tables = {"test": predictions.table(datamodule.manifest, datamodule.class_names)}
     trainer.validate(model, datamodule, verbose=False)
-    tables["predictions_val"] = predictions.table(datamodule.manifest, datamodule.class_names)
+    tables["val"] = predictions.table(datamodule.manifest, datamodule.class_names)
     return tables, took

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import confusion_matrix
 
-from fervid.metrics.aggregation import RULES, clip_predictions, confusion
+from fervid.metrics.aggregation import RULES, clip_predictions, confusion, measure
 from fervid.schema.errors import InputError
 
 NAMES = ["happy", "angry", "sad"]  # not in alphabetical order
@@ -156,3 +156,18 @@ def test_an_unknown_emotion(label):
     for reading in (confusion, clip_predictions):
         with pytest.raises(InputError, match=f"speak of {'calm' if label else '(nan|None)'}, the classes are happy"):
             reading(frames, NAMES)
+
+
+def test_what_is_measured_of_a_run():
+    """Clip a: frame by frame happy, happy, sad, and sad by their mean."""
+    rates = [[0.6, 0, 0.4], [0.6, 0, 0.4], [0, 0, 1], [0.9, 0, 0.1], [0.8, 0, 0.2]]
+    measured = measure(table(list("aaabc"), rates, ["sad", "sad", "sad", "happy", "sad"]), NAMES)
+    assert measured["confusion"] == [[1, 0, 0], [0, 0, 0], [3, 0, 1]]
+    assert measured["recall"] == {"happy": 1.0, "angry": None, "sad": 0.25}
+    assert measured["precision"] == {"happy": 0.25, "angry": None, "sad": 1.0}
+    assert measured["metrics"] == pytest.approx(
+        {
+            **{"test/accuracy": 2 / 5, "test/uar": 0.625, "test/f1": 0.4},
+            **{"test/clip_accuracy": 2 / 3, "test/clip_uar": 0.75, "test/clip_f1": 2 / 3},
+        }
+    )

@@ -26,7 +26,7 @@ def test_roles(name, expected):
 
 def test_every_column_of_the_rendered_corpus_is_declared():
     corpus = SyntheticDataModule(identities=2, clips=1, frames=1)
-    assert set(corpus.read_corpus()) <= set(COLUMNS)
+    assert set(corpus.frames) <= set(COLUMNS)
 
 
 def test_scores_are_grouped_by_subjects_and_conditions_alone():

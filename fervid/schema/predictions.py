@@ -1,0 +1,116 @@
+"""The predictions table: one row a frame, what the manifest knows of it, and what a model says of it.
+
+Besides the manifest's columns it has ``index`` (row of the manifest), ``true`` (the label, instead of ``emotion``),
+``predicted`` (the likeliest class) and a column ``p_<class>`` of probabilities for each class.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from fervid.schema.atomic import write_csv
+from fervid.schema.columns import FRAME_KEY, PROBABILITY
+from fervid.schema.csv_tables import read_csv
+from fervid.schema.errors import InputError, first_line
+
+TEST_FILE, VALIDATION_FILE = "predictions.csv", "predictions_val.csv"  # in a run folder
+
+
+def probability_columns(class_names: Sequence[str]) -> list[str]:
+    """The names of the columns of probabilities, in the order of the classes."""
+    return [f"{PROBABILITY}{name}" for name in class_names]
+
+
+def probabilities(table: pd.DataFrame, class_names: Sequence[str]) -> np.ndarray:
+    """The probabilities in a table, float64 (N, num_classes), in the order of the classes."""
+    return table[probability_columns(class_names)].to_numpy(dtype=float)
+
+
+def confidence(table: pd.DataFrame, class_names: Sequence[str]) -> np.ndarray:
+    """The largest probability of each row, shape (N,)."""
+    return probabilities(table, class_names).max(axis=1)
+
+
+def predictions_table(samples: pd.DataFrame, probabilities: np.ndarray, class_names: Sequence[str]) -> pd.DataFrame:
+    """Builds the table.
+
+    Args:
+        samples: N rows of a manifest, labelled by their row in it; or of another predictions table, whose predictions
+            are replaced.
+        probabilities: shape (N, num_classes).
+        class_names: the classes, in the order of the probabilities.
+    """
+    columns = probability_columns(class_names)
+    table = samples.drop(columns=["store_row", "predicted", *columns], errors="ignore").rename(
+        columns={"emotion": "true"}
+    )
+    if "index" not in table:
+        table.insert(0, "index", table.index)
+    table["predicted"] = np.array(class_names, dtype=object)[probabilities.argmax(axis=1)]
+    return pd.concat([table, pd.DataFrame(probabilities, columns=columns, index=table.index)], axis=1)
+
+
+def write_predictions(folder: Path, test: pd.DataFrame, validation: pd.DataFrame | None = None) -> None:
+    """Writes the tables of a run; names are written as they are, so that they are the same when they are read.
+
+    Args:
+        folder: of the run.
+        test: the table of the test frames.
+        validation: that of the validation frames; None if there are none.
+
+    Raises:
+        OSError: if a file cannot be written.
+    """
+    write_csv(folder / TEST_FILE, test)
+    if validation is not None:
+        write_csv(folder / VALIDATION_FILE, validation)
+
+
+def read_predictions(path: Path, class_names: Sequence[str], rows: int = 0) -> pd.DataFrame:
+    """Reads and checks a predictions table.
+
+    Args:
+        path: of the CSV file.
+        class_names: the classes that it has to tell apart.
+        rows: how many there have to be; 0: any number.
+
+    Raises:
+        InputError: if the file cannot be read, or is not such a table.
+    """
+    try:
+        table = read_csv(path, numbers=True)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read: {first_line(error)}.") from error
+    wrong = _mistake(table, class_names, rows)
+    if wrong:
+        raise InputError(f"{path} cannot be read: {wrong}; run it again, or leave it out of runs=.")
+    return table
+
+
+def _mistake(table: pd.DataFrame, class_names: Sequence[str], rows: int) -> str | None:
+    columns = probability_columns(class_names)
+    full = ["frame", "true", "predicted", *columns]
+    missing = [name for name in dict.fromkeys([*FRAME_KEY, "subject", *full]) if name not in table]
+    if missing:
+        return f"it has no column {', '.join(missing)}"
+    if table[["corpus", "clip", *full]].isna().any(axis=None):
+        return "cells are empty, as if it were cut off"
+    text = [name for name in [*columns, "frame", "index"] if name in table and not _is_numeric(table[name])]
+    if text:
+        return f"its column {text[0]} holds other than numbers"
+    chances = probabilities(table, class_names)
+    if ((chances < -1e-6) | (chances > 1 + 1e-6)).any():
+        return "it holds probabilities outside 0 to 1"
+    strange = sorted(set(table["true"]).union(table["predicted"]) - set(class_names))
+    if strange:
+        return f"it tells of {strange[0]!r}, which is not an emotion of the run"
+    if rows and len(table) != rows:
+        return f"it has {len(table)} rows, its results.json speaks of {rows}"
+    return None
+
+
+def _is_numeric(values: Any) -> bool:
+    return bool(pd.api.types.is_numeric_dtype(values))
