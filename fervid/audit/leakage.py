@@ -1,6 +1,6 @@
 """What stands on two sides of a split, and what its scores can therefore say."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import combinations, islice
 from typing import Any
@@ -135,6 +135,7 @@ def audit(
     pairs: pd.DataFrame | None = None,
     *,
     subjects_from: str | None = None,
+    verified: Collection[str] = (),
     examples: int = 5,
 ) -> Audit:
     """Looks for everything that stands on more than one side of a split.
@@ -144,6 +145,7 @@ def audit(
         pairs: near-duplicates (:func:`fervid.audit.duplicates.near_duplicates`), their rows positions in the
             manifest; None if nobody looked for them.
         subjects_from: see :class:`Audit`.
+        verified: corpora whose subjects are not in doubt all the same.
         examples: how many of each kind to tell in full.
     """
     clip = keys(manifest, "clip")
@@ -161,7 +163,7 @@ def audit(
         people_known=bool(manifest["subject"].notna().all()),
         clips_known=clip.nunique() < len(manifest),
         subjects_from=subjects_from,
-        doubts=doubts(manifest) if subjects_from else [],
+        doubts=doubts(manifest[~manifest["corpus"].isin(verified)]) if subjects_from else [],
     )
 
 

@@ -263,7 +263,8 @@ class FrameDataModule(pl.LightningDataModule):
         if left_out.any():  # of a pair of clips only the closest frames were noted, and one of these may be gone
             hashes = np.load(self.store_path.with_suffix(".hashes.npy"))[manifest["store_row"].to_numpy()]
             pairs = near_duplicates(hashes, keys(manifest, "clip"))
-        self.audit = audit(manifest, pairs, subjects_from=self.subjects_from)
+        verified = [source.name for source in self.sources if not source.subjects_from]
+        self.audit = audit(manifest, pairs, subjects_from=self.subjects_from, verified=verified)
         self._check_subsets()
         self.class_names = sorted(manifest["emotion"].unique())
         if "group" in manifest and (manifest.groupby("group")["split"].nunique() > 1).any():
