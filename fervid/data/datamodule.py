@@ -20,6 +20,7 @@ from fervid.audit.duplicates import group, near_duplicates
 from fervid.audit.leakage import audit
 from fervid.data.frames import EpochSampler, FeatureDataset, FrameDataset, already_a_batch
 from fervid.data.resident import ResidentLoader, fits, to_device
+from fervid.data.samples import FrameSample, Sample
 from fervid.data.source import FrameSource
 from fervid.data.store import FaceStore, build_store
 from fervid.media.files import FAILED
@@ -49,11 +50,12 @@ class FrameDataModule(pl.LightningDataModule):
     """Serves the frames of one or several corpora as batches.
 
     A batch is a dict: ``image`` float32 (B, 3, H, W) in [0, 1] RGB (uint8 until Lightning has moved it to the
-    device), ``emotion`` int64 (B,), ``index`` int64 (B,) = row of :attr:`manifest`.
+    device), ``emotion`` int64 (B,), ``index`` int64 (B,) = row of :attr:`samples`.
 
     Args:
         sources: where the frames come from: corpora that are prepared (:class:`PreparedCorpus`) or rendered. The labels
             of several are aligned by their shared names (:func:`fervid.schema.emotions.shared_name`).
+        sample: what the network is shown at once; a single frame unless given.
         split: says for each row of a manifest ``train``, ``val`` or ``test``; default: unseen subjects, 60/20/20.
         image_size: side in pixels of what the network sees.
         batch_size: frames a step; where nothing is learned up to eight times as many, 64 unless it is larger itself.
@@ -82,6 +84,7 @@ class FrameDataModule(pl.LightningDataModule):
         self,
         sources: Sequence[FrameSource],
         *,
+        sample: Sample | None = None,
         split: Split = _default_split,
         image_size: int = 96,
         batch_size: int = 32,
@@ -107,7 +110,7 @@ class FrameDataModule(pl.LightningDataModule):
         names = [source.name for source in sources]
         if not names or len(set(names)) < len(names):
             raise InputError(f"the corpora {', '.join(names) or '[]'} cannot be used together: give each once.")
-        self.sources = list(sources)
+        self.sources, self.sample = list(sources), sample or FrameSample()
         self.split, self.image_size, self.batch_size = split, image_size, batch_size
         self.num_workers, self.sampler, self.grey, self.seed = num_workers, sampler, grey, seed
         self.near_duplicates = near_duplicates
@@ -293,6 +296,11 @@ class FrameDataModule(pl.LightningDataModule):
             )
 
     @property
+    def samples(self) -> pd.DataFrame:
+        """One row a sample: what the network is shown at once, and what a row of predictions answers."""
+        return self.sample.table(self.manifest)
+
+    @property
     def num_classes(self) -> int:
         """How many emotions there are."""
         return len(self.class_names)
@@ -303,7 +311,7 @@ class FrameDataModule(pl.LightningDataModule):
         return np.bincount(self._labels("train"), minlength=self.num_classes)
 
     def _labels(self, side: str) -> np.ndarray:
-        emotions = self.manifest.loc[self.manifest["split"] == side, "emotion"]
+        emotions = self.samples.loc[self.samples["split"] == side, "emotion"]
         return pd.Categorical(emotions, categories=self.class_names).codes.astype(np.int64)
 
     # From the manifest to batches
@@ -320,12 +328,10 @@ class FrameDataModule(pl.LightningDataModule):
         self._resident.clear()  # what the phase before had on the GPU
 
     def frame_dataset(self, side: str, *, augment: bool = False, epoch: torch.Tensor | None = None) -> FrameDataset:
-        """The pictures of one side of the split, in manifest order."""
-        rows = self.manifest[self.manifest["split"] == side]
-        return FrameDataset(
+        """The samples of one subset, in the order of :attr:`samples`."""
+        return self.sample.dataset(
             self.store,
-            rows["store_row"].to_numpy(),
-            rows.index.to_numpy(),
+            self.samples[self.samples["split"] == side],
             self._labels(side),
             augmentation=self.augmentation if augment else None,
             seed=self.seed,
@@ -364,7 +370,7 @@ class FrameDataModule(pl.LightningDataModule):
         asking = self.trainer.lightning_module if self.trainer else None
         if side in self._features and asking is not None and asking is self._features_of():
             features, rows = self._features[side]
-            index = self.manifest.index[self.manifest["split"] == side].to_numpy()
+            index = self.samples.index[self.samples["split"] == side].to_numpy()
             return FeatureDataset(features, rows, index, self._labels(side), epoch=epoch)
         return self.frame_dataset(side, augment=side == "train", epoch=epoch)
 

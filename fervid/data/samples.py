@@ -1,0 +1,63 @@
+"""What the network is shown at once, and what one row of predictions answers."""
+
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import pandas as pd
+import torch
+
+from fervid.data.frames import FrameDataset
+from fervid.data.store import FaceStore
+
+if TYPE_CHECKING:
+    import albumentations as A
+
+
+class Sample(Protocol):
+    """A kind of sample: how frames become samples, and how samples become batches."""
+
+    def table(self, manifest: pd.DataFrame) -> pd.DataFrame:
+        """One row a sample, of a manifest with one row a frame: its number is the ``index`` of a batch."""
+        ...
+
+    def dataset(
+        self,
+        store: FaceStore,
+        samples: pd.DataFrame,
+        labels: np.ndarray,
+        *,
+        augmentation: "A.Compose | None",
+        seed: int,
+        epoch: torch.Tensor | None,
+    ) -> FrameDataset:
+        """Batches of some samples.
+
+        Args:
+            store: the faces.
+            samples: N rows of :meth:`table`.
+            labels: class number of each, shape (N,).
+            augmentation: what to do to training pictures, or None.
+            seed: of the augmentation.
+            epoch: the sampler's epoch, a shared scalar tensor.
+        """
+        ...
+
+
+class FrameSample:
+    """A single frame: the batch's ``image`` is (B, 3, H, W)."""
+
+    def table(self, manifest: pd.DataFrame) -> pd.DataFrame:
+        return manifest
+
+    def dataset(
+        self,
+        store: FaceStore,
+        samples: pd.DataFrame,
+        labels: np.ndarray,
+        *,
+        augmentation: "A.Compose | None",
+        seed: int,
+        epoch: torch.Tensor | None,
+    ) -> FrameDataset:
+        rows, index = samples["store_row"].to_numpy(), samples.index.to_numpy()
+        return FrameDataset(store, rows, index, labels, augmentation=augmentation, seed=seed, epoch=epoch)
