@@ -1,0 +1,90 @@
+"""Runs that were interrupted, and checkpoints to resume from."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+from fervid.cli import compose
+from fervid.schema.errors import InputError
+from fervid.train.training import train
+
+SMOKE = ["experiment=smoke", "+trainer.enable_progress_bar=false"]
+QUICK = [*SMOKE, "logger=none"]
+
+
+def command(*words):
+    return [sys.executable, "-m", "fervid.train", *words]
+
+
+@pytest.mark.parametrize("content", [b"", b"rubbish", "best"])
+def test_a_checkpoint_that_cannot_be_resumed(run, cache, tmp_path, content):
+    folder, _, _ = run
+    file = tmp_path / "broken.ckpt"
+    file.write_bytes((folder / "checkpoints" / "best.ckpt").read_bytes() if content == "best" else content)
+    with pytest.raises(InputError, match=r"broken\.ckpt"):
+        train(compose("train", [*QUICK, f"cache_dir={cache}", f"ckpt_path={file}"]), tmp_path / "run")
+
+
+def test_ctrl_c_keeps_the_last_checkpoint_and_says_how_to_go_on(tmp_path):
+    words = [
+        *SMOKE,
+        f"cache_dir={tmp_path / 'cache'}",
+        "finetune.phases.0.epochs=900",
+        "finetune.phases.0.patience=null",
+        "trainer.max_epochs=900",
+    ]
+    folder = tmp_path / "run"
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs inherit deaf ears
+    process = subprocess.Popen(
+        command(*words, f"hydra.run.dir={folder}"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    signal.signal(signal.SIGINT, before)
+    deadline = time.monotonic() + 120
+    while not (folder / "checkpoints" / "last.ckpt").exists():
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode != 0, out + err
+    assert "interrupted" in out + err
+    assert f"hydra.run.dir={folder} ckpt_path={folder}/checkpoints/last.ckpt\n" in out  # in one piece, to copy
+    state = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
+    assert state["epoch"] >= 0
+    assert not (folder / "results.json").exists()
+
+
+def test_a_resumed_run_ends_as_one_that_was_not_interrupted(cache, tmp_path):
+    whole, parted = tmp_path / "whole", tmp_path / "parted"
+    words = [*QUICK, f"cache_dir={cache}", "finetune.phases.0.epochs=2", "finetune.phases.1.epochs=2"]
+    train(compose("train", words), whole)
+    train(compose("train", [*words, "trainer.max_epochs=3"]), parted)
+    (parted / "results.json").unlink()
+    train(compose("train", [*words, f"ckpt_path={parted}/checkpoints/last.ckpt"]), parted)
+    one, other = (json.loads((folder / "results.json").read_text()) for folder in (whole, parted))
+    assert one["metrics"] == other["metrics"]
+    assert (whole / "predictions.csv").read_bytes() == (parted / "predictions.csv").read_bytes()
+
+
+@pytest.mark.slow
+def test_a_run_that_was_killed_after_its_last_epoch_still_tests_its_best_weights(cache, tmp_path):
+    words = [*QUICK, "trainer.max_epochs=4", f"cache_dir={cache}"]
+    train(compose("train", words), tmp_path)
+    whole = json.loads((tmp_path / "results.json").read_text())
+    assert whole["best_epoch"] < 4  # or best and last would be the same
+    (tmp_path / "results.json").unlink()
+    train(compose("train", [*words, f"ckpt_path={tmp_path}/checkpoints/last.ckpt"]), tmp_path)
+    assert json.loads((tmp_path / "results.json").read_text())["metrics"] == whole["metrics"]
+
+
+def test_a_checkpoint_of_another_network(run, cache, tmp_path):
+    folder, _, _ = run
+    words = [*QUICK, f"cache_dir={cache}", "backbone=cnn", f"ckpt_path={folder}/checkpoints/last.ckpt"]
+    with pytest.raises(InputError, match="is of another network"):
+        train(compose("train", words), tmp_path)
