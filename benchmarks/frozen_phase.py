@@ -7,7 +7,7 @@ plain loop one epoch is measured and taken fifty times: every epoch costs the sa
 whole fit, with nothing cached before; imports are not counted. A second line counts fervid's whole process: start,
 imports, test, figures and exit too, of which the plain loop has none. Both without augmentation, and with one, of which
 fervid keeps eight views a picture. The plain loop decodes between its steps, and is torch as it comes; that fervid
-keeps the memory it frees (fervid/memory.py) is part of what is measured.
+keeps the memory it frees (fervid/processes/memory.py) is part of what is measured.
 """
 
 import argparse

@@ -11,8 +11,8 @@ measured. An epoch of fervid is all that happens from one to the next: loading, 
 best weights, a checkpoint where one is due. What else ``trainer.fit`` takes, most of it for the checkpoints at the
 beginning and the end, is told beside it; LeNet's epochs bear their share of it.
 
-Both keep the memory they free (``fervid/memory.py``), so that the ratio is what fervid adds; for MobileNetV2 the same
-bare step in a process that does not, as torch comes, stands beside it.
+Both keep the memory they free (``fervid/processes/memory.py``), so that the ratio is what fervid adds; for MobileNetV2
+the same bare step in a process that does not, as torch comes, stands beside it.
 """
 
 import argparse

@@ -11,6 +11,7 @@ import fervid
 from fervid.faces.face import most_prominent
 from fervid.media.decoding import read_frames
 from fervid.media.sampling import Sampling
+from fervid.runs.load import reopen_corpus
 from fervid.schema.errors import InputError
 
 
@@ -44,6 +45,9 @@ def test_a_prediction_is_what_the_run_said_of_the_frame_in_its_test(trained):
             "names fervid.tasks.class",
         ),
         ("split", "val", {"_target_": "fervid.splits.drawn.pd.read_pickle", "x": "x"}, "names fervid.splits.drawn.pd"),
+        ("dataset", "_target_", "os.system", r"names os\.system in its configuration"),
+        ("dataset", "corpus", "os.system", r"names os\.system in its configuration"),
+        ("task", "_target_", "os.system", r"names os\.system in its configuration"),
         ("head", "dropout", "${loss}", "refers to"),
     ],
 )
@@ -52,8 +56,10 @@ def test_a_run_folder_from_elsewhere_chooses_no_code(part, setting, value, sente
     results = json.loads((folder / "results.json").read_text())
     results["config"][part][setting] = value
     (folder / "results.json").write_text(json.dumps(results))
+    # Dataset and split are needed only where the corpus is opened again.
+    opens_corpus = part in ("dataset", "split")
     with pytest.raises(InputError, match=sentence):
-        fervid.Predictor(folder)
+        reopen_corpus(folder, results, trained.cache) if opens_corpus else fervid.Predictor(folder)
 
 
 def test_no_face_is_no_prediction(trained):
