@@ -93,8 +93,8 @@ def test_every_finetune_with_every_scheduler(finetune, scheduler):
     made = instantiate(config.finetune, scheduler=instantiate(config.scheduler) or None, _convert_="all")
     assert isinstance(made, FreezeThenFineTune)
     assert made.max_epochs == sum(phase.epochs for phase in config.finetune.phases)
-    made._start_schedule(torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1))
-    assert (made._scheduler is None) == (scheduler == "none")
+    schedule = made.make_schedule(torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1))
+    assert (schedule is None) == (scheduler == "none")
 
 
 @pytest.mark.parametrize("optimizer", options("optimizer"))

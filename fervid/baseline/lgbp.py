@@ -115,7 +115,7 @@ def _describe(faces: np.ndarray, image_size: int, scales: int, orientations: int
     features = np.empty((len(faces), scales * orientations, grid**2, CODES), dtype=np.float32)
     for number, face in enumerate(faces):
         grey = _grey(face, image_size)
-        for filtered, (real, imaginary) in enumerate(_kernels(scales, orientations)):
+        for filtered, (real, imaginary) in enumerate(gabor_kernels(scales, orientations)):
             magnitude = cv2.magnitude(cv2.filter2D(grey, -1, real), cv2.filter2D(grey, -1, imaginary))
             # Steps of 1/16 grey level are about three times what rounding the picture to bytes leaves in the finest
             # magnitude (0.02): without them the patterns of smooth skin would be those of that noise.
@@ -136,7 +136,7 @@ def _grey(face: np.ndarray, image_size: int) -> np.ndarray:
 
 
 @cache
-def _kernels(scales: int, orientations: int) -> list[tuple[np.ndarray, np.ndarray]]:
+def gabor_kernels(scales: int, orientations: int) -> list[tuple[np.ndarray, np.ndarray]]:
     """Real and imaginary parts of the Gabor filters, scale by scale; wavelengths of 4 pixels and up.
 
     As in Zhang et al. 2005, equation 1: k_max = pi / 2, steps of sqrt(2), sigma = 2 pi, which makes the deviation of

@@ -71,7 +71,7 @@ def open_members(runs: Sequence[Run], config: DictConfig) -> list[Member]:
             frames = datamodule.manifest[datamodule.manifest["split"] == "test"]
         else:
             datamodule, frames = _other_corpus(run, config)
-            seen, names_tell = _known_to_be_seen(run, seen, datamodule)
+            seen, names_tell = known_to_be_seen(run, seen, datamodule)
         members.append(Member(run, name, seen, datamodule, frames, names_tell))
     return members
 
@@ -117,7 +117,7 @@ def _other_corpus(run: Run, config: DictConfig) -> tuple[FrameDataModule, pd.Dat
     return datamodule, datamodule.frames.assign(store_row=rows, split="test")
 
 
-def _known_to_be_seen(run: Run, seen: pd.DataFrame, datamodule: FrameDataModule) -> tuple[pd.DataFrame, bool]:
+def known_to_be_seen(run: Run, seen: pd.DataFrame, datamodule: FrameDataModule) -> tuple[pd.DataFrame, bool]:
     """What a run has seen of a corpus, and whether that can be told by the names of people and clips."""
     if all(corpus["published"] for corpus in [*run.corpora, *datamodule.corpora]):
         return seen[seen["corpus"].isin(datamodule.frames["corpus"])], bool(seen["subject"].notna().all())

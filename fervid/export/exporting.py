@@ -84,7 +84,7 @@ def export_run(run: Path, formats: Sequence[str], folder: Path | None = None) ->
     formats = list(dict.fromkeys([*formats, *there]))
     try:
         with filling(folder) as new:
-            differences = {name: _write(name, model, config, about, new) for name in formats}
+            differences = {name: write_format(name, model, config, about, new) for name in formats}
             files = sorted(path.name for path in new.iterdir() if path.suffix != ".md")
             (new / "model_card.md").write_text(model_card(finished, config, files=files), encoding="utf-8")
         for name in NAMES - {*files, "model_card.md"}:
@@ -140,7 +140,7 @@ def runs_alone(about: dict[str, str]) -> bool:
     return (about["library"], about["head"]) == ("torchvision", "LinearHead") and about["stages"] != '["network"]'
 
 
-def _write(name: str, model: EmotionClassifier, config: DictConfig, about: dict[str, str], folder: Path) -> float:
+def write_format(name: str, model: EmotionClassifier, config: DictConfig, about: dict[str, str], folder: Path) -> float:
     """Writes one format with its example and opens it again; the largest difference."""
     form = FORMATS[name]
     path = folder / form.file

@@ -26,7 +26,7 @@ def test_a_histogram_of_59_codes_for_each_filter_and_cell(faces, scales, orienta
 def test_the_histogram_of_a_cell_counts_its_codes(monkeypatch):
     """With the plain picture for a magnitude, the lower right quarter is counted by hand."""
     one, none = np.float32([[1 / 16]]), np.float32([[0]])
-    monkeypatch.setattr(lgbp, "_kernels", lambda scales, orientations: [(one, none)])
+    monkeypatch.setattr(lgbp, "gabor_kernels", lambda scales, orientations: [(one, none)])
     face = np.random.default_rng(0).integers(0, 256, (16, 16), dtype=np.uint8)
     histograms = lgbp_features(face[None], image_size=16, scales=1, orientations=1, grid=2).reshape(2, 2, CODES)
     codes = local_binary_pattern(face, P=8, R=1, method="nri_uniform")
@@ -38,7 +38,7 @@ def test_the_histogram_of_a_cell_counts_its_codes(monkeypatch):
 def test_a_filter_answers_to_its_wavelength_and_direction():
     waves = [np.cos(2 * np.pi * np.arange(65) / wavelength) for wavelength in (4, 8)]
     across = [np.tile(wave, (65, 1)) for wave in waves]  # a wave that runs along x
-    kernels = lgbp._kernels(3, 4)
+    kernels = lgbp.gabor_kernels(3, 4)
     answers = np.array([[np.abs(_at_the_middle(kernel, wave)) for kernel in kernels] for wave in across])
     assert answers.argmax(axis=1).tolist() == [0, 8]  # scale 0 and scale 2, each at 0 degrees
     assert answers.max(axis=1) == pytest.approx([0.5, 0.5], abs=0.01)

@@ -9,7 +9,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from fervid.cli import compose
-from fervid.evaluate.members import Member, _known_to_be_seen, asked_settings, leakage
+from fervid.evaluate.members import Member, asked_settings, known_to_be_seen, leakage
 from fervid.runs.run import Run
 from fervid.schema.config_folder import CONFIG_FOLDER
 
@@ -50,7 +50,7 @@ def frames(corpus, split, subjects=("Ann", "Bob")):
 def test_names_say_who_was_seen_where_they_mean_the_same(own, other, level):
     run = stored(*own)
     asked = Asked(*other)
-    seen, names_tell = _known_to_be_seen(run, frames(own[0], "train"), asked)
+    seen, names_tell = known_to_be_seen(run, frames(own[0], "train"), asked)
     member = Member(run, "run", seen, asked, frames(other[0], "test"), names_tell)
     assert leakage(member, own=False, left_out=0)["level"] == level
 
@@ -58,7 +58,7 @@ def test_names_say_who_was_seen_where_they_mean_the_same(own, other, level):
 def test_people_unknown_in_training_may_be_anybody():
     run = stored("hf_faces", None)
     asked = Asked("ravdess", "/b")
-    seen, names_tell = _known_to_be_seen(run, frames("hf_faces", "train").assign(subject=None), asked)
+    seen, names_tell = known_to_be_seen(run, frames("hf_faces", "train").assign(subject=None), asked)
     member = Member(run, "run", seen, asked, frames("ravdess", "test"), names_tell)
     assert leakage(member, own=False, left_out=0)["level"] == "unknown-subjects"
 

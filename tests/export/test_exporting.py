@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +21,7 @@ from PIL import Image
 from safetensors import safe_open
 
 import fervid
-from fervid.export import exporting
-from fervid.export.exporting import EXAMPLES, FORMATS, FaceNetwork, describe, export_run
+from fervid.export.exporting import EXAMPLES, FORMATS, FaceNetwork, describe, export_run, write_format
 from fervid.runs.build import make_model
 from fervid.runs.load import load_run
 from fervid.schema.config_folder import CONFIG_FOLDER
@@ -54,7 +54,7 @@ def made(*words):
 
 
 def written(name, model, config, folder):
-    return exporting._write(name, model, config, describe(RESULTS, config, model), folder)
+    return write_format(name, model, config, describe(RESULTS, config, model), folder)
 
 
 @pytest.fixture
@@ -172,19 +172,18 @@ def test_a_new_training_starts_from_the_safetensors(words, tmp_path):
 def test_a_network_that_says_something_else_afterwards_is_refused_and_leaves_nothing(run, monkeypatch):
     export_run(run, ["onnx"])
     kept = (run / "export" / "model.onnx").read_bytes()
-    serialise = exporting._safetensors
+    form = FORMATS["safetensors"]
 
     def wrong(network, about):
         with torch.no_grad():
             network.head.layers[-1].bias += 0.001
         try:
-            return serialise(network, about)
+            return form.serialise(network, about)
         finally:
             with torch.no_grad():
                 network.head.layers[-1].bias -= 0.001
 
-    broken = exporting.Format("model.safetensors", "run_safetensors.py", wrong, exporting._open_safetensors)
-    monkeypatch.setitem(FORMATS, "safetensors", broken)
+    monkeypatch.setitem(FORMATS, "safetensors", replace(form, serialise=wrong))
     with pytest.raises(InputError, match=r"differs from the run's by 0\.001 in a logit"):
         export_run(run, ["onnx", "safetensors"])
     assert (run / "export" / "model.onnx").read_bytes() == kept
@@ -226,9 +225,11 @@ def test_the_baseline_has_no_network_to_export(run):
 def test_without_onnxruntime_the_reference_of_onnx_compares(trained, exported, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     model = load_run(trained.folder)
-    answers = exporting._open_onnx(exported[0] / "model.onnx", None, model)
+    answers = FORMATS["onnx"].open(exported[0] / "model.onnx", None, model)
     assert type(answers.__closure__[0].cell_contents) is onnx.reference.ReferenceEvaluator
-    assert exporting._compare(model, answers)[0] < 1e-4
+    faces = torch.rand(2, 3, model.backbone.image_size, model.backbone.image_size)
+    with torch.no_grad():
+        assert np.abs(answers(faces.numpy()) - model(faces).numpy()).max() < 1e-4
 
 
 def test_the_examples_are_short_and_know_nothing_of_fervid():

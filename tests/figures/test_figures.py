@@ -162,7 +162,7 @@ def test_explained_faces_stand_beside_their_heat_maps():
     figure = figures.explained_faces(views, captions, ["a face", "b " * 60, "c", "d"], columns=3)
     figure.draw_without_rendering()
     assert len(figure.subfigs) == 6  # two rows of three, two of them empty
-    headings = [place._suptitle.get_text() for place in figure.subfigs if place._suptitle]
+    headings = [place.get_suptitle() for place in figure.subfigs if place.get_suptitle()]
     assert headings[0] == "a face"
     assert headings[1].endswith(" b...")
     shown = [[axes for axes in place.axes if axes.images] for place in figure.subfigs]
@@ -181,7 +181,7 @@ def test_mean_heat_maps_stand_below_the_mean_faces(count):
     assert [int(axes.images[0].get_array().max()) for axes in figure.axes] == [0] * count + [90] * count
     assert [axes.get_title() for axes in figure.axes[:count]] == names
     assert [axes.get_xlabel() for axes in figure.axes[count:]] == captions
-    assert figure._suptitle.get_text() == "the title"
+    assert figure.get_suptitle() == "the title"
 
 
 def test_saving_draws_what_savefig_draws(tmp_path):

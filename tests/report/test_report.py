@@ -224,7 +224,7 @@ def test_heat_maps_are_shown_where_a_run_has_some(tmp_path, write_run, no_pictur
     }
     section = sections["What the networks look at"]
     (figure,) = section.figures.values()
-    assert figure._suptitle.get_text() == "b"
+    assert figure.get_suptitle() == "b"
     assert [axes.get_title() for axes in figure.axes[:2]] == ["sad", "angry"]
     assert [axes.get_xlabel() for axes in figure.axes[2:]] == ["3, right or wrong", "7 right"]
     assert section.sentences[0].startswith("Where in the face the score of each emotion comes from (Grad-CAM)")
