@@ -11,8 +11,6 @@ ROOT = Path(__file__).parents[1]
 MOST_LINES = 500
 COMMANDS = sorted(path.parent.name for path in (ROOT / "fervid").glob("*/__main__.py"))
 BEING_DIVIDED = {
-    "fervid/report/comparison.py",
-    "tests/report/test_comparison.py",
     "tests/report/test_tables.py",
     "tests/train/test_train.py",
 }
