@@ -6,66 +6,9 @@ import numpy as np
 import pandas as pd
 
 from fervid.schema.emotions import shared_name
-from fervid.schema.errors import InputError
 from fervid.schema.tables import Table
 
 ALL_SHARED = "all shared"  # a row of the table of first choices
-
-
-def shared_emotions(models: Sequence[Sequence[str]], corpus: Sequence[str]) -> list[str]:
-    """The emotions that every model and the corpus know.
-
-    Args:
-        models: the class names of each model, in its own words.
-        corpus: the emotions of the corpus, in its own words.
-
-    Returns:
-        Their shared names (:func:`fervid.schema.emotions.shared_name`), sorted.
-
-    Raises:
-        InputError: if there are fewer than two.
-    """
-    known = [{shared_name(emotion) for emotion in names} for names in [*models, corpus]]
-    shared = sorted(set.intersection(*known))
-    if len(shared) < 2:
-        told = "; ".join(dict.fromkeys(", ".join(names) for names in models))
-        raise InputError(
-            f"the model and the corpus share {'no emotion' if not shared else f'only {shared[0]}'}, and at least two "
-            f"are needed: the model knows {told}; the corpus holds {', '.join(sorted(corpus))}. Choose another corpus, "
-            "or more of its emotions."
-        )
-    return shared
-
-
-def merge_classes(probabilities: np.ndarray, names: Sequence[str]) -> tuple[np.ndarray, list[str]]:
-    """Adds up the classes that have one name.
-
-    Args:
-        probabilities: shape (N, num_classes).
-        names: what each class counts as.
-
-    Returns:
-        Probabilities (N, C) of the C different names, and these in the order of first appearance.
-    """
-    numbers, unique = pd.factorize(np.array(names, dtype=object))
-    return np.asarray(probabilities, dtype=float) @ np.eye(len(unique))[numbers], [str(name) for name in unique]
-
-
-def restrict(probabilities: np.ndarray, names: Sequence[str], emotions: Sequence[str]) -> np.ndarray:
-    """What a model says if only some emotions can be.
-
-    Args:
-        probabilities: shape (N, C).
-        names: what each class counts as, all different.
-        emotions: those that are kept, K of the names.
-
-    Returns:
-        Probabilities (N, K) in the order of ``emotions``; each row sums to 1, also where the model gave them nothing:
-        they are then all alike.
-    """
-    kept = probabilities[:, [list(names).index(emotion) for emotion in emotions]]
-    total = kept.sum(axis=1, keepdims=True)
-    return np.divide(kept, total, out=np.full_like(kept, 1 / len(emotions)), where=total > 0)
 
 
 def emotion_table(labels: pd.Series, models: Sequence[Sequence[str]], shared: Sequence[str]) -> Table:
@@ -74,7 +17,7 @@ def emotion_table(labels: pd.Series, models: Sequence[Sequence[str]], shared: Se
     Args:
         labels: of all frames of the corpus, in its own words.
         models: the class names of each model.
-        shared: of :func:`shared_emotions`.
+        shared: of :func:`fervid.schema.emotions.shared_emotions`.
     """
     own = {str(emotion): int(count) for emotion, count in labels.value_counts().items()}
     known = [emotion for names in models for emotion in names]
@@ -111,7 +54,7 @@ def first_choice_table(
     Args:
         labels: of all N frames of the corpus, in its own words.
         answers: of each model its name, its probabilities (N, C) and the names of the C classes, all different.
-        shared: of :func:`shared_emotions`.
+        shared: of :func:`fervid.schema.emotions.shared_emotions`.
     """
     rows = []
     for model, probabilities, names in answers:

@@ -267,15 +267,6 @@ class TestParts:
         system = one(edit=lambda table: table.assign(one="x", many=np.arange(len(table)) % 13))
         assert not {"one", "many"} & set(grouping_columns(system.frames))
 
-    def test_numbers_of_rendered_people_and_crops_are_no_groups(self, one):
-        """A rendered corpus numbers its people and takes; a prepared one says how each crop was aligned."""
-        odd = {"identity": [1, 2, 3], "take": [0, 1, 2], "aligned": ["eyes", "box"], "flat": ["black", "white"]}
-        system = one(
-            edit=lambda table: table.assign(**{name: np.resize(values, len(table)) for name, values in odd.items()})
-        )
-        assert set(group_table([system]).data["by"]) == {"sex", "intensity", "spectacles"}
-        assert not set(odd) & set(tidy([system])["by"])
-
     def test_no_groups(self, one):
         assert group_table([one(without=["sex", "intensity", "spectacles"])]) is None
 
