@@ -52,7 +52,8 @@ def serve(config: DictConfig, folder: Path) -> None:
     """
     from hydra.utils import instantiate
 
-    from fervid.demo.page import ADDRESS, build_page, launch
+    from fervid.demo.page import build_page
+    from fervid.demo.server import ADDRESS, launch
     from fervid.predict.predictor import Predictor
     from fervid.predict.video import share_cores
 

@@ -52,13 +52,18 @@ def save(figure: matplotlib_figure.Figure, path: Path, dpi: int = 110) -> Path:
     Returns:
         The file.
     """
-    figure.set_dpi(dpi)
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    picture = Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3])
+    picture = Image.fromarray(pixels(figure, dpi))
     with writing(path) as partial:
         picture.save(partial, dpi=(dpi, dpi), compress_level=1)  # a quarter of the time for a tenth more bytes
     return path
+
+
+def pixels(figure: matplotlib_figure.Figure, dpi: int = 110) -> np.ndarray:
+    """A figure as a picture, uint8 (H, W, 3) RGB."""
+    figure.set_dpi(dpi)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3]
 
 
 def not_shown(count: int) -> str:

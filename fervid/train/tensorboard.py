@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 from PIL import Image
 from pytorch_lightning.loggers import TensorBoardLogger
-from tensorboard.compat.proto.summary_pb2 import Summary
 
 from fervid.schema.escaping import markdown_text
 
@@ -21,17 +21,10 @@ def log_figures(trainer: pl.Trainer, drawn: dict[str, Path], epoch: int) -> None
     """
     for logger in trainer.loggers:
         if isinstance(logger, TensorBoardLogger):
-            # TensorBoard sorts by name: "view" comes after "train" and "val".
-            shown = [_as_event(f"view/{name}", path) for name, path in drawn.items()]
-            logger.experiment._get_file_writer().add_summary(Summary(value=shown), epoch)
-
-
-def _as_event(tag: str, png: Path) -> Summary.Value:
-    """A PNG file as TensorBoard keeps it; its ``add_image`` would pack the picture a second time."""
-    with Image.open(png, formats=["PNG"]) as picture:
-        width, height = picture.size
-    packed = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=png.read_bytes())
-    return Summary.Value(tag=tag, image=packed)
+            for name, path in drawn.items():
+                with Image.open(path, formats=["PNG"]) as picture:
+                    # TensorBoard sorts by name: "view" comes after "train" and "val".
+                    logger.experiment.add_image(f"view/{name}", np.asarray(picture), epoch, dataformats="HWC")
 
 
 def log_hparams(trainer: pl.Trainer, choices: dict[str, Any], results: dict[str, Any]) -> None:

@@ -1,9 +1,7 @@
 """The demo's page: what its functions say, what its server refuses, and what a browser shows."""
 
-import base64
 import gc
 import json
-import re
 import shutil
 import socket
 from concurrent.futures import ThreadPoolExecutor
@@ -14,11 +12,14 @@ import httpx
 import numpy as np
 import pytest
 
-from fervid.demo import page as demo_page
-from fervid.demo.page import about, build_page, launch, show_frame, show_picture, show_video
+from fervid.demo import views
+from fervid.demo.page import build_page
+from fervid.demo.server import launch
+from fervid.demo.views import about, show_frame, show_picture, show_video
 from fervid.media.decoding import read_frames
 from fervid.media.sampling import Sampling
 from fervid.predict.predictor import Predictor
+from fervid.runs.run import open_run
 from fervid.schema.errors import InputError
 
 # Gradio's server leaves its event loops and their sockets to the garbage collector.
@@ -67,91 +68,90 @@ def served(predictor, tmp_path_factory):
         gc.collect()  # while the warning is ignored
 
 
-def sizes(html):
-    """Width and height of the pictures in some HTML."""
-    found = re.findall(r"src='data:image/\w+;base64,([^']+)'", html)
-    images = [cv2.imdecode(np.frombuffer(base64.b64decode(each), np.uint8), 1) for each in found]
-    return [(image.shape[1], image.shape[0]) for image in images]
-
-
 def test_the_headline_says_how_far_the_run_can_be_believed(predictor):
-    html, results = about(predictor), predictor.results
-    assert f"<b>{results['metrics']['test/uar']:.0%}</b> of pictures of people it had never seen" in html
-    assert "guessing gives 33%" in html
-    assert "rendered people, none of them real" in html
-    assert "subject-independent" in html
-    assert "Not for decisions about people" in html
+    said, results = about(predictor), predictor.results
+    assert f"**{results['metrics']['test/uar']:.0%}** of pictures of people it had never seen" in said
+    assert "guessing gives 33%" in said
+    assert "rendered people, none of them real" in said
+    assert "subject-independent" in said
+    assert "Not for decisions about people" in said
 
 
-def test_a_picture_gives_a_card_for_each_face(predictor, face, tmp_path):
+def test_a_picture_shows_each_face(predictor, face, tmp_path):
     image = cv2.imread(str(face))
     two = tmp_path / "two.png"
     cv2.imwrite(str(two), np.hstack([image, image]))
-    html = show_picture(predictor, two)
-    assert re.findall(r"<h3>Face (\d)", html) == ["1", "2"]
-    side = predictor.image_size
-    assert sizes(html) == [(640, 240), *[(side, side)] * 4]  # the whole; of each face what was seen, and the heat map
+    view = show_picture(predictor, two)
+    assert view.image.shape == (240, 640, 3)
+    assert [each.title for each in view.faces] == ["Face 1", "Face 2"]
+    first, side = view.faces[0], predictor.image_size
+    assert first.picture.shape == first.heat.shape == (side, side, 3)
     seen = min(predictor.picture(two), key=lambda each: each.face.box[0])
-    assert f"Face 1: {seen.emotion}, {seen.confidence:.0%}" in html
-    for name, probability in zip(predictor.class_names, seen.probabilities, strict=True):
-        assert re.search(rf">{name}</span>.*?width:{100 * probability:.1f}%", html)
+    assert first.heat_title == f"what speaks for {seen.emotion}"
+    assert list(first.probabilities) == predictor.class_names
+    assert list(first.probabilities.values()) == pytest.approx(seen.probabilities.tolist())
 
 
 def test_faces_beyond_the_most_that_are_shown_are_counted(predictor, face, tmp_path, monkeypatch):
     image = cv2.imread(str(face))
     cv2.imwrite(str(tmp_path / "two.png"), np.hstack([image, image]))
-    monkeypatch.setattr(demo_page, "MOST_CARDS", 1)
-    html = show_picture(predictor, tmp_path / "two.png")
-    assert "2 faces were found; the 1 largest" in html
-    assert html.count("<h3>") == 1
+    monkeypatch.setattr(views, "MAX_FACES", 1)
+    view = show_picture(predictor, tmp_path / "two.png")
+    assert "2 faces were found; the 1 largest" in view.note
+    assert len(view.faces) == 1
 
 
 def test_a_network_without_maps_is_shown_all_the_same(predictor, face, monkeypatch):
     def none(model, pictures):
         raise InputError("no maps")
 
-    monkeypatch.setattr(demo_page, "heat_maps", none)
-    html = show_picture(predictor, face)
-    assert "no maps" in html
-    assert len(sizes(html)) == 2
+    monkeypatch.setattr(views, "heat_maps", none)
+    view = show_picture(predictor, face)
+    assert "no maps" in view.note
+    assert view.faces[0].heat is None
 
 
-def test_names_from_a_run_are_text_and_no_code(predictor, face, monkeypatch):
-    monkeypatch.setattr(predictor, "class_names", ["<script>a", "<script>b", "<script>c"])
-    assert "<script>" not in show_picture(predictor, face)
+def test_names_from_a_run_are_text_and_no_code(predictor, monkeypatch):
+    run = open_run(predictor.folder)
+    run.results["data"]["corpora"][0] |= {"name": "<script>alert(1)</script> *b*", "published": True}
+    monkeypatch.setattr(views, "open_run", lambda folder: run)
+    assert "<script>" not in about(predictor)
+    assert "&lt;script&gt;alert(1)&lt;/script&gt; \\*b\\*" in about(predictor)
 
 
 def test_what_is_no_face_no_picture_or_no_video_gives_a_sentence(predictor, tmp_path):
     blank = np.zeros((120, 160, 3), np.uint8)
     cv2.imwrite(str(tmp_path / "blank.png"), blank)
     (tmp_path / "words.mp4").write_text("words")
-    assert "No face was found" in show_picture(predictor, tmp_path / "blank.png")
-    assert "No face was found" in show_frame(predictor, blank)
-    assert "This picture cannot be read: cannot identify image file." in show_picture(predictor, b"words")
-    video, html = show_video(predictor, tmp_path / "words.mp4", tmp_path, longest=9, **WAYS)
-    assert video is None
-    assert "This video cannot be read" in html
+    assert "No face was found" in show_picture(predictor, tmp_path / "blank.png").note
+    assert "No face was found" in show_frame(predictor, blank).note
+    unreadable = show_picture(predictor, b"words")
+    assert unreadable.image is None
+    assert "This picture cannot be read: cannot identify image file." in unreadable.note
+    view = show_video(predictor, tmp_path / "words.mp4", tmp_path, longest=9, **WAYS)
+    assert view.file is None
+    assert "This video cannot be read" in view.note
     assert sorted(path.name for path in tmp_path.iterdir()) == ["blank.png", "words.mp4"]
 
 
 def test_a_video_comes_back_marked_with_its_timeline(predictor, clip, tmp_path):
-    video, html = show_video(predictor, clip, tmp_path, longest=60, **WAYS)
-    assert [frame.number for frame in read_frames(video, Sampling(1))] == [0, 1, 2, 3]  # of 16, each fourth
-    assert "<td>1</td>" in html
-    assert "class='timeline'" in html
-    assert "is longer than" not in html
+    view = show_video(predictor, clip, tmp_path, longest=60, **WAYS)
+    assert [frame.number for frame in read_frames(view.file, Sampling(1))] == [0, 1, 2, 3]  # of 16, each fourth
+    assert view.people["Person"].tolist() == [1]
+    assert len(view.timeline.axes) == 1
+    assert view.note == ""
 
 
 def test_of_a_long_video_the_beginning_is_shown(predictor, clip, tmp_path):
-    video, html = show_video(predictor, clip, tmp_path, longest=0.2, **WAYS)
-    assert "longer than 0.2 seconds" in html
-    assert [frame.time < 0.21 for frame in read_frames(video, Sampling(1))] == [True, True]
+    view = show_video(predictor, clip, tmp_path, longest=0.2, **WAYS)
+    assert "longer than 0.2 seconds" in view.note
+    assert [frame.time < 0.21 for frame in read_frames(view.file, Sampling(1))] == [True, True]
 
 
 def test_a_webcam_frame_gives_its_faces(predictor, face):
-    html = show_frame(predictor, cv2.imread(str(face))[..., ::-1])
-    assert "Face 1: " in html
-    assert len(sizes(html)) == 2
+    view = show_frame(predictor, cv2.imread(str(face))[..., ::-1])
+    assert [each.title for each in view.faces] == ["Face 1"]
+    assert view.faces[0].heat is None
 
 
 def test_the_page_answers_this_machine_alone(served, predictor):
@@ -214,7 +214,7 @@ def test_the_same_picture_twenty_times_at_once_gets_twenty_answers(served, face)
 
         answers = list(pool.map(answer, range(20)))
     assert [each["success"] for each in answers] == [True] * 20
-    assert all("Face 1: " in str(each["output"]) for each in answers)
+    assert all("**Face 1**" in str(each["output"]) for each in answers)
 
 
 def test_files_of_this_machine_cannot_be_asked_for(served, predictor, tmp_path):
@@ -254,15 +254,16 @@ def test_a_browser_shows_what_was_seen_and_asks_nobody_else(served, browser, pre
     page.goto(address)
     page.get_by_role("tab", name="Picture").wait_for()
     page.locator("input[type=file]:not([disabled])").first.set_input_files(face)
-    page.locator(".card").first.wait_for()
-    card = page.locator(".card").first.inner_text()
-    assert all(name in card for name in predictor.class_names)
+    page.get_by_text("Face 1").wait_for()
+    panel = page.locator("[role=tabpanel]:visible")
+    assert all(name in panel.inner_text() for name in predictor.class_names)
     loaded = "images => images.map(image => image.complete && image.naturalWidth > 0)"
-    assert page.locator(".fervid img").evaluate_all(loaded) == [True] * 3
+    assert panel.locator("img:visible").evaluate_all(loaded) == [True] * 3
 
     page.get_by_role("tab", name="Video").click()
     page.locator("[role=tabpanel]:visible input[type=file]").first.set_input_files(clip)
-    page.locator(".timeline").wait_for()
+    page.locator("[role=tabpanel]:visible table").first.wait_for()
+    page.locator("[role=tabpanel]:visible img").first.wait_for()  # the timeline
     page.wait_for_function("document.querySelector('video')?.readyState >= 2")  # it can be played
 
     page.get_by_role("tab", name="Picture").click()
