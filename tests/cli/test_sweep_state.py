@@ -112,6 +112,7 @@ def run_elsewhere(hydra_context, task_function, config, state, number, overrides
     return run_job(task_function, config, hydra_context=hydra_context, **keys)
 
 
+@pytest.mark.filterwarnings("ignore:A worker stopped")  # loky replaces those that grow
 def test_jobs_that_run_in_other_processes_are_in_the_table(fervid_train, tmp_path, monkeypatch, capfd):
     monkeypatch.setattr(Plugins.instance(), "is_in_toplevel_plugins_module", lambda name: True)
     Plugins.instance().register(ProcessLauncher)

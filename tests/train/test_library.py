@@ -37,6 +37,7 @@ def test_runs_from_plain_python_twice_in_one_process(words, tmp_path):
     assert "overrides" not in one["config"]
 
 
+@pytest.mark.filterwarnings("ignore:A worker stopped")  # loky replaces those that grow
 def test_a_worker_process_needs_no_hydra_either(words, tmp_path):
     (score,) = Parallel(n_jobs=2, backend="loky")([delayed(train_composed)(words, tmp_path / "run")])
     assert score == json.loads((tmp_path / "run" / "results.json").read_text())["best_score"]
