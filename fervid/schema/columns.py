@@ -7,10 +7,12 @@ refuse :data:`RESERVED` names, CSV files are read by kind.
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from enum import Enum
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from fervid.schema.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SUBJECT_KEY = ["corpus", "subject"]
 """Names a subject: another corpus may use the same name for someone else."""
@@ -120,12 +122,12 @@ LISTED = {column.name for column in _DECLARED if column.required and not column.
 """The columns of a CSV of one's own that mean something to fervid."""
 
 
-def corpora(table: pd.DataFrame) -> list[str]:
+def corpora(table: "pd.DataFrame") -> list[str]:
     """The corpora of a table, sorted; none if it does not say."""
     return sorted(table["corpus"].dropna().astype(str).unique()) if "corpus" in table else []
 
 
-def keys(table: pd.DataFrame, column: str) -> pd.Series:
+def keys(table: "pd.DataFrame", column: str) -> "pd.Series":
     """The names in a column, such as ``subject`` or ``clip``, unique over the corpora of a table.
 
     Args:
@@ -152,7 +154,7 @@ def columns_of(*wanted: Role | Kind) -> tuple[str, ...]:
     return tuple(column.name for column in _DECLARED if column.role in wanted or column.kind in wanted)
 
 
-def grouping_columns(table: pd.DataFrame) -> list[str]:
+def grouping_columns(table: "pd.DataFrame") -> list[str]:
     """The columns by which scores may be compared: attributes of subjects and conditions, each with 2 to 12 values.
 
     Args:
@@ -186,7 +188,9 @@ def check_spelling(names: Iterable[object], known: Collection[object], where: st
             )
 
 
-def _is_measure(values: pd.Series) -> bool:
+def _is_measure(values: "pd.Series") -> bool:
     """Whether a column measures something: numbers with a fraction."""
+    import pandas as pd  # here: the processes that cut out faces start without it
+
     numbers = pd.to_numeric(values.dropna(), errors="coerce")
     return bool(numbers.notna().all() and (numbers % 1 != 0).any())

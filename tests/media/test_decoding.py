@@ -7,6 +7,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from gray_videos import grays, write_video
 from PIL import Image
 
 from fervid.media.decoding import read_frames, read_picture
@@ -15,25 +16,6 @@ from fervid.media.sources import read_bytes
 from fervid.schema.errors import InputError
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data" / "ravdess"
-
-
-def write_video(path, codec="libx264", frames=40, size=(96, 64), rotation=None, **options):
-    """A video whose frame number n is a grey of 5 n, with a white upper left corner."""
-    with av.open(path, "w") as container:
-        stream = container.add_stream(codec, rate=Fraction(25), options={key: str(v) for key, v in options.items()})
-        stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
-        if codec == "mpeg4":
-            stream.bit_rate = 2_000_000
-        for number in range(frames):
-            picture = np.full((size[1], size[0], 3), 5 * number, np.uint8)
-            picture[:16, :16] = 255
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
-        container.mux(stream.encode())
-    return path
-
-
-def greys(frames):
-    return [round(float(frame.image[32:, 32:].mean())) for frame in frames]
 
 
 CODECS = [("v.mp4", "libx264", {"bf": 2, "g": 15}), ("v.mp4", "libx264", {"bf": 0}), ("v.avi", "mpeg4", {})]
@@ -50,7 +32,7 @@ def test_frames_are_those_of_their_number(tmp_path, name, codec, options):
     path = write_video(tmp_path / name, codec, **options)
     frames = list(read_frames(path, Sampling(every=7)))
     assert [frame.number for frame in frames] == [0, 7, 14, 21, 28, 35]
-    assert greys(frames) == pytest.approx([0, 35, 70, 105, 140, 175], abs=3)
+    assert grays(frames) == pytest.approx([0, 35, 70, 105, 140, 175], abs=3)
     assert [frame.time for frame in frames] == pytest.approx([number / 25 for number in range(0, 40, 7)], abs=0.002)
 
 
@@ -69,7 +51,7 @@ def test_any_part_of_a_video(tmp_path, name, codec, options, sampling):
     path = write_video(tmp_path / name, codec, **options)
     frames = list(read_frames(path, sampling))
     assert [frame.number for frame in frames] == sampling.numbers(40).tolist()
-    assert greys(frames) == pytest.approx([5 * frame.number for frame in frames], abs=4)
+    assert grays(frames) == pytest.approx([5 * frame.number for frame in frames], abs=4)
 
 
 def test_a_note_in_another_alphabet(tmp_path):
@@ -145,7 +127,7 @@ def test_a_video_in_a_zip_and_as_bytes(tmp_path):
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         archive.write(path, "inside/v.mp4")
     for source in ((tmp_path / "a.zip", "inside/v.mp4"), path.read_bytes()):
-        assert greys(read_frames(source, Sampling(every=20))) == pytest.approx([0, 100], abs=3)
+        assert grays(read_frames(source, Sampling(every=20))) == pytest.approx([0, 100], abs=3)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.02, 0.4, 0.8, 0.97])

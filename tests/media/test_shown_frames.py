@@ -7,6 +7,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from gray_videos import grays, write_video
 from PIL import ExifTags, Image
 
 from fervid.faces.detection import HaarDetector
@@ -25,27 +26,6 @@ SAMPLINGS = [
     Around(9, 2),
     Around(10_000),
 ]
-
-
-def write_video(path, codec="libx264", frames=40, size=(96, 64), aspect=None, **options):
-    """A video at 25 frames per second whose frame number n is gray 5 n, with a white upper left corner."""
-    with av.open(path, "w") as container:
-        stream = container.add_stream(codec, rate=Fraction(25), options={key: str(v) for key, v in options.items()})
-        stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
-        if codec.startswith("mpeg"):
-            stream.bit_rate = 2_000_000
-        if aspect:
-            stream.codec_context.sample_aspect_ratio = aspect
-        for number in range(frames):
-            picture = np.full((size[1], size[0], 3), 5 * number, np.uint8)
-            picture[:16, :16] = 255
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
-        container.mux(stream.encode())
-    return path
-
-
-def grays(frames):
-    return [round(float(frame.image[32:, 32:].mean())) for frame in frames]
 
 
 def decode_all(path):
