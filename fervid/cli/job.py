@@ -21,6 +21,7 @@ from fervid.cli.mistakes import mistake, stop
 from fervid.processes.lifetime import check_terminated
 from fervid.processes.ranks import take_place
 from fervid.schema.errors import InputError
+from fervid.schema.results import RESULTS_FILE
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +80,7 @@ def job(config: DictConfig) -> Iterator[Job]:
         add_command_line(config, running.choices, running.overrides)
         check_types(config, running.command)
         check_limits(config)
-        if not (running.folder / "results.json").exists():  # else it will not be run again
+        if not (running.folder / RESULTS_FILE).exists():  # else it will not be run again
             check_files(config)
         yield running
     except Exception as error:

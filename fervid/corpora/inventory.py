@@ -20,7 +20,7 @@ class Inventory:
     """The clips of a corpus.
 
     Attributes:
-        clips: one row a video or picture: ``clip, subject, emotion, path`` and what else the corpus knows.
+        clips: one row a video or picture: ``clip, subject, emotion`` and what else the corpus knows.
         files: the file of each row.
         expected: how many clips each emotion should have; empty if nobody knows.
         expected_subjects: how many clips each subject should have; empty if nobody knows.
@@ -46,7 +46,7 @@ class Inventory:
     faces: Sequence[Face | None] | None = None
 
     def check_named(self, root: Path) -> None:
-        """Whoever names an emotion or a subject does not want to train without it.
+        """Checks that there are clips of every emotion and subject that the user named.
 
         Raises:
             InputError: if the user named one of which there is no clip.

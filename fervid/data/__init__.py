@@ -1,4 +1,4 @@
-"""Datamodules: frames, clips and sounds of corpora as batches.
+"""Datamodules: the frames of corpora as batches.
 
 The classes are imported when first asked for, so that a process that only draws or decodes frames never pays for
 importing torch.

@@ -20,6 +20,7 @@ from fervid.cli.job import job
 from fervid.schema.atomic import scratch
 from fervid.schema.config_folder import CONFIG_FOLDER
 from fervid.schema.errors import InputError
+from fervid.schema.results import RESULTS_FILE
 
 
 @hydra.main(version_base="1.3", config_path=CONFIG_FOLDER, config_name="demo")
@@ -89,7 +90,7 @@ def newest_run(folder: Path) -> Path:
     """
     from fervid.runs.run import open_run
 
-    for results in sorted(folder.rglob("results.json"), key=lambda path: path.stat().st_mtime, reverse=True):
+    for results in sorted(folder.rglob(RESULTS_FILE), key=lambda path: path.stat().st_mtime, reverse=True):
         try:
             open_run(results.parent)
             # Neither the classical baseline nor what an evaluation leaves has a network.

@@ -1,1 +1,1 @@
-"""Backbones, heads and the classifier that joins them."""
+"""Backbones, heads and their weights."""

@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 from fervid.runs.record import plain_settings
 from fervid.runs.run import open_run
 from fervid.schema.errors import InputError
+from fervid.schema.results import RESULTS_FILE
 from fervid.schema.settings import RunIdentity
 
 log = logging.getLogger(__name__)
@@ -29,7 +30,7 @@ def finished_score(folder: Path, config: DictConfig, look: Callable[[], str], *,
     Raises:
         InputError: if a finished run would be written over.
     """
-    if not (folder / "results.json").exists() or (config.get("ckpt_path") is not None and not resume):
+    if not (folder / RESULTS_FILE).exists() or (config.get("ckpt_path") is not None and not resume):
         return None
     if not resume:
         raise InputError(f"{folder} already holds a finished run: choose another hydra.run.dir, or remove it.")

@@ -153,8 +153,9 @@ class Task(pl.LightningModule):
         self.log_scores("test")
 
     def _outputs(self, batch: Batch) -> Tensor:
-        cached = cached_name("image")
-        return self.learning_part(batch[cached] if cached in batch else self.frozen_prefix(batch["image"]))
+        (modality,) = self.encoders
+        cached = cached_name(modality)
+        return self.learning_part(batch[cached] if cached in batch else self.frozen_prefix(batch[modality]))
 
     def _step(self, batch: Batch, subset: str) -> tuple[Tensor, Tensor]:
         outputs, targets = self._outputs(batch), batch[self.target]

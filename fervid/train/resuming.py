@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fervid.cli.overrides import printed_command
 from fervid.models.weight_files import read_checkpoint
-from fervid.schema.errors import InputError
+from fervid.schema.errors import InputError, first_line
 from fervid.schema.settings import RunIdentity
 from fervid.tasks.classification import EmotionClassifier
 
@@ -20,20 +20,29 @@ def last_checkpoint(folder: Path) -> Path:
 
 
 def unfinished_checkpoint(folder: Path, identity: RunIdentity) -> Path | None:
-    """The last checkpoint of the same run that was not finished; removes what cannot be resumed.
+    """The last checkpoint of the same run that was not finished; removes those of another one.
 
     Args:
         folder: of the run.
         identity: of the run that is to be there, with its fingerprint.
+
+    Raises:
+        InputError: if a checkpoint is there that cannot be read for now; nothing is removed.
     """
     last = last_checkpoint(folder)
+    if not last.exists():
+        return None
     try:
+        with open(last, "rb") as file:  # a drive that is away, or a file without rights, is no other run
+            file.read(1)
         there = RunIdentity(**read_checkpoint(last)["run"])
         if identity.is_same(there, lambda: str(identity.fingerprint)):
             log.info("resuming job %s.", folder.name)
             return last
-    except (InputError, KeyError, TypeError) as error:
-        log.debug("%s: %s", last, error)
+    except OSError as error:
+        raise InputError(f"{last} cannot be read ({error.strerror}): try again, or choose another folder.") from error
+    except (InputError, KeyError, TypeError) as error:  # damaged, or of another version
+        log.warning("%s cannot be resumed (%s): the job starts again.", last, first_line(error))
     for left in ("checkpoints", "tensorboard"):
         shutil.rmtree(folder / left, ignore_errors=True)
     return None
