@@ -127,7 +127,9 @@ def build_page(predictor: Predictor, folder: Path, *, longest_video: float, ever
             drawn = _picture_box(visible=False)
             clip.upload(video, clip, [clip, film, said, people, drawn], api_visibility="private")
         with gr.Tab("Webcam"):
-            gr.Markdown("Record starts reading your camera, frame by frame; nothing is recorded.")
+            gr.Markdown(
+                "Record starts reading your camera, frame by frame; its pictures are deleted within an hour, or when the demo ends."
+            )
             with gr.Row():
                 with gr.Column(min_width=340):
                     camera = gr.Image(
