@@ -127,9 +127,7 @@ def build_page(predictor: Predictor, folder: Path, *, longest_video: float, ever
             drawn = _picture_box(visible=False)
             clip.upload(video, clip, [clip, film, said, people, drawn], api_visibility="private")
         with gr.Tab("Webcam"):
-            gr.Markdown(
-                "Record starts reading your camera, frame by frame; its pictures are deleted within an hour, or when the demo ends."
-            )
+            gr.Markdown("Record starts reading your camera. Pictures are deleted after an hour, or when the demo ends.")
             with gr.Row():
                 with gr.Column(min_width=340):
                     camera = gr.Image(
