@@ -28,8 +28,8 @@ import psutil
 from timing import Figure, ratios, tell
 
 from fervid.data import VideoFolderDataModule
-from fervid.faces.alignment import Alignment
-from fervid.faces.cropping import Task, crop_faces
+from fervid.faces.clip_faces import ClipTask, crop_faces
+from fervid.faces.cropping import Alignment
 from fervid.faces.detection import HaarDetector
 from fervid.media.formats import VIDEO_SUFFIXES
 from fervid.media.sampling import Sampling
@@ -76,7 +76,7 @@ def plain(video: Path, folder: Path) -> int:
 
 def fervid(video: Path) -> int:
     """What a worker of fervid does; returns the faces found."""
-    cut = crop_faces(Task(0, video, Sampling(EVERY)), HaarDetector(), Alignment(SIZE))
+    cut = crop_faces(ClipTask(0, video, Sampling(EVERY)), HaarDetector(), Alignment(SIZE))
     return sum(face is not None for face in cut.faces)
 
 

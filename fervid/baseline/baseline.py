@@ -23,7 +23,7 @@ from fervid.runs.record import WarningCollector, describe, write_manifest
 from fervid.schema.errors import InputError
 from fervid.schema.predictions import predictions_table, write_predictions
 from fervid.schema.results import write_results
-from fervid.schema.settings import fingerprint
+from fervid.schema.same_system import fingerprint
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import GrammarParseError, InterpolationResolutionError
 
-from fervid.schema.settings import is_neutral
+from fervid.schema.same_system import is_neutral
 
 # Settings that are text whatever they look like, by the last part of their names: paths, patterns, names.
 TEXT = frozenset(

@@ -19,7 +19,7 @@ from omegaconf import DictConfig
 from fervid.schema.atomic import write_text
 from fervid.schema.errors import InputError, first_line
 from fervid.schema.links import refuse_links_out
-from fervid.schema.settings import is_neutral
+from fervid.schema.same_system import is_neutral
 
 ROOT = "dataset.root"
 JOBS = "jobs"  # in the folder of a sweep: <number>.json each

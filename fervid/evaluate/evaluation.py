@@ -15,7 +15,7 @@ from fervid.evaluate.sentences import emotion_sections, sentences_on
 from fervid.evaluate.written_runs import (
     ensemble_settings,
     joint_validation,
-    run_settings,
+    training_entries,
     write_run,
 )
 from fervid.report.report import check_resamples, compare
@@ -112,7 +112,7 @@ def _ask_all(members: list[Member], own: bool, device: str, console: Console) ->
 def _write_runs(folder: Path, answers: Answers, weights: np.ndarray, config: DictConfig) -> list[Run]:
     """Leaves what each member says, and the ensemble of several, in the form of runs."""
     members, own, emotions = answers.members, answers.own, answers.emotions
-    base = [run_settings(member.run, None if own else config) for member in members]
+    base = [training_entries(member.run, None if own else config) for member in members]
     frames = members[0].frames[answers.kept].assign(emotion=answers.true[answers.kept])
     written = []
     for number, (member, said, results) in enumerate(zip(members, answers.probabilities, base, strict=True), start=1):

@@ -30,7 +30,7 @@ def joint_validation(runs: Sequence[Run], weights: np.ndarray, emotions: Sequenc
     return predictions_table(tables[0], joint, emotions)
 
 
-def run_settings(run: Run, config: DictConfig | None) -> dict[str, Any]:
+def training_entries(run: Run, config: DictConfig | None) -> dict[str, Any]:
     """A run's ``results.json`` as far as it is of training; with the corpus it is asked about, if that is another."""
     kept = {name: value for name, value in run.results["metrics"].items() if not name.startswith("test/")}
     told = ("seed", "seconds", "warnings", "versions", "git_revision", "choices", "config", "epochs", "best_epoch")

@@ -12,7 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, UndefinedError
 from omegaconf import DictConfig
 
 from fervid.cli.overrides import printed_command
-from fervid.faces.alignment import BARE_SIDE, Alignment
+from fervid.faces.cropping import BARE_SIDE, Alignment
 from fervid.metrics.aggregation import class_indices, clip_predictions, confusion
 from fervid.metrics.calibration import expected_calibration_error
 from fervid.metrics.scores import scores

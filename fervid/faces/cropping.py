@@ -1,137 +1,85 @@
-"""From one clip to its faces: decode, detect, align, crop. What a worker process does, and all that it has to load."""
+"""Crops faces upright, all at one size, with a margin and the eyes in one place."""
 
-import errno
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import Literal
 
 import cv2
 import numpy as np
 
-from fervid.faces.alignment import Alignment
-from fervid.faces.detection import Detector
-from fervid.faces.face import Face, most_prominent
-from fervid.media.decoding import Frame, read_frames, read_picture
-from fervid.media.sampling import Around, Sampling
-from fervid.media.sources import Source
-from fervid.schema.columns import BOX, EYES
-from fervid.schema.errors import first_line
+from fervid.faces.face import EYES_IN_BOX, Face
+from fervid.schema.errors import InputError
 
-JPEG_QUALITY = 95
-FLAT_LEVELS = 16  # of luminance, of 256: no face has so few in any light, 12-bit values taken for 16 bits do
-FLAT_SHARES = (0.01, 0.99)  # of the pixels: between them these levels are counted
+BARE_SIDE = 2.2  # of a crop without margin, in eye distances
+EYES_ABOVE_MIDDLE = 0.35  # of a crop, in eye distances
+
+Aligned = Literal["eyes", "box", "whole"]
 
 
 @dataclass(frozen=True)
-class Task:
-    """One clip to crop the faces of.
+class Alignment:
+    """A similarity transform (turn, scale, shift) that puts the eyes level and in the same place of every crop.
 
-    Attributes:
-        row: of the corpus's table of clips.
-        source: the video or picture.
-        sampling: which frames of a video; None: it is a picture.
-        face: where the face is, if the corpus says so: nothing is detected then.
-    """
-
-    row: int
-    source: Source
-    sampling: Sampling | Around | None
-    face: Face | None = None
-
-
-@dataclass
-class Crop:
-    """What came of a task.
-
-    Attributes:
-        row: of the corpus's table of clips.
-        frames: one dict a frame that was looked at; those with a face have ``aligned``,
-            and ``flat`` if it shows nothing.
-        faces: the JPEG of each frame; None where there is no face.
-        sums: of all faces: count of pixels, then sums and sums of squares of red, green, blue and luminance, as whole
-            numbers, so that the order of adding them changes nothing.
-        failure: why the clip gives nothing; None if it does.
-        temporary: whether the machine, not the file, is to blame: another time may go well.
-    """
-
-    row: int
-    frames: list[dict[str, Any]] = field(default_factory=list)
-    faces: list[bytes | None] = field(default_factory=list)
-    sums: list[int] = field(default_factory=lambda: [0] * 9)
-    failure: str | None = None
-    temporary: bool = False
-
-
-def crop_faces(task: Task, detector: Detector, alignment: Alignment) -> Crop:
-    """Crops the faces of one clip; whatever is wrong with the file ends up in ``failure``."""
-    cv2.setNumThreads(1)  # clips, not rows of pixels, are shared out over the cores
-    crop = Crop(task.row)
-    last: Face | None = None
-    try:
-        for frame in _frames(task):
-            found = [task.face] if task.face else detector.find(frame.image, last)
-            row: dict[str, Any] = {"frame": frame.number, "time": round(frame.time, 4), "faces": len(found)}
-            last = most_prominent(found, frame.image) if found else None
-            jpeg = None
-            if last:
-                face, row["aligned"] = alignment.crop(frame.image, last)
-                eyes = np.empty(0) if last.eyes is None else last.eyes.ravel()
-                row |= {name: round(float(value), 1) for name, value in zip(BOX, last.box, strict=True)}
-                row |= {name: round(float(value), 1) for name, value in zip(EYES, eyes, strict=False)}
-                row |= {"flat": flat} if (flat := flatness(face)) else {}
-                jpeg = encode(face)
-                crop.sums = [before + value for before, value in zip(crop.sums, pixel_sums(face), strict=True)]
-            crop.frames.append(row)
-            crop.faces.append(jpeg)
-    except (ValueError, cv2.error) as error:
-        return Crop(task.row, failure=first_line(error))
-    except (OSError, MemoryError) as error:
-        reason = getattr(error, "strerror", None) or first_line(error)
-        return Crop(task.row, failure=reason, temporary=_is_temporary(error))
-    if not crop.frames:
-        crop.failure = "none of the wanted frames is in it"
-    elif not any(crop.faces):
-        crop.failure = f"no face in any of {len(crop.frames)} frames" if task.sampling else "no face"
-    return crop
-
-
-def encode(face: np.ndarray) -> bytes:
-    """A face, uint8 (side, side, 3) RGB, as the JPEG that a prepared folder keeps of it."""
-    return cv2.imencode(".jpg", face[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes()
-
-
-def flatness(face: np.ndarray) -> str | None:
-    """Whether a face shows nothing, because its file is odd or was misread.
+    Without margin a crop is 2.2 eye distances wide, from temple to temple, and its middle lies 0.35 eye distances
+    below the eyes: brows and chin are in it. The default margin adds ears, hairline and room for a dropped jaw.
 
     Args:
-        face: uint8 (H, W, 3) RGB.
+        size: side of the crops in pixels.
+        margin: share of the bare face added on each side.
 
-    Returns:
-        ``black``, ``white`` or ``constant`` if almost all of its luminance lies within 16 of 256 levels, else None.
+    Raises:
+        InputError: if a number is out of range.
     """
-    counts = cv2.calcHist([cv2.cvtColor(face, cv2.COLOR_RGB2GRAY)], [0], None, [256], [0, 256])[:, 0]
-    low, high = np.searchsorted(np.cumsum(counts), np.array(FLAT_SHARES) * counts.sum()).tolist()
-    if high - low > FLAT_LEVELS:
-        return None
-    return "black" if high <= FLAT_LEVELS else "white" if low >= 255 - FLAT_LEVELS else "constant"
 
+    size: int = 256
+    margin: float = 0.15
 
-def pixel_sums(face: np.ndarray) -> list[int]:
-    """What :class:`Crop` has of one face, by histograms: a twentieth of the time of squaring every pixel."""
-    planes = [*cv2.split(face), cv2.cvtColor(face, cv2.COLOR_RGB2GRAY)]
-    # Counts are float32, exact up to 2^24: in faces of 4,096 px.
-    counts = np.array([cv2.calcHist([plane], [0], None, [256], [0, 256])[:, 0] for plane in planes]).astype(np.int64)
-    values = np.arange(256)
-    return [planes[0].size, *(counts @ values).tolist(), *(counts @ values**2).tolist()]
+    def __post_init__(self) -> None:
+        if not 8 <= self.size <= 2048:
+            raise InputError(f"dataset.face_size={self.size} is out of range: give 8 to 2048 pixels.")
+        if not 0 <= self.margin <= 2:
+            raise InputError(f"dataset.margin={self.margin} is out of range: give 0 to 2 of the face's side.")
 
+    def crop(self, image: np.ndarray, face: Face) -> tuple[np.ndarray, Aligned]:
+        """Cuts a face out.
 
-def _frames(task: Task) -> Iterator[Frame]:
-    if task.sampling is None:
-        yield Frame(0, 0.0, read_picture(task.source))
-    else:
-        yield from read_frames(task.source, task.sampling)
+        Args:
+            image: uint8 (H, W, 3) RGB.
+            face: what was found in it.
 
+        Returns:
+            The crop, uint8 (size, size, 3), black where the picture ends, and what it was aligned by: ``eyes``;
+            ``box``, upright as filmed, because no eyes were found; or ``whole``, nothing but resized.
+        """
+        left, top, width, height = face.box
+        if face.whole:
+            square = image[int(top) : int(top + height), int(left) : int(left + width)]
+            method = cv2.INTER_AREA if width > self.size else cv2.INTER_CUBIC
+            return cv2.resize(square, (self.size, self.size), interpolation=method), "whole"
+        eyes = face.eyes
+        if eyes is None:
+            side = max(width, height)
+            corner = np.array([left + width / 2 - side / 2, top + height / 2 - side / 2])
+            eyes = corner + EYES_IN_BOX * side
+        return self._warp(image, eyes), "box" if face.eyes is None else "eyes"
 
-def _is_temporary(error: Exception) -> bool:
-    trouble = (errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC, errno.ESTALE, errno.ETIMEDOUT)
-    return isinstance(error, MemoryError) or getattr(error, "errno", None) in trouble
+    def _warp(self, image: np.ndarray, eyes: np.ndarray) -> np.ndarray:
+        across = eyes[1] - eyes[0]
+        distances = BARE_SIDE * (1 + 2 * self.margin)  # the side of the crop, in eye distances
+        side = distances * np.hypot(*across)  # and in pixels of the picture
+        # Large faces are first reduced by whole factors with averaging: warping alone would skip pixels.
+        factor = max(1, int(side // self.size))
+        if factor > 1:
+            centre, reach = eyes.mean(axis=0), int(1.5 * side)
+            x0, y0 = (max(0, int(value)) for value in centre - reach)
+            part = image[y0 : int(centre[1]) + reach, x0 : int(centre[0]) + reach]
+            height, width = (length - length % factor for length in part.shape[:2])
+            image = cv2.resize(part[:height, :width], (width // factor, height // factor), interpolation=cv2.INTER_AREA)
+            # Pixel centres lie half a pixel in.
+            eyes = (eyes - (x0, y0) + 0.5) / factor - 0.5
+            across, side = eyes[1] - eyes[0], side / factor
+        scale = self.size / side
+        angle = np.arctan2(across[1], across[0])
+        turn = scale * np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+        middle = np.array([self.size / 2, self.size * (0.5 - EYES_ABOVE_MIDDLE / distances)])
+        shift = middle - turn @ eyes.mean(axis=0)
+        return cv2.warpAffine(image, np.column_stack([turn, shift]), (self.size, self.size), flags=cv2.INTER_LINEAR)

@@ -10,8 +10,8 @@ from hydra.errors import HydraException
 from hydra.utils import instantiate
 
 from fervid.data.store import resize
-from fervid.faces.alignment import Aligned, Alignment
-from fervid.faces.cropping import encode
+from fervid.faces.clip_faces import encode
+from fervid.faces.cropping import Aligned, Alignment
 from fervid.faces.detection import Detector, HaarDetector, NoDetector
 from fervid.faces.face import Face
 from fervid.media.decoding import read_picture

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 from rich.console import Console
 
-from fervid.faces.cropping import flatness
+from fervid.faces.clip_faces import flatness
 from fervid.media.decoding import Frame
 from fervid.predict.predictor import SeenFace
 from fervid.predict.sources import Camera, Item

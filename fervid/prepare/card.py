@@ -42,7 +42,7 @@ def write_card(
         inventory: what the reader found.
         manifest: one row a frame that was looked at.
         failed: files that give nothing.
-        sums: of all faces, as :class:`fervid.faces.cropping.Crop` has them.
+        sums: of all faces, as :class:`fervid.faces.clip_faces.Crop` has them.
         detected: whether faces were detected, so that there is a detection rate.
     """
     card = describe(about, settings, inventory, manifest, failed, sums, detected)

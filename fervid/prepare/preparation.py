@@ -34,8 +34,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from fervid.faces.alignment import Alignment
-from fervid.faces.cropping import Crop, Task, crop_faces
+from fervid.faces.clip_faces import ClipTask, Crop, crop_faces
+from fervid.faces.cropping import Alignment
 from fervid.faces.detection import Detector
 from fervid.media.files import FAILED
 from fervid.processes.lifetime import for_workers
@@ -82,7 +82,7 @@ class Part:
 def crop_clips(
     folder: Path,
     clips: pd.DataFrame,
-    tasks: Iterator[Task],
+    tasks: Iterator[ClipTask],
     *,
     detector: Detector,
     alignment: Alignment,
@@ -176,7 +176,7 @@ def join(folder: Path, clips: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame,
     Returns:
         The manifest's rows, in the order of ``clips``: one a frame, the clip's columns repeated, with ``face``, its
         file in the folder, None where no face was found; the failures: ``path`` and ``reason``; and the sums of
-        :class:`fervid.faces.cropping.Crop` over all faces.
+        :class:`fervid.faces.clip_faces.Crop` over all faces.
 
     Raises:
         InputError: if none shows a face.

@@ -14,8 +14,8 @@ from rich.console import Console
 
 from fervid.corpora.corpus import Corpus
 from fervid.corpora.inventory import Inventory
-from fervid.faces.alignment import Alignment
-from fervid.faces.cropping import JPEG_QUALITY, Task
+from fervid.faces.clip_faces import JPEG_QUALITY, ClipTask
+from fervid.faces.cropping import Alignment
 from fervid.faces.detection import Detector, HaarDetector, NoDetector
 from fervid.media.decoding import read_picture
 from fervid.media.files import FAILED, LEFT_OUT
@@ -182,12 +182,12 @@ class PreparedCorpus:
             part=part,
         )
 
-    def _tasks(self) -> Iterator[Task]:
+    def _tasks(self) -> Iterator[ClipTask]:
         inventory = self.inventory
         for row, source in enumerate(self.corpus.sources()):
             sampling = inventory.windows[row] if inventory.windows is not None else self.sampling
             face = inventory.faces[row] if inventory.faces is not None else None
-            yield Task(row, source, None if self.corpus.pictures else sampling, face)
+            yield ClipTask(row, source, None if self.corpus.pictures else sampling, face)
 
     def _write(self) -> None:
         """Writes the tables and the card of faces that are all cropped."""

@@ -19,7 +19,7 @@ from fervid.runs.run import Run
 from fervid.schema.config_folder import CONFIG_FOLDER
 from fervid.schema.errors import InputError
 from fervid.schema.leakage_levels import LeakageLevel
-from fervid.schema.settings import REPEATS, is_neutral
+from fervid.schema.same_system import REPEATS, is_neutral
 from fervid.schema.tables import Table
 
 PERCENT, NUMBER = "{:.2f}", "{:,.0f}"

@@ -13,7 +13,7 @@ import pandas as pd
 from fervid.metrics.aggregation import clip_predictions
 from fervid.runs.run import Run
 from fervid.schema.columns import CLIP_KEY, FRAME_KEY
-from fervid.schema.settings import GROUPS, NOTHING, REPEATS, system_settings
+from fervid.schema.same_system import GROUPS, NOTHING, REPEATS, system_settings
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from fervid.runs.record import plain_settings
 from fervid.runs.run import open_run
 from fervid.schema.errors import InputError
 from fervid.schema.results import RESULTS_FILE
-from fervid.schema.settings import RunIdentity
+from fervid.schema.same_system import RunIdentity
 
 log = logging.getLogger(__name__)
 

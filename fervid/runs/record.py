@@ -17,7 +17,7 @@ from fervid.schema.atomic import write_csv, writing
 from fervid.schema.columns import keys
 from fervid.schema.escaping import spreadsheet
 from fervid.schema.manifest import SPLITS, emotion_by_split
-from fervid.schema.settings import RunIdentity, fingerprint
+from fervid.schema.same_system import RunIdentity, fingerprint
 
 if TYPE_CHECKING:
     from fervid.data.datamodule import FrameDataModule

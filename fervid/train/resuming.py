@@ -8,7 +8,7 @@ from pathlib import Path
 from fervid.cli.overrides import printed_command
 from fervid.models.weight_files import read_checkpoint
 from fervid.schema.errors import InputError, first_line
-from fervid.schema.settings import RunIdentity
+from fervid.schema.same_system import RunIdentity
 from fervid.tasks.classification import EmotionClassifier
 
 log = logging.getLogger(__name__)

@@ -29,7 +29,7 @@ from fervid.runs.record import WarningCollector, plain_settings, write_manifest
 from fervid.schema.errors import InputError
 from fervid.schema.predictions import write_predictions
 from fervid.schema.results import write_results
-from fervid.schema.settings import RunIdentity, fingerprint
+from fervid.schema.same_system import RunIdentity, fingerprint
 from fervid.tasks.classification import EmotionClassifier
 from fervid.train.checks import check_monitor, check_optimizer, check_single_frame, trainer_mistakes
 from fervid.train.outcome import collect, compared_settings

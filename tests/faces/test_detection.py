@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from fervid.faces.alignment import Alignment
+from fervid.faces.cropping import Alignment
 from fervid.faces.detection import HaarDetector, NoDetector, YuNetDetector
 from fervid.faces.face import EYES_IN_BOX, Face, most_prominent
 from fervid.media.decoding import read_frames, read_picture

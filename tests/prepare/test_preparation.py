@@ -16,8 +16,8 @@ import pytest
 from rendered_corpora.ravdess import write_ravdess
 
 from fervid.data import RAVDESSDataModule, VideoFolderDataModule
-from fervid.faces.alignment import Alignment
-from fervid.faces.cropping import Task, crop_faces
+from fervid.faces.clip_faces import ClipTask, crop_faces
+from fervid.faces.cropping import Alignment
 from fervid.faces.detection import NoDetector
 from fervid.faces.face import Face
 from fervid.media.decoding import read_picture
@@ -306,7 +306,7 @@ def test_what_the_machine_is_to_blame_for_is_tried_again(raw, whole, tmp_path, m
     """Such as a network drive that went away for a moment."""
 
     def one_fails(task, detector, alignment):
-        from fervid.faces.cropping import Crop, crop_faces
+        from fervid.faces.clip_faces import Crop, crop_faces
 
         stale = Crop(task.row, failure="Stale file handle", temporary=True)
         return stale if task.row == 3 else crop_faces(task, detector, alignment)
@@ -335,8 +335,8 @@ def test_whose_fault_it_is(monkeypatch, error, temporary):
     def fail(*_):
         raise error
 
-    monkeypatch.setattr("fervid.faces.cropping.read_frames", fail)
-    cut = crop_faces(Task(0, Path("a.mp4"), Sampling()), NoDetector(), Alignment())
+    monkeypatch.setattr("fervid.faces.clip_faces.read_frames", fail)
+    cut = crop_faces(ClipTask(0, Path("a.mp4"), Sampling()), NoDetector(), Alignment())
     assert cut.failure
     assert cut.temporary == temporary
 
@@ -410,7 +410,7 @@ def test_given_faces_need_no_detector(raw):
             raise AssertionError
 
     eyes = np.array([[200.0, 120.0], [260.0, 120.0]])
-    task = Task(0, next(raw.rglob("*.mp4")), Around(5, 1), Face((180, 80, 100, 100), eyes))
+    task = ClipTask(0, next(raw.rglob("*.mp4")), Around(5, 1), Face((180, 80, 100, 100), eyes))
     cut = crop_faces(task, Nobody(), Alignment(size=64))
     assert [frame["frame"] for frame in cut.frames] == [4, 5, 6]
     assert [frame["aligned"] for frame in cut.frames] == ["eyes"] * 3

@@ -7,13 +7,13 @@ import cv2
 import numpy as np
 import pytest
 
-from fervid.faces import cropping as cutting
+from fervid.faces import clip_faces
 
 HEAVY = ("torch", "pandas", "joblib", "rich", "albumentations", "pytorch_lightning", "hydra", "matplotlib")
 
 
 def test_a_worker_loads_what_it_needs_alone():
-    told = "import sys, fervid.faces.cropping; print(*sys.modules)"
+    told = "import sys, fervid.faces.clip_faces; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True, timeout=60)
     assert not set(HEAVY) & set(loaded.stdout.split())
 
@@ -30,6 +30,6 @@ def test_sums_are_those_of_all_pixels(side, kind):
     }[kind]
     grey = cv2.cvtColor(np.ascontiguousarray(face), cv2.COLOR_RGB2GRAY)
     pixels = np.dstack([face, grey]).reshape(-1, 4).astype(np.int64)
-    found = cutting.pixel_sums(face)
+    found = clip_faces.pixel_sums(face)
     assert found == [side * side, *pixels.sum(axis=0), *(pixels**2).sum(axis=0)]
     assert {type(value) for value in found} == {int}  # for the journal

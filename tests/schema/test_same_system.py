@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from fervid.schema.settings import RunIdentity, fingerprint, run_settings, system_settings
+from fervid.schema.same_system import RunIdentity, fingerprint, run_settings, system_settings
 
 CONFIG = {
     "seed": 1,
