@@ -23,7 +23,6 @@ from fervid.runs.record import WarningCollector, describe, write_manifest
 from fervid.schema.errors import InputError
 from fervid.schema.predictions import predictions_table, write_predictions
 from fervid.schema.results import write_results
-from fervid.schema.same_system import fingerprint
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +44,7 @@ def baseline(config: DictConfig, folder: Path, *, resume: bool = False) -> float
     folder = Path(folder).expanduser()
     folder.mkdir(parents=True, exist_ok=True)
     with WarningCollector() as collected:
-        finished = finished_score(folder, config, lambda: fingerprint(_read_corpus(config).manifest), resume=resume)
+        finished = finished_score(folder, config, lambda: _read_corpus(config).fingerprint, resume=resume)
         return _run(config, folder, collected.sentences) if finished is None else finished
 
 

@@ -8,7 +8,6 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
-from functools import partial
 from io import TextIOWrapper
 from typing import Any
 
@@ -26,6 +25,10 @@ from fervid.processes.lifetime import exit_on_sigterm, terminated
 from fervid.processes.ranks import rank_folder
 from fervid.schema.config_folder import use_config_folder
 from fervid.schema.errors import InputError
+
+# At import, since workers of a launcher do not come through run(). Hydra hands the resolved values on to all jobs.
+OmegaConf.register_new_resolver("sweep_name", lambda: sweep_name(sys.argv[1:]), replace=True, use_cache=True)
+OmegaConf.register_new_resolver("rank_folder", rank_folder, replace=True, use_cache=True)
 
 INTERRUPTED = "interrupted: run the same command again."
 
@@ -54,9 +57,6 @@ def run(command: Callable[[], Any], name: str, describe: Callable[[], str] | Non
 def _run(command: Callable[[], Any], name: str, describe: Callable[[], str] | None) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises what it would have printed
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # asks the network at every import otherwise
-    # Kept by Hydra for all jobs of a sweep, in whichever process.
-    OmegaConf.register_new_resolver("sweep_name", partial(sweep_name, sys.argv[1:]), replace=True, use_cache=True)
-    OmegaConf.register_new_resolver("rank_folder", rank_folder, replace=True, use_cache=True)
     begin_command()
     try:
         options, words = (

@@ -9,6 +9,7 @@ from filelock import FileLock, Timeout
 from omegaconf import ListConfig
 
 from fervid.schema.errors import InputError
+from fervid.schema.locks import holder, sign
 
 
 def empty_folder(folder: Path) -> Path:
@@ -46,8 +47,11 @@ def alone(folder: Path) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        raise InputError(f"another process is at work in {folder}: wait for it, or choose another folder.") from None
+        raise InputError(
+            f"another process is at work in {folder}{holder(lock)}: wait for it, or choose another folder."
+        ) from None
     try:
+        sign(lock)
         yield
     finally:
         (folder / ".lock").unlink(missing_ok=True)

@@ -42,6 +42,8 @@ LIMITS: dict[str, Allowed] = {
     "seed": _whole(0, "0 to 2^32 - 1", high=2**32 - 1),
     "threads": (lambda value: value == "auto" or (_is_whole(value) and 1 <= value <= 1024), "auto, or 1 to 1024"),
     "smoothing": _number(lambda value: 0 <= value < math.inf, "seconds, 0 for none"),
+    "part": _whole(0, "0 to parts - 1"),
+    "parts": _whole(1, "1 or more"),
     "dataset.num_workers": _whole(0, "0 to 256 processes", high=256),
     "optimizer.lr": _POSITIVE,
     "optimizer.weight_decay": _NOT_NEGATIVE,

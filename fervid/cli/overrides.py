@@ -12,7 +12,7 @@ from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import GrammarParseError, InterpolationResolutionError
 
-from fervid.schema.same_system import is_neutral
+from fervid.schema.same_system import PLACES, is_neutral
 
 # Settings that are text whatever they look like, by the last part of their names: paths, patterns, names.
 TEXT = frozenset(
@@ -70,7 +70,7 @@ def told_settings(config: DictConfig) -> dict[str, Any]:
     told = {}
     for override in OverridesParser.create().parse_overrides(list(config.get("overrides") or [])):
         name = override.key_or_group
-        if not is_neutral(name) and not name.startswith(("hydra", "dataset.root")):
+        if not is_neutral(name) and name not in PLACES and not name.startswith("hydra"):
             value = (config.choices or {}).get(name) or OmegaConf.select(config, name)
             told[name] = value if isinstance(value, int | float) else str(value)
     return told

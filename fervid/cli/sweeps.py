@@ -19,7 +19,7 @@ from omegaconf import DictConfig
 from fervid.schema.atomic import write_text
 from fervid.schema.errors import InputError, first_line
 from fervid.schema.links import refuse_links_out
-from fervid.schema.same_system import is_neutral
+from fervid.schema.same_system import PLACES, is_neutral
 
 ROOT = "dataset.root"
 JOBS = "jobs"  # in the folder of a sweep: <number>.json each
@@ -125,17 +125,26 @@ def in_order(words: Sequence[str]) -> list[str]:
 def sweep_name(words: Sequence[str]) -> str:
     """The folder of a sweep: the same settings have the same, in whichever order, any others another.
 
-    Where the corpus and the cache lie, and with how many processes it is loaded, makes no other sweep.
+    Where the corpus and the cache lie, and with how many processes it is loaded, makes no other sweep; of a table such
+    as ``split.path`` its file name counts.
 
     Args:
         words: of the command line.
     """
     told = [word.lstrip("+") for word in words if _is_setting(word) and not word.startswith("hydra.")]
-    told = sorted(word for word in told if _varies(word) or not (is_neutral(_name(word)) or _name(word) == ROOT))
+    told = sorted(
+        _moved(word) for word in told if _varies(word) or not (is_neutral(_name(word)) or _name(word) == ROOT)
+    )
     named = [word.partition("=")[2] for word in told if _name(word) == "sweep"]
     varied = [_name(word).rsplit(".", 1)[-1] for word in told if _varies(word)]
     title = "-".join(named or varied)[:40] or "sweep"
     return f"{title}-{hashlib.sha256(' '.join(told).encode()).hexdigest()[:6]}"
+
+
+def _moved(word: str) -> str:
+    """A word as it is wherever its file lies."""
+    name, _, value = word.partition("=")
+    return f"{name}={Path(value).name}" if name in PLACES and not _varies(word) else word
 
 
 def _is_setting(word: str) -> bool:

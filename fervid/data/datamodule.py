@@ -31,6 +31,7 @@ from fervid.schema.emotions import shared_name
 from fervid.schema.errors import InputError, listed
 from fervid.schema.locks import lock
 from fervid.schema.manifest import SPLITS, check_manifest
+from fervid.schema.same_system import fingerprint
 
 if TYPE_CHECKING:
     import albumentations as A
@@ -146,6 +147,11 @@ class FrameDataModule(pl.LightningDataModule):
         return " and ".join(unverified) or None
 
     @property
+    def verified(self) -> list[str]:
+        """The corpora that identify their subjects themselves."""
+        return [source.name for source in self.sources if not source.subjects_from]
+
+    @property
     def failures(self) -> pd.DataFrame:
         """Files that could not be used: ``path``, ``reason`` and ``outcome``, ``failed`` or ``left out``."""
         return pd.concat([source.failures for source in self.sources], ignore_index=True)
@@ -236,6 +242,12 @@ class FrameDataModule(pl.LightningDataModule):
             description=f"{self.corpus}: faces at {self.image_size} px",
         )
 
+    @property
+    def fingerprint(self) -> str:
+        """A digest of the data with their split (:func:`fervid.schema.same_system.fingerprint`)."""
+        hashes = np.load(self.store_path.with_suffix(".hashes.npy"))
+        return fingerprint(self.manifest, hashes[self.manifest["store_row"].to_numpy()])
+
     def _open_pictures(self) -> Callable[[int], np.ndarray]:
         """Gives a function from a row of :attr:`frames` to its face."""
         corpus = self.frames["corpus"].to_numpy(dtype=object)
@@ -266,8 +278,7 @@ class FrameDataModule(pl.LightningDataModule):
         if left_out.any():  # of a pair of clips only the closest frames were noted, and one of these may be gone
             hashes = np.load(self.store_path.with_suffix(".hashes.npy"))[manifest["store_row"].to_numpy()]
             pairs = near_duplicates(hashes, keys(manifest, "clip"))
-        verified = [source.name for source in self.sources if not source.subjects_from]
-        self.audit = audit(manifest, pairs, subjects_from=self.subjects_from, verified=verified)
+        self.audit = audit(manifest, pairs, subjects_from=self.subjects_from, verified=self.verified)
         self._check_subsets()
         self.class_names = sorted(manifest["emotion"].unique())
         if "group" in manifest and (manifest.groupby("group")["split"].nunique() > 1).any():

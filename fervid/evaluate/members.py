@@ -191,11 +191,13 @@ def leakage(member: Member, own: bool, left_out: int) -> dict[str, Any]:
         rest = manifest[(manifest["split"] != "test") | manifest.index.isin(member.frames.index)]
         hashes = np.load(datamodule.store_path.with_suffix(".hashes.npy"))[rest["store_row"].to_numpy()]
         pairs = near_duplicates(hashes, keys(rest, "clip"))
-        return audit(rest.reset_index(drop=True), pairs, subjects_from=datamodule.subjects_from).as_dict()
+        return audit(
+            rest.reset_index(drop=True), pairs, subjects_from=datamodule.subjects_from, verified=datamodule.verified
+        ).as_dict()
     frames = member.frames if member.names_tell else member.frames.assign(subject=None)
     subjects_from = datamodule.subjects_from or member.run.results["leakage"].get("subjects_from")
     manifest = pd.concat([member.seen.assign(split="train"), frames], ignore_index=True)
-    return audit(manifest, subjects_from=subjects_from).as_dict()
+    return audit(manifest, subjects_from=subjects_from, verified=datamodule.verified).as_dict()
 
 
 def ask(member: Member, device: str) -> np.ndarray:

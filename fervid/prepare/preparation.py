@@ -112,7 +112,7 @@ def crop_clips(
     # What was seen of the frames waits on the disk: as Python's dicts it takes ten times the room of the table.
     finished = {entry["row"]: entry["failure"] for entry in _read_journals(folder) if entry["row"] in own}
     failed = {row: failure for row, failure in finished.items() if failure}
-    allowed = max_failures * len(own)
+    allowed = max_failures * len(clips)  # of a part, too: one bad clip may be all of a small part's share
     unread: dict[int, str] = {}  # for a reason that may pass
     done, running = len(finished), True
     waiting = (task for task in tasks if task.row in own and task.row not in finished)
@@ -120,6 +120,7 @@ def crop_clips(
         delayed(for_workers(crop_faces))(task, detector, alignment) for task in takewhile(lambda _: running, waiting)
     )
     path = folder / (JOURNAL if part is None else f"progress-{part.name}.jsonl")
+    cut_half_line(path)
     try:
         with open(path, "a", encoding="utf-8") as journal, _progress() as progress:
             bar = progress.add_task(description, total=len(own), completed=done)
@@ -236,8 +237,7 @@ def _write_face(faces: Path, row: int, clip: pd.Series, frame: int, jpeg: bytes)
 
 
 def _read_journals(folder: Path) -> Iterator[dict[str, Any]]:
-    """The finished clips of all journals."""
+    """The finished clips of all journals; a last line that is not finished may be in work by another process."""
     for path in sorted(folder.glob(JOURNALS)):
-        cut_half_line(path)
         with open(path, "rb") as file:
-            yield from map(json.loads, file)
+            yield from (json.loads(line) for line in file if line.endswith(b"\n"))

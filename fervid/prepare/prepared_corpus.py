@@ -147,8 +147,8 @@ class PreparedCorpus:
                 if not self.is_prepared:  # by another process, while this one waited
                     self._crop()
                     self._write()
-        for journal in self.folder.glob(JOURNALS):  # of a process that was killed in its last moment
-            journal.unlink(missing_ok=True)
+        for left in [*self.folder.glob(JOURNALS), *self.folder.glob("failures-*.csv")]:  # by parts, or by a kill
+            left.unlink(missing_ok=True)
         return self.card()
 
     def prepare_part(self, part: Part) -> int:
@@ -161,8 +161,8 @@ class PreparedCorpus:
             InputError: as :meth:`prepare`; or if another process prepares the whole corpus or this part.
         """
         rows = range(part.number, len(self.inventory.clips), part.count)
-        if not self.is_prepared:
-            with self._writable(), part.lock(self.folder):
+        with self._writable(), part.lock(self.folder):
+            if not self.is_prepared:  # nor has another process joined the parts meanwhile
                 self._crop(part)
         return len(rows)
 

@@ -143,8 +143,9 @@ def rank_folder(folder: str, devices: Any, num_nodes: Any) -> str:
 def wait_for_first(is_ready: Callable[[], bool], what: str) -> None:
     """Waits in another process than the first until that one has written files.
 
-    The wait has no limit: preparing a corpus may take hours. Once the first process, or what started both, is gone,
-    this one ends (:func:`take_place`).
+    The wait has no limit: preparing a corpus may take hours. Once the process that started this one is gone, this one
+    ends (:func:`take_place`): Lightning and torchrun end when the first process fails, and so does srun with
+    ``--kill-on-bad-exit``.
 
     Args:
         is_ready: whether they are there.

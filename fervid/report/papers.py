@@ -19,7 +19,7 @@ from fervid.runs.run import Run
 from fervid.schema.config_folder import CONFIG_FOLDER
 from fervid.schema.errors import InputError
 from fervid.schema.leakage_levels import LeakageLevel
-from fervid.schema.same_system import REPEATS, is_neutral
+from fervid.schema.same_system import PLACES, REPEATS, is_neutral
 from fervid.schema.tables import Table
 
 PERCENT, NUMBER = "{:.2f}", "{:,.0f}"
@@ -43,7 +43,7 @@ MEASURES: dict[str, tuple[str, str, tuple[str, ...]]] = {
 }
 # Overrides that say where something lies, which repeat it is, or what the table says anyway.
 FACTS = {"train_frames", "val_frames", "test_frames", "parameters"}  # the same in runs that differ in training
-UNTOLD = {*REPEATS, "dataset.root", "experiment", "sweep", "split"}
+UNTOLD = {*REPEATS, *PLACES, "experiment", "sweep", "split"}
 
 
 class _Printed(yaml.SafeLoader):

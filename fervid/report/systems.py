@@ -190,7 +190,10 @@ def _digest(predictions: pd.DataFrame) -> str:
 
 def flat_settings(run: Run) -> dict[str, str]:
     """All that shaped a run but its seed and fold: options of groups first."""
-    return system_settings(run.results["config"], run.results["choices"])
+    settings = system_settings(run.results["config"], run.results["choices"])
+    if (run.results.get("weights") or {}).get("missing"):  # random ones took the place of those that were asked for
+        settings["backbone.weights"] = "not fetched"
+    return settings
 
 
 def _part_corpora(runs: Sequence[Run], told: Sequence[dict[str, str]]) -> None:

@@ -48,5 +48,10 @@ def finished_score(folder: Path, config: DictConfig, look: Callable[[], str], *,
         raise InputError(
             f"{folder} already holds a finished run {other}: choose another hydra.sweep.dir, or remove it."
         )
+    if (before.get("weights") or {}).get("missing") and config.get("on_missing_weights") == "error":
+        raise InputError(
+            f"{folder} holds a finished run that had no pretrained weights: choose another hydra.sweep.dir, or "
+            "remove it."
+        )
     log.info("job %s is finished already: skipped.", folder.name)
     return before["best_score"]

@@ -24,6 +24,7 @@ from fervid.schema.errors import InputError, first_line, reason
 from fervid.tasks.classification import EmotionClassifier
 
 IMPORTED = ("_target_", "corpus")  # names of settings whose values are imported
+INSTRUCTIONS = ("_target_", "_partial_", "_convert_", "_recursive_")  # of Hydra; _args_ could name anything
 NETWORK = ("task", "backbone", "head", "detector")  # parts of a stored configuration that build a network
 CORPUS = ("dataset", "detector", "split")  # and those that open its corpus again
 
@@ -101,22 +102,27 @@ def stored_config(results: dict[str, Any], folder: Path, called: Sequence[str] =
     Raises:
         InputError: if these parts name other code.
     """
-    for name, value in _values([results["config"].get(part) for part in called]):
-        if name in IMPORTED and value not in _known_targets(tuple(config_folders())):
-            raise InputError(
-                f"{folder} names {value} in its configuration: only fervid's own classes can be "
-                "opened, and those of your own yaml files with --config-dir=<folder>."
-            )
+    for part in called:
+        known = _known_targets(tuple(config_folders()), part)
+        for name, value in _values(results["config"].get(part)):
+            if name in IMPORTED and value not in known:
+                raise InputError(
+                    f"{folder} names {value} in its configuration: only fervid's own classes can be "
+                    "opened, and those of your own yaml files with --config-dir=<folder>."
+                )
+        for key in _keys(results["config"].get(part)):
+            if key.startswith("_") and key not in INSTRUCTIONS:
+                raise InputError(f"{folder} has {key} in its configuration, which fervid never writes: train it again.")
     config = OmegaConf.create(results["config"])
     assert isinstance(config, DictConfig)
     return config
 
 
 @cache
-def _known_targets(folders: tuple[str, ...]) -> frozenset[str]:
-    """What the options of these folders call. By their full names: a prefix would let in all that modules import."""
-    parts = {*NETWORK, *CORPUS}
-    files = [file for folder in folders for part in parts for file in Path(folder, part).glob("*.yaml")]
+def _known_targets(folders: tuple[str, ...], part: str) -> frozenset[str]:
+    """What the options of a group call. By their full names: a prefix would let in all that modules import."""
+    groups = [part, "detector"] if part == "dataset" else [part]  # a dataset holds its detector
+    files = [file for folder in folders for group in groups for file in Path(folder, group).glob("*.yaml")]
     told = [OmegaConf.to_container(OmegaConf.load(file)) for file in files]
     return frozenset(value for name, value in _values(told) if name in IMPORTED)
 
@@ -185,6 +191,14 @@ def reopen_corpus(
             f"{moved}."
         )
     return datamodule
+
+
+def _keys(config: Any) -> Iterator[str]:
+    """All names in a nested configuration, at any depth."""
+    if isinstance(config, dict):
+        yield from map(str, config)
+    for value in config.values() if isinstance(config, dict) else config if isinstance(config, list) else ():
+        yield from _keys(value)
 
 
 def _values(config: Any, name: str = "") -> Iterator[tuple[str, Any]]:

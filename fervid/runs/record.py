@@ -17,7 +17,7 @@ from fervid.schema.atomic import write_csv, writing
 from fervid.schema.columns import keys
 from fervid.schema.escaping import spreadsheet
 from fervid.schema.manifest import SPLITS, emotion_by_split
-from fervid.schema.same_system import RunIdentity, fingerprint
+from fervid.schema.same_system import RunIdentity
 
 if TYPE_CHECKING:
     from fervid.data.datamodule import FrameDataModule
@@ -55,7 +55,7 @@ def describe(
     """
     manifest = datamodule.manifest
     settings = plain_settings(config)
-    identity = RunIdentity.of(settings, fingerprint(manifest))
+    identity = RunIdentity.of(settings, datamodule.fingerprint)
     return {
         **measure(predictions, datamodule.class_names),
         "data": {

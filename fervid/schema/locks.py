@@ -1,12 +1,29 @@
 """Locks between processes that prepare a folder."""
 
+import os
+import socket
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from fervid.schema.errors import InputError
+
+
+def sign(lock: FileLock) -> None:
+    """Writes into a lock that this process holds which process of which machine it is."""
+    with suppress(OSError):
+        Path(lock.lock_file).write_text(f"{socket.gethostname()} {os.getpid()}", encoding="utf-8")
+
+
+def holder(lock: FileLock) -> str:
+    """Which process of which machine holds a lock, in brackets; empty if that is not known."""
+    try:
+        host, process = Path(lock.lock_file).read_text(encoding="utf-8").split()
+    except (OSError, ValueError):
+        return ""
+    return f" (process {process} on {host})"
 
 
 @contextmanager
@@ -43,13 +60,14 @@ def lock_part(folder: Path, name: str) -> Iterator[None]:
     try:
         own.acquire(timeout=0)
     except Timeout:
-        raise InputError(f"another process prepares part {name} of {folder}: wait for it.") from None
+        raise InputError(f"another process prepares part {name} of {folder}{holder(own)}: wait for it.") from None
     try:
+        sign(own)
         # A process that prepares the whole folder waits for the parts that had begun before it, and for no others.
         try:
             whole.acquire(timeout=2)  # seconds: another part may be asking the same
         except Timeout:
-            raise InputError(f"another process prepares all of {folder}: wait for it.") from None
+            raise InputError(f"another process prepares all of {folder}{holder(whole)}: wait for it.") from None
         whole.release()
         yield
     finally:
@@ -62,9 +80,10 @@ def _waited_for(path: Path, folder: Path) -> Iterator[None]:
     try:
         waiting.acquire(timeout=0)
     except Timeout:
-        print(f"another process is preparing {folder}: waiting for it.", flush=True)
+        print(f"another process is preparing {folder}{holder(waiting)}: waiting for it.", flush=True)
         waiting.acquire()
     try:
+        sign(waiting)
         yield
     finally:
         waiting.release()

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
 
 # Where the data lies: two places may hold the same data, which the fingerprint tells.
@@ -66,7 +67,7 @@ def system_settings(config: Mapping[str, Any], choices: Mapping[str, str | None]
         name: json.dumps(value).strip('"')
         for name, value in _flat(config, parts_of_lists=True)
         if not is_neutral(name)
-        and name not in (*REPEATS, "dataset.root")
+        and name not in (*REPEATS, *PLACES)
         and name.rsplit(".", 1)[-1] not in ("_target_", "_partial_")
         and value != {}
         and not (value == [] and name.startswith("augmentation."))  # no augmentation was an empty list once
@@ -74,11 +75,12 @@ def system_settings(config: Mapping[str, Any], choices: Mapping[str, str | None]
     return chosen | dict(sorted(told.items()))
 
 
-def fingerprint(manifest: "pd.DataFrame") -> str:
-    """A digest of which frames there are, of what, and on which subset: the same wherever the corpus lies.
+def fingerprint(manifest: "pd.DataFrame", hashes: "np.ndarray") -> str:
+    """A digest of which frames there are, of what, in which subset, and of how they look, wherever the corpus lies.
 
     Args:
-        manifest: one row a frame, in the order in which they are used, with its ``split``.
+        manifest: N rows, one a frame, in the order in which they are used, with its ``split``.
+        hashes: perceptual hash of each face, uint8 (N, 32) (:func:`fervid.audit.duplicates.hash_picture`).
     """
     import pandas as pd  # not above: --help and settings alone need none
 
@@ -87,6 +89,7 @@ def fingerprint(manifest: "pd.DataFrame") -> str:
         values = manifest[column]
         text = values.astype(str).where(values.notna(), "").astype(object)
         digest.update(pd.util.hash_pandas_object(text, index=False).to_numpy().tobytes())
+    digest.update(hashes.tobytes())
     return digest.hexdigest()[:16]
 
 
@@ -126,10 +129,13 @@ class RunIdentity:
 
         Args:
             other: with its fingerprint.
-            look: gives the fingerprint of this one's data, which may take long; asked only if the places differ.
+            look: gives the fingerprint of this one's data, which may take long; asked only if it is not known and the
+                places differ.
         """
         if self.settings != other.settings:
             return False
+        if self.fingerprint is not None and other.fingerprint is not None:  # what lies in one place may have changed
+            return self.fingerprint == other.fingerprint
         return self.places == other.places or (other.fingerprint is not None and other.fingerprint == look())
 
 

@@ -21,6 +21,7 @@ from fervid.cli import compose
 from fervid.cli.folders import alone
 from fervid.cli.mistakes import mistake
 from fervid.cli.overrides import printed_command
+from fervid.cli.sweeps import sweep_name
 from fervid.processes.lifetime import check_terminated
 from fervid.schema.atomic import cut_half_line
 from fervid.schema.errors import InputError, first_line
@@ -83,9 +84,10 @@ def _open_study(folder: Path, words: list[str], config: DictConfig) -> optuna.St
         raise InputError(
             f"{path} is damaged ({first_line(error)}): choose another --folder, or remove it to search again."
         ) from error
-    if study.user_attrs.get("words", words) != words:
+    searched = sweep_name(words)  # the same words in another order, another cache: the same search
+    if study.user_attrs.get("searched", searched) != searched:
         raise InputError(f"{folder} holds a search of other settings: choose another --folder, or remove it.")
-    study.set_user_attr("words", words)
+    study.set_user_attr("searched", searched)
     repeated = {trial.user_attrs.get("repeats") for trial in study.trials}
     for trial in study.get_trials(states=[TrialState.RUNNING]):  # it was interrupted or killed: run it again
         if trial.number not in repeated:

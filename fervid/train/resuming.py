@@ -30,19 +30,21 @@ def unfinished_checkpoint(folder: Path, identity: RunIdentity) -> Path | None:
         InputError: if a checkpoint is there that cannot be read for now; nothing is removed.
     """
     last = last_checkpoint(folder)
-    if not last.exists():
-        return None
-    try:
-        with open(last, "rb") as file:  # a drive that is away, or a file without rights, is no other run
-            file.read(1)
-        there = RunIdentity(**read_checkpoint(last)["run"])
-        if identity.is_same(there, lambda: str(identity.fingerprint)):
-            log.info("resuming job %s.", folder.name)
-            return last
-    except OSError as error:
-        raise InputError(f"{last} cannot be read ({error.strerror}): try again, or choose another folder.") from error
-    except (InputError, KeyError, TypeError) as error:  # damaged, or of another version
-        log.warning("%s cannot be resumed (%s): the job starts again.", last, first_line(error))
+    if last.exists():
+        try:
+            with open(last, "rb") as file:  # a drive that is away, or a file without rights, is no other run
+                file.read(1)
+            there = RunIdentity(**read_checkpoint(last)["run"])
+            if identity.is_same(there, lambda: str(identity.fingerprint)):
+                log.info("resuming job %s.", folder.name)
+                return last
+            log.warning("%s is of another run: the job starts again.", last)
+        except OSError as error:
+            raise InputError(
+                f"{last} cannot be read ({error.strerror}): try again, or choose another folder."
+            ) from error
+        except (InputError, KeyError, TypeError) as error:  # damaged, or of another version
+            log.warning("%s cannot be resumed (%s): the job starts again.", last, first_line(error))
     for left in ("checkpoints", "tensorboard"):
         shutil.rmtree(folder / left, ignore_errors=True)
     return None

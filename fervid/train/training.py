@@ -29,7 +29,7 @@ from fervid.runs.record import WarningCollector, plain_settings, write_manifest
 from fervid.schema.errors import InputError
 from fervid.schema.predictions import write_predictions
 from fervid.schema.results import write_results
-from fervid.schema.same_system import RunIdentity, fingerprint
+from fervid.schema.same_system import RunIdentity
 from fervid.tasks.classification import EmotionClassifier
 from fervid.train.checks import check_monitor, check_optimizer, check_single_frame, trainer_mistakes
 from fervid.train.outcome import collect, compared_settings
@@ -97,7 +97,7 @@ def train(
         if is_first:
             write_manifest(folder, datamodule)
         print_split(console, datamodule)
-        identity = RunIdentity.of(plain_settings(config), fingerprint(datamodule.manifest))
+        identity = RunIdentity.of(plain_settings(config), datamodule.fingerprint)
         checkpoint_io.run = asdict(identity)
         ckpt_path = config.ckpt_path or (unfinished_checkpoint(folder, identity) if resume else None)
 
@@ -137,7 +137,7 @@ def _look_at_data(config: DictConfig) -> str:
     datamodule = make_datamodule(config)
     datamodule.prepare_data()
     datamodule.setup()
-    return fingerprint(datamodule.manifest)
+    return datamodule.fingerprint
 
 
 def _make_finetune(config: DictConfig, folder: Path) -> FreezeThenFineTune:
@@ -177,7 +177,7 @@ def _predict(
     began = time.perf_counter()
     trainer.test(model, datamodule, verbose=False)
     took = time.perf_counter() - began
-    tables = {"test": predictions.table(datamodule.manifest, datamodule.class_names)}
+    tables = {"test": predictions.table(datamodule.samples, datamodule.class_names)}
     trainer.validate(model, datamodule, verbose=False)
-    tables["val"] = predictions.table(datamodule.manifest, datamodule.class_names)
+    tables["val"] = predictions.table(datamodule.samples, datamodule.class_names)
     return tables, took

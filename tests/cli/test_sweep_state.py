@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+import cv2
 import pytest
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
@@ -73,6 +74,18 @@ def test_another_corpus_is_never_taken_for_the_same(fervid_train, pictures, tmp_
         fervid_train("-m", *WORDS, "seed=1", f"dataset.root={other}")
     assert "already holds a finished run on other data" in capfd.readouterr().err
     assert trained(tmp_path) == finished
+
+
+def test_other_pictures_under_the_same_names_are_another_corpus(fervid_train, pictures, tmp_path, monkeypatch, capfd):
+    other = shutil.copytree(pictures, tmp_path / "other")
+    for path in other.rglob("*.png"):
+        picture = cv2.imread(str(path))
+        cv2.imwrite(str(path), cv2.rotate(picture, cv2.ROTATE_180))
+    monkeypatch.chdir(tmp_path)
+    fervid_train("-m", *WORDS, "seed=1", f"dataset.root={pictures}")
+    with pytest.raises(SystemExit):
+        fervid_train("-m", *WORDS, "seed=1", f"dataset.root={other}")
+    assert "already holds a finished run on other data" in capfd.readouterr().err
 
 
 def test_an_unfinished_job_on_another_corpus_begins_anew(fervid_train, pictures, tmp_path, monkeypatch, capfd):

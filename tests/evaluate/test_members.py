@@ -21,7 +21,7 @@ def about(name, root):
 class Asked:
     """As much of a datamodule as is asked for."""
 
-    subjects_from = None
+    subjects_from, verified = None, []
 
     def __init__(self, name, root):
         self.corpora, self.frames = about(name, root), frames(name, "test")

@@ -47,6 +47,9 @@ def test_a_prediction_is_what_the_run_said_of_the_frame_in_its_test(trained):
         ("split", "val", {"_target_": "fervid.splits.drawn.pd.read_pickle", "x": "x"}, "names fervid.splits.drawn.pd"),
         ("dataset", "_target_", "os.system", r"names os\.system in its configuration"),
         ("dataset", "corpus", "os.system", r"names os\.system in its configuration"),
+        ("detector", "_args_", ["os.system"], "has _args_ in its configuration"),
+        # Hydra would hand this on to a class that imports it.
+        ("detector", "_target_", "fervid.data.CorpusDataModule", r"names fervid\.data\.CorpusDataModule"),
         ("task", "_target_", "os.system", r"names os\.system in its configuration"),
         ("head", "dropout", "${loss}", "refers to"),
     ],

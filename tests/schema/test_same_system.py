@@ -1,5 +1,6 @@
 """When runs are the same, and when they are replicates of one system."""
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -73,6 +74,8 @@ def test_a_moved_corpus_is_known_by_its_content():
     assert not here.is_same(RunIdentity.of(CONFIG), lambda: "content")  # nobody looked at it
     same = RunIdentity.of(changed(dataset__num_workers=2))
     assert same.is_same(there, lambda: pytest.fail("the places are the same"))
+    # What lies in the same place may have changed since.
+    assert not RunIdentity.of(CONFIG, "changed").is_same(there, lambda: pytest.fail("known"))
 
 
 def manifest(**columns):
@@ -83,10 +86,13 @@ def manifest(**columns):
     return pd.DataFrame({**table, **columns})
 
 
-def test_a_fingerprint_is_of_keys_targets_and_split_alone():
-    own = fingerprint(manifest())
-    assert fingerprint(manifest(path="/elsewhere", time=3.0)) == own
-    assert fingerprint(manifest(frame=pd.Series([0, 1, 0], dtype="int32"))) == own
+HASHES = np.arange(3 * 32, dtype=np.uint8).reshape(3, 32)
+
+
+def test_a_fingerprint_is_of_keys_targets_split_and_pictures():
+    own = fingerprint(manifest(), HASHES)
+    assert fingerprint(manifest(path="/elsewhere", time=3.0), HASHES) == own
+    assert fingerprint(manifest(frame=pd.Series([0, 1, 0], dtype="int32")), HASHES) == own
     for column, values in {
         "subject": ["1", "2", None],
         "clip": ["a", "c", "b"],
@@ -95,4 +101,5 @@ def test_a_fingerprint_is_of_keys_targets_and_split_alone():
         "split": ["train", "val", "test"],
         "corpus": "other",
     }.items():
-        assert fingerprint(manifest(**{column: values})) != own
+        assert fingerprint(manifest(**{column: values}), HASHES) != own
+    assert fingerprint(manifest(), HASHES[::-1].copy()) != own  # the same names, other pictures
