@@ -83,15 +83,15 @@ def print_jobs() -> str | None:
     Returns:
         A sentence if some failed.
     """
-    import pandas as pd
-    from rich.console import Console
-
-    from fervid.schema.tables import Table
-
     folder = _sweep.get()
     jobs = read_jobs(folder) if folder is not None else []
     if not jobs:
         return None
+    import pandas as pd  # not above: a command that only prints its help would load it
+    from rich.console import Console
+
+    from fervid.schema.tables import Table
+
     failures = [job for job in jobs if job["error"]]
     shared = set.intersection(*(set(job["overrides"]) for job in jobs))
     rows = []

@@ -28,7 +28,7 @@ from fervid.schema.config_folder import CONFIG_FOLDER
 from fervid.schema.errors import InputError
 
 RESULTS = {
-    "data": {"corpus": "ravdess", "rendered": False},
+    "data": {"corpora": [{"licence": "CC BY-NC-SA 4.0"}], "corpus": "ravdess", "rendered": False},
     "choices": {},
     "leakage": {"level": "subject-independent"},
     "metrics": {},

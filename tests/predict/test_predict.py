@@ -196,7 +196,7 @@ def test_a_run_on_pictures_taken_whole_says_so_once(predict, trained, tmp_path, 
     folder = shutil.copytree(trained.folder, tmp_path / "run")
     results = json.loads((folder / "results.json").read_text())
     results["config"]["detector"] = {"_target_": "fervid.faces.detection.NoDetector"}
-    results["config"]["dataset"]["_target_"] = "fervid.data.ImageFolderDataModule"
+    results["data"]["corpora"][0]["pictures"] = True
     (folder / "results.json").write_text(json.dumps(results))
     predict(f"source=[{clips[0]},{clips[1]}]", f"run={folder}", "every=8")
     assert capsys.readouterr().out.count("haar looks for them") == 1

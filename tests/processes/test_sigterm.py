@@ -88,7 +88,7 @@ def test_prepare_says_how_far_it_came(ends_with_143, terminate, tmp_path):
     terminate(Progress, "advance")
     words = ["dataset=ravdess", f"dataset.root={tmp_path}/raw", f"cache_dir={tmp_path}/cache"]
     said = ends_with_143("prepare", *words, f"hydra.run.dir={tmp_path}/run")
-    assert "of 4 files: the same command goes on from there" in said
+    assert "of 4 files: the same command resumes from there" in said
 
 
 def test_a_sweep_begins_no_other_job(ends_with_143, terminate, tmp_path, cache):
