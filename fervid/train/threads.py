@@ -6,11 +6,11 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
-SMALL = 80_000  # parameters; LeNet at 28 px has 62 thousand, the convolutions of CNN alone 93 thousand
+SMALL = 800_000  # parameters x batch size; LeNet at a batch of 10 has 0.6 million, at 32 two million
 
 
 @contextmanager
-def torch_threads(setting: int | str, model: nn.Module, accelerator: str) -> Iterator[None]:
+def torch_threads(setting: int | str, model: nn.Module, batch_size: int, accelerator: str) -> Iterator[None]:
     """Sets the number of torch's threads, and restores it afterwards.
 
     A step of a small network is shared out over the cores at a higher cost than it saves, above all beside other work,
@@ -20,15 +20,16 @@ def torch_threads(setting: int | str, model: nn.Module, accelerator: str) -> Ite
     that a run that is repeated or resumed rounds as before.
 
     Args:
-        setting: a number of threads, or ``"auto"``: one for a network of fewer than :data:`SMALL` parameters that
-            trains on the processor, and for all others as many as torch has chosen, one for each core.
+        setting: a number of threads, or ``"auto"``: one where the parameters times the batch size are fewer than :data:`SMALL` and
+            the processor trains, and for all others as many as torch has chosen, one for each core.
         model: that is trained.
+        batch_size: frames a step.
         accelerator: of the Trainer, such as ``"cpu"``.
     """
     before = threads = torch.get_num_threads()
     if isinstance(setting, int):
         threads = setting
-    elif accelerator == "cpu" and sum(parameter.numel() for parameter in model.parameters()) < SMALL:
+    elif accelerator == "cpu" and batch_size * sum(parameter.numel() for parameter in model.parameters()) < SMALL:
         threads = 1
     torch.set_num_threads(threads)
     try:

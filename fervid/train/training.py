@@ -106,7 +106,7 @@ def train(
             check_single_frame(model, finetune)
         seconds = {"prepare": time.perf_counter() - began}
         together = ending_together(trainer, next_step(folder, config.get("overrides") or []))
-        threads = torch_threads(config.threads, model, config.trainer.accelerator)
+        threads = torch_threads(config.threads, model, datamodule.batch_size, config.trainer.accelerator)
         with together, trainer_mistakes(), threads:
             seconds["fit"] = _fit(trainer, model, datamodule, finetune, ckpt_path)
             if not test:

@@ -16,8 +16,8 @@ def three_threads():
     torch.set_num_threads(before)
 
 
-def threads(setting, network, accelerator="cpu"):
-    with torch_threads(setting, network, accelerator):
+def threads(setting, network, accelerator="cpu", batch_size=10):
+    with torch_threads(setting, network, batch_size, accelerator):
         return torch.get_num_threads()
 
 
@@ -29,6 +29,7 @@ def test_a_small_network_trains_on_one_thread_and_the_others_are_restored():
 def test_a_larger_network_and_one_on_a_gpu_keep_their_threads():
     assert threads("auto", CNN(image_size=50)) == 3
     assert threads("auto", LeNet(), "gpu") == 3
+    assert threads("auto", LeNet(), batch_size=100) == 3
 
 
 @pytest.mark.parametrize("accelerator", ["cpu", "gpu"])
@@ -38,7 +39,7 @@ def test_a_number_is_taken_as_it_is(accelerator):
 
 
 def test_a_failed_run_restores_them():
-    with pytest.raises(RuntimeError, match="no"), torch_threads("auto", LeNet(), "cpu"):
+    with pytest.raises(RuntimeError, match="no"), torch_threads("auto", LeNet(), 10, "cpu"):
         raise RuntimeError("no")
     assert torch.get_num_threads() == 3
 
