@@ -20,8 +20,8 @@ def torch_threads(setting: int | str, model: nn.Module, batch_size: int, acceler
     that a run that is repeated or resumed rounds as before.
 
     Args:
-        setting: a number of threads, or ``"auto"``: one where the parameters times the batch size are fewer than :data:`SMALL` and
-            the processor trains, and for all others as many as torch has chosen, one for each core.
+        setting: a number of threads, or ``"auto"``: one if the parameters times the batch size are fewer than
+            :data:`SMALL` and the network is trained on the CPU; else as many as torch has chosen, one for each core.
         model: that is trained.
         batch_size: frames a step.
         accelerator: of the Trainer, such as ``"cpu"``.

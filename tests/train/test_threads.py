@@ -29,7 +29,7 @@ def test_a_small_network_trains_on_one_thread_and_the_others_are_restored():
 def test_a_larger_network_and_one_on_a_gpu_keep_their_threads():
     assert threads("auto", CNN(image_size=50)) == 3
     assert threads("auto", LeNet(), "gpu") == 3
-    assert threads("auto", LeNet(), batch_size=100) == 3
+    assert threads("auto", LeNet(), batch_size=300) == 3
 
 
 @pytest.mark.parametrize("accelerator", ["cpu", "gpu"])
