@@ -205,7 +205,7 @@ def test_counts_of_a_run(two, predictions, capsys):
             "corpora": [],
             "rendered": True,
         },
-        **{"failed_files": 0, "image_size": 64},
+        **{"failed_files": 0, "image_size": 64, "fingerprint": "0123456789abcdef"},
     )
     data = describe(OmegaConf.create({"seed": 0}), corpus, predictions, [])["data"]
     assert (data["subjects"], data["clips"]) == (2, 4)
