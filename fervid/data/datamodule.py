@@ -242,7 +242,7 @@ class FrameDataModule(pl.LightningDataModule):
             description=f"{self.corpus}: faces at {self.image_size} px",
         )
 
-    @property
+    @cached_property  # a run asks for it twice
     def fingerprint(self) -> str:
         """A digest of the data with their split (:func:`fervid.schema.same_system.fingerprint`)."""
         hashes = np.load(self.store_path.with_suffix(".hashes.npy"))

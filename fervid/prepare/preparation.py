@@ -21,7 +21,6 @@ import re
 import warnings
 from collections import deque
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
@@ -43,7 +42,6 @@ from fervid.schema.atomic import cut_half_line, write_csv
 from fervid.schema.columns import Role, columns_of
 from fervid.schema.errors import InputError
 from fervid.schema.escaping import spreadsheet
-from fervid.schema.locks import lock_part
 
 JOURNAL = "progress.jsonl"
 JOURNALS = "progress*.jsonl"  # with those of the parts
@@ -69,14 +67,6 @@ class Part:
     def name(self) -> str:
         """As file names have it."""
         return f"{self.number}-of-{self.count}"
-
-    def lock(self, folder: Path) -> AbstractContextManager[None]:
-        """Around the work on this part of a folder.
-
-        Raises:
-            InputError: if another process prepares the whole corpus or this part.
-        """
-        return lock_part(folder, self.name)
 
 
 def crop_clips(

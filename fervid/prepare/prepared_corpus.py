@@ -4,6 +4,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -26,7 +27,7 @@ from fervid.schema.atomic import write_csv, writing
 from fervid.schema.csv_tables import read_csv
 from fervid.schema.errors import InputError
 from fervid.schema.escaping import spreadsheet
-from fervid.schema.locks import lock, lock_parts
+from fervid.schema.locks import lock, lock_part, lock_parts
 
 log = logging.getLogger(__name__)
 
@@ -161,7 +162,7 @@ class PreparedCorpus:
             InputError: as :meth:`prepare`; or if another process prepares the whole corpus or this part.
         """
         rows = range(part.number, len(self.inventory.clips), part.count)
-        with self._writable(), part.lock(self.folder):
+        with self._writable(), lock_part(self.folder, part.name):
             if not self.is_prepared:  # nor has another process joined the parts meanwhile
                 self._crop(part)
         return len(rows)
@@ -208,8 +209,16 @@ class PreparedCorpus:
         with writing(self.folder / "manifest.parquet") as partial:
             manifest.to_parquet(partial)
 
-    def _writable(self) -> "_Writable":
-        return _Writable(self.folder)
+    @contextmanager
+    def _writable(self) -> Iterator[None]:
+        """Around writing into the folder: a disk that is full or cannot be written is one sentence."""
+        try:
+            yield
+        except OSError as error:
+            raise InputError(
+                f"{self.folder} cannot be written ({error.strerror}): make room or choose another "
+                "dataset.prepared_dir, and run the same command again; it resumes where it stopped."
+            ) from error
 
     def _with_left_out(self, failures: pd.DataFrame) -> pd.DataFrame:
         """Files that failed, then those that are left out now."""
@@ -269,20 +278,3 @@ class PreparedCorpus:
     def fingerprint(self) -> str:
         """The prepared folder, whose name changes with all that shapes the crops."""
         return self.folder.name
-
-
-class _Writable:
-    """Around writing into a prepared folder: a disk that is full or cannot be written is one sentence."""
-
-    def __init__(self, folder: Path):
-        self.folder = folder
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if isinstance(error, OSError):
-            raise InputError(
-                f"{self.folder} cannot be written ({error.strerror}): make room or choose another "
-                "dataset.prepared_dir, and run the same command again; it resumes where it stopped."
-            ) from error
