@@ -14,10 +14,8 @@ from fervid.schema.errors import InputError
 if TYPE_CHECKING:
     import pandas as pd
 
-SUBJECT_KEY = ["corpus", "subject"]
-"""Names a subject: another corpus may use the same name for someone else."""
 CLIP_KEY = ["corpus", "clip"]
-"""Names a clip, likewise."""
+"""Names a clip: another corpus may use the same name for another one."""
 FRAME_KEY = [*CLIP_KEY, "frame"]
 """Names a frame."""
 PROBABILITY = "p_"  # begins the name of a column of probabilities, before the class
