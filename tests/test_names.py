@@ -103,8 +103,8 @@ def test_every_command_takes_them(run, corpus, fervid_command, tmp_path, capsys)
         assert r"x\_y\%\#\textbackslash{}" in tex
         assert r"\textless{}script\textgreater{}" in tex
 
-    with (tmp_path / "seen" / "predictions.csv").open(encoding="utf-8", newline="") as file:
+    with (tmp_path / "seen" / "faces.csv").open(encoding="utf-8", newline="") as file:
         seen = list(csv.DictReader(file))
-    exact = [json.loads(line) for line in (tmp_path / "seen" / "predictions.jsonl").read_text("utf-8").splitlines()]
+    exact = [json.loads(line) for line in (tmp_path / "seen" / "faces.jsonl").read_text("utf-8").splitlines()]
     assert [row["emotion"] for row in exact] == [row["emotion"].removeprefix("'") for row in seen]
     assert not [row for row in seen if row["emotion"][0] in "=@"]

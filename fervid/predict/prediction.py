@@ -47,7 +47,7 @@ def predict(
     Args:
         predictor: a trained run.
         items: the sources.
-        folder: takes ``predictions.jsonl``, ``predictions.csv``, ``annotated/``, ``timelines/``, ``failures.csv``.
+        folder: takes ``faces.jsonl``, ``faces.csv``, ``annotated/``, ``timelines/``, ``failures.csv``.
         console: where progress and warnings are shown.
         every: see :func:`fervid.predict.video.watch`, as ``faces`` and ``smoothing``.
         faces: of a picture too, ``all`` or the most prominent ``one``.
@@ -104,7 +104,7 @@ def predict(
 
 
 class _SourceFiles:
-    """What is written of one source: rows of predictions, annotated pictures or a video, a timeline.
+    """What is written of one source: rows of faces, annotated pictures or a video, a timeline.
 
     To be used in a ``with``, whose end, whatever it is, closes the annotated video.
     """

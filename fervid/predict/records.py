@@ -1,4 +1,4 @@
-"""What was seen, as rows: one a face, written as JSON Lines and CSV while it is seen."""
+"""The faces that were seen: one row per face, written to ``faces.csv`` and ``faces.jsonl`` as they are seen."""
 
 import csv
 import json
@@ -17,9 +17,22 @@ from fervid.schema.csv_tables import read_csv
 from fervid.schema.escaping import formula_guard
 from fervid.schema.predictions import probability_columns
 
+CSV_FILE, JSON_LINES_FILE = "faces.csv", "faces.jsonl"
+FACE_COLUMNS = {
+    "source": "the picture or video, as it was given",
+    "frame": "number of the frame in the video, from 0; 0 in a picture",
+    "time": "seconds from the start of the video; 0 in a picture",
+    "person": "number of the person followed through the video, from 1; missing in a picture",
+    **dict.fromkeys(BOX, "pixels of the frame as displayed"),
+    "aligned": "what aligned the crop: eyes, box or whole",
+    "emotion": "the likeliest class",
+    "confidence": "the probability of that class",
+}
+"""The columns of the table of faces with their meaning; after them a column ``p_<class>`` for each class."""
+
 
 def records(source: str, frame: Frame, faces: Sequence[SeenFace], class_names: Sequence[str]) -> list[dict[str, Any]]:
-    """The faces of a frame as rows of a table.
+    """The faces of a frame as rows of the table of faces.
 
     Args:
         source: what the picture or video is called.
@@ -28,9 +41,7 @@ def records(source: str, frame: Frame, faces: Sequence[SeenFace], class_names: S
         class_names: the emotions, in the order of the probabilities.
 
     Returns:
-        One dict a face: ``source``, ``frame``, ``time`` in seconds, ``person`` (None in a picture), ``box_left``,
-        ``box_top``, ``box_width`` and ``box_height`` in pixels of the frame as displayed, ``aligned``, ``emotion``,
-        ``confidence`` and a ``p_<emotion>`` each.
+        One dict per face with :data:`FACE_COLUMNS` (None where missing) and a ``p_<class>`` for each class.
     """
     return [
         {
@@ -52,7 +63,7 @@ def records(source: str, frame: Frame, faces: Sequence[SeenFace], class_names: S
 
 
 class RecordFiles:
-    """``predictions.jsonl`` and ``predictions.csv``, open for rows; whole lines are in them at any moment.
+    """``faces.csv`` and ``faces.jsonl``, open for rows; whole lines are in them at any moment.
 
     Text that a spreadsheet takes for a formula has a ``'`` before it in the CSV; the JSON Lines are exact.
 
@@ -65,11 +76,10 @@ class RecordFiles:
     """
 
     def __init__(self, folder: Path, class_names: Sequence[str]):
-        self._columns = ["source", "frame", "time", "person", *BOX, "aligned", "emotion", "confidence"]
-        self._columns += probability_columns(class_names)
+        self._columns = [*FACE_COLUMNS, *probability_columns(class_names)]
         self.class_names = list(class_names)
-        self._jsonl = open(folder / "predictions.jsonl", "w", encoding="utf-8")
-        self._csv = open(folder / "predictions.csv", "w", encoding="utf-8", newline="")
+        self._jsonl = open(folder / JSON_LINES_FILE, "w", encoding="utf-8")
+        self._csv = open(folder / CSV_FILE, "w", encoding="utf-8", newline="")
         self._csv.write(self._lines([dict(zip(self._columns, self._columns, strict=True))]))
 
     def __enter__(self) -> "RecordFiles":

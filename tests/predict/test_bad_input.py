@@ -68,7 +68,7 @@ def test_text_that_is_called_a_picture_is_noted_and_the_rest_goes_on(predictor, 
     assert rows[0] == ["source", "reason", "outcome"]
     assert rows[1] == [str(tmp_path / "in/a.jpg"), "cannot identify image file", "failed"]
     assert rows[2][0] == str(tmp_path / "in/c.mp4")
-    assert (tmp_path / "out/predictions.jsonl").read_text().count("\n") == 1
+    assert (tmp_path / "out/faces.jsonl").read_text().count("\n") == 1
 
 
 def test_if_nothing_can_be_read_that_is_an_error(predictor, tmp_path):
@@ -81,7 +81,7 @@ def test_no_face_is_an_answer(predictor, tmp_path):
     Image.fromarray(np.full((200, 300, 3), 127, np.uint8)).save(tmp_path / "a.png")
     sight = outcome(predictor, tmp_path / "a.png", tmp_path / "out")
     assert (sight.frames, sight.emotions.total(), sight.failure) == (1, 0, None)
-    assert (tmp_path / "out/predictions.jsonl").read_text() == ""
+    assert (tmp_path / "out/faces.jsonl").read_text() == ""
 
 
 def test_ten_faces_are_ten_rows(predictor, tmp_path):
@@ -185,7 +185,7 @@ def test_a_film_that_breaks_off_keeps_what_was_seen(predictor, trained, tmp_path
     monkeypatch.setattr("fervid.predict.video.read_frames", break_off)
     sight = outcome(predictor, path, tmp_path / "out")
     assert sight.failure == "damaged (after 2 frames, which are kept)"
-    assert (tmp_path / "out/predictions.jsonl").read_text().count("\n") == 2
+    assert (tmp_path / "out/faces.jsonl").read_text().count("\n") == 2
 
 
 def test_sound_alone_is_no_film(predictor, tmp_path):

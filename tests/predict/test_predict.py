@@ -46,8 +46,8 @@ def test_a_folder_gives_tables_pictures_films_and_timelines(predict, trained, tm
     (source / "broken.jpg").write_text("no picture")
     predict(f"source={source}", "every=5")
     out = tmp_path / "out"
-    table = pd.read_csv(out / "predictions.csv")
-    lines = [json.loads(line) for line in (out / "predictions.jsonl").read_text().splitlines()]
+    table = pd.read_csv(out / "faces.csv")
+    lines = [json.loads(line) for line in (out / "faces.jsonl").read_text().splitlines()]
     assert pd.DataFrame(lines).equals(table)
     assert (
         table["source"].tolist()
@@ -86,7 +86,7 @@ def test_boxes_and_copies_are_in_displayed_pixels(predict, trained, tmp_path):
     encode_again(clip, tmp_path / "square.mp4")
     encode_again(clip, tmp_path / "wide.mp4", size=(160, 240), aspect=Fraction(2))
     predict(f"source=[{tmp_path}/square.mp4,{tmp_path}/wide.mp4]", "every=5")
-    table = pd.read_csv(tmp_path / "out/predictions.csv")
+    table = pd.read_csv(tmp_path / "out/faces.csv")
     square, wide = (table[table["source"].str.endswith(name)] for name in ("square.mp4", "wide.mp4"))
     assert square["frame"].tolist() == wide["frame"].tolist() == [0, 5, 10, 15]
     for column in ("box_left", "box_top", "box_width", "box_height"):
@@ -107,7 +107,7 @@ def test_a_cut_recording_is_numbered_from_its_first_frame(predict, trained, tmp_
     start = (places[0] + places[1]) // 2 // 188 * 188
     clip.write_bytes(content[start:])
     predict(f"source={clip}", "every=2")
-    table = pd.read_csv(tmp_path / "out/predictions.csv")
+    table = pd.read_csv(tmp_path / "out/faces.csv")
     assert table["frame"].tolist() == [0, 2, 4, 6, 8]  # frames 6 to 15 of the whole clip
     assert table["time"].tolist() == pytest.approx([number / 30 for number in range(0, 10, 2)], abs=1e-3)
     with av.open(str(tmp_path / "out/annotated/film.mp4")) as container:
@@ -152,7 +152,7 @@ def test_ctrl_c_leaves_whole_lines_and_says_where(predict, trained, tmp_path, ca
     with pytest.raises(SystemExit):
         predict(f"source={clip}")
     assert "interrupted at second 0.3 of" in capsys.readouterr().err
-    table = pd.read_csv(tmp_path / "out/predictions.csv")
+    table = pd.read_csv(tmp_path / "out/faces.csv")
     assert table["frame"].tolist() == [0, 3, 6, 9]
     with av.open(str(next((tmp_path / "out/annotated").iterdir()))) as container:
         assert len(list(container.decode(video=0))) == 3
@@ -200,10 +200,10 @@ def test_a_run_on_pictures_taken_whole_says_so_once(predict, trained, tmp_path, 
     (folder / "results.json").write_text(json.dumps(results))
     predict(f"source=[{clips[0]},{clips[1]}]", f"run={folder}", "every=8")
     assert capsys.readouterr().out.count("haar looks for them") == 1
-    assert "whole" not in set(pd.read_csv(tmp_path / "out/predictions.csv")["aligned"])
+    assert "whole" not in set(pd.read_csv(tmp_path / "out/faces.csv")["aligned"])
     shutil.rmtree(tmp_path / "out")
     predict(f"source={clips[0]}", f"run={folder}", "detector=none")
-    assert set(pd.read_csv(tmp_path / "out/predictions.csv")["aligned"]) == {"whole"}
+    assert set(pd.read_csv(tmp_path / "out/faces.csv")["aligned"]) == {"whole"}
 
 
 def test_what_is_left_out_or_shows_nothing_is_told(predict, trained, tmp_path, capsys):
@@ -222,7 +222,7 @@ def test_what_is_left_out_or_shows_nothing_is_told(predict, trained, tmp_path, c
         archive.write(source / "face.jfif", "sub\\face.jfif")
     predict(f"source=[{source},{tmp_path}/in.zip]", "detector=none")
     out = tmp_path / "out"
-    seen = {path.rpartition("/in")[2] for path in pd.read_csv(out / "predictions.csv")["source"]}
+    seen = {path.rpartition("/in")[2] for path in pd.read_csv(out / "faces.csv")["source"]}
     assert seen == {"/face.gif", "/face.jfif", "/dark.png", ".zip/sub/face.jfif"}
     failures = pd.read_csv(out / "failures.csv")
     assert sorted(failures.to_numpy().tolist()) == [

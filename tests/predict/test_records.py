@@ -9,7 +9,7 @@ import pytest
 from fervid.faces.face import Face
 from fervid.media.decoding import Frame
 from fervid.predict.predictor import SeenFace
-from fervid.predict.records import RecordFiles, records
+from fervid.predict.records import FACE_COLUMNS, RecordFiles, records
 
 NAMES = ["happy", "sad"]
 
@@ -37,6 +37,7 @@ def test_a_row_says_all_of_a_face():
         "p_sad": 0.75,
     }
     assert rows[1]["person"] is None
+    assert list(rows[0]) == [*FACE_COLUMNS, "p_happy", "p_sad"]
 
 
 def test_both_files_hold_whole_lines_at_any_moment(tmp_path):
@@ -47,9 +48,9 @@ def test_both_files_hold_whole_lines_at_any_moment(tmp_path):
         place = files.place
         files.write(records("NA", frame, [seen(3)], NAMES))
         # Nothing is closed yet.
-        lines = (tmp_path / "predictions.jsonl").read_text().splitlines()
+        lines = (tmp_path / "faces.jsonl").read_text().splitlines()
         assert json.loads(lines[0]) == rows[0]
-        table = pd.read_csv(tmp_path / "predictions.csv", keep_default_na=False)
+        table = pd.read_csv(tmp_path / "faces.csv", keep_default_na=False)
         assert table["source"].tolist() == ['a, "b"\nc.mp4', "NA"]
         since = files.since(place)
         assert since["source"].tolist() == ["NA"]
