@@ -19,7 +19,7 @@ from fervid import __version__
 from fervid.cli.mistakes import misread_word, mistake_of_system, remember_typed, stop, what_hydra_says
 from fervid.cli.overrides import as_typed
 from fervid.cli.settings_help import settings_help
-from fervid.cli.sweeps import begin_command, in_order, print_jobs, sweep_name
+from fervid.cli.sweeps import in_order, print_jobs, sweep_at_hand, sweep_name
 from fervid.cli.unknown_names import unknown_name
 from fervid.processes.lifetime import exit_on_sigterm, terminated
 from fervid.processes.ranks import rank_folder
@@ -50,14 +50,13 @@ def run(command: Callable[[], Any], name: str, describe: Callable[[], str] | Non
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--config-dir", "-cd")  # as Hydra has it
     use_config_folder(parser.parse_known_args(words)[0].config_dir)
-    with exit_on_sigterm():
+    with exit_on_sigterm(), sweep_at_hand():
         _run(command, name, describe)
 
 
 def _run(command: Callable[[], Any], name: str, describe: Callable[[], str] | None) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises what it would have printed
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # asks the network at every import otherwise
-    begin_command()
     try:
         options, words = (
             [word for word in sys.argv[1:] if word.startswith("-") == is_option] for is_option in (True, False)

@@ -5,8 +5,8 @@ Nothing heavy is imported here: Hydra makes the callback even for ``--help``.
 
 import hashlib
 import json
-import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,8 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from fervid.cli.folders import alone
+from fervid.cli.mistakes import stop
 from fervid.schema.atomic import write_text
 from fervid.schema.errors import InputError, first_line
 from fervid.schema.links import refuse_links_out
@@ -24,6 +26,8 @@ from fervid.schema.same_system import PLACES, is_neutral
 ROOT = "dataset.root"
 JOBS = "jobs"  # in the folder of a sweep: <number>.json each
 _sweep: ContextVar[Path | None] = ContextVar("folder of the sweep at hand", default=None)
+# Not in the callback, which launchers pickle for their workers.
+_locks: ContextVar[ExitStack] = ContextVar("what the command at hand gives back when it ends")
 
 
 class Jobs(Callback):
@@ -35,6 +39,7 @@ class Jobs(Callback):
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         folder = Path(config.hydra.runtime.cwd, config.hydra.sweep.dir)
         _refuse_links_out(folder)
+        _refuse_second_start(folder)
         for left in (folder / JOBS).glob("*.json"):
             left.unlink()
         _sweep.set(folder)
@@ -62,13 +67,29 @@ def _refuse_links_out(folder: Path) -> None:
         if folder.is_dir():
             refuse_links_out(folder)
     except InputError as error:
-        print(f"fervid: {folder} cannot be written: {error}.", file=sys.stderr)
-        raise SystemExit(1) from error  # Hydra would turn any other error of a callback into a warning
+        # stop() raises SystemExit: Hydra would turn any other error of a callback into a warning.
+        stop(f"{folder} cannot be written: {error}.")
 
 
-def begin_command() -> None:
-    """Before a command: no sweep is at hand."""
+def _refuse_second_start(folder: Path) -> None:
+    """Ends the program if another process runs the sweep in this folder; holds the folder until the command ends."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _locks.get().enter_context(alone(folder))
+    except InputError as error:
+        stop(str(error))
+
+
+@contextmanager
+def sweep_at_hand() -> Iterator[None]:
+    """Around a command: it begins without a sweep, and the folder of the one it ran is free afterwards.
+
+    Hydra calls ``on_multirun_end`` of a callback only if no job failed.
+    """
     _sweep.set(None)
+    with ExitStack() as locks:
+        _locks.set(locks)
+        yield
 
 
 def read_jobs(folder: Path) -> list[dict[str, Any]]:

@@ -216,6 +216,38 @@ def test_two_processes_do_not_share_a_run_folder(fervid_train, tmp_path, capfd):
     assert "another process is at work" in capfd.readouterr().err
 
 
+HOLDING = """
+import sys
+from pathlib import Path
+from fervid.cli.folders import alone
+
+with alone(Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_second_start_of_a_sweep_is_refused_and_leaves_the_state_of_the_first(fervid_train, tmp_path, capfd):
+    words = ["-m", *SMOKE, "seed=1", f"hydra.sweep.dir={tmp_path}"]
+    fervid_train(*words)
+    state = (tmp_path / "jobs" / "0.json").read_bytes()
+    first = subprocess.Popen(
+        [sys.executable, "-c", HOLDING, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    with first:
+        assert first.stdout.readline() == "held\n"
+        capfd.readouterr()
+        with pytest.raises(SystemExit):
+            fervid_train(*words)
+        said = capfd.readouterr().err
+        assert f"fervid: another process is at work in {tmp_path} (process {first.pid} on " in said
+        assert (tmp_path / "jobs" / "0.json").read_bytes() == state
+        first.kill()
+    fervid_train(*words)
+    with alone(tmp_path):  # it is free as soon as the command has ended
+        pass
+
+
 @pytest.mark.slow
 def test_a_sweep_killed_in_its_third_job(tmp_path):
     command = [sys.executable, "-m", "fervid.train", *FOUR, "trainer.max_epochs=12", f"cache_dir={tmp_path / 'cache'}"]
