@@ -31,7 +31,7 @@ def model_and_data(settings: Sequence[str], cache: str) -> tuple[EmotionClassifi
     datamodule.prepare_data()
     datamodule.setup()
     torch.manual_seed(config.seed)
-    return make_model(config, datamodule.class_names), datamodule
+    return make_model(config, datamodule.target), datamodule
 
 
 class BareStep:

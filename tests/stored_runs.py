@@ -151,6 +151,7 @@ def _write_run(
         for epoch in range(2)
     ]
     results: dict[str, Any] = {
+        "task": "classification",
         "metrics": metrics,
         "confusion": confusion_matrix(test["true"], test["predicted"], labels=list(class_names)).tolist(),
         "class_names": list(class_names),

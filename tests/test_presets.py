@@ -17,6 +17,7 @@ from rendered_corpora.ised import ISED_EMOTIONS, write_ised
 from rendered_corpora.ravdess import RAVDESS_EMOTIONS, write_ravdess
 from torch import nn
 
+from fervid.data.targets import ClassTarget
 from fervid.runs.build import make_model
 from fervid.schema.config_folder import CONFIG_FOLDER
 
@@ -57,7 +58,7 @@ def preset(*words):
 
 def model_of(config, classes):
     config.backbone.weights = None
-    return make_model(config, [f"emotion{number}" for number in range(classes)])
+    return make_model(config, ClassTarget("emotion", [f"emotion{number}" for number in range(classes)]))
 
 
 def test_every_preset_is_looked_at():

@@ -207,7 +207,7 @@ def test_counts_of_a_run(two, predictions, capsys):
         },
         **{"failed_files": 0, "image_size": 64, "fingerprint": "0123456789abcdef"},
     )
-    data = describe(OmegaConf.create({"seed": 0}), corpus, predictions, [])["data"]
+    data = describe(OmegaConf.create({"seed": 0}), corpus, [])["data"]
     assert (data["subjects"], data["clips"]) == (2, 4)
     print_split(Console(width=100), corpus)
     assert "people" in capsys.readouterr().out

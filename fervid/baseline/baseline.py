@@ -14,7 +14,7 @@ from sklearn.pipeline import Pipeline
 
 from fervid.baseline.lgbp import check_settings, lgbp_features, make_classifier
 from fervid.data.datamodule import FrameDataModule
-from fervid.metrics.aggregation import confusion
+from fervid.metrics.aggregation import confusion, measure
 from fervid.metrics.scores import scores
 from fervid.runs.drawing import draw_predictions
 from fervid.runs.finished import finished_score
@@ -67,7 +67,7 @@ def _run(config: DictConfig, folder: Path, warnings: list[str]) -> float:
         metrics |= {f"{side}/{name}": value for name, value in reached.items()}
     seconds = {"prepare": prepared - began, "fit": fitted - prepared, "test": time.perf_counter() - fitted}
 
-    results = describe(config, datamodule, tables["test"], warnings)
+    results = {**describe(config, datamodule, warnings), **measure(tables["test"], datamodule.class_names)}
     results["metrics"] |= metrics
     results["choices"]["backbone"] = "lgbp"  # as tables call it
     results |= {"best_score": metrics["val/uar"], "seconds": seconds, "device": "cpu"}
@@ -103,7 +103,7 @@ def _look_at(config: DictConfig, datamodule: FrameDataModule, side: str) -> tupl
     frames = datamodule.frame_dataset(side)
     described = f"LGBP features of {len(frames)} {side} faces"
     x = lgbp_features(frames.store[frames.rows], **_features(config), description=described)
-    return x, frames.labels.numpy(), frames.index.numpy()
+    return x, frames.targets["emotion"].numpy(), frames.index.numpy()
 
 
 def _fit(classifier: Pipeline, config: DictConfig, datamodule: FrameDataModule) -> float:
@@ -124,5 +124,5 @@ def _score(
     x, labels, index = _look_at(config, datamodule, side)
     answers = classifier.predict_proba(x)
     table = predictions_table(datamodule.manifest.loc[index], answers, datamodule.class_names)
-    loss = log_loss(labels, answers, labels=range(datamodule.num_classes))
+    loss = log_loss(labels, answers, labels=range(len(datamodule.class_names)))
     return table, scores(confusion(table, datamodule.class_names)).means() | {"loss": float(loss)}

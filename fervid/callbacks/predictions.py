@@ -1,4 +1,4 @@
-"""What the model said of each test or validation frame."""
+"""What the model said of each test or validation sample."""
 
 from typing import Any
 
@@ -6,15 +6,15 @@ import pandas as pd
 import pytorch_lightning as pl
 import torch
 
-from fervid.schema.predictions import predictions_table
+from fervid.tasks.task import Task
 
 
 class Predictions(pl.Callback):
-    """Gathers the probabilities of the last test, or of the last validation.
+    """Gathers the answers of the last test, or of the last validation.
 
     Attributes:
-        index: manifest row of each of the N frames, shape (N,).
-        probabilities: shape (N, num_classes).
+        index: number of each of the N samples in the sample table, shape (N,).
+        answers: what the task keeps of its outputs (:meth:`fervid.tasks.task.Task.answers`), each entry (N, ...).
     """
 
     def on_test_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -25,15 +25,20 @@ class Predictions(pl.Callback):
         self._batches.append({key: value.clone() for key, value in outputs.items()})
 
     def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.index, self.probabilities = (
-            torch.cat([batch[name] for batch in self._batches]).cpu().numpy() for name in ("index", "probabilities")
-        )
+        names = self._batches[0] if self._batches else {}
+        self.answers = {name: torch.cat([batch[name] for batch in self._batches]).cpu().numpy() for name in names}
+        self.index = self.answers.pop("index")
         self._batches = []
 
     on_validation_epoch_start = on_test_epoch_start
     on_validation_batch_end = on_test_batch_end  # type: ignore[assignment]  # the others are taken as they come
     on_validation_epoch_end = on_test_epoch_end
 
-    def table(self, manifest: pd.DataFrame, class_names: list[str]) -> pd.DataFrame:
-        """What was predicted, as :mod:`fervid.schema.predictions` describes it."""
-        return predictions_table(manifest.loc[self.index], self.probabilities, class_names)
+    def table(self, model: Task, samples: pd.DataFrame) -> pd.DataFrame:
+        """What was predicted, as the task writes it (:meth:`fervid.tasks.task.Task.predictions`).
+
+        Args:
+            model: that was asked.
+            samples: the sample table.
+        """
+        return model.predictions(samples.loc[self.index], self.answers)

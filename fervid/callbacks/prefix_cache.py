@@ -70,19 +70,18 @@ class PrefixCache:
         """
         if stages[0] == 0 or self.gigabytes <= 0 or trainer.world_size > 1:
             return {}
-        manifest, augmentation = datamodule.manifest, datamodule.augmentation
+        samples, augmentation = datamodule.samples, datamodule.augmentation
         plain = SPLITS if augmentation is None else ["val", "test"]
         found: Features = {}
-        rows = manifest.index[manifest["split"].isin(plain)].to_numpy()
-        sources = [_frames(datamodule, rows)]
+        rows = samples.index[samples["split"].isin(plain)].to_numpy()
+        sources = [_pictures(datamodule, rows)]
         array = self._array(trainer, model, datamodule, stages, rows, sources, "")
         if array is None:
             return {}
         for side in plain:
-            own = manifest.index[manifest["split"] == side].to_numpy()
-            found[side] = array, np.searchsorted(rows, own)
+            found[side] = array, np.searchsorted(rows, datamodule.samples_of(side).index.to_numpy())
         if augmentation is not None and self.views:
-            rows = manifest.index[manifest["split"] == "train"].to_numpy()
+            rows = datamodule.samples_of("train").index.to_numpy()
             views = range(self.views)
             sources = [datamodule.frame_dataset("train", augment=True, epoch=torch.tensor(view)) for view in views]
             # Which pictures share a batch is part of how they are drawn.
@@ -104,7 +103,7 @@ class PrefixCache:
         views: list[FrameDataset],
         drawn: str,
     ) -> np.ndarray | None:
-        """Features (V, M, ...) before ``stages[0]`` of M manifest rows; None if they would take too much room."""
+        """Features (V, M, ...) before ``stages[0]`` of M samples; None if they would take too much room."""
         paths, shapes = {}, {}
         for stage in stages:
             one = _prefix_output(model, stage)
@@ -161,11 +160,10 @@ def _stage_name(model: Task, stage: int) -> str:
     return [*model.backbone.stages, "head"][stage]
 
 
-def _frames(datamodule: FrameDataModule, rows: np.ndarray) -> FrameDataset:
-    """The pictures of manifest rows, whatever their side, as they are."""
-    whole = datamodule.frame_dataset("train")
-    store_rows = datamodule.manifest.loc[rows, "store_row"].to_numpy()
-    return FrameDataset(whole.store, store_rows, rows, np.zeros(len(rows)))
+def _pictures(datamodule: FrameDataModule, rows: np.ndarray) -> FrameDataset:
+    """The pictures of samples, whatever their subset, without augmentation."""
+    samples = datamodule.samples.loc[rows]
+    return datamodule.sample.dataset(datamodule.store, samples, {}, augmentation=None, seed=0, epoch=None)
 
 
 @torch.no_grad()

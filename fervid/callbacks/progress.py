@@ -7,6 +7,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Checkpoint, RichProgressBar
 
 from fervid.callbacks.finetune import FreezeThenFineTune
+from fervid.tasks.task import Task
 
 
 class ProgressBar(RichProgressBar):
@@ -43,7 +44,7 @@ class EpochLines(Checkpoint):
     def __init__(self, finetune: FreezeThenFineTune):
         self.finetune = finetune
 
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: Task) -> None:  # type: ignore[override]
         if not trainer.is_global_zero:
             return
         row, last = self.finetune.history[-1], trainer.max_epochs or 0
@@ -51,7 +52,10 @@ class EpochLines(Checkpoint):
         parts = [f"epoch {number}/{last}", f"phase {row['phase']}"]
         for subset in ("train", "val"):
             if f"{subset}/loss" in row:
-                parts.append(f"{subset} loss {row[f'{subset}/loss']:.4f}, UAR {row[f'{subset}/uar']:.1%}")
+                score = pl_module.shown[0]
+                reached = row[f"{subset}/{score}"]
+                told = f"UAR {reached:.1%}" if score == "uar" else f"{score} {reached:.4f}"
+                parts.append(f"{subset} loss {row[f'{subset}/loss']:.4f}, {told}")
         parts.append(f"{row['seconds']:.1f} s")
         if number < last:  # fewer where a phase runs out of patience
             parts.append(f"at most {_duration((last - number) * row['seconds'])} left")

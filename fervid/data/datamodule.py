@@ -23,14 +23,15 @@ from fervid.data.resident import ResidentLoader, fits, to_device
 from fervid.data.samples import FrameSample, Sample
 from fervid.data.source import FrameSource
 from fervid.data.store import FaceStore, build_store
+from fervid.data.targets import ClassTarget, Target
 from fervid.media.files import FAILED
 from fervid.processes.lifetime import end_with_parent
 from fervid.schema.atomic import sweep, writing
 from fervid.schema.columns import keys
 from fervid.schema.emotions import shared_name
-from fervid.schema.errors import InputError, listed
+from fervid.schema.errors import InputError
 from fervid.schema.locks import lock
-from fervid.schema.manifest import SPLITS, check_manifest
+from fervid.schema.manifest import check_manifest
 from fervid.schema.same_system import fingerprint
 
 if TYPE_CHECKING:
@@ -51,18 +52,19 @@ class FrameDataModule(pl.LightningDataModule):
     """Serves the frames of one or several corpora as batches.
 
     A batch is a dict: ``image`` float32 (B, 3, H, W) in [0, 1] RGB (uint8 until Lightning has moved it to the
-    device), ``emotion`` int64 (B,), ``index`` int64 (B,) = row of :attr:`samples`.
+    device), the target such as ``emotion`` int64 (B,), ``index`` int64 (B,) = row of :attr:`samples`.
 
     Args:
         sources: where the frames come from: corpora that are prepared (:class:`PreparedCorpus`) or rendered. The labels
             of several are aligned by their shared names (:func:`fervid.schema.emotions.shared_name`).
         sample: what the network is shown at once; a single frame unless given.
+        target: what is learned of a sample; the emotion unless given.
         split: says for each row of a manifest ``train``, ``val`` or ``test``; default: unseen subjects, 60/20/20.
         image_size: side in pixels of what the network sees.
         batch_size: frames a step; where nothing is learned up to eight times as many, 64 unless it is larger itself.
         num_workers: processes that load; 0 loads in the training process.
         augmentation: albumentations pipeline for training pictures; None or an empty one leaves them alone.
-        sampler: ``shuffle`` (each frame once an epoch) or ``balanced`` (every emotion as often, with replacement).
+        sampler: ``shuffle`` (each frame once an epoch) or ``balanced`` (every class as often, with replacement).
         grey: show luminance only (in all three channels).
         near_duplicates: ``keep``, or ``group``: clips with pictures that look the same count as one where a split draws
             clips (``clips``, and ``given`` for validation).
@@ -73,7 +75,6 @@ class FrameDataModule(pl.LightningDataModule):
     Attributes:
         manifest: one row a usable frame with its split, after :meth:`setup`.
         audit: what stands on two sides of the split, likewise.
-        class_names: the emotions, sorted; a label is a position in it.
         failures: files that could not be used: ``path``, ``reason`` and ``outcome``, ``failed`` or ``left out``.
         folder: where the faces lie.
 
@@ -86,6 +87,7 @@ class FrameDataModule(pl.LightningDataModule):
         sources: Sequence[FrameSource],
         *,
         sample: Sample | None = None,
+        target: Target | None = None,
         split: Split = _default_split,
         image_size: int = 96,
         batch_size: int = 32,
@@ -111,14 +113,14 @@ class FrameDataModule(pl.LightningDataModule):
         names = [source.name for source in sources]
         if not names or len(set(names)) < len(names):
             raise InputError(f"the corpora {', '.join(names) or '[]'} cannot be used together: give each once.")
-        self.sources, self.sample = list(sources), sample or FrameSample()
+        self.sources, self.sample, self.target = list(sources), sample or FrameSample(), target or ClassTarget()
         self.split, self.image_size, self.batch_size = split, image_size, batch_size
         self.num_workers, self.sampler, self.grey, self.seed = num_workers, sampler, grey, seed
         self.near_duplicates = near_duplicates
         self.augmentation = augmentation if augmentation is not None and len(augmentation.transforms) else None
         self.cache_dir = Path(cache_dir).expanduser()
         self.manifest = pd.DataFrame()
-        self.class_names: list[str] = []
+        self._is_set_up = False
         self._features: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         self._features_of: Callable[[], Any] = lambda: None
         self._resident: dict[int, torch.Tensor] = {}
@@ -259,8 +261,8 @@ class FrameDataModule(pl.LightningDataModule):
         return lambda row: openers[corpus[row]](row - first[corpus[row]])
 
     def setup(self, stage: str | None = None) -> None:
-        """Splits, leaves out the frames that are in no subset, numbers the emotions; does nothing a second time."""
-        if self.class_names:
+        """Splits, leaves out the frames that are in no subset, fits the target; does nothing a second time."""
+        if self._is_set_up:
             return
         manifest = self.frames.assign(store_row=np.arange(len(self.frames)))
         pairs = pd.read_parquet(self._duplicates_path)
@@ -279,27 +281,17 @@ class FrameDataModule(pl.LightningDataModule):
             hashes = np.load(self.store_path.with_suffix(".hashes.npy"))[manifest["store_row"].to_numpy()]
             pairs = near_duplicates(hashes, keys(manifest, "clip"))
         self.audit = audit(manifest, pairs, subjects_from=self.subjects_from, verified=self.verified)
-        self._check_subsets()
-        self.class_names = sorted(manifest["emotion"].unique())
+        self.target.fit(self.samples)
+        self._check_batch_size()
         if "group" in manifest and (manifest.groupby("group")["split"].nunique() > 1).any():
             log.warning("this split does not follow dataset.near_duplicates=group: split=clips does.")
         sentence = self.audit.sentence()
         if sentence:
             log.warning(sentence)
+        self._is_set_up = True
 
-    def _check_subsets(self) -> None:
-        """Refuses a split that cannot be trained on; warns of what it cannot measure."""
-        emotions = set(self.manifest["emotion"])
-        for side in SPLITS:
-            absent = sorted(emotions - set(self.manifest.loc[self.manifest["split"] == side, "emotion"]))
-            if absent and side == "train":
-                raise InputError(
-                    f"no frame of {listed(absent)} is on the training side: add pictures, leave the class out, "
-                    "or choose another split or split.seed."
-                )
-            if absent:
-                log.warning("no frame of %s on the %s side: its recall cannot be measured there.", listed(absent), side)
-        train = int((self.manifest["split"] == "train").sum())
+    def _check_batch_size(self) -> None:
+        train = int((self.samples["split"] == "train").sum())
         if self.batch_size > train:
             raise InputError(
                 f"dataset.batch_size={self.batch_size} is larger than the training side of {train} frames: "
@@ -312,18 +304,19 @@ class FrameDataModule(pl.LightningDataModule):
         return self.sample.table(self.manifest)
 
     @property
-    def num_classes(self) -> int:
-        """How many emotions there are."""
-        return len(self.class_names)
+    def class_names(self) -> list[str]:
+        """The classes of the target, sorted; a label is a position among them.
 
-    @property
-    def class_counts(self) -> np.ndarray:
-        """Training frames of each class, shape (num_classes,)."""
-        return np.bincount(self._labels("train"), minlength=self.num_classes)
+        Raises:
+            InputError: if the target is of another kind.
+        """
+        if not isinstance(self.target, ClassTarget):
+            raise InputError(f"the target {self.target.name} has no classes.")
+        return self.target.class_names
 
-    def _labels(self, side: str) -> np.ndarray:
-        emotions = self.samples.loc[self.samples["split"] == side, "emotion"]
-        return pd.Categorical(emotions, categories=self.class_names).codes.astype(np.int64)
+    def samples_of(self, subset: str) -> pd.DataFrame:
+        """The rows of :attr:`samples` in one subset."""
+        return self.samples[self.samples["split"] == subset]
 
     # From the manifest to batches
 
@@ -340,21 +333,25 @@ class FrameDataModule(pl.LightningDataModule):
 
     def frame_dataset(self, side: str, *, augment: bool = False, epoch: torch.Tensor | None = None) -> FrameDataset:
         """The samples of one subset, in the order of :attr:`samples`."""
+        samples = self.samples_of(side)
         return self.sample.dataset(
             self.store,
-            self.samples[self.samples["split"] == side],
-            self._labels(side),
+            samples,
+            self._targets(samples),
             augmentation=self.augmentation if augment else None,
             seed=self.seed,
             epoch=epoch,
         )
 
+    def _targets(self, samples: pd.DataFrame) -> dict[str, np.ndarray]:
+        return {self.target.name: self.target.values(samples)}
+
     def train_dataloader(self) -> DataLoader | ResidentLoader:
-        labels = self._labels("train")
-        weights = 1.0 / self.class_counts[labels] if self.sampler == "balanced" else None
+        samples = self.samples_of("train")
+        weights = self.target.balancing_weights(samples) if self.sampler == "balanced" else None
         # Lightning's own count of finished epochs: right also when a run resumes.
         epoch = self.trainer.fit_loop.epoch_progress.current.processed if self.trainer else 0  # type: ignore[attr-defined]
-        sampler = EpochSampler(len(labels), seed=self.seed, weights=weights, epoch=epoch)
+        sampler = EpochSampler(len(samples), seed=self.seed, weights=weights, epoch=epoch)
         # A last batch of one frame has no statistics for BatchNorm.
         lonely = self.batch_size > 1 and len(sampler) % self.batch_size == 1
         dataset = self._dataset("train", sampler.epoch)
@@ -381,8 +378,8 @@ class FrameDataModule(pl.LightningDataModule):
         asking = self.trainer.lightning_module if self.trainer else None
         if side in self._features and asking is not None and asking is self._features_of():
             features, rows = self._features[side]
-            index = self.samples.index[self.samples["split"] == side].to_numpy()
-            return FeatureDataset(features, rows, index, self._labels(side), epoch=epoch)
+            samples = self.samples_of(side)
+            return FeatureDataset(features, rows, samples.index.to_numpy(), self._targets(samples), epoch=epoch)
         return self.frame_dataset(side, augment=side == "train", epoch=epoch)
 
     def _loader(

@@ -4,7 +4,7 @@ Everything random here is a pure function of (seed, epoch), whatever the number 
 same order and the same augmentations as an uninterrupted one.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -66,11 +66,11 @@ class EpochSampler(Sampler[int]):
 
 
 class _ManifestDataset(Dataset):
-    """Labels and manifest rows of one side of a split; a subclass adds what the network sees."""
+    """Targets and numbers of samples; a subclass adds what the network sees."""
 
-    def __init__(self, index: np.ndarray, labels: np.ndarray):
+    def __init__(self, index: np.ndarray, targets: Mapping[str, np.ndarray]):
         self.index = torch.from_numpy(index.astype(np.int64))
-        self.labels = torch.from_numpy(labels.astype(np.int64))
+        self.targets = {name: torch.from_numpy(values) for name, values in targets.items()}
 
     def __len__(self) -> int:
         return len(self.index)
@@ -79,7 +79,7 @@ class _ManifestDataset(Dataset):
         return {key: value[0] for key, value in self.__getitems__([position]).items()}
 
     def __getitems__(self, positions: list[int]) -> Batch:
-        return {"emotion": self.labels[positions], "index": self.index[positions]}
+        return {name: values[positions] for name, values in self.targets.items()} | {"index": self.index[positions]}
 
 
 class FrameDataset(_ManifestDataset):
@@ -89,12 +89,12 @@ class FrameDataset(_ManifestDataset):
         store: the faces.
         rows: row in the store of each of the N frames, shape (N,).
         index: row in the manifest of each frame, shape (N,).
-        labels: class number of each frame, shape (N,).
+        targets: by the name of each target its numbers, (N,) or (N, D).
         augmentation: what to do to a training picture, or None.
         seed: of the augmentation.
         epoch: the sampler's epoch, a shared scalar tensor.
 
-    A batch is a dict: ``image`` uint8 (B, 3, H, W), ``emotion`` int64 (B,), ``index`` int64 (B,).
+    A batch is a dict: ``image`` uint8 (B, 3, H, W), the targets (B, ...), ``index`` int64 (B,).
     """
 
     def __init__(
@@ -102,13 +102,13 @@ class FrameDataset(_ManifestDataset):
         store: FaceStore,
         rows: np.ndarray,
         index: np.ndarray,
-        labels: np.ndarray,
+        targets: Mapping[str, np.ndarray],
         *,
         augmentation: "A.Compose | None" = None,
         seed: int = 0,
         epoch: torch.Tensor | None = None,
     ):
-        super().__init__(index, labels)
+        super().__init__(index, targets)
         self.store, self.rows = store, rows
         self.augmentation, self.seed = augmentation, seed
         self.epoch = torch.tensor(0) if epoch is None else epoch
@@ -130,10 +130,10 @@ class FeatureDataset(_ManifestDataset):
         features: float32 (V, M, ...), V augmented views of M rows.
         rows: row in ``features`` of each of the N frames, shape (N,).
         index: row in the manifest of each frame, shape (N,).
-        labels: class number of each frame, shape (N,).
+        targets: by the name of each target its numbers, (N,) or (N, D).
         epoch: the sampler's epoch; epoch e shows view e modulo V.
 
-    A batch is a dict: ``image_features`` float32 (B, ...), ``emotion`` int64 (B,), ``index`` int64 (B,).
+    A batch is a dict: ``image_features`` float32 (B, ...), the targets (B, ...), ``index`` int64 (B,).
     """
 
     def __init__(
@@ -141,11 +141,11 @@ class FeatureDataset(_ManifestDataset):
         features: np.ndarray,
         rows: np.ndarray,
         index: np.ndarray,
-        labels: np.ndarray,
+        targets: Mapping[str, np.ndarray],
         *,
         epoch: torch.Tensor | None = None,
     ):
-        super().__init__(index, labels)
+        super().__init__(index, targets)
         self.features, self.rows = features, rows
         self.epoch = torch.tensor(0) if epoch is None else epoch
 

@@ -77,22 +77,25 @@ class ResidentLoader:
         source, epoch = self.source(), int(self.dataset.epoch)
         device = source.device
         rows = torch.tensor(self.dataset.rows, dtype=torch.int64, device=device)
-        labels, index = self.dataset.labels.to(device), self.dataset.index.to(device)
+        known = {name: values.to(device) for name, values in self.dataset.targets.items()}
+        known["index"] = self.dataset.index.to(device)
         generator = torch.Generator(device)
         order = np.arange(len(rows)) if self.sampler is None else np.fromiter(self.sampler, np.int64)
         on_device = torch.from_numpy(order).to(device)
 
+        def of(chosen: Tensor) -> Batch:
+            return {name: values[chosen] for name, values in known.items()}
+
         def batch(start: int) -> Batch:  # whose tensors end with the step: a generator would hold them through it
             chosen = on_device[start : start + self.batch_size]
-            known = {"emotion": labels[chosen], "index": index[chosen]}
             if isinstance(self.dataset, FeatureDataset):
-                return {cached_name("image"): source[epoch % len(source)][rows[chosen]], **known}
+                return {cached_name("image"): source[epoch % len(source)][rows[chosen]], **of(chosen)}
             faces = source[rows[chosen]].permute(0, 3, 1, 2)
             if self.augment is not None:
                 # The host knows which frame comes first: the seed waits for nothing.
                 generator.manual_seed(draw_seed(self.dataset.seed, epoch, int(order[start])))
                 faces = self.augment(faces, generator)
-            return {"image": faces, **known}
+            return {"image": faces, **of(chosen)}
 
         for start in range(0, len(self) * self.batch_size, self.batch_size):
             yield batch(start)

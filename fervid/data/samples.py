@@ -1,5 +1,6 @@
 """What the network is shown at once, and what one row of predictions answers."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -24,7 +25,7 @@ class Sample(Protocol):
         self,
         store: FaceStore,
         samples: pd.DataFrame,
-        labels: np.ndarray,
+        targets: Mapping[str, np.ndarray],
         *,
         augmentation: "A.Compose | None",
         seed: int,
@@ -35,7 +36,7 @@ class Sample(Protocol):
         Args:
             store: the faces.
             samples: N rows of :meth:`table`.
-            labels: class number of each, shape (N,).
+            targets: by the name of each target its numbers, (N,) or (N, D).
             augmentation: what to do to training pictures, or None.
             seed: of the augmentation.
             epoch: the sampler's epoch, a shared scalar tensor.
@@ -53,11 +54,11 @@ class FrameSample:
         self,
         store: FaceStore,
         samples: pd.DataFrame,
-        labels: np.ndarray,
+        targets: Mapping[str, np.ndarray],
         *,
         augmentation: "A.Compose | None",
         seed: int,
         epoch: torch.Tensor | None,
     ) -> FrameDataset:
         rows, index = samples["store_row"].to_numpy(), samples.index.to_numpy()
-        return FrameDataset(store, rows, index, labels, augmentation=augmentation, seed=seed, epoch=epoch)
+        return FrameDataset(store, rows, index, targets, augmentation=augmentation, seed=seed, epoch=epoch)

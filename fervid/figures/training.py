@@ -8,20 +8,24 @@ import pandas as pd
 from matplotlib.ticker import MaxNLocator
 
 from fervid.figures.drawing import GREY, MAX_CLASSES, TRAIN, VAL, Figure, shortened
-from fervid.metrics.scores import scores
+from fervid.metrics.scores import scores as class_scores
+
+SCORES = ("loss", "accuracy", "uar")
+TITLES = {"loss": "Loss", "accuracy": "Accuracy (WAR)", "uar": "UAR"}
 
 
-def curves(history: Sequence[dict[str, Any]], best_epoch: int | None = None) -> Figure:
-    """Loss, accuracy and UAR of training and validation over the epochs, phases parted by a line.
+def curves(history: Sequence[dict[str, Any]], best_epoch: int | None = None, scores: Sequence[str] = SCORES) -> Figure:
+    """Scores of training and validation over the epochs, phases parted by a line.
 
     Args:
         history: one dict an epoch with ``epoch``, ``phase``, ``train/loss``, ``val/loss`` and so on.
         best_epoch: epoch (from 0) whose weights were kept; marked.
+        scores: those that are drawn, by their names behind ``train/`` and ``val/``.
     """
     table = pd.DataFrame(history)
     epochs = table["epoch"] + 1
-    figure = Figure(figsize=(12, 3.6), layout="constrained")
-    for axes, metric in zip(figure.subplots(1, 3), ("loss", "accuracy", "uar"), strict=True):
+    figure = Figure(figsize=(4 * len(scores), 3.6), layout="constrained")
+    for axes, metric in zip(figure.subplots(1, len(scores), squeeze=False)[0], scores, strict=True):
         for side, colour in (("train", TRAIN), ("val", VAL)):
             if f"{side}/{metric}" in table:
                 axes.plot(epochs, table[f"{side}/{metric}"], color=colour, label=side, marker="o", markersize=3)
@@ -35,10 +39,10 @@ def curves(history: Sequence[dict[str, Any]], best_epoch: int | None = None) -> 
                 )
         if best_epoch is not None:
             axes.axvline(best_epoch + 1, color=VAL, linestyle=":", linewidth=1, label="kept")
-        axes.set_title({"loss": "Loss", "accuracy": "Accuracy (WAR)", "uar": "UAR"}[metric], pad=18)
+        axes.set_title(TITLES.get(metric, metric), pad=18)
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        if metric != "loss":
+        if metric in ("accuracy", "uar"):
             axes.set_ylim(0, 1)
         axes.grid(alpha=0.3)
         axes.legend()
@@ -72,7 +76,7 @@ def confusion_matrix(confusion: np.ndarray, class_names: Sequence[str], title: s
     names = [shortened(name) for name in class_names]
     labels = [
         f"{name} ({recall:.0%})" if np.isfinite(recall) else name
-        for name, recall in zip(names, scores(counts).recall, strict=True)
+        for name, recall in zip(names, class_scores(counts).recall, strict=True)
     ]
     step = -(-len(names) // MAX_CLASSES)
     axes.set_xticks(range(0, len(names), step), names[::step], rotation=45, ha="right")

@@ -9,6 +9,7 @@ from fervid.metrics.scores import scores
 from fervid.schema.columns import keys
 from fervid.schema.errors import InputError
 from fervid.schema.predictions import probabilities, probability_columns
+from fervid.schema.results import CLASSIFICATION
 
 RULES = ("mean", "majority", "confidence")
 
@@ -115,6 +116,7 @@ def class_indices(labels: pd.Series, class_names: list[str]) -> np.ndarray:
 class Measured(TypedDict):
     """The entries of the results record that are read off a table of test predictions."""
 
+    task: str
     class_names: list[str]
     metrics: dict[str, float]
     recall: dict[str, float | None]
@@ -144,6 +146,7 @@ def measure(predictions: pd.DataFrame, class_names: list[str]) -> Measured:
         }
 
     return {
+        "task": CLASSIFICATION,
         "class_names": list(class_names),
         "metrics": {
             f"{prefix}{name}": value

@@ -33,6 +33,11 @@ class System:
     name: str
 
     @property
+    def task(self) -> str:
+        """What was learned, such as ``classification``."""
+        return self.runs[0].task
+
+    @property
     def class_names(self) -> list[str]:
         """Its emotions."""
         return self.runs[0].class_names

@@ -10,17 +10,26 @@ from fervid.metrics.scores import scores
 from fervid.report.systems import System
 from fervid.runs.run import Run
 from fervid.schema.columns import grouping_columns, keys
+from fervid.schema.results import CLASSIFICATION
 
 
 def tidy(systems: Sequence[System]) -> pd.DataFrame:
-    """Every score of every run, one a row, for other programs.
+    """Every score of every run that classifies, one a row, for other programs.
 
     Returns:
         Columns ``run, system, <settings>, seed, fold, leakage, level, by, value, frames, metric, score``; ``level`` is
         frames or clips by one of :data:`fervid.metrics.aggregation.RULES`, ``by`` is all, emotion, subject or a column
         of the manifest.
     """
-    return pd.DataFrame([row for system in systems for run in system.runs for row in _tidy_run(system, run)])
+    return pd.DataFrame(
+        [
+            row
+            for system in systems
+            if system.task == CLASSIFICATION
+            for run in system.runs
+            for row in _tidy_run(system, run)
+        ]
+    )
 
 
 def _tidy_run(system: System, run: Run) -> Iterator[dict[str, Any]]:

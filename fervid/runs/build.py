@@ -1,21 +1,22 @@
 """Builds the parts of a run from its configuration."""
 
-import numpy as np
-from hydra.utils import instantiate
+from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig
 
 from fervid.data.datamodule import FrameDataModule
+from fervid.data.targets import Target
 from fervid.models.backbone import Backbone
 from fervid.models.heads import Head
-from fervid.tasks.classification import EmotionClassifier
+from fervid.tasks.task import Task
 
 
 def make_datamodule(config: DictConfig) -> FrameDataModule:
-    """The corpus with its split and augmentation."""
+    """The corpus with its split and augmentation, and the target of the task."""
     return instantiate(
         config.dataset,
         image_size=config.backbone.image_size,
         split=instantiate(config.split),
+        target=task_class(config).make_target(),
         augmentation=instantiate(config.augmentation) or None,
         cache_dir=config.cache_dir,
         seed=config.seed,
@@ -23,28 +24,31 @@ def make_datamodule(config: DictConfig) -> FrameDataModule:
     )
 
 
-def make_model(config: DictConfig, class_names: list[str], class_counts: np.ndarray | None = None) -> EmotionClassifier:
+def task_class(config: DictConfig) -> type[Task]:
+    """The class of the task."""
+    return get_class(config.task._target_)
+
+
+def make_model(config: DictConfig, target: Target) -> Task:
     """The task, with backbone, head, loss and optimizer.
 
     Args:
         config: with ``task``, ``backbone``, ``head`` and ``optimizer``.
-        class_names: the emotions.
-        class_counts: training frames of each, shape (num_classes,); for balanced class weights.
+        target: what is learned, fitted.
     """
-    backbone, head = make_network(config, len(class_names))
+    backbone, head = make_network(config, target.size)
     return instantiate(
         config.task,
         backbone=backbone,
         head=head,
-        class_names=class_names,
-        class_counts=class_counts,
         optimizer=instantiate(config.optimizer),
+        **target.task_arguments(),
         _convert_="all",
     )
 
 
-def make_network(config: DictConfig, num_classes: int) -> tuple[Backbone, Head]:
-    """Backbone and the head that fits it."""
+def make_network(config: DictConfig, size: int) -> tuple[Backbone, Head]:
+    """Backbone and the head that fits it, with ``size`` outputs."""
     backbone = instantiate(config.backbone, _convert_="all")
     shape = backbone.output_shape()
-    return backbone, instantiate(config.head, feature_shape=shape, num_classes=num_classes, _convert_="all")
+    return backbone, instantiate(config.head, feature_shape=shape, num_classes=size, _convert_="all")

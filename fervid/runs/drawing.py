@@ -12,6 +12,7 @@ from fervid.audit.leakage import worst_pairs
 from fervid.data.datamodule import FrameDataModule
 from fervid.data.store import FaceStore
 from fervid.schema.predictions import confidence
+from fervid.schema.results import CLASSIFICATION
 
 SAMPLES = 32  # faces among the sample predictions
 
@@ -30,6 +31,14 @@ def draw_predictions(
     Returns:
         The files by their names without ``.png``.
     """
+    leaks = draw_leaks(datamodule)
+    drawn: dict[str, Figure] = {"leaks": leaks} if leaks else {}
+    if results["task"] == CLASSIFICATION:
+        drawn |= _draw_classes(datamodule, results, predictions)
+    return {name: figures.save(figure, folder / f"{name}.png") for name, figure in drawn.items()}
+
+
+def _draw_classes(datamodule: FrameDataModule, results: dict[str, Any], predictions: pd.DataFrame) -> dict[str, Figure]:
     names, metrics = results["class_names"], results["metrics"]
     # The same number of each emotion, drawn by chance: neither the best nor the worst.
     chosen = (
@@ -41,7 +50,7 @@ def draw_predictions(
     )
     rows = datamodule.manifest.loc[chosen["index"], "store_row"].to_numpy()
     title = f"test, {results['leakage']['level']}: UAR {metrics['test/uar']:.1%}, WAR {metrics['test/accuracy']:.1%}"
-    drawn: dict[str, Figure] = {
+    return {
         "confusion_matrix": figures.confusion_matrix(np.array(results["confusion"]), names, title),
         "sample_predictions": figures.sample_predictions(
             FaceStore(datamodule.store_path)[rows],
@@ -50,10 +59,6 @@ def draw_predictions(
             confidence(chosen, names).tolist(),
         ),
     }
-    leaks = draw_leaks(datamodule)
-    if leaks:
-        drawn["leaks"] = leaks
-    return {name: figures.save(figure, folder / f"{name}.png") for name, figure in drawn.items()}
 
 
 def draw_leaks(datamodule: FrameDataModule) -> Figure | None:

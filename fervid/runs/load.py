@@ -26,7 +26,7 @@ from fervid.tasks.classification import EmotionClassifier
 IMPORTED = ("_target_", "corpus")  # names of settings whose values are imported
 INSTRUCTIONS = ("_target_", "_partial_", "_convert_", "_recursive_")  # of Hydra; _args_ could name anything
 NETWORK = ("task", "backbone", "head", "detector")  # parts of a stored configuration that build a network
-CORPUS = ("dataset", "detector", "split")  # and those that open its corpus again
+CORPUS = ("task", "dataset", "detector", "split")  # and those that open its corpus again
 
 
 def load_run(folder: str | Path, checkpoint: str = "best") -> EmotionClassifier:
@@ -44,8 +44,9 @@ def load_run(folder: str | Path, checkpoint: str = "best") -> EmotionClassifier:
         InputError: if the folder holds no finished run, or its files are damaged or do not belong together.
     """
     folder = Path(folder).expanduser()
-    results = read_run(folder).results
-    config, class_names = stored_config(results, folder), results["class_names"]
+    run = read_run(folder)
+    results = run.results
+    class_names, config = run.class_names, stored_config(results, folder)
     if "head" not in config:
         raise InputError(f"{folder} holds the classical baseline: it has no network that could be opened.")
     path = folder / "checkpoints" / f"{checkpoint}.ckpt"

@@ -71,18 +71,20 @@ def print_summary(console: Console, folder: Path, results: dict[str, Any]) -> No
     prefixes = {f"validation{epochs}": "val/", "test, frames": "test/"}
     if results["data"]["clips"] < results["data"]["frames"]:
         prefixes["test, whole clips"] = "test/clip_"
-    columns = {"UAR": "uar", "WAR (accuracy)": "accuracy", "macro F1": "f1", "loss": "loss"}
+    names = [name.removeprefix("test/") for name in metrics if name.startswith("test/")]
+    shares = {"UAR": "uar", "WAR (accuracy)": "accuracy", "macro F1": "f1"} if "class_names" in results else {}
+    columns = shares | {name: name for name in names if name not in shares.values() and not name.startswith("clip_")}
     rows: list[dict[str, Any]] = [
         {"": name} | {column: metrics.get(prefix + metric) for column, metric in columns.items()}
         for name, prefix in prefixes.items()
     ]
-    rows.append({"": "chance", "UAR": 1 / len(results["class_names"])})
-    formats = dict.fromkeys(columns, "{:.1%}") | {"loss": "{:.3f}"}
+    if "class_names" in results:
+        rows.append({"": "chance", "UAR": 1 / len(results["class_names"])})
+    formats = {column: "{:.1%}" if column in shares else "{:.3f}" for column in columns}
     Table("reached", f"what was reached ({results['leakage']['level']})", pd.DataFrame(rows), formats).print(console)
-    for measure in ("recall", "precision"):
-        shares = [f"{name} {'-' if value is None else f'{value:.0%}'}" for name, value in results[measure].items()]
-        by_class = listed(shares, MAX_EMOTIONS)
-        console.print(f"test {measure}: {by_class}", highlight=False, markup=False)
+    for measure in ("recall", "precision") if "class_names" in results else ():
+        by_class = [f"{name} {'-' if value is None else f'{value:.0%}'}" for name, value in results[measure].items()]
+        console.print(f"test {measure}: {listed(by_class, MAX_EMOTIONS)}", highlight=False, markup=False)
     by_epoch = [f"{phase} {value:.1f} s" for phase, value in results["seconds"].get("by_epoch", {}).items()]
     epochs = f" ({', '.join(by_epoch)} an epoch)" if by_epoch else ""
     console.print(f"trained in {results['seconds']['fit']:.0f} s{epochs}", highlight=False, markup=False)

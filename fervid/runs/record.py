@@ -12,7 +12,6 @@ import pandas as pd
 from omegaconf import DictConfig, OmegaConf
 
 from fervid import __version__
-from fervid.metrics.aggregation import measure
 from fervid.schema.atomic import write_csv, writing
 from fervid.schema.columns import keys
 from fervid.schema.escaping import spreadsheet
@@ -42,22 +41,18 @@ def describe_data(datamodule: "FrameDataModule", frames: pd.DataFrame) -> dict[s
     }
 
 
-def describe(
-    config: DictConfig, datamodule: "FrameDataModule", predictions: pd.DataFrame, warnings: list[str]
-) -> dict[str, Any]:
-    """What may be asked of any run, as plain containers: scores, data, leaks, versions, settings.
+def describe(config: DictConfig, datamodule: "FrameDataModule", warnings: list[str]) -> dict[str, Any]:
+    """What may be asked of any run but its scores, as plain containers: data, leaks, versions, settings.
 
     Args:
         config: of the run.
         datamodule: with its split.
-        predictions: one row a test frame.
         warnings: what was said against the run.
     """
     manifest = datamodule.manifest
     settings = plain_settings(config)
     identity = RunIdentity.of(settings, datamodule.fingerprint)
     return {
-        **measure(predictions, datamodule.class_names),
         "data": {
             **describe_data(datamodule, manifest),
             "fingerprint": identity.fingerprint,

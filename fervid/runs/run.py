@@ -14,7 +14,7 @@ from fervid.schema.errors import InputError, first_line
 from fervid.schema.leakage_levels import LeakageLevel
 from fervid.schema.links import refuse_links_out
 from fervid.schema.predictions import TEST_FILE, VALIDATION_FILE, read_predictions
-from fervid.schema.results import RESULTS_FILE, read_results
+from fervid.schema.results import CLASSIFICATION, RESULTS_FILE, read_results
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,19 @@ class Run:
 
     @property
     def class_names(self) -> list[str]:
-        """The emotions, in the order of the probabilities."""
+        """The emotions, in the order of the probabilities.
+
+        Raises:
+            InputError: if it was trained on another task than classification.
+        """
+        if self.task != CLASSIFICATION:
+            raise InputError(f"{self.folder} is a run of the task {self.task}: this needs one of {CLASSIFICATION}.")
         return self.results["class_names"]
+
+    @property
+    def task(self) -> str:
+        """What was learned, such as ``classification``."""
+        return self.results["task"]
 
     @property
     def level(self) -> LeakageLevel:
@@ -46,14 +57,14 @@ class Run:
 
     @cached_property
     def predictions(self) -> pd.DataFrame:
-        """One row a test frame: what the manifest knows of it, ``true``, ``predicted`` and ``p_<emotion>`` each."""
+        """The table of the test frames (:mod:`fervid.schema.predictions`)."""
         frames = sum(map(sum, self.results.get("confusion", [])))
-        return read_predictions(self.folder / TEST_FILE, self.class_names, frames)
+        return read_predictions(self.folder / TEST_FILE, self.results.get("class_names", []), frames)
 
     @cached_property
     def validation(self) -> pd.DataFrame:
         """As :attr:`predictions`, of the validation frames."""
-        return read_predictions(self.folder / VALIDATION_FILE, self.class_names)
+        return read_predictions(self.folder / VALIDATION_FILE, self.results.get("class_names", []))
 
     @property
     def has_validation(self) -> bool:

@@ -1,7 +1,8 @@
 """The predictions table: one row a frame, what the manifest knows of it, and what a model says of it.
 
-Besides the manifest's columns it has ``index`` (row of the manifest), ``true`` (the label, instead of ``emotion``),
-``predicted`` (the likeliest class) and a column ``p_<class>`` of probabilities for each class.
+Besides the manifest's columns it has ``index`` (row of the manifest) and the columns of the task. Those of
+classification are ``true`` (the label, instead of ``emotion``), ``predicted`` (the likeliest class) and a column
+``p_<class>`` of probabilities for each class.
 """
 
 from collections.abc import Sequence
@@ -35,7 +36,7 @@ def confidence(table: pd.DataFrame, class_names: Sequence[str]) -> np.ndarray:
 
 
 def predictions_table(samples: pd.DataFrame, probabilities: np.ndarray, class_names: Sequence[str]) -> pd.DataFrame:
-    """Builds the table.
+    """Builds the table of classification.
 
     Args:
         samples: N rows of a manifest, labelled by their row in it; or of another predictions table, whose predictions
@@ -69,12 +70,12 @@ def write_predictions(folder: Path, test: pd.DataFrame, validation: pd.DataFrame
         write_csv(folder / VALIDATION_FILE, validation)
 
 
-def read_predictions(path: Path, class_names: Sequence[str], rows: int = 0) -> pd.DataFrame:
+def read_predictions(path: Path, class_names: Sequence[str] = (), rows: int = 0) -> pd.DataFrame:
     """Reads and checks a predictions table.
 
     Args:
         path: of the CSV file.
-        class_names: the classes that it has to tell apart.
+        class_names: the classes that it has to tell apart; none if it is of another task than classification.
         rows: how many there have to be; 0: any number.
 
     Raises:
@@ -92,7 +93,7 @@ def read_predictions(path: Path, class_names: Sequence[str], rows: int = 0) -> p
 
 def _mistake(table: pd.DataFrame, class_names: Sequence[str], rows: int) -> str | None:
     columns = probability_columns(class_names)
-    full = ["frame", "true", "predicted", *columns]
+    full = ["frame", *(["true", "predicted", *columns] if class_names else [])]
     missing = [name for name in dict.fromkeys([*FRAME_KEY, "subject", *full]) if name not in table]
     if missing:
         return f"it has no column {', '.join(missing)}"
@@ -101,12 +102,13 @@ def _mistake(table: pd.DataFrame, class_names: Sequence[str], rows: int) -> str 
     text = [name for name in [*columns, "frame", "index"] if name in table and not _is_numeric(table[name])]
     if text:
         return f"its column {text[0]} holds other than numbers"
-    chances = probabilities(table, class_names)
-    if ((chances < -1e-6) | (chances > 1 + 1e-6)).any():
-        return "it holds probabilities outside 0 to 1"
-    strange = sorted(set(table["true"]).union(table["predicted"]) - set(class_names))
-    if strange:
-        return f"it tells of {strange[0]!r}, which is not an emotion of the run"
+    if class_names:
+        chances = probabilities(table, class_names)
+        if ((chances < -1e-6) | (chances > 1 + 1e-6)).any():
+            return "it holds probabilities outside 0 to 1"
+        strange = sorted(set(table["true"]).union(table["predicted"]) - set(class_names))
+        if strange:
+            return f"it tells of {strange[0]!r}, which is not an emotion of the run"
     if rows and len(table) != rows:
         return f"it has {len(table)} rows, its results.json speaks of {rows}"
     return None

@@ -18,6 +18,7 @@ from fervid.schema.errors import InputError, first_line
 from fervid.schema.leakage_levels import LeakageLevel
 
 RESULTS_FILE = "results.json"  # in a run folder
+CLASSIFICATION = "classification"  # the task whose targets are the emotions
 
 Number = float  # whole ones, too; never NaN or infinite, which JSON does not know
 
@@ -151,12 +152,13 @@ class Results(TypedDict):
 
     choices: dict[str, str | None]
     config: Config
-    class_names: list[str]
+    task: str
     data: Data
     leakage: Leakage
     metrics: dict[str, Number | None]
     seconds: Seconds
     seed: NotRequired[int | None]
+    class_names: NotRequired[list[str]]
     recall: NotRequired[dict[str, Number | None]]
     precision: NotRequired[dict[str, Number | None]]
     confusion: NotRequired[list[list[int]]]
@@ -235,8 +237,10 @@ def mistake(results: dict[str, Any]) -> str | None:
     wrong = _wrong_type(results)
     if wrong is not None:
         return wrong
-    names, level = results["class_names"], results["leakage"]["level"]
-    if not names or "" in names or len(set(names)) < len(names):
+    names, level = results.get("class_names", []), results["leakage"]["level"]
+    if results["task"] == CLASSIFICATION and not names:
+        return f"class_names is missing: the task {CLASSIFICATION} has them"
+    if "" in names or len(set(names)) < len(names):
         return f"class_names is {reprlib.repr(names)}: expected names that all differ"
     if level not in set(LeakageLevel):
         return f"leakage.level is {reprlib.repr(level)}: expected {', '.join(LeakageLevel)}"

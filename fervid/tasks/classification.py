@@ -4,13 +4,17 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor, nn
 
+from fervid.data.targets import ClassTarget
+from fervid.metrics.aggregation import measure
 from fervid.metrics.scores import scores
 from fervid.models.backbone import Backbone
 from fervid.models.heads import Head
 from fervid.schema.manifest import SPLITS
+from fervid.schema.predictions import predictions_table
 from fervid.tasks.epoch_scores import EpochScores
 from fervid.tasks.losses import EmotionLoss
 from fervid.tasks.task import Task
@@ -34,7 +38,7 @@ class EmotionClassifier(Task):
         (B, 3, H, W) in [0, 1] -> logits (B, num_classes).
     """
 
-    target = "emotion"
+    shown = ("uar", "accuracy", "loss")
     monitors = tuple(f"{subset}/{score}" for subset in ("val", "train") for score in ("uar", "accuracy", "f1", "loss"))
 
     def __init__(
@@ -54,6 +58,10 @@ class EmotionClassifier(Task):
             {f"{side}_side": EpochScores(len(class_names), shared_out=side == "train") for side in SPLITS}
         )
         self.confusion: dict[str, np.ndarray] = {}
+
+    @classmethod
+    def make_target(cls) -> ClassTarget:
+        return ClassTarget("emotion")
 
     def loss_of(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return self.loss(outputs, targets)
@@ -81,3 +89,9 @@ class EmotionClassifier(Task):
             for logger in self.trainer.loggers:  # self.log takes 0.4 ms each
                 logger.log_metrics(by_emotion, step=self.current_epoch)
         self.scores[subset] = {**logged, **by_emotion}
+
+    def predictions(self, samples: pd.DataFrame, answers: dict[str, np.ndarray]) -> pd.DataFrame:
+        return predictions_table(samples, answers["probabilities"], self.class_names)
+
+    def measure(self, predictions: pd.DataFrame) -> dict[str, Any]:
+        return {**measure(predictions, self.class_names)}

@@ -3,11 +3,14 @@
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
+import numpy as np
+import pandas as pd
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
 from fervid.data.frames import Batch, cached_name
+from fervid.data.targets import Target
 from fervid.models.backbone import Backbone
 from fervid.models.heads import Head
 from fervid.schema.errors import InputError, first_line
@@ -18,8 +21,9 @@ OptimizerFactory = Callable[[Iterable[dict[str, Any]]], torch.optim.Optimizer]
 class Task(pl.LightningModule):
     """Learns one kind of target from samples.
 
-    A task is a subclass that names its :attr:`target` and :attr:`monitors` and implements :meth:`loss_of`,
-    :meth:`answers`, :meth:`count` and :meth:`log_scores`; and a yaml file in ``conf/task``.
+    A task is a subclass and a yaml file in ``conf/task``. The subclass names itself, its scores and its target, gives
+    a loss, counts and logs scores, and says what is written of each sample and of a whole test: the attributes below
+    and all methods under "What a task defines". What a report says of it is a module of ``fervid/report``.
 
     The encoder's stages before :attr:`first_stage` are the frozen prefix: they run in ``eval()`` mode without
     gradients, so that neither their weights nor their BatchNorm statistics move. Their parameters keep
@@ -31,7 +35,8 @@ class Task(pl.LightningModule):
         optimizer: makes an optimizer of parameter groups; the groups are named ``backbone`` and ``head``.
 
     Attributes:
-        target: the entry of a batch that is learned, and the column of the manifest that it comes from.
+        shown: the scores that are shown of every epoch, the most telling one first; ``train/`` and ``val/`` stand
+            before their logged names.
         monitors: the logged scores by which the best epoch may be chosen; a name that ends in ``loss`` is to fall, any
             other to rise.
         first_stage: number of the first trainable stage of the backbone; ``len(backbone.stages)``: only the head is
@@ -42,17 +47,23 @@ class Task(pl.LightningModule):
         (B, 3, H, W) in [0, 1] -> outputs (B, ...).
     """
 
-    target: ClassVar[str]
+    shown: ClassVar[tuple[str, ...]]
     monitors: ClassVar[tuple[str, ...]]
 
     def __init__(self, backbone: Backbone, head: Head, *, optimizer: OptimizerFactory = torch.optim.Adam):
         super().__init__()
         self.backbone, self.head, self.optimizer = backbone, head, optimizer
+        self.target_name = self.make_target().name
         self.scores: dict[str, dict[str, float]] = {}
         self.first_stage = 0
         self.to(memory_format=torch.channels_last)
 
     # What a task defines
+
+    @classmethod
+    def make_target(cls) -> Target:
+        """What is learned of a sample; the datamodule fits it, and its arguments come back to the constructor."""
+        raise NotImplementedError
 
     def loss_of(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """The mean loss of a batch."""
@@ -67,7 +78,25 @@ class Task(pl.LightningModule):
         raise NotImplementedError
 
     def log_scores(self, subset: str) -> None:
-        """Logs the scores of the epoch that ends and fills :attr:`scores`."""
+        """Logs the scores of the epoch that ends, ``loss`` among them, and fills :attr:`scores`."""
+        raise NotImplementedError
+
+    def predictions(self, samples: pd.DataFrame, answers: dict[str, np.ndarray]) -> pd.DataFrame:
+        """The table that is written of a validation or a test.
+
+        Args:
+            samples: N rows of the sample table, labelled by their number in it.
+            answers: the :meth:`answers` of these samples, each entry (N, ...).
+        """
+        raise NotImplementedError
+
+    def measure(self, predictions: pd.DataFrame) -> dict[str, Any]:
+        """What the results record says of a table of test predictions.
+
+        Returns:
+            Entries of :class:`fervid.schema.results.Results`: ``task``, its name; ``metrics``, by names such as
+            ``test/uar``; and the task's own.
+        """
         raise NotImplementedError
 
     # Frozen and trainable stages
@@ -158,7 +187,7 @@ class Task(pl.LightningModule):
         return self.learning_part(batch[cached] if cached in batch else self.frozen_prefix(batch[modality]))
 
     def _step(self, batch: Batch, subset: str) -> tuple[Tensor, Tensor]:
-        outputs, targets = self._outputs(batch), batch[self.target]
+        outputs, targets = self._outputs(batch), batch[self.target_name]
         loss = self.loss_of(outputs, targets)
         self.count(subset, outputs, targets, loss)
         return loss, outputs

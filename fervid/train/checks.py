@@ -5,20 +5,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from hydra.utils import get_class, instantiate
+from hydra.utils import instantiate
 from omegaconf import DictConfig
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from fervid.callbacks import FreezeThenFineTune
+from fervid.runs.build import task_class
 from fervid.schema.errors import InputError, first_line
-from fervid.tasks.classification import EmotionClassifier
 from fervid.tasks.task import Task
 
 
 def check_monitor(config: DictConfig, finetune: FreezeThenFineTune) -> None:
     """Refuses a score that the task does not log."""
-    task: type[Task] = get_class(config.task._target_)
-    monitors = task.monitors
+    monitors = task_class(config).monitors
     if finetune.monitor not in monitors:
         raise InputError(f"finetune.monitor={finetune.monitor} is not logged: choose one of {', '.join(monitors)}.")
 
@@ -33,7 +32,7 @@ def check_optimizer(config: DictConfig, finetune: FreezeThenFineTune) -> None:
 
 
 @torch.no_grad()
-def check_single_frame(model: EmotionClassifier, finetune: FreezeThenFineTune) -> None:
+def check_single_frame(model: Task, finetune: FreezeThenFineTune) -> None:
     """Refuses batches of one frame where BatchNorm, in one of the phases, would see a single value a channel."""
     size = model.backbone.image_size
     for phase in finetune.phases:

@@ -11,13 +11,13 @@ from fervid.callbacks import FreezeThenFineTune
 from fervid.cli.overrides import told_settings
 from fervid.data.datamodule import FrameDataModule
 from fervid.runs.record import describe
-from fervid.tasks.classification import EmotionClassifier
+from fervid.tasks.task import Task
 
 
 def collect(
     config: DictConfig,
     trainer: pl.Trainer,
-    model: EmotionClassifier,
+    model: Task,
     datamodule: FrameDataModule,
     finetune: FreezeThenFineTune,
     predictions: pd.DataFrame,
@@ -25,7 +25,7 @@ def collect(
     seconds: dict[str, float],
 ) -> dict[str, Any]:
     """As :func:`fervid.runs.record.describe`, with what is known of a network and its training."""
-    described = describe(config, datamodule, predictions, warnings)
+    described = describe(config, datamodule, warnings) | model.measure(predictions)
     best = next((row for row in finetune.history if row["epoch"] == finetune.best["epoch"]), {})
     kept = {name: value for name, value in best.items() if name.startswith(("train/", "val/"))}
     phases = pd.DataFrame(finetune.history).groupby("phase", sort=False)["seconds"]
@@ -54,6 +54,6 @@ def compared_settings(config: DictConfig) -> dict[str, Any]:
     return {group: chosen[group] for group in groups} | told_settings(config)
 
 
-def _learning(model: EmotionClassifier, first_stage: str) -> int:
+def _learning(model: Task, first_stage: str) -> int:
     parameters = model.learning_parameters(model.backbone.stage_number(first_stage))
     return sum(parameter.numel() for parameter in parameters)

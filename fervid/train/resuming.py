@@ -9,7 +9,7 @@ from fervid.cli.overrides import printed_command
 from fervid.models.weight_files import read_checkpoint
 from fervid.schema.errors import InputError, first_line
 from fervid.schema.same_system import RunIdentity
-from fervid.tasks.classification import EmotionClassifier
+from fervid.tasks.task import Task
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ def unfinished_checkpoint(folder: Path, identity: RunIdentity) -> Path | None:
     return None
 
 
-def checked_checkpoint(path: str | Path, model: EmotionClassifier) -> str:
+def checked_checkpoint(path: str | Path, model: Task) -> str:
     """A checkpoint that training can be resumed from.
 
     Raises:

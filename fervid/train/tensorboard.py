@@ -9,6 +9,7 @@ from PIL import Image
 from pytorch_lightning.loggers import TensorBoardLogger
 
 from fervid.schema.escaping import markdown_text
+from fervid.tasks.task import Task
 
 
 def log_figures(trainer: pl.Trainer, drawn: dict[str, Path], epoch: int) -> None:
@@ -27,22 +28,25 @@ def log_figures(trainer: pl.Trainer, drawn: dict[str, Path], epoch: int) -> None
                     logger.experiment.add_image(f"view/{name}", np.asarray(picture), epoch, dataformats="HWC")
 
 
-def log_hparams(trainer: pl.Trainer, choices: dict[str, Any], results: dict[str, Any]) -> None:
+def log_hparams(trainer: pl.Trainer, model: Task, choices: dict[str, Any], results: dict[str, Any]) -> None:
     """One row on TensorBoard's HPARAMS page, and the warnings as text.
 
     Args:
         trainer: whose loggers take them.
+        model: whose scores are shown.
         choices: what the page compares, by name.
         results: the run's ``results.json``.
     """
-    wanted = ("val/uar", "test/uar", "test/clip_uar")  # more do not fit on the first screen
+    kept = results["metrics"]
+    # More do not fit on the first screen.
+    wanted = [f"{subset}{model.shown[0]}" for subset in ("val/", "test/", "test/clip_")]
     for logger in trainer.loggers:
         if isinstance(logger, TensorBoardLogger):
             # Names of their own, sorted behind the curves: Lightning logs them as scalars at step 0 too.
             logger.log_hyperparams(
-                choices, {f"weights_kept/{name.replace('/', '_')}": results["metrics"][name] for name in wanted}
+                choices, {f"weights_kept/{name.replace('/', '_')}": kept[name] for name in wanted if name in kept}
             )
-            layout = {score: ["Multiline", [f"train/{score}", f"val/{score}"]] for score in ("uar", "accuracy", "loss")}
+            layout = {score: ["Multiline", [f"train/{score}", f"val/{score}"]] for score in model.shown}
             logger.experiment.add_custom_scalars({"training and validation": layout})
             for number, warning in enumerate(results["warnings"]):
                 logger.experiment.add_text("warnings", markdown_text(warning), number)

@@ -30,7 +30,7 @@ from fervid.schema.errors import InputError
 from fervid.schema.predictions import write_predictions
 from fervid.schema.results import write_results
 from fervid.schema.same_system import RunIdentity
-from fervid.tasks.classification import EmotionClassifier
+from fervid.tasks.task import Task
 from fervid.train.checks import check_monitor, check_optimizer, check_single_frame, trainer_mistakes
 from fervid.train.outcome import collect, compared_settings
 from fervid.train.resuming import checked_checkpoint, last_checkpoint, next_step, unfinished_checkpoint
@@ -101,7 +101,7 @@ def train(
         checkpoint_io.run = asdict(identity)
         ckpt_path = config.ckpt_path or (unfinished_checkpoint(folder, identity) if resume else None)
 
-        model = make_model(config, datamodule.class_names, datamodule.class_counts)
+        model = make_model(config, datamodule.target)
         if datamodule.batch_size == 1:
             check_single_frame(model, finetune)
         seconds = {"prepare": time.perf_counter() - began}
@@ -119,11 +119,11 @@ def train(
             # Before anything is drawn or logged: no figure can lose what was learned.
             write_results(folder, outcome)
             try:
-                curves = figures.curves(finetune.history, finetune.best["epoch"])
+                curves = figures.curves(finetune.history, finetune.best["epoch"], model.shown[::-1])
                 drawn = {"curves": figures.save(curves, folder / "curves.png")}
                 drawn |= draw_predictions(folder, datamodule, outcome, shown)
                 log_figures(trainer, drawn, outcome["epochs"] - 1)
-                log_hparams(trainer, compared_settings(config), outcome)
+                log_hparams(trainer, model, compared_settings(config), outcome)
             finally:
                 for logger in trainer.loggers:  # opened again after training; each holds a thread
                     logger.finalize("finished")
@@ -152,7 +152,7 @@ def _make_finetune(config: DictConfig, folder: Path) -> FreezeThenFineTune:
 
 def _fit(
     trainer: pl.Trainer,
-    model: EmotionClassifier,
+    model: Task,
     datamodule: FrameDataModule,
     finetune: FreezeThenFineTune,
     ckpt_path: str | Path | None,
@@ -171,13 +171,13 @@ def _fit(
 
 
 def _predict(
-    trainer: pl.Trainer, model: EmotionClassifier, datamodule: FrameDataModule, predictions: Predictions
+    trainer: pl.Trainer, model: Task, datamodule: FrameDataModule, predictions: Predictions
 ) -> tuple[dict[str, pd.DataFrame], float]:
     """What the weights that were kept say of the test and the validation frames; and the seconds the test took."""
     began = time.perf_counter()
     trainer.test(model, datamodule, verbose=False)
     took = time.perf_counter() - began
-    tables = {"test": predictions.table(datamodule.samples, datamodule.class_names)}
+    tables = {"test": predictions.table(model, datamodule.samples)}
     trainer.validate(model, datamodule, verbose=False)
-    tables["val"] = predictions.table(datamodule.samples, datamodule.class_names)
+    tables["val"] = predictions.table(model, datamodule.samples)
     return tables, took

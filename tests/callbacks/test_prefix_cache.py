@@ -46,7 +46,7 @@ def test_cached_is_uncached(fit, private, phases, head):
             phases, head=head, data=private, cache_gb=gigabytes, callbacks=[predictions]
         )
         trainer.test(model, datamodule, verbose=False)
-        outcomes.append((predictions.probabilities, predictions.index, finetune.history))
+        outcomes.append((predictions.answers["probabilities"], predictions.index, finetune.history))
         assert bool(features_of(datamodule)) == bool(gigabytes)
     plain, cached = outcomes
     assert np.array_equal(plain[1], cached[1])
@@ -108,7 +108,7 @@ def test_another_model_is_never_given_these_features(fit, private, lenet):
     batch = datamodule.frame_dataset("test").__getitems__(list(range(len(served.index))))
     with torch.no_grad():
         expected = other.eval()(batch["image"].float() / 255).softmax(1)
-    assert np.abs(served.probabilities - expected.numpy()).max() < 1e-6
+    assert np.abs(served.answers["probabilities"] - expected.numpy()).max() < 1e-6
 
 
 def test_views_do_not_depend_on_the_batch_size(fit, private):

@@ -205,7 +205,7 @@ def test_classes_that_differ_in_capitals(image_folder, pictures):
 
 def test_classes_that_name_one_emotion_are_told(image_folder, pictures, capsys):
     shutil.copytree(pictures / "sad", pictures / "sadness")
-    assert ready(image_folder()).num_classes == 4
+    assert len(ready(image_folder()).class_names) == 4
     assert "sad and sadness are kept apart" in capsys.readouterr().out
 
 
@@ -264,7 +264,7 @@ def test_pictures_in_a_zip(image_folder, pictures, tmp_path):
 
 def test_hidden_folders_are_no_class(image_folder, pictures):
     (pictures / ".thumbnails").mkdir()
-    assert ready(image_folder()).num_classes == 3
+    assert len(ready(image_folder()).class_names) == 3
 
 
 @pytest.mark.parametrize(

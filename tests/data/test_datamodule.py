@@ -12,8 +12,7 @@ from fervid.schema.manifest import check_manifest, emotion_by_split
 def test_numbers_emotions_in_sorted_order_and_counts_them(synthetic):
     datamodule = synthetic()
     assert datamodule.class_names == ["angry", "calm", "disgust", "fear", "happy", "neutral", "sad", "surprise"]
-    assert datamodule.num_classes == 8
-    assert datamodule.class_counts.tolist() == [4] * 8
+    assert datamodule.target.counts.tolist() == [4] * 8
     table = emotion_by_split(datamodule.manifest)
     assert table.loc["total"].to_dict() == {"train": 32, "val": 32, "test": 32}
     assert table.loc["fear"].to_dict() == {"train": 4, "val": 4, "test": 4}

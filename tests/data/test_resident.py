@@ -79,7 +79,7 @@ def test_augmentation_is_a_function_of_seed_and_epoch(synthetic):
 def test_features_take_turns_over_the_epochs():
     features = np.arange(2 * 6 * 3, dtype=np.float32).reshape(2, 6, 3)
     epoch = torch.tensor(0)
-    dataset = FeatureDataset(features, np.array([5, 1, 3]), np.arange(3), np.zeros(3), epoch=epoch)
+    dataset = FeatureDataset(features, np.array([5, 1, 3]), np.arange(3), {}, epoch=epoch)
     loader = ResidentLoader(dataset, lambda: to_device(features, CPU), batch_size=2)
     for turn in (0, 1, 2):
         epoch.fill_(turn)

@@ -21,6 +21,7 @@ from PIL import Image
 from safetensors import safe_open
 
 import fervid
+from fervid.data.targets import ClassTarget
 from fervid.export.exporting import EXAMPLES, FORMATS, FaceNetwork, describe, export_run, write_format
 from fervid.runs.build import make_model
 from fervid.runs.load import load_run
@@ -41,7 +42,7 @@ def made(*words):
     with initialize_config_dir(CONFIG_FOLDER, version_base="1.3"):
         config = compose("train", [*words, "backbone.weights=null", "dataset=ravdess"])
     torch.manual_seed(0)
-    model = make_model(config, ["angry", "happy", "sad"])
+    model = make_model(config, ClassTarget("emotion", ["angry", "happy", "sad"]))
     for module in model.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.momentum = None

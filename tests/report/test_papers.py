@@ -56,6 +56,7 @@ def make_run(folder, paper="ised", settings=SGD_10, *, split="ised_counts", leve
     content = {
         "choices": {"split": split, "paper": paper, **groups},
         "config": config,
+        "task": "classification",
         "class_names": list(names),
         "leakage": {"level": level},
         "metrics": {

@@ -14,8 +14,8 @@ from rich.console import Console
 
 from fervid import report as command
 from fervid.figures.heat_maps import HEAT_MAPS, MeanHeatMaps
+from fervid.report import classification, writing
 from fervid.report import report as module
-from fervid.report import writing
 from fervid.report.report import compare, make_report
 from fervid.runs.run import find_runs
 from fervid.schema.errors import InputError
@@ -162,7 +162,7 @@ def test_odd_runs(tmp_path, write_run, no_pictures, options):
 
 
 def test_many_systems_have_few_figures(tmp_path, write_run, monkeypatch):
-    monkeypatch.setattr(module, "MOST_FIGURES", 4)
+    monkeypatch.setattr(classification, "MOST_FIGURES", 4)
     for number in range(18):
         options = {"people": range(2), "clips": 1, "frames": 1}
         write_run(tmp_path / str(number), {"optimizer.lr": 0.1 + number}, **options)

@@ -60,7 +60,7 @@ def test_what_is_not_a_finished_run_is_told_of(sweep):
     (jobs / "1" / "results.json").write_text('{"metrics": {')
     (jobs / "2" / "results.json").write_text("null")
     older = json.loads((jobs / "3" / "results.json").read_text())
-    del older["class_names"], older["choices"]
+    del older["task"], older["choices"]
     (jobs / "3" / "results.json").write_text(json.dumps(older))
     del older["config"], older["seconds"]
     (jobs / "4" / "results.json").write_text(json.dumps(older))
@@ -71,8 +71,8 @@ def test_what_is_not_a_finished_run_is_told_of(sweep):
     assert unfinished == "it was not finished"
     assert damaged.startswith("its results.json cannot be read: Expecting property name")
     assert nothing == "its results.json cannot be read: it holds no results"
-    assert old == "its results.json has no choices, class_names: it was left by another version of fervid"
-    assert "has no choices, config, class_names, seconds:" in older
+    assert old == "its results.json has no choices, task: it was left by another version of fervid"
+    assert "has no choices, config, task, seconds:" in older
 
 
 @pytest.mark.parametrize("pattern", ["nowhere", "empty", "*/none*", "file"])

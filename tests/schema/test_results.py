@@ -10,6 +10,7 @@ from fervid.schema.results import mistake, read_results, write_results
 RESULTS = {
     "choices": {"backbone": "lenet", "experiment": None},
     "config": {"seed": 0, "split": {"fold": 1}, "dataset": {"face_size": 64, "margin": 1}, "anything": [{"a": 1}]},
+    "task": "classification",
     "class_names": ["happy", "sad"],
     "data": {"corpus": "synthetic", "corpora": [], "split": {"train": 1, "val": 1, "test": 2}},
     "leakage": {"level": "leaky", "subjects": {"count": 1, "total": 2}},
@@ -46,6 +47,7 @@ def test_what_is_written_is_read(tmp_path):
         (("config", "split", "fold"), [1], "config.split.fold is [1]: expected a whole number or text or null"),
         (("config", "split"), 3, "config.split is 3: expected an object or null"),
         (("config", "anything", 0), "${oc.env:HOME}", "config.anything[0] refers to '${oc.env:HOME}'"),
+        (("class_names",), [], "class_names is missing: the task classification has them"),
         (("class_names", 1), 3, "class_names[1] is 3: expected text"),
         (("class_names", 1), "happy", "class_names is ['happy', 'happy']: expected names that all differ"),
         (("history", 0, "train/loss"), [1], "history[0].train/loss is [1]: expected a number or text or null"),
@@ -70,7 +72,7 @@ def test_what_is_no_record(tmp_path):
         (json.dumps({**RESULTS, "seconds": 3}), "cannot be used: seconds is 3: expected an object"),
         (
             json.dumps({"seed": 1}),
-            "has no choices, config, class_names, data, leakage, metrics, seconds: it was left by",
+            "has no choices, config, task, data, leakage, metrics, seconds: it was left by",
         ),
     ):
         path.write_text(text)

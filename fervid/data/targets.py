@@ -1,0 +1,108 @@
+"""What is learned of samples: columns of the manifest as numbers."""
+
+import logging
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+
+from fervid.schema.errors import InputError, listed
+from fervid.schema.manifest import SPLITS
+
+log = logging.getLogger(__name__)
+
+
+class Target(Protocol):
+    """What a task learns of a sample; a task makes its own (:meth:`fervid.tasks.task.Task.make_target`).
+
+    Attributes:
+        name: the entry of a batch that holds its numbers.
+    """
+
+    name: str
+
+    @property
+    def size(self) -> int:
+        """How many outputs a network has for it."""
+        ...
+
+    def fit(self, samples: pd.DataFrame) -> None:
+        """Learns what it needs to know of the samples, such as their classes.
+
+        Args:
+            samples: one row a sample, with its ``split``.
+
+        Raises:
+            InputError: if it cannot be learned from this split.
+        """
+        ...
+
+    def values(self, samples: pd.DataFrame) -> np.ndarray:
+        """The numbers of N samples, (N,) or (N, D)."""
+        ...
+
+    def balancing_weights(self, samples: pd.DataFrame) -> np.ndarray:
+        """How often each of N training samples is to be drawn for ``sampler=balanced``, relatively, shape (N,).
+
+        Raises:
+            InputError: if there is nothing to balance.
+        """
+        ...
+
+    def task_arguments(self) -> dict[str, Any]:
+        """What the task's constructor is told of it."""
+        ...
+
+
+class ClassTarget:
+    """One of several classes: a label is its position among them.
+
+    Args:
+        name: column of the manifest.
+        class_names: the classes, if they are known already.
+
+    Attributes:
+        class_names: the classes, sorted, after :meth:`fit`.
+        counts: training samples of each class, shape (C,), likewise.
+    """
+
+    def __init__(self, name: str = "emotion", class_names: Sequence[str] = ()):
+        self.name, self.class_names = name, list(class_names)
+        self.counts: np.ndarray | None = None
+
+    @property
+    def size(self) -> int:
+        return len(self.class_names)
+
+    def fit(self, samples: pd.DataFrame) -> None:
+        """Numbers the classes; warns of a class without validation or test samples.
+
+        Raises:
+            InputError: if a class has no training samples.
+        """
+        classes = set(samples[self.name])
+        for subset in SPLITS:
+            absent = sorted(classes - set(samples.loc[samples["split"] == subset, self.name]))
+            if absent and subset == "train":
+                raise InputError(
+                    f"no frame of {listed(absent)} is on the training side: add pictures, leave the class out, "
+                    "or choose another split or split.seed."
+                )
+            if absent:
+                log.warning(
+                    "no frame of %s on the %s side: its recall cannot be measured there.", listed(absent), subset
+                )
+        self.class_names = sorted(classes)
+        self.counts = np.bincount(self.values(samples[samples["split"] == "train"]), minlength=self.size)
+
+    def values(self, samples: pd.DataFrame) -> np.ndarray:
+        return pd.Categorical(samples[self.name], categories=self.class_names).codes.astype(np.int64)
+
+    def balancing_weights(self, samples: pd.DataFrame) -> np.ndarray:
+        """All classes are drawn equally often."""
+        labels = self.values(samples)
+        return 1.0 / np.bincount(labels, minlength=self.size)[labels]
+
+    def task_arguments(self) -> dict[str, Any]:
+        return {"class_names": self.class_names, "class_counts": self.counts}
