@@ -5,6 +5,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytorch_lightning as pl
@@ -89,14 +90,7 @@ def train(
         if config.trainer.accelerator == "cpu" and torch.cuda.is_available():
             log.info("this machine has a GPU: trainer=gpu trains on it.")
 
-        if is_first:
-            datamodule.prepare_data()
-        else:
-            wait_for_first(lambda: datamodule.is_ready, "prepares the corpus")
-        datamodule.setup()
-        if is_first:
-            write_manifest(folder, datamodule)
-        print_split(console, datamodule)
+        _prepare(datamodule, folder, console, is_first)
         identity = RunIdentity.of(plain_settings(config), datamodule.fingerprint)
         checkpoint_io.run = asdict(identity)
         ckpt_path = config.ckpt_path or (unfinished_checkpoint(folder, identity) if resume else None)
@@ -114,19 +108,12 @@ def train(
             tables, seconds["test"] = _predict(trainer, model, datamodule, predictions)
         if trainer.is_global_zero:
             write_predictions(folder, tables["test"], tables["val"])
-            shown = tables["test"]
-            outcome = collect(config, trainer, model, datamodule, finetune, shown, collected.sentences, seconds)
+            outcome = collect(
+                config, trainer, model, datamodule, finetune, tables["test"], collected.sentences, seconds
+            )
             # Before anything is drawn or logged: no figure can lose what was learned.
             write_results(folder, outcome)
-            try:
-                curves = figures.curves(finetune.history, finetune.best["epoch"], model.shown[::-1])
-                drawn = {"curves": figures.save(curves, folder / "curves.png")}
-                drawn |= draw_predictions(folder, datamodule, outcome, shown)
-                log_figures(trainer, drawn, outcome["epochs"] - 1)
-                log_hparams(trainer, model, compared_settings(config), outcome)
-            finally:
-                for logger in trainer.loggers:  # opened again after training; each holds a thread
-                    logger.finalize("finished")
+            _draw(config, folder, trainer, model, datamodule, finetune, outcome, tables["test"])
             print_summary(console, folder, outcome)
         return float(finetune.best["score"])
 
@@ -138,6 +125,18 @@ def _look_at_data(config: DictConfig) -> str:
     datamodule.prepare_data()
     datamodule.setup()
     return datamodule.fingerprint
+
+
+def _prepare(datamodule: FrameDataModule, folder: Path, console: Console, is_first: bool) -> None:
+    """Prepares and splits the corpus; the first process works, the others wait for its files."""
+    if is_first:
+        datamodule.prepare_data()
+    else:
+        wait_for_first(lambda: datamodule.is_ready, "prepares the corpus")
+    datamodule.setup()
+    if is_first:
+        write_manifest(folder, datamodule)
+    print_split(console, datamodule)
 
 
 def _make_finetune(config: DictConfig, folder: Path) -> FreezeThenFineTune:
@@ -181,3 +180,25 @@ def _predict(
     trainer.validate(model, datamodule, verbose=False)
     tables["val"] = predictions.table(model, datamodule.samples)
     return tables, took
+
+
+def _draw(
+    config: DictConfig,
+    folder: Path,
+    trainer: pl.Trainer,
+    model: Task,
+    datamodule: FrameDataModule,
+    finetune: FreezeThenFineTune,
+    outcome: dict[str, Any],
+    predictions: pd.DataFrame,
+) -> None:
+    """Draws curves and predictions into the run folder, and hands them to the loggers."""
+    try:
+        curves = figures.curves(finetune.history, finetune.best["epoch"], model.shown[::-1])
+        drawn = {"curves": figures.save(curves, folder / "curves.png")}
+        drawn |= draw_predictions(folder, datamodule, outcome, predictions)
+        log_figures(trainer, drawn, outcome["epochs"] - 1)
+        log_hparams(trainer, model, compared_settings(config), outcome)
+    finally:
+        for logger in trainer.loggers:  # opened again after training; each holds a thread
+            logger.finalize("finished")
