@@ -15,6 +15,11 @@ from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, recall_s
 from fervid.runs.run import Run, find_runs
 
 NAMES = ("happy", "angry", "sad")  # not in alphabetical order
+HISTORY = [
+    {"epoch": epoch, "phase": "full", "seconds": 1.0}
+    | {f"{part}/{metric}": 0.5 for part in ("train", "val") for metric in ("loss", "accuracy", "uar")}
+    for epoch in range(2)
+]
 
 
 def _predictions(
@@ -69,6 +74,45 @@ def _measure(true: Any, predicted: Any) -> dict[str, float]:
     }
 
 
+def _settings(
+    settings: dict[str, Any], seed: int, fold: int | None, split: str, trained: bool
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The choices and the configuration of a run with some settings (arguments: ``_write_run``)."""
+    config: dict[str, Any] = {
+        "seed": seed,
+        "cache_dir": "/cache",
+        "dataset": {"_target_": "a.Corpus", "root": "/data", "num_workers": 0, "batch_size": 32, "seed": None},
+        "split": {"_target_": f"a.{split}", "_partial_": True, "val": 0.2, "seed": seed},
+    }
+    choices = {"dataset": "synthetic", "split": split, "detector": "none", "experiment": None, "hydra/help": "fervid"}
+    if trained:
+        choices |= {"head": "linear", "finetune": "full", "optimizer": "adam", "scheduler": "none", "trainer": "cpu"}
+        config |= {"backbone": {"_target_": "a.Network"}, "optimizer": {"lr": 0.001}, "trainer": {"max_epochs": 2}}
+    if fold is not None:
+        config["split"]["fold"] = fold
+    for name, value in settings.items():
+        *path, last = name.split(".")
+        if not path and name not in ("cache_dir", "ckpt_path", "pca"):
+            choices[name] = value
+            continue
+        place = config
+        for part in path:
+            place = place.setdefault(part, {})
+        place[last] = value
+    return choices, config
+
+
+def _scores(test: pd.DataFrame, class_names: Sequence[str]) -> dict[str, Any]:
+    """The classes and scores in results.json of a table of test predictions, by frame and by clip."""
+    summed = test.groupby("clip")[[f"p_{name}" for name in class_names]].mean()
+    by_clip = np.array(class_names)[summed.to_numpy().argmax(axis=1)]
+    metrics = {f"test/{name}": value for name, value in _measure(test["true"], test["predicted"]).items()}
+    truth = test.groupby("clip")["true"].first()
+    metrics |= {f"test/clip_{name}": value for name, value in _measure(truth, by_clip).items()}
+    counts = confusion_matrix(test["true"], test["predicted"], labels=list(class_names)).tolist()
+    return {"class_names": list(class_names), "metrics": metrics, "confusion": counts}
+
+
 def _write_run(
     folder: Path,
     settings: dict[str, Any] | None = None,
@@ -112,49 +156,15 @@ def _write_run(
         without: the columns that the predictions lack.
         edit: changes the test predictions at last.
     """
-    settings = {"backbone": "lenet", **(settings or {})}
-    config: dict[str, Any] = {
-        "seed": seed,
-        "cache_dir": "/cache",
-        "dataset": {"_target_": "a.Corpus", "root": "/data", "num_workers": 0, "batch_size": 32, "seed": None},
-        "split": {"_target_": f"a.{split}", "_partial_": True, "val": 0.2, "seed": seed},
-    }
-    choices = {"dataset": "synthetic", "split": split, "detector": "none", "experiment": None, "hydra/help": "fervid"}
-    if trained:
-        choices |= {"head": "linear", "finetune": "full", "optimizer": "adam", "scheduler": "none", "trainer": "cpu"}
-        config |= {"backbone": {"_target_": "a.Network"}, "optimizer": {"lr": 0.001}, "trainer": {"max_epochs": 2}}
-    if fold is not None:
-        config["split"]["fold"] = fold
-    for name, value in settings.items():
-        *path, last = name.split(".")
-        if not path and name not in ("cache_dir", "ckpt_path", "pca"):
-            choices[name] = value
-            continue
-        place = config
-        for part in path:
-            place = place.setdefault(part, {})
-        place[last] = value
-
+    choices, config = _settings({"backbone": "lenet", **(settings or {})}, seed, fold, split, trained)
     draw = zlib.crc32(f"{folder.name} {seed} {fold}".encode())
     shown = (class_names, clips, frames, skill)
     test = _predictions(draw, "test", list(people), *shown, sharpness, known)
     test = edit(test[~test["true"].isin(absent)].drop(columns=list(without)))
     val = _predictions(draw + 1, "val", range(90, 96), *shown, val_sharpness or sharpness, known)
-    summed = test.groupby("clip")[[f"p_{name}" for name in class_names]].mean()
-    by_clip = np.array(class_names)[summed.to_numpy().argmax(axis=1)]
-    metrics = {f"test/{name}": value for name, value in _measure(test["true"], test["predicted"]).items()}
-    truth = test.groupby("clip")["true"].first()
-    metrics |= {f"test/clip_{name}": value for name, value in _measure(truth, by_clip).items()}
-    history = [
-        {"epoch": epoch, "phase": "full", "seconds": 1.0}
-        | {f"{part}/{metric}": 0.5 for part in ("train", "val") for metric in ("loss", "accuracy", "uar")}
-        for epoch in range(2)
-    ]
     results: dict[str, Any] = {
         "task": "classification",
-        "metrics": metrics,
-        "confusion": confusion_matrix(test["true"], test["predicted"], labels=list(class_names)).tolist(),
-        "class_names": list(class_names),
+        **_scores(test, class_names),
         "seconds": {"fit": 61.4},
         "data": {
             "corpus": "synthetic",
@@ -175,7 +185,7 @@ def _write_run(
         "config": config,
     }
     if trained:
-        results |= {"best_epoch": 2, "epochs": 2, "history": history}
+        results |= {"best_epoch": 2, "epochs": len(HISTORY), "history": HISTORY}
     (folder / ".hydra").mkdir(parents=True)
     (folder / ".hydra" / "config.yaml").write_text("seed: 0\n")
     (folder / "results.json").write_text(json.dumps(results))

@@ -5,7 +5,7 @@ with the folder when the page is closed.
 """
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import cv2
 import gradio as gr
 import numpy as np
 
-from fervid.demo.views import MAX_FACES, FaceView, PictureView, about, show_frame, show_picture, show_video
+from fervid.demo.views import MAX_FACES, FaceView, PictureView, VideoView, about, show_frame, show_picture, show_video
 from fervid.figures.drawing import pixels
 from fervid.media.decoding import read_picture
 from fervid.media.formats import PICTURE_SUFFIXES, VIDEO_SUFFIXES
@@ -70,15 +70,68 @@ def build_page(predictor: Predictor, folder: Path, *, longest_video: float, ever
     """
     one_at_a_time = threading.Lock()  # OpenCV's detectors are not made for several threads
 
-    def picture(upload: str) -> list[Any]:
+    def picture(upload: str) -> PictureView:
         # The upload stays: Gradio gives the same picture, asked for by several visitors at once, one file.
         with one_at_a_time:
-            view = show_picture(predictor, Path(upload))
+            return show_picture(predictor, Path(upload))
+
+    def video(upload: str) -> VideoView:
+        with one_at_a_time:
+            return show_video(predictor, Path(upload), folder, longest=longest_video, every=every, smoothing=smoothing)
+
+    def webcam(frame: str) -> PictureView:
+        with one_at_a_time:
+            try:
+                return show_frame(predictor, read_picture(Path(frame)))
+            except (ValueError, OSError) as error:
+                return PictureView(None, f"This picture cannot be read: {first_line(error)}.")
+
+    with gr.Blocks(title="fervid", analytics_enabled=False, delete_cache=(60, 3600)) as page:
+        gr.Markdown(about(predictor))
+        with gr.Tab("Picture"):
+            _add_picture_tab(picture)
+        with gr.Tab("Video"):
+            gr.Markdown(f"The first {longest_video:g} seconds of a video are watched.")
+            _add_video_tab(video)
+        with gr.Tab("Webcam"):
+            gr.Markdown("Record starts reading your camera. Pictures are deleted after an hour, or when the demo ends.")
+            _add_webcam_tab(webcam)
+    return page
+
+
+def _add_picture_tab(view_of: Callable[[str], PictureView]) -> None:
+    """Adds the components of a tab to the page in work; what is uploaded there is shown as ``view_of`` says."""
+    file = gr.File(show_label=False, file_types=sorted(PICTURE_SUFFIXES), height=120)
+    note = gr.Markdown(visible=False)
+    with gr.Row():
+        with gr.Column(min_width=340):
+            whole = _picture_box(visible=False)
+        with gr.Column(min_width=340):
+            cards = FaceCards()
+
+    def picture(upload: str) -> list[Any]:
+        view = view_of(upload)
         return [None, *_shown(view), *cards.updates(view.faces)]
 
+    file.upload(picture, file, [file, note, whole, *cards.components], api_visibility="private")
+
+
+def _add_video_tab(view_of: Callable[[str], VideoView]) -> None:
+    clip = gr.File(show_label=False, file_types=sorted(VIDEO_SUFFIXES), height=120)
+    film = gr.Video(visible=False, show_label=False, autoplay=True, buttons=["download"], elem_classes="video")
+    said = gr.Markdown(visible=False)
+    people = gr.Dataframe(
+        visible=False,
+        interactive=False,
+        wrap=True,
+        show_label=False,
+        buttons=[],
+        column_widths=["22%", "20%", "24%", "34%"],  # in pixels they would be wider than a phone
+    )
+    drawn = _picture_box(visible=False)
+
     def video(upload: str) -> list[Any]:
-        with one_at_a_time:
-            view = show_video(predictor, Path(upload), folder, longest=longest_video, every=every, smoothing=smoothing)
+        view = view_of(upload)
         is_seen = view.people is not None
         return [
             None,
@@ -88,72 +141,42 @@ def build_page(predictor: Predictor, folder: Path, *, longest_video: float, ever
             gr.Image(None if view.timeline is None else pixels(view.timeline), visible=is_seen),
         ]
 
+    clip.upload(video, clip, [clip, film, said, people, drawn], api_visibility="private")
+
+
+def _add_webcam_tab(view_of: Callable[[str], PictureView]) -> None:
+    with gr.Row():
+        with gr.Column(min_width=340):
+            camera = gr.Image(
+                sources=["webcam"],
+                streaming=True,
+                show_label=False,
+                buttons=[],
+                height=340,
+                type="filepath",  # decoded here, not by Gradio with every decoder there is
+                image_mode=None,  # type: ignore[arg-type]
+            )
+        with gr.Column(min_width=340):
+            told = gr.Markdown(visible=False)
+            seen = _picture_box(visible=False)
+            answer = gr.Label(visible=False)
+
     def webcam(frame: str | None) -> list[Any]:
-        if frame is None:
-            return [*_shown(PictureView(None)), gr.Label(visible=False)]
-        with one_at_a_time:
-            try:
-                view = show_frame(predictor, read_picture(Path(frame)))
-            except (ValueError, OSError) as error:
-                view = PictureView(None, f"This picture cannot be read: {first_line(error)}.")
+        view = PictureView(None) if frame is None else view_of(frame)
         if not view.faces:
             return [*_shown(view), gr.Label(visible=False)]
         return [*_shown(view), gr.Label(view.faces[0].probabilities, label=view.faces[0].title, visible=True)]
 
-    with gr.Blocks(title="fervid", analytics_enabled=False, delete_cache=(60, 3600)) as page:
-        gr.Markdown(about(predictor))
-        with gr.Tab("Picture"):
-            file = gr.File(show_label=False, file_types=sorted(PICTURE_SUFFIXES), height=120)
-            note = gr.Markdown(visible=False)
-            with gr.Row():
-                with gr.Column(min_width=340):
-                    whole = _picture_box(visible=False)
-                with gr.Column(min_width=340):
-                    cards = FaceCards()
-            file.upload(picture, file, [file, note, whole, *cards.components], api_visibility="private")
-        with gr.Tab("Video"):
-            gr.Markdown(f"The first {longest_video:g} seconds of a video are watched.")
-            clip = gr.File(show_label=False, file_types=sorted(VIDEO_SUFFIXES), height=120)
-            film = gr.Video(visible=False, show_label=False, autoplay=True, buttons=["download"], elem_classes="video")
-            said = gr.Markdown(visible=False)
-            people = gr.Dataframe(
-                visible=False,
-                interactive=False,
-                wrap=True,
-                show_label=False,
-                buttons=[],
-                column_widths=["22%", "20%", "24%", "34%"],  # in pixels they would be wider than a phone
-            )
-            drawn = _picture_box(visible=False)
-            clip.upload(video, clip, [clip, film, said, people, drawn], api_visibility="private")
-        with gr.Tab("Webcam"):
-            gr.Markdown("Record starts reading your camera. Pictures are deleted after an hour, or when the demo ends.")
-            with gr.Row():
-                with gr.Column(min_width=340):
-                    camera = gr.Image(
-                        sources=["webcam"],
-                        streaming=True,
-                        show_label=False,
-                        buttons=[],
-                        height=340,
-                        type="filepath",  # decoded here, not by Gradio with every decoder there is
-                        image_mode=None,  # type: ignore[arg-type]
-                    )
-                with gr.Column(min_width=340):
-                    told = gr.Markdown(visible=False)
-                    seen = _picture_box(visible=False)
-                    answer = gr.Label(visible=False)
-            camera.stream(
-                webcam,
-                camera,
-                [told, seen, answer],
-                stream_every=0.25,
-                time_limit=None,
-                show_progress="hidden",
-                trigger_mode="always_last",
-                api_visibility="private",
-            )
-    return page
+    camera.stream(
+        webcam,
+        camera,
+        [told, seen, answer],
+        stream_every=0.25,
+        time_limit=None,
+        show_progress="hidden",
+        trigger_mode="always_last",
+        api_visibility="private",
+    )
 
 
 def _picture_box(**options: Any) -> gr.Image:

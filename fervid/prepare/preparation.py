@@ -24,7 +24,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pandas as pd
 from joblib import Parallel, delayed
@@ -68,6 +68,10 @@ class Part:
         """As file names have it."""
         return f"{self.number}-of-{self.count}"
 
+    def rows(self, clips: int) -> range:
+        """The rows of its clips in a table of so many."""
+        return range(self.number, clips, self.count)
+
 
 def crop_clips(
     folder: Path,
@@ -98,7 +102,7 @@ def crop_clips(
     """
     faces = folder / "faces"
     faces.mkdir(parents=True, exist_ok=True)
-    own = set(range(len(clips)) if part is None else range(part.number, len(clips), part.count))
+    own = set(range(len(clips)) if part is None else part.rows(len(clips)))
     # What was seen of the frames waits on the disk: as Python's dicts it takes ten times the room of the table.
     finished = {entry["row"]: entry["failure"] for entry in _read_journals(folder) if entry["row"] in own}
     failed = {row: failure for row, failure in finished.items() if failure}
@@ -142,19 +146,10 @@ def crop_clips(
             f"interrupted after {done} of {len(own)} files: the same command resumes from there."
         ) from error
     if len(failed) > allowed:
-        table = _failures(clips, failed)
         where = folder / ("failures.csv" if part is None else f"failures-{part.name}.csv")
-        write_csv(where, spreadsheet(table.assign(outcome=FAILED)))
-        raise InputError(
-            f"{len(failed)} of {len(own)} files fail (first: {table['path'][0]}: {table['reason'][0]}), more than "
-            f"dataset.max_failures={max_failures:g} of them: see {where}; another detector or a larger share may help."
-        )
+        _refuse_failures(where, _failures(clips, failed), len(own), max_failures)
     if unread:
-        row, reason = next(iter(unread.items()))
-        raise InputError(
-            f"{len(unread)} of {len(own)} files could not be read this time (first: {clips['path'].iloc[row]}: "
-            f"{reason}): run the same command again, it resumes where it stopped, or take these files away."
-        )
+        _refuse_unread(_failures(clips, unread), len(own))
 
 
 def join(folder: Path, clips: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, list[int]]:
@@ -193,6 +188,24 @@ def join(folder: Path, clips: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame,
     table = table.drop(columns=absent)
     manifest = clips.loc[table.pop("row")].reset_index(drop=True).join(table)
     return manifest, _failures(clips, failed), sums
+
+
+def _refuse_failures(where: Path, failures: pd.DataFrame, files: int, max_failures: float) -> NoReturn:
+    """Writes the failures of so many files, which are too many, and says so."""
+    write_csv(where, spreadsheet(failures.assign(outcome=FAILED)))
+    first = failures.iloc[0]
+    raise InputError(
+        f"{len(failures)} of {files} files fail (first: {first['path']}: {first['reason']}), more than "
+        f"dataset.max_failures={max_failures:g} of them: see {where}; another detector or a larger share may help."
+    )
+
+
+def _refuse_unread(unread: pd.DataFrame, files: int) -> NoReturn:
+    first = unread.iloc[0]
+    raise InputError(
+        f"{len(unread)} of {files} files could not be read this time (first: {first['path']}: {first['reason']}): "
+        "run the same command again, it resumes where it stopped, or take these files away."
+    )
 
 
 def _failures(clips: pd.DataFrame, failed: Mapping[int, str]) -> pd.DataFrame:

@@ -161,7 +161,7 @@ class PreparedCorpus:
         Raises:
             InputError: as :meth:`prepare`; or if another process prepares the whole corpus or this part.
         """
-        rows = range(part.number, len(self.inventory.clips), part.count)
+        rows = part.rows(len(self.inventory.clips))
         with self._writable(), lock_part(self.folder, part.name):
             if not self.is_prepared:  # nor has another process joined the parts meanwhile
                 self._crop(part)

@@ -64,8 +64,6 @@ def write_ised(
             (Path(root) / peak_path).parent.mkdir(exist_ok=True)
             (Path(root) / peak_path).write_bytes(jpeg(clip.images[peak]))
             left, right = clip.eyes[peak].astype(float)
-            across = right - left
-            nose = (left + right) / 2 + 0.6 * np.array([-across[1], across[0]])  # in eye distances below the eyes
             rows.append(
                 {
                     "path": path,
@@ -84,22 +82,23 @@ def write_ised(
                     "right_eye_y": right[1],
                 }
             )
-            annotated = (
-                int(who.spectacles),
-                int(who.beard),
-                0,
-                clip.boxes[peak].astype(float),
-                left,
-                right,
-                nose,
-            )
             label = ISED_EMOTIONS.index(emotion) + 1
             named = (participant, f"PS {participant}", number, peak + 1, path, peak_path, label, 1, who.sex)
-            cells.append([*named, *annotated])
+            seen = (int(who.spectacles), int(who.beard), 0, clip.boxes[peak].astype(float))
+            cells.append([*named, *seen, left, right, _nose(left, right)])
+    _write_details(Path(root), cells)
+    mark(root)
+    return pd.DataFrame(rows)
+
+
+def _nose(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    across = right - left
+    return (left + right) / 2 + 0.6 * np.array([-across[1], across[0]])  # in eye distances below the eyes
+
+
+def _write_details(root: Path, cells: Sequence[Sequence[object]]) -> None:
     table = np.empty((len(cells), 16), dtype=object)
     for row, values in enumerate(cells):
         for column, value in enumerate(values):
             table[row, column] = value
-    savemat(Path(root) / "ISED_details.mat", {"ISED_details": table})
-    mark(root)
-    return pd.DataFrame(rows)
+    savemat(root / "ISED_details.mat", {"ISED_details": table})
