@@ -5,8 +5,7 @@ from pathlib import Path
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from fervid.cli.composing import option_file, options_by_group
-from fervid.cli.unknown_names import command_groups
+from fervid.cli.options import command_groups, option_file, options_by_group
 from fervid.schema.config_folder import CONFIG_FOLDER
 from fervid.schema.errors import InputError
 

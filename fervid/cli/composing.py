@@ -3,26 +3,19 @@
 Nothing heavy is imported here, so that ``--help`` answers at once.
 """
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 
-import hydra
-from hydra.core.global_hydra import GlobalHydra
-from hydra.core.hydra_config import HydraConfig
-from hydra.core.singleton import Singleton
-from hydra.core.utils import JobRuntime
 from hydra.errors import HydraException
-from hydra.version import VersionBase
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from fervid.cli.overrides import as_typed, escaped, how_to_quote, quoted
-from fervid.schema.config_folder import CONFIG_FOLDER, config_folders
+from fervid.cli.checks import check_types
+from fervid.cli.hydra_compose import compose_with_hydra
+from fervid.cli.limits import check_limits
+from fervid.cli.mistakes import what_hydra_says
+from fervid.cli.overrides import as_typed, escaped, how_to_quote
+from fervid.cli.unknown_names import unknown_name
 from fervid.schema.errors import InputError
-
-GLOBALS = (GlobalHydra, HydraConfig, JobRuntime, VersionBase)  # in which Hydra keeps what runs
 
 
 def compose(command: str = "train", overrides: Sequence[str] = ()) -> DictConfig:
@@ -42,11 +35,6 @@ def compose(command: str = "train", overrides: Sequence[str] = ()) -> DictConfig
     Raises:
         InputError: if a name or a value is unknown, or a number is missing where there should be one.
     """
-    from fervid.cli.checks import check_types
-    from fervid.cli.limits import check_limits
-    from fervid.cli.mistakes import what_hydra_says
-    from fervid.cli.unknown_names import unknown_name
-
     words = as_typed(overrides)
     try:
         config = compose_with_hydra(command, words)
@@ -74,51 +62,3 @@ def add_command_line(config: DictConfig, choices: Mapping[str, str | None], over
     with open_dict(config):
         config.choices = {str(group): name for group, name in choices.items() if not str(group).startswith("hydra")}
         config.overrides = [escaped(word) for word in overrides]  # or OmegaConf would look for what ${...} means
-
-
-def compose_with_hydra(command: str, words: Sequence[str]) -> DictConfig:
-    """The configuration of a command with its node ``hydra``; Hydra's global state stays as it is.
-
-    Raises:
-        HydraException, OmegaConfBaseException: if something cannot be composed.
-    """
-    own = [quoted(f"file://{folder}") for folder in config_folders()[1:]]
-    if own and not any(word.startswith("hydra.searchpath=") for word in words):
-        words = [*words, f"hydra.searchpath=[{','.join(own)}]"]
-    with _hydra_unchanged(), hydra.initialize_config_dir(CONFIG_FOLDER, job_name=command, version_base="1.3"):
-        config = hydra.compose(command, list(words), return_hydra_config=True)
-    OmegaConf.set_readonly(config.hydra, False)
-    return config
-
-
-@contextmanager
-def _hydra_unchanged() -> Iterator[None]:
-    """Gives Hydra fresh singletons, then puts back its own: a running application reads them for every job."""
-    before: dict[type, Singleton] = {
-        kind: Singleton._instances.pop(kind) for kind in GLOBALS if kind in Singleton._instances
-    }
-    try:
-        yield
-    finally:
-        for kind in GLOBALS:
-            Singleton._instances.pop(kind, None)
-        Singleton._instances.update(before)
-
-
-def options_by_group() -> dict[str, list[str]]:
-    """The options of each group, those in the folder of ``--config-dir`` included."""
-    files = [file for folder in config_folders() for file in Path(folder).glob("*/*.yaml")]
-    groups = sorted({file.parent.name for file in files})
-    return {group: sorted({file.stem for file in files if file.parent.name == group}) for group in groups}
-
-
-def option_file(group: str, option: object) -> Path | None:
-    """The yaml file of an option; None if there is none."""
-    files = [Path(folder, group, f"{option}.yaml") for folder in config_folders()]
-    return next((file for file in files if file.is_file()), None)
-
-
-def corpora_of_files() -> list[str]:
-    """The options of ``dataset`` that are read from files; others are rendered."""
-    files = {name: option_file("dataset", name) for name in options_by_group()["dataset"]}
-    return [name for name, file in files.items() if file and re.search(r"^\s*root:", file.read_text(), re.MULTILINE)]

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from omegaconf import OmegaConf, open_dict
 
-from fervid.cli.composing import compose_with_hydra, corpora_of_files, option_file, options_by_group
-from fervid.cli.unknown_names import command_groups
+from fervid.cli.hydra_compose import compose_with_hydra
+from fervid.cli.options import command_groups, corpora_of_files, option_file, options_by_group
 from fervid.schema.config_folder import CONFIG_FOLDER
 
 COLUMN = 27  # where comments begin, as in the yaml files

@@ -7,10 +7,10 @@ from typing import Any
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig
 
-from fervid.cli.composing import compose_with_hydra, options_by_group
-from fervid.schema.config_folder import CONFIG_FOLDER
+from fervid.cli.hydra_compose import compose_with_hydra
+from fervid.cli.options import command_groups, options_by_group
 
 
 def unknown_name(command: str, arguments: list[str]) -> str | None:
@@ -54,13 +54,6 @@ def unknown_name(command: str, arguments: list[str]) -> str | None:
                 extra = f" What else a class takes is given as +{name}=..." if name.split(".")[0] in options else ""
                 return f"there is no setting {name!r}.{_did_you_mean(name, known)}{extra}"
     return None
-
-
-def command_groups(command: str) -> list[str]:
-    """The groups of options that a command has, in the order of its defaults list."""
-    own = OmegaConf.load(f"{CONFIG_FOLDER}/{command}.yaml")
-    groups = [str(name) for choice in own.defaults if isinstance(choice, DictConfig) for name in choice]
-    return [name for name in groups if not name.startswith("override")]
 
 
 def _with_first_choices(overrides: list[Override]) -> list[Override]:

@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 
 from fervid.cli.command_line import run
 from fervid.cli.job import job
-from fervid.cli.settings_help import corpora_of_files
+from fervid.cli.options import corpora_of_files
 from fervid.schema.config_folder import CONFIG_FOLDER
 from fervid.schema.errors import InputError
 

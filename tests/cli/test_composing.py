@@ -7,6 +7,8 @@ import hydra
 import pytest
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.utils import JobRuntime
+from hydra.version import getbase
 from omegaconf import OmegaConf
 
 import fervid
@@ -21,7 +23,7 @@ def test_only_the_command_line_reads_what_hydra_keeps_globally():
         for path in package.rglob("*.py")
         if re.search(r"HydraConfig|GlobalHydra", path.read_text(encoding="utf-8"))
     }
-    assert found == {"cli/composing.py", "cli/job.py"}
+    assert found == {"cli/hydra_compose.py", "cli/job.py"}
 
 
 def test_a_configuration_knows_its_choices_and_words():
@@ -40,19 +42,27 @@ def test_a_word_that_looks_like_a_reference_stays_a_word():
     assert OmegaConf.to_container(config, resolve=True)["overrides"] == [r'logger.save_dir="\${seed}"']
 
 
+def globals_of_hydra():
+    return GlobalHydra.instance().hydra, HydraConfig.instance().cfg, JobRuntime.instance().get("name"), getbase()
+
+
 def test_hydra_is_left_as_it_was(tmp_path, monkeypatch):
+    nothing_runs = globals_of_hydra()
     compose("train")
-    assert not GlobalHydra.instance().is_initialized()
-    assert HydraConfig.instance().cfg is None
+    assert globals_of_hydra() == nothing_runs
+    with pytest.raises(InputError):
+        compose("train", ["seed"])
+    assert globals_of_hydra() == nothing_runs
     seen = []
 
     (tmp_path / "mine.yaml").write_text("x: 0")
 
     @hydra.main(version_base="1.3", config_path=str(tmp_path), config_name="mine")
     def application(config):
-        before = HydraConfig.get().job.name, GlobalHydra.instance().hydra
+        before = globals_of_hydra()
+        assert before[1].hydra.job.name == "mine"
         seen.append(compose("train", ["seed=5"]).seed)
-        assert (HydraConfig.get().job.name, GlobalHydra.instance().hydra) == before
+        assert globals_of_hydra() == before
 
     monkeypatch.setattr("sys.argv", ["mine", "-m", f"hydra.sweep.dir={tmp_path}", "x=1,2", "hydra.job.name=mine"])
     application()
