@@ -16,6 +16,7 @@ from fervid.corpora.inventory import Inventory
 from fervid.figures.drawing import MAX_CLASSES
 from fervid.media.decoding import read_picture
 from fervid.schema.atomic import write_text
+from fervid.schema.columns import keys
 from fervid.schema.escaping import markdown_code, markdown_text
 
 SHOWN = 10  # faces of each emotion on the contact sheet
@@ -80,7 +81,7 @@ def describe(
     found = manifest["face"].notna()
     mean = np.array(sums[1:5]) / sums[0] / 255
     std = np.sqrt(np.maximum(np.array(sums[5:9]) / sums[0] / 255**2 - mean**2, 0))
-    by_emotion = manifest.assign(found=found).groupby("emotion")
+    by_emotion = manifest.assign(found=found, clip_key=keys(manifest, "clip")).groupby("emotion")
     clips = inventory.clips
     flat = manifest.get("flat", pd.Series(dtype=object))
     return {
@@ -92,8 +93,8 @@ def describe(
         "counts": {
             "files": len(clips) + len(inventory.dropped),
             "failures": failed,
-            "subjects": int(clips["subject"].nunique()),
-            "clips": int(clips["clip"].nunique()),
+            "subjects": int(keys(clips, "subject").nunique()),
+            "clips": int(keys(clips, "clip").nunique()),
             "frames": len(manifest),
             "faces": int(found.sum()),
             "frames_with_several_faces": int((manifest["faces"] > 1).sum()),
@@ -104,7 +105,7 @@ def describe(
         "detection_rate": float(found.mean()) if detected else None,
         "by_emotion": {
             str(name): {
-                "clips": int(group["clip"].nunique()),
+                "clips": int(group["clip_key"].nunique()),
                 "faces": int(group["found"].sum()),
                 "detection_rate": float(group["found"].mean()) if detected else None,
             }

@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 from rendered_corpora.ravdess import write_ravdess
 
+from fervid.corpora.inventory import Inventory
 from fervid.data import RAVDESSDataModule, VideoFolderDataModule
 from fervid.faces.clip_faces import ClipTask, crop_faces
 from fervid.faces.cropping import Alignment
@@ -22,6 +23,7 @@ from fervid.faces.detection import NoDetector
 from fervid.faces.face import Face
 from fervid.media.decoding import read_picture
 from fervid.media.sampling import Around, Sampling
+from fervid.prepare.card import describe
 from fervid.prepare.preparation import JOURNAL
 from fervid.schema.errors import InputError
 
@@ -91,6 +93,14 @@ def test_the_card_is_true(whole, raw):
     grey = np.stack([cv2.cvtColor((face * 255).astype(np.uint8), cv2.COLOR_RGB2GRAY) for face in faces]) / 255
     assert (card["mean"]["luminance"], card["std"]["luminance"]) == pytest.approx((grey.mean(), grey.std()), abs=0.003)
     assert "subjects missing: 22 of 24" in (whole / "card.md").read_text()
+
+
+def test_the_card_tells_equal_names_of_two_corpora_apart():
+    row = {"subject": "1", "clip": "x", "emotion": "happy", "face": "x.jpg", "faces": 1, "aligned": "eyes"}
+    manifest = pd.DataFrame([{"corpus": name, **row} for name in ("a", "b")])
+    about = dict.fromkeys(("name", "root", "citation", "licence"), "")
+    card = describe(about, {}, Inventory(manifest, []), manifest, failed=0, sums=[1] * 9, detected=True)
+    assert (card["counts"]["subjects"], card["counts"]["clips"], card["by_emotion"]["happy"]["clips"]) == (2, 2, 2)
 
 
 def test_a_second_time_is_instant_and_changes_nothing(whole, raw, monkeypatch):
@@ -341,15 +351,23 @@ def test_whose_fault_it_is(monkeypatch, error, temporary):
     assert cut.temporary == temporary
 
 
-def test_ctrl_c_is_handed_on_with_what_is_done(raw, tmp_path, monkeypatch):
+def test_ctrl_c_is_handed_on_with_what_is_done(raw, whole, tmp_path, monkeypatch):
     """Else the next job of a sweep would begin."""
+    write, written = Path.write_bytes, []
 
-    def interrupt(*_):
-        raise KeyboardInterrupt
+    def interrupt(self, content):
+        written.append(self)
+        if len(written) == 8:  # a clip has three faces at most
+            raise KeyboardInterrupt
+        return write(self, content)
 
-    monkeypatch.setattr("fervid.prepare.preparation._write_face", interrupt)
-    with pytest.raises(KeyboardInterrupt, match="interrupted after 0 of 10 files: the same command resumes from there"):
-        corpus(raw, tmp_path).prepared.prepare()
+    monkeypatch.setattr(Path, "write_bytes", interrupt)
+    made = corpus(raw, tmp_path)
+    with pytest.raises(KeyboardInterrupt, match=r"interrupted after [2-9] of 10 files: the same command resumes"):
+        made.prepared.prepare()
+    monkeypatch.undo()
+    made.prepared.prepare()
+    assert content(made.prepared.folder) == content(whole)
 
 
 def test_names_and_labels_lead_nowhere(raw, tmp_path):
