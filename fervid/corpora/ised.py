@@ -28,7 +28,6 @@ EMOTIONS = tuple(COUNTS)  # in the order of their codes, from 1
 PARTICIPANTS = 50
 DETAILS = "ISED_details.mat"
 WIDTH = 16  # columns of the table
-COLUMNS = ["clip", "subject", "emotion", "intensity", "sex", "spectacles", "beard", "occlusion", "peak_frame"]
 NUMBER = re.compile(r"[-+]?\d+\.?\d*(?:e[-+]?\d+)?", re.IGNORECASE)
 
 Key = tuple[int, str]  # participant and video
@@ -154,10 +153,10 @@ class ISED(Corpus):
             named = self.named | {"participants": [str(number) for number in sorted(chosen)]}
         types = dict.fromkeys(("intensity", "peak_frame"), "Int64")
         types |= dict.fromkeys(("spectacles", "beard", "occlusion"), "boolean")
-        clips = pd.DataFrame([labels.rows[key] for key in wanted], columns=COLUMNS).astype(types)
+        rows = [labels.rows[key] for key in wanted]
         by_peak = self.peak is not None
         return Inventory(
-            clips,
+            pd.DataFrame(rows).astype(types if rows else {}),
             [self._stamped(files.videos[key], labels.faces[key]) for key in wanted],
             expected=expected,
             named=named,
@@ -165,7 +164,7 @@ class ISED(Corpus):
             notes=listing.notes + notes,
             left_out=listing.left_out,
             dropped=pd.DataFrame(dropped, columns=["path", "reason"]),
-            windows=[Around(int(frame), self.peak or 0) for frame in clips["peak_frame"]] if by_peak else None,
+            windows=[Around(row["peak_frame"], self.peak or 0) for row in rows] if by_peak else None,
             faces=[labels.faces[key] for key in wanted] if by_peak else None,
         )
 
