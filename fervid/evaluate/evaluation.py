@@ -18,6 +18,8 @@ from fervid.evaluate.written_runs import (
     training_entries,
     write_run,
 )
+from fervid.metrics.aggregation import confusion
+from fervid.metrics.scores import scores
 from fervid.report.report import check_resamples, compare
 from fervid.report.systems import System
 from fervid.report.writing import Section, print_report, write_report
@@ -171,5 +173,6 @@ def _names(answers: Answers) -> list[str]:
 
 def _uar_of_own_choice(member: Member, true: pd.Series, kept: np.ndarray) -> float:
     """The mean recall of the shared emotions if the member may choose among all that it knows."""
-    said = np.array(member.classes, dtype=object)[member.probabilities[kept].argmax(axis=1)]
-    return float(pd.Series(said == true.to_numpy(), index=true.index).groupby(true).mean().mean())
+    predicted = np.array(member.classes, dtype=object)[member.probabilities[kept].argmax(axis=1)]
+    table = pd.DataFrame({"true": true.to_numpy(), "predicted": predicted})
+    return float(scores(confusion(table, member.classes)).uar)

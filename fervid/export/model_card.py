@@ -16,7 +16,7 @@ from fervid.faces.cropping import BARE_SIDE, Alignment
 from fervid.metrics.aggregation import class_indices, clip_predictions, confusion
 from fervid.metrics.calibration import expected_calibration_error
 from fervid.metrics.scores import scores
-from fervid.metrics.statistics import bootstrap_intervals, run_confusions
+from fervid.metrics.statistics import bootstrap_intervals, bootstrap_unit, run_confusions
 from fervid.report.score_tables import FEW_FRAMES
 from fervid.runs.run import Run
 from fervid.schema.columns import SEX, grouping_columns, keys
@@ -87,7 +87,7 @@ def _render(run: Run, config: DictConfig, files: Sequence[str]) -> str:
         level_in_words=run.level.sentence,
         people=int(keys(frames, "subject").nunique()),
         few_people=FEW_PEOPLE,
-        people_known=_unit(frames) == "subject",
+        people_known=bootstrap_unit(frames) == "subject",
         scores=[(name, *_scored(table, names)) for name, table in units],
         emotions=[
             (name, int(total), rates["recall"].get(name), rates["precision"].get(name))
@@ -204,17 +204,12 @@ def without_folders(text: str) -> str:
     return re.sub(r"\b[A-Za-z]:\\(?:[^\\\s]+\\)*", "", text)
 
 
-def _unit(frames: pd.DataFrame) -> str:
-    """Of what intervals are taken: people where all are known, else clips."""
-    return "subject" if "subject" in frames and frames["subject"].notna().all() else "clip"
-
-
 Scored = tuple[int, dict[str, float], dict[str, tuple[float, float]]]
 
 
 def _scored(table: pd.DataFrame, names: list[str]) -> Scored:
     """How many rows there are, their scores and the intervals of these."""
-    counts = run_confusions(table.assign(run=0), names, _unit(table))[0]
+    counts = run_confusions(table.assign(run=0), names, bootstrap_unit(table))[0]
     return len(table), scores(confusion(table, names)).means(), bootstrap_intervals(counts, resamples=RESAMPLES)
 
 

@@ -16,6 +16,15 @@ from fervid.schema.errors import InputError
 AT_ONCE = 2**22  # numbers of a block of resamples: 32 MiB
 
 
+def bootstrap_unit(predictions: pd.DataFrame) -> str:
+    """The column whose values are drawn anew for intervals: ``subject`` where everyone is known, else ``clip``.
+
+    Args:
+        predictions: one row a frame or clip.
+    """
+    return "subject" if "subject" in predictions and predictions["subject"].notna().all() else "clip"
+
+
 def run_confusions(predictions: pd.DataFrame, class_names: list[str], unit: str) -> np.ndarray:
     """Counts each pair of a true and a predicted emotion, for each run and person or clip by itself.
 

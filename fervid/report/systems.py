@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from fervid.metrics.aggregation import clip_predictions
+from fervid.metrics.statistics import bootstrap_unit
 from fervid.runs.run import Run
 from fervid.schema.columns import CLIP_KEY, FRAME_KEY
 from fervid.schema.same_system import GROUPS, NOTHING, REPEATS, system_settings
@@ -81,8 +82,8 @@ class System:
 
     @property
     def unit(self) -> str:
-        """What is drawn anew for its intervals: ``subject`` where everyone is known, else ``clip``."""
-        return "clip" if self.frames["subject"].isna().any() else "subject"
+        """What is drawn anew for its intervals (:func:`fervid.metrics.statistics.bootstrap_unit`)."""
+        return bootstrap_unit(self.frames)
 
 
 def find_systems(runs: Sequence[Run]) -> tuple[list[System], list[str], list[Run]]:
