@@ -1,5 +1,6 @@
 """How the code is laid out: the size of files, and what every command has. Imports: ``make imports``."""
 
+import ast
 import subprocess
 import sys
 import tomllib
@@ -8,7 +9,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-MOST_LINES = 500
+MAX_FILE_LINES = 500
+MAX_FUNCTION_LINES = 80
 COMMANDS = sorted(path.parent.name for path in (ROOT / "fervid").glob("*/__main__.py"))
 HEAVY = ("torch", "pandas", "matplotlib", "cv2")  # seconds that --help should not wait for
 
@@ -21,7 +23,17 @@ def python_files():
 
 def test_no_file_is_too_long_to_be_read_in_one_go():
     lines = {str(path.relative_to(ROOT)): len(path.read_text("utf-8").splitlines()) for path in python_files()}
-    assert {path: number for path, number in lines.items() if number > MOST_LINES} == {}
+    assert {path: number for path, number in lines.items() if number > MAX_FILE_LINES} == {}
+
+
+def test_no_function_is_too_long_to_be_read_in_one_go():
+    lines = {
+        f"{path.relative_to(ROOT)}: {node.name}": node.end_lineno - node.lineno + 1
+        for path in python_files()
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    }
+    assert {name: number for name, number in lines.items() if number > MAX_FUNCTION_LINES} == {}
 
 
 def test_every_command_is_installed_under_its_name():
