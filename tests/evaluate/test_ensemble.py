@@ -54,8 +54,16 @@ def system(name, right, people=4):
     happy = (table["true"] == "happy") == (table["frame"] < right)
     table["p_happy"], table["p_sad"] = np.where(happy, 0.9, 0.1), np.where(happy, 0.1, 0.9)
     table["predicted"] = np.where(happy, "happy", "sad")
-    run = Run(Path(name), {"task": "classification", "class_names": ["happy", "sad"], "leakage": {"level": "leaky"},
-                           "data": {"corpus": "made"}, "choices": {"split": "x"}, "config": {}, "metrics": {}})  # fmt: skip
+    results = {
+        "task": "classification",
+        "class_names": ["happy", "sad"],
+        "leakage": {"level": "leaky"},
+        "data": {"corpus": "made"},
+        "choices": {"split": "x"},
+        "config": {},
+        "metrics": {},
+    }
+    run = Run(Path(name), results)
     run.__dict__["predictions"] = table
     return System({}, [run], {}, name)
 
