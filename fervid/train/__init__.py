@@ -6,13 +6,11 @@ All that can be set: ``python -m fervid.train --help``.
 import logging
 import re
 import sys
-from contextlib import nullcontext
 
 import hydra
 from omegaconf import DictConfig, open_dict
 
 from fervid.cli.command_line import run
-from fervid.cli.folders import alone
 from fervid.cli.imports import importing
 from fervid.cli.job import Job, job, trainer_size
 from fervid.cli.overrides import told_settings
@@ -31,22 +29,19 @@ def command(config: DictConfig) -> float:
         The best validation score, ``finetune.monitor``: what a sweep maximises.
     """
     with job(config) as running:
-        # The first process of a run on several devices holds the folder for all.
-        is_first = find_place(**trainer_size(config)).rank == 0
-        with alone(running.folder) if is_first else nullcontext():
-            if running.is_sweep:
-                _check_devices(config)
-                _name_by_settings(config)
-            return _train(config, running, is_first)
+        if running.is_sweep:
+            _check_devices(config)
+            _name_by_settings(config)
+        return _train(config, running)
 
 
-def _train(config: DictConfig, running: Job, is_first: bool) -> float:
+def _train(config: DictConfig, running: Job) -> float:
     with importing():  # torch and all that: seconds that --help should not wait for
         from fervid.train import training
         from fervid.train.process import set_up_process
         from fervid.train.resuming import print_how_to_resume
 
-    set_up_process(speaks=is_first)
+    set_up_process(speaks=find_place(**trainer_size(config)).rank == 0)
     try:
         return training.train(config, running.folder, resume=running.is_sweep)
     except (KeyboardInterrupt, SystemExit) as interrupt:  # Lightning makes the second of the first

@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from fervid import figures
 from fervid.callbacks import EpochSeed, FreezeThenFineTune, LastCheckpoint, OwnSigterm, Predictions
 from fervid.callbacks.checkpoint_io import AtomicCheckpointIO
 from fervid.cli.checks import check_files
+from fervid.cli.folders import alone
 from fervid.cli.job import trainer_size
 from fervid.cli.limits import check_limits
 from fervid.data.datamodule import FrameDataModule
@@ -66,16 +68,20 @@ def train(
         The validation score, ``finetune.monitor``, of the weights that were kept.
 
     Raises:
-        InputError: if the configuration, the corpus or the hardware cannot be used, or a finished run would be
-            written over.
+        InputError: if the configuration, the corpus or the hardware cannot be used, another process trains in the
+            folder, or a finished run would be written over.
     """
     began = time.perf_counter()
     folder = Path(folder).expanduser()
     folder.mkdir(parents=True, exist_ok=True)
     is_first = find_place(**trainer_size(config)).rank == 0
     console = Console(quiet=not is_first)
-    with WarningCollector() as collected:
+    with WarningCollector() as collected, ExitStack() as stack:
         finished = finished_score(folder, config, lambda: _look_at_data(config), resume=resume)
+        if finished is None and is_first:  # for all processes of the run; what is finished may be read by many at once
+            stack.enter_context(alone(folder))
+            # By the process that held the folder until now.
+            finished = finished_score(folder, config, lambda: _look_at_data(config), resume=resume)
         if finished is not None:
             return finished
         check_limits(config)

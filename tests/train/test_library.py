@@ -8,6 +8,7 @@ from hydra.core.hydra_config import HydraConfig
 from joblib import Parallel, delayed
 
 from fervid.cli import compose
+from fervid.cli.folders import alone
 from fervid.schema.errors import InputError
 from fervid.train.training import train
 
@@ -53,6 +54,14 @@ def test_a_finished_run_is_skipped_or_refused(words, tmp_path):
     with pytest.raises(InputError, match="finished run of other settings"):
         train(compose("train", [*words, "seed=7"]), tmp_path, resume=True)
     assert (tmp_path / "results.json").stat().st_mtime_ns == before
+
+
+def test_a_folder_in_which_another_process_trains_is_refused(words, tmp_path):
+    with alone(tmp_path), pytest.raises(InputError, match="another process is at work"):
+        train_composed(words, tmp_path)
+    score = train_composed(words, tmp_path)
+    with alone(tmp_path):  # nothing is written: whoever skips a finished run takes it from nobody
+        assert train(compose("train", words), tmp_path, resume=True) == score
 
 
 def test_curves_lie_in_the_run_folder(words, tmp_path):
