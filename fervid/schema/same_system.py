@@ -124,6 +124,13 @@ class RunIdentity:
         here = {name: str(Path(str(value)).expanduser().resolve()) for name, value in given.items()}
         return cls(run_settings(config), here, fingerprint)
 
+    def changed_settings(self, before: "RunIdentity") -> list[str]:
+        """The settings that are not as in an earlier run, as ``optimizer.lr=0.01 (was 0.001)``, sorted."""
+        names = sorted(self.settings.keys() | before.settings.keys())
+        one, other = ([json.dumps(run.settings.get(name)) for name in names] for run in (self, before))
+        told = zip(names, one, other, strict=True)
+        return [f"{name}={value} (was {earlier})" for name, value, earlier in told if value != earlier]
+
     def is_same(self, other: "RunIdentity", look: Callable[[], str]) -> bool:
         """Whether another run is this one.
 

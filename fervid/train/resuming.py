@@ -50,11 +50,16 @@ def unfinished_checkpoint(folder: Path, identity: RunIdentity) -> Path | None:
     return None
 
 
-def checked_checkpoint(path: str | Path, model: Task) -> str:
-    """A checkpoint that training can be resumed from.
+def checked_checkpoint(path: str | Path, model: Task, identity: RunIdentity) -> str:
+    """A checkpoint that training can be resumed from; warns if its run had other settings.
+
+    Args:
+        path: of the checkpoint.
+        model: that is to take its weights.
+        identity: of the run at hand, with its fingerprint.
 
     Raises:
-        InputError: if it cannot be read, has weights only, or is of another network.
+        InputError: if it cannot be read, has weights only, or is of another network or other data.
     """
     path = str(Path(path).expanduser())
     if not Path(path).is_file():
@@ -70,6 +75,18 @@ def checked_checkpoint(path: str | Path, model: Task) -> str:
         raise InputError(
             f"ckpt_path={path} is of another network or other emotions: give the settings of its run again."
         )
+    try:
+        there = RunIdentity(**state["run"])
+    except (KeyError, TypeError):
+        raise InputError(f"ckpt_path={path} does not say which data it learned: give the last.ckpt of a run.") from None
+    changed = ", ".join(identity.changed_settings(there))
+    if identity.fingerprint != there.fingerprint:
+        raise InputError(
+            f"ckpt_path={path} learned other data or another split{f' ({changed})' if changed else ''}: the scores "
+            "would be of frames that it was trained on; give the dataset and split of its run again."
+        )
+    if changed:
+        log.warning("ckpt_path=%s is of a run with other settings: %s.", path, changed)
     return path
 
 

@@ -108,7 +108,7 @@ def train(
         together = ending_together(trainer, next_step(folder, config.get("overrides") or []))
         threads = torch_threads(config.threads, model, datamodule.batch_size, config.trainer.accelerator)
         with together, trainer_mistakes(), threads:
-            seconds["fit"] = _fit(trainer, model, datamodule, finetune, ckpt_path)
+            seconds["fit"] = _fit(trainer, model, datamodule, finetune, ckpt_path, identity)
             if not test:
                 return float(finetune.best["score"])
             tables, seconds["test"] = _predict(trainer, model, datamodule, predictions)
@@ -161,10 +161,11 @@ def _fit(
     datamodule: FrameDataModule,
     finetune: FreezeThenFineTune,
     ckpt_path: str | Path | None,
+    identity: RunIdentity,
 ) -> float:
     """Trains through all phases; returns the seconds that took, those before the run was resumed included."""
     began = time.perf_counter()
-    checkpoint = None if ckpt_path is None else checked_checkpoint(ckpt_path, model)
+    checkpoint = None if ckpt_path is None else checked_checkpoint(ckpt_path, model, identity)
     trainer.fit(model, datamodule, ckpt_path=checkpoint, weights_only=True)
     took = time.perf_counter() - began
     if not finetune.history:

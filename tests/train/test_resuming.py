@@ -1,6 +1,7 @@
 """Runs that were interrupted, and checkpoints to resume from."""
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -88,3 +89,30 @@ def test_a_checkpoint_of_another_network(run, cache, tmp_path):
     words = [*QUICK, f"cache_dir={cache}", "backbone=cnn", f"ckpt_path={folder}/checkpoints/last.ckpt"]
     with pytest.raises(InputError, match="is of another network"):
         train(compose("train", words), tmp_path)
+
+
+def test_a_checkpoint_of_other_data_is_refused(run, cache, tmp_path):
+    """Else subjects that its run was trained on would be tested."""
+    folder, _, _ = run
+    words = [*QUICK, f"cache_dir={cache}", "split.seed=7", f"ckpt_path={folder}/checkpoints/last.ckpt"]
+    with pytest.raises(InputError, match=r"other data or another split \(split\.seed=7 \(was \d+\)\)"):
+        train(compose("train", words), tmp_path)
+
+
+def test_a_checkpoint_without_its_run_is_refused(run, cache, tmp_path):
+    folder, _, _ = run
+    state = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
+    del state["run"]
+    torch.save(state, tmp_path / "nameless.ckpt")
+    with pytest.raises(InputError, match=r"nameless\.ckpt does not say which data"):
+        train(compose("train", [*QUICK, f"cache_dir={cache}", f"ckpt_path={tmp_path}/nameless.ckpt"]), tmp_path / "run")
+
+
+def test_more_epochs_at_another_rate_are_a_warning(run, cache, tmp_path):
+    folder, _, _ = run
+    checkpoint = folder / "checkpoints" / "last.ckpt"
+    more = torch.load(checkpoint, weights_only=True)["epoch"] + 2
+    words = [*QUICK, f"cache_dir={cache}", "optimizer.lr=0.0005", f"trainer.max_epochs={more}"]
+    train(compose("train", [*words, f"ckpt_path={checkpoint}"]), tmp_path)
+    [said] = [each for each in json.loads((tmp_path / "results.json").read_text())["warnings"] if "ckpt_path" in each]
+    assert re.search(rf"other settings: optimizer\.lr=0\.0005 \(was .*\), trainer\.max_epochs={more} \(was", said)
