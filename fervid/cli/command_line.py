@@ -23,7 +23,7 @@ from fervid.cli.sweeps import in_order, print_jobs, sweep_at_hand, sweep_name
 from fervid.cli.unknown_names import unknown_name
 from fervid.processes.lifetime import exit_on_sigterm, terminated
 from fervid.processes.ranks import rank_folder
-from fervid.schema.config_folder import use_config_folder
+from fervid.schema.config_folder import use_config_folders
 from fervid.schema.errors import InputError
 
 # At import, since workers of a launcher do not come through run(). Hydra hands the resolved values on to all jobs.
@@ -49,17 +49,18 @@ def run(command: Callable[[], Any], name: str, describe: Callable[[], str] | Non
     sys.argv = [sys.argv[0], *in_order(words)]
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--config-dir", "-cd")  # as Hydra has it
-    use_config_folder(parser.parse_known_args(words)[0].config_dir)
+    told, others = parser.parse_known_args(sys.argv[1:])
+    use_config_folders([] if told.config_dir is None else [told.config_dir])
     with exit_on_sigterm(), sweep_at_hand():
-        _run(command, name, describe)
+        _run(command, name, describe, others)
 
 
-def _run(command: Callable[[], Any], name: str, describe: Callable[[], str] | None) -> None:
+def _run(command: Callable[[], Any], name: str, describe: Callable[[], str] | None, arguments: list[str]) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises what it would have printed
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # asks the network at every import otherwise
     try:
         options, words = (
-            [word for word in sys.argv[1:] if word.startswith("-") == is_option] for is_option in (True, False)
+            [word for word in arguments if word.startswith("-") == is_option] for is_option in (True, False)
         )
         if options == ["--version"]:
             print(f"fervid {__version__}")

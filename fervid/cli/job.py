@@ -20,6 +20,7 @@ from fervid.cli.limits import check_limits
 from fervid.cli.mistakes import mistake, stop
 from fervid.processes.lifetime import check_terminated
 from fervid.processes.ranks import take_place
+from fervid.schema.config_folder import use_config_folders
 from fervid.schema.errors import InputError
 from fervid.schema.results import RESULTS_FILE
 
@@ -65,6 +66,12 @@ def running_job() -> Job:
     )
 
 
+def _searched_folders() -> list[str]:
+    """The folders in which Hydra found the configuration: a worker of a launcher has no ``--config-dir`` of its own."""
+    sources = HydraConfig.get().runtime.config_sources
+    return [source.path for source in sources if source.schema == "file"]
+
+
 @contextmanager
 def job(config: DictConfig) -> Iterator[Job]:
     """Around the work of one job: a user's mistake ends a single run here and now, but in a sweep the others go on.
@@ -75,6 +82,7 @@ def job(config: DictConfig) -> Iterator[Job]:
     """
     check_terminated()
     running = running_job()
+    use_config_folders(_searched_folders())
     try:
         take_place(**trainer_size(config))
         add_command_line(config, running.choices, running.overrides)

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from fervid.audit import main
 from fervid.cli.settings_help import settings_help
-from fervid.schema.config_folder import CONFIG_FOLDER, use_config_folder
+from fervid.schema.config_folder import CONFIG_FOLDER, use_config_folders
 
 SMOKE = ["experiment=smoke", "logger=none", "trainer.max_epochs=2", "split.val=0.34", "split.test=0.34"]
 
@@ -117,16 +118,28 @@ def test_help_lists_the_options_that_are_there(tmp_path, monkeypatch):
     (tmp_path / "dataset").mkdir()
     (tmp_path / "dataset" / "mine.yaml").write_text("_target_: a.Corpus\nroot: null  # where it lies\n")
     try:
-        use_config_folder(str(tmp_path))
+        use_config_folders([str(tmp_path)])
         told = settings_help("audit", ["dataset=mine"])
         assert "dataset: enterface, hf_faces, image_folder, ised, mine, ravdess, synthetic, video_folder\n" in told
         assert re.search(r"root: null +# where it lies", told)
     finally:
-        use_config_folder(None)
+        use_config_folders([])
     assert "mine" not in settings_help("audit", [])
     assert "paper: enterface, hf_faces, ised, ravdess\n" in settings_help("report", [])
     assert "synthetic" not in settings_help("prepare", [])
     assert "Choices" not in settings_help("export", [])  # it has none
+
+
+@pytest.mark.parametrize("words", [["--config-dir=CONF", "--help"], ["--help", "-cd", "CONF"]])
+def test_help_with_a_folder_of_ones_own_is_fervids(tmp_path, monkeypatch, capsys, words):
+    (tmp_path / "dataset").mkdir()
+    (tmp_path / "dataset" / "mine.yaml").write_text("_target_: a.Corpus\nroot: null  # where it lies\n")
+    words = [word.replace("CONF", str(tmp_path)) for word in words]
+    monkeypatch.setattr("sys.argv", ["fervid.audit", *words, "dataset=mine"])
+    main()
+    told = capsys.readouterr().out
+    assert "== Choices (option=choice) ==" in told
+    assert re.search(r"root: null +# where it lies", told)
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in Path(CONFIG_FOLDER).glob("*.yaml")))

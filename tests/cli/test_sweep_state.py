@@ -6,13 +6,7 @@ from pathlib import Path
 
 import cv2
 import pytest
-from hydra.core.hydra_config import HydraConfig
-from hydra.core.plugins import Plugins
-from hydra.core.singleton import Singleton
-from hydra.core.utils import run_job, setup_globals
-from hydra.plugins.launcher import Launcher
-from joblib import Parallel, delayed
-from omegaconf import open_dict
+from process_launcher import jobs_in_processes
 
 from fervid.cli.sweeps import in_order, read_jobs, sweep_name
 
@@ -99,40 +93,12 @@ def test_an_unfinished_job_on_another_corpus_begins_anew(fervid_train, pictures,
         next(tmp_path.glob("runs/*/0/results.json")).unlink()
 
 
-class ProcessLauncher(Launcher):
-    """Runs each job in a process of its own, as the launchers for joblib, Ray and SLURM do."""
-
-    def __init__(self, **options):
-        pass
-
-    def setup(self, *, hydra_context, task_function, config):
-        self.told = hydra_context, task_function, config
-
-    def launch(self, job_overrides, initial_job_idx):
-        state = Singleton.get_state()
-        jobs = enumerate(job_overrides, initial_job_idx)
-        return Parallel(n_jobs=2)(delayed(run_elsewhere)(*self.told, state, *job) for job in jobs)
-
-
-def run_elsewhere(hydra_context, task_function, config, state, number, overrides):
-    setup_globals()
-    Singleton.set_state(state)
-    config = hydra_context.config_loader.load_sweep_config(config, list(overrides))
-    with open_dict(config):
-        config.hydra.job.num = number
-    HydraConfig.instance().set_config(config)
-    keys = {"job_dir_key": "hydra.sweep.dir", "job_subdir_key": "hydra.sweep.subdir"}
-    return run_job(task_function, config, hydra_context=hydra_context, **keys)
-
-
 @pytest.mark.filterwarnings("ignore:A worker stopped")  # loky replaces those that grow
 def test_jobs_that_run_in_other_processes_are_in_the_table(fervid_train, tmp_path, monkeypatch, capfd):
-    monkeypatch.setattr(Plugins.instance(), "is_in_toplevel_plugins_module", lambda name: True)
-    Plugins.instance().register(ProcessLauncher)
-    launcher = f"{ProcessLauncher.__module__}.{ProcessLauncher.__qualname__}"
     words = ["-m", "experiment=smoke", "logger=none", "trainer.max_epochs=1", "seed=1,2", "optimizer.lr=0.001,-1"]
+    words.append(jobs_in_processes(monkeypatch))
     with pytest.raises(SystemExit):
-        fervid_train(*words, f"hydra.launcher._target_={launcher}", f"hydra.sweep.dir={tmp_path}")
+        fervid_train(*words, f"hydra.sweep.dir={tmp_path}")
     said = capfd.readouterr()
     assert "2 of 4 jobs failed (2, 3)" in said.err
     table = said.out.split("the jobs of this sweep")[1]

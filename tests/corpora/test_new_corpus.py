@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from process_launcher import jobs_in_processes
 
 import fervid.corpora
 
@@ -111,6 +112,17 @@ def test_it_is_prepared_trained_reported_and_carded(portraits, fervid_command, c
         assert fact in model_card
     fervid_command("audit", folder, *words, f"hydra.run.dir={portraits / 'audit'}")
     assert (portraits / "audit" / "audit.json").exists()
+
+
+@pytest.mark.filterwarnings("ignore:A worker stopped")  # loky replaces those that grow
+def test_the_workers_of_a_launcher_know_it_too(portraits, fervid_command, monkeypatch):
+    """They have a command line of their own, without ``--config-dir``."""
+    folder, run, asked = f"--config-dir={portraits / 'conf'}", portraits / "run", portraits / "asked"
+    training = ["backbone=lenet", "trainer.max_epochs=1", "+trainer.enable_progress_bar=false", "logger=none"]
+    fervid_command("train", folder, *words_of(portraits), *training, f"hydra.run.dir={run}")
+    words = ["-m", f"run={run}", "seed=0,1", f"cache_dir={portraits / 'cache'}", f"hydra.sweep.dir={asked}"]
+    fervid_command("evaluate", folder, *words, jobs_in_processes(monkeypatch))
+    assert len(list(asked.glob("*/report.html"))) == 2
 
 
 def words_of(portraits):

@@ -1,0 +1,44 @@
+"""A launcher of Hydra that runs each job in a process of its own, as those for joblib, Ray and SLURM do."""
+
+import sys
+
+import pytest
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.plugins import Plugins
+from hydra.core.singleton import Singleton
+from hydra.core.utils import run_job, setup_globals
+from hydra.plugins.launcher import Launcher
+from joblib import Parallel, delayed
+from omegaconf import open_dict
+
+
+def jobs_in_processes(monkeypatch: pytest.MonkeyPatch) -> str:
+    """The word of a command line that chooses this launcher."""
+    monkeypatch.setattr(Plugins.instance(), "is_in_toplevel_plugins_module", lambda name: True)
+    Plugins.instance().register(ProcessLauncher)
+    return f"hydra.launcher._target_={ProcessLauncher.__module__}.{ProcessLauncher.__qualname__}"
+
+
+class ProcessLauncher(Launcher):
+    def __init__(self, **options):
+        pass
+
+    def setup(self, *, hydra_context, task_function, config):
+        self.told = hydra_context, task_function, config
+
+    def launch(self, job_overrides, initial_job_idx):
+        state = Singleton.get_state()
+        jobs = enumerate(job_overrides, initial_job_idx)
+        return Parallel(n_jobs=2)(delayed(run_elsewhere)(sys.path, *self.told, state, *job) for job in jobs)
+
+
+def run_elsewhere(path, hydra_context, task_function, config, state, number, overrides):
+    sys.path[:] = path  # as PYTHONPATH would do
+    setup_globals()
+    Singleton.set_state(state)
+    config = hydra_context.config_loader.load_sweep_config(config, list(overrides))
+    with open_dict(config):
+        config.hydra.job.num = number
+    HydraConfig.instance().set_config(config)
+    keys = {"job_dir_key": "hydra.sweep.dir", "job_subdir_key": "hydra.sweep.subdir"}
+    return run_job(task_function, config, hydra_context=hydra_context, **keys)
