@@ -80,7 +80,7 @@ def train(
         finished = finished_score(folder, config, lambda: _look_at_data(config), resume=resume)
         if finished is None and is_first:  # for all processes of the run; what is finished may be read by many at once
             stack.enter_context(alone(folder))
-            # By the process that held the folder until now.
+            # Again: the process that held the folder until now may have finished the run.
             finished = finished_score(folder, config, lambda: _look_at_data(config), resume=resume)
         if finished is not None:
             return finished
