@@ -75,7 +75,7 @@ class Table:
         from rich.table import Table as RichTable
         from rich.text import Text
 
-        shown = RichTable(box=box.SIMPLE_HEAD, pad_edge=False)
+        shown = RichTable(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, collapse_padding=True)
         right = self.right_columns()
         for name in map(str, self.data):
             shown.add_column(Text(name), justify="right" if name in right else "left", overflow="fold")
@@ -88,3 +88,4 @@ class Table:
         console.print(shown)
         for note in self.notes_with_rest(rest):
             console.print(Text(note), style="dim")
+        console.print()

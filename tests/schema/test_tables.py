@@ -28,8 +28,8 @@ def test_a_terminal_shows_text_as_it_is_and_numbers_as_they_are_formatted():
 def test_numbers_are_aligned_to_the_right_and_words_to_the_left():
     said = printed(Table("t", "title", DATA)).splitlines()
     row = next(line for line in said if line.strip().startswith("b"))
-    assert row.startswith(" b ")
-    assert row.rstrip().endswith("   12")
+    assert row.startswith("b ")
+    assert row.rstrip().endswith("  12")
     mixed = Table("t", "title", pd.DataFrame({"on two sides": ["unknown", 3], "words": ["a", None]}))
     assert mixed.right_columns() == {"on two sides"}
 
