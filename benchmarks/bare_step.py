@@ -12,7 +12,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from torch.nn import functional as F
 
-from fervid.data.datamodule import FrameDataModule
+from fervid.data.frame_datamodule import FrameDataModule
 from fervid.runs.build import make_datamodule, make_model
 from fervid.schema.config_folder import CONFIG_FOLDER
 from fervid.tasks.classification import EmotionClassifier

@@ -24,7 +24,7 @@ from bare_step import BareStep
 from timing import Figure, by_turns, ratios, tell
 
 from fervid.data import SyntheticDataModule
-from fervid.data.datamodule import FrameDataModule
+from fervid.data.frame_datamodule import FrameDataModule
 from fervid.synthetic.rendering import EMOTIONS
 
 NETWORKS = {

@@ -19,9 +19,9 @@ from rich.console import Console
 from timing import Figure, by_turns, tell
 
 from fervid.faces.detection import HaarDetector
+from fervid.predict.inputs import find_sources
 from fervid.predict.prediction import predict
 from fervid.predict.predictor import Predictor
-from fervid.predict.sources import find_sources
 from fervid.predict.video import share_cores
 from fervid.processes.memory import keep_memory
 

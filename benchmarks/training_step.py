@@ -38,7 +38,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
 import fervid.train
-from fervid.data.datamodule import FrameDataModule
+from fervid.data.frame_datamodule import FrameDataModule
 from fervid.processes.memory import keep_memory
 from fervid.train import training
 

@@ -1,4 +1,7 @@
-"""fervid: facial emotion recognition by transfer learning, with PyTorch Lightning and Hydra."""
+"""fervid: facial emotion recognition by transfer learning, with PyTorch Lightning and Hydra.
+
+What each folder holds: the table "Code layout" in README.md.
+"""
 
 from importlib import import_module
 from typing import Any
@@ -7,7 +10,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "EmotionClassifier": "fervid.tasks.classification",
     "Predictor": "fervid.predict.predictor",
-    "RAVDESSDataModule": "fervid.data.datamodules",
+    "RAVDESSDataModule": "fervid.data.corpus_datamodules",
     "load_run": "fervid.runs.load",
 }
 __all__ = ["EmotionClassifier", "Predictor", "RAVDESSDataModule", "load_run"]

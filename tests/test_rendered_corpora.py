@@ -12,7 +12,7 @@ from rendered_corpora.ised import write_ised
 from rendered_corpora.ravdess import write_ravdess
 from scipy.io import loadmat
 
-from fervid.schema.errors import InputError
+from fervid.errors import InputError
 from fervid.synthetic.rendering import make_identity
 
 SMALL = {"frames": 8, "width": 160, "height": 96}

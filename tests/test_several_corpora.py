@@ -9,7 +9,7 @@ import pytest
 from fervid.audit.duplicates import group, near_duplicates
 from fervid.audit.leakage import audit, worst_pairs
 from fervid.evaluate.members import Member, align, leave_out_seen
-from fervid.evaluate.written_runs import joint_validation
+from fervid.evaluate.writing import joint_validation
 from fervid.explain.explanation import choose_frames
 from fervid.export.model_card import _by_group, _scored
 from fervid.metrics.aggregation import clip_predictions

@@ -20,7 +20,7 @@ def command(config: DictConfig) -> None:
 
         from fervid.audit.leakage import worst_pairs
         from fervid.runs.printing import print_audit, print_split
-        from fervid.schema.atomic import write_json  # pandas and all that: seconds that --help should not wait for
+        from fervid.storage.atomic import write_json  # pandas and all that: seconds that --help should not wait for
 
         folder = running.folder
         datamodule = instantiate(

@@ -13,14 +13,14 @@ from sklearn.metrics import log_loss
 from sklearn.pipeline import Pipeline
 
 from fervid.baseline.lgbp import check_settings, lgbp_features, make_classifier
-from fervid.data.datamodule import FrameDataModule
+from fervid.data.frame_datamodule import FrameDataModule
+from fervid.errors import InputError
 from fervid.metrics.aggregation import confusion, measure
 from fervid.metrics.scores import scores
 from fervid.runs.drawing import draw_predictions
 from fervid.runs.finished import finished_score
 from fervid.runs.printing import print_split, print_summary
 from fervid.runs.record import WarningCollector, describe, write_manifest
-from fervid.schema.errors import InputError
 from fervid.schema.predictions import predictions_table, write_predictions
 from fervid.schema.results import write_results
 

@@ -16,8 +16,8 @@ from sklearn.decomposition import PCA
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.pipeline import Pipeline, make_pipeline
 
+from fervid.errors import InputError
 from fervid.processes.lifetime import for_workers
-from fervid.schema.errors import InputError
 
 CODES = 59  # 58 uniform patterns of eight neighbours (at most two changes round the circle), and one for all others
 CHUNK = 32  # faces handed to a process at a time

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
-from fervid.schema.atomic import writing
+from fervid.storage.atomic import writing
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):

@@ -14,8 +14,8 @@ from pytorch_lightning.callbacks import Checkpoint
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from fervid.callbacks.prefix_cache import PrefixCache
-from fervid.data.datamodule import FrameDataModule
-from fervid.schema.errors import InputError, first_line
+from fervid.data.frame_datamodule import FrameDataModule
+from fervid.errors import InputError, first_line
 from fervid.tasks.task import Task
 
 log = logging.getLogger(__name__)

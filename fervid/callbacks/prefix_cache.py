@@ -21,12 +21,12 @@ import torch
 from rich.progress import Progress
 from torch.utils.data import DataLoader
 
-from fervid.data.datamodule import FrameDataModule
+from fervid.data.frame_datamodule import FrameDataModule
 from fervid.data.frames import FrameDataset, already_a_batch
 from fervid.processes.lifetime import end_with_parent
-from fervid.schema.array_files import allocate
-from fervid.schema.atomic import writing
 from fervid.schema.manifest import SPLITS
+from fervid.storage.array_files import allocate
+from fervid.storage.atomic import writing
 from fervid.tasks.task import Task
 
 log = logging.getLogger(__name__)

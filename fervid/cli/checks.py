@@ -6,8 +6,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from fervid.cli.options import command_groups, option_file, options_by_group
+from fervid.errors import InputError
 from fervid.schema.config_folder import CONFIG_FOLDER
-from fervid.schema.errors import InputError
 
 FILES = {
     "ckpt_path": "the last.ckpt of a run",

@@ -21,10 +21,10 @@ from fervid.cli.overrides import as_typed
 from fervid.cli.settings_help import settings_help
 from fervid.cli.sweeps import in_order, print_jobs, sweep_at_hand, sweep_name
 from fervid.cli.unknown_names import unknown_name
+from fervid.errors import InputError
 from fervid.processes.lifetime import exit_on_sigterm, terminated
 from fervid.processes.ranks import rank_folder
 from fervid.schema.config_folder import use_config_folders
-from fervid.schema.errors import InputError
 
 # At import, since workers of a launcher do not come through run(). Hydra hands the resolved values on to all jobs.
 OmegaConf.register_new_resolver("sweep_name", lambda: sweep_name(sys.argv[1:]), replace=True, use_cache=True)

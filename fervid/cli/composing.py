@@ -15,7 +15,7 @@ from fervid.cli.limits import check_limits
 from fervid.cli.mistakes import what_hydra_says
 from fervid.cli.overrides import as_typed, escaped, how_to_quote
 from fervid.cli.unknown_names import unknown_name
-from fervid.schema.errors import InputError
+from fervid.errors import InputError
 
 
 def compose(command: str = "train", overrides: Sequence[str] = ()) -> DictConfig:

@@ -8,8 +8,8 @@ from typing import Any
 from filelock import FileLock, Timeout
 from omegaconf import ListConfig
 
-from fervid.schema.errors import InputError
-from fervid.schema.locks import holder, sign
+from fervid.errors import InputError
+from fervid.storage.locks import holder, sign
 
 
 def empty_folder(folder: Path) -> Path:

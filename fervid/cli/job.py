@@ -18,10 +18,10 @@ from fervid.cli.composing import add_command_line
 from fervid.cli.folders import remove_if_empty
 from fervid.cli.limits import check_limits
 from fervid.cli.mistakes import mistake, stop
+from fervid.errors import InputError
 from fervid.processes.lifetime import check_terminated
 from fervid.processes.ranks import take_place
 from fervid.schema.config_folder import use_config_folders
-from fervid.schema.errors import InputError
 from fervid.schema.results import RESULTS_FILE
 
 log = logging.getLogger(__name__)

@@ -6,7 +6,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from fervid.schema.errors import InputError
+from fervid.errors import InputError
 
 Allowed = tuple[Callable[[Any], bool], str]
 

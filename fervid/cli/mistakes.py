@@ -11,7 +11,7 @@ from hydra.errors import HydraException, InstantiationException
 from omegaconf.errors import OmegaConfBaseException
 
 from fervid.cli.overrides import how_to_quote
-from fervid.schema.errors import InputError, first_line
+from fervid.errors import InputError, first_line
 
 _typed: dict[str, str] = {}  # what the user typed, for each word that Hydra is given
 

@@ -18,10 +18,10 @@ from omegaconf import DictConfig
 
 from fervid.cli.folders import alone
 from fervid.cli.mistakes import stop
-from fervid.schema.atomic import write_text
-from fervid.schema.errors import InputError, first_line
-from fervid.schema.links import refuse_links_out
+from fervid.errors import InputError, first_line
 from fervid.schema.same_system import PLACES, is_neutral
+from fervid.storage.atomic import write_text
+from fervid.storage.links import refuse_links_out
 
 ROOT = "dataset.root"
 JOBS = "jobs"  # in the folder of a sweep: <number>.json each

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from fervid.corpora.inventory import Inventory
+from fervid.errors import InputError
 from fervid.media.files import RENDERED
 from fervid.media.sources import Source
-from fervid.schema.errors import InputError
 from fervid.schema.names import clean_identities, doubts
 
 RENDERED_TERMS = {

@@ -12,10 +12,10 @@ import pandas as pd
 
 from fervid.corpora.corpus import Corpus
 from fervid.corpora.inventory import Inventory, choose_people, note
+from fervid.errors import InputError
 from fervid.media.files import File, list_files
 from fervid.media.formats import VIDEO_SUFFIXES
 from fervid.schema.emotions import choose, shared_name
-from fervid.schema.errors import InputError
 
 EMOTIONS = ("anger", "disgust", "fear", "happiness", "sadness", "surprise")
 SUBJECTS = tuple(range(1, 45))

@@ -15,9 +15,9 @@ import pyarrow.parquet as pq
 
 from fervid.corpora.corpus import Corpus
 from fervid.corpora.inventory import Inventory
+from fervid.errors import InputError, first_line
 from fervid.media.files import File, Listing, list_files, stamp
 from fervid.schema.emotions import shared_name
-from fervid.schema.errors import InputError, first_line
 
 REPO = "tukey/human_face_emotions_roboflow"
 COUNTS = {

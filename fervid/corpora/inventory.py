@@ -8,10 +8,10 @@ import pandas as pd
 from rich.console import Console
 from rich.markup import escape
 
+from fervid.errors import InputError
 from fervid.faces.face import Face
 from fervid.media.files import File
 from fervid.media.sampling import Around
-from fervid.schema.errors import InputError
 from fervid.schema.tables import Table
 
 

@@ -15,13 +15,13 @@ from scipy.io import loadmat
 
 from fervid.corpora.corpus import Corpus
 from fervid.corpora.inventory import Inventory, choose_people, note
+from fervid.errors import InputError, first_line
 from fervid.faces.face import EYES_IN_BOX, Face
 from fervid.media.files import File, list_files
 from fervid.media.formats import VIDEO_SUFFIXES
 from fervid.media.sampling import Around
 from fervid.media.sources import read_bytes
 from fervid.schema.emotions import choose
-from fervid.schema.errors import InputError, first_line
 
 COUNTS = {"happiness": 227, "surprise": 73, "sadness": 48, "disgust": 80}
 EMOTIONS = tuple(COUNTS)  # in the order of their codes, from 1

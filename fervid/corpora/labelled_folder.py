@@ -10,12 +10,12 @@ import pandas as pd
 
 from fervid.corpora.corpus import Corpus
 from fervid.corpora.inventory import Inventory, note
+from fervid.errors import InputError, first_line
 from fervid.media.files import File, list_files, stamp
 from fervid.media.formats import PICTURE_SUFFIXES, VIDEO_SUFFIXES
 from fervid.schema.columns import LISTED, RESERVED, check_spelling
 from fervid.schema.csv_tables import read_csv
 from fervid.schema.emotions import shared_name
-from fervid.schema.errors import InputError, first_line
 from fervid.schema.manifest import SPELLINGS
 from fervid.schema.names import clean_name, look_alikes, spelled_as
 

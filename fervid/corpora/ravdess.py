@@ -11,10 +11,10 @@ import pandas as pd
 
 from fervid.corpora.corpus import Corpus
 from fervid.corpora.inventory import Inventory, choose_people
+from fervid.errors import InputError
 from fervid.media.files import File, list_files
 from fervid.media.formats import VIDEO_SUFFIXES
 from fervid.schema.emotions import choose
-from fervid.schema.errors import InputError
 
 EMOTIONS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")
 SUNG = EMOTIONS[:6]

@@ -11,4 +11,4 @@ from typing import Any
 def __getattr__(name: str) -> Any:
     if name.startswith("_") or not name.endswith("DataModule"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module("fervid.data.datamodules"), name)
+    return getattr(import_module("fervid.data.corpus_datamodules"), name)

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fervid.schema.errors import InputError
+from fervid.errors import InputError
 
 
 class _Draws:

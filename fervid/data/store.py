@@ -9,8 +9,8 @@ import numpy as np
 from rich.progress import track
 
 from fervid.audit.duplicates import BITS, hash_picture
-from fervid.schema.array_files import allocate
-from fervid.schema.atomic import writing
+from fervid.storage.array_files import allocate
+from fervid.storage.atomic import writing
 
 BLOCK = 64  # rows a thread writes at a time, at most: all that wait in line lie in memory
 

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 import pandas as pd
 
-from fervid.schema.errors import InputError, listed
+from fervid.errors import InputError, listed
 from fervid.schema.manifest import SPLITS
 
 log = logging.getLogger(__name__)

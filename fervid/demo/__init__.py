@@ -17,10 +17,10 @@ from omegaconf import DictConfig
 from fervid.cli.command_line import run
 from fervid.cli.folders import one_run
 from fervid.cli.job import job
-from fervid.schema.atomic import scratch
+from fervid.errors import InputError
 from fervid.schema.config_folder import CONFIG_FOLDER
-from fervid.schema.errors import InputError
 from fervid.schema.results import RESULTS_FILE
+from fervid.storage.atomic import scratch
 
 
 @hydra.main(version_base="1.3", config_path=CONFIG_FOLDER, config_name="demo")

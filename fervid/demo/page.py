@@ -14,12 +14,12 @@ import gradio as gr
 import numpy as np
 
 from fervid.demo.views import MAX_FACES, FaceView, PictureView, VideoView, about, show_frame, show_picture, show_video
+from fervid.errors import first_line
 from fervid.figures.drawing import pixels
 from fervid.media.decoding import read_picture
 from fervid.media.formats import PICTURE_SUFFIXES, VIDEO_SUFFIXES
 from fervid.predict.predictor import Predictor
-from fervid.schema.errors import first_line
-from fervid.schema.escaping import markdown_text
+from fervid.storage.escaping import markdown_text
 
 MAX_PIXELS = 1280  # of the longer side of what is sent to the browser
 FACE_PIXELS = 256  # of a face: networks see some 50 pixels, too few to look at

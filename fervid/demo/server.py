@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from fervid.schema.errors import InputError
+from fervid.errors import InputError
 
 if TYPE_CHECKING:
     import gradio as gr

@@ -10,17 +10,17 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from fervid.errors import InputError, first_line
 from fervid.explain.heat_maps import heat_maps
 from fervid.figures import overlay, timeline
 from fervid.media.decoding import read_picture
 from fervid.predict.annotation import AnnotatedVideo, annotate
+from fervid.predict.face_tables import records
 from fervid.predict.predictor import Predictor, SeenFace
-from fervid.predict.records import records
 from fervid.predict.video import watch
 from fervid.runs.run import open_run
-from fervid.schema.errors import InputError, first_line
-from fervid.schema.escaping import markdown_text
 from fervid.schema.predictions import probabilities
+from fervid.storage.escaping import markdown_text
 
 MAX_FACES = 12  # of a picture that are shown one by one
 CAUTION = (

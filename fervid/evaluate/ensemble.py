@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from fervid.errors import InputError
 from fervid.metrics.aggregation import confusion
 from fervid.metrics.scores import scores
 from fervid.metrics.statistics import bootstrap_scores, percentile_interval, run_confusions
@@ -13,7 +14,6 @@ from fervid.report.score_tables import score_table
 from fervid.report.systems import System
 from fervid.runs.run import Run
 from fervid.schema.columns import keys
-from fervid.schema.errors import InputError
 from fervid.schema.tables import Table
 
 

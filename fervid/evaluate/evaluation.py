@@ -9,10 +9,11 @@ import pandas as pd
 from omegaconf import DictConfig
 from rich.console import Console
 
+from fervid.errors import InputError
 from fervid.evaluate.ensemble import gain_sentence, member_table, member_weights, soft_vote
 from fervid.evaluate.members import Member, align, ask, leakage, leave_out_seen, open_members, open_runs
 from fervid.evaluate.sentences import emotion_sections, sentences_on
-from fervid.evaluate.written_runs import (
+from fervid.evaluate.writing import (
     ensemble_settings,
     joint_validation,
     training_entries,
@@ -25,7 +26,6 @@ from fervid.report.systems import System
 from fervid.report.writing import Section, print_report, write_report
 from fervid.runs.run import Run
 from fervid.schema.emotions import merge_classes, restrict, shared_emotions, shared_name
-from fervid.schema.errors import InputError
 from fervid.schema.leakage_levels import LeakageLevel
 from fervid.schema.predictions import predictions_table
 

@@ -13,14 +13,14 @@ from rich.progress import track
 
 from fervid.audit.duplicates import near_duplicates
 from fervid.audit.leakage import audit
-from fervid.data.datamodule import FrameDataModule
+from fervid.data.frame_datamodule import FrameDataModule
 from fervid.data.store import FaceStore
+from fervid.errors import InputError
 from fervid.faces.detection import NoDetector
 from fervid.predict.predictor import BATCH, Predictor
 from fervid.runs.load import read_manifest, read_run, reopen_corpus, stored_config
 from fervid.runs.run import Run
 from fervid.schema.columns import FRAME_KEY, keys
-from fervid.schema.errors import InputError
 
 NO_DETECTOR = f"{NoDetector.__module__}.{NoDetector.__name__}"
 

@@ -11,17 +11,17 @@ from rich.progress import track
 
 from fervid import figures
 from fervid.data.store import FaceStore
+from fervid.errors import InputError, first_line
 from fervid.explain.heat_maps import heat_maps
 from fervid.figures import overlay, save
 from fervid.figures.heat_maps import MeanHeatMaps
+from fervid.predict.inputs import find_sources
 from fervid.predict.predictor import BATCH, Predictor
-from fervid.predict.sources import find_sources
 from fervid.runs.load import reopen_corpus
 from fervid.runs.run import open_run
-from fervid.schema.atomic import filling
 from fervid.schema.columns import CLIP_KEY, keys
-from fervid.schema.errors import InputError, first_line
 from fervid.schema.predictions import probabilities, probability_columns
+from fervid.storage.atomic import filling
 
 log = logging.getLogger(__name__)
 

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from fervid.errors import InputError
 from fervid.predict.predictor import BATCH
-from fervid.schema.errors import InputError
 from fervid.tasks.classification import EmotionClassifier
 
 

@@ -20,14 +20,14 @@ from omegaconf import DictConfig
 from rich.console import Console
 from torch import Tensor, nn
 
+from fervid.errors import InputError, first_line
 from fervid.export.model_card import faces_in_words, model_card, weights_licence, without_folders
 from fervid.models.pretrained import PretrainedBackbone
 from fervid.runs.build import make_network
 from fervid.runs.load import load_run, stored_config
 from fervid.runs.run import open_run
-from fervid.schema.atomic import PREFIX, filling
-from fervid.schema.errors import InputError, first_line
 from fervid.schema.tables import Table
+from fervid.storage.atomic import PREFIX, filling
 from fervid.tasks.classification import EmotionClassifier
 
 TOLERANCE = 1e-4  # of a logit; of the largest one where that is above 1

@@ -12,6 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, UndefinedError
 from omegaconf import DictConfig
 
 from fervid.cli.overrides import printed_command
+from fervid.errors import InputError
 from fervid.faces.cropping import BARE_SIDE, Alignment
 from fervid.metrics.aggregation import class_indices, clip_predictions, confusion
 from fervid.metrics.calibration import expected_calibration_error
@@ -20,10 +21,9 @@ from fervid.metrics.statistics import bootstrap_intervals, bootstrap_unit, run_c
 from fervid.report.score_tables import FEW_FRAMES
 from fervid.runs.run import Run
 from fervid.schema.columns import SEX, grouping_columns, keys
-from fervid.schema.errors import InputError
-from fervid.schema.escaping import markdown_code, markdown_text
 from fervid.schema.manifest import SPLITS
 from fervid.schema.predictions import probabilities
+from fervid.storage.escaping import markdown_code, markdown_text
 
 RESAMPLES = 2000  # of people
 FEW_PEOPLE = 20  # below which an interval says little more than that it is wide

@@ -8,6 +8,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from fervid.errors import first_line
 from fervid.faces.cropping import Alignment
 from fervid.faces.detection import Detector
 from fervid.faces.face import Face, most_prominent
@@ -15,7 +16,6 @@ from fervid.media.decoding import Frame, read_frames, read_picture
 from fervid.media.sampling import Around, Sampling
 from fervid.media.sources import Source
 from fervid.schema.columns import BOX, EYES
-from fervid.schema.errors import first_line
 
 JPEG_QUALITY = 95
 FLAT_LEVELS = 16  # of luminance, of 256: no face has so few in any light, 12-bit values taken for 16 bits do

@@ -6,8 +6,8 @@ from typing import Literal
 import cv2
 import numpy as np
 
+from fervid.errors import InputError
 from fervid.faces.face import EYES_IN_BOX, Face
-from fervid.schema.errors import InputError
 
 BARE_SIDE = 2.2  # of a crop without margin, in eye distances
 EYES_ABOVE_MIDDLE = 0.35  # of a crop, in eye distances

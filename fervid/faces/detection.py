@@ -10,8 +10,8 @@ from typing import Protocol
 import cv2
 import numpy as np
 
+from fervid.errors import InputError, first_line
 from fervid.faces.face import EYES_IN_BOX, Face, intersection
-from fervid.schema.errors import InputError, first_line
 
 INSIDE = 0.9
 """Share of a box's area in a larger one from which on it is part of that face. Mouths, eyes and noses lie wholly

@@ -10,7 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 from PIL import Image
 
-from fervid.schema.atomic import writing
+from fervid.storage.atomic import writing
 
 TRAIN, VAL, GREY = "#0072b2", "#d55e00", "#777777"  # told apart by colour-blind readers too
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
+from fervid.errors import InputError, first_line
 from fervid.figures.drawing import MAX_CLASSES, Figure, not_shown, shortened, wrapped
-from fervid.schema.atomic import writing
-from fervid.schema.errors import InputError, first_line
+from fervid.storage.atomic import writing
 
 HEAT_MAPS = "explanation/heat_maps.npz"  # in a run folder
 MOST_COVER = 0.6  # how much of a face the hottest spot of a heat map hides

@@ -16,7 +16,7 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, cast
 
-from fervid.schema.errors import first_line
+from fervid.errors import first_line
 
 Member = tuple[Path, *tuple[str, ...]]
 """A member of a zip: the zip and the name in it; for a zip inside a zip, one more name for each level."""

@@ -13,11 +13,11 @@ import cv2
 import numpy as np
 from PIL import ExifTags, Image
 
+from fervid.errors import first_line
 from fervid.media.formats import PICTURE_FORMATS, UNREADABLE_SUFFIXES, VIDEO_FORMATS
 from fervid.media.pixel_values import to_rgb
 from fervid.media.sampling import Around, Sampling
 from fervid.media.sources import Source, read_bytes
-from fervid.schema.errors import first_line
 
 MOST_PIXELS = 7680 * 4320  # a frame; beyond 8K it is a mistake or an attack
 MAX_PIXEL_ASPECT = 4  # sides of a pixel; the widest in use are 3 times as wide as high, 1000:1 is a mistake

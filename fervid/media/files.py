@@ -6,10 +6,10 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
+from fervid.errors import InputError
 from fervid.media.archives import is_text, list_members, read_member
 from fervid.media.formats import ARCHIVE_SUFFIXES, HEAD_BYTES, media_suffix
 from fervid.media.sources import Source
-from fervid.schema.errors import InputError
 
 ARCHIVE, OTHER_KIND = "archives that cannot be read", "files of other kinds"
 FAILED, LEFT_OUT = "failed", "left out"  # outcomes in failures.csv

@@ -5,7 +5,7 @@ from typing import Literal
 
 import numpy as np
 
-from fervid.schema.errors import InputError
+from fervid.errors import InputError
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,9 @@ from typing import TypedDict
 import numpy as np
 import pandas as pd
 
+from fervid.errors import InputError
 from fervid.metrics.scores import scores
 from fervid.schema.columns import keys
-from fervid.schema.errors import InputError
 from fervid.schema.predictions import probabilities, probability_columns
 from fervid.schema.results import CLASSIFICATION
 

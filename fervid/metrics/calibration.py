@@ -5,7 +5,7 @@ import pandas as pd
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 
-from fervid.schema.errors import InputError
+from fervid.errors import InputError
 
 _BELOW_ONE = float(np.nextafter(np.float32(1), np.float32(0)))
 

@@ -8,10 +8,10 @@ from scipy import stats
 from statsmodels.stats import contingency_tables
 from statsmodels.stats.multitest import multipletests
 
+from fervid.errors import InputError
 from fervid.metrics.aggregation import class_indices
 from fervid.metrics.scores import scores
 from fervid.schema.columns import Role, keys, role
-from fervid.schema.errors import InputError
 
 AT_ONCE = 2**22  # numbers of a block of resamples: 32 MiB
 

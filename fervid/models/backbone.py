@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fervid.errors import InputError, first_line
 from fervid.models.state_dicts import find_weights
 from fervid.models.weight_files import read_checkpoint
-from fervid.schema.errors import InputError, first_line
 
 log = logging.getLogger(__name__)
 

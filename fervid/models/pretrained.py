@@ -12,9 +12,9 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
+from fervid.errors import InputError, first_line
 from fervid.models.backbone import IMAGENET_MEAN, IMAGENET_STD, Backbone, Weights
 from fervid.models.state_dicts import CLASSIFIERS
-from fervid.schema.errors import InputError, first_line
 
 log = logging.getLogger(__name__)
 

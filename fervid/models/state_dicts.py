@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fervid.schema.errors import InputError
+from fervid.errors import InputError
 
 MAX_DEPTH = 3  # of dictionaries in dictionaries
 WRAPPERS = ("module.", "_orig_mod.")  # of DataParallel and torch.compile, which may also stand inside a name

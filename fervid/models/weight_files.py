@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from fervid.schema.errors import InputError, first_line
+from fervid.errors import InputError, first_line
 
 
 def read_checkpoint(path: Path) -> Any:

@@ -9,8 +9,8 @@ from omegaconf import DictConfig, ListConfig
 from fervid.cli.command_line import run
 from fervid.cli.folders import empty_folder, one_run
 from fervid.cli.job import job
+from fervid.errors import InputError
 from fervid.schema.config_folder import CONFIG_FOLDER
-from fervid.schema.errors import InputError
 
 
 @hydra.main(version_base="1.3", config_path=CONFIG_FOLDER, config_name="predict")
@@ -21,10 +21,10 @@ def command(config: DictConfig) -> None:
         from hydra.utils import instantiate  # all this takes seconds that --help should not wait for
         from rich.console import Console
 
+        from fervid.predict.inputs import find_sources
         from fervid.predict.prediction import predict
         from fervid.predict.predictor import Predictor
         from fervid.predict.sights import print_summary
-        from fervid.predict.sources import find_sources
         from fervid.predict.video import share_cores
         from fervid.processes.memory import keep_memory
 

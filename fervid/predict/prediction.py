@@ -15,19 +15,19 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from fervid.errors import InputError, first_line
 from fervid.faces.face import most_prominent
 from fervid.figures import save, timeline
 from fervid.media.decoding import Frame, open_video, read_picture
 from fervid.media.files import FAILED, LEFT_OUT
 from fervid.predict.annotation import AnnotatedVideo, annotate
+from fervid.predict.face_tables import RecordFiles, records
+from fervid.predict.inputs import Camera, Item
 from fervid.predict.predictor import Predictor, SeenFace, is_nearly_square
-from fervid.predict.records import RecordFiles, records
 from fervid.predict.sights import Sight
-from fervid.predict.sources import Camera, Item
 from fervid.predict.video import watch
-from fervid.schema.atomic import writing
-from fervid.schema.errors import InputError, first_line
-from fervid.schema.escaping import formula_guard
+from fervid.storage.atomic import writing
+from fervid.storage.escaping import formula_guard
 
 
 def predict(

@@ -10,6 +10,7 @@ from hydra.errors import HydraException
 from hydra.utils import instantiate
 
 from fervid.data.store import resize
+from fervid.errors import InputError, reason
 from fervid.faces.clip_faces import encode
 from fervid.faces.cropping import Aligned, Alignment
 from fervid.faces.detection import Detector, HaarDetector, NoDetector
@@ -17,7 +18,6 @@ from fervid.faces.face import Face
 from fervid.media.decoding import read_picture
 from fervid.media.sources import Source
 from fervid.runs.load import load_run, read_run, stored_config
-from fervid.schema.errors import InputError, reason
 
 BATCH = 32  # pictures that the network is shown at once
 

@@ -12,8 +12,8 @@ from rich.console import Console
 
 from fervid.faces.clip_faces import flatness
 from fervid.media.decoding import Frame
+from fervid.predict.inputs import Camera, Item
 from fervid.predict.predictor import SeenFace
-from fervid.predict.sources import Camera, Item
 from fervid.prepare.card import flat_faces
 from fervid.schema.tables import Table
 

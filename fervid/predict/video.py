@@ -13,14 +13,14 @@ import cv2
 import numpy as np
 import torch
 
+from fervid.errors import InputError
 from fervid.faces.face import most_prominent
 from fervid.faces.tracking import Tracker
 from fervid.media.decoding import Frame, read_frames
 from fervid.media.sampling import Sampling
 from fervid.media.sources import Source
+from fervid.predict.inputs import Camera
 from fervid.predict.predictor import Look, Predictor, SeenFace
-from fervid.predict.sources import Camera
-from fervid.schema.errors import InputError
 
 AHEAD = 8  # frames that are decoded before they are wanted
 TOGETHER = 8  # frames whose faces are classified at once; a camera's are not kept waiting

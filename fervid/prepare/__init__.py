@@ -9,8 +9,8 @@ from omegaconf import DictConfig
 from fervid.cli.command_line import run
 from fervid.cli.job import job
 from fervid.cli.options import corpora_of_files
+from fervid.errors import InputError
 from fervid.schema.config_folder import CONFIG_FOLDER
-from fervid.schema.errors import InputError
 
 
 @hydra.main(version_base="1.3", config_path=CONFIG_FOLDER, config_name="prepare")
@@ -28,7 +28,7 @@ def command(config: DictConfig) -> None:
         from hydra.utils import instantiate
         from rich.console import Console
 
-        from fervid.data.datamodules import (
+        from fervid.data.corpus_datamodules import (
             CorpusDataModule,  # torch and all that: seconds that --help need not wait for
         )
         from fervid.prepare.card import summary

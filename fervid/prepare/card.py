@@ -15,9 +15,9 @@ from fervid import __version__, figures
 from fervid.corpora.inventory import Inventory
 from fervid.figures.drawing import MAX_CLASSES
 from fervid.media.decoding import read_picture
-from fervid.schema.atomic import write_text
 from fervid.schema.columns import keys
-from fervid.schema.escaping import markdown_code, markdown_text
+from fervid.storage.atomic import write_text
+from fervid.storage.escaping import markdown_code, markdown_text
 
 SHOWN = 10  # faces of each emotion on the contact sheet
 PACKAGES = ("av", "opencv-python", "numpy", "pillow")

@@ -33,15 +33,15 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from fervid.errors import InputError
 from fervid.faces.clip_faces import ClipTask, Crop, crop_faces
 from fervid.faces.cropping import Alignment
 from fervid.faces.detection import Detector
 from fervid.media.files import FAILED
 from fervid.processes.lifetime import for_workers
-from fervid.schema.atomic import cut_half_line, write_csv
 from fervid.schema.columns import Role, columns_of
-from fervid.schema.errors import InputError
-from fervid.schema.escaping import spreadsheet
+from fervid.storage.atomic import cut_half_line, write_csv
+from fervid.storage.escaping import spreadsheet
 
 JOURNAL = "progress.jsonl"
 JOURNALS = "progress*.jsonl"  # with those of the parts

@@ -15,6 +15,7 @@ from rich.console import Console
 
 from fervid.corpora.corpus import Corpus
 from fervid.corpora.inventory import Inventory
+from fervid.errors import InputError
 from fervid.faces.clip_faces import JPEG_QUALITY, ClipTask
 from fervid.faces.cropping import Alignment
 from fervid.faces.detection import Detector, HaarDetector, NoDetector
@@ -23,11 +24,10 @@ from fervid.media.files import FAILED, LEFT_OUT
 from fervid.media.sampling import Sampling
 from fervid.prepare.card import summary, write_card
 from fervid.prepare.preparation import JOURNALS, Part, crop_clips, join
-from fervid.schema.atomic import write_csv, writing
 from fervid.schema.csv_tables import read_csv
-from fervid.schema.errors import InputError
-from fervid.schema.escaping import spreadsheet
-from fervid.schema.locks import lock, lock_part, lock_parts
+from fervid.storage.atomic import write_csv, writing
+from fervid.storage.escaping import spreadsheet
+from fervid.storage.locks import lock, lock_part, lock_parts
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ VERSION = 3  # of the preparation: a corpus prepared by another one is prepared 
 class PreparedCorpus:
     """The faces of a corpus of videos or pictures, cropped once and kept on disk.
 
-    It is one of the frame sources that a datamodule serves (:class:`fervid.data.source.FrameSource`).
+    It is one of the frame sources that a datamodule serves (:class:`fervid.data.frame_source.FrameSource`).
 
     Args:
         corpus: what is prepared.

@@ -20,8 +20,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+from fervid.errors import InputError
 from fervid.processes.lifetime import POLL_SECONDS, end_with_parent, exit_now
-from fervid.schema.errors import InputError
 
 log = logging.getLogger(__name__)
 

@@ -8,8 +8,8 @@ from omegaconf import DictConfig, ListConfig
 
 from fervid.cli.command_line import run
 from fervid.cli.job import job
+from fervid.errors import InputError
 from fervid.schema.config_folder import CONFIG_FOLDER
-from fervid.schema.errors import InputError
 
 
 @hydra.main(version_base="1.3", config_path=CONFIG_FOLDER, config_name="report")

@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from fervid import figures
+from fervid.errors import InputError
 from fervid.figures.heat_maps import HEAT_MAPS, MeanHeatMaps
 from fervid.metrics.aggregation import confusion
 from fervid.metrics.calibration import reliability
@@ -20,7 +21,6 @@ from fervid.report.score_tables import score_table, summary_table
 from fervid.report.systems import System, comparable
 from fervid.report.writing import Section
 from fervid.schema.columns import keys
-from fervid.schema.errors import InputError
 from fervid.schema.tables import Table
 
 MOST_FIGURES = 12  # systems that get confusion matrix, curves and reliability diagram of their own

@@ -13,11 +13,11 @@ import numpy as np
 import pandas as pd
 import yaml
 
+from fervid.errors import InputError
 from fervid.metrics.scores import scores
 from fervid.report.systems import find_systems
 from fervid.runs.run import Run
 from fervid.schema.config_folder import CONFIG_FOLDER
-from fervid.schema.errors import InputError
 from fervid.schema.leakage_levels import LeakageLevel
 from fervid.schema.same_system import PLACES, REPEATS, is_neutral
 from fervid.schema.tables import Table

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from fervid.errors import InputError
 from fervid.report.classification import classification_sections
 from fervid.report.papers import load_paper, paper_tables
 from fervid.report.run_tables import run_table
@@ -12,10 +13,9 @@ from fervid.report.systems import find_systems
 from fervid.report.tidy import tidy
 from fervid.report.writing import Section, print_report, write_report
 from fervid.runs.run import Run, find_runs
-from fervid.schema.atomic import write_csv
-from fervid.schema.errors import InputError
-from fervid.schema.escaping import spreadsheet
 from fervid.schema.results import CLASSIFICATION
+from fervid.storage.atomic import write_csv
+from fervid.storage.escaping import spreadsheet
 
 SECTIONS = {CLASSIFICATION: classification_sections}  # by the name of the task in the results record
 

@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from fervid.errors import listed
 from fervid.metrics.aggregation import confusion, level_predictions
 from fervid.metrics.scores import scores
 from fervid.metrics.statistics import bootstrap_intervals, run_confusions
 from fervid.report.systems import System
 from fervid.schema.columns import keys
-from fervid.schema.errors import listed
 from fervid.schema.tables import Table
 
 FEW_FRAMES = 20  # of an emotion in the test: its recall is a matter of chance

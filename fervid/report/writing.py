@@ -11,10 +11,10 @@ from rich.console import Console
 from rich.markup import escape
 
 from fervid.figures import save
-from fervid.schema.atomic import filling
-from fervid.schema.escaping import latex_text, markdown_text, spreadsheet
 from fervid.schema.leakage_levels import LeakageLevel
 from fervid.schema.tables import MAX_ROWS, Table
+from fervid.storage.atomic import filling
+from fervid.storage.escaping import latex_text, markdown_text, spreadsheet
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig
 
-from fervid.data.datamodule import FrameDataModule
+from fervid.data.frame_datamodule import FrameDataModule
 from fervid.data.targets import Target
 from fervid.models.backbone import Backbone
 from fervid.models.heads import Head

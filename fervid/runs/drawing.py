@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from fervid import figures
 from fervid.audit.leakage import worst_pairs
-from fervid.data.datamodule import FrameDataModule
+from fervid.data.frame_datamodule import FrameDataModule
 from fervid.data.store import FaceStore
 from fervid.schema.predictions import confidence
 from fervid.schema.results import CLASSIFICATION

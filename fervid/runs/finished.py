@@ -6,9 +6,9 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
+from fervid.errors import InputError
 from fervid.runs.record import plain_settings
 from fervid.runs.run import open_run
-from fervid.schema.errors import InputError
 from fervid.schema.results import RESULTS_FILE
 from fervid.schema.same_system import RunIdentity
 

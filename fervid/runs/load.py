@@ -13,14 +13,14 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from fervid.data.datamodule import FrameDataModule
-from fervid.data.datamodules import CorpusDataModule
+from fervid.data.corpus_datamodules import CorpusDataModule
+from fervid.data.frame_datamodule import FrameDataModule
+from fervid.errors import InputError, first_line, reason
 from fervid.models.weight_files import read_checkpoint
 from fervid.runs.build import make_datamodule, make_network
 from fervid.runs.run import Run, open_run
 from fervid.schema.columns import FRAME_KEY
 from fervid.schema.config_folder import config_folders
-from fervid.schema.errors import InputError, first_line, reason
 from fervid.tasks.classification import EmotionClassifier
 
 IMPORTED = ("_target_", "corpus")  # names of settings whose values are imported
@@ -168,7 +168,7 @@ def reopen_corpus(
             raise InputError(f"root={root} says nothing here: {folder} was trained on rendered faces.")
         stored.dataset.root = str(root)
     moved = "" if root is not None else "; if the corpus was moved, root=<folder> says where to"
-    logger = logging.getLogger("fervid.data.datamodule")
+    logger = logging.getLogger("fervid.data.frame_datamodule")
     level = logger.level
     try:
         datamodule = make_datamodule(stored)

@@ -9,13 +9,13 @@ from rich.console import Console
 from rich.markup import escape
 
 from fervid.audit.leakage import Audit, Finding
+from fervid.errors import listed
 from fervid.schema.columns import keys
-from fervid.schema.errors import listed
 from fervid.schema.manifest import SPLITS, emotion_by_split
 from fervid.schema.tables import Table
 
 if TYPE_CHECKING:
-    from fervid.data.datamodule import FrameDataModule
+    from fervid.data.frame_datamodule import FrameDataModule
 
 MAX_EMOTIONS = 30  # listed one by one
 

@@ -12,14 +12,14 @@ import pandas as pd
 from omegaconf import DictConfig, OmegaConf
 
 from fervid import __version__
-from fervid.schema.atomic import write_csv, writing
 from fervid.schema.columns import keys
-from fervid.schema.escaping import spreadsheet
 from fervid.schema.manifest import SPLITS, emotion_by_split
 from fervid.schema.same_system import RunIdentity
+from fervid.storage.atomic import write_csv, writing
+from fervid.storage.escaping import spreadsheet
 
 if TYPE_CHECKING:
-    from fervid.data.datamodule import FrameDataModule
+    from fervid.data.frame_datamodule import FrameDataModule
 
 PACKAGES = (
     *("torch", "torchvision", "pytorch-lightning", "albumentations", "opencv-python", "numpy"),

@@ -10,11 +10,11 @@ from typing import Any
 import pandas as pd
 from natsort import natsorted, ns
 
-from fervid.schema.errors import InputError, first_line
+from fervid.errors import InputError, first_line
 from fervid.schema.leakage_levels import LeakageLevel
-from fervid.schema.links import refuse_links_out
 from fervid.schema.predictions import TEST_FILE, VALIDATION_FILE, read_predictions
 from fervid.schema.results import CLASSIFICATION, RESULTS_FILE, read_results
+from fervid.storage.links import refuse_links_out
 
 
 @dataclass(frozen=True)

@@ -1,1 +1,1 @@
-"""The contracts that all rooms share: tables, keys, records, levels and how files are written."""
+"""The contracts that all rooms share: tables, keys, records, levels, and what makes two runs the same."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from fervid.schema.errors import InputError
+from fervid.errors import InputError
 
 if TYPE_CHECKING:
     import pandas as pd

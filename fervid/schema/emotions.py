@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from fervid.schema.errors import InputError
+from fervid.errors import InputError
 
 SHARED = {
     "anger": "angry",

@@ -6,8 +6,8 @@ Its columns are declared in :mod:`fervid.schema.columns`; a corpus adds what els
 
 import pandas as pd
 
+from fervid.errors import InputError
 from fervid.schema.columns import REQUIRED
-from fervid.schema.errors import InputError
 from fervid.schema.names import clean_identities
 
 SPLITS = ["train", "val", "test"]

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fervid.schema.atomic import write_csv
+from fervid.errors import InputError, first_line
 from fervid.schema.columns import FRAME_KEY, PROBABILITY
 from fervid.schema.csv_tables import read_csv
-from fervid.schema.errors import InputError, first_line
+from fervid.storage.atomic import write_csv
 
 TEST_FILE, VALIDATION_FILE = "predictions.csv", "predictions_val.csv"  # in a run folder
 

@@ -13,9 +13,9 @@ from typing import Any, NotRequired, Union, get_args, get_origin, get_type_hints
 # Not those of Python 3.11: they cannot say of which type the entries are that have no names.
 from typing_extensions import TypedDict, is_typeddict
 
-from fervid.schema.atomic import write_json
-from fervid.schema.errors import InputError, first_line
+from fervid.errors import InputError, first_line
 from fervid.schema.leakage_levels import LeakageLevel
+from fervid.storage.atomic import write_json
 
 RESULTS_FILE = "results.json"  # in a run folder
 CLASSIFICATION = "classification"  # the task whose targets are the emotions

@@ -10,8 +10,8 @@ from pathlib import Path
 from fervid.cli.command_line import run
 from fervid.cli.imports import importing
 from fervid.cli.sweeps import sweep_name
+from fervid.errors import InputError
 from fervid.processes.ranks import take_place
-from fervid.schema.errors import InputError
 
 
 def command() -> None:

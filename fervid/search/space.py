@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 
 from fervid.cli import compose
 from fervid.cli.checks import check_files
-from fervid.schema.errors import InputError
+from fervid.errors import InputError
 
 if TYPE_CHECKING:
     import optuna

@@ -22,11 +22,11 @@ from fervid.cli.folders import alone
 from fervid.cli.mistakes import mistake
 from fervid.cli.overrides import printed_command
 from fervid.cli.sweeps import sweep_name
+from fervid.errors import InputError, first_line
 from fervid.processes.lifetime import check_terminated
-from fervid.schema.atomic import cut_half_line
-from fervid.schema.errors import InputError, first_line
 from fervid.schema.tables import Table
 from fervid.search.space import SearchSpace
+from fervid.storage.atomic import cut_half_line
 from fervid.train import training
 from fervid.train.process import set_up_process
 

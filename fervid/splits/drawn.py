@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
+from fervid.errors import InputError, first_line
 from fervid.schema.columns import keys
-from fervid.schema.errors import InputError, first_line
 from fervid.schema.manifest import SPLITS
 from fervid.splits.groups import check_subjects_known, clips_to_keep_whole, draw_subjects, emotion_of_clips
 

@@ -7,8 +7,8 @@ import pandas as pd
 from natsort import natsorted
 from omegaconf import OmegaConf
 
+from fervid.errors import InputError, first_line
 from fervid.schema.columns import corpora, keys
-from fervid.schema.errors import InputError, first_line
 from fervid.splits.groups import check_subjects_known, validate_on_subjects
 
 PUBLISHED_FOLDS = Path(__file__).with_name("published_folds.yaml")

@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pandas as pd
 
+from fervid.errors import InputError
 from fervid.schema.columns import keys
-from fervid.schema.errors import InputError
 
 DRAWS = 200  # of people, of which the one is taken that shares out the emotions best
 

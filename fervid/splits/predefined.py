@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from fervid.errors import InputError, first_line
 from fervid.schema.columns import check_spelling, corpora
 from fervid.schema.csv_tables import read_csv
-from fervid.schema.errors import InputError, first_line
 from fervid.schema.manifest import SPELLINGS, SPLITS
 from fervid.schema.names import look_alikes, spelled_as
 from fervid.splits.groups import check_val, clips_to_keep_whole, emotion_of_clips, validate_on_subjects

@@ -11,10 +11,10 @@ from joblib import Parallel, delayed
 from rich.progress import track
 
 from fervid.corpora.corpus import RENDERED_TERMS
+from fervid.errors import InputError
 from fervid.processes.lifetime import for_workers
-from fervid.schema.array_files import allocate
-from fervid.schema.atomic import writing
-from fervid.schema.errors import InputError
+from fervid.storage.array_files import allocate
+from fervid.storage.atomic import writing
 from fervid.synthetic import rendering
 
 SIZE = 128  # side in pixels of the rendered crops
@@ -30,7 +30,7 @@ class RenderedSubjects:
     themselves of their own, and what one subject recorded of one emotion shares its light and background. A network
     that has seen a subject knows more of that subject's frames than it will of a stranger's.
 
-    It is one of the frame sources that a datamodule serves (:class:`fervid.data.source.FrameSource`).
+    It is one of the frame sources that a datamodule serves (:class:`fervid.data.frame_source.FrameSource`).
 
     Args:
         identities: how many subjects.

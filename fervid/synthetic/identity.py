@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fervid.schema.errors import InputError
+from fervid.errors import InputError
 from fervid.synthetic.brushes import Colour, rgb
 from fervid.synthetic.expressions import ACTION_UNITS
 

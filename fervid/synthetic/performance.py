@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fervid.schema.errors import InputError
+from fervid.errors import InputError
 from fervid.synthetic.brushes import Colour
 from fervid.synthetic.curves import Array
 from fervid.synthetic.expressions import ACTION_UNITS, EMOTIONS, EXPRESSIONS, INTENSITIES

@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from fervid.schema.errors import InputError
+from fervid.errors import InputError
 from fervid.synthetic.brushes import Image
 from fervid.synthetic.expressions import EMOTIONS
 from fervid.synthetic.identity import Identity, make_identity

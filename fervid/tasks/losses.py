@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fervid.schema.errors import InputError
+from fervid.errors import InputError
 
 
 class EmotionLoss(nn.Module):

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from fervid.data.frames import Batch, cached_name
 from fervid.data.targets import Target
+from fervid.errors import InputError, first_line
 from fervid.models.backbone import Backbone
 from fervid.models.heads import Head
-from fervid.schema.errors import InputError, first_line
 
 OptimizerFactory = Callable[[Iterable[dict[str, Any]]], torch.optim.Optimizer]
 

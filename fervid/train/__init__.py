@@ -14,9 +14,9 @@ from fervid.cli.command_line import run
 from fervid.cli.imports import importing
 from fervid.cli.job import Job, job, trainer_size
 from fervid.cli.overrides import told_settings
+from fervid.errors import InputError
 from fervid.processes.ranks import find_place
 from fervid.schema.config_folder import CONFIG_FOLDER
-from fervid.schema.errors import InputError
 
 log = logging.getLogger(__name__)
 

@@ -10,8 +10,8 @@ from omegaconf import DictConfig
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from fervid.callbacks import FreezeThenFineTune
+from fervid.errors import InputError, first_line
 from fervid.runs.build import task_class
-from fervid.schema.errors import InputError, first_line
 from fervid.tasks.task import Task
 
 

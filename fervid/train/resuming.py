@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from fervid.cli.overrides import printed_command
+from fervid.errors import InputError, first_line
 from fervid.models.weight_files import read_checkpoint
-from fervid.schema.errors import InputError, first_line
 from fervid.schema.same_system import RunIdentity
 from fervid.tasks.task import Task
 

@@ -8,7 +8,7 @@ import pytorch_lightning as pl
 from PIL import Image
 from pytorch_lightning.loggers import TensorBoardLogger
 
-from fervid.schema.escaping import markdown_text
+from fervid.storage.escaping import markdown_text
 from fervid.tasks.task import Task
 
 

@@ -15,8 +15,8 @@ from fervid.callbacks import FreezeThenFineTune
 from fervid.callbacks.checkpoint_io import AtomicCheckpointIO
 from fervid.callbacks.progress import EpochLines, ProgressBar
 from fervid.cli.job import trainer_size
+from fervid.errors import InputError, first_line
 from fervid.processes.ranks import count_devices, find_place
-from fervid.schema.errors import InputError, first_line
 
 
 def make_trainer(

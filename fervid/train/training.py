@@ -16,26 +16,26 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from fervid import figures
-from fervid.callbacks import EpochSeed, FreezeThenFineTune, LastCheckpoint, OwnSigterm, Predictions
+from fervid.callbacks import Answers, EpochSeed, FreezeThenFineTune, LastCheckpoint, OwnSigterm
 from fervid.callbacks.checkpoint_io import AtomicCheckpointIO
 from fervid.cli.checks import check_files
 from fervid.cli.folders import alone
 from fervid.cli.job import trainer_size
 from fervid.cli.limits import check_limits
-from fervid.data.datamodule import FrameDataModule
+from fervid.data.frame_datamodule import FrameDataModule
+from fervid.errors import InputError
 from fervid.processes.ranks import ending_together, find_place, wait_for_first
 from fervid.runs.build import make_datamodule, make_model
 from fervid.runs.drawing import draw_predictions
 from fervid.runs.finished import finished_score
 from fervid.runs.printing import print_split, print_summary
 from fervid.runs.record import WarningCollector, plain_settings, write_manifest
-from fervid.schema.errors import InputError
 from fervid.schema.predictions import write_predictions
 from fervid.schema.results import write_results
 from fervid.schema.same_system import RunIdentity
 from fervid.tasks.task import Task
 from fervid.train.checks import check_monitor, check_optimizer, check_single_frame, trainer_mistakes
-from fervid.train.outcome import collect, compared_settings
+from fervid.train.record import collect, compared_settings
 from fervid.train.resuming import checked_checkpoint, last_checkpoint, next_step, unfinished_checkpoint
 from fervid.train.tensorboard import log_figures, log_hparams
 from fervid.train.threads import torch_threads
@@ -89,8 +89,8 @@ def train(
         pl.seed_everything(config.seed, workers=True, verbose=False)
         datamodule = make_datamodule(config)
         finetune = _make_finetune(config, folder)
-        predictions, checkpoint_io = Predictions(), AtomicCheckpointIO()
-        own = [finetune, EpochSeed(config.seed), OwnSigterm(), predictions]
+        answers, checkpoint_io = Answers(), AtomicCheckpointIO()
+        own = [finetune, EpochSeed(config.seed), OwnSigterm(), answers]
         last = LastCheckpoint(last_checkpoint(folder))
         trainer = make_trainer(config, folder, [*own, last, *callbacks], checkpoint_io)
         if config.trainer.accelerator == "cpu" and torch.cuda.is_available():
@@ -111,7 +111,7 @@ def train(
             seconds["fit"] = _fit(trainer, model, datamodule, finetune, ckpt_path, identity)
             if not test:
                 return float(finetune.best["score"])
-            tables, seconds["test"] = _predict(trainer, model, datamodule, predictions)
+            tables, seconds["test"] = _predict(trainer, model, datamodule, answers)
         if trainer.is_global_zero:
             write_predictions(folder, tables["test"], tables["val"])
             outcome = collect(
@@ -177,15 +177,15 @@ def _fit(
 
 
 def _predict(
-    trainer: pl.Trainer, model: Task, datamodule: FrameDataModule, predictions: Predictions
+    trainer: pl.Trainer, model: Task, datamodule: FrameDataModule, answers: Answers
 ) -> tuple[dict[str, pd.DataFrame], float]:
     """What the weights that were kept say of the test and the validation frames; and the seconds the test took."""
     began = time.perf_counter()
     trainer.test(model, datamodule, verbose=False)
     took = time.perf_counter() - began
-    tables = {"test": predictions.table(model, datamodule.samples)}
+    tables = {"test": answers.table(model, datamodule.samples)}
     trainer.validate(model, datamodule, verbose=False)
-    tables["val"] = predictions.table(model, datamodule.samples)
+    tables["val"] = answers.table(model, datamodule.samples)
     return tables, took
 
 

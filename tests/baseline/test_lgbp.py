@@ -4,7 +4,7 @@ from skimage.feature import local_binary_pattern
 
 from fervid.baseline import lgbp
 from fervid.baseline.lgbp import CODES, check_settings, lgbp_features, make_classifier
-from fervid.schema.errors import InputError
+from fervid.errors import InputError
 
 SMALL = {"image_size": 32, "scales": 2, "orientations": 4}
 

@@ -9,7 +9,7 @@ import pytorch_lightning as pl
 import torch
 
 from fervid.callbacks import FreezeThenFineTune
-from fervid.schema.errors import InputError
+from fervid.errors import InputError
 
 TWO_PHASES = [
     {"name": "frozen", "epochs": 2, "first_stage": "head"},

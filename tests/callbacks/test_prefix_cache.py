@@ -6,7 +6,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
-from fervid.callbacks import Predictions
+from fervid.callbacks import Answers
 
 FROZEN = [{"name": "frozen", "epochs": 3, "first_stage": "head"}]
 MIDDLE = [{"name": "middle", "epochs": 3, "first_stage": "conv2"}]
@@ -41,12 +41,12 @@ class Count(pl.Callback):
 def test_cached_is_uncached(fit, private, phases, head):
     outcomes = []
     for gigabytes in (0.0, 1.0):
-        predictions = Predictions()
+        answers = Answers()
         trainer, model, finetune, datamodule = fit(
-            phases, head=head, data=private, cache_gb=gigabytes, callbacks=[predictions]
+            phases, head=head, data=private, cache_gb=gigabytes, callbacks=[answers]
         )
         trainer.test(model, datamodule, verbose=False)
-        outcomes.append((predictions.answers["probabilities"], predictions.index, finetune.history))
+        outcomes.append((answers.values["probabilities"], answers.index, finetune.history))
         assert bool(features_of(datamodule)) == bool(gigabytes)
     plain, cached = outcomes
     assert np.array_equal(plain[1], cached[1])
@@ -103,12 +103,12 @@ def test_another_model_is_never_given_these_features(fit, private, lenet):
     torch.nn.init.normal_(other.backbone.network.conv1.weight)
     other.learn_from(other.backbone.stage_number("head"))  # what the features would fit, too
     quiet = {"accelerator": "cpu", "logger": False, "enable_progress_bar": False, "enable_model_summary": False}
-    served = Predictions()
+    served = Answers()
     pl.Trainer(**quiet, callbacks=[served]).test(other, datamodule, verbose=False)
     batch = datamodule.frame_dataset("test").__getitems__(list(range(len(served.index))))
     with torch.no_grad():
         expected = other.eval()(batch["image"].float() / 255).softmax(1)
-    assert np.abs(served.answers["probabilities"] - expected.numpy()).max() < 1e-6
+    assert np.abs(served.values["probabilities"] - expected.numpy()).max() < 1e-6
 
 
 def test_views_do_not_depend_on_the_batch_size(fit, private):
@@ -159,7 +159,7 @@ def test_half_written_features_are_never_used(fit, private, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("fervid.data.datamodule.FrameDataModule.on_after_batch_transfer", stop)
+        patch.setattr("fervid.data.frame_datamodule.FrameDataModule.on_after_batch_transfer", stop)
         with pytest.raises(SystemExit):
             fit(FROZEN, data=private)
     _, _, _, datamodule = fit(FROZEN, data=private)

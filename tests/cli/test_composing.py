@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 
 import fervid
 from fervid.cli import compose
-from fervid.schema.errors import InputError
+from fervid.errors import InputError
 
 
 def test_only_the_command_line_reads_what_hydra_keeps_globally():

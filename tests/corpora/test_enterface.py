@@ -9,7 +9,7 @@ from rendered_corpora.enterface import write_enterface
 from fervid import splits
 from fervid.corpora.enterface import EMOTIONS, ENTERFACE
 from fervid.data import ENTERFACEDataModule
-from fervid.schema.errors import InputError
+from fervid.errors import InputError
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from sklearn.model_selection import train_test_split
 from fervid import splits
 from fervid.corpora.hf_faces import COUNTS, HFFaces, read_label
 from fervid.data import HFFacesDataModule
-from fervid.schema.errors import InputError
+from fervid.errors import InputError
 
 TINY = jpeg(np.zeros((1, 1, 3), np.uint8))
 HAPPY = {"question": "What?", "answer": " Happy "}

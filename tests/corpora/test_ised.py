@@ -12,8 +12,8 @@ from scipy.io import loadmat, savemat
 from fervid import splits
 from fervid.corpora.ised import COUNTS, EMOTIONS, ISED
 from fervid.data import ISEDDataModule
+from fervid.errors import InputError
 from fervid.media.decoding import read_picture
-from fervid.schema.errors import InputError
 
 
 def cells(participant, number, code, **changes):

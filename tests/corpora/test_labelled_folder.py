@@ -13,8 +13,8 @@ from rendered_corpora.enterface import write_enterface
 from fervid import splits
 from fervid.data import VideoFolderDataModule
 from fervid.data.store import FaceStore
+from fervid.errors import InputError
 from fervid.faces.detection import HaarDetector
-from fervid.schema.errors import InputError
 from fervid.synthetic.rendering import make_identity, render_clip
 
 SMALL = {"frames": 10, "width": 320, "height": 240}

@@ -11,9 +11,9 @@ from fervid import splits
 from fervid.audit.leakage import audit
 from fervid.corpora.ravdess import EMOTIONS, RAVDESS
 from fervid.data import RAVDESSDataModule
+from fervid.errors import InputError
 from fervid.faces.detection import HaarDetector
 from fervid.media.decoding import read_picture
-from fervid.schema.errors import InputError
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data" / "ravdess"
 

@@ -16,7 +16,7 @@ CORPUS = """
     import numpy as np
     import pandas as pd
 
-    from fervid.data.datamodule import FrameDataModule
+    from fervid.data.frame_datamodule import FrameDataModule
 
     COUNT = 3000
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from fervid import splits
-from fervid.schema.errors import InputError
+from fervid.errors import InputError
 from fervid.schema.manifest import check_manifest, emotion_by_split
 
 

@@ -15,8 +15,8 @@ from torch._subclasses import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from fervid.data.device_augmentation import DeviceAugmentation, without_counterpart
+from fervid.errors import InputError
 from fervid.schema.config_folder import CONFIG_FOLDER
-from fervid.schema.errors import InputError
 from fervid.synthetic.rendering import make_identity, render_crops
 
 ONLY_ON_THE_CPU: set[str] = set()  # files of conf/augmentation that have no counterpart on the device

@@ -8,8 +8,8 @@ import pytorch_lightning as pl
 import torch
 
 from fervid.callbacks import EpochSeed, FreezeThenFineTune
-from fervid.data import datamodule as datamodule_module
-from fervid.data.datamodule import EVALUATION_BATCH
+from fervid.data import frame_datamodule as datamodule_module
+from fervid.data.frame_datamodule import EVALUATION_BATCH
 from fervid.data.frames import EpochSampler, FeatureDataset
 from fervid.data.resident import ResidentLoader, to_device
 

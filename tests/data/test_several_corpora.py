@@ -8,9 +8,9 @@ import pytest
 
 from fervid import splits
 from fervid.corpora import ImageFolder
-from fervid.data.datamodule import FrameDataModule
+from fervid.data.frame_datamodule import FrameDataModule
+from fervid.errors import InputError
 from fervid.prepare.prepared_corpus import PreparedCorpus
-from fervid.schema.errors import InputError
 from fervid.synthetic.corpus import RenderedSubjects
 
 

@@ -6,8 +6,8 @@ import pytest
 
 from fervid.audit.duplicates import hash_picture
 from fervid.data.store import FaceStore, build_store
-from fervid.schema.array_files import allocate
-from fervid.schema.errors import InputError
+from fervid.errors import InputError
+from fervid.storage.array_files import allocate
 
 
 def build(path, pictures, **options):

@@ -12,7 +12,7 @@ import pytest
 from hydra.core.global_hydra import GlobalHydra
 
 from fervid import demo
-from fervid.schema.errors import InputError
+from fervid.errors import InputError
 
 pytestmark = pytest.mark.usefixtures("loops_swept_up")
 

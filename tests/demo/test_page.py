@@ -16,11 +16,11 @@ from fervid.demo import views
 from fervid.demo.page import build_page
 from fervid.demo.server import launch
 from fervid.demo.views import about, show_frame, show_picture, show_video
+from fervid.errors import InputError
 from fervid.media.decoding import read_frames
 from fervid.media.sampling import Sampling
 from fervid.predict.predictor import Predictor
 from fervid.runs.run import open_run
-from fervid.schema.errors import InputError
 
 # Gradio's server leaves its event loops and their sockets to the garbage collector.
 pytestmark = [

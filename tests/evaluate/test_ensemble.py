@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from fervid.errors import InputError
 from fervid.evaluate.ensemble import gain_sentence, member_table, member_weights, soft_vote
 from fervid.report.systems import System
 from fervid.runs.run import Run
-from fervid.schema.errors import InputError
 
 
 def stored(uar=None):

@@ -12,6 +12,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from fervid import Predictor
 from fervid.data.store import FaceStore
+from fervid.errors import InputError
 from fervid.explain import explanation
 from fervid.explain.explanation import MeanHeatMaps, choose_frames, frames_to_average
 from fervid.explain.heat_maps import heat_maps
@@ -19,7 +20,6 @@ from fervid.media.decoding import read_frames
 from fervid.media.sampling import Sampling
 from fervid.runs.load import reopen_corpus
 from fervid.runs.run import open_run
-from fervid.schema.errors import InputError
 
 
 @pytest.fixture

@@ -5,11 +5,11 @@ import pytest
 import torch
 from torch import nn
 
+from fervid.errors import InputError
 from fervid.explain.heat_maps import heat_maps
 from fervid.figures import overlay
 from fervid.models.backbone import Backbone
 from fervid.models.heads import Head, LinearHead
-from fervid.schema.errors import InputError
 from fervid.tasks.classification import EmotionClassifier
 
 

@@ -22,11 +22,11 @@ from safetensors import safe_open
 
 import fervid
 from fervid.data.targets import ClassTarget
+from fervid.errors import InputError
 from fervid.export.exporting import EXAMPLES, FORMATS, FaceNetwork, describe, export_run, write_format
 from fervid.runs.build import make_model
 from fervid.runs.load import load_run
 from fervid.schema.config_folder import CONFIG_FOLDER
-from fervid.schema.errors import InputError
 
 RESULTS = {
     "data": {"corpora": [{"licence": "CC BY-NC-SA 4.0"}], "corpus": "ravdess", "rendered": False},

@@ -4,12 +4,12 @@ import cv2
 import numpy as np
 import pytest
 
+from fervid.errors import InputError
 from fervid.faces.cropping import Alignment
 from fervid.faces.detection import HaarDetector, NoDetector, YuNetDetector
 from fervid.faces.face import EYES_IN_BOX, Face, most_prominent
 from fervid.media.decoding import read_frames, read_picture
 from fervid.media.sampling import Sampling
-from fervid.schema.errors import InputError
 from fervid.synthetic.rendering import make_identity, render_clip
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"

@@ -10,10 +10,10 @@ import pytest
 from gray_videos import grays, write_video
 from PIL import Image
 
+from fervid.errors import InputError
 from fervid.media.decoding import read_frames, read_picture
 from fervid.media.sampling import Around, Sampling
 from fervid.media.sources import read_bytes
-from fervid.schema.errors import InputError
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data" / "ravdess"
 

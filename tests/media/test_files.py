@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fervid.errors import InputError
 from fervid.media.files import list_files
 from fervid.media.formats import PICTURE_SUFFIXES, VIDEO_SUFFIXES
 from fervid.media.sources import read_bytes
-from fervid.schema.errors import InputError
 
 
 @pytest.fixture

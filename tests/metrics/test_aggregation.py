@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 from sklearn.metrics import confusion_matrix
 
+from fervid.errors import InputError
 from fervid.metrics.aggregation import RULES, clip_predictions, confusion, measure
-from fervid.schema.errors import InputError
 
 NAMES = ["happy", "angry", "sad"]  # not in alphabetical order
 CHANCES = [f"p_{name}" for name in NAMES]

@@ -6,8 +6,8 @@ from sklearn.calibration import calibration_curve
 from sklearn.metrics import log_loss
 from torchmetrics.functional.classification import multiclass_calibration_error
 
+from fervid.errors import InputError
 from fervid.metrics.calibration import apply_temperature, expected_calibration_error, fit_temperature, reliability
-from fervid.schema.errors import InputError
 
 
 def random_predictions(seed, frames=400, classes=5, sharpness=2.0):

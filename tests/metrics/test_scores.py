@@ -10,8 +10,8 @@ from sklearn.metrics import (
 )
 from sklearn.utils.class_weight import compute_class_weight
 
+from fervid.errors import InputError
 from fervid.metrics.scores import scores
-from fervid.schema.errors import InputError
 from fervid.tasks.epoch_scores import EpochScores
 from fervid.tasks.losses import EmotionLoss
 

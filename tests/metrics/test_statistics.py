@@ -4,9 +4,9 @@ import pytest
 from scipy import stats
 from sklearn.metrics import confusion_matrix
 
+from fervid.errors import InputError
 from fervid.metrics.scores import scores
 from fervid.metrics.statistics import bootstrap_intervals, corrected_t, holm, mcnemar, run_confusions
-from fervid.schema.errors import InputError
 
 NAMES = ["happy", "angry", "sad"]
 

@@ -7,10 +7,10 @@ import torch
 import torchvision
 from torch import nn
 
+from fervid.errors import InputError
 from fervid.models.heads import LinearHead, MLPHead
 from fervid.models.paper_backbones import CNN, AlexNetISED, LeNet
 from fervid.models.pretrained import PretrainedBackbone
-from fervid.schema.errors import InputError
 
 
 def parameters(*modules):

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
+from fervid.errors import InputError
 from fervid.models.heads import LinearHead, MLPHead
-from fervid.schema.errors import InputError
 
 
 def test_linear_is_pool_then_dense():

@@ -6,9 +6,9 @@ import torchvision
 from safetensors.torch import save_file
 from torch import nn
 
+from fervid.errors import InputError
 from fervid.models.paper_backbones import LeNet
 from fervid.models.pretrained import PretrainedBackbone
-from fervid.schema.errors import InputError
 
 
 @pytest.fixture(scope="module")

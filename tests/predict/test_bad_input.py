@@ -15,13 +15,13 @@ from PIL import Image
 from rich.console import Console
 
 import fervid
+from fervid.errors import InputError
 from fervid.faces.detection import HaarDetector
 from fervid.media.decoding import read_frames
 from fervid.media.sampling import Sampling
+from fervid.predict.inputs import find_sources
 from fervid.predict.prediction import predict
-from fervid.predict.sources import find_sources
 from fervid.predict.video import watch
-from fervid.schema.errors import InputError
 from fervid.synthetic.rendering import make_identity, render_clip
 
 QUIET = Console(quiet=True)

@@ -15,7 +15,7 @@ from PIL import Image
 
 from fervid.media.decoding import Frame
 from fervid.predict import prediction
-from fervid.predict.sources import Camera
+from fervid.predict.inputs import Camera
 
 
 @pytest.fixture

@@ -8,11 +8,11 @@ import pandas as pd
 import pytest
 
 import fervid
+from fervid.errors import InputError
 from fervid.faces.face import most_prominent
 from fervid.media.decoding import read_frames
 from fervid.media.sampling import Sampling
 from fervid.runs.load import reopen_corpus
-from fervid.schema.errors import InputError
 
 
 def test_a_prediction_is_what_the_run_said_of_the_frame_in_its_test(trained):

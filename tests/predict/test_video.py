@@ -9,8 +9,8 @@ import pytest
 
 import fervid
 from fervid.media.decoding import Frame
-from fervid.predict.records import records
-from fervid.predict.sources import Camera
+from fervid.predict.face_tables import records
+from fervid.predict.inputs import Camera
 from fervid.predict.video import watch
 
 

@@ -8,9 +8,9 @@ from filelock import FileLock
 from rendered_corpora.ravdess import write_ravdess
 
 from fervid.corpora import RAVDESS
+from fervid.errors import InputError
 from fervid.prepare.preparation import Part
 from fervid.prepare.prepared_corpus import PreparedCorpus
-from fervid.schema.errors import InputError
 
 
 @pytest.fixture(scope="module")

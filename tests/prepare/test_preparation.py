@@ -17,6 +17,7 @@ from rendered_corpora.ravdess import write_ravdess
 
 from fervid.corpora.inventory import Inventory
 from fervid.data import RAVDESSDataModule, VideoFolderDataModule
+from fervid.errors import InputError
 from fervid.faces.clip_faces import ClipTask, crop_faces
 from fervid.faces.cropping import Alignment
 from fervid.faces.detection import NoDetector
@@ -25,7 +26,6 @@ from fervid.media.decoding import read_picture
 from fervid.media.sampling import Around, Sampling
 from fervid.prepare.card import describe
 from fervid.prepare.preparation import JOURNAL
-from fervid.schema.errors import InputError
 
 SMALL = {"frames": 12, "width": 480, "height": 270}
 

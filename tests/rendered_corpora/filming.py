@@ -14,8 +14,8 @@ import numpy as np
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
+from fervid.errors import InputError
 from fervid.media.files import RENDERED
-from fervid.schema.errors import InputError
 from fervid.synthetic.rendering import Identity, RenderedClip, render_clip
 
 ACTED_AS = {

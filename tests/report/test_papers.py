@@ -9,10 +9,10 @@ from omegaconf import OmegaConf
 from sklearn.metrics import accuracy_score, f1_score, precision_score, recall_score
 
 from fervid.corpora import find_corpora
+from fervid.errors import InputError
 from fervid.report.papers import FACTS, MEASURES, load_paper, paper_tables, recompute
 from fervid.runs.run import Run
 from fervid.schema.config_folder import CONFIG_FOLDER
-from fervid.schema.errors import InputError
 
 PAPERS = ("enterface", "hf_faces", "ised", "ravdess")
 ISED = ["disgust", "happiness", "sadness", "surprise"]

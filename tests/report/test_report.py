@@ -13,12 +13,12 @@ from matplotlib.figure import Figure
 from rich.console import Console
 
 from fervid import report as command
+from fervid.errors import InputError
 from fervid.figures.heat_maps import HEAT_MAPS, MeanHeatMaps
 from fervid.report import classification, writing
 from fervid.report import report as module
 from fervid.report.report import compare, make_report
 from fervid.runs.run import find_runs
-from fervid.schema.errors import InputError
 
 OPTIONS = {"paper": None, "title": "What the runs reached", "resamples": 100, "seed": 0}
 

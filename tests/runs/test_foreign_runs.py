@@ -14,7 +14,7 @@ import torch
 from hydra.core.global_hydra import GlobalHydra
 
 import fervid
-from fervid.schema.errors import InputError
+from fervid.errors import InputError
 
 SECRET = "the-token-of-this-machine"
 COMMANDS = ("predict", "evaluate", "explain", "export", "demo", "report")

@@ -5,8 +5,8 @@ import shutil
 import pandas as pd
 import pytest
 
+from fervid.errors import InputError
 from fervid.runs.run import find_runs
-from fervid.schema.errors import InputError
 
 
 @pytest.fixture

@@ -2,8 +2,8 @@ import pandas as pd
 import pytest
 
 from fervid.data import SyntheticDataModule
+from fervid.errors import InputError
 from fervid.schema.columns import COLUMNS, LISTED, REQUIRED, RESERVED, Role, check_spelling, grouping_columns, role
-from fervid.schema.errors import InputError
 
 
 def test_what_readers_give_and_what_a_list_may_have():

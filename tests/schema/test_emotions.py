@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from fervid.errors import InputError
 from fervid.schema.emotions import merge_classes, restrict, shared_emotions
-from fervid.schema.errors import InputError
 
 
 def test_shared_emotions_go_by_their_shared_names():

@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fervid.schema.errors import InputError
+from fervid.errors import InputError
 from fervid.schema.predictions import (
     confidence,
     predictions_table,

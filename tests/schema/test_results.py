@@ -4,7 +4,7 @@ import json
 import numpy as np
 import pytest
 
-from fervid.schema.errors import InputError
+from fervid.errors import InputError
 from fervid.schema.results import mistake, read_results, write_results
 
 RESULTS = {

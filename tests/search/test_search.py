@@ -10,7 +10,7 @@ from optuna.storages.journal import JournalFileBackend
 
 from fervid import search
 from fervid.cli.folders import alone
-from fervid.schema.errors import InputError
+from fervid.errors import InputError
 from fervid.train import training
 
 SMOKE = ["experiment=smoke", "logger=none", "+trainer.enable_progress_bar=false", "finetune.phases.1.epochs=1"]

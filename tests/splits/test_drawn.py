@@ -8,7 +8,7 @@ from sklearn.model_selection import ShuffleSplit, train_test_split
 
 from fervid import splits
 from fervid.audit.leakage import audit
-from fervid.schema.errors import InputError
+from fervid.errors import InputError
 from fervid.splits.groups import DRAWS, draw_subjects
 
 

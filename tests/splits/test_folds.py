@@ -4,7 +4,7 @@ from omegaconf import OmegaConf
 from sklearn.model_selection import StratifiedGroupKFold
 
 from fervid import splits
-from fervid.schema.errors import InputError
+from fervid.errors import InputError
 from fervid.splits.folds import PUBLISHED_FOLDS
 
 

@@ -7,7 +7,7 @@ from sklearn.model_selection import train_test_split
 
 from fervid import splits
 from fervid.audit.leakage import audit
-from fervid.schema.errors import InputError
+from fervid.errors import InputError
 
 
 def people_of(manifest, split, side):

@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 
 from fervid import splits
+from fervid.errors import InputError
 from fervid.schema.columns import keys
-from fervid.schema.errors import InputError
 
 
 def corpus(name="ravdess", seed=3):

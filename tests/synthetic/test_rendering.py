@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from fervid.schema.errors import InputError
+from fervid.errors import InputError
 from fervid.synthetic import identity
 from fervid.synthetic.anatomy import Shape
 from fervid.synthetic.expressions import ACTION_UNITS, EXPRESSIONS

@@ -9,7 +9,7 @@ from joblib import Parallel, delayed
 
 from fervid.cli import compose
 from fervid.cli.folders import alone
-from fervid.schema.errors import InputError
+from fervid.errors import InputError
 from fervid.train.training import train
 
 WORDS = ["experiment=smoke", "logger=none", "trainer.max_epochs=1", "+trainer.enable_progress_bar=false"]

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from fervid.cli import compose
-from fervid.schema.errors import InputError
+from fervid.errors import InputError
 from fervid.train.training import train
 
 SMOKE = ["experiment=smoke", "+trainer.enable_progress_bar=false"]

@@ -12,8 +12,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 import fervid
 from fervid.cli import compose
+from fervid.errors import InputError
 from fervid.metrics.scores import scores
-from fervid.schema.errors import InputError
 from fervid.train.trainer import allow_tf32
 from fervid.train.training import train
 

@@ -3,8 +3,8 @@ import torch
 from omegaconf import OmegaConf
 
 from fervid.cli.limits import check_limits
+from fervid.errors import InputError
 from fervid.models.paper_backbones import CNN, LeNet
-from fervid.schema.errors import InputError
 from fervid.train.threads import torch_threads
 
 

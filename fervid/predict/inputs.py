@@ -12,11 +12,11 @@ from pathlib import Path
 
 import cv2
 
+from fervid.errors import InputError
 from fervid.media.decoding import Frame
 from fervid.media.files import OTHER_KIND, by_suffix, list_files, of_other_kind, suffix_of
 from fervid.media.formats import PICTURE_SUFFIXES, VIDEO_SUFFIXES
 from fervid.media.sources import Source
-from fervid.schema.errors import InputError
 
 MEDIA = PICTURE_SUFFIXES | VIDEO_SUFFIXES
 

@@ -7,10 +7,10 @@ from typing import Any, Literal
 
 from fervid.corpora import ENTERFACE, ISED, RAVDESS, HFFaces, ImageFolder, VideoFolder
 from fervid.corpora.corpus import Corpus
-from fervid.data.datamodule import DEFAULT_CACHE, FrameDataModule
+from fervid.data.frame_datamodule import DEFAULT_CACHE, FrameDataModule
+from fervid.errors import InputError
 from fervid.faces.detection import Detector
 from fervid.prepare.prepared_corpus import PreparedCorpus
-from fervid.schema.errors import InputError
 from fervid.synthetic.corpus import RenderedSubjects
 
 _LOADING = frozenset(inspect.signature(FrameDataModule.__init__).parameters) - {"self", "sources"}

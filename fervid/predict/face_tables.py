@@ -14,8 +14,8 @@ from fervid.media.decoding import Frame
 from fervid.predict.predictor import SeenFace
 from fervid.schema.columns import BOX
 from fervid.schema.csv_tables import read_csv
-from fervid.schema.escaping import formula_guard
 from fervid.schema.predictions import probability_columns
+from fervid.storage.escaping import formula_guard
 
 CSV_FILE, JSON_LINES_FILE = "faces.csv", "faces.jsonl"
 FACE_COLUMNS = {

@@ -18,21 +18,21 @@ from torch.utils.data import DataLoader
 from fervid import splits
 from fervid.audit.duplicates import group, near_duplicates
 from fervid.audit.leakage import audit
+from fervid.data.frame_source import FrameSource
 from fervid.data.frames import EpochSampler, FeatureDataset, FrameDataset, already_a_batch
 from fervid.data.resident import ResidentLoader, fits, to_device
 from fervid.data.samples import FrameSample, Sample
-from fervid.data.source import FrameSource
 from fervid.data.store import FaceStore, build_store
 from fervid.data.targets import ClassTarget, Target
+from fervid.errors import InputError
 from fervid.media.files import FAILED
 from fervid.processes.lifetime import end_with_parent
-from fervid.schema.atomic import sweep, writing
 from fervid.schema.columns import keys
 from fervid.schema.emotions import shared_name
-from fervid.schema.errors import InputError
-from fervid.schema.locks import lock
 from fervid.schema.manifest import check_manifest
 from fervid.schema.same_system import fingerprint
+from fervid.storage.atomic import remove_leftovers, writing
+from fervid.storage.locks import lock
 
 if TYPE_CHECKING:
     import albumentations as A
@@ -199,7 +199,7 @@ class FrameDataModule(pl.LightningDataModule):
     def prepare_data(self) -> None:
         """Writes the faces at the training size and looks for near-duplicates, unless both are there."""
         for folder in (self.folder, self.folder / "features"):  # what is large and lies in the cache for years
-            sweep(folder)
+            remove_leftovers(folder)
         if self.store_path.exists() and self._duplicates_path.exists():
             return
         self._make_folder()

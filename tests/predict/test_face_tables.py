@@ -8,8 +8,8 @@ import pytest
 
 from fervid.faces.face import Face
 from fervid.media.decoding import Frame
+from fervid.predict.face_tables import FACE_COLUMNS, RecordFiles, records
 from fervid.predict.predictor import SeenFace
-from fervid.predict.records import FACE_COLUMNS, RecordFiles, records
 
 NAMES = ["happy", "sad"]
 

@@ -1,4 +1,4 @@
-"""What the model said of each test or validation sample."""
+"""Gathers what the model said of each test or validation sample."""
 
 from typing import Any
 
@@ -9,12 +9,12 @@ import torch
 from fervid.tasks.task import Task
 
 
-class Predictions(pl.Callback):
+class Answers(pl.Callback):
     """Gathers the answers of the last test, or of the last validation.
 
     Attributes:
         index: number of each of the N samples in the sample table, shape (N,).
-        answers: what the task keeps of its outputs (:meth:`fervid.tasks.task.Task.answers`), each entry (N, ...).
+        values: what the task keeps of its outputs (:meth:`fervid.tasks.task.Task.answers`), each entry (N, ...).
     """
 
     def on_test_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -26,8 +26,8 @@ class Predictions(pl.Callback):
 
     def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         names = self._batches[0] if self._batches else {}
-        self.answers = {name: torch.cat([batch[name] for batch in self._batches]).cpu().numpy() for name in names}
-        self.index = self.answers.pop("index")
+        self.values = {name: torch.cat([batch[name] for batch in self._batches]).cpu().numpy() for name in names}
+        self.index = self.values.pop("index")
         self._batches = []
 
     on_validation_epoch_start = on_test_epoch_start
@@ -41,4 +41,4 @@ class Predictions(pl.Callback):
             model: that was asked.
             samples: the sample table.
         """
-        return model.predictions(samples.loc[self.index], self.answers)
+        return model.predictions(samples.loc[self.index], self.values)

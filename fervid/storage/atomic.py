@@ -40,7 +40,7 @@ def writing(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    sweep(path.parent)
+    remove_leftovers(path.parent)
     partial = _partial(path.parent, path.suffix)
     try:
         yield partial
@@ -78,7 +78,7 @@ def scratch(parent: str | Path) -> Iterator[Path]:
         parent: where it is made; made itself if absent.
     """
     Path(parent).mkdir(parents=True, exist_ok=True)
-    sweep(Path(parent))
+    remove_leftovers(Path(parent))
     folder = _partial(Path(parent))
     folder.mkdir(mode=0o700)
     try:
@@ -117,7 +117,7 @@ def filling(folder: str | Path) -> Iterator[Path]:
 
 
 @cache  # once a process
-def sweep(folder: Path) -> None:
+def remove_leftovers(folder: Path) -> None:
     """Removes what killed processes left in a folder: at once where the process ran on this host, else after a day."""
     for left in folder.glob(f"{PREFIX}-*"):
         with suppress(OSError):  # it is another user's, or another process was faster

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from fervid.schema.errors import InputError
+from fervid.errors import InputError
 
 
 def sign(lock: FileLock) -> None:

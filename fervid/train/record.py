@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 
 from fervid.callbacks import FreezeThenFineTune
 from fervid.cli.overrides import told_settings
-from fervid.data.datamodule import FrameDataModule
+from fervid.data.frame_datamodule import FrameDataModule
 from fervid.runs.record import describe
 from fervid.tasks.task import Task
 

@@ -11,7 +11,7 @@ import time
 import pandas as pd
 import pytest
 
-from fervid.schema.atomic import cut_half_line, filling, scratch, sweep, write_csv, write_text, writing
+from fervid.storage.atomic import cut_half_line, filling, remove_leftovers, scratch, write_csv, write_text, writing
 
 
 def test_what_stood_there_survives_a_failure_and_nothing_else_stays(tmp_path):
@@ -74,7 +74,7 @@ def test_a_folder_is_filled_when_all_is_written(tmp_path):
 
 WRITER = """
 import sys
-from fervid.schema.atomic import write_text
+from fervid.storage.atomic import write_text
 for number in range(300):
     write_text(sys.argv[1], sys.argv[2] * 100_000)
 """
@@ -96,7 +96,7 @@ def test_a_reader_beside_two_writers_never_sees_half_a_file(tmp_path):
 
 KILLED = """
 import sys, time
-from fervid.schema.atomic import scratch, writing
+from fervid.storage.atomic import scratch, writing
 with writing(sys.argv[1] + "/results.json") as file, scratch(sys.argv[1]) as folder:
     file.write_text("half")
     (folder / "file").write_text("half")
@@ -114,7 +114,7 @@ def test_leftovers_of_a_killed_process_go_at_once_and_those_of_a_live_one_stay(t
         killed.communicate()
         of_killed, of_alive = ({p for p in tmp_path.iterdir() if f"-{q.pid}-" in p.name} for q in (killed, alive))
         assert len(of_killed) == len(of_alive) == 2
-        sweep(tmp_path)
+        remove_leftovers(tmp_path)
         assert set(tmp_path.iterdir()) == of_alive
     finally:
         alive.kill()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fervid.schema.errors import InputError
+from fervid.errors import InputError
 
 
 def allocate(path: Path, dtype: type, shape: tuple[int, ...]) -> np.memmap:

@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 import pytest
 
-from fervid.predict.sources import Camera, find_sources
-from fervid.schema.errors import InputError
+from fervid.errors import InputError
+from fervid.predict.inputs import Camera, find_sources
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def test_a_camera_gives_each_third_frame_by_the_clock_and_is_let_go(monkeypatch)
     )
     monkeypatch.setattr(cv2, "VideoCapture", lambda number: camera)
     clock = iter(np.arange(0, 10, 0.1))
-    monkeypatch.setattr("fervid.predict.sources.time.monotonic", lambda: float(next(clock)))
+    monkeypatch.setattr("fervid.predict.inputs.time.monotonic", lambda: float(next(clock)))
     frames = list(Camera(seconds=1.0).frames(3))
     assert [frame.number for frame in frames] == [0, 3, 6, 9]
     assert [frame.time for frame in frames] == pytest.approx([0.1, 0.4, 0.7, 1.0])

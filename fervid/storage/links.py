@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from fervid.schema.errors import InputError
+from fervid.errors import InputError
 
 
 def refuse_links_out(folder: Path) -> None:
