@@ -15,7 +15,6 @@ import shutil
 import subprocess
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -138,24 +137,6 @@ def rank_folder(folder: str, devices: Any, num_nodes: Any) -> str:
     own = tempfile.mkdtemp(prefix="fervid-rank-")
     atexit.register(shutil.rmtree, own, ignore_errors=True)
     return own
-
-
-def wait_for_first(is_ready: Callable[[], bool], what: str) -> None:
-    """Waits in another process than the first until that one has written files.
-
-    The wait has no limit: preparing a corpus may take hours. Once the process that started this one is gone, this one
-    ends (:func:`take_place`): Lightning and torchrun end when the first process fails, and so does srun with
-    ``--kill-on-bad-exit``.
-
-    Args:
-        is_ready: whether they are there.
-        what: that the first process does, for the log.
-    """
-    if is_ready():
-        return
-    log.info("waiting for the first process of this run, which %s.", what)
-    while not is_ready():
-        time.sleep(POLL_SECONDS)
 
 
 @contextmanager

@@ -24,7 +24,8 @@ from fervid.cli.job import trainer_size
 from fervid.cli.limits import check_limits
 from fervid.data.frame_datamodule import FrameDataModule
 from fervid.errors import InputError
-from fervid.processes.ranks import ending_together, find_place, wait_for_first
+from fervid.processes.preparing import showing_work, sign_file, wait_for_first
+from fervid.processes.ranks import ending_together, find_place
 from fervid.runs.build import make_datamodule, make_model
 from fervid.runs.drawing import draw_predictions
 from fervid.runs.finished import finished_score
@@ -32,7 +33,7 @@ from fervid.runs.printing import print_split, print_summary
 from fervid.runs.record import WarningCollector, plain_settings, write_manifest
 from fervid.schema.predictions import write_predictions
 from fervid.schema.results import write_results
-from fervid.schema.same_system import RunIdentity
+from fervid.schema.same_system import RunIdentity, run_settings
 from fervid.tasks.task import Task
 from fervid.train.checks import check_monitor, check_optimizer, check_single_frame, trainer_mistakes
 from fervid.train.record import collect, compared_settings
@@ -96,8 +97,11 @@ def train(
         if config.trainer.accelerator == "cpu" and torch.cuda.is_available():
             log.info("this machine has a GPU: trainer=gpu trains on it.")
 
-        _prepare(datamodule, folder, console, is_first)
-        identity = RunIdentity.of(plain_settings(config), datamodule.fingerprint)
+        settings = plain_settings(config)
+        several = trainer.world_size > 1 or not is_first
+        sign = sign_file(datamodule.cache_dir, run_settings(settings)) if several else None
+        _prepare(datamodule, folder, console, is_first, sign)
+        identity = RunIdentity.of(settings, datamodule.fingerprint)
         checkpoint_io.run = asdict(identity)
         ckpt_path = config.ckpt_path or (unfinished_checkpoint(folder, identity) if resume else None)
 
@@ -133,12 +137,15 @@ def _look_at_data(config: DictConfig) -> str:
     return datamodule.fingerprint
 
 
-def _prepare(datamodule: FrameDataModule, folder: Path, console: Console, is_first: bool) -> None:
+def _prepare(datamodule: FrameDataModule, folder: Path, console: Console, is_first: bool, sign: Path | None) -> None:
     """Prepares and splits the corpus; the first process works, the others wait for its files."""
-    if is_first:
+    if sign is None:
         datamodule.prepare_data()
+    elif is_first:
+        with showing_work(sign):
+            datamodule.prepare_data()
     else:
-        wait_for_first(lambda: datamodule.is_ready, "prepares the corpus")
+        wait_for_first(lambda: datamodule.is_ready, sign)
     datamodule.setup()
     if is_first:
         write_manifest(folder, datamodule)

@@ -10,8 +10,6 @@ import time
 import psutil
 import pytest
 
-from fervid.processes import ranks
-
 SMOKE = ["experiment=smoke", "+trainer.enable_progress_bar=false", "logger=none", "trainer.max_epochs=2"]
 INDEPENDENT = {"SLURM_JOB_ID": "7", "SLURM_JOB_NAME": "seeds", "SLURM_NTASKS": "2", "SLURM_LOCALID": "1"}
 TORCHRUN = {"TORCHELASTIC_RUN_ID": "none", "TORCHELASTIC_USE_AGENT_STORE": "True", "MASTER_ADDR": "127.0.0.1"}
@@ -223,15 +221,6 @@ def test_of_two_processes_that_want_the_same_faces_one_makes_them(tmp_path):
     said = [process.communicate(timeout=120)[0].splitlines() for process in pair]
     assert said[0][-1] == said[1][-1]  # the file was written once
     assert sum("another process is preparing" in line for lines in said for line in lines) == 1
-
-
-def test_other_ranks_wait_for_the_first_and_say_so_once(monkeypatch, caplog):
-    answers = iter([False, False, False, True])
-    monkeypatch.setattr(ranks, "POLL_SECONDS", 0)
-    with caplog.at_level("INFO", logger="fervid"):
-        ranks.wait_for_first(lambda: next(answers), "prepares the corpus")
-        ranks.wait_for_first(lambda: True, "prepares the corpus")
-    assert caplog.messages == ["waiting for the first process of this run, which prepares the corpus."]
 
 
 @pytest.mark.slow

@@ -1,0 +1,128 @@
+"""The other processes of a run wait while the first one prepares the corpus, and no longer."""
+
+import os
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from fervid.errors import InputError
+from fervid.processes import preparing
+from fervid.processes.preparing import showing_work, sign_file, wait_for_first
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    monkeypatch.setattr(preparing, "POLL_SECONDS", 0.02)
+    monkeypatch.setattr(preparing, "BEAT_SECONDS", 0.1)
+    monkeypatch.setattr(preparing, "SILENT_SECONDS", 1.0)
+
+
+@pytest.fixture
+def first(tmp_path):
+    """Starts a thread that does some work as the first process; its sign, and the folder in which its file will lie."""
+    sign, threads = sign_file(tmp_path, {"seed": 1}), []
+
+    def start(work, sign=sign):
+        def run():
+            time.sleep(0.2)  # the others look first
+            try:
+                with showing_work(sign):
+                    work()
+            except OSError:
+                pass
+
+        threads.append(threading.Thread(target=run))
+        threads[-1].start()
+        return sign
+
+    yield start
+    for thread in threads:
+        thread.join()
+
+
+def prepare_slowly(file):
+    time.sleep(2)  # longer than silence is suffered
+    file.write_text("prepared")
+
+
+def fail():
+    raise OSError("the disk is full")
+
+
+def test_they_wait_as_long_as_it_works_and_say_so_once(first, tmp_path, caplog):
+    file = tmp_path / "corpus"
+    with caplog.at_level("INFO", logger="fervid"):
+        wait_for_first(file.exists, first(lambda: prepare_slowly(file)))
+        wait_for_first(file.exists, tmp_path / "nothing")
+    assert caplog.messages == ["waiting for the first process of this run, which prepares the corpus."]
+
+
+def test_they_end_with_its_reason_when_it_fails(first):
+    with pytest.raises(InputError, match=r"the first process of this run failed: the disk is full"):
+        wait_for_first(lambda: False, first(fail))
+
+
+def test_a_failure_of_an_earlier_start_is_not_believed(first, tmp_path):
+    file, sign = tmp_path / "corpus", sign_file(tmp_path, {"seed": 1})
+    with pytest.raises(OSError, match="the disk is full"), showing_work(sign):
+        fail()
+    wait_for_first(file.exists, first(lambda: prepare_slowly(file)))
+
+
+def test_files_that_cannot_be_seen_from_here_are_told_of(first, tmp_path):
+    with pytest.raises(InputError, match=rf"has prepared the corpus, but {tmp_path} on .* does not show its files"):
+        wait_for_first(lambda: False, first(lambda: None))
+
+
+def test_a_first_process_that_never_shows_itself(tmp_path):
+    with pytest.raises(InputError, match=r"nothing is heard of the first process of this run .*: give cache_dir="):
+        wait_for_first(lambda: False, sign_file(tmp_path, {}))
+
+
+def test_runs_that_are_started_at_once_have_signs_of_their_own(tmp_path, monkeypatch):
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    signs = [sign_file(tmp_path, {"seed": 1}), sign_file(tmp_path, {"seed": 2})]
+    assert signs[0] == sign_file(tmp_path, {"seed": 1})
+    monkeypatch.setenv("SLURM_JOB_ID", "8")
+    assert len({*signs, sign_file(tmp_path, {"seed": 1})}) == 3
+
+
+IMPATIENT = """
+from fervid.processes import preparing
+from fervid.train import main
+
+preparing.BEAT_SECONDS, preparing.SILENT_SECONDS = 0.5, 10.0
+main()
+"""
+
+
+def test_when_the_first_task_of_slurm_is_killed_while_it_prepares_the_other_ends(tmp_path):
+    """Its parent, slurmstepd, lives on."""
+    words = ["experiment=smoke", "logger=none", "trainer.devices=2", "dataset.identities=500", "dataset.clips=9"]
+    tasks = []
+    for rank in "01":
+        slurm = {"SLURM_JOB_ID": "1234", "SLURM_JOB_NAME": "train", "SLURM_NTASKS": "2", "SLURM_NODEID": "0"}
+        tasks.append(
+            subprocess.Popen(
+                [sys.executable, "-c", IMPATIENT, *words, f"cache_dir={tmp_path / 'cache'}"],
+                env=os.environ | slurm | {"SLURM_PROCID": rank, "SLURM_LOCALID": rank},
+                cwd=tmp_path,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        )
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.glob("cache/ranks/*.json")) or not list(tmp_path.glob("cache/*/.fervid-partial-*")):
+        assert time.monotonic() < deadline
+        assert tasks[0].poll() is None
+        time.sleep(0.1)
+    time.sleep(5)  # the other one has seen it work
+    tasks[0].kill()
+    said = tasks[1].communicate(timeout=120)[1]
+    tasks[0].communicate()
+    assert tasks[1].returncode == 1
+    assert "the first process of this run was killed or lost its machine" in said
+    assert "Traceback" not in said
