@@ -72,11 +72,9 @@ def train(
         InputError: if the configuration, the corpus or the hardware cannot be used, another process trains in the
             folder, or a finished run would be written over.
     """
-    began = time.perf_counter()
     folder = Path(folder).expanduser()
     folder.mkdir(parents=True, exist_ok=True)
     is_first = find_place(**trainer_size(config)).rank == 0
-    console = Console(quiet=not is_first)
     with WarningCollector() as collected, ExitStack() as stack:
         finished = finished_score(folder, config, lambda: _look_at_data(config), resume=resume)
         if finished is None and is_first:  # for all processes of the run; what is finished may be read by many at once
@@ -85,47 +83,60 @@ def train(
             finished = finished_score(folder, config, lambda: _look_at_data(config), resume=resume)
         if finished is not None:
             return finished
-        check_limits(config)
-        check_files(config)
-        pl.seed_everything(config.seed, workers=True, verbose=False)
-        datamodule = make_datamodule(config)
-        finetune = _make_finetune(config, folder)
-        answers, checkpoint_io = Answers(), AtomicCheckpointIO()
-        own = [finetune, EpochSeed(config.seed), OwnSigterm(), answers]
-        last = LastCheckpoint(last_checkpoint(folder))
-        trainer = make_trainer(config, folder, [*own, last, *callbacks], checkpoint_io)
-        if config.trainer.accelerator == "cpu" and torch.cuda.is_available():
-            log.info("this machine has a GPU: trainer=gpu trains on it.")
+        return _run(config, folder, callbacks, test, resume, is_first, collected.sentences)
 
-        settings = plain_settings(config)
-        several = trainer.world_size > 1 or not is_first
-        sign = sign_file(datamodule.cache_dir, run_settings(settings)) if several else None
-        _prepare(datamodule, folder, console, is_first, sign)
-        identity = RunIdentity.of(settings, datamodule.fingerprint)
-        checkpoint_io.run = asdict(identity)
-        ckpt_path = config.ckpt_path or (unfinished_checkpoint(folder, identity) if resume else None)
 
-        model = make_model(config, datamodule.target)
-        if datamodule.batch_size == 1:
-            check_single_frame(model, finetune)
-        seconds = {"prepare": time.perf_counter() - began}
-        together = ending_together(trainer, next_step(folder, config.get("overrides") or []))
-        threads = torch_threads(config.threads, model, datamodule.batch_size, config.trainer.accelerator)
-        with together, trainer_mistakes(), threads:
-            seconds["fit"] = _fit(trainer, model, datamodule, finetune, ckpt_path, identity)
-            if not test:
-                return float(finetune.best["score"])
-            tables, seconds["test"] = _predict(trainer, model, datamodule, answers)
-        if trainer.is_global_zero:
-            write_predictions(folder, tables["test"], tables["val"])
-            outcome = collect(
-                config, trainer, model, datamodule, finetune, tables["test"], collected.sentences, seconds
-            )
-            # Before anything is drawn or logged: no figure can lose what was learned.
-            write_results(folder, outcome)
-            _draw(config, folder, trainer, model, datamodule, finetune, outcome, tables["test"])
-            print_summary(console, folder, outcome)
-        return float(finetune.best["score"])
+def _run(
+    config: DictConfig,
+    folder: Path,
+    callbacks: Sequence[pl.Callback],
+    test: bool,
+    resume: bool,
+    is_first: bool,
+    warnings: list[str],
+) -> float:
+    """A run that is not finished, from its configuration to its figures; ``warnings`` grow while it runs."""
+    began = time.perf_counter()
+    console = Console(quiet=not is_first)
+    check_limits(config)
+    check_files(config)
+    pl.seed_everything(config.seed, workers=True, verbose=False)
+    datamodule = make_datamodule(config)
+    finetune = _make_finetune(config, folder)
+    answers, checkpoint_io = Answers(), AtomicCheckpointIO()
+    own = [finetune, EpochSeed(config.seed), OwnSigterm(), answers]
+    last = LastCheckpoint(last_checkpoint(folder))
+    trainer = make_trainer(config, folder, [*own, last, *callbacks], checkpoint_io)
+    if config.trainer.accelerator == "cpu" and torch.cuda.is_available():
+        log.info("this machine has a GPU: trainer=gpu trains on it.")
+
+    settings = plain_settings(config)
+    several = trainer.world_size > 1 or not is_first
+    sign = sign_file(datamodule.cache_dir, run_settings(settings)) if several else None
+    _prepare(datamodule, folder, console, is_first, sign)
+    identity = RunIdentity.of(settings, datamodule.fingerprint)
+    checkpoint_io.run = asdict(identity)
+    ckpt_path = config.ckpt_path or (unfinished_checkpoint(folder, identity) if resume else None)
+
+    model = make_model(config, datamodule.target)
+    if datamodule.batch_size == 1:
+        check_single_frame(model, finetune)
+    seconds = {"prepare": time.perf_counter() - began}
+    together = ending_together(trainer, next_step(folder, config.get("overrides") or []))
+    threads = torch_threads(config.threads, model, datamodule.batch_size, config.trainer.accelerator)
+    with together, trainer_mistakes(), threads:
+        seconds["fit"] = _fit(trainer, model, datamodule, finetune, ckpt_path, identity)
+        if not test:
+            return float(finetune.best["score"])
+        tables, seconds["test"] = _predict(trainer, model, datamodule, answers)
+    if trainer.is_global_zero:
+        write_predictions(folder, tables["test"], tables["val"])
+        outcome = collect(config, trainer, model, datamodule, finetune, tables["test"], warnings, seconds)
+        # Before anything is drawn or logged: no figure can lose what was learned.
+        write_results(folder, outcome)
+        _draw(config, folder, trainer, model, datamodule, finetune, outcome, tables["test"])
+        print_summary(console, folder, outcome)
+    return float(finetune.best["score"])
 
 
 def _look_at_data(config: DictConfig) -> str:
