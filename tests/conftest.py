@@ -21,6 +21,7 @@ import torch
 from filelock import FileLock
 
 from fervid.data import ImageFolderDataModule, SyntheticDataModule
+from fervid.data.targets import ClassTarget
 from fervid.models.heads import LinearHead, MLPHead
 from fervid.models.paper_backbones import LeNet
 from fervid.tasks.classification import EmotionClassifier
@@ -83,7 +84,9 @@ def lenet() -> Callable[..., EmotionClassifier]:
         backbone = LeNet()
         shape = backbone.output_shape()
         heads = {"mlp": lambda: MLPHead(shape, 8, hidden=[16], dropout=[0.5]), "linear": lambda: LinearHead(shape, 8)}
-        return EmotionClassifier(backbone, heads[head](), [f"emotion{number}" for number in range(8)], **options)
+        return EmotionClassifier(
+            backbone, heads[head](), ClassTarget([f"emotion{number}" for number in range(8)]), **options
+        )
 
     return make
 

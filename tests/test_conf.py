@@ -76,7 +76,7 @@ def test_every_backbone_learns_with_every_head(backbone, head):
     # The larger ones need not be tried at their full size: VGG16's head alone would take a gigabyte.
     own = compose("train", words).backbone.image_size
     config = compose("train", [*words, f"backbone.image_size={own if backbone == 'alexnet_ised' else min(own, 64)}"])
-    model = make_model(config, ClassTarget("emotion", ["a", "b", "c"]))
+    model = make_model(config, ClassTarget(["a", "b", "c"]))
     model.train()
     images = torch.rand(2, 3, config.backbone.image_size, config.backbone.image_size)
     loss = model.training_step({"image": images, "emotion": torch.tensor([0, 1]), "index": torch.arange(2)}, 0)

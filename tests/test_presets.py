@@ -58,7 +58,7 @@ def preset(*words):
 
 def model_of(config, classes):
     config.backbone.weights = None
-    return make_model(config, ClassTarget("emotion", [f"emotion{number}" for number in range(classes)]))
+    return make_model(config, ClassTarget([f"emotion{number}" for number in range(classes)]))
 
 
 def test_every_preset_is_looked_at():

@@ -88,7 +88,7 @@ class FrameDataset(_ManifestDataset):
     Args:
         store: the faces.
         rows: row in the store of each of the N frames, shape (N,).
-        index: row in the manifest of each frame, shape (N,).
+        index: row of each frame in the sample table, shape (N,).
         targets: by the name of each target its numbers, (N,) or (N, D).
         augmentation: what to do to a training picture, or None.
         seed: of the augmentation.
@@ -129,7 +129,7 @@ class FeatureDataset(_ManifestDataset):
     Args:
         features: float32 (V, M, ...), V augmented views of M rows.
         rows: row in ``features`` of each of the N frames, shape (N,).
-        index: row in the manifest of each frame, shape (N,).
+        index: row of each frame in the sample table, shape (N,).
         targets: by the name of each target its numbers, (N,) or (N, D).
         epoch: the sampler's epoch; epoch e shows view e modulo V.
 

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import pandas as pd
@@ -50,24 +50,20 @@ class Target(Protocol):
         """
         ...
 
-    def task_arguments(self) -> dict[str, Any]:
-        """What the task's constructor is told of it."""
-        ...
-
 
 class ClassTarget:
     """One of several classes: a label is its position among them.
 
     Args:
-        name: column of the manifest.
         class_names: the classes, if they are known already.
+        name: column of the manifest.
 
     Attributes:
         class_names: the classes, sorted, after :meth:`fit`.
         counts: training samples of each class, shape (C,), likewise.
     """
 
-    def __init__(self, name: str = "emotion", class_names: Sequence[str] = ()):
+    def __init__(self, class_names: Sequence[str] = (), name: str = "emotion"):
         self.name, self.class_names = name, list(class_names)
         self.counts: np.ndarray | None = None
 
@@ -79,9 +75,12 @@ class ClassTarget:
         """Numbers the classes; warns of a class without validation or test samples.
 
         Raises:
-            InputError: if a class has no training samples.
+            InputError: if there is a single class, or one without training samples.
         """
         classes = set(samples[self.name])
+        if len(classes) < 2:
+            (only,) = classes
+            raise InputError(f"the corpus holds only one {self.name} ({only!r}): at least two are needed.")
         for subset in SPLITS:
             absent = sorted(classes - set(samples.loc[samples["split"] == subset, self.name]))
             if absent and subset == "train":
@@ -103,6 +102,3 @@ class ClassTarget:
         """All classes are drawn equally often."""
         labels = self.values(samples)
         return 1.0 / np.bincount(labels, minlength=self.size)[labels]
-
-    def task_arguments(self) -> dict[str, Any]:
-        return {"class_names": self.class_names, "class_counts": self.counts}

@@ -61,7 +61,7 @@ def explain_run(
     averaged = frames_to_average(predictions, seed)
     datamodule = reopen_corpus(predictor.folder, predictor.results, cache_dir, root)
     store = FaceStore(datamodule.store_path)
-    rows = datamodule.manifest.reindex(predictions["index"])
+    rows = datamodule.samples.reindex(predictions["index"])
     if (rows[[*CLIP_KEY, "emotion"]].to_numpy() != predictions[[*CLIP_KEY, "true"]].to_numpy()).any():
         raise InputError(f"{predictor.folder}/predictions.csv does not fit its manifest.parquet: train again.")
     store_row = rows["store_row"].set_axis(predictions.index)

@@ -41,8 +41,8 @@ def make_model(config: DictConfig, target: Target) -> Task:
         config.task,
         backbone=backbone,
         head=head,
+        target=target,
         optimizer=instantiate(config.optimizer),
-        **target.task_arguments(),
         _convert_="all",
     )
 

@@ -48,7 +48,7 @@ def _draw_classes(datamodule: FrameDataModule, results: dict[str, Any], predicti
         .head(SAMPLES)
         .sort_values("true")
     )
-    rows = datamodule.manifest.loc[chosen["index"], "store_row"].to_numpy()
+    rows = datamodule.samples.loc[chosen["index"], "store_row"].to_numpy()
     title = f"test, {results['leakage']['level']}: UAR {metrics['test/uar']:.1%}, WAR {metrics['test/accuracy']:.1%}"
     return {
         "confusion_matrix": figures.confusion_matrix(np.array(results["confusion"]), names, title),

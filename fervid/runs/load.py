@@ -15,6 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from fervid.data.corpus_datamodules import CorpusDataModule
 from fervid.data.frame_datamodule import FrameDataModule
+from fervid.data.targets import ClassTarget
 from fervid.errors import InputError, first_line, reason
 from fervid.models.weight_files import read_checkpoint
 from fervid.runs.build import make_datamodule, make_network
@@ -58,7 +59,9 @@ def load_run(folder: str | Path, checkpoint: str = "best") -> EmotionClassifier:
         config.backbone.weights = None  # the run's own come in their place
         backbone, head = make_network(config, len(class_names))
         config.task.pop("loss", None)  # nothing is trained
-        model: EmotionClassifier = instantiate(config.task, backbone=backbone, head=head, class_names=class_names)
+        model: EmotionClassifier = instantiate(
+            config.task, backbone=backbone, head=head, target=ClassTarget(class_names)
+        )
     except Exception as error:  # a foreign configuration may hold anything, also in the right places
         raise InputError(f"the network of {folder} cannot be built from its configuration: {reason(error)}.") from error
     try:

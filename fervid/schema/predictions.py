@@ -1,8 +1,8 @@
 """The predictions table: one row a frame, what the manifest knows of it, and what a model says of it.
 
-Besides the manifest's columns it has ``index`` (row of the manifest) and the columns of the task. Those of
-classification are ``true`` (the label, instead of ``emotion``), ``predicted`` (the likeliest class) and a column
-``p_<class>`` of probabilities for each class.
+Besides the manifest's columns it has ``index`` (row of the sample table) and the columns of the task. Those of
+classification are ``true`` (the label, instead of its own column such as ``emotion``), ``predicted`` (the likeliest
+class) and a column ``p_<class>`` of probabilities for each class.
 """
 
 from collections.abc import Sequence
@@ -35,19 +35,20 @@ def confidence(table: pd.DataFrame, class_names: Sequence[str]) -> np.ndarray:
     return probabilities(table, class_names).max(axis=1)
 
 
-def predictions_table(samples: pd.DataFrame, probabilities: np.ndarray, class_names: Sequence[str]) -> pd.DataFrame:
+def predictions_table(
+    samples: pd.DataFrame, probabilities: np.ndarray, class_names: Sequence[str], *, target: str = "emotion"
+) -> pd.DataFrame:
     """Builds the table of classification.
 
     Args:
-        samples: N rows of a manifest, labelled by their row in it; or of another predictions table, whose predictions
-            are replaced.
+        samples: N rows of a sample table, labelled by their row in it; or of another predictions table, whose
+            predictions are replaced.
         probabilities: shape (N, num_classes).
         class_names: the classes, in the order of the probabilities.
+        target: the column that holds the labels.
     """
     columns = probability_columns(class_names)
-    table = samples.drop(columns=["store_row", "predicted", *columns], errors="ignore").rename(
-        columns={"emotion": "true"}
-    )
+    table = samples.drop(columns=["store_row", "predicted", *columns], errors="ignore").rename(columns={target: "true"})
     if "index" not in table:
         table.insert(0, "index", table.index)
     table["predicted"] = np.array(class_names, dtype=object)[probabilities.argmax(axis=1)]

@@ -26,12 +26,12 @@ class EmotionClassifier(Task):
     Args:
         backbone: pictures -> feature maps.
         head: feature maps -> logits.
-        class_names: the emotions, in the order of the logits.
-        class_counts: training samples of each, shape (num_classes,); for balanced class weights.
-        loss: makes the loss of logits and labels from the class counts.
+        target: its classes are those of the logits, in their order.
+        loss: makes the loss of logits and labels from the number of training samples of each class.
         **options: those of :class:`fervid.tasks.task.Task`.
 
     Attributes:
+        class_names: the classes, in the order of the logits.
         confusion: confusion matrix of the last finished epoch of ``train``, ``val`` and ``test``.
 
     Shapes:
@@ -45,23 +45,22 @@ class EmotionClassifier(Task):
         self,
         backbone: Backbone,
         head: Head,
-        class_names: list[str],
+        target: ClassTarget,
         *,
-        class_counts: Any = None,
         loss: Callable[[Any], nn.Module] = EmotionLoss,
         **options: Any,
     ):
-        super().__init__(backbone, head, **options)
-        self.class_names = list(class_names)
-        self.loss = loss(class_counts)
+        super().__init__(backbone, head, target, **options)
+        self.class_names = target.class_names
+        self.loss = loss(target.counts)
         self.epoch_scores = nn.ModuleDict(
-            {f"{side}_side": EpochScores(len(class_names), shared_out=side == "train") for side in SPLITS}
+            {f"{side}_side": EpochScores(target.size, shared_out=side == "train") for side in SPLITS}
         )
         self.confusion: dict[str, np.ndarray] = {}
 
     @classmethod
     def make_target(cls) -> ClassTarget:
-        return ClassTarget("emotion")
+        return ClassTarget()
 
     def loss_of(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return self.loss(outputs, targets)
@@ -91,7 +90,7 @@ class EmotionClassifier(Task):
         self.scores[subset] = {**logged, **by_emotion}
 
     def predictions(self, samples: pd.DataFrame, answers: dict[str, np.ndarray]) -> pd.DataFrame:
-        return predictions_table(samples, answers["probabilities"], self.class_names)
+        return predictions_table(samples, answers["probabilities"], self.class_names, target=self.target.name)
 
     def measure(self, predictions: pd.DataFrame) -> dict[str, Any]:
         return {**measure(predictions, self.class_names)}

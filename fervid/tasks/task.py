@@ -32,6 +32,7 @@ class Task(pl.LightningModule):
     Args:
         backbone: pictures -> feature maps.
         head: feature maps -> outputs.
+        target: what is learned of a sample, fitted.
         optimizer: makes an optimizer of parameter groups; the groups are named ``backbone`` and ``head``.
 
     Attributes:
@@ -50,10 +51,11 @@ class Task(pl.LightningModule):
     shown: ClassVar[tuple[str, ...]]
     monitors: ClassVar[tuple[str, ...]]
 
-    def __init__(self, backbone: Backbone, head: Head, *, optimizer: OptimizerFactory = torch.optim.Adam):
+    def __init__(
+        self, backbone: Backbone, head: Head, target: Target, *, optimizer: OptimizerFactory = torch.optim.Adam
+    ):
         super().__init__()
-        self.backbone, self.head, self.optimizer = backbone, head, optimizer
-        self.target_name = self.make_target().name
+        self.backbone, self.head, self.target, self.optimizer = backbone, head, target, optimizer
         self.scores: dict[str, dict[str, float]] = {}
         self.first_stage = 0
         self.to(memory_format=torch.channels_last)
@@ -62,7 +64,7 @@ class Task(pl.LightningModule):
 
     @classmethod
     def make_target(cls) -> Target:
-        """What is learned of a sample; the datamodule fits it, and its arguments come back to the constructor."""
+        """What is learned of a sample, for the datamodule, which fits it."""
         raise NotImplementedError
 
     def loss_of(self, outputs: Tensor, targets: Tensor) -> Tensor:
@@ -187,7 +189,7 @@ class Task(pl.LightningModule):
         return self.learning_part(batch[cached] if cached in batch else self.frozen_prefix(batch[modality]))
 
     def _step(self, batch: Batch, subset: str) -> tuple[Tensor, Tensor]:
-        outputs, targets = self._outputs(batch), batch[self.target_name]
+        outputs, targets = self._outputs(batch), batch[self.target.name]
         loss = self.loss_of(outputs, targets)
         self.count(subset, outputs, targets, loss)
         return loss, outputs

@@ -55,7 +55,8 @@ def train(
 ) -> float:
     """Trains, tests and records one run.
 
-    Nothing but the two arguments says what is done: it may be called from a notebook, a test or a worker process.
+    It needs nothing global, such as Hydra's own state: it may be called from a notebook, a test or a worker process. Of
+    the environment it reads what a launcher such as torchrun says of ranks; it seeds the global random generators.
 
     Args:
         config: of the command ``train``; :func:`fervid.cli.compose` gives one.

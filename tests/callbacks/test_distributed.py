@@ -8,6 +8,7 @@ import pytest
 SCRIPT = """
 from functools import partial
 import sys, torch, pytorch_lightning as pl
+from fervid.data.targets import ClassTarget
 from fervid.callbacks import EpochSeed, FreezeThenFineTune
 from fervid.data import SyntheticDataModule
 from fervid.tasks.classification import EmotionClassifier
@@ -27,7 +28,8 @@ if __name__ == "__main__":
     torch.manual_seed(0)
     backbone = LeNet()
     adamw = partial(torch.optim.AdamW, lr=0.01, weight_decay=0.5)
-    model = EmotionClassifier(backbone, LinearHead(backbone.output_shape(), 8), list("abcdefgh"), optimizer=adamw)
+    head = LinearHead(backbone.output_shape(), 8)
+    model = EmotionClassifier(backbone, head, ClassTarget("abcdefgh"), optimizer=adamw)
     phases = [{"name": name, "epochs": 2, "first_stage": name} for name in ("head", "all")]
     finetune, compare = FreezeThenFineTune(phases), Compare()
     compare.start = backbone.network.conv1.weight.detach().clone()

@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import nn
 
+from fervid.data.targets import ClassTarget
 from fervid.errors import InputError
 from fervid.explain.heat_maps import heat_maps
 from fervid.figures import overlay
@@ -28,7 +29,9 @@ def by_hand(last=(), head=((1.0, -2.0, 0.0), (0.0, 1.0, 0.5))):
     stages = nn.Sequential(nn.AvgPool2d(2), *last)
     names = [str(number) for number in range(len(stages))]
     linear = nn.Linear(3, 2, bias=False)
-    classifier = EmotionClassifier(Backbone(stages, names, 3), Head(Pool(), nn.Sequential(Flat(), linear)), ["a", "b"])
+    classifier = EmotionClassifier(
+        Backbone(stages, names, 3), Head(Pool(), nn.Sequential(Flat(), linear)), ClassTarget(["a", "b"])
+    )
     with torch.no_grad():
         linear.weight.copy_(torch.tensor(head))
     return classifier.eval()
@@ -89,7 +92,7 @@ def trained_on_patches(patches):
     torch.manual_seed(0)
     network = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.MaxPool2d(4), nn.Conv2d(8, 8, 1), nn.ReLU())
     backbone = Backbone(network, [str(number) for number in range(5)], 8, image_size=32, mean=(0.4,) * 3)
-    model = EmotionClassifier(backbone, LinearHead((8, 8, 8), 2, dropout=0), ["red", "blue"])
+    model = EmotionClassifier(backbone, LinearHead((8, 8, 8), 2, dropout=0), ClassTarget(["red", "blue"]))
     images = torch.from_numpy(patches[0]).permute(0, 3, 1, 2).float() / 255
     optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
     for _ in range(60):

@@ -42,7 +42,7 @@ def made(*words):
     with initialize_config_dir(CONFIG_FOLDER, version_base="1.3"):
         config = compose("train", [*words, "backbone.weights=null", "dataset=ravdess"])
     torch.manual_seed(0)
-    model = make_model(config, ClassTarget("emotion", ["angry", "happy", "sad"]))
+    model = make_model(config, ClassTarget(["angry", "happy", "sad"]))
     for module in model.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.momentum = None

@@ -2,6 +2,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
+from fervid.data.targets import ClassTarget
 from fervid.models.heads import LinearHead
 from fervid.models.pretrained import PretrainedBackbone
 from fervid.tasks.classification import EmotionClassifier
@@ -11,7 +12,9 @@ from fervid.tasks.classification import EmotionClassifier
 def resnet():
     torch.manual_seed(0)
     backbone = PretrainedBackbone("resnet18", weights=None, image_size=64, last_block="layer4")
-    return EmotionClassifier(backbone, LinearHead(backbone.output_shape(), 3, dropout=0.0), ["a", "b", "c"])
+    return EmotionClassifier(
+        backbone, LinearHead(backbone.output_shape(), 3, dropout=0.0), ClassTarget(["a", "b", "c"])
+    )
 
 
 def test_optimizer_groups_hold_every_parameter_once(resnet):

@@ -29,9 +29,6 @@ class SecondsTarget:
     def balancing_weights(self, samples):
         raise AssertionError
 
-    def task_arguments(self):
-        return {"mean": self.mean}
-
 
 class Seconds(Task):
     'Tells when in its clip a frame was taken, in seconds.'
@@ -39,9 +36,9 @@ class Seconds(Task):
     shown = ("loss",)
     monitors = ("val/loss",)
 
-    def __init__(self, backbone, head, *, mean, weight=1.0, **options):
-        super().__init__(backbone, head, **options)
-        self.mean, self.weight = mean, weight
+    def __init__(self, backbone, head, target, *, weight=1.0, **options):
+        super().__init__(backbone, head, target, **options)
+        self.mean, self.weight = target.mean, weight
         self.losses = {subset: MeanMetric() for subset in ("train", "val", "test")}
 
     @classmethod

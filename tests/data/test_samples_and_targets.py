@@ -1,0 +1,83 @@
+"""Another sample than a frame, and another target than the emotion."""
+
+import numpy as np
+import pytest
+import pytorch_lightning as pl
+import torch
+
+from fervid import figures
+from fervid.callbacks import Answers, FreezeThenFineTune
+from fervid.data.samples import FrameSample
+from fervid.data.targets import ClassTarget
+from fervid.errors import InputError
+from fervid.models.heads import LinearHead
+from fervid.models.paper_backbones import LeNet
+from fervid.runs.drawing import draw_predictions
+from fervid.schema.predictions import probability_columns
+from fervid.tasks.classification import EmotionClassifier
+
+QUIET = {"accelerator": "cpu", "logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+
+
+class LastFrame(FrameSample):
+    """The last frame of each clip."""
+
+    def table(self, manifest):
+        return manifest[manifest["frame"] == manifest.groupby("clip")["frame"].transform("max")].reset_index(drop=True)
+
+
+def test_a_batch_and_its_index_are_of_the_sample_table(synthetic):
+    datamodule = synthetic(frames=3, sample=LastFrame())
+    whole = synthetic(frames=3)
+    assert len(datamodule.samples) == len(whole.samples) / 3
+    (batch,) = [next(iter(datamodule.test_dataloader()))]
+    rows = datamodule.samples.loc[batch["index"].numpy()]
+    assert (rows["split"] == "test").all()
+    faces = datamodule.store[rows["store_row"].to_numpy()]
+    assert np.array_equal(batch["image"].permute(0, 2, 3, 1).numpy(), faces)
+    assert [datamodule.class_names[label] for label in batch["emotion"]] == rows["emotion"].tolist()
+
+
+def trained(datamodule, *callbacks):
+    """A LeNet after one epoch of its head, with what it answers to the test samples."""
+    backbone, answers = LeNet(), Answers()
+    model = EmotionClassifier(backbone, LinearHead(backbone.output_shape(), datamodule.target.size), datamodule.target)
+    trainer = pl.Trainer(max_epochs=1, callbacks=[*callbacks, answers], enable_checkpointing=bool(callbacks), **QUIET)
+    trainer.fit(model, datamodule)
+    trainer.test(model, datamodule, verbose=False)
+    return model.eval(), answers.table(model, datamodule.samples)
+
+
+@pytest.mark.parametrize("gigabytes", [0.0, 1.0])  # pictures, or cached features
+def test_answers_and_figures_are_of_the_sample_table(synthetic, monkeypatch, tmp_path, gigabytes):
+    datamodule = synthetic(frames=3, sample=LastFrame())
+    phases = [{"name": "frozen", "epochs": 1, "first_stage": "head"}]
+    model, table = trained(datamodule, FreezeThenFineTune(phases, cache_gb=gigabytes))
+    rows = datamodule.samples.loc[table["index"]]
+    assert (rows["clip"].to_numpy() == table["clip"].to_numpy()).all()
+    faces = datamodule.store[rows["store_row"].to_numpy()]
+    with torch.no_grad():
+        expected = model(torch.from_numpy(faces).permute(0, 3, 1, 2).float() / 255).softmax(1).numpy()
+    assert np.abs(table[probability_columns(model.class_names)].to_numpy() - expected).max() < 1e-5
+
+    shown = []
+    monkeypatch.setattr(figures, "sample_predictions", lambda faces, *rest: shown.extend(faces))
+    monkeypatch.setattr(figures, "save", lambda figure, path: path)
+    record = {**model.measure(table), "leakage": {"level": "leaky"}}
+    draw_predictions(tmp_path, datamodule, record, table)
+    assert shown
+    assert {face.tobytes() for face in shown} <= {face.tobytes() for face in faces}
+
+
+def test_another_column_is_learned(synthetic):
+    datamodule = synthetic(clips=2, target=ClassTarget(name="intensity"), sampler="balanced")
+    assert datamodule.class_names == ["normal", "strong"]
+    model, table = trained(datamodule)
+    assert table["true"].tolist() == datamodule.samples.loc[table["index"], "intensity"].tolist()
+    assert "emotion" in table
+    assert model.measure(table)["class_names"] == ["normal", "strong"]
+
+
+def test_a_single_class_is_nothing_to_learn(synthetic):
+    with pytest.raises(InputError, match=r"only one intensity \('normal'\)"):
+        synthetic(target=ClassTarget(name="intensity"))
