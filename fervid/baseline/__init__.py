@@ -10,7 +10,6 @@ import hydra
 from omegaconf import DictConfig
 
 from fervid.cli.command_line import run
-from fervid.cli.folders import alone
 from fervid.cli.job import job
 from fervid.schema.config_folder import CONFIG_FOLDER
 
@@ -22,7 +21,7 @@ def command(config: DictConfig) -> float:
     Returns:
         The validation UAR.
     """
-    with job(config) as running, alone(running.folder):
+    with job(config) as running:
         from fervid.baseline.baseline import baseline  # torch and all that: seconds that --help should not wait for
 
         return baseline(config, running.folder, resume=running.is_sweep)

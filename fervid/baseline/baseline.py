@@ -2,6 +2,8 @@
 
 import logging
 import time
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ from sklearn.metrics import log_loss
 from sklearn.pipeline import Pipeline
 
 from fervid.baseline.lgbp import check_settings, lgbp_features, make_classifier
+from fervid.cli.folders import alone
 from fervid.data.frame_datamodule import FrameDataModule
 from fervid.errors import InputError
 from fervid.metrics.aggregation import confusion, measure
@@ -27,7 +30,7 @@ from fervid.schema.results import write_results
 log = logging.getLogger(__name__)
 
 
-def baseline(config: DictConfig, folder: Path, *, resume: bool = False) -> float:
+def baseline(config: DictConfig, folder: str | Path, *, resume: bool = False) -> float:
     """Fits the baseline on the training frames, scores the others and records the run.
 
     Args:
@@ -39,12 +42,17 @@ def baseline(config: DictConfig, folder: Path, *, resume: bool = False) -> float
         The validation UAR.
 
     Raises:
-        InputError: if something in the configuration or the corpus stands against it.
+        InputError: if the configuration or the corpus cannot be used, another process is at work in the folder, or a
+            finished run would be written over.
     """
     folder = Path(folder).expanduser()
     folder.mkdir(parents=True, exist_ok=True)
-    with WarningCollector() as collected:
-        finished = finished_score(folder, config, lambda: _read_corpus(config).fingerprint, resume=resume)
+    look = partial(finished_score, folder, config, lambda: _read_corpus(config).fingerprint, resume=resume)
+    with WarningCollector() as collected, ExitStack() as stack:
+        finished = look()
+        if finished is None:  # what is finished may be read by many at once
+            stack.enter_context(alone(folder))
+            finished = look()  # again: the process that held the folder until now may have finished the run
         return _run(config, folder, collected.sentences) if finished is None else finished
 
 

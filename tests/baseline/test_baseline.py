@@ -7,6 +7,11 @@ import pandas as pd
 import pytest
 from sklearn.metrics import accuracy_score, f1_score, log_loss, recall_score
 
+from fervid.baseline.baseline import baseline
+from fervid.cli import compose
+from fervid.cli.folders import alone
+from fervid.errors import InputError
+
 SMALL = ["dataset.identities=6", "dataset.clips=1", "dataset.frames=2"]
 SMALL += ["features.image_size=32", "features.scales=2", "features.orientations=4"]
 
@@ -81,6 +86,15 @@ def test_its_predictions_give_its_scores(folder):
             assert metrics["test/clip_accuracy"] == pytest.approx(right.mean())
     assert metrics["train/accuracy"] > 0.8
     assert results["best_score"] == metrics["val/uar"]
+
+
+def test_a_folder_in_which_another_process_is_at_work_is_refused(cache, tmp_path):
+    config = compose("baseline", [*SMALL, f"cache_dir={cache}"])
+    with alone(tmp_path), pytest.raises(InputError, match="another process is at work"):
+        baseline(config, tmp_path)
+    score = baseline(config, tmp_path)
+    with alone(tmp_path):  # nothing is written: whoever skips a finished run takes it from nobody
+        assert baseline(config, tmp_path, resume=True) == score
 
 
 @pytest.mark.slow
