@@ -54,6 +54,8 @@ def alone(folder: Path) -> Iterator[None]:
         sign(lock)
         yield
     finally:
+        # While it is held: whoever opened the file before sees that it has no name any more and does not take it (older
+        # versions of filelock do), and release() removes no file, which could be that of the next process.
         (folder / ".lock").unlink(missing_ok=True)
         lock.release()
 

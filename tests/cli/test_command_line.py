@@ -1,7 +1,13 @@
+import fcntl
 import gc
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
 
 from fervid.cli.folders import alone
 from fervid.cli.imports import importing
+from fervid.errors import InputError
 
 
 def test_imports_are_not_searched_for_garbage_and_are_put_aside_once(monkeypatch):
@@ -20,3 +26,35 @@ def test_a_lock_that_a_killed_process_left_does_not_block(tmp_path):
     (tmp_path / ".lock").write_text("left by a kill")
     with alone(tmp_path):
         pass
+
+
+def test_a_lock_file_that_is_removed_while_it_is_opened_locks_nobody_in(tmp_path, monkeypatch):
+    flock, removed = fcntl.flock, []
+
+    def flock_after_removal(fd, operation):  # its holder releases it between our open() and flock()
+        if operation & fcntl.LOCK_EX and not removed:
+            removed.append(fd)
+            (tmp_path / ".lock").unlink()
+        flock(fd, operation)
+
+    monkeypatch.setattr(fcntl, "flock", flock_after_removal)
+    with pytest.raises(InputError, match="another process is at work"), alone(tmp_path):
+        pass
+    with alone(tmp_path), pytest.raises(InputError, match="another process is at work"), alone(tmp_path):
+        pass
+
+
+def test_whoever_releases_a_lock_leaves_that_of_the_next_process(tmp_path, monkeypatch):
+    path, unlink = tmp_path / ".lock", Path.unlink
+    following = FileLock(path)
+
+    def unlink_and_be_followed(self, missing_ok=False):
+        unlink(self, missing_ok)
+        if not following.is_locked:
+            following.acquire(timeout=0)
+
+    with alone(tmp_path):
+        monkeypatch.setattr(Path, "unlink", unlink_and_be_followed)
+    with pytest.raises(InputError, match="another process is at work"), alone(tmp_path):
+        pass
+    following.release()
