@@ -21,8 +21,8 @@ import torch
 from rich.progress import Progress
 from torch.utils.data import DataLoader
 
+from fervid.data.datasets import FrameDataset, already_a_batch
 from fervid.data.frame_datamodule import FrameDataModule
-from fervid.data.frames import FrameDataset, already_a_batch
 from fervid.processes.lifetime import end_with_parent
 from fervid.schema.manifest import SPLITS
 from fervid.storage.array_files import allocate

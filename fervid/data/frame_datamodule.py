@@ -18,8 +18,8 @@ from torch.utils.data import DataLoader
 from fervid import splits
 from fervid.audit.duplicates import group, near_duplicates
 from fervid.audit.leakage import audit
+from fervid.data.datasets import EpochSampler, FeatureDataset, FrameDataset, already_a_batch
 from fervid.data.frame_source import FrameSource
-from fervid.data.frames import EpochSampler, FeatureDataset, FrameDataset, already_a_batch
 from fervid.data.resident import ResidentLoader, fits, to_device
 from fervid.data.samples import FrameSample, Sample
 from fervid.data.store import FaceStore, build_store

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Sampler
 
-from fervid.data.frames import Batch, FeatureDataset, FrameDataset, cached_name
+from fervid.data.datasets import Batch, FeatureDataset, FrameDataset, cached_name
 from fervid.data.seeds import draw_seed
 
 SHARE = 0.25  # of the device's memory: the network and its gradients want the rest

@@ -1,4 +1,8 @@
-"""What the network is shown at once, and what one row of predictions answers."""
+"""What the network is shown at once, and what one row of predictions answers.
+
+Another modality, such as sound, is another kind of sample: its batches hold an entry of that name, which an encoder of
+``fervid/models`` turns into features (:attr:`fervid.tasks.task.Task.encoders`).
+"""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Protocol
@@ -7,7 +11,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from fervid.data.frames import FrameDataset
+from fervid.data.datasets import FrameDataset
 from fervid.data.store import FaceStore
 
 if TYPE_CHECKING:

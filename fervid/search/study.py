@@ -28,7 +28,7 @@ from fervid.schema.tables import Table
 from fervid.search.space import SearchSpace
 from fervid.storage.atomic import cut_half_line
 from fervid.train import training
-from fervid.train.process import set_up_process
+from fervid.train.process_setup import set_up_process
 
 log = logging.getLogger(__name__)
 

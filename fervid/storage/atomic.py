@@ -1,7 +1,8 @@
 """Files that other processes see whole or not at all, and leftovers of killed processes that the next start removes.
 
 A file is written beside its target, under a name that carries host and process, and renamed once it is on the disk:
-a reader sees the old content or the new, two writers at once do not mix, and a full disk leaves the target untouched.
+a reader sees the old content or the new, two writers at once do not mix, and a full disk leaves the target untouched:
+the ``OSError`` reaches the command, which says it in a sentence (:mod:`fervid.cli.mistakes`).
 """
 
 import json

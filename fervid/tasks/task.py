@@ -9,7 +9,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
-from fervid.data.frames import Batch, cached_name
+from fervid.data.datasets import Batch, cached_name
 from fervid.data.targets import Target
 from fervid.errors import InputError, first_line
 from fervid.models.backbone import Backbone

@@ -38,7 +38,7 @@ def command(config: DictConfig) -> float:
 def _train(config: DictConfig, running: Job) -> float:
     with importing():  # torch and all that: seconds that --help should not wait for
         from fervid.train import training
-        from fervid.train.process import set_up_process
+        from fervid.train.process_setup import set_up_process
         from fervid.train.resuming import print_how_to_resume
 
     set_up_process(speaks=find_place(**trainer_size(config)).rank == 0)

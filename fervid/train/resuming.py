@@ -1,4 +1,8 @@
-"""How an interrupted run is resumed: its last checkpoint, and the command to type."""
+"""How an interrupted run is resumed: its last checkpoint, and the command to type.
+
+A job of a sweep is resumed by itself when the sweep is started again (``train(..., resume=True)``); a finished one is
+skipped (:mod:`fervid.runs.finished`).
+"""
 
 import logging
 import shutil

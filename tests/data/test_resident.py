@@ -9,8 +9,8 @@ import torch
 
 from fervid.callbacks import EpochSeed, FreezeThenFineTune
 from fervid.data import frame_datamodule as datamodule_module
+from fervid.data.datasets import EpochSampler, FeatureDataset
 from fervid.data.frame_datamodule import EVALUATION_BATCH
-from fervid.data.frames import EpochSampler, FeatureDataset
 from fervid.data.resident import ResidentLoader, to_device
 
 CPU = torch.device("cpu")

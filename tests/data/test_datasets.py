@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import torch
 
-from fervid.data.frames import EpochSampler
+from fervid.data.datasets import EpochSampler
 
 
 def order(sampler, epoch):
