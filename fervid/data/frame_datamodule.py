@@ -247,8 +247,9 @@ class FrameDataModule(pl.LightningDataModule):
     @cached_property  # a run asks for it twice
     def fingerprint(self) -> str:
         """A digest of the data with their split (:func:`fervid.schema.same_system.fingerprint`)."""
-        hashes = np.load(self.store_path.with_suffix(".hashes.npy"))
-        return fingerprint(self.manifest, hashes[self.manifest["store_row"].to_numpy()])
+        hashes = np.load(self.store_path.with_suffix(".hashes.npy"))[self.manifest["store_row"].to_numpy()]
+        of_emotion = isinstance(self.target, ClassTarget) and self.target.name == "emotion"  # a column of the manifest
+        return fingerprint(self.manifest, hashes, None if of_emotion else self.target.values(self.samples))
 
     def _open_pictures(self) -> Callable[[int], np.ndarray]:
         """Gives a function from a row of :attr:`frames` to its face."""

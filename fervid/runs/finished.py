@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -21,14 +22,14 @@ def finished_score(folder: Path, config: DictConfig, look: Callable[[], str], *,
     Args:
         folder: of the run.
         config: of the run that is to be there.
-        look: gives the fingerprint of its data; asked only if they lie elsewhere than those of the finished run.
+        look: gives the fingerprint of its data; asked only if a run of the same settings is finished there.
         resume: whether the same run may be finished there already.
 
     Returns:
         Its ``best_score``; None if there is no finished run, or a checkpoint of it is to be resumed by ``ckpt_path``.
 
     Raises:
-        InputError: if a finished run would be written over.
+        InputError: if a finished run would be written over, or is of other settings or data.
     """
     if not (folder / RESULTS_FILE).exists() or (config.get("ckpt_path") is not None and not resume):
         return None
@@ -43,7 +44,9 @@ def finished_score(folder: Path, config: DictConfig, look: Callable[[], str], *,
     data = before["data"]
     there = RunIdentity.of(before["config"], data.get("fingerprint"), data.get("places"))
     here = RunIdentity.of(plain_settings(config))
-    if not here.is_same(there, look):
+    if here.settings == there.settings:
+        here = replace(here, fingerprint=_look(look, folder, moved=here.places != there.places))
+    if not here.is_same(there):
         other = "of other settings" if here.settings != there.settings else "on other data"
         raise InputError(
             f"{folder} already holds a finished run {other}: choose another hydra.sweep.dir, or remove it."
@@ -55,3 +58,14 @@ def finished_score(folder: Path, config: DictConfig, look: Callable[[], str], *,
         )
     log.info("job %s is finished already: skipped.", folder.name)
     return before["best_score"]
+
+
+def _look(look: Callable[[], str], folder: Path, *, moved: bool) -> str | None:
+    """The fingerprint of the data at hand; None if those of a finished run are gone from where they lay."""
+    try:
+        return look()
+    except InputError as error:
+        if moved:
+            raise
+        log.info("job %s: whether its data are as they were cannot be told: %s", folder.name, error)
+        return None

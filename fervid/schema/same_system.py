@@ -5,7 +5,7 @@ The order in which settings were given never matters.
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,10 +17,12 @@ if TYPE_CHECKING:
 # Where the data lies: two places may hold the same data, which the fingerprint tells.
 PLACES = ("dataset.root", "dataset.csv", "split.path")
 # Settings that change no result: where things lie, how a step is computed, what is shown. Of a name that ends in a
-# point all settings below it, of one that ends in an underscore all that begin so.
+# point all settings below it, of one that ends in an underscore all that begin so. `threads` is not among them: the
+# number of threads decides in which order torch sums up, and so how it rounds. It is compared as it was given: `auto`
+# may be another number on another machine, where processors differ anyway, and a sweep that moves there must resume.
 NEUTRAL = (
     *("ckpt_path", "cache_dir", "dataset.prepared_dir", "dataset.num_workers"),
-    *("on_missing_weights", "backbone.on_missing_weights", "optimizer.fused", "optimizer.foreach", "threads"),
+    *("on_missing_weights", "backbone.on_missing_weights", "optimizer.fused", "optimizer.foreach"),
     *("logger", "logger.", "paper", "paper.", "trainer.enable_"),
 )
 REPEATS = ("seed", "split.seed", "split.fold", "dataset.seed")  # replicates of one system differ in these
@@ -75,12 +77,13 @@ def system_settings(config: Mapping[str, Any], choices: Mapping[str, str | None]
     return chosen | dict(sorted(told.items()))
 
 
-def fingerprint(manifest: "pd.DataFrame", hashes: "np.ndarray") -> str:
+def fingerprint(manifest: "pd.DataFrame", hashes: "np.ndarray", targets: "np.ndarray | None" = None) -> str:
     """A digest of which frames there are, of what, in which subset, and of how they look, wherever the corpus lies.
 
     Args:
         manifest: N rows, one a frame, in the order in which they are used, with its ``split``.
         hashes: perceptual hash of each face, uint8 (N, 32) (:func:`fervid.audit.duplicates.hash_picture`).
+        targets: the numbers that are learned, one row a sample, if they are not the column ``emotion``.
     """
     import pandas as pd  # not above: --help and settings alone need none
 
@@ -90,6 +93,8 @@ def fingerprint(manifest: "pd.DataFrame", hashes: "np.ndarray") -> str:
         text = values.astype(str).where(values.notna(), "").astype(object)
         digest.update(pd.util.hash_pandas_object(text, index=False).to_numpy().tobytes())
     digest.update(hashes.tobytes())
+    if targets is not None:
+        digest.update(f"{targets.dtype.str} {targets.shape}".encode() + targets.tobytes())
     return digest.hexdigest()[:16]
 
 
@@ -100,7 +105,7 @@ class RunIdentity:
     Attributes:
         settings: of :func:`run_settings`.
         places: the absolute paths of :data:`PLACES` by name, where they are given.
-        fingerprint: of the data; None where nobody looked.
+        fingerprint: of the data; None where it is not known.
     """
 
     settings: dict[str, Any]
@@ -131,19 +136,14 @@ class RunIdentity:
         told = zip(names, one, other, strict=True)
         return [f"{name}={value} (was {earlier})" for name, value, earlier in told if value != earlier]
 
-    def is_same(self, other: "RunIdentity", look: Callable[[], str]) -> bool:
-        """Whether another run is this one.
+    def is_same(self, other: "RunIdentity") -> bool:
+        """Whether another run has the same settings and data: what lies in one place may have changed.
 
-        Args:
-            other: with its fingerprint.
-            look: gives the fingerprint of this one's data, which may take long; asked only if it is not known and the
-                places differ.
+        Where the fingerprint of one of them is not known, the same places are taken for the same data.
         """
-        if self.settings != other.settings:
-            return False
-        if self.fingerprint is not None and other.fingerprint is not None:  # what lies in one place may have changed
-            return self.fingerprint == other.fingerprint
-        return self.places == other.places or (other.fingerprint is not None and other.fingerprint == look())
+        if self.fingerprint is None or other.fingerprint is None:
+            return self.settings == other.settings and self.places == other.places
+        return self.settings == other.settings and self.fingerprint == other.fingerprint
 
 
 def _flat(config: Mapping[str, Any], prefix: str = "", *, parts_of_lists: bool = False) -> Iterator[tuple[str, Any]]:

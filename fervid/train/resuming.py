@@ -39,7 +39,7 @@ def unfinished_checkpoint(folder: Path, identity: RunIdentity) -> Path | None:
             with open(last, "rb") as file:  # a drive that is away, or a file without rights, is no other run
                 file.read(1)
             there = RunIdentity(**read_checkpoint(last)["run"])
-            if identity.is_same(there, lambda: str(identity.fingerprint)):
+            if identity.is_same(there):
                 log.info("resuming job %s.", folder.name)
                 return last
             log.warning("%s is of another run: the job starts again.", last)

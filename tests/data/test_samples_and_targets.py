@@ -78,6 +78,26 @@ def test_another_column_is_learned(synthetic):
     assert model.measure(table)["class_names"] == ["normal", "strong"]
 
 
+def test_corrected_labels_of_another_target_are_other_data(synthetic):
+    class Seconds:
+        name, size = "time", 1
+
+        def __init__(self, delay=0.0):
+            self.delay = delay
+
+        def fit(self, samples):
+            pass
+
+        def values(self, samples):
+            return samples["time"].to_numpy(dtype=np.float32) + np.float32(self.delay)
+
+    told = synthetic(target=Seconds()).fingerprint
+    assert synthetic(target=Seconds()).fingerprint == told
+    assert synthetic(target=Seconds(delay=0.1)).fingerprint != told
+    intensity = synthetic(clips=2, target=ClassTarget(name="intensity")).fingerprint
+    assert intensity != synthetic(clips=2).fingerprint == synthetic(clips=2, target=ClassTarget()).fingerprint
+
+
 def test_a_single_class_is_nothing_to_learn(synthetic):
     with pytest.raises(InputError, match=r"only one intensity \('normal'\)"):
         synthetic(target=ClassTarget(name="intensity"))

@@ -59,7 +59,8 @@ def test_the_order_of_settings_does_not_matter():
 
 
 def test_what_changes_results_makes_another_run():
-    for changes in ({"dataset__every": 1}, {"optimizer__lr": 0.01}, {"optimizer___target_": "SGD"}, {"seed": 2}):
+    changed_settings = ({"dataset__every": 1}, {"optimizer__lr": 0.01}, {"optimizer___target_": "SGD"}, {"threads": 2})
+    for changes in (*changed_settings, {"seed": 2}):
         assert run_settings(changed(**changes)) != run_settings(CONFIG)
     assert system_settings(changed(seed=2, split__seed=2), CHOICES) == system_settings(CONFIG, CHOICES)
     assert system_settings(changed(dataset__every=1), CHOICES) != system_settings(CONFIG, CHOICES)
@@ -67,15 +68,20 @@ def test_what_changes_results_makes_another_run():
     assert system_settings(changed(finetune=phases), CHOICES)["finetune.phases.0.epochs"] == "3"
 
 
-def test_a_moved_corpus_is_known_by_its_content():
-    there, here = RunIdentity.of(CONFIG, "content"), RunIdentity.of(changed(dataset__root="/moved"))
-    assert here.is_same(there, lambda: "content")
-    assert not here.is_same(there, lambda: "other")
-    assert not here.is_same(RunIdentity.of(CONFIG), lambda: "content")  # nobody looked at it
-    same = RunIdentity.of(changed(dataset__num_workers=2))
-    assert same.is_same(there, lambda: pytest.fail("the places are the same"))
-    # What lies in the same place may have changed since.
-    assert not RunIdentity.of(CONFIG, "changed").is_same(there, lambda: pytest.fail("known"))
+def test_data_are_known_by_their_content_wherever_they_lie():
+    there = RunIdentity.of(CONFIG, "content")
+    assert RunIdentity.of(changed(dataset__root="/moved"), "content").is_same(there)
+    assert RunIdentity.of(changed(dataset__num_workers=2), "content").is_same(there)
+    assert not RunIdentity.of(changed(dataset__root="/moved"), "other").is_same(there)
+    assert not RunIdentity.of(CONFIG, "changed").is_same(there)  # a corpus that was edited in its place
+    assert not RunIdentity.of(changed(seed=2), "content").is_same(there)
+
+
+def test_where_the_content_is_not_known_the_place_tells():
+    there = RunIdentity.of(CONFIG, "content")
+    assert RunIdentity.of(changed(dataset__num_workers=2)).is_same(there)
+    assert not RunIdentity.of(changed(dataset__root="/moved")).is_same(there)
+    assert not RunIdentity.of(changed(seed=2)).is_same(there)
 
 
 def manifest(**columns):
@@ -103,3 +109,10 @@ def test_a_fingerprint_is_of_keys_targets_split_and_pictures():
     }.items():
         assert fingerprint(manifest(**{column: values}), HASHES) != own
     assert fingerprint(manifest(), HASHES[::-1].copy()) != own  # the same names, other pictures
+
+
+def test_a_fingerprint_is_of_the_numbers_that_another_task_learns():
+    own = fingerprint(manifest(), HASHES, np.array([0.1, 0.2, 0.3]))
+    assert fingerprint(manifest(), HASHES, np.array([0.1, 0.2, 0.3])) == own
+    assert fingerprint(manifest(), HASHES, np.array([0.1, 0.2, 0.4])) != own
+    assert fingerprint(manifest(), HASHES) != own

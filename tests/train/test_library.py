@@ -56,6 +56,42 @@ def test_a_finished_run_is_skipped_or_refused(words, tmp_path):
     assert (tmp_path / "results.json").stat().st_mtime_ns == before
 
 
+@pytest.fixture
+def of_pictures(pictures, tmp_path):
+    """A configuration of a run on the folder of pictures."""
+    corpus = ["dataset=image_folder", f"dataset.root={pictures}", "dataset.subject_pattern='(.+)__'"]
+    small = ["backbone=lenet", "logger=none", "trainer.max_epochs=1", "dataset.batch_size=4"]
+    return compose("train", [*corpus, *small, "+trainer.enable_progress_bar=false", f"cache_dir={tmp_path / 'cache'}"])
+
+
+def test_a_corpus_that_was_edited_in_its_place_is_other_data(of_pictures, pictures, tmp_path, caplog):
+    caplog.set_level(logging.INFO, "fervid")
+    folder = tmp_path / "run"
+    score = train(of_pictures, folder)
+    (pictures / "happy" / "p3__0.png").rename(pictures / "sad" / "p3__0.png")
+    with pytest.raises(InputError, match="holds a finished run on other data: choose another"):
+        train(of_pictures, folder, resume=True)
+    (folder / "results.json").rename(folder / "kept.json")  # as if it had been interrupted
+    train(of_pictures, folder, test=False, resume=True)
+    assert "is of another run: the job starts again" in caplog.text
+
+    (folder / "kept.json").rename(folder / "results.json")
+    (pictures / "sad" / "p3__0.png").rename(pictures / "happy" / "p3__0.png")
+    assert train(of_pictures, folder, resume=True) == score
+    assert "cannot be told" not in caplog.text
+
+
+def test_a_finished_run_whose_corpus_is_gone_is_skipped(of_pictures, pictures, tmp_path, caplog):
+    caplog.set_level(logging.INFO, "fervid")
+    score = train(of_pictures, tmp_path / "run")
+    pictures.rename(tmp_path / "elsewhere")
+    assert train(of_pictures, tmp_path / "run", resume=True) == score
+    assert f"cannot be told: dataset.root={pictures} is not a folder" in caplog.text
+    of_pictures.dataset.root = str(tmp_path / "misspelt")
+    with pytest.raises(InputError, match="misspelt is not a folder"):
+        train(of_pictures, tmp_path / "run", resume=True)
+
+
 def test_a_folder_in_which_another_process_trains_is_refused(words, tmp_path):
     with alone(tmp_path), pytest.raises(InputError, match="another process is at work"):
         train_composed(words, tmp_path)

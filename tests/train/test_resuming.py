@@ -112,7 +112,8 @@ def test_more_epochs_at_another_rate_are_a_warning(run, cache, tmp_path):
     folder, _, _ = run
     checkpoint = folder / "checkpoints" / "last.ckpt"
     more = torch.load(checkpoint, weights_only=True)["epoch"] + 2
-    words = [*QUICK, f"cache_dir={cache}", "optimizer.lr=0.0005", f"trainer.max_epochs={more}"]
+    words = [*QUICK, f"cache_dir={cache}", "optimizer.lr=0.0005", f"trainer.max_epochs={more}", "threads=2"]
     train(compose("train", [*words, f"ckpt_path={checkpoint}"]), tmp_path)
     [said] = [each for each in json.loads((tmp_path / "results.json").read_text())["warnings"] if "ckpt_path" in each]
-    assert re.search(rf"other settings: optimizer\.lr=0\.0005 \(was .*\), trainer\.max_epochs={more} \(was", said)
+    changed = rf'optimizer\.lr=0\.0005 \(was .*\), threads=2 \(was "auto"\), trainer\.max_epochs={more} \(was'
+    assert re.search(f"other settings: {changed}", said)
