@@ -212,7 +212,7 @@ class FrameDataModule(pl.LightningDataModule):
     @property
     def is_ready(self) -> bool:
         """Whether :meth:`prepare_data` has nothing left to do, since another process did it."""
-        prepared = all(getattr(source, "is_prepared", True) for source in self.sources)  # rendered ones need no files
+        prepared = all(source.is_prepared for source in self.sources)
         return prepared and self.store_path.exists() and self._duplicates_path.exists()
 
     @property

@@ -17,6 +17,7 @@ class FrameSource(Protocol):
             where the corpus itself says who is who.
         failures: files that could not be used: ``path``, ``reason`` and ``outcome``.
         face_size: side in pixels of the faces it gives; None if that is of no matter.
+        is_prepared: whether its frames can be listed and opened without preparing files first.
     """
 
     failures: pd.DataFrame
@@ -29,6 +30,9 @@ class FrameSource(Protocol):
 
     @property
     def face_size(self) -> int | None: ...
+
+    @property
+    def is_prepared(self) -> bool: ...
 
     def frames(self) -> pd.DataFrame:
         """Lists the frames that show a face: a manifest without ``split``."""

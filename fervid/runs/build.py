@@ -5,6 +5,7 @@ from omegaconf import DictConfig
 
 from fervid.data.frame_datamodule import FrameDataModule
 from fervid.data.targets import Target
+from fervid.errors import InputError
 from fervid.models.backbone import Backbone
 from fervid.models.heads import Head
 from fervid.tasks.task import Task
@@ -25,8 +26,17 @@ def make_datamodule(config: DictConfig) -> FrameDataModule:
 
 
 def task_class(config: DictConfig) -> type[Task]:
-    """The class of the task."""
-    return get_class(config.task._target_)
+    """The class of the task.
+
+    Raises:
+        InputError: if it is none.
+    """
+    found = get_class(config.task._target_)
+    if not issubclass(found, Task):
+        raise InputError(
+            f"task._target_={config.task._target_} is not a task: give a subclass of {Task.__module__}.Task."
+        )
+    return found
 
 
 def make_model(config: DictConfig, target: Target) -> Task:

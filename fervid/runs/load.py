@@ -8,12 +8,9 @@ from typing import Any
 
 import pandas as pd
 import torch
-from hydra.errors import HydraException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
-from fervid.data.corpus_datamodules import CorpusDataModule
 from fervid.data.frame_datamodule import FrameDataModule
 from fervid.data.targets import ClassTarget
 from fervid.errors import InputError, first_line, reason
@@ -28,6 +25,7 @@ IMPORTED = ("_target_", "corpus")  # names of settings whose values are imported
 INSTRUCTIONS = ("_target_", "_partial_", "_convert_", "_recursive_")  # of Hydra; _args_ could name anything
 NETWORK = ("task", "backbone", "head", "detector")  # parts of a stored configuration that build a network
 CORPUS = ("task", "dataset", "detector", "split")  # and those that open its corpus again
+MAPPINGS = ("task", "dataset", "split", "backbone", "head")  # settings of one class each, where a run has them
 
 
 def load_run(folder: str | Path, checkpoint: str = "best") -> EmotionClassifier:
@@ -104,10 +102,15 @@ def stored_config(results: dict[str, Any], folder: Path, called: Sequence[str] =
         called: the parts that will be instantiated.
 
     Raises:
-        InputError: if these parts name other code.
+        InputError: if these parts name other code, or one is no part.
     """
+    for part in MAPPINGS:
+        if not isinstance(found := results["config"].get(part, {}), dict):
+            raise InputError(
+                f"{folder} has {part}={found} in its configuration, which fervid never writes: train it again."
+            )
     for part in called:
-        known = _known_targets(tuple(config_folders()), part)
+        known = _named(tuple(config_folders()), part, IMPORTED)
         for name, value in _values(results["config"].get(part)):
             if name in IMPORTED and value not in known:
                 raise InputError(
@@ -123,12 +126,12 @@ def stored_config(results: dict[str, Any], folder: Path, called: Sequence[str] =
 
 
 @cache
-def _known_targets(folders: tuple[str, ...], part: str) -> frozenset[str]:
-    """What the options of a group call. By their full names: a prefix would let in all that modules import."""
+def _named(folders: tuple[str, ...], part: str, settings: tuple[str, ...]) -> frozenset[str]:
+    """What the options of a group give some settings. Classes by full names: a prefix would let in all imports."""
     groups = [part, "detector"] if part == "dataset" else [part]  # a dataset holds its detector
     files = [file for folder in folders for group in groups for file in Path(folder, group).glob("*.yaml")]
     told = [OmegaConf.to_container(OmegaConf.load(file)) for file in files]
-    return frozenset(value for name, value in _values(told) if name in IMPORTED)
+    return frozenset(value for name, value in _values(told) if name in settings)
 
 
 def read_manifest(folder: Path) -> pd.DataFrame:
@@ -170,18 +173,24 @@ def reopen_corpus(
         if "root" not in stored.dataset:
             raise InputError(f"root={root} says nothing here: {folder} was trained on rendered faces.")
         stored.dataset.root = str(root)
+    elif unknown := _repos(results["config"]["dataset"]) - _named(tuple(config_folders()), "dataset", ("repo",)):
+        raise InputError(
+            f"{folder} wants to download {min(unknown)}, which no yaml file of fervid's or of --config-dir=<folder> "
+            "names: download it yourself and give root=<folder>."
+        )
     moved = "" if root is not None else "; if the corpus was moved, root=<folder> says where to"
     logger = logging.getLogger("fervid.data.frame_datamodule")
     level = logger.level
     try:
         datamodule = make_datamodule(stored)
-        if stored.dataset.get("prepared_dir") is not None and not _is_prepared(datamodule):
+        is_prepared = all(source.is_prepared for source in datamodule.sources)
+        if stored.dataset.get("prepared_dir") is not None and not is_prepared:
             stored.dataset.prepared_dir = None  # nothing is written where a folder from elsewhere says
             datamodule = make_datamodule(stored)
         datamodule.prepare_data()
         logger.setLevel(logging.ERROR)  # the rest was said when the run was trained
         datamodule.setup()
-    except (InputError, HydraException, OmegaConfBaseException) as error:
+    except Exception as error:  # as in load_run
         raise InputError(f"the corpus of {folder} cannot be opened again: {reason(error)}{moved}.") from error
     finally:
         logger.setLevel(level)
@@ -217,5 +226,8 @@ def _values(config: Any, name: str = "") -> Iterator[tuple[str, Any]]:
         yield name, config
 
 
-def _is_prepared(datamodule: FrameDataModule) -> bool:
-    return not isinstance(datamodule, CorpusDataModule) or datamodule.prepared.is_prepared
+def _repos(dataset: dict[str, Any]) -> set[str]:
+    """What opening a corpus would download, by the names on the hub; nothing if it lies in a folder."""
+    if dataset.get("root") is not None:
+        return set()
+    return {str(value) for name, value in _values(dataset) if name == "repo"}

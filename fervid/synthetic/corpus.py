@@ -45,6 +45,7 @@ class RenderedSubjects:
     name = "synthetic"
     subjects_from = None
     face_size = None
+    is_prepared = True  # there are no files
 
     def __init__(self, identities: int = 24, clips: int = 3, frames: int = 4, render_seed: int = 0):
         for name, value, most in (

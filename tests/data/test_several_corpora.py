@@ -58,6 +58,14 @@ def test_labels_are_aligned_and_faces_are_those_of_their_rows(both, folder):
         assert colours.argmax() == {"happy": 2, "sad": 1}[frame["emotion"]]  # OpenCV wrote BGR
 
 
+def test_it_is_ready_once_every_corpus_is_prepared(both):
+    datamodule = both()
+    pictures, rendered = datamodule.sources
+    assert (pictures.is_prepared, rendered.is_prepared, datamodule.is_ready) == (True, True, True)
+    (pictures.folder / "manifest.parquet").unlink()
+    assert (pictures.is_prepared, rendered.is_prepared, datamodule.is_ready) == (False, True, False)
+
+
 def test_subjects_of_the_same_name_are_two_subjects(both):
     manifest = both().manifest
     subsets = manifest.groupby(["corpus", "subject"])["split"].nunique()

@@ -326,3 +326,41 @@ def test_wrong_cells_in_predictions_are_one_sentence(column, value, run, command
     for name in ("explain", "export", "report"):
         code, said = command(name, run)
         assert (code, "predictions.csv cannot be read" in said, "Traceback" in said) == (1, True, False), said
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        ("task", None),
+        ("task._target_", "fervid.tasks.losses.EmotionLoss"),
+        ("split", None),
+        ("split", {"val": 0.2, "test": 0.2}),
+        ("dataset", None),
+        ("dataset._partial_", True),
+        ("dataset._target_", "fervid.faces.detection.NoDetector"),
+        ("dataset.emotions", {"a": [1]}),
+        ("backbone", None),
+        ("head", None),
+        ("detector", "haar"),
+    ],
+)
+def test_parts_that_are_not_what_they_should_be_are_one_sentence(place, value, run, command):
+    edit(run, put(f"config.{place}", value))
+    for name in ("predict", "evaluate", "explain", "export"):  # demo would serve what it can open
+        code, said = command(name, run)
+        assert "Traceback" not in said, (name, said)
+        assert "defect" not in said, (name, said)
+        assert code == 0 or said.splitlines()[-1].startswith("fervid: "), (name, said)
+    assert command("evaluate", run)[0] == 1
+
+
+@pytest.mark.parametrize("name", ["evaluate", "explain"])
+def test_no_run_chooses_what_is_downloaded(name, run, command, monkeypatch):
+    asked = []
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda repo, **_: asked.append(repo))
+    stored = {"_target_": "fervid.data.CorpusDataModule", "corpus": "fervid.corpora.HFFaces", "root": None}
+    edit(run, put("config.dataset", stored | {"repo": "someone/else"}))
+    code, said = command(name, run)
+    assert (code, asked) == (1, [])
+    assert "someone/else" in said.splitlines()[-1]
+    assert "root=<folder>" in said.splitlines()[-1]
