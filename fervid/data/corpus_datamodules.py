@@ -13,7 +13,7 @@ from fervid.faces.detection import Detector
 from fervid.prepare.prepared_corpus import PreparedCorpus
 from fervid.synthetic.corpus import RenderedSubjects
 
-_LOADING = frozenset(inspect.signature(FrameDataModule.__init__).parameters) - {"self", "sources"}
+_LOADING = {name: each for name, each in inspect.signature(FrameDataModule).parameters.items() if name != "sources"}
 
 
 class CorpusDataModule(FrameDataModule):
@@ -36,7 +36,8 @@ class CorpusDataModule(FrameDataModule):
         prepared: the corpus with these settings.
 
     Raises:
-        InputError: if a setting cannot be used or the corpus cannot be prepared.
+        InputError: if a setting cannot be used, the corpus cannot be prepared, or an option of its own has the name of
+            one of the settings above.
     """
 
     def __init__(
@@ -54,9 +55,17 @@ class CorpusDataModule(FrameDataModule):
         cache_dir: str | Path = DEFAULT_CACHE,
         **options: Any,
     ):
-        loading = {name: options.pop(name) for name in _LOADING & set(options)}
+        found = _find(corpus)
+        settings = {**_LOADING, **inspect.signature(CorpusDataModule).parameters}
+        own = inspect.signature(found).parameters
+        if taken := [name for name in own if name in settings and own[name].kind is not inspect.Parameter.VAR_KEYWORD]:
+            raise InputError(
+                f"{found.__name__} has an option {taken[0]!r}, which would never reach it, as a setting of every "
+                "corpus has that name: rename the option."
+            )
+        loading = {name: options.pop(name) for name in _LOADING.keys() & set(options)}
         self.prepared = PreparedCorpus(
-            _find(corpus)(**options),
+            found(**options),
             detector=detector,
             every=every,
             count=count,

@@ -10,6 +10,8 @@ from PIL import Image
 from process_launcher import jobs_in_processes
 
 import fervid.corpora
+from fervid.data import CorpusDataModule
+from fervid.errors import InputError
 
 CLASS = """
 import pandas as pd
@@ -145,6 +147,14 @@ def test_its_own_options_and_mistakes(portraits, fervid_command, capsys):
         with pytest.raises(SystemExit):
             fervid_command("prepare", folder, *wrong)
         assert sentence in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["split", "seed", "every", "detector", "corpus"])
+def test_an_option_that_a_setting_of_every_corpus_hides_is_refused(portraits, name):
+    file = portraits / "site" / "portraits_corpus.py"
+    file.write_text(CLASS.replace("subjects=None", f"{name}=None").replace("= subjects", f"= {name}"))
+    with pytest.raises(InputError, match=f"^Portraits has an option '{name}', .* rename the option"):
+        CorpusDataModule("portraits_corpus.Portraits", root=portraits / "pictures")
 
 
 def test_a_corpus_in_fervids_own_room_is_found(portraits, monkeypatch):
