@@ -4,7 +4,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -157,7 +157,7 @@ class ISED(Corpus):
         by_peak = self.peak is not None
         return Inventory(
             pd.DataFrame(rows).astype(types if rows else {}),
-            [self._stamped(files.videos[key], labels.faces[key]) for key in wanted],
+            [files.videos[key] for key in wanted],
             expected=expected,
             named=named,
             missing=[row["clip"] for row in sorted(missing, key=lambda row: row["subject"] not in there)],
@@ -177,12 +177,6 @@ class ISED(Corpus):
         if self.peak is not None and face is None:
             return "no two eyes are given"
         return None
-
-    def _stamped(self, file: File, face: Face | None) -> File:
-        """Where the table says where the face is, another place changes what comes out, as another file does."""
-        if self.peak is None or face is None or face.eyes is None:
-            return file
-        return replace(file, stamp=f"{file.stamp} {face.box} {face.eyes.tolist()}")
 
 
 def _sort(listed: Sequence[File]) -> _Files:

@@ -123,6 +123,8 @@ class PreparedCorpus:
         files = [(file.path, file.stamp) for file in self.inventory.files]
         windows = [vars(window) for window in self.inventory.windows or ()]
         key = [VERSION, self.inventory.clips.to_csv(), files, windows, self.settings()]
+        if self.inventory.faces is not None:
+            key.append([face and vars(face) for face in self.inventory.faces])
         digest = hashlib.sha256(json.dumps(key, default=str).encode()).hexdigest()[:12]
         return self.parent / f"{self.name}-{digest}"
 

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -15,6 +16,7 @@ import pandas as pd
 import pytest
 from rendered_corpora.ravdess import write_ravdess
 
+from fervid.corpora import RAVDESS
 from fervid.corpora.inventory import Inventory
 from fervid.data import RAVDESSDataModule, VideoFolderDataModule
 from fervid.errors import InputError
@@ -26,6 +28,7 @@ from fervid.media.decoding import read_picture
 from fervid.media.sampling import Around, Sampling
 from fervid.prepare.card import describe
 from fervid.prepare.preparation import JOURNAL
+from fervid.prepare.prepared_corpus import PreparedCorpus
 
 SMALL = {"frames": 12, "width": 480, "height": 270}
 
@@ -295,6 +298,30 @@ def test_no_face_is_never_another_frames_face(raw, tmp_path):
     assert manifest["happy/a.mp4"].tolist() == [True] * 4
     assert manifest["sad/b.avi"].tolist() == [True, True, False, False]
     assert made.frames["clip"].value_counts().to_dict() == {"happy/a.mp4": 4, "sad/b.avi": 2}
+
+
+def test_other_faces_in_the_same_files_are_prepared_anew(raw, tmp_path):
+    class Boxes(RAVDESS):
+        faces = None
+
+        def read(self):
+            found = super().read()
+            return replace(found, faces=self.faces and [self.faces] * len(found.files))
+
+    class Others(Boxes):
+        faces = Face((10, 20, 40, 40))
+
+    class Eyes(Boxes):
+        faces = Face((10, 20, 40, 40), np.array([[20.0, 40.0], [40.0, 40.0]]))
+
+    class OtherEyes(Boxes):
+        faces = Face((10, 20, 40, 40), np.array([[20.0, 40.0], [40.0, 41.0]]))
+
+    names = [PreparedCorpus(kind(raw), folder=tmp_path).folder.name for kind in (Boxes, Others, Eyes, OtherEyes)]
+    assert len(set(names)) == 4
+    assert names[0] == PreparedCorpus(RAVDESS(raw), folder=tmp_path).folder.name
+    Others.faces = Face((10, 20, 40, 41))
+    assert PreparedCorpus(Others(raw), folder=tmp_path).folder.name not in names
 
 
 def test_no_face_anywhere(tmp_path):
