@@ -11,7 +11,6 @@ from fervid.audit.leakage import audit, worst_pairs
 from fervid.evaluate.members import Member, align, leave_out_seen
 from fervid.evaluate.writing import joint_validation
 from fervid.explain.explanation import choose_frames
-from fervid.export.model_card import _by_group, _scored
 from fervid.metrics.aggregation import clip_predictions
 from fervid.metrics.statistics import run_confusions
 from fervid.report import group_tables, paired_tests, score_tables, tidy
@@ -211,10 +210,3 @@ def test_counts_of_a_run(two, predictions, capsys):
     assert (data["subjects"], data["clips"]) == (2, 4)
     print_split(Console(width=100), corpus)
     assert "people" in capsys.readouterr().out
-
-
-def test_people_of_a_model_card(predictions):
-    rows = _by_group(predictions.assign(sex=["male", "female"] * 4), "sex", NAMES)
-    assert [(value, people) for _, value, people, _ in rows] == [("female", 2), ("male", 2)]
-    _, _, intervals = _scored(predictions, NAMES)
-    assert np.isfinite(intervals["uar"]).all()  # of a single person there is none

@@ -109,6 +109,20 @@ def test_each_sex_has_its_scores(trained, tmp_path):
     assert "gender: female" in card(folder)
 
 
+def test_two_people_of_one_name_in_two_corpora_are_two(trained, tmp_path):
+    def namesakes(table):
+        table = people(table)
+        return table.assign(
+            corpus=["one" if number % 10 < 5 else "other" for number in range(len(table))], subject="01"
+        )
+
+    text = card(changed(trained, tmp_path, of_many, namesakes))
+    assert "It was tested on 2 people" in text
+    rows = {row[0]: row for found in tables(text) for row in found}
+    assert rows["sex: female"][1] == rows["sex: male"][1] == "2"
+    assert rows["sex: female"][3] == "100.0% (100.0% to 100.0%)"  # of a single person there is no interval
+
+
 def test_what_is_not_known_is_said(trained, tmp_path):
     folder = changed(trained, tmp_path, of_many, lambda table: people(table).drop(columns="sex").assign(subject=None))
     text = card(folder)
