@@ -12,6 +12,7 @@ from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import GrammarParseError, InterpolationResolutionError
 
+from fervid.schema.config_folder import config_folders
 from fervid.schema.same_system import PLACES, is_neutral
 
 # Settings that are text whatever they look like, by the last part of their names: paths, patterns, names.
@@ -88,6 +89,11 @@ def printed_command(
         python: the interpreter.
     """
     return shlex.join([python, "-m", module, *words, *(override(name, value) for name, value in settings.items())])
+
+
+def own_config_folder() -> list[str]:
+    """The option that names the folder of the user's own yaml files, for :func:`printed_command`; empty without one."""
+    return [f"--config-dir={folder}" for folder in config_folders()[1:2]]
 
 
 def how_to_quote(error: BaseException, typed: Mapping[str, str]) -> str | None:

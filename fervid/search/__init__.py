@@ -37,6 +37,8 @@ def _parser() -> argparse.ArgumentParser:
         "test the best one, once, by the command that is printed at the end. All settings: fervid.train --help",
     )
     parser.add_argument("settings", nargs="*", metavar="setting=value", help="as for fervid.train")
+    # Its yaml files are found before this parser is asked (fervid.cli.command_line).
+    parser.add_argument("--config-dir", "-cd", metavar="FOLDER", help="a folder with yaml files of your own")
     parser.add_argument("--trials", type=int, default=30, help="how many in all (30)")
     parser.add_argument("--hours", type=float, help="begin no trial after so many hours")
     parser.add_argument("--folder", type=Path, help="where the study and its runs lie (runs/search-<what is searched>)")

@@ -40,17 +40,18 @@ class SearchSpace:
         """Composes a configuration with each value, and with both ends of each interval.
 
         Returns:
-            One of them.
+            The one with the first value of each.
 
         Raises:
             InputError: if a value cannot be used, or a file is not there.
         """
         first = {name: f"{name}={_ends(override)[0]}" for name, override in self._varied.items()}
+        configs = []
         for name, override in self._varied.items():
             for value in _ends(override):
-                config = compose("train", [*self.fixed, *(first | {name: f"{name}={value}"}).values()])
-                check_files(config)
-        return config
+                configs.append(compose("train", [*self.fixed, *(first | {name: f"{name}={value}"}).values()]))
+                check_files(configs[-1])
+        return configs[0]
 
     def draw(self, trial: "optuna.Trial") -> list[str]:
         """Words with one value for each setting that varies."""

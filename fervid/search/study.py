@@ -20,7 +20,7 @@ from rich.logging import RichHandler
 from fervid.cli import compose
 from fervid.cli.folders import alone
 from fervid.cli.mistakes import mistake
-from fervid.cli.overrides import printed_command
+from fervid.cli.overrides import own_config_folder, printed_command
 from fervid.cli.sweeps import sweep_name
 from fervid.errors import InputError, first_line
 from fervid.processes.lifetime import check_terminated
@@ -38,13 +38,14 @@ def search(space: SearchSpace, config: DictConfig, folder: Path, *, trials: int,
 
     Args:
         space: what is searched.
-        config: of one of its runs, for what they have in common.
+        config: of one of its runs, the same whenever the search is resumed, for what they have in common.
         folder: where the study and its runs lie.
         trials: how many in all, with those of an earlier search.
         hours: begin no trial after so many.
 
     Raises:
-        InputError: if the folder holds another search or is used by another process, or no trial was finished.
+        InputError: if the folder holds another search or one on other data, or is used by another process, or no trial
+            was finished.
     """
     logging.basicConfig(
         level=logging.INFO, format="%(message)s", handlers=[RichHandler(show_path=False, show_time=False)], force=True
@@ -87,7 +88,12 @@ def _open_study(folder: Path, words: list[str], config: DictConfig) -> optuna.St
     searched = sweep_name(words)  # the same words in another order, another cache: the same search
     if study.user_attrs.get("searched", searched) != searched:
         raise InputError(f"{folder} holds a search of other settings: choose another --folder, or remove it.")
+    # The words do not tell: they may name the same place, whose content has changed, or the same data elsewhere.
+    data = training.data_fingerprint(config)
+    if study.user_attrs.get("data", data) != data:
+        raise InputError(f"{folder} holds a search on other data: choose another --folder, or remove it.")
     study.set_user_attr("searched", searched)
+    study.set_user_attr("data", data)
     repeated = {trial.user_attrs.get("repeats") for trial in study.trials}
     for trial in study.get_trials(states=[TrialState.RUNNING]):  # it was interrupted or killed: run it again
         if trial.number not in repeated:
@@ -153,10 +159,8 @@ def _print_best(study: optuna.Study, space: SearchSpace, folder: Path) -> None:
     console = Console(soft_wrap=True, highlight=False, markup=False)
     Table("trials", title, pd.DataFrame(rows), {"validation": "{:.4f}"}).print(console)
     # As Hydra has the words of a sweep: quoted where they must be.
-    words = [f"{name}={value}" for name, value in study.best_params.items()]
-    console.print(
-        f"everything lies in {folder}; the best: {printed_command('fervid.train', [*space.fixed, *words], {})}"
-    )
+    words = [*own_config_folder(), *space.fixed, *(f"{name}={value}" for name, value in study.best_params.items())]
+    console.print(f"everything lies in {folder}; the best: {printed_command('fervid.train', words, {})}")
 
 
 def _shown(value: Any) -> str:

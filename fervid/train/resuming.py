@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from fervid.cli.overrides import printed_command
+from fervid.cli.overrides import own_config_folder, printed_command
 from fervid.errors import InputError, first_line
 from fervid.models.weight_files import read_checkpoint
 from fervid.schema.same_system import RunIdentity
@@ -101,7 +101,7 @@ def resume_command(folder: Path, overrides: Sequence[str]) -> str:
         folder: of the run.
         overrides: the words of its command line.
     """
-    words = [word for word in overrides if not word.startswith("ckpt_path=")]
+    words = own_config_folder() + [word for word in overrides if not word.startswith("ckpt_path=")]
     return printed_command("fervid.train", words, {"hydra.run.dir": folder, "ckpt_path": last_checkpoint(folder)})
 
 

@@ -77,11 +77,11 @@ def train(
     folder.mkdir(parents=True, exist_ok=True)
     is_first = find_place(**trainer_size(config)).rank == 0
     with WarningCollector() as collected, ExitStack() as stack:
-        finished = finished_score(folder, config, lambda: _look_at_data(config), resume=resume)
+        finished = finished_score(folder, config, lambda: data_fingerprint(config), resume=resume)
         if finished is None and is_first:  # for all processes of the run; what is finished may be read by many at once
             stack.enter_context(alone(folder))
             # Again: the process that held the folder until now may have finished the run.
-            finished = finished_score(folder, config, lambda: _look_at_data(config), resume=resume)
+            finished = finished_score(folder, config, lambda: data_fingerprint(config), resume=resume)
         if finished is not None:
             return finished
         return _run(config, folder, callbacks, test, resume, is_first, collected.sentences)
@@ -140,8 +140,12 @@ def _run(
     return float(finetune.best["score"])
 
 
-def _look_at_data(config: DictConfig) -> str:
-    """The fingerprint of the data that a configuration names."""
+def data_fingerprint(config: DictConfig) -> str:
+    """The fingerprint of the data that a configuration names; prepares them if need be.
+
+    Raises:
+        InputError: if they are not there or cannot be used.
+    """
     check_files(config)
     datamodule = make_datamodule(config)
     datamodule.prepare_data()

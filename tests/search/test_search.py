@@ -1,6 +1,7 @@
 """The search for hyper-parameters."""
 
 import re
+import shutil
 import sys
 
 import optuna
@@ -152,6 +153,40 @@ def test_another_search_in_the_same_folder_is_refused(fervid_search, monkeypatch
     with pytest.raises(SystemExit):
         fervid_search(*SMOKE, *SPACE, "head=linear")
     assert "holds a search of other settings" in capfd.readouterr().err
+
+
+def test_another_corpus_of_the_same_name_is_refused(fervid_search, monkeypatch, pictures, tmp_path, capfd):
+    monkeypatch.setattr(training, "train", lambda config, folder, callbacks, test, resume: 0.5)
+    corpus = ["dataset=image_folder", "dataset.subject_pattern='(.+)__'", "backbone=lenet"]
+    space = ["dataset.batch_size=4,8", "split.seed=1,2"]
+    fervid_search(*corpus, *space, f"dataset.root={pictures}")
+    moved = shutil.copytree(pictures, tmp_path / "moved" / "pictures")
+    fervid_search(*space[::-1], *corpus, f"dataset.root={moved}", trials=4)
+    assert "3 trials were run before" in capfd.readouterr().out
+    (moved / "happy" / "p3__0.png").rename(moved / "sad" / "p3__0.png")
+    with pytest.raises(SystemExit):
+        fervid_search(*corpus, *space, f"dataset.root={moved}", trials=5)
+    assert "holds a search on other data: choose another --folder" in capfd.readouterr().err
+    assert len(study(tmp_path).trials) == 4
+
+
+@pytest.mark.parametrize("words", [["--config-dir={}"], ["-cd", "{}"]])
+def test_own_yaml_files_are_searched(fervid_search, monkeypatch, tmp_path, capfd, words):
+    file = tmp_path / "conf" / "optimizer" / "mine.yaml"
+    file.parent.mkdir(parents=True)
+    file.write_text("_target_: torch.optim.SGD\n_partial_: true\nlr: 0.5\n")
+    rates = []
+
+    def remember(config, folder, callbacks, test, resume):
+        rates.append(config.optimizer.lr)
+        return config.optimizer.lr
+
+    monkeypatch.setattr(training, "train", remember)
+    fervid_search(*SMOKE, "optimizer=sgd,mine", *(word.format(file.parents[1]) for word in words), trials=8)
+    assert 0.5 in rates
+    best = capfd.readouterr().out.splitlines()[-1]
+    assert f"fervid.train --config-dir={file.parents[1]} " in best
+    assert best.endswith("optimizer=mine")
 
 
 def test_two_searches_do_not_share_a_folder(fervid_search, monkeypatch, tmp_path, capfd):

@@ -12,6 +12,8 @@ import torch
 
 from fervid.cli import compose
 from fervid.errors import InputError
+from fervid.schema.config_folder import use_config_folders
+from fervid.train.resuming import resume_command
 from fervid.train.training import train
 
 SMOKE = ["experiment=smoke", "+trainer.enable_progress_bar=false"]
@@ -59,6 +61,15 @@ def test_ctrl_c_keeps_the_last_checkpoint_and_says_how_to_go_on(tmp_path):
     state = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
     assert state["epoch"] >= 0
     assert not (folder / "results.json").exists()
+
+
+def test_the_command_that_resumes_finds_own_yaml_files(tmp_path):
+    try:
+        use_config_folders([str(tmp_path)])
+        command = resume_command(tmp_path / "run", ["optimizer=mine", "ckpt_path=before.ckpt"])
+    finally:
+        use_config_folders([])
+    assert f"-m fervid.train --config-dir={tmp_path} optimizer=mine hydra.run.dir={tmp_path}/run ckpt_path=" in command
 
 
 def test_a_resumed_run_ends_as_one_that_was_not_interrupted(cache, tmp_path):
