@@ -22,7 +22,7 @@ GROUPS += "trainer logger paper experiment sweep".split()
 
 
 def options(group):
-    return sorted(path.stem for path in (Path(CONFIG_FOLDER) / group).glob("*.yaml"))
+    return sorted(path.stem for path in (Path(CONFIG_FOLDER) / group).glob("[!_]*.yaml"))
 
 
 @pytest.fixture(autouse=True)

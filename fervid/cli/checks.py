@@ -5,7 +5,7 @@ from pathlib import Path
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from fervid.cli.options import command_groups, option_file, options_by_group
+from fervid.cli.options import command_groups, option_files, options_by_group
 from fervid.errors import InputError
 from fervid.schema.config_folder import CONFIG_FOLDER
 
@@ -73,13 +73,12 @@ def check_types(config: DictConfig, command: str) -> None:
 
 def _defaults(command: str, choices: DictConfig) -> DictConfig:
     """The values in the yaml files of a command and of the options chosen, later files over earlier ones."""
-    files: list[tuple[Path | None, str]] = [(Path(CONFIG_FOLDER, f"{command}.yaml"), "")]
-    files += [(option_file(group, choices.get(group)), group) for group in command_groups(command)]
+    files = [(Path(CONFIG_FOLDER, f"{command}.yaml"), "")]
+    files += [(file, group) for group in command_groups(command) for file in option_files(group, choices.get(group))]
     merged: DictConfig | ListConfig = OmegaConf.create()
     for file, group in files:
-        if file is not None:
-            content = OmegaConf.load(file)
-            is_global = not group or "@package _global_" in file.read_text(encoding="utf-8")
-            merged = OmegaConf.merge(merged, content if is_global else {group: content})
+        content = OmegaConf.load(file)
+        is_global = not group or "@package _global_" in file.read_text(encoding="utf-8")
+        merged = OmegaConf.merge(merged, content if is_global else {group: content})
     assert isinstance(merged, DictConfig)
     return merged

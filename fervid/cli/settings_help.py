@@ -9,7 +9,7 @@ from pathlib import Path
 from omegaconf import OmegaConf, open_dict
 
 from fervid.cli.hydra_compose import compose_with_hydra
-from fervid.cli.options import command_groups, corpora_of_files, option_file, options_by_group
+from fervid.cli.options import command_groups, corpora_of_files, option_files, options_by_group
 from fervid.schema.config_folder import CONFIG_FOLDER
 
 COLUMN = 27  # where comments begin, as in the yaml files
@@ -29,8 +29,8 @@ def settings_help(command: str, words: list[str]) -> str:
     comments = _comments(Path(CONFIG_FOLDER, f"{command}.yaml"), "")
     for group, option in choices.items():
         if option is not None and not group.startswith("hydra"):
-            file = option_file(group, option)
-            comments = _comments(file, f"{group}.") | comments if file is not None else comments
+            for file in reversed(option_files(group, option)):
+                comments = _comments(file, f"{group}.") | comments
     settings = re.sub(r"\$\{oc\.env:(\w+),'([^']*)'\}", r"\2", OmegaConf.to_yaml(config))
     options = options_by_group()
     if command == "prepare":

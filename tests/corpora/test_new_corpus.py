@@ -1,7 +1,9 @@
 """A corpus that fervid does not know: one class and one yaml are all that it needs."""
 
 import json
+import re
 import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -13,6 +15,7 @@ import fervid.corpora
 from fervid.data import CorpusDataModule
 from fervid.errors import InputError
 
+README = Path(__file__).parents[2] / "README.md"
 CLASS = """
 import pandas as pd
 
@@ -52,14 +55,12 @@ YAML = """
 # @package _global_
 # Portraits: painted faces of six subjects.
 defaults:
+  - _files
   - override /detector: none
 
 dataset:
-  _target_: fervid.data.CorpusDataModule
   corpus: portraits_corpus.Portraits
-  root: null               # the folder of the corpus
   subjects: null           # null: all; or a list
-  detector: ${detector}    # finds the faces: detector=haar, none, yunet
   face_size: 48            # side in pixels of the prepared faces
   batch_size: 4            # frames a step
 """
@@ -146,6 +147,34 @@ def test_its_own_options_and_mistakes(portraits, fervid_command, capsys):
     ):
         with pytest.raises(SystemExit):
             fervid_command("prepare", folder, *wrong)
+        assert sentence in capsys.readouterr().err
+
+
+def test_the_yaml_of_the_readme_has_every_setting_of_preparation_and_loading(portraits, fervid_command, capsys):
+    """As printed: only the name of the class is another."""
+    (printed,) = re.findall(r"```yaml\n(# @package _global_\ndefaults:.*?)```", README.read_text("utf-8"), re.DOTALL)
+    file = portraits / "conf" / "dataset" / "portraits.yaml"
+    file.write_text(printed.replace("my_package.MyCorpus", "portraits_corpus.Portraits"))
+    folder, words = f"--config-dir={portraits / 'conf'}", words_of(portraits)
+    given = ["dataset.batch_size=16", "dataset.face_size=128", "dataset.num_workers=2"]
+    fervid_command("prepare", folder, *words, "dataset.face_size=32", "dataset.margin=0.1", "detector=none")
+    assert "36 faces in 36 frames" in capsys.readouterr().out
+    fervid_command("train", folder, *words, *given, "--cfg", "job")
+    assert "batch_size: 16\n  num_workers: 2\n" in capsys.readouterr().out
+    fervid_command("train", folder, "dataset=portraits", "--help")
+    said = capsys.readouterr().out
+    assert "_files" not in said
+    assert re.search(r"  face_size: 256 +# side in pixels", said)
+    assert re.search(r"dataset: .*portraits, ravdess", said)
+    fervid_command("prepare", folder, "--help")
+    assert re.search(r"dataset: .*portraits, ravdess", capsys.readouterr().out)
+    for wrong, sentence in (
+        ("dataset.batch_size=large", "is not a number: it is 32 unless set"),
+        ("dataset.bath_size=3", "Did you mean dataset.batch_size?"),
+        ("dataset=portrait", "choose enterface, hf_faces, image_folder, ised, portraits, ravdess, synthetic"),
+    ):
+        with pytest.raises(SystemExit):
+            fervid_command("train", folder, *[] if "=portrait" in wrong else ["dataset=portraits"], wrong)
         assert sentence in capsys.readouterr().err
 
 
