@@ -9,6 +9,7 @@ from hydra.core.singleton import Singleton
 from hydra.core.utils import run_job, setup_globals
 from hydra.plugins.launcher import Launcher
 from joblib import Parallel, delayed
+from joblib.externals.loky import get_reusable_executor
 from omegaconf import open_dict
 
 
@@ -29,7 +30,11 @@ class ProcessLauncher(Launcher):
     def launch(self, job_overrides, initial_job_idx):
         state = Singleton.get_state()
         jobs = enumerate(job_overrides, initial_job_idx)
-        return Parallel(n_jobs=2)(delayed(run_elsewhere)(sys.path, *self.told, state, *job) for job in jobs)
+        try:
+            return Parallel(n_jobs=2)(delayed(run_elsewhere)(sys.path, *self.told, state, *job) for job in jobs)
+        finally:
+            # These workers have grown: loky would replace them in the middle of what the next test gives them.
+            get_reusable_executor().shutdown(wait=True)
 
 
 def run_elsewhere(path, hydra_context, task_function, config, state, number, overrides):

@@ -8,6 +8,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from fervid.cli.options import command_groups, option_files, options_by_group
 from fervid.errors import InputError
 from fervid.schema.config_folder import CONFIG_FOLDER
+from fervid.schema.same_system import PATH_ENDING
 
 FILES = {
     "ckpt_path": "the last.ckpt of a run",
@@ -30,6 +31,9 @@ def check_files(config: DictConfig) -> None:
         if file and not Path(str(file)).expanduser().is_file():
             raise InputError(f"{setting}={file} is not a file: give {wanted}.")
     dataset = config.get("dataset")
+    for name, path in (dataset or {}).items():
+        if str(name).endswith(PATH_ENDING) and path and not Path(str(path)).expanduser().exists():
+            raise InputError(f"dataset.{name}={path} is not there: give a file or folder.")
     if dataset is None or "root" not in dataset:
         return
     root, can_be_fetched = dataset.root, "repo" in dataset

@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import GrammarParseError, InterpolationResolutionError
 
 from fervid.schema.config_folder import config_folders
-from fervid.schema.same_system import PLACES, is_neutral
+from fervid.schema.same_system import PATH_ENDING, is_neutral, is_place
 
 # Settings that are text whatever they look like, by the last part of their names: paths, patterns, names.
 TEXT = frozenset(
@@ -39,7 +39,7 @@ def as_typed(words: Sequence[str]) -> list[str]:
 def _as_typed(word: str) -> str:
     key, equals, value = word.partition("=")
     name = key.lstrip("+~")
-    known = name in TEXT or name.rsplit(".", 1)[-1] in TEXT
+    known = name in TEXT or name.rsplit(".", 1)[-1] in TEXT or name.endswith(PATH_ENDING)
     if not equals or not known or re.match(r"\s*\w+\(", value):  # a function of Hydra's, which says what it gives
         return word
     return f"{key}={_ELEMENT.sub(_quoted_if_no_text, value)}"
@@ -71,7 +71,7 @@ def told_settings(config: DictConfig) -> dict[str, Any]:
     told = {}
     for override in OverridesParser.create().parse_overrides(list(config.get("overrides") or [])):
         name = override.key_or_group
-        if not is_neutral(name) and name not in PLACES and not name.startswith("hydra"):
+        if not is_neutral(name) and not is_place(name) and not name.startswith("hydra"):
             value = (config.choices or {}).get(name) or OmegaConf.select(config, name)
             told[name] = value if isinstance(value, int | float) else str(value)
     return told

@@ -19,7 +19,7 @@ from omegaconf import DictConfig
 from fervid.cli.folders import alone
 from fervid.cli.mistakes import stop
 from fervid.errors import InputError, first_line
-from fervid.schema.same_system import PLACES, is_neutral
+from fervid.schema.same_system import is_neutral, is_place
 from fervid.storage.atomic import write_text
 from fervid.storage.links import refuse_links_out
 
@@ -165,7 +165,7 @@ def sweep_name(words: Sequence[str]) -> str:
 def _moved(word: str) -> str:
     """A word as it is wherever its file lies."""
     name, _, value = word.partition("=")
-    return f"{name}={Path(value).name}" if name in PLACES and not _varies(word) else word
+    return f"{name}={Path(value).name}" if is_place(name) and not _varies(word) else word
 
 
 def _is_setting(word: str) -> bool:

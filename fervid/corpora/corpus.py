@@ -25,7 +25,7 @@ class Corpus:
 
     A new corpus is a subclass that sets the class attributes and implements :meth:`read`; it decodes nothing and needs
     neither torch nor OpenCV. Its options are keyword arguments of its ``__init__``, and settings under ``dataset`` in
-    its yaml file.
+    its yaml file; the name of one that holds a path ends in ``_path``: a run is the same wherever that file lies.
 
     Args:
         root: the folder of the corpus.

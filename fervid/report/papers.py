@@ -19,7 +19,7 @@ from fervid.report.systems import find_systems
 from fervid.runs.run import Run
 from fervid.schema.config_folder import CONFIG_FOLDER
 from fervid.schema.leakage_levels import LeakageLevel
-from fervid.schema.same_system import PLACES, REPEATS, is_neutral
+from fervid.schema.same_system import REPEATS, is_neutral, is_place
 from fervid.schema.tables import Table
 
 PERCENT, NUMBER = "{:.2f}", "{:,.0f}"
@@ -43,7 +43,7 @@ MEASURES: dict[str, tuple[str, str, tuple[str, ...]]] = {
 }
 # Overrides that say where something lies, which repeat it is, or what the table says anyway.
 FACTS = {"train_frames", "val_frames", "test_frames", "parameters"}  # the same in runs that differ in training
-UNTOLD = {*REPEATS, *PLACES, "experiment", "sweep", "split"}
+UNTOLD = {*REPEATS, "experiment", "sweep", "split"}
 
 
 class _Printed(yaml.SafeLoader):
@@ -230,6 +230,6 @@ def _told(run: Run, row: Mapping[str, Any]) -> str:
     words = ["rendered people"] if run.results["data"].get("rendered") else []
     for override in run.results.get("overrides", []) if set(_printed(row)) - FACTS else []:
         name, _, value = override.lstrip("+~").partition("=")
-        if name not in {*UNTOLD, *row["run"]} and not is_neutral(name) and not name.startswith("hydra"):
+        if name not in {*UNTOLD, *row["run"]} and not (is_neutral(name) or is_place(name) or name.startswith("hydra")):
             words.append(f"{name}={Path(value).name}" if "/" in value else override)
     return ", ".join(words)

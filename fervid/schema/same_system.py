@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 # Where the data lies: two places may hold the same data, which the fingerprint tells.
 PLACES = ("dataset.root", "dataset.csv", "split.path")
+PATH_ENDING = "_path"  # of a corpus's own settings that hold a path
 # Settings that change no result: where things lie, how a step is computed, what is shown. Of a name that ends in a
 # point all settings below it, of one that ends in an underscore all that begin so. `threads` is not among them: the
 # number of threads decides in which order torch sums up, and so how it rounds. It is compared as it was given: `auto`
@@ -44,6 +45,15 @@ def is_neutral(name: str) -> bool:
     return any(name.startswith(each) if each[-1] in "._" else name == each for each in NEUTRAL)
 
 
+def is_place(name: str) -> bool:
+    """Whether a setting says where the data lies: one of :data:`PLACES`, or a corpus's own such as ``dataset.x_path``.
+
+    Args:
+        name: dotted.
+    """
+    return name in PLACES or (name.startswith("dataset.") and name.endswith(PATH_ENDING))
+
+
 def run_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that shape what one run learns, by their dotted names.
 
@@ -51,10 +61,10 @@ def run_settings(config: Mapping[str, Any]) -> dict[str, Any]:
         config: plain containers, without references to other settings.
 
     Returns:
-        All values but those that are neutral and :data:`PLACES`, as JSON has them.
+        All values but those that are neutral or places, as JSON has them.
     """
     flat = _flat(json.loads(json.dumps(config, default=str)))
-    return {name: value for name, value in flat if not is_neutral(name) and name not in PLACES}
+    return {name: value for name, value in flat if not is_neutral(name) and not is_place(name)}
 
 
 def system_settings(config: Mapping[str, Any], choices: Mapping[str, str | None]) -> dict[str, str]:
@@ -69,7 +79,8 @@ def system_settings(config: Mapping[str, Any], choices: Mapping[str, str | None]
         name: json.dumps(value).strip('"')
         for name, value in _flat(config, parts_of_lists=True)
         if not is_neutral(name)
-        and name not in (*REPEATS, *PLACES)
+        and name not in REPEATS
+        and not is_place(name)
         and name.rsplit(".", 1)[-1] not in ("_target_", "_partial_")
         and value != {}
         and not (value == [] and name.startswith("augmentation."))  # no augmentation was an empty list once
@@ -104,7 +115,7 @@ class RunIdentity:
 
     Attributes:
         settings: of :func:`run_settings`.
-        places: the absolute paths of :data:`PLACES` by name, where they are given.
+        places: the absolute paths of places (:func:`is_place`) by name, where they are given.
         fingerprint: of the data; None where it is not known.
     """
 
@@ -125,7 +136,7 @@ class RunIdentity:
         """
         if places is not None:
             return cls(run_settings(config), places, fingerprint)
-        given = {name: value for name, value in _flat(config) if name in PLACES and value is not None}
+        given = {name: value for name, value in _flat(config) if is_place(name) and value is not None}
         here = {name: str(Path(str(value)).expanduser().resolve()) for name, value in given.items()}
         return cls(run_settings(config), here, fingerprint)
 

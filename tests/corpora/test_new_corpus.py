@@ -17,6 +17,8 @@ from fervid.errors import InputError
 
 README = Path(__file__).parents[2] / "README.md"
 CLASS = """
+from pathlib import Path
+
 import pandas as pd
 
 from fervid.corpora.corpus import Corpus
@@ -33,9 +35,10 @@ class Portraits(Corpus):
     expressions = "are painted."
     pictures = True
 
-    def __init__(self, root, *, subjects=None):
+    def __init__(self, root, *, subjects=None, schools_path=None):
         super().__init__(root)
         self.subjects = subjects
+        self.schools = ["old", "new"] if schools_path is None else Path(schools_path).read_text().split()
 
     def read(self):
         listing = list_files(self.root, {".png"})
@@ -46,7 +49,7 @@ class Portraits(Corpus):
                 "subject": [subject for subject, _, _ in named],
                 "clip": [file.stem for file in files],
                 "emotion": [emotion for _, emotion, _ in named],
-                "school": ["old" if number == "0" else "new" for _, _, number in named],
+                "school": [self.schools[number != "0"] for _, _, number in named],
             }
         )
         return Inventory(clips, files, notes=listing.notes, left_out=listing.left_out)
@@ -61,6 +64,7 @@ defaults:
 dataset:
   corpus: portraits_corpus.Portraits
   subjects: null           # null: all; or a list
+  schools_path: null       # a file that names the two schools
   face_size: 48            # side in pixels of the prepared faces
   batch_size: 4            # frames a step
 """
@@ -148,6 +152,24 @@ def test_its_own_options_and_mistakes(portraits, fervid_command, capsys):
         with pytest.raises(SystemExit):
             fervid_command("prepare", folder, *wrong)
         assert sentence in capsys.readouterr().err
+
+
+def test_a_path_of_its_own_is_text_and_may_move(portraits, fervid_command, capsys, monkeypatch):
+    monkeypatch.chdir(portraits)
+    Path("2024").write_text("early late")
+    folder, words = f"--config-dir={portraits / 'conf'}", [*words_of(portraits), "backbone=lenet", "finetune=full"]
+    words += ["trainer.max_epochs=1", "+trainer.enable_progress_bar=false", "logger=none"]
+    with pytest.raises(SystemExit):
+        fervid_command("train", folder, *words, "dataset.schools_path=2025")
+    assert "dataset.schools_path=2025 is not there" in capsys.readouterr().err
+    sweep = ["-m", "seed=1,2", f"hydra.sweep.dir={portraits / 'sweep'}"]
+    fervid_command("train", folder, *sweep, *words, "dataset.schools_path=2024")
+    assert set(pd.read_csv("sweep/0/predictions.csv")["school"]) == {"early", "late"}
+    capsys.readouterr()
+    Path("2024").rename("2026")
+    before = Path("sweep/0/results.json").stat().st_mtime_ns
+    fervid_command("train", folder, *sweep, *words, "dataset.schools_path=2026")
+    assert Path("sweep/0/results.json").stat().st_mtime_ns == before
 
 
 def test_the_yaml_of_the_readme_has_every_setting_of_preparation_and_loading(portraits, fervid_command, capsys):
