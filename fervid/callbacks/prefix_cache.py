@@ -137,6 +137,7 @@ class PrefixCache:
         key = hashlib.sha256()
         settings = [
             f"{datamodule.folder.name}/{datamodule.store_path.name}",  # named by their content
+            type(datamodule.sample).__qualname__,
             backbone.stages[:stage],
             backbone.channel_order,
             repr(backbone.stage_modules(0, stage)),

@@ -57,6 +57,7 @@ class CorpusDataModule(FrameDataModule):
     ):
         found = _find(corpus)
         settings = {**_LOADING, **inspect.signature(CorpusDataModule).parameters}
+        settings.pop("options", None)  # no setting, but all others
         own = inspect.signature(found).parameters
         if taken := [name for name in own if name in settings and own[name].kind is not inspect.Parameter.VAR_KEYWORD]:
             raise InputError(

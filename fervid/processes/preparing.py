@@ -24,7 +24,8 @@ from fervid.storage.atomic import write_text
 
 log = logging.getLogger(__name__)
 
-FOLDER = "ranks"  # in the cache
+PREFIX = ".rank-"  # of the file in the cache, which every user of a shared one may write to
+MAX_AGE_SECONDS = 7 * 86_400  # of a file that a killed run left
 BEAT_SECONDS = 5.0
 # NFS may show a new file a minute late, and processes of a large job do not start in the same second.
 SILENT_SECONDS = 120.0
@@ -44,7 +45,7 @@ def sign_file(cache: Path, settings: Mapping[str, Any]) -> Path:
         settings: of the run, as JSON has them; the same in all of its processes.
     """
     told = [json.dumps(settings, sort_keys=True), *(os.environ.get(name, "") for name in RUN_VARIABLES)]
-    return cache / FOLDER / f"{hashlib.sha256(' '.join(told).encode()).hexdigest()[:16]}.json"
+    return cache / f"{PREFIX}{hashlib.sha256(' '.join(told).encode()).hexdigest()[:16]}.json"
 
 
 @contextmanager
@@ -66,6 +67,10 @@ def showing_work(sign: Path) -> Iterator[None]:
             number += 1
             show(WORKING, number)
 
+    for left in sign.parent.glob(f"{PREFIX}*.json"):
+        with suppress(OSError):
+            if time.time() - left.stat().st_mtime > MAX_AGE_SECONDS:
+                left.unlink()
     show(WORKING)
     thread = threading.Thread(target=beat, name="show the other ranks that this one works", daemon=True)
     thread.start()
@@ -103,9 +108,12 @@ def wait_for_first(is_ready: Callable[[], bool], sign: Path) -> None:
         if now and now != seen:
             seen, state, changed = now, now, time.monotonic()
         if state.get("state") == FAILED:
-            raise InputError(f"the first process of this run failed: {state.get('error')}")
+            raise InputError(
+                f"the first process of this run failed ({state.get('error')}): see what it said, and run the same "
+                "command again."
+            )
         if time.monotonic() - changed > SILENT_SECONDS:
-            raise InputError(_why_silent(sign.parent.parent, state.get("state")))
+            raise InputError(_why_silent(sign.parent, state.get("state")))
 
 
 def _why_silent(cache: Path, state: str | None) -> str:

@@ -19,6 +19,7 @@ from fervid.report.systems import find_systems
 from fervid.runs.run import Run
 from fervid.schema.config_folder import CONFIG_FOLDER
 from fervid.schema.leakage_levels import LeakageLevel
+from fervid.schema.results import CLASSIFICATION
 from fervid.schema.same_system import REPEATS, is_neutral, is_place
 from fervid.schema.tables import Table
 
@@ -146,6 +147,8 @@ def _table(paper: Mapping[str, Any], table: Mapping[str, Any], runs: Sequence[Ru
 
 
 def _follows(run: Run, row: Mapping[str, Any], paper: Mapping[str, Any]) -> bool:
+    if run.task != CLASSIFICATION:
+        return False
     ours = run.results["data"]["corpus"] if row.get("benchmark") else run.setting("paper.name")
     return ours == paper["name"] and all(run.setting(name) == value for name, value in row["run"].items())
 

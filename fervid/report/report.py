@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import pandas as pd
 from rich.console import Console
 
 from fervid.errors import InputError
@@ -64,11 +65,13 @@ def make_report(
             "Rendered people are among the corpora: such scores show that the protocol runs, not what it reaches."
         )
     write_report(folder, title, summary, sections)
-    if found:
-        write_csv(folder / "scores.csv", spreadsheet(tidy(find_systems(found)[0])))
+    scores = tidy(find_systems(found)[0]) if found else pd.DataFrame()
+    if len(scores):
+        write_csv(folder / "scores.csv", spreadsheet(scores))
     print_report(console, sections)
+    files = ["report.html", "report.md", *(["scores.csv"] if len(scores) else []), "tables/", "figures/"]
     console.print(
-        f"everything lies in {folder}: report.html, report.md, {'scores.csv, ' if found else ''}tables/, figures/",
+        f"everything lies in {folder}: {', '.join(files)}",
         soft_wrap=True,
         highlight=False,
         markup=False,

@@ -5,8 +5,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from hydra.errors import HydraException
 from omegaconf import DictConfig
 
+from fervid.cli.mistakes import mistake
 from fervid.errors import InputError
 from fervid.runs.record import plain_settings
 from fervid.runs.run import open_run
@@ -64,8 +66,9 @@ def _look(look: Callable[[], str], folder: Path, *, moved: bool) -> str | None:
     """The fingerprint of the data at hand; None if those of a finished run are gone from where they lay."""
     try:
         return look()
-    except InputError as error:
+    except (InputError, HydraException) as error:
+        found = mistake(error, folder)
         if moved:
-            raise
-        log.info("job %s: whether its data are as they were cannot be told: %s", folder.name, error)
+            raise found from error
+        log.info("job %s: whether its data are as they were cannot be told: %s", folder.name, found)
         return None

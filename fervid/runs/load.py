@@ -168,6 +168,8 @@ def reopen_corpus(
         InputError: if the corpus is not there, or is not what it was.
     """
     stored = stored_config(results, folder, CORPUS)
+    if absent := [part for part in ("dataset", "split", "task") if part not in stored]:
+        raise InputError(f"{folder} has no {absent[0]} in its configuration: train it again.")
     stored.augmentation, stored.cache_dir = None, str(cache_dir)  # nothing is trained; it may name any class
     if root is not None:
         if "root" not in stored.dataset:
@@ -179,7 +181,7 @@ def reopen_corpus(
             "names: download it yourself and give root=<folder>."
         )
     moved = "" if root is not None else "; if the corpus was moved, root=<folder> says where to"
-    logger = logging.getLogger("fervid.data.frame_datamodule")
+    logger = logging.getLogger("fervid.data")
     level = logger.level
     try:
         datamodule = make_datamodule(stored)

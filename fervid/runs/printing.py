@@ -69,7 +69,7 @@ def print_summary(console: Console, folder: Path, results: dict[str, Any]) -> No
     metrics = results["metrics"]
     epochs = f", epoch {results['best_epoch']} of {results['epochs']}" if "epochs" in results else ""
     prefixes = {f"validation{epochs}": "val/", "test, frames": "test/"}
-    if results["data"]["clips"] < results["data"]["frames"]:
+    if results["data"]["clips"] < results["data"]["frames"] and any(name.startswith("test/clip_") for name in metrics):
         prefixes["test, whole clips"] = "test/clip_"
     names = [name.removeprefix("test/") for name in metrics if name.startswith("test/")]
     shares = {"UAR": "uar", "WAR (accuracy)": "accuracy", "macro F1": "f1"} if "class_names" in results else {}

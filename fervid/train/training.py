@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 import pytorch_lightning as pl
 import torch
+from hydra.errors import HydraException
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 from rich.console import Console
@@ -22,6 +23,7 @@ from fervid.cli.checks import check_files
 from fervid.cli.folders import alone
 from fervid.cli.job import trainer_size
 from fervid.cli.limits import check_limits
+from fervid.cli.mistakes import mistake
 from fervid.data.frame_datamodule import FrameDataModule
 from fervid.errors import InputError
 from fervid.processes.preparing import showing_work, sign_file, wait_for_first
@@ -147,7 +149,10 @@ def data_fingerprint(config: DictConfig) -> str:
         InputError: if they are not there or cannot be used.
     """
     check_files(config)
-    datamodule = make_datamodule(config)
+    try:
+        datamodule = make_datamodule(config)
+    except HydraException as error:  # which wraps what the classes of the configuration say
+        raise mistake(error, Path()) from error
     datamodule.prepare_data()
     datamodule.setup()
     return datamodule.fingerprint

@@ -122,6 +122,7 @@ def test_it_is_prepared_trained_reported_and_carded(portraits, fervid_command, c
 
 
 @pytest.mark.filterwarnings("ignore:A worker stopped")  # loky replaces those that grow
+@pytest.mark.slow
 def test_the_workers_of_a_launcher_know_it_too(portraits, fervid_command, monkeypatch):
     """They have a command line of their own, without ``--config-dir``."""
     folder, run, asked = f"--config-dir={portraits / 'conf'}", portraits / "run", portraits / "asked"

@@ -38,6 +38,7 @@ def runs(process):
         return False
 
 
+@pytest.mark.slow
 def test_workers_of_a_preparation(tmp_path):
     emotions = ["neutral", "happy", "sad", "angry"]
     write_ravdess(tmp_path / "raw", actors=(1, 2, 3, 4), emotions=emotions, frames=30, width=320, height=240)

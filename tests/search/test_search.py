@@ -170,7 +170,7 @@ def test_another_corpus_of_the_same_name_is_refused(fervid_search, monkeypatch, 
     assert len(study(tmp_path).trials) == 4
 
 
-@pytest.mark.parametrize("words", [["--config-dir={}"], ["-cd", "{}"]])
+@pytest.mark.parametrize("words", [["--config-dir={}"], pytest.param(["-cd", "{}"], marks=pytest.mark.slow)])
 def test_own_yaml_files_are_searched(fervid_search, monkeypatch, tmp_path, capfd, words):
     file = tmp_path / "conf" / "optimizer" / "mine.yaml"
     file.parent.mkdir(parents=True)

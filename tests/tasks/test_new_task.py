@@ -92,6 +92,7 @@ def test_it_is_trained_recorded_and_listed(seconds, fervid_command, cache, capsy
     assert "val loss" in said
     assert "error" in said
     assert "UAR" not in said
+    assert "whole clips" not in said  # of which it measures nothing
 
     results = json.loads((run / "results.json").read_text())
     table = pd.read_csv(run / "predictions.csv")
@@ -106,7 +107,11 @@ def test_it_is_trained_recorded_and_listed(seconds, fervid_command, cache, capsy
 
     fervid_command("report", f"runs={run}", f"hydra.run.dir={seconds / 'report'}")
     assert pd.read_csv(seconds / "report" / "tables" / "runs.csv")["folder"].tolist() == [str(run)]
-    assert "reports nothing on the task seconds" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "reports nothing on the task seconds" in said
+    assert "scores.csv" not in said
+    assert not (seconds / "report" / "scores.csv").exists()
+    fervid_command("report", f"runs={run}", "paper=ised", f"hydra.run.dir={seconds / 'of_a_paper'}")
 
 
 @pytest.mark.parametrize("command", ["export", "explain", "evaluate"])
