@@ -7,6 +7,7 @@ import threading
 import time
 
 import psutil
+import pytest
 from rendered_corpora.ravdess import write_ravdess
 
 SMOKE = ["experiment=smoke", "+trainer.enable_progress_bar=false", "trainer.max_epochs=1"]
