@@ -17,7 +17,7 @@ AT_ONCE = 2**22  # numbers of a block of resamples: 32 MiB
 
 
 def bootstrap_unit(predictions: pd.DataFrame) -> str:
-    """The column whose values are drawn anew for intervals: ``subject`` where everyone is known, else ``clip``.
+    """The column whose values are resampled for intervals: ``subject`` where everyone is known, else ``clip``.
 
     Args:
         predictions: one row a frame or clip.

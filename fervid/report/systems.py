@@ -82,7 +82,7 @@ class System:
 
     @property
     def unit(self) -> str:
-        """What is drawn anew for its intervals (:func:`fervid.metrics.statistics.bootstrap_unit`)."""
+        """What is resampled for its intervals (:func:`fervid.metrics.statistics.bootstrap_unit`)."""
         return bootstrap_unit(self.frames)
 
 
