@@ -3,8 +3,9 @@
 # make train ARGS="backbone=vgg16 optimizer=sgd" passes settings on
 # make demo    opens the page of the newest run, of a small one trained now if there is none; ARGS="run=runs/x"
 # make bench   what takes how long, side by side with plain code and Keras, in one table (about 50 minutes); ARGS="--only start"
+# make docs    builds the documentation site and opens it in a browser; Ctrl-C ends it
 # make papers  the four papers' protocols, reduced, on rendered people, and the report on them (about 40 minutes)
-.PHONY: setup train demo papers bench test test-all check lint imports format types clean
+.PHONY: setup train demo docs site papers bench test test-all check lint imports format types clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -57,7 +58,14 @@ test: setup
 test-all: setup
 	$(BIN)/python -m pytest -n 2 $(ARGS)
 
-check: lint imports types test
+check: lint imports types site test
+
+# Any warning, such as a broken link, is an error. The variable silences an advertisement of the theme.
+site: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+docs: site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve --open
 
 lint: setup
 	$(BIN)/ruff check .
@@ -74,4 +82,4 @@ types: setup
 	$(BIN)/mypy
 
 clean:
-	rm -rf dist .import_linter_cache .pytest_cache .mypy_cache .ruff_cache
+	rm -rf dist site .import_linter_cache .pytest_cache .mypy_cache .ruff_cache

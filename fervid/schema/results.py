@@ -270,7 +270,7 @@ def _wrong_type(results: dict[str, Any]) -> str | None:
             return f"{name} is missing"
         if first["type"] == "finite_number":
             return f"{name} is {first['input']}: expected a finite number"
-        return f"{name} is {reprlib.repr(first['input'])}: expected {_in_words(declared)}"
+        return f"{name} is {reprlib.repr(first['input'])}: expected {in_words(declared)}"
     return None
 
 
@@ -294,7 +294,8 @@ def _alternatives(form: Any) -> tuple[Any, ...]:
     return get_args(form) if get_origin(form) in (Union, UnionType) else (form,)
 
 
-def _in_words(form: Any) -> str:
+def in_words(form: Any) -> str:
+    """The type of an entry in words, such as ``a number or null``."""
     kinds = [dict if is_typeddict(each) else get_origin(each) or each for each in _alternatives(form)]
     return " or ".join(WORDS[kind] for kind in kinds)
 

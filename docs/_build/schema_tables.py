@@ -1,0 +1,50 @@
+"""Writes the tables of the reference pages from ``fervid.schema``, so that they cannot differ from the code.
+
+A page asks for a table with a comment such as ``<!-- table: columns key -->`` on a line of its own.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Any, get_args, get_origin, get_type_hints
+
+from typing_extensions import is_typeddict
+
+from fervid.schema.columns import COLUMNS, Role
+from fervid.schema.results import Results, in_words
+
+MARKER = re.compile(r"^<!-- table: (\w+) ?(.*) -->$", re.MULTILINE)
+EACH = {list: "[]", dict: ".*"}  # what follows the name of an entry that holds several
+
+
+def on_page_markdown(markdown: str, **kwargs: Any) -> str:
+    """Replaces the markers of a page; MkDocs calls it."""
+    return MARKER.sub(lambda marker: "\n".join(TABLES[marker[1]](marker[2])), markdown)
+
+
+def _columns(role: str) -> Iterator[str]:
+    yield "| column | cells | meaning | written by |"
+    yield "|---|---|---|---|"
+    for column in COLUMNS.values():
+        if column.role is Role[role.upper()]:
+            author = "fervid" if column.reserved else "every corpus" if column.required else "some corpora"
+            yield f"| `{column.name}` | {column.kind.value} | {column.meaning} | {author} |"
+
+
+def _results(_: str) -> Iterator[str]:
+    yield "| entry | type | present |"
+    yield "|---|---|---|"
+    for name, form, required in _entries(Results):
+        yield f"| `{name}` | {in_words(form)} | {'always' if required else 'where it applies'} |"
+
+
+def _entries(record: Any, prefix: str = "", required: bool = True) -> Iterator[tuple[str, Any, bool]]:
+    """Each entry of a typed record by its dotted name, with its type."""
+    for name, form in get_type_hints(record).items():
+        present = required and name in record.__required_keys__
+        yield prefix + name, form, present
+        for inner in (form, *get_args(form)):
+            if is_typeddict(inner):
+                yield from _entries(inner, f"{prefix}{name}{EACH.get(get_origin(form), '')}.", present)
+
+
+TABLES: dict[str, Callable[[str], Iterator[str]]] = {"columns": _columns, "results": _results}
