@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any, get_args, get_origin, get_type_hints
 
+from griffe import Docstring, DocstringSectionKind
 from typing_extensions import is_typeddict
 
 from fervid.schema.columns import COLUMNS, Role
@@ -31,17 +32,20 @@ def _columns(role: str) -> Iterator[str]:
 
 
 def _results(_: str) -> Iterator[str]:
-    yield "| entry | type | present |"
-    yield "|---|---|---|"
-    for name, form, required in _entries(Results):
-        yield f"| `{name}` | {in_words(form)} | {'always' if required else 'where it applies'} |"
+    yield "| entry | type | meaning | always present |"
+    yield "|---|---|---|---|"
+    for name, form, meaning, required in _entries(Results):
+        yield f"| `{name}` | {in_words(form)} | {meaning} | {'yes' if required else ''} |"
 
 
-def _entries(record: Any, prefix: str = "", required: bool = True) -> Iterator[tuple[str, Any, bool]]:
-    """Each entry of a typed record by its dotted name, with its type."""
+def _entries(record: Any, prefix: str = "", required: bool = True) -> Iterator[tuple[str, Any, str, bool]]:
+    """Each entry of a typed record by its dotted name, with its type, its meaning and whether it is always present."""
+    sections = Docstring(record.__doc__, parser="google").parse()
+    attributes = next(section for section in sections if section.kind is DocstringSectionKind.attributes)
+    meanings = {attribute.name: attribute.description for attribute in attributes.value}
     for name, form in get_type_hints(record).items():
         present = required and name in record.__required_keys__
-        yield prefix + name, form, present
+        yield prefix + name, form, meanings[name].removesuffix("."), present
         for inner in (form, *get_args(form)):
             if is_typeddict(inner):
                 yield from _entries(inner, f"{prefix}{name}{EACH.get(get_origin(form), '')}.", present)

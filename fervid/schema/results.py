@@ -24,14 +24,27 @@ Number = float  # whole ones, too; never NaN or infinite, which JSON does not kn
 
 
 class SplitConfig(TypedDict):
-    """The settings of a split that fervid reads again."""
+    """The settings of a split that fervid reads again.
+
+    Attributes:
+        seed: seed of the draw of subjects, clips or frames.
+        fold: which part of a cross-validation is tested.
+    """
 
     seed: NotRequired[int | None]
     fold: NotRequired[int | str | None]
 
 
 class DatasetConfig(TypedDict):
-    """The settings of a corpus that fervid reads again."""
+    """The settings of a corpus that fervid reads again.
+
+    Attributes:
+        seed: seed of the rendered corpus.
+        root: the folder of the corpus.
+        face_size: side of a face crop in pixels.
+        margin: share of the face box that is added on each side.
+        grey: whether faces are grayscale.
+    """
 
     seed: NotRequired[int | None]
     root: NotRequired[str | None]
@@ -41,19 +54,40 @@ class DatasetConfig(TypedDict):
 
 
 class FinetuneConfig(TypedDict):
-    """The settings of training that a model card tells."""
+    """The settings of training that a model card lists.
+
+    Attributes:
+        phases: the phases of training, in order.
+    """
 
     phases: NotRequired[list[dict[str, Any]] | None]
 
 
 class PaperConfig(TypedDict):
-    """Which paper a run follows."""
+    """Which paper a run follows.
+
+    Attributes:
+        name: key of the paper, as in ``paper=<key>`` of ``fervid.report``.
+    """
 
     name: NotRequired[str | None]
 
 
 class Config(TypedDict):
-    """The resolved configuration of a run, as far as it is read again; it holds everything else, too."""
+    """The resolved configuration of a run, as far as it is read again; it holds everything else, too.
+
+    Attributes:
+        seed: seed of weights, order and augmentation.
+        split: the split rule.
+        dataset: the corpus.
+        detector: the face detector; null without one.
+        backbone: the backbone.
+        head: the head.
+        finetune: freezing and fine-tuning.
+        optimizer: the optimizer.
+        task: the task.
+        paper: the paper the run follows.
+    """
 
     seed: NotRequired[int | None]
     split: NotRequired[SplitConfig | None]
@@ -68,7 +102,13 @@ class Config(TypedDict):
 
 
 class Counts(TypedDict):
-    """Frames of each subset."""
+    """Frames of each subset.
+
+    Attributes:
+        train: training frames.
+        val: validation frames.
+        test: test frames.
+    """
 
     train: int
     val: int
@@ -76,7 +116,18 @@ class Counts(TypedDict):
 
 
 class Corpus(TypedDict):
-    """What is known of a corpus."""
+    """What is known of a corpus.
+
+    Attributes:
+        name: the corpus, as in the column ``corpus``.
+        root: its folder; null if it is rendered.
+        licence: its licence.
+        citation: how to cite it.
+        expressions: how its expressions came about, as the end of a sentence.
+        pictures: whether it consists of pictures rather than videos.
+        published: whether subjects and clips have the same names wherever the corpus is stored.
+        rendered: whether its subjects are rendered.
+    """
 
     name: str
     root: str | None
@@ -89,7 +140,22 @@ class Corpus(TypedDict):
 
 
 class Data(TypedDict):
-    """What was trained and tested on: how many frames, clips, subjects and files that gave nothing."""
+    """What was trained and tested on.
+
+    Attributes:
+        corpus: names of all corpora.
+        corpora: each corpus.
+        split: frames of each subset.
+        fingerprint: digest of frames, labels, faces and split: the same data has the same one wherever it is stored.
+        places: absolute paths of the settings that say where the data is.
+        rendered: whether all subjects are rendered.
+        frames: how many frames.
+        clips: how many clips.
+        subjects: how many subjects.
+        unreadable: how many files could not be used.
+        image_size: side of the network's input in pixels.
+        emotion_by_split: frames of each emotion, by subset.
+    """
 
     corpus: str
     corpora: list[Corpus]
@@ -106,13 +172,26 @@ class Data(TypedDict):
 
 
 class Finding(TypedDict):
-    """How many of a kind are in several subsets; :class:`fervid.audit.leakage.Finding` has more to say."""
+    """How many of a kind are in several subsets; :class:`fervid.audit.leakage.Finding` has more to say.
+
+    Attributes:
+        count: how many are in more than one subset.
+    """
 
     count: int
 
 
 class Leakage(TypedDict):
-    """What the split leaks; :class:`fervid.audit.leakage.Audit` has more to say."""
+    """What the split leaks; :class:`fervid.audit.leakage.Audit` has more to say.
+
+    Attributes:
+        level: the leakage level.
+        subjects: subjects in several subsets.
+        clips: clips in several subsets.
+        near_duplicates: pairs of clips in different subsets with pictures that look the same; null if not searched.
+        subjects_from: where subject names come from if nobody verified them, such as file names.
+        doubts: reasons to doubt the subject names, one sentence each.
+    """
 
     level: str
     subjects: NotRequired[Finding]
@@ -123,7 +202,15 @@ class Leakage(TypedDict):
 
 
 class Seconds(TypedDict):
-    """How long the parts of a run took."""
+    """How long the parts of a run took.
+
+    Attributes:
+        fit: training and validation.
+        prepare: preparing the corpus.
+        test: testing.
+        by_phase: all epochs of each phase.
+        by_epoch: the median epoch of each phase.
+    """
 
     fit: Number
     prepare: NotRequired[Number]
@@ -133,14 +220,25 @@ class Seconds(TypedDict):
 
 
 class Parameters(TypedDict):
-    """Numbers in the weights of a network."""
+    """Numbers of parameters of a network.
+
+    Attributes:
+        total: all parameters.
+        trainable: trainable parameters, by phase.
+    """
 
     total: int
     trainable: NotRequired[dict[str, int]]
 
 
 class Epoch(TypedDict, extra_items=Number | str | None):  # type: ignore[call-arg]  # mypy does not know it yet
-    """An epoch of training; it holds the scores by their names, too."""
+    """An epoch of training; its scores are further entries, such as ``val/uar``.
+
+    Attributes:
+        epoch: number of the epoch, from 0.
+        phase: name of the phase.
+        seconds: how long it took.
+    """
 
     epoch: int
     phase: str
@@ -148,7 +246,36 @@ class Epoch(TypedDict, extra_items=Number | str | None):  # type: ignore[call-ar
 
 
 class Results(TypedDict):
-    """The results record; a run of another version of fervid, or of a user, may hold more."""
+    """The results record; a run of another version of fervid, or of a user, may hold more.
+
+    Attributes:
+        choices: the option chosen in each configuration group.
+        config: the resolved configuration.
+        task: name of the task.
+        data: the corpora and their size.
+        leakage: what the split leaks.
+        metrics: every score by its name, such as ``test/uar``; null if it is undefined.
+        seconds: how long the parts took.
+        seed: seed of weights, order and augmentation.
+        class_names: the classes, in the order of the network's outputs.
+        recall: recall of each class on test frames.
+        precision: precision of each class on test frames.
+        confusion: counts of test frames: rows are labels, columns predictions.
+        warnings: every warning of the run.
+        overrides: the settings given on the command line.
+        versions: versions of fervid, Python and the main libraries.
+        git_revision: revision of fervid's checkout, with ``+changes`` if files differ; null if it is installed.
+        epochs: how many epochs were trained.
+        best_epoch: the epoch whose weights were tested, from 1.
+        best_score: its validation score.
+        history: each epoch.
+        parameters: size of the network.
+        weights: where the first weights came from, and their SHA-256.
+        device: what it was trained on.
+        trainer_precision: precision of the trainer, such as ``32-true``.
+        evaluated: the folder of the evaluated run, if ``fervid.evaluate`` wrote the record.
+        ensemble: the members and their weights, if several runs voted.
+    """
 
     choices: dict[str, str | None]
     config: Config
