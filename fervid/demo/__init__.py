@@ -66,6 +66,7 @@ def serve(config: DictConfig, folder: Path) -> None:
     predictor = Predictor(
         newest_run(Path("runs")) if config.run is None else one_run(config.run),
         detector=instantiate(config.detector, _convert_="all"),
+        trust=config.trust,
     )
     page = build_page(
         predictor, folder, longest_video=config.longest_video, every=config.every, smoothing=config.smoothing

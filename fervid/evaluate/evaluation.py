@@ -79,7 +79,7 @@ def evaluate(folder: Path, console: Console, *, folders: Sequence[str], config: 
     for member in members:
         member.leakage = leakage(member, own, left_out)
 
-    answers = _ask_all(members, own, config.device, console)
+    answers = _ask_all(members, own, config, console)
     written = _write_runs(folder, answers, weights, config)
     sections = _main_sections(answers, written, weights, left_out, config)
     compared = compare(written, {}, resamples=config.resamples, seed=config.seed)
@@ -95,14 +95,14 @@ def evaluate(folder: Path, console: Console, *, folders: Sequence[str], config: 
     )
 
 
-def _ask_all(members: list[Member], own: bool, device: str, console: Console) -> Answers:
+def _ask_all(members: list[Member], own: bool, config: DictConfig, console: Console) -> Answers:
     """Shows every member its frames."""
     vocabularies = [member.run.class_names for member in members]
     labels = members[0].frames["emotion"]
     emotions = vocabularies[0] if own else shared_emotions(vocabularies, sorted(labels.unique()))
     for member in members:
         console.print(f"{member.name}: {len(member.frames)} frames of {member.datamodule.corpus}", highlight=False)
-        said = ask(member, device)
+        said = ask(member, config.device, config.trust)
         names = [name if own else shared_name(name) for name in member.run.class_names]
         member.probabilities, member.classes = merge_classes(said, names)
     true = labels if own else labels.map(shared_name)

@@ -20,6 +20,7 @@ from fervid.faces.detection import NoDetector
 from fervid.predict.predictor import BATCH, Predictor
 from fervid.runs.load import read_manifest, read_run, reopen_corpus, stored_config
 from fervid.runs.run import Run
+from fervid.runs.trust import Trust
 from fervid.schema.columns import FRAME_KEY, keys
 
 NO_DETECTOR = f"{NoDetector.__module__}.{NoDetector.__name__}"
@@ -67,7 +68,7 @@ def open_members(runs: Sequence[Run], config: DictConfig) -> list[Member]:
         manifest, names_tell = read_manifest(run.folder), True
         seen = manifest[manifest["split"].isin(["train", "val"])]
         if config.get("dataset") is None:
-            datamodule = reopen_corpus(run.folder, run.results, config.cache_dir, config.root)
+            datamodule = reopen_corpus(run.folder, run.results, config.cache_dir, config.root, trust=config.trust)
             frames = datamodule.manifest[datamodule.manifest["split"] == "test"]
         else:
             datamodule, frames = _other_corpus(run, config)
@@ -107,7 +108,7 @@ def _names(runs: Sequence[Run]) -> list[str]:
 
 def _other_corpus(run: Run, config: DictConfig) -> tuple[FrameDataModule, pd.DataFrame]:
     """All frames of another corpus, cut out as the run knows faces."""
-    stored = stored_config(run.results, run.folder)
+    stored = stored_config(run.results, run.folder, trust=config.trust)
     dataset = asked_settings(config, stored)
     datamodule: FrameDataModule = instantiate(
         dataset, image_size=stored.backbone.image_size, cache_dir=config.cache_dir, _convert_="all"
@@ -200,9 +201,10 @@ def leakage(member: Member, own: bool, left_out: int) -> dict[str, Any]:
     return audit(manifest, subjects_from=subjects_from, verified=datamodule.verified).as_dict()
 
 
-def ask(member: Member, device: str) -> np.ndarray:
+def ask(member: Member, device: str, trust: Trust = ()) -> np.ndarray:
     """Probabilities (N, num_classes) of the member's frames."""
-    predictor = Predictor(member.run.folder, detector=NoDetector(), device=device)  # the faces are found already
+    # The faces are found already.
+    predictor = Predictor(member.run.folder, detector=NoDetector(), device=device, trust=trust)
     store, rows = FaceStore(member.datamodule.store_path), member.frames["store_row"].to_numpy()
     starts = range(0, len(rows), BATCH)
     parts = [

@@ -36,13 +36,13 @@ def training_entries(run: Run, config: DictConfig | None) -> dict[str, Any]:
     told = ("seed", "seconds", "warnings", "versions", "git_revision", "choices", "config", "epochs", "best_epoch")
     results: dict[str, Any] = {name: run.results.get(name) for name in told} | {"metrics": kept}
     if config is not None:
-        chosen = config.choices
+        chosen, stored = config.choices, stored_config(run.results, run.folder, trust=config.trust)
         before = results["choices"]
         results["choices"] = before | {
             "dataset": chosen["dataset"], "detector": chosen["detector"], "split": "all frames", "paper": None,
         }  # fmt: skip
         results["config"] = results["config"] | {
-            "dataset": OmegaConf.to_container(asked_settings(config, stored_config(run.results, run.folder))),
+            "dataset": OmegaConf.to_container(asked_settings(config, stored)),
             "detector": OmegaConf.to_container(config.detector) if config.get("detector") else None,
             "trained_on": {group: before.get(group) for group in ("dataset", "split", "detector")},
             "paper": None,

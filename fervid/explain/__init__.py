@@ -31,7 +31,7 @@ def command(config: DictConfig) -> None:
         from fervid.predict.predictor import Predictor
 
         detector = instantiate(config.detector, _convert_="all") if config.get("detector") else None
-        predictor = Predictor(run_folder, detector=detector, device=config.device)
+        predictor = Predictor(run_folder, detector=detector, device=config.device, trust=config.trust)
         if config.source is not None:
             sources = list(config.source) if isinstance(config.source, ListConfig) else [config.source]
             explanations = running.folder / "explanations"
@@ -49,6 +49,7 @@ def command(config: DictConfig) -> None:
                 seed=config.seed,
                 cache_dir=config.cache_dir,
                 root=config.root,
+                trust=config.trust,
             )
         console = Console(highlight=False, soft_wrap=True, markup=False)
         console.print(f"everything lies in {written[0].parent}: {', '.join(path.name for path in written)}")

@@ -19,6 +19,7 @@ from fervid.predict.inputs import find_sources
 from fervid.predict.predictor import BATCH, Predictor
 from fervid.runs.load import reopen_corpus
 from fervid.runs.run import open_run
+from fervid.runs.trust import Trust
 from fervid.schema.columns import CLIP_KEY, keys
 from fervid.schema.predictions import probabilities, probability_columns
 from fervid.storage.atomic import filling
@@ -39,6 +40,7 @@ def explain_run(
     seed: int,
     cache_dir: str | Path,
     root: str | Path | None = None,
+    trust: Trust = (),
 ) -> list[Path]:
     """Explains what a run said of its test: some frames, and the mean of each emotion.
 
@@ -49,6 +51,7 @@ def explain_run(
         seed: of those that are drawn.
         cache_dir: where runs keep their faces.
         root: where the corpus lies now; None: where it lay.
+        trust: packages whose classes the run may use.
 
     Returns:
         The files that were written into ``explanation`` in the run folder.
@@ -59,7 +62,7 @@ def explain_run(
     predictions = open_run(predictor.folder).predictions
     chosen = choose_frames(predictions, frames, count, seed)
     averaged = frames_to_average(predictions, seed)
-    datamodule = reopen_corpus(predictor.folder, predictor.results, cache_dir, root)
+    datamodule = reopen_corpus(predictor.folder, predictor.results, cache_dir, root, trust=trust)
     store = FaceStore(datamodule.store_path)
     rows = datamodule.samples.reindex(predictions["index"])
     if (rows[[*CLIP_KEY, "emotion"]].to_numpy() != predictions[[*CLIP_KEY, "true"]].to_numpy()).any():

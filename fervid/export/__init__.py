@@ -27,7 +27,7 @@ def command(config: DictConfig) -> None:
         target = None if config.folder is None else Path(str(config.folder)).expanduser()
         console = Console()
         with console.status(f"writing {' and '.join(formats)}, and asking what was written ..."):
-            target, differences = export_run(folder, formats, target)
+            target, differences = export_run(folder, formats, target, trust=config.trust)
         print_export(console, target, differences)
 
 

@@ -26,6 +26,7 @@ from fervid.models.pretrained import PretrainedBackbone
 from fervid.runs.build import make_network
 from fervid.runs.load import load_run, stored_config
 from fervid.runs.run import open_run
+from fervid.runs.trust import Trust
 from fervid.schema.tables import Table
 from fervid.storage.atomic import PREFIX, filling
 from fervid.tasks.classification import EmotionClassifier
@@ -53,7 +54,9 @@ class FaceNetwork(nn.Module):
         return self.head(self.backbone(faces))
 
 
-def export_run(run: Path, formats: Sequence[str], folder: Path | None = None) -> tuple[Path, dict[str, float]]:
+def export_run(
+    run: Path, formats: Sequence[str], folder: Path | None = None, *, trust: Trust = ()
+) -> tuple[Path, dict[str, float]]:
     """Writes the network of a run with an example for each format and a model card.
 
     Args:
@@ -61,6 +64,7 @@ def export_run(run: Path, formats: Sequence[str], folder: Path | None = None) ->
         formats: some of :data:`FORMATS`.
         folder: where to, an empty one or none yet; None: ``export`` in the run folder, where the formats that are
             there already are written again.
+        trust: packages whose classes the run may use.
 
     Returns:
         The folder, and for each format the largest difference of a logit from the run's own, on random pictures.
@@ -72,9 +76,9 @@ def export_run(run: Path, formats: Sequence[str], folder: Path | None = None) ->
     unknown = [name for name in formats if name not in FORMATS]
     if unknown or not formats:
         raise InputError(f"format={', '.join(unknown) or '[]'} is unknown: choose {', '.join(FORMATS)}, or a list.")
-    model = load_run(run)
+    model = load_run(run, trust=trust)
     finished = open_run(run)
-    config = stored_config(finished.results, run)
+    config = stored_config(finished.results, run, trust=trust)
     about = describe(finished.results, config, model)
     target = run / "export" if folder is None else folder
     _check_target(target, empty=folder is not None)

@@ -35,6 +35,7 @@ def command(config: DictConfig) -> None:
             detector=instantiate(config.detector, _convert_="all") if config.get("detector") else None,
             margin=config.margin,
             device=config.device,
+            trust=config.trust,
         )
         keep_memory()
         share_cores()

@@ -18,6 +18,7 @@ from fervid.faces.face import Face
 from fervid.media.decoding import read_picture
 from fervid.media.sources import Source
 from fervid.runs.load import load_run, read_run, stored_config
+from fervid.runs.trust import Trust
 
 BATCH = 32  # pictures that the network is shown at once
 
@@ -61,6 +62,7 @@ class Predictor:
         detector: finds the faces; None: the run's own (:meth:`find` says what of runs that have none).
         margin: share of the bare face added on each side of a crop; None: the run's own.
         device: where the network runs, such as ``cuda``.
+        trust: packages whose classes the run may use (:func:`fervid.load_run`).
 
     Attributes:
         class_names: the emotions.
@@ -82,12 +84,13 @@ class Predictor:
         detector: Detector | None = None,
         margin: float | None = None,
         device: str | torch.device = "cpu",
+        trust: Trust = (),
     ):
         self.folder = Path(folder).expanduser()
-        self.model = load_run(self.folder).to(device=_device(device), memory_format=torch.channels_last)
+        self.model = load_run(self.folder, trust=trust).to(device=_device(device), memory_format=torch.channels_last)
         run = read_run(self.folder)
         self.results = run.results
-        config = stored_config(self.results, self.folder)
+        config = stored_config(self.results, self.folder, trust=trust)
         self.class_names: list[str] = self.model.class_names
         self.image_size = int(self.model.backbone.image_size)
         try:

@@ -22,7 +22,9 @@ def command(config: DictConfig) -> None:
         from rich.console import Console
 
         from fervid.report.report import make_report  # pandas and all that: seconds that --help should not wait for
+        from fervid.runs.trust import import_packages, trusted_packages
 
+        import_packages(trusted_packages(config.trust))  # they may enter sections of their own
         make_report(
             running.folder,
             Console(),

@@ -4,11 +4,12 @@ import logging
 from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 import pandas as pd
 import torch
-from hydra.utils import instantiate
+from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from fervid.data.frame_datamodule import FrameDataModule
@@ -17,6 +18,7 @@ from fervid.errors import InputError, first_line, reason
 from fervid.models.weight_files import read_checkpoint
 from fervid.runs.build import make_datamodule, make_network
 from fervid.runs.run import Run, open_run
+from fervid.runs.trust import Trust, is_in, trusted_packages
 from fervid.schema.columns import FRAME_KEY
 from fervid.schema.config_folder import config_folders
 from fervid.tasks.classification import EmotionClassifier
@@ -28,12 +30,14 @@ CORPUS = ("task", "dataset", "detector", "split")  # and those that open its cor
 MAPPINGS = ("task", "dataset", "split", "backbone", "head")  # settings of one class each, where a run has them
 
 
-def load_run(folder: str | Path, checkpoint: str = "best") -> EmotionClassifier:
+def load_run(folder: str | Path, checkpoint: str = "best", *, trust: Trust = ()) -> EmotionClassifier:
     """The trained classifier of a run, ready to be asked.
 
     Args:
         folder: the run folder.
         checkpoint: ``best`` or ``last``.
+        trust: packages whose classes the run may use, such as ``("my_package",)``. Without it only fervid's own
+            classes are called, whatever the run folder names.
 
     Returns:
         The classifier in ``eval()`` mode on the CPU: float pictures (B, 3, H, W) in [0, 1], H and W its
@@ -45,7 +49,7 @@ def load_run(folder: str | Path, checkpoint: str = "best") -> EmotionClassifier:
     folder = Path(folder).expanduser()
     run = read_run(folder)
     results = run.results
-    class_names, config = run.class_names, stored_config(results, folder)
+    class_names, config = run.class_names, stored_config(results, folder, trust=trust)
     if "head" not in config:
         raise InputError(f"{folder} holds the classical baseline: it has no network that could be opened.")
     path = folder / "checkpoints" / f"{checkpoint}.ckpt"
@@ -54,7 +58,8 @@ def load_run(folder: str | Path, checkpoint: str = "best") -> EmotionClassifier:
     except InputError as error:
         raise InputError(f"{folder} holds no {checkpoint} checkpoint that can be opened: {error}.") from error
     try:
-        config.backbone.weights = None  # the run's own come in their place
+        if "weights" in config.backbone:
+            config.backbone.weights = None  # the run's own come in their place
         backbone, head = make_network(config, len(class_names))
         config.task.pop("loss", None)  # nothing is trained
         model: EmotionClassifier = instantiate(
@@ -90,20 +95,24 @@ def read_run(folder: Path) -> Run:
         raise InputError(f"{folder} holds no finished run that can be opened: {error}.") from error
 
 
-def stored_config(results: dict[str, Any], folder: Path, called: Sequence[str] = NETWORK) -> DictConfig:
+def stored_config(
+    results: dict[str, Any], folder: Path, called: Sequence[str] = NETWORK, *, trust: Trust = ()
+) -> DictConfig:
     """The configuration of a run, of which nothing but known classes will be called.
 
-    Known are the classes that fervid's own yaml files name, and those of a folder that the user named by
-    ``--config-dir``.
+    Known are the classes that fervid's own yaml files name, those of a folder that the user named by ``--config-dir``,
+    and what is defined in a package that the user trusts. Nothing is imported before all names are checked.
 
     Args:
         results: its ``results.json``, of :func:`fervid.runs.run.open_run`, which refuses references.
         folder: where they come from, for the error.
         called: the parts that will be instantiated.
+        trust: packages of the user.
 
     Raises:
         InputError: if these parts name other code, or one is no part.
     """
+    packages, trusted = trusted_packages(trust), []
     for part in MAPPINGS:
         if not isinstance(found := results["config"].get(part, {}), dict):
             raise InputError(
@@ -113,16 +122,41 @@ def stored_config(results: dict[str, Any], folder: Path, called: Sequence[str] =
         known = _named(tuple(config_folders()), part, IMPORTED)
         for name, value in _values(results["config"].get(part)):
             if name in IMPORTED and value not in known:
-                raise InputError(
-                    f"{folder} names {value} in its configuration: only fervid's own classes can be "
-                    "opened, and those of your own yaml files with --config-dir=<folder>."
-                )
+                if not is_in(value, packages):
+                    raise InputError(
+                        f"{folder} names {value} in its configuration, which is not a class of fervid: if you know and "
+                        "trust this code, give trust=<its package>, or --config-dir=<folder with its yaml files>."
+                    )
+                trusted.append(value)
         for key in _keys(results["config"].get(part)):
             if key.startswith("_") and key not in INSTRUCTIONS:
                 raise InputError(f"{folder} has {key} in its configuration, which fervid never writes: train it again.")
+    for value in trusted:
+        _check_home(value, packages, folder)
     config = OmegaConf.create(results["config"])
     assert isinstance(config, DictConfig)
     return config
+
+
+def _check_home(path: str, packages: Sequence[str], folder: Path) -> None:
+    """Refuses what a trusted package has only imported: ``mypackage.train.os.system`` is code of ``os``.
+
+    Raises:
+        InputError: if the path leads to code that is not defined in one of the packages, or to none.
+    """
+    try:
+        found = get_object(path)
+    except Exception as error:  # whatever the user's own code raises
+        raise InputError(
+            f"{path}, which {folder} names, cannot be imported ({reason(error)}): install its package, or put its "
+            "folder on PYTHONPATH."
+        ) from error
+    home = f"{getattr(found, '__module__', None)}.{getattr(found, '__qualname__', None)}"
+    if not isinstance(found, type | FunctionType) or not is_in(home, packages):
+        raise InputError(
+            f"{folder} names {path} in its configuration, which is not defined in {' or '.join(packages)}: if you know "
+            "and trust this code, give trust=<the package that defines it> too."
+        )
 
 
 @cache
@@ -154,7 +188,12 @@ def read_manifest(folder: Path) -> pd.DataFrame:
 
 
 def reopen_corpus(
-    folder: Path, results: dict[str, Any], cache_dir: str | Path, root: str | Path | None = None
+    folder: Path,
+    results: dict[str, Any],
+    cache_dir: str | Path,
+    root: str | Path | None = None,
+    *,
+    trust: Trust = (),
 ) -> FrameDataModule:
     """The corpus of a run with its split, set up again: the faces it was trained and tested on.
 
@@ -163,11 +202,12 @@ def reopen_corpus(
         results: its ``results.json``.
         cache_dir: where faces are kept.
         root: where the corpus lies now; None: where it lay.
+        trust: packages whose classes the run may use.
 
     Raises:
         InputError: if the corpus is not there, or is not what it was.
     """
-    stored = stored_config(results, folder, CORPUS)
+    stored = stored_config(results, folder, CORPUS, trust=trust)
     if absent := [part for part in ("dataset", "split", "task") if part not in stored]:
         raise InputError(f"{folder} has no {absent[0]} in its configuration: train it again.")
     stored.augmentation, stored.cache_dir = None, str(cache_dir)  # nothing is trained; it may name any class

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import sys
 from importlib import import_module
 
 import cv2
@@ -27,7 +28,7 @@ def run(trained, tmp_path):
 
 @pytest.fixture
 def command(trained, tmp_path, monkeypatch, capsys):
-    """Runs a command on a run folder; gives its exit code and all that it printed."""
+    """Runs a command on a run folder, with further words; gives its exit code and all that it printed."""
     monkeypatch.chdir(tmp_path)
     cv2.imwrite("face.png", np.full((40, 40, 3), 128, dtype=np.uint8))
     out, cache = f"hydra.run.dir={tmp_path / 'out'}", f"cache_dir={trained.cache}"
@@ -40,11 +41,11 @@ def command(trained, tmp_path, monkeypatch, capsys):
         "report": ["resamples=100", out],
     }
 
-    def call(name, run):
+    def call(name, run, *more):
         GlobalHydra.instance().clear()
         monkeypatch.setattr(signal, "signal", lambda *_: None)
         where = "runs" if name == "report" else "run"
-        monkeypatch.setattr("sys.argv", [f"fervid.{name}", f"{where}={run}", *words[name]])
+        monkeypatch.setattr("sys.argv", [f"fervid.{name}", f"{where}={run}", *words[name], *more])
         try:
             import_module(f"fervid.{name}").main()
             code = 0
@@ -364,3 +365,99 @@ def test_no_run_chooses_what_is_downloaded(name, run, command, monkeypatch):
     assert (code, asked) == (1, [])
     assert "someone/else" in said.splitlines()[-1]
     assert "root=<folder>" in said.splitlines()[-1]
+
+
+# Packages that the user trusts
+
+PACKAGE = """
+import os
+from pathlib import Path
+
+from fervid.models.paper_backbones import LeNet
+
+Path(os.environ["IMPORTED"]).touch()
+
+class Net(LeNet):
+    pass
+"""
+
+
+@pytest.fixture
+def own_net(run, tmp_path, monkeypatch):
+    """A run with the backbone of a user's package, and the file that the package writes when it is imported."""
+    (tmp_path / "site" / "own_net").mkdir(parents=True)
+    (tmp_path / "site" / "own_net" / "__init__.py").write_text(PACKAGE)
+    monkeypatch.setenv("IMPORTED", str(tmp_path / "imported"))
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    edit(run, put("config.backbone._target_", "own_net.Net"))
+    yield run, tmp_path / "imported"
+    sys.modules.pop("own_net", None)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_opens_a_run_of_a_trusted_package(name, own_net, command, monkeypatch):
+    monkeypatch.setattr("fervid.demo.page.build_page", lambda *_, **__: sys.exit(0))  # the run is open by then
+    code, printed = command(name, own_net[0], "trust=own_net")
+    assert code == 0, printed
+    assert own_net[1].exists()
+
+
+def test_python_opens_a_run_of_a_trusted_package(own_net):
+    run, imported = own_net
+    for opened in (fervid.load_run, fervid.Predictor):
+        with pytest.raises(InputError, match=r"names own_net\.Net .* give trust=<its package>"):
+            opened(run)
+    assert not imported.exists()
+    for trust in ("own_net", ["torch", "own_net"]):
+        assert type(fervid.load_run(run, trust=trust).backbone).__name__ == "Net"
+        assert fervid.Predictor(run, trust=trust).class_names == ["angry", "happy", "sad"]
+
+
+@pytest.mark.parametrize("trust", ["own", "own_net.Net", "net", "Own_net", ["own", "own_net2"]])
+def test_a_package_is_trusted_by_its_whole_name(trust, own_net):
+    run, imported = own_net
+    with pytest.raises(InputError, match="if you know and trust this code"):
+        fervid.load_run(run, trust=trust)
+    assert not imported.exists()
+
+
+@pytest.mark.parametrize("trust", ["", ".", "own_net.", "own-net", "own net", "../own_net", 3, [None], "1own"])
+def test_what_is_no_package_is_refused(trust, own_net):
+    with pytest.raises(InputError, match="is not the name of a package"):
+        fervid.load_run(own_net[0], trust=trust)
+
+
+def test_what_a_trusted_package_has_imported_is_not_its_own(own_net, tmp_path):
+    run, _ = own_net
+    edit(run, put("config.head", {"_target_": "own_net.os.system", "command": f"touch {tmp_path / 'called'}"}))
+    with pytest.raises(InputError, match=r"own_net\.os\.system .* is not defined in own_net"):
+        fervid.load_run(run, trust="own_net")
+    edit(run, put("config.head", {"_target_": "own_net.LeNet"}))
+    with pytest.raises(InputError, match=r"own_net\.LeNet .* is not defined in own_net"):
+        fervid.load_run(run, trust="own_net")
+    assert not (tmp_path / "called").exists()
+
+
+@pytest.mark.parametrize("extra", [{"_args_": [1]}, {"_call_": "x"}])
+def test_a_trusted_package_takes_no_other_instructions(extra, own_net):
+    run, imported = own_net
+    edit(run, put("config.backbone", {"_target_": "own_net.Net", "image_size": 28} | extra))
+    with pytest.raises(InputError, match="which fervid never writes"):
+        fervid.load_run(run, trust="own_net")
+    assert not imported.exists()
+
+
+def test_other_code_is_refused_before_a_trusted_package_is_imported(own_net):
+    run, imported = own_net
+    edit(run, put("config.head._target_", "os.system"))
+    with pytest.raises(InputError, match=r"names os\.system"):
+        fervid.load_run(run, trust="own_net")
+    assert not imported.exists()
+
+
+def test_a_package_that_is_not_there_is_one_sentence(own_net, command):
+    run, _ = own_net
+    edit(run, put("config.backbone._target_", "not_there.Net"))
+    for name in ("predict", "report"):
+        code, printed = command(name, run, "trust=not_there")
+        assert (code, "cannot be imported" in printed, "Traceback" in printed) == (1, True, False), printed

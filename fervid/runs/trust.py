@@ -1,0 +1,48 @@
+"""Which code a run folder may name: the classes of fervid, and those of packages that the user trusts."""
+
+import re
+from collections.abc import Iterable
+from importlib import import_module
+from typing import Any
+
+from fervid.errors import InputError, reason
+
+_PACKAGE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
+
+Trust = str | Iterable[str] | None
+"""The packages that a user trusts: one name, several, or none."""
+
+
+def trusted_packages(trust: Trust) -> tuple[str, ...]:
+    """The names of the packages that the user trusts; nothing is imported.
+
+    Raises:
+        InputError: if one of them is not the name of a package.
+    """
+    several = isinstance(trust, Iterable) and not isinstance(trust, str)
+    names: tuple[Any, ...] = () if trust is None else tuple(trust) if several else (trust,)
+    for name in names:
+        if not isinstance(name, str) or not _PACKAGE.fullmatch(name):
+            raise InputError(f"trust={name} is not the name of a package: give one, such as trust=my_package.")
+    return names
+
+
+def is_in(path: object, packages: Iterable[str]) -> bool:
+    """Whether a dotted path lies in one of the packages; ``mypackage2.Net`` does not lie in ``mypackage``."""
+    return isinstance(path, str) and any(path.startswith(f"{package}.") for package in packages)
+
+
+def import_packages(packages: Iterable[str]) -> None:
+    """Imports the packages, which may enter a section of their own into the report.
+
+    Raises:
+        InputError: if one cannot be imported.
+    """
+    for package in packages:
+        try:
+            import_module(package)
+        except Exception as error:  # whatever the user's own code raises
+            raise InputError(
+                f"trust={package} cannot be imported ({reason(error)}): install the package, or put its folder on "
+                "PYTHONPATH."
+            ) from error
