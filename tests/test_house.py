@@ -3,7 +3,6 @@
 import ast
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 
 import pytest
@@ -34,11 +33,6 @@ def test_no_function_is_too_long_to_be_read_in_one_go():
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
     }
     assert {name: number for name, number in lines.items() if number > MAX_FUNCTION_LINES} == {}
-
-
-def test_every_command_is_installed_under_its_name():
-    scripts = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["scripts"]
-    assert scripts == {f"fervid-{command}": f"fervid.{command}:main" for command in COMMANDS}
 
 
 @pytest.mark.parametrize("command", COMMANDS)

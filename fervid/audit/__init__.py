@@ -1,6 +1,8 @@
-"""Says what a split leaks, without training: ``python -m fervid.audit dataset=ravdess dataset.root=... split=clips``.
+"""Reports what a split leaks, without training.
 
-All that can be set: ``python -m fervid.audit --help``.
+Example: ``python -m fervid.audit dataset=ravdess dataset.root=RAVDESS split=clips``.
+
+All settings: ``python -m fervid.audit --help``.
 """
 
 import hydra
@@ -49,5 +51,5 @@ def command(config: DictConfig) -> None:
 
 
 def main() -> None:
-    """The way in, also as ``fervid-audit``."""
+    """Runs the command; also as ``fervid audit``."""
     run(command, "audit")

@@ -1,9 +1,11 @@
-"""Trains and records the classical baseline: ``python -m fervid.baseline dataset=ised dataset.root=...``.
+"""Trains and records the classical baseline: LGBP features, PCA and LDA.
 
-Local Gabor binary patterns, PCA and LDA, on the faces and splits that ``fervid.train`` sees; it leaves a run folder
-that ``fervid.report`` lays beside those of networks.
+Example: ``python -m fervid.baseline dataset=ised dataset.root=ISED``.
 
-All that can be set: ``python -m fervid.baseline --help``.
+It uses the same faces and splits as ``fervid.train`` and writes a run folder that ``fervid.report`` compares with
+those of networks.
+
+All settings: ``python -m fervid.baseline --help``.
 """
 
 import hydra
@@ -28,5 +30,5 @@ def command(config: DictConfig) -> float:
 
 
 def main() -> None:
-    """The way in, also as ``fervid-baseline``."""
+    """Runs the command; also as ``fervid baseline``."""
     run(command, "baseline")

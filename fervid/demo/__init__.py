@@ -1,6 +1,8 @@
-"""A local page to show a trained run to an audience: ``python -m fervid.demo run=<folder>``.
+"""Opens a local page that shows what a trained run predicts.
 
-All that can be set: ``python -m fervid.demo --help``.
+Example: ``python -m fervid.demo run=runs/mine``.
+
+All settings: ``python -m fervid.demo --help``.
 """
 
 import importlib.util
@@ -103,5 +105,5 @@ def newest_run(folder: Path) -> Path:
 
 
 def main() -> None:
-    """The way in, also as ``fervid-demo``."""
+    """Runs the command; also as ``fervid demo``."""
     run(command, "demo")

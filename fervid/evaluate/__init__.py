@@ -1,6 +1,8 @@
-"""Asks stored runs again: ``python -m fervid.evaluate run=runs/mine dataset=enterface dataset.root=eNTERFACE``.
+"""Evaluates trained runs again, on their own test set or on another corpus.
 
-All that can be set: ``python -m fervid.evaluate --help``.
+Example: ``python -m fervid.evaluate run=runs/mine dataset=enterface dataset.root=eNTERFACE``.
+
+All settings: ``python -m fervid.evaluate --help``.
 """
 
 import hydra
@@ -30,5 +32,5 @@ def command(config: DictConfig) -> None:
 
 
 def main() -> None:
-    """The way in, also as ``fervid-evaluate``."""
+    """Runs the command; also as ``fervid evaluate``."""
     run(command, "evaluate")

@@ -1,6 +1,8 @@
-"""Shows what a run's network looks at: ``python -m fervid.explain run=runs/...``.
+"""Draws heat maps of the face regions that a network relies on (Grad-CAM).
 
-All that can be set: ``python -m fervid.explain --help``.
+Example: ``python -m fervid.explain run=runs/mine``.
+
+All settings: ``python -m fervid.explain --help``.
 """
 
 import shlex
@@ -58,5 +60,5 @@ def command(config: DictConfig) -> None:
 
 
 def main() -> None:
-    """The way in, also as ``fervid-explain``."""
+    """Runs the command; also as ``fervid explain``."""
     run(command, "explain")

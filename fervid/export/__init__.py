@@ -1,6 +1,8 @@
-"""Writes the network of a run for other programs: ``python -m fervid.export run=<folder> format=onnx``.
+"""Exports the network of a run to ONNX or safetensors, with a model card.
 
-All that can be set: ``python -m fervid.export --help``.
+Example: ``python -m fervid.export run=runs/mine format=onnx``.
+
+All settings: ``python -m fervid.export --help``.
 """
 
 from pathlib import Path
@@ -32,5 +34,5 @@ def command(config: DictConfig) -> None:
 
 
 def main() -> None:
-    """The way in, also as ``fervid-export``."""
+    """Runs the command; also as ``fervid export``."""
     run(command, "export")

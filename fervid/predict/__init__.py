@@ -1,6 +1,8 @@
-"""Asks a trained run what faces show: ``python -m fervid.predict run=runs/mine source=holiday.mp4``.
+"""Predicts the emotions of faces in pictures, videos or a camera stream.
 
-All that can be set: ``python -m fervid.predict --help``.
+Example: ``python -m fervid.predict run=runs/mine source=holiday.mp4``.
+
+All settings: ``python -m fervid.predict --help``.
 """
 
 import hydra
@@ -73,5 +75,5 @@ def _check(config: DictConfig) -> None:
 
 
 def main() -> None:
-    """The way in, also as ``fervid-predict``."""
+    """Runs the command; also as ``fervid predict``."""
     run(command, "predict")

@@ -1,6 +1,8 @@
-"""Cuts the faces out of a corpus: ``python -m fervid.prepare dataset=ravdess dataset.root=RAVDESS``.
+"""Extracts the face crops of a corpus, once for all runs.
 
-All that can be set: ``python -m fervid.prepare --help``.
+Example: ``python -m fervid.prepare dataset=ravdess dataset.root=RAVDESS``.
+
+All settings: ``python -m fervid.prepare --help``.
 """
 
 import hydra
@@ -55,5 +57,5 @@ def command(config: DictConfig) -> None:
 
 
 def main() -> None:
-    """The way in, also as ``fervid-prepare``."""
+    """Runs the command; also as ``fervid prepare``."""
     run(command, "prepare")

@@ -1,6 +1,8 @@
-"""Lays runs side by side: ``python -m fervid.report runs=runs``.
+"""Compares runs in tables and figures: scores, intervals, tests, leakage.
 
-All that can be set: ``python -m fervid.report --help``.
+Example: ``python -m fervid.report runs=runs``.
+
+All settings: ``python -m fervid.report --help``.
 """
 
 import hydra
@@ -37,5 +39,5 @@ def command(config: DictConfig) -> None:
 
 
 def main() -> None:
-    """The way in, also as ``fervid-report``."""
+    """Runs the command; also as ``fervid report``."""
     run(command, "report")

@@ -1,7 +1,8 @@
-"""Searches for good settings: python -m fervid.search --trials 30 'optimizer.lr=tag(log,interval(1e-5,1e-2))'.
+"""Searches for good hyperparameters with Optuna.
 
-What is searched is written as a sweep is: optimizer=sgd,adam dataset.batch_size=16,32,64
-'head.dropout=interval(0,0.6)' 'optimizer.lr=tag(log,interval(1e-5,1e-2))'; all else as for fervid.train.
+Example: ``python -m fervid.search --trials 30 'optimizer.lr=tag(log,interval(1e-5,1e-2))'``.
+
+All settings: ``python -m fervid.search --help``.
 """
 
 import argparse
@@ -12,6 +13,28 @@ from fervid.cli.imports import importing
 from fervid.cli.sweeps import sweep_name
 from fervid.errors import InputError
 from fervid.processes.ranks import take_place
+
+DESCRIPTION = """\
+Searches for good hyperparameters with Optuna: each trial is a training run, and the search maximises the best
+validation score (finetune.monitor; a loss is minimised).
+
+A setting with several values or an interval is searched, any other is the same in all trials:
+  optimizer=sgd,adam                            one of the values
+  dataset.batch_size=16,32,64                   one of the numbers
+  'finetune.phases.0.epochs=range(5,21,5)'      5, 10, 15 or 20
+  'head.dropout=interval(0,0.6)'                a number from 0 to 0.6
+  'dataset.batch_size=int(interval(16,64))'     a whole number from 16 to 64
+  'optimizer.lr=tag(log,interval(1e-5,1e-2))'   a number drawn on a logarithmic scale
+Put what contains brackets in quotes."""
+EPILOG = """\
+A trial that is worse than the median of earlier trials at the same epoch is stopped early. The test set is never used:
+the search prints the command that trains and tests the best settings once. The same command resumes an interrupted
+search, and a larger --trials extends it.
+
+Examples:
+  python -m fervid.search --trials 30 optimizer=sgd,adam 'optimizer.lr=tag(log,interval(1e-5,1e-2))'
+  python -m fervid.search --hours 8 dataset=ravdess dataset.root=RAVDESS backbone=resnet18,mobilenet_v2
+All settings, with their values and meaning: python -m fervid.train --help"""
 
 
 def command() -> None:
@@ -31,29 +54,35 @@ def command() -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="fervid.search",
-        description=__doc__,
-        epilog="The same command goes on where it was stopped; with a larger --trials it goes on further. A trial that "
-        "is worse than the median of those before, at the same epoch, is ended early. The test side is not looked at: "
-        "test the best one, once, by the command that is printed at the end. All settings: fervid.train --help",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("settings", nargs="*", metavar="setting=value", help="as for fervid.train")
+    parser.add_argument("settings", nargs="*", metavar="setting=value", help="what is searched, and what stays")
     # Its yaml files are found before this parser is asked (fervid.cli.command_line).
     parser.add_argument("--config-dir", "-cd", metavar="FOLDER", help="a folder with yaml files of your own")
-    parser.add_argument("--trials", type=int, default=30, help="how many in all (30)")
-    parser.add_argument("--hours", type=float, help="begin no trial after so many hours")
-    parser.add_argument("--folder", type=Path, help="where the study and its runs lie (runs/search-<what is searched>)")
+    parser.add_argument(
+        "--trials", type=int, default=30, metavar="N", help="number of trials, those of an earlier start included (30)"
+    )
+    parser.add_argument(
+        "--hours", type=float, metavar="H", help="start no trial after H hours; the last one is finished"
+    )
+    parser.add_argument(
+        "--folder", type=Path, help="where the study and its runs are written (runs/search-<settings searched>)"
+    )
+    parser.add_argument("--version", action="store_true", help="print the version")
     return parser
 
 
 def _arguments() -> argparse.Namespace:
     arguments = _parser().parse_intermixed_args()
     if arguments.trials < 1:
-        raise InputError(f"--trials {arguments.trials} is no number of trials: give 1 or more.")
+        raise InputError(f"--trials {arguments.trials} is out of range: give 1 or more.")
     if arguments.hours is not None and not arguments.hours > 0:
-        raise InputError(f"--hours {arguments.hours} is no time: give more than 0.")
+        raise InputError(f"--hours {arguments.hours} is out of range: give more than 0.")
     return arguments
 
 
 def main() -> None:
-    """The way in, also as ``fervid-search``."""
+    """Runs the command; also as ``fervid search``."""
     run(command, "train", describe=_parser().format_help)

@@ -1,6 +1,8 @@
-"""Trains, shows and records one emotion recogniser: ``python -m fervid.train backbone=vgg16 optimizer=sgd``.
+"""Trains a network, evaluates it and records the run.
 
-All that can be set: ``python -m fervid.train --help``.
+Example: ``python -m fervid.train backbone=vgg16 optimizer=sgd``.
+
+All settings: ``python -m fervid.train --help``.
 """
 
 import logging
@@ -73,5 +75,5 @@ def _name_by_settings(config: DictConfig) -> None:
 
 
 def main() -> None:
-    """The way in, also as ``fervid-train``."""
+    """Runs the command; also as ``fervid train``."""
     run(command, "train")
