@@ -147,6 +147,19 @@ def audit(
         subjects_from: see :class:`Audit`.
         verified: corpora whose subjects are not in doubt all the same.
         examples: how many of each kind to tell in full.
+
+    Examples:
+        >>> import pandas as pd
+        >>> manifest = pd.DataFrame({
+        ...     "corpus": "mine",
+        ...     "subject": ["Ann", "Ann", "Bob", "Bob"],
+        ...     "clip": ["a1", "a1", "b1", "b2"],
+        ...     "emotion": ["happy", "happy", "sad", "happy"],
+        ...     "split": ["train", "train", "val", "test"],
+        ... })
+        >>> found = audit(manifest)
+        >>> found.level.value, found.subjects.count
+        ('subject-dependent', 1)
     """
     clip = keys(manifest, "clip")
     sides = clip.map(_sides_of_clips(clip, manifest["split"]))

@@ -34,6 +34,11 @@ def compose(command: str = "train", overrides: Sequence[str] = ()) -> DictConfig
 
     Raises:
         InputError: if a name or a value is unknown, or a number is missing where there should be one.
+
+    Examples:
+        >>> config = compose("train", ["backbone=lenet", "optimizer=sgd", "dataset.batch_size=16"])
+        >>> config.dataset.batch_size, config.choices.optimizer
+        (16, 'sgd')
     """
     words = as_typed(overrides)
     try:

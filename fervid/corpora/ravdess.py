@@ -156,6 +156,11 @@ def describe(stem: str) -> dict[str, str]:
     Returns:
         ``clip, subject, emotion, recording`` (the same in both modalities), ``sex, intensity, modality, channel,
         statement, repetition``.
+
+    Examples:
+        >>> clip = describe("02-01-06-01-02-01-12")
+        >>> clip["subject"], clip["emotion"], clip["sex"]
+        ('12', 'fearful', 'female')
     """
     modality, channel, emotion, intensity, statement, repetition, actor = stem.split("-")
     return {

@@ -58,6 +58,11 @@ def confusion_matrix(confusion: np.ndarray, class_names: Sequence[str], title: s
         confusion: counts (num_classes, num_classes), a row a true emotion.
         class_names: the emotions.
         title: above the picture.
+
+    Examples:
+        >>> figure = confusion_matrix([[8, 2], [1, 1]], ["happy", "sad"])
+        >>> figure.axes[0].get_xlabel()
+        'predicted'
     """
     counts = np.asarray(confusion)
     with np.errstate(invalid="ignore"):

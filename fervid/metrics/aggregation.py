@@ -38,6 +38,15 @@ def clip_predictions(frames: pd.DataFrame, class_names: list[str], rule: str = "
 
     Raises:
         InputError: if the rule or a true emotion is unknown.
+
+    Examples:
+        >>> import numpy as np, pandas as pd
+        >>> from fervid.schema.predictions import predictions_table
+        >>> frames = pd.DataFrame({"corpus": "mine", "clip": ["a", "a", "b"], "emotion": ["happy", "happy", "sad"]})
+        >>> probabilities = np.array([[0.9, 0.1], [0.4, 0.6], [0.2, 0.8]])
+        >>> table = predictions_table(frames, probabilities, ["happy", "sad"])
+        >>> clip_predictions(table, ["happy", "sad"])[["clip", "frames", "predicted"]].to_dict("list")
+        {'clip': ['a', 'b'], 'frames': [2, 1], 'predicted': ['happy', 'sad']}
     """
     if rule not in RULES:
         raise InputError(f"rule={rule} is unknown: choose one of {', '.join(RULES)}.")

@@ -72,6 +72,13 @@ def bootstrap_intervals(
 
     Raises:
         InputError: if the level is no share.
+
+    Examples:
+        >>> import numpy as np
+        >>> by_subject = np.array([[[9, 1], [2, 8]], [[6, 4], [5, 5]], [[10, 0], [1, 9]]])  # 3 subjects, 2 emotions
+        >>> low, high = bootstrap_intervals(by_subject)["uar"]
+        >>> print(f"{low:.2f} to {high:.2f}")
+        0.55 to 0.95
     """
     drawn = bootstrap_scores(confusions, resamples=resamples, seed=seed)
     return {name: percentile_interval(values, level) for name, values in drawn.items()}
@@ -146,6 +153,12 @@ def mcnemar(right_a: np.ndarray, right_b: np.ndarray) -> tuple[int, int, float]:
 
     Raises:
         InputError: if there are not as many of one as of the other.
+
+    Examples:
+        >>> first, second = [True] * 6 + [False] * 4, [True] + [False] * 9
+        >>> only_first, only_second, p = mcnemar(first, second)
+        >>> print(only_first, only_second, round(p, 3))
+        5 0 0.062
     """
     a, b = np.asarray(right_a, dtype=bool), np.asarray(right_b, dtype=bool)
     if a.shape != b.shape:
@@ -174,6 +187,11 @@ def corrected_t(
 
     Raises:
         InputError: if there are fewer than two differences, or the sizes are not usable.
+
+    Examples:
+        >>> t, p = corrected_t([0.04, 0.01, 0.05, 0.03, 0.02], train=80, test=20)  # 5 folds
+        >>> print(f"t = {t:.2f}, p = {p:.3f}")
+        t = 2.83, p = 0.047
     """
     values = np.asarray(differences, dtype=float)
     k = len(values)
@@ -200,6 +218,10 @@ def holm(p_values: Sequence[float] | np.ndarray) -> np.ndarray:
 
     Returns:
         The adjusted p-values in the same order. NaN stays NaN and does not count as a test.
+
+    Examples:
+        >>> holm([0.01, 0.04, 0.03]).round(2).tolist()
+        [0.03, 0.06, 0.06]
     """
     adjusted = np.array(p_values, dtype=float)
     made = ~np.isnan(adjusted)

@@ -40,6 +40,12 @@ class LinearHead(Head):
         feature_shape: (C, h, w) of the backbone's output.
         num_classes: how many emotions.
         dropout: share of the C features that is dropped.
+
+    Examples:
+        >>> import torch
+        >>> head = LinearHead((512, 7, 7), num_classes=8)
+        >>> tuple(head(torch.zeros(4, 512, 7, 7)).shape)
+        (4, 8)
     """
 
     def __init__(self, feature_shape: Sequence[int], num_classes: int, *, dropout: float = 0.2):
@@ -62,6 +68,12 @@ class MLPHead(Head):
 
     Raises:
         InputError: if ``hidden`` and ``dropout`` are of different length, or the activation is unknown.
+
+    Examples:
+        >>> import torch
+        >>> head = MLPHead((16, 5, 5), num_classes=4, hidden=(120, 84), dropout=(0, 0), activation="tanh")
+        >>> sum(parameter.numel() for parameter in head.parameters())
+        58624
     """
 
     def __init__(

@@ -21,6 +21,14 @@ class LeNet(Backbone):
     Args:
         image_size: side in pixels of the pictures.
         **options: those of :class:`Backbone`.
+
+    Examples:
+        >>> import torch
+        >>> backbone = LeNet()
+        >>> backbone.stages
+        ['conv1', 'tanh1', 'pool1', 'conv2', 'tanh2', 'pool2']
+        >>> tuple(backbone(torch.rand(4, 3, 28, 28)).shape)
+        (4, 16, 5, 5)
     """
 
     def __init__(self, *, image_size: int = 28, **options: Any):

@@ -141,6 +141,11 @@ def keys(table: "pd.DataFrame", column: str) -> "pd.Series":
     Returns:
         The names as they are if the table holds a single corpus, else ``<corpus>/<name>``. Whatever is counted or
         grouped in one table can go by them; to look up names of another table use both columns.
+
+    Examples:
+        >>> import pandas as pd
+        >>> keys(pd.DataFrame({"corpus": ["ravdess", "ised"], "subject": ["01", "01"]}), "subject").tolist()
+        ['ravdess/01', 'ised/01']
     """
     names = table[column]
     if len(corpora(table)) < 2:
@@ -163,6 +168,11 @@ def grouping_columns(table: "pd.DataFrame") -> list[str]:
 
     Args:
         table: one row a frame or clip.
+
+    Examples:
+        >>> import pandas as pd
+        >>> grouping_columns(pd.DataFrame({"clip": ["a", "b"], "sex": ["female", "male"], "age": [30, 30]}))
+        ['sex']
     """
     return [
         str(name)

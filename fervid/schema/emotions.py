@@ -23,6 +23,10 @@ def shared_name(emotion: str) -> str:
 
     Args:
         emotion: in any corpus's words; blanks around it and capitals do not matter.
+
+    Examples:
+        >>> shared_name("Happiness"), shared_name("calm")
+        ('happy', 'calm')
     """
     name = emotion.strip().lower()
     return SHARED.get(name, name)

@@ -62,6 +62,10 @@ def run_settings(config: Mapping[str, Any]) -> dict[str, Any]:
 
     Returns:
         All values but those that are neutral or places, as JSON has them.
+
+    Examples:
+        >>> run_settings({"seed": 1, "optimizer": {"lr": 0.001}, "cache_dir": "/tmp/cache"})
+        {'seed': 1, 'optimizer.lr': 0.001}
     """
     flat = _flat(json.loads(json.dumps(config, default=str)))
     return {name: value for name, value in flat if not is_neutral(name) and not is_place(name)}

@@ -123,6 +123,19 @@ def subject(manifest: pd.DataFrame, *, val: float, test: float, seed: int) -> np
 
     Raises:
         InputError: if subjects are unknown, or too few to part.
+
+    Examples:
+        >>> import numpy as np, pandas as pd
+        >>> manifest = pd.DataFrame({
+        ...     "corpus": "mine",
+        ...     "subject": np.repeat([f"subject {number}" for number in range(5)], 4),
+        ...     "emotion": ["happy", "sad"] * 10,
+        ... })
+        >>> manifest["split"] = subject(manifest, val=0.2, test=0.2, seed=42)
+        >>> manifest["split"].value_counts().sort_index().to_dict()
+        {'test': 4, 'train': 12, 'val': 4}
+        >>> int(manifest.groupby("subject")["split"].nunique().max())  # each subject is in one subset
+        1
     """
     _check_shares(val, test)
     check_subjects_known(manifest, "subject")

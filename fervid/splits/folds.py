@@ -62,6 +62,15 @@ def loso(manifest: pd.DataFrame, *, fold: int, val: float, seed: int) -> np.ndar
 
     Raises:
         InputError: if subjects are unknown or too few, or there is no such fold.
+
+    Examples:
+        >>> import pandas as pd
+        >>> manifest = pd.DataFrame({
+        ...     "corpus": "mine", "subject": ["Ann", "Ann", "Bob", "Bob", "Cid", "Cid"], "emotion": ["happy", "sad"] * 3
+        ... })
+        >>> split = loso(manifest, fold=1, val=0.5, seed=42)
+        >>> manifest["subject"][split == "test"].unique().tolist()
+        ['Bob']
     """
     check_subjects_known(manifest, "loso")
     people = _in_order(keys(manifest, "subject"))

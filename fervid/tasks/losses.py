@@ -22,6 +22,14 @@ class EmotionLoss(nn.Module):
 
     Raises:
         InputError: if a number is out of range.
+
+    Examples:
+        >>> import torch
+        >>> loss = EmotionLoss([900, 100], class_weights="balanced", label_smoothing=0.1)
+        >>> [round(weight, 2) for weight in loss.weight.tolist()]
+        [0.56, 5.0]
+        >>> loss(torch.zeros(4, 2), torch.tensor([0, 0, 1, 1])).item() > 0
+        True
     """
 
     def __init__(
