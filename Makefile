@@ -3,9 +3,11 @@
 # make train ARGS="backbone=vgg16 optimizer=sgd" passes settings on
 # make demo    opens the page of the newest run, of a small one trained now if there is none; ARGS="run=runs/x"
 # make bench   what takes how long, side by side with plain code and Keras, in one table (about 50 minutes); ARGS="--only start"
+# make coverage runs the tests and lists the lines that none of them runs
+# make matrix  passes the tests with Python 3.11, 3.12 and 3.13, and with the lowest versions allowed; ARGS=tests/metrics
 # make docs    builds the documentation site and opens it in a browser; Ctrl-C ends it
 # make papers  the four papers' protocols, reduced, on rendered people, and the report on them (about 40 minutes)
-.PHONY: setup train demo docs site papers bench test test-all check lint imports format types clean
+.PHONY: setup train demo docs site papers bench test test-all coverage matrix check lint imports format types clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -57,6 +59,22 @@ test: setup
 
 test-all: setup
 	$(BIN)/python -m pytest -n 2 $(ARGS)
+
+coverage: setup
+	$(BIN)/python -m pytest -n 2 -m "not slow" --cov --cov-report=term-missing:skip-covered $(ARGS)
+
+# An environment for each, in .venv-matrix. uv looks for the Python versions on the PATH.
+matrix: matrix-3.11 matrix-3.12 matrix-3.13 matrix-lowest
+
+matrix-3.%: setup
+	$(BIN)/uv venv --quiet --clear --python 3.$* .venv-matrix/3.$*
+	$(BIN)/uv pip install --quiet --python .venv-matrix/3.$* --constraint constraints.txt --editable '.[dev]'
+	.venv-matrix/3.$*/bin/python -m pytest -n 2 -m "not slow" $(ARGS)
+
+matrix-lowest: setup
+	$(BIN)/uv venv --quiet --clear --python 3.11 .venv-matrix/lowest
+	$(BIN)/uv pip install --quiet --python .venv-matrix/lowest --resolution lowest-direct --editable '.[dev]'
+	.venv-matrix/lowest/bin/python -m pytest -n 2 -m "not slow" $(ARGS)
 
 check: lint imports types site test
 
