@@ -85,7 +85,8 @@ def system_settings(config: Mapping[str, Any], choices: Mapping[str, str | None]
         if not is_neutral(name)
         and name not in REPEATS
         and not is_place(name)
-        and name.rsplit(".", 1)[-1] not in ("_target_", "_partial_")
+        # Of other groups the option says which class it is; of callbacks there may be several, by any name.
+        and (name.rsplit(".", 1)[-1] not in ("_target_", "_partial_") or name.startswith("callbacks."))
         and value != {}
         and not (value == [] and name.startswith("augmentation."))  # no augmentation was an empty list once
     }

@@ -109,7 +109,7 @@ def _run(
     answers, checkpoint_io = Answers(), AtomicCheckpointIO()
     own = [finetune, EpochSeed(config.seed), OwnSigterm(), answers]
     last = LastCheckpoint(last_checkpoint(folder))
-    trainer = make_trainer(config, folder, [*own, last, *callbacks], checkpoint_io)
+    trainer = make_trainer(config, folder, [*own, last, *_make_callbacks(config), *callbacks], checkpoint_io)
     if config.trainer.accelerator == "cpu" and torch.cuda.is_available():
         log.info("this machine has a GPU: trainer=gpu trains on it.")
 
@@ -181,6 +181,22 @@ def _make_finetune(config: DictConfig, folder: Path) -> FreezeThenFineTune:
     check_monitor(config, finetune)
     check_optimizer(config, finetune)
     return finetune
+
+
+def _make_callbacks(config: DictConfig) -> list[pl.Callback]:
+    """The callbacks of the group ``callbacks``, by the names that the user gave them.
+
+    Raises:
+        InputError: if one is no callback.
+    """
+    made = {name: instantiate(each, _convert_="all") for name, each in (config.get("callbacks") or {}).items()}
+    for name, callback in made.items():
+        if not isinstance(callback, pl.Callback):
+            raise InputError(
+                f"callbacks.{name} is a {type(callback).__name__}, not a callback: give the _target_ of a subclass of "
+                "pytorch_lightning.Callback."
+            )
+    return list(made.values())
 
 
 def _fit(
