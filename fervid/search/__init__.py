@@ -51,7 +51,8 @@ def command() -> None:
     search(space, config, folder, trials=arguments.trials, hours=arguments.hours)
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """The parser of the command line; the settings in it are Hydra's."""
     parser = argparse.ArgumentParser(
         prog="fervid.search",
         description=DESCRIPTION,
@@ -75,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _arguments() -> argparse.Namespace:
-    arguments = _parser().parse_intermixed_args()
+    arguments = make_parser().parse_intermixed_args()
     if arguments.trials < 1:
         raise InputError(f"--trials {arguments.trials} is out of range: give 1 or more.")
     if arguments.hours is not None and not arguments.hours > 0:
@@ -85,4 +86,4 @@ def _arguments() -> argparse.Namespace:
 
 def main() -> None:
     """Runs the command; also as ``fervid search``."""
-    run(command, "train", describe=_parser().format_help)
+    run(command, "train", describe=make_parser().format_help)

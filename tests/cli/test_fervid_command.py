@@ -1,5 +1,6 @@
 """``fervid <command>`` is ``python -m fervid.<command>``."""
 
+import re
 import subprocess
 import sys
 import tomllib
@@ -28,7 +29,7 @@ def test_one_script_is_installed():
 def test_every_command_is_listed_with_a_line(tmp_path, words):
     done = fervid(*words, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    lines = {line.split()[0]: line for line in done.stdout.splitlines() if line.startswith("  ")}
+    lines = {line.split()[0]: line for line in done.stdout.splitlines() if re.match(r"  \w", line)}
     assert sorted(lines) == COMMANDS
     for line in lines.values():
         assert len(line) <= 90

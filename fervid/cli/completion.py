@@ -1,0 +1,55 @@
+"""Completes settings in a shell: names, options and values. The shell's part is argcomplete's."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from argcomplete.completers import FilesCompleter
+from omegaconf import OmegaConf, open_dict
+
+from fervid.cli.hydra_compose import compose_with_hydra
+from fervid.cli.options import command_groups, options_by_group
+
+
+def complete_setting(command: str, typed: str, words: list[str]) -> list[str]:
+    """The settings of a command that begin with what is typed.
+
+    Args:
+        command: the name of its primary configuration.
+        typed: the beginning of ``name=value``; a value may be the last of several: ``optimizer=sgd,ad``.
+        words: the other words of the command line; the options that they choose are completed.
+    """
+    options, groups = options_by_group(), command_groups(command)
+    name, equals, value = typed.partition("=")
+    if equals and name in groups:
+        earlier = value[: value.rfind(",") + 1]
+        return [f"{name}={earlier}{option}" for option in options[name] if f"{earlier}{option}".startswith(value)]
+    chosen = [word for word in words if word.partition("=")[::2] in _choices(groups, options)]
+    config = compose_with_hydra(command, chosen)
+    with open_dict(config):
+        del config["hydra"]
+    settings = dict(_leaves(OmegaConf.to_container(config)))
+    if not equals:
+        names = [*groups, *(setting for setting in settings if setting not in groups)]
+        return [f"{each}=" for each in names if each.startswith(typed)]
+    default = settings.get(name)
+    if isinstance(default, bool):
+        values = ["true", "false"]
+    elif isinstance(default, int | float):
+        values = [str(default)]
+    else:
+        values = FilesCompleter()(value)
+    return [f"{name}={each}" for each in values if each.startswith(value)]
+
+
+def _choices(groups: list[str], options: dict[str, list[str]]) -> set[tuple[str, str]]:
+    return {(group, option) for group in groups for option in options[group]}
+
+
+def _leaves(content: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The dotted names and values of settings; a list of numbers or words is one value."""
+    if isinstance(content, dict) or (isinstance(content, list) and any(isinstance(each, dict) for each in content)):
+        items = content.items() if isinstance(content, dict) else enumerate(content)
+        for name, value in items:
+            yield from _leaves(value, f"{prefix}.{name}" if prefix else str(name))
+    elif not prefix.endswith(("_target_", "_partial_")):
+        yield prefix, content
