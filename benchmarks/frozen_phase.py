@@ -143,7 +143,7 @@ def compare(arguments: argparse.Namespace, folder: Path) -> None:
     for name, cached in (("cached", []), ("uncached", ["finetune.cache_gb=0"])):
         train([*words, *cached, "finetune.phases.0.epochs=2", f"cache_dir={folder / 'first'}"], folder / name)
         tables.append(read_csv(folder / name / "predictions.csv", numbers=True))
-    chances = [table.filter(like="p_").to_numpy() for table in tables]
+    chances = [table.filter(like="prob_").to_numpy() for table in tables]
     same = int((tables[0]["predicted"] == tables[1]["predicted"]).sum())
     tell(
         Figure(
@@ -160,7 +160,7 @@ def compare(arguments: argparse.Namespace, folder: Path) -> None:
     hf_faces = instantiate(OmegaConf.load(Path(CONFIG_FOLDER) / "augmentation" / "hf_faces.yaml"))
     for what, augmentation, more, goal in (
         ("no augmentation", None, [], 30.0),
-        (f"{VIEWS} views", hf_faces, ["augmentation=hf_faces", f"finetune.views={VIEWS}"], 0.8 * EPOCHS / VIEWS),
+        (f"{VIEWS} views", hf_faces, ["augmentation=hf_faces", f"finetune.cached_views={VIEWS}"], 0.8 * EPOCHS / VIEWS),
     ):
         loop = PlainLoop(root, manifest, weights, augmentation)
         loop.epoch()

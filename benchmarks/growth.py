@@ -1,13 +1,13 @@
 """Time and memory at 1 x, 4 x and 16 x the frames: ``python benchmarks/growth.py``, about seven minutes on two cores.
 
 Every step is the command itself, in a process of its own, on rendered people: ``prepare`` on videos (copies of one
-clip) and on pictures, ``audit`` with an empty cache (the store of faces, their hashes, near-duplicates), ``train`` with
+clip) and on pictures, ``audit`` with an empty cache (face cache, hashes, near-duplicates), ``train`` with
 one epoch of LeNet (and its own, smaller store), ``report`` on that run beside a copy of it under another name. No two
 pictures are copies: each clip is two rendered faces laid over each other, turned and cut in a way of its own.
 
 Memory is what the process and its workers hold for themselves, at most: anonymous pages and shared memory, a page that
-several of them hold counted once. Pages of a mapped file, such as the store, are the system's to drop, and are told
-apart. Time has a verdict only where the frames take more of it than half the start of a program: ``--frames 6400``.
+several of them hold counted once. Pages of a mapped file, such as the face cache, are the system's to drop, and are
+told apart. Time has a verdict only where the frames take more of it than half the start of a program: ``--frames 6400``.
 
 Then the parts that open no picture, on manifests of ten times as many rows: ``--rows 100000 1000000`` goes further.
 """
@@ -134,14 +134,14 @@ def steps(folder: Path, frames: int) -> Iterator[tuple[str, list[tuple[int, Cost
         frames: pictures at 1 x; at least 320, or there are too few people to split.
     """
     write_ravdess(
-        folder / "film", actors=[1], emotions=["happy"], intensities=["01"], frames=FILMED, width=640, height=360
+        folder / "film", subjects=[1], emotions=["happy"], intensities=["01"], frames=FILMED, width=640, height=360
     )
     clip = next((folder / "film").rglob("*.mp4"))
     filmed = []
     for times in TIMES:
         videos = max(4, frames // 100) * times
         write_videos(folder / f"videos_{times}", videos, clip)
-        words = ["dataset=video_folder", f"dataset.root={folder}/videos_{times}", "dataset.every=1"]
+        words = ["dataset=video_folder", f"dataset.root={folder}/videos_{times}", "dataset.frame_stride=1"]
         filmed.append((videos * FILMED, _fervid(folder / f"films_{times}", "prepare", *words)))
     yield "prepare, videos", filmed
 
@@ -193,7 +193,7 @@ def rows_alone(rows: int, corpus: str) -> dict[str, Cost]:
     """
     manifest, predictions = _manifest(rows, 40 if corpus == "videos" else 1)
     names = sorted(manifest["emotion"].unique())
-    chances = predictions[[f"p_{name}" for name in names]].to_numpy()
+    chances = predictions[[f"prob_{name}" for name in names]].to_numpy()
     labels = pd.Categorical(manifest["emotion"], categories=names).codes
     by_person = run_confusions(predictions, names, "subject")
     by_clip = run_confusions(predictions, names, "clip")
@@ -247,8 +247,8 @@ def _manifest(rows: int, a_clip: int) -> tuple[pd.DataFrame, pd.DataFrame]:
         }
     )
     chances = rng.dirichlet(np.ones(len(emotions)), rows)
-    said = pd.DataFrame(chances, columns=[f"p_{name}" for name in emotions])
-    true = manifest.rename(columns={"emotion": "true"}).assign(predicted=emotions[chances.argmax(axis=1)], run=0)
+    said = pd.DataFrame(chances, columns=[f"prob_{name}" for name in emotions])
+    true = manifest.rename(columns={"emotion": "label"}).assign(predicted=emotions[chances.argmax(axis=1)], run=0)
     return manifest, pd.concat([true, said], axis=1)
 
 

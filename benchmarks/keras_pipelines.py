@@ -69,7 +69,7 @@ def cut_videos(frames: pd.DataFrame, root: Path, folder: Path, pipeline: "Pipeli
                 continue
             square = cut(picture, box, eye_angle(picture, box, eyes) if pipeline.level else 0.0)
             picture = cv2.resize(square, (pipeline.size, pipeline.size), interpolation=cv2.INTER_AREA)
-            if pipeline.grey:
+            if pipeline.grayscale:
                 picture = cv2.cvtColor(cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
             file = folder / f"{len(rows):06d}.png"
             cv2.imwrite(str(file), picture)
@@ -92,9 +92,9 @@ def largest_face(picture: np.ndarray, cascade: cv2.CascadeClassifier) -> Box | N
     """The largest face Haar finds in a picture reduced to 640 pixels, with a margin of 7 %."""
     scale = min(1.0, 640 / max(picture.shape[:2]))
     small = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else picture
-    grey = cv2.cvtColor(small, cv2.COLOR_BGR2GRAY)
-    smallest = int(0.15 * min(grey.shape))
-    faces = cascade.detectMultiScale(grey, 1.1, 4, minSize=(smallest, smallest))
+    gray = cv2.cvtColor(small, cv2.COLOR_BGR2GRAY)
+    smallest = int(0.15 * min(gray.shape))
+    faces = cascade.detectMultiScale(gray, 1.1, 4, minSize=(smallest, smallest))
     if not len(faces):
         return None
     x, y, side = max(faces, key=lambda face: face[2])[:3] / scale
@@ -109,8 +109,8 @@ def eye_angle(picture: np.ndarray, box: Box, cascade: cv2.CascadeClassifier) -> 
     upper = picture[y : y + int(0.55 * side), x : x + side]
     upper = cv2.resize(upper, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     smallest, largest = int(0.15 * scale * side), int(0.4 * scale * side)
-    grey = cv2.cvtColor(upper, cv2.COLOR_BGR2GRAY)
-    found = cascade.detectMultiScale(grey, 1.1, 4, minSize=(smallest, smallest), maxSize=(largest, largest))
+    gray = cv2.cvtColor(upper, cv2.COLOR_BGR2GRAY)
+    found = cascade.detectMultiScale(gray, 1.1, 4, minSize=(smallest, smallest), maxSize=(largest, largest))
     middles = [(x + w / 2, y + h / 2) for x, y, w, h in sorted(found, key=lambda eye: eye[2])]  # the largest are last
     left = [middle for middle in middles if middle[0] < upper.shape[1] / 2]
     right = [middle for middle in middles if middle[0] >= upper.shape[1] / 2]
@@ -341,7 +341,7 @@ class Pipeline:
         augmentation: of training pictures, by their side.
         detect: look for a face; else the central square of the frame is taken.
         level: turn faces until their eyes are level.
-        grey: luminance in all channels.
+        grayscale: luminance in all channels.
         keep_best: go back to the epoch of the lowest validation loss.
     """
 
@@ -353,7 +353,7 @@ class Pipeline:
     augmentation: Callable | None = None
     detect: bool = False
     level: bool = False
-    grey: bool = False
+    grayscale: bool = False
     keep_best: bool = False
 
 
@@ -372,7 +372,7 @@ ALL = (Phase("all", 1e-3),)
 PIPELINES = {
     "ised_lenet": Pipeline(lenet, 28, keras.optimizers.RMSprop, ALL, 10, augmentation_ised, detect=True, level=True),
     "ised_alexnet": Pipeline(alexnet, 227, keras.optimizers.SGD, ALL, 10, augmentation_ised, detect=True, level=True),
-    "enterface_cnn": Pipeline(cnn, 100, keras.optimizers.Adam, ALL, 32, augmentation_enterface, grey=True),
+    "enterface_cnn": Pipeline(cnn, 100, keras.optimizers.Adam, ALL, 32, augmentation_enterface, grayscale=True),
     "ravdess_vgg16": Pipeline(vgg16_ravdess, 90, keras.optimizers.Adam, (Phase("block5_conv2", 1e-4),)),
     "hf_mobilenet_v2": _hf("MobileNetV2", "block_14_expand"),
     "hf_vgg16": _hf("VGG16", "block3_conv3"),

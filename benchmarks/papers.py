@@ -32,7 +32,7 @@ def render(folder: Path) -> None:
     for name, write in {
         "ravdess": lambda root: write_ravdess(
             root,
-            actors=range(1, 11),
+            subjects=range(1, 11),
             emotions=RAVDESS_EMOTIONS[:6],
             statements=("01", "02"),
             intensities=("01",),
@@ -40,7 +40,7 @@ def render(folder: Path) -> None:
             width=640,
             height=360,
         ),
-        "ised": lambda root: write_ised(root, participants=range(1, 18), clips=5, frames=12, width=960, height=540),
+        "ised": lambda root: write_ised(root, subjects=range(1, 18), clips=5, frames=12, width=960, height=540),
         "enterface": lambda root: write_enterface(root, subjects=range(1, 11), frames=12),
         "hf_faces": lambda root: write_hf_parquet(root / "train.parquet", rows=64, size=224, copies=3),
     }.items():
@@ -60,13 +60,16 @@ def counts(name: str, share: float) -> list[str]:
 def commands(corpora: Path, mobilenet: Path | None) -> dict[str, list[str]]:
     """What is run, by the name of its folder."""
     ised, enterface = f"dataset.root={corpora / 'ised'}", f"dataset.root={corpora / 'enterface'}"
-    lenet = ["-m", "experiment=ised_lenet", "optimizer=sgd_plain,rmsprop,adam", ised, "dataset.every=1"]
-    alexnet = ["-m", "experiment=ised_alexnet", ised, "dataset.every=1", "finetune.phases.0.epochs=8"]
-    alexnet += ["dataset.participants=[1,2,3,4,5,6,7,8]"]
-    cnn = ["-m", "sweep=enterface_image_size", enterface, "dataset.count=6", "finetune.phases.0.epochs=5"]
-    vgg16 = ["-m", "experiment=ravdess_vgg16", f"dataset.root={corpora / 'ravdess'}", "dataset.every=3"]
+    lenet = ["-m", "experiment=ised_lenet", "optimizer=sgd_plain,rmsprop,adam", ised, "dataset.frame_stride=1"]
+    alexnet = ["-m", "experiment=ised_alexnet", ised, "dataset.frame_stride=1", "finetune.phases.0.epochs=8"]
+    alexnet += ["dataset.subjects=[1,2,3,4,5,6,7,8]"]
+    cnn = ["-m", "sweep=enterface_image_size", enterface, "dataset.frames_per_clip=6", "finetune.phases.0.epochs=5"]
+    vgg16 = ["-m", "experiment=ravdess_vgg16", f"dataset.root={corpora / 'ravdess'}", "dataset.frame_stride=3"]
     hf = [f"dataset.root={corpora / 'hf_faces' / 'train.parquet'}", "split=stratified,clips"]
-    short = ["finetune.phases.1.epochs=2", "finetune.views=2"]  # views are cached: epochs of the head cost nothing
+    short = [
+        "finetune.phases.1.epochs=2",
+        "finetune.cached_views=2",
+    ]  # views are cached: epochs of the head cost nothing
     weights = [f"backbone.weights={mobilenet}"] if mobilenet else []
     fervid = {
         "ravdess": [*vgg16, "split=random_frames,subject", "finetune.phases.0.epochs=6"],
@@ -79,7 +82,7 @@ def commands(corpora: Path, mobilenet: Path | None) -> dict[str, list[str]]:
         "hf_mobilenet_v2": ["-m", "experiment=hf_mobilenet_v2", *hf, *short, *weights],
         "hf_others": ["-m", "sweep=hf_backbones", "experiment=hf_vgg16,hf_efficientnet_b2", *hf, *short],
     }
-    baseline = ["-m", "dataset=ised", ised, "dataset.every=1", "split=ised_counts,subject"]
+    baseline = ["-m", "dataset=ised", ised, "dataset.frame_stride=1", "split=ised_counts,subject"]
     return {name: ["fervid.train", *words] for name, words in fervid.items()} | {
         "ised_baseline": ["fervid.baseline", *baseline]
     }

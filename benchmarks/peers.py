@@ -76,7 +76,7 @@ class Pipeline:
 
 PIPELINES = {
     "ised_lenet": Pipeline("ised", ">= 2", (25,), sides(val=0.2, test=0.2)),
-    "ised_alexnet": Pipeline("ised", ">= 2", (15,), ("dataset.participants=[1,2,3,4,5]", *sides(val=0.1, test=0.25))),
+    "ised_alexnet": Pipeline("ised", ">= 2", (15,), ("dataset.subjects=[1,2,3,4,5]", *sides(val=0.1, test=0.25))),
     "enterface_cnn": Pipeline("enterface", ">= 2", (15,), sides(val=0.2, test=0.2)),
     "ravdess_vgg16": Pipeline("ravdess", ">= 2", (8,), sides(val=0.1, test=0.3), "vgg16"),
     "hf_mobilenet_v2": Pipeline("hf_faces", ">= 15", (50, 35), HF_SIDES, "mobilenet_v2"),
@@ -86,7 +86,7 @@ PIPELINES = {
 SLOW = ("hf_vgg16", "hf_efficientnet_b2")
 
 RENDER: dict[str, Callable[[Path], object]] = {
-    "ised": lambda root: write_ised(root, participants=range(1, 11), clips=3, frames=40, width=960, height=540),
+    "ised": lambda root: write_ised(root, subjects=range(1, 11), clips=3, frames=40, width=960, height=540),
     "enterface": lambda root: write_enterface(root, subjects=range(1, 6), sentences=(1, 2), frames=60),
     "ravdess": lambda root: write_ravdess(
         root, emotions=("calm", "happy", "sad", "angry"), intensities=("01",), frames=100
@@ -196,7 +196,7 @@ class Bench:
         ours = {"fervid": lambda: self.fervid("fervid")}
         if self.name.startswith("hf_"):
             views = f"fervid, {VIEWS} views"
-            ours = {views: lambda: self.fervid(views, f"finetune.views={VIEWS}"), **ours}
+            ours = {views: lambda: self.fervid(views, f"finetune.cached_views={VIEWS}"), **ours}
         seconds = by_turns({**dict(list(ours.items())[:1]), "keras": self.in_keras, **ours}, repeats)
         for side in ours:
             self.tell(side, ratios(seconds["keras"], seconds[side]))

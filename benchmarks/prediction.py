@@ -35,7 +35,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", type=Path, help="a trained run (a MobileNetV2 of one epoch, trained now)")
     parser.add_argument("--videos", type=Path, help="a folder of videos (2 rendered ones of 4 seconds, 720p, H.264)")
-    parser.add_argument("--every", type=int, default=3)
+    parser.add_argument("--frame-stride", type=int, default=3)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--own-detector", action="store_true", help="the run's own instead of Haar")
     arguments = parser.parse_args()
@@ -69,7 +69,9 @@ def watch(run: Path, videos: Path, arguments: argparse.Namespace) -> None:
         nonlocal frames, film
         with tempfile.TemporaryDirectory() as folder:
             began = time.perf_counter()
-            sights = predict(predictor, items, Path(folder), console, every=arguments.every, annotated=annotated)
+            sights = predict(
+                predictor, items, Path(folder), console, frame_stride=arguments.frame_stride, annotated=annotated
+            )
             spent = time.perf_counter() - began
         frames, film = sum(sight.frames for sight in sights), sum(sight.seconds for sight in sights)
         return spent
@@ -78,7 +80,7 @@ def watch(run: Path, videos: Path, arguments: argparse.Namespace) -> None:
     look(True)  # the first warms up
     sides = {"annotated": lambda: look(True), "not annotated": lambda: look(False)}
     for name, seconds in by_turns(sides, arguments.repeats).items():
-        note = f"{len(items)} videos, one frame of {arguments.every}, {torch.get_num_threads()} threads of torch"
+        note = f"{len(items)} videos, one frame of {arguments.frame_stride}, {torch.get_num_threads()} threads of torch"
         tell(
             Figure("prediction", f"frames looked at, {name}", [frames / one for one in seconds], "", "frames/s", note),
             Figure("prediction", f"length of the films / time taken, {name}", [film / one for one in seconds]),

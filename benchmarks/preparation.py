@@ -58,11 +58,11 @@ def plain(video: Path, folder: Path) -> int:
             return found
         if number % EVERY == 0:
             _, frame = capture.retrieve()
-            grey = cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY)
-            faces = frontal.detectMultiScale(grey, 1.1, 4)
+            gray = cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY)
+            faces = frontal.detectMultiScale(gray, 1.1, 4)
             if len(faces):
                 x, y, w, h = max(faces, key=lambda face: face[2] * face[3])
-                eyes = eye.detectMultiScale(grey[y : y + h, x : x + w], 1.1, 4)
+                eyes = eye.detectMultiScale(gray[y : y + h, x : x + w], 1.1, 4)
                 angle = 0.0
                 if len(eyes) >= 2:
                     (ax, ay, aw, ah), (bx, by, bw, bh) = sorted(eyes[:2], key=lambda e: e[0])
@@ -164,7 +164,7 @@ def whole_job(videos: list[Path], copies: int, decoding: float, folder: Path) ->
                 target = root / ("odd" if number % 2 else "even") / f"{copy}_{number}_{video.name}"
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(video, target)
-        corpus = VideoFolderDataModule(root, every=EVERY, face_size=SIZE, prepared_dir=folder, cache_dir=folder)
+        corpus = VideoFolderDataModule(root, frame_stride=EVERY, face_size=SIZE, prepared_dir=folder, cache_dir=folder)
         began, before = time.perf_counter(), time.process_time() + _workers()[0]
         corpus.prepared.prepare()
         wall[times] = time.perf_counter() - began

@@ -159,11 +159,11 @@ def _train(trained: Trained) -> None:
 
     emotions = ("angry", "happy", "sad")
     small = {"intensities": ("01",), "frames": 16, "width": 320, "height": 240}
-    write_ravdess(trained.corpus, actors=(1, 2, 3, 4), emotions=emotions, **small)
+    write_ravdess(trained.corpus, subjects=(1, 2, 3, 4), emotions=emotions, **small)
     GlobalHydra.instance().clear()
     words = [
         *("dataset=ravdess", f"dataset.root={trained.corpus}", "dataset.emotions=[angry,happy,sad]"),
-        *("dataset.every=8", "dataset.batch_size=6", "split.val=0.25", "split.test=0.25", "backbone=lenet"),
+        *("dataset.frame_stride=8", "dataset.batch_size=6", "split.val=0.25", "split.test=0.25", "backbone=lenet"),
         *("trainer.max_epochs=3", "+trainer.enable_progress_bar=false", f"cache_dir={trained.cache}"),
         f"hydra.run.dir={trained.folder}",
     ]

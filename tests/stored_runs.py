@@ -35,12 +35,12 @@ def _predictions(
 ) -> pd.DataFrame:
     rng = np.random.default_rng(seed)
     rows = pd.DataFrame(
-        list(product(people, class_names, range(clips), range(frames))), columns=["person", "true", "take", "frame"]
+        list(product(people, class_names, range(clips), range(frames))), columns=["person", "label", "take", "frame"]
     )
     person = rows["person"].map("{:02}".format)
     logits = rng.normal(size=(len(rows), len(class_names)))
     likes = rng.normal(0, 1, 1000)[rows["person"].to_numpy() % 1000]  # who is read more easily than others
-    logits[np.arange(len(rows)), pd.Index(class_names).get_indexer(rows["true"])] += skill + likes
+    logits[np.arange(len(rows)), pd.Index(class_names).get_indexer(rows["label"])] += skill + likes
     chances = np.exp(sharpness * (logits - logits.max(axis=1, keepdims=True)))
     chances /= chances.sum(axis=1, keepdims=True)
     table = pd.DataFrame(
@@ -48,8 +48,8 @@ def _predictions(
             "index": np.arange(len(rows)),
             "corpus": "synthetic",
             "subject": person if known else None,
-            "clip": person + "-" + rows["true"] + "-" + rows["take"].astype(str),
-            "true": rows["true"],
+            "clip": person + "-" + rows["label"] + "-" + rows["take"].astype(str),
+            "label": rows["label"],
             "sex": np.where(rows["person"] % 2 == 0, "male", "female"),
             "intensity": rows["take"] % 2 + 1,
             "spectacles": rows["person"] % 3 == 0,
@@ -61,7 +61,7 @@ def _predictions(
             "predicted": np.array(class_names, dtype=object)[chances.argmax(axis=1)],
         }
     )
-    return pd.concat([table, pd.DataFrame(chances, columns=[f"p_{name}" for name in class_names])], axis=1)
+    return pd.concat([table, pd.DataFrame(chances, columns=[f"prob_{name}" for name in class_names])], axis=1)
 
 
 def _measure(true: Any, predicted: Any) -> dict[str, float]:
@@ -104,12 +104,12 @@ def _settings(
 
 def _scores(test: pd.DataFrame, class_names: Sequence[str]) -> dict[str, Any]:
     """The classes and scores in results.json of a table of test predictions, by frame and by clip."""
-    summed = test.groupby("clip")[[f"p_{name}" for name in class_names]].mean()
+    summed = test.groupby("clip")[[f"prob_{name}" for name in class_names]].mean()
     by_clip = np.array(class_names)[summed.to_numpy().argmax(axis=1)]
-    metrics = {f"test/{name}": value for name, value in _measure(test["true"], test["predicted"]).items()}
-    truth = test.groupby("clip")["true"].first()
+    metrics = {f"test/{name}": value for name, value in _measure(test["label"], test["predicted"]).items()}
+    truth = test.groupby("clip")["label"].first()
     metrics |= {f"test/clip_{name}": value for name, value in _measure(truth, by_clip).items()}
-    counts = confusion_matrix(test["true"], test["predicted"], labels=list(class_names)).tolist()
+    counts = confusion_matrix(test["label"], test["predicted"], labels=list(class_names)).tolist()
     return {"class_names": list(class_names), "metrics": metrics, "confusion": counts}
 
 
@@ -160,7 +160,7 @@ def _write_run(
     draw = zlib.crc32(f"{folder.name} {seed} {fold}".encode())
     shown = (class_names, clips, frames, skill)
     test = _predictions(draw, "test", list(people), *shown, sharpness, known)
-    test = edit(test[~test["true"].isin(absent)].drop(columns=list(without)))
+    test = edit(test[~test["label"].isin(absent)].drop(columns=list(without)))
     val = _predictions(draw + 1, "val", range(90, 96), *shown, val_sharpness or sharpness, known)
     results: dict[str, Any] = {
         "task": "classification",

@@ -123,7 +123,7 @@ def test_every_augmentation_keeps_a_picture_a_picture(augmentation):
 
 def test_an_augmented_face_can_still_be_recognised(synthetic):
     """Values typed wrongly by a factor of ten are seen here: a face stays close to itself."""
-    faces = synthetic(image_size=64).frame_dataset("train").store[np.arange(8)]
+    faces = synthetic(image_size=64).frame_dataset("train").face_cache[np.arange(8)]
     for name in set(options("augmentation")) - {"none"}:
         made = instantiate(compose("train", [f"augmentation={name}"]).augmentation, _convert_="all")
         made.set_random_seed(0)
@@ -148,7 +148,7 @@ def test_every_split_splits(split, synthetic, tmp_path):
         sides.to_csv(tmp_path / "own.csv", index=False)
         words += [f"split.path={tmp_path / 'own.csv'}"]
     elif split == "given":
-        frames["given_split"] = np.where(frames["identity"] > 8, "test", "train")
+        frames["predefined_split"] = np.where(frames["identity"] > 8, "test", "train")
     sides = instantiate(compose("train", words).split)(frames)
     assert set(sides) - {None} == {"train", "val", "test"}
     assert sum(side is None for side in sides) == (8 if split.endswith("_counts") else 0)
@@ -158,10 +158,10 @@ def test_every_split_splits(split, synthetic, tmp_path):
 def test_the_papers_own_networks_bring_their_head_and_learn_whole(words):
     config = compose("train", words)
     assert config.head._target_.endswith("MLPHead")
-    assert config.finetune.phases[0].first_stage == "all"
+    assert config.finetune.phases[0].unfreeze_from == "all"
     chosen = compose("train", [*words, "head=linear", "finetune=frozen"])
     assert chosen.head._target_.endswith("LinearHead")
-    assert chosen.finetune.phases[0].first_stage == "head"
+    assert chosen.finetune.phases[0].unfreeze_from == "head"
 
 
 def test_a_gpu_run_is_bfloat16_with_loaders_of_its_own():

@@ -69,8 +69,8 @@ def test_training_leaves_all_names_as_they_are(run):
     results = json.loads((run / "results.json").read_text(encoding="utf-8"))
     assert sorted(results["class_names"]) == sorted(NAMES)
     table = pd.read_csv(run / "predictions.csv", keep_default_na=False)
-    assert set(table["true"]) <= set(NAMES)
-    assert {f"p_{name}" for name in NAMES} <= set(table)
+    assert set(table["label"]) <= set(NAMES)
+    assert {f"prob_{name}" for name in NAMES} <= set(table)
     for figure in ("confusion_matrix", "sample_predictions", "curves"):
         assert (run / f"{figure}.png").stat().st_size > 1000
 

@@ -74,7 +74,7 @@ def test_parameters_sizes_epochs_and_optimizer(name):
     assert sum(parameter.numel() for parameter in model.parameters()) == total
     learning = []
     for phase in config.finetune.phases:
-        number = model.backbone.stage_number(phase.first_stage)
+        number = model.backbone.stage_number(phase.unfreeze_from)
         learning.append(sum(parameter.numel() for parameter in model.learning_parameters(number)))
     assert learning == by_phase
     assert [phase.epochs for phase in config.finetune.phases] == epochs
@@ -82,7 +82,7 @@ def test_parameters_sizes_epochs_and_optimizer(name):
     assert config.optimizer.lr == 0.001
     assert config.optimizer.get("momentum", 0) == 0
     scales = {"ravdess_vgg16": [0.1]}.get(name, [1.0, 0.01][: len(epochs)])  # Adam at 1e-3, then 1e-5
-    assert [phase.lr_scale for phase in config.finetune.phases] == scales
+    assert [phase.lr_factor for phase in config.finetune.phases] == scales
     loss = config.task.loss
     assert (loss.class_weights, loss.label_smoothing, loss.focal_gamma) == ("none", 0, 0)
     assert config.scheduler == {}
@@ -93,12 +93,12 @@ def test_parameters_sizes_epochs_and_optimizer(name):
 def test_who_decides_when_a_phase_ends_and_what_is_kept(name):
     finetune = preset(f"experiment={name}").finetune
     if name.startswith("hf_"):  # early stopping on the validation loss, best weights restored, in both phases
-        assert ([phase.patience for phase in finetune.phases], finetune.monitor, finetune.keep) == (
+        assert ([phase.patience for phase in finetune.phases], finetune.monitor, finetune.select) == (
             *([5, 5], "val/loss"),
             "best",
         )
     else:
-        assert ([phase.patience for phase in finetune.phases], finetune.keep) == ([None], "last")
+        assert ([phase.patience for phase in finetune.phases], finetune.select) == ([None], "last")
 
 
 LAYERS = {
@@ -159,7 +159,7 @@ def test_where_the_pretrained_networks_begin_to_learn():
     }.items():
         config = preset(f"experiment={name}")
         backbone = model_of(config, 8).backbone
-        number = backbone.stage_number(config.finetune.phases[-1].first_stage)
+        number = backbone.stage_number(config.finetune.phases[-1].unfreeze_from)
         assert backbone.stages[number] == first
 
 
@@ -167,7 +167,7 @@ def test_vgg16_keeps_thirteen_of_its_sixteen_layers_and_edits_the_last_six_of_tw
     model = model_of(preset("experiment=ravdess_vgg16"), 6)
     model.learn_from(model.backbone.stage_number("features.26"))
     layers = [part for part in model.backbone.stage_modules(0) if isinstance(part, nn.Conv2d | nn.MaxPool2d)]
-    learning = {id(part) for part in model.backbone.stage_modules(model.first_stage)}
+    learning = {id(part) for part in model.backbone.stage_modules(model.unfreeze_from)}
     dense = [part for part in model.head.modules() if isinstance(part, nn.Linear)]
     assert (len(layers), len(dense)) == (18, 3)
     assert sum(id(part) in learning for part in layers) + len(dense) == 6
@@ -176,10 +176,15 @@ def test_vgg16_keeps_thirteen_of_its_sixteen_layers_and_edits_the_last_six_of_tw
 def test_the_pictures_of_each_paper():
     config = {name: preset(f"experiment={name}") for name in PRESETS}
     ravdess = config["ravdess_vgg16"].dataset
-    assert (ravdess.modality, ravdess.channel, ravdess.emotions, ravdess.every) == ("video-only", "speech", "six", 1)
-    assert config["enterface_cnn"].dataset.grey
+    assert (ravdess.modality, ravdess.channel, ravdess.emotions, ravdess.frame_stride) == (
+        "video-only",
+        "speech",
+        "six",
+        1,
+    )
+    assert config["enterface_cnn"].dataset.grayscale
     assert config["enterface_cnn"].dataset.face_size == 416
-    assert config["ised_lenet"].dataset.every == config["ised_alexnet"].dataset.every == 5
+    assert config["ised_lenet"].dataset.frame_stride == config["ised_alexnet"].dataset.frame_stride == 5
     detectors = {name: each.dataset.detector._target_.rsplit(".", 1)[-1] for name, each in config.items()}
     assert {name for name, detector in detectors.items() if detector == "HaarDetector"} == {
         "ised_lenet",
@@ -264,9 +269,9 @@ def corpora(tmp_path_factory):
     root = tmp_path_factory.mktemp("corpora")
     small = {"frames": 6, "width": 320, "height": 240}
     six = RAVDESS_EMOTIONS[:6]
-    write_ravdess(root / "ravdess", actors=range(1, 5), emotions=six, intensities=("01",), **small)
+    write_ravdess(root / "ravdess", subjects=range(1, 5), emotions=six, intensities=("01",), **small)
     write_enterface(root / "enterface", subjects=range(1, 5), sentences=(1,), **small)
-    write_ised(root / "ised", participants=range(1, 5), clips=2, frames=6, width=480, height=360)
+    write_ised(root / "ised", subjects=range(1, 5), clips=2, frames=6, width=480, height=360)
     write_hf_parquet(root / "hf_faces" / "train.parquet", rows=48, size=64, copies=2)
     return root
 
@@ -278,9 +283,9 @@ def small_counts(emotions, numbers):
 
 ROOTS = {"hf": "hf_faces/train.parquet"}
 REDUCED = {
-    "ravdess": ["dataset.every=2", "dataset.batch_size=16"],
-    "ised": ["dataset.every=2", *small_counts(ISED_EMOTIONS, "[12,6,6]")],
-    "enterface": ["dataset.count=6", *small_counts(ENTERFACE_EMOTIONS, "[12,6,6]")],
+    "ravdess": ["dataset.frame_stride=2", "dataset.batch_size=16"],
+    "ised": ["dataset.frame_stride=2", *small_counts(ISED_EMOTIONS, "[12,6,6]")],
+    "enterface": ["dataset.frames_per_clip=6", *small_counts(ENTERFACE_EMOTIONS, "[12,6,6]")],
     "hf": ["dataset.batch_size=8", "finetune.phases.1.epochs=1"],
 }
 LIGHT = ("ised_lenet",)
@@ -313,5 +318,5 @@ def test_from_raw_files_to_the_papers_outputs_and_the_same_honestly(fervid_train
             assert (tmp_path / twin / f"{figure}.png").stat().st_size > 10_000
         predictions = pd.read_csv(tmp_path / twin / "predictions_val.csv")
         assert set(predictions["split"]) == {"val"}
-        right = (predictions["true"] == predictions["predicted"]).mean()
+        right = (predictions["label"] == predictions["predicted"]).mean()
         assert right == pytest.approx(found["metrics"]["val/accuracy"])

@@ -47,7 +47,7 @@ def test_ravdess_has_every_name_of_two_actors_and_no_strong_neutral(tmp_path):
 
 
 def test_both_modalities_of_a_ravdess_recording_hold_the_same_pictures(tmp_path):
-    write_ravdess(tmp_path, actors=(1,), emotions=("happy",), intensities=("01",), modalities=("02", "01"), **SMALL)
+    write_ravdess(tmp_path, subjects=(1,), emotions=("happy",), intensities=("01",), modalities=("02", "01"), **SMALL)
     first, second = (decode(p)[2] for p in sorted(tmp_path.rglob("*.mp4")))
     np.testing.assert_array_equal(first, second)
 
@@ -55,7 +55,7 @@ def test_both_modalities_of_a_ravdess_recording_hold_the_same_pictures(tmp_path)
 def test_statements_and_repetitions_are_different_recordings(tmp_path):
     write_ravdess(
         tmp_path,
-        actors=(1,),
+        subjects=(1,),
         emotions=("sad",),
         intensities=("01",),
         statements=("01", "02"),
@@ -67,8 +67,8 @@ def test_statements_and_repetitions_are_different_recordings(tmp_path):
 
 
 def test_a_recording_is_the_same_bytes_whatever_else_is_written(tmp_path):
-    write_ravdess(tmp_path / "one", actors=(2,), emotions=("angry",), intensities=("02",), **SMALL)
-    write_ravdess(tmp_path / "two", actors=(1, 2), emotions=("happy", "angry"), **SMALL)
+    write_ravdess(tmp_path / "one", subjects=(2,), emotions=("angry",), intensities=("02",), **SMALL)
+    write_ravdess(tmp_path / "two", subjects=(1, 2), emotions=("happy", "angry"), **SMALL)
     name = "Actor_02/02-01-05-02-01-01-02.mp4"
     assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
 
@@ -93,7 +93,7 @@ def test_videos_decode_to_what_the_corpus_has(tmp_path, write, emotion, size, co
 
 
 def test_a_video_shows_what_was_rendered(tmp_path):
-    table = write_ised(tmp_path, participants=(1,), emotions=("surprise",), **(SMALL | {"frames": 30}))
+    table = write_ised(tmp_path, subjects=(1,), emotions=("surprise",), **(SMALL | {"frames": 30}))
     peak = cv2.imread(str(tmp_path / table["peak_path"][0]))[..., ::-1]
     pictures = decode(tmp_path / table["path"][0])[2]
     distance = [np.abs(picture.astype(int) - peak).mean() for picture in pictures]
@@ -165,7 +165,7 @@ def test_enterface_sentences_of_subject_2_are_swapped_and_subject_23_is_happy_tw
 
 
 def test_ised_details_say_what_was_filmed(tmp_path):
-    table = write_ised(tmp_path, participants=(1, 4), emotions=("happiness", "disgust"), clips=2, **SMALL)
+    table = write_ised(tmp_path, subjects=(1, 4), emotions=("happiness", "disgust"), clips=2, **SMALL)
     details = loadmat(tmp_path / "ISED_details.mat")["ISED_details"]
     assert details.shape == (8, 16)
     assert files(tmp_path / "videos", "*.avi") == sorted(path.removeprefix("videos/") for path in table["path"])

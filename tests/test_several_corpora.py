@@ -40,8 +40,8 @@ def predictions(two):
     """Of the first corpus everything is right, of the other nothing."""
     chances = np.where((two["emotion"] == "happy") == (two["corpus"] == "one"), 0.9, 0.2)
     said = np.where(chances > 0.5, "happy", "sad")
-    table = two.rename(columns={"emotion": "true"}).drop(columns="recording")
-    return table.assign(predicted=said, p_happy=chances, p_sad=1 - chances, index=two.index)
+    table = two.rename(columns={"emotion": "label"}).drop(columns="recording")
+    return table.assign(predicted=said, prob_happy=chances, prob_sad=1 - chances, index=two.index)
 
 
 class TestAudit:
@@ -103,7 +103,7 @@ class TestScores:
         assert clips[["corpus", "clip", "frames"]].to_numpy().tolist() == [
             *(["one", "a", 2], ["one", "b", 2], ["other", "a", 2], ["other", "b", 2])
         ]
-        assert (clips["true"] == clips["predicted"]).tolist() == [True, True, False, False]
+        assert (clips["label"] == clips["predicted"]).tolist() == [True, True, False, False]
 
     @pytest.mark.parametrize(("unit", "count"), [("subject", 2), ("clip", 4)])
     def test_units_of_intervals(self, predictions, unit, count):
@@ -183,11 +183,11 @@ class TestEvaluate:
         ]
         joint = joint_validation(runs, np.array([0.5, 0.5]), NAMES)
         assert joint[["corpus", "clip", "frame"]].equals(predictions[["corpus", "clip", "frame"]])
-        assert joint["p_happy"].tolist() == pytest.approx(predictions["p_happy"].tolist())
+        assert joint["prob_happy"].tolist() == pytest.approx(predictions["prob_happy"].tolist())
 
 
 def test_one_frame_of_each_clip_is_explained(predictions):
-    wrong = predictions.assign(predicted=np.where(predictions["true"] == "sad", "happy", "sad"))
+    wrong = predictions.assign(predicted=np.where(predictions["label"] == "sad", "happy", "sad"))
     assert len(choose_frames(wrong, "confused", 8, 0)) == 4
 
 

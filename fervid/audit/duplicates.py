@@ -22,7 +22,7 @@ MIRROR = np.packbits(_ODD)
 #   below that (39 to 63) are film stills and portraits of one person numbered apart, and one pair (0) is a copy.
 #   Rendered strangers, all frontal, framed alike and some with the same hair, come as near as 35; among 100 people 29.
 # - Share of copies that differ by 24 bits at most, in % of photographs / rendered faces:
-#   mirrored, grey, half or double size, blurred (sigma 1 or 2 px), noise (10 levels), JPEG quality 60 or 95,
+#   mirrored, gray, half or double size, blurred (sigma 1 or 2 px), noise (10 levels), JPEG quality 60 or 95,
 #   contrast x 0.7: 100 / 100; JPEG 30: 100 / 99.9; 40 levels brighter: 100 / 99.8; contrast x 1.3: 99.2 / 99.9;
 #   gamma 0.6: 98.8 / 100, 1.6: 96.8 / 99.8; turned by 1 degree: 99.7 / 96.5, 2: 54 / 50, 3: 5 / 7, 5: 0 / 0;
 #   cropped by 1 %: 94 / 95, 2 %: 31 / 11, 3.5 %: 1 / 2, 5 %: 0 / 0.
@@ -41,8 +41,8 @@ def hash_picture(picture: np.ndarray) -> np.ndarray:
     Returns:
         256 bits, uint8 (32,): which of the cosines are positive.
     """
-    grey = cv2.resize(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), (SIDE, SIDE), interpolation=cv2.INTER_AREA)
-    lowest = cv2.dct(grey.astype(np.float32))[:BLOCK, :BLOCK]
+    gray = cv2.resize(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+    lowest = cv2.dct(gray.astype(np.float32))[:BLOCK, :BLOCK]
     # Signs, not "above the median": mirroring negates every odd horizontal frequency and leaves the even ones, so the
     # mirrored picture has the same bits but for a fixed set, and is looked for at no cost.
     # The first, the mean brightness, is positive in all and tells nothing.

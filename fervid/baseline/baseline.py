@@ -110,7 +110,7 @@ def _look_at(config: DictConfig, datamodule: FrameDataModule, side: str) -> tupl
     """Features (N, D), labels (N,) and manifest rows (N,) of one side of the split."""
     frames = datamodule.frame_dataset(side)
     described = f"LGBP features of {len(frames)} {side} faces"
-    x = lgbp_features(frames.store[frames.rows], **_features(config), description=described)
+    x = lgbp_features(frames.face_cache[frames.rows], **_features(config), description=described)
     return x, frames.targets["emotion"].numpy(), frames.index.numpy()
 
 

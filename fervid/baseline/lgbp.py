@@ -38,7 +38,7 @@ def lgbp_features(
     A face takes F floats: 151 KB at the defaults, so that 10,000 faces take 1.5 GB.
 
     Args:
-        faces: uint8 (N, H, W, 3) RGB or (N, H, W) grey.
+        faces: uint8 (N, H, W, 3) RGB or (N, H, W) gray.
         image_size: side in pixels at which they are looked at.
         scales: of the Gabor filters, each a factor of sqrt(2) coarser than the one before.
         orientations: of the Gabor filters, evenly from 0 to below 180 degrees.
@@ -114,10 +114,10 @@ def _describe(faces: np.ndarray, image_size: int, scales: int, orientations: int
     pixels = np.bincount(cells.ravel())[:, None]
     features = np.empty((len(faces), scales * orientations, grid**2, CODES), dtype=np.float32)
     for number, face in enumerate(faces):
-        grey = _grey(face, image_size)
+        gray = _gray(face, image_size)
         for filtered, (real, imaginary) in enumerate(gabor_kernels(scales, orientations)):
-            magnitude = cv2.magnitude(cv2.filter2D(grey, -1, real), cv2.filter2D(grey, -1, imaginary))
-            # Steps of 1/16 grey level are about three times what rounding the picture to bytes leaves in the finest
+            magnitude = cv2.magnitude(cv2.filter2D(gray, -1, real), cv2.filter2D(gray, -1, imaginary))
+            # Steps of 1/16 gray level are about three times what rounding the picture to bytes leaves in the finest
             # magnitude (0.02): without them the patterns of smooth skin would be those of that noise.
             steps = np.rint(16 * magnitude).astype(np.uint16)
             codes = local_binary_pattern(steps, P=8, R=1, method="nri_uniform").astype(np.intp)
@@ -126,13 +126,13 @@ def _describe(faces: np.ndarray, image_size: int, scales: int, orientations: int
     return features.reshape(len(faces), -1)
 
 
-def _grey(face: np.ndarray, image_size: int) -> np.ndarray:
+def _gray(face: np.ndarray, image_size: int) -> np.ndarray:
     """A face as float32 (image_size, image_size), 0 to 255."""
-    grey = cv2.cvtColor(face, cv2.COLOR_RGB2GRAY) if face.ndim == 3 else face
-    if grey.shape != (image_size, image_size):
-        method = cv2.INTER_AREA if len(grey) > image_size else cv2.INTER_LINEAR
-        grey = cv2.resize(grey, (image_size, image_size), interpolation=method)
-    return grey.astype(np.float32)
+    gray = cv2.cvtColor(face, cv2.COLOR_RGB2GRAY) if face.ndim == 3 else face
+    if gray.shape != (image_size, image_size):
+        method = cv2.INTER_AREA if len(gray) > image_size else cv2.INTER_LINEAR
+        gray = cv2.resize(gray, (image_size, image_size), interpolation=method)
+    return gray.astype(np.float32)
 
 
 @cache

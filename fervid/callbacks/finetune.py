@@ -28,24 +28,24 @@ class Phase:
     Attributes:
         name: as it appears in tables and figures.
         epochs: how many at most.
-        first_stage: first backbone stage that learns: its name, ``all``, ``last_block``, or ``head`` for none.
-        lr_scale: times the optimizer's learning rate.
+        unfreeze_from: first backbone stage that learns: its name, ``all``, ``last_block``, or ``head`` for none.
+        lr_factor: times the optimizer's learning rate.
         patience: end the phase after so many epochs without a better score; None: never before ``epochs``.
     """
 
     name: str
     epochs: int
-    first_stage: str
-    lr_scale: float = 1.0
+    unfreeze_from: str
+    lr_factor: float = 1.0
     patience: int | None = None
 
     def __post_init__(self) -> None:
         if self.epochs < 1:
             raise InputError(f"phase {self.name!r} has epochs={self.epochs}: give at least 1, or leave the phase out.")
-        if not 0 < self.lr_scale < math.inf:
-            raise InputError(f"phase {self.name!r} has lr_scale={self.lr_scale}: give a number above 0.")
-        if not isinstance(self.first_stage, str):
-            raise InputError(f"phase {self.name!r} has first_stage={self.first_stage}: give a stage, all or head.")
+        if not 0 < self.lr_factor < math.inf:
+            raise InputError(f"phase {self.name!r} has lr_factor={self.lr_factor}: give a number above 0.")
+        if not isinstance(self.unfreeze_from, str):
+            raise InputError(f"phase {self.name!r} has unfreeze_from={self.unfreeze_from}: give a stage, all or head.")
         if self.patience is not None and self.patience < 1:
             raise InputError(f"phase {self.name!r} has patience={self.patience}: give at least 1, or null.")
 
@@ -56,7 +56,7 @@ class FreezeThenFineTune(Checkpoint):
     A phase begins with the best weights so far and a fresh optimizer state, as a model that Keras compiles anew; it
     ends after its epochs, or earlier when its patience is at an end. After the last one the model has the best
     weights of all epochs. Where the stages before the first learning one stand still, their output is cached. With
-    ``keep="last"`` no epoch is chosen: every phase goes on from, and the model ends with, the weights at hand.
+    ``select="last"`` no epoch is chosen: every phase goes on from, and the model ends with, the weights at hand.
 
     It writes checkpoints: a Trainer with ``enable_checkpointing=False`` refuses it.
 
@@ -65,11 +65,11 @@ class FreezeThenFineTune(Checkpoint):
     Args:
         phases: the phases, or mappings with their attributes.
         monitor: what "better" means: a logged name; one that ends in ``loss`` is to fall, any other to rise.
-        keep: ``best`` or ``last``: whose epoch's weights are kept.
+        select: ``best`` or ``last``: whose epoch's weights are kept.
         scheduler: makes a learning rate schedule of an optimizer, stepped once an epoch, anew in each phase. A
             ``T_max`` of None becomes the epochs of the phase, a ``mode`` of None what ``monitor`` wants.
         cache_gb: see :class:`PrefixCache`.
-        views: see :class:`PrefixCache`.
+        cached_views: see :class:`PrefixCache`.
         folder: where ``best.ckpt`` goes at the end; None writes none.
 
     Attributes:
@@ -82,26 +82,28 @@ class FreezeThenFineTune(Checkpoint):
         phases: Sequence[Phase | dict[str, Any]],
         *,
         monitor: str = "val/uar",
-        keep: str = "best",
+        select: str = "best",
         scheduler: Callable[[torch.optim.Optimizer], LRScheduler] | None = None,
         cache_gb: float = 8.0,
-        views: int | None = None,
+        cached_views: int | None = None,
         folder: str | Path | None = None,
     ):
         self.phases = [phase if isinstance(phase, Phase) else Phase(**phase) for phase in phases]
         if not self.phases:
             raise InputError("finetune.phases is empty: give at least one phase.")
-        if keep not in ("best", "last"):
-            raise InputError(f"finetune.keep={keep} is unknown: choose best or last.")
+        if select not in ("best", "last"):
+            raise InputError(f"finetune.select={select} is unknown: choose best or last.")
         impatient = [phase.name for phase in self.phases if phase.patience is not None]
-        if keep == "last" and impatient:
+        if select == "last" and impatient:
             raise InputError(
-                f"finetune.keep=last runs all epochs, but phase {impatient[0]!r} has a patience: set it to null."
+                f"finetune.select=last runs all epochs, but phase {impatient[0]!r} has a patience: set it to null."
             )
-        if views is not None and views < 1:
-            raise InputError(f"finetune.views={views} is not a number of views: give at least 1, or null.")
-        self.monitor, self.keep, self.make_scheduler = monitor, keep, scheduler
-        self.cache = PrefixCache(cache_gb, views)
+        if cached_views is not None and cached_views < 1:
+            raise InputError(
+                f"finetune.cached_views={cached_views} is not a number of views: give at least 1, or null."
+            )
+        self.monitor, self.select, self.make_scheduler = monitor, select, scheduler
+        self.cache = PrefixCache(cache_gb, cached_views)
         self.best_path = Path(folder) / "best.ckpt" if folder else None
         self.phase_number = 0
         self.epochs_in_phase = 0
@@ -145,7 +147,7 @@ class FreezeThenFineTune(Checkpoint):
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: Task) -> None:
         self._epoch_began = time.perf_counter()
-        self._rates = {f"train_lr/{group['name']}": group["lr"] for group in trainer.optimizers[0].param_groups}
+        self._rates = {f"lr/{group['name']}": group["lr"] for group in trainer.optimizers[0].param_groups}
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: Task) -> None:
         """Keeps what is best so far, steps the schedule, and moves on to the next phase when this one is over."""
@@ -153,7 +155,7 @@ class FreezeThenFineTune(Checkpoint):
         score = float(trainer.callback_metrics[self.monitor])
         self.epochs_in_phase += 1
         self.epochs_without_better += 1
-        if not self.best or self.keep == "last" or self._better(score, self.best["score"]):
+        if not self.best or self.select == "last" or self._better(score, self.best["score"]):
             self.best = {"epoch": trainer.current_epoch, "score": score}
             self.epochs_without_better = 0
             self._best_weights = self._learning_state(pl_module)
@@ -199,7 +201,7 @@ class FreezeThenFineTune(Checkpoint):
     def _freeze(self, trainer: pl.Trainer, model: Task) -> None:
         """Makes the model and the loaders what the phase wants: a pure function of the phase."""
         # Of all phases: a misspelt stage of the last one is not found out after hours.
-        stages = [model.backbone.stage_number(phase.first_stage) for phase in self.phases]
+        stages = [model.backbone.stage_number(phase.unfreeze_from) for phase in self.phases]
         number = min(self.phase_number, len(self.phases) - 1)
         model.learn_from(stages[number])
         # What stands still now and later can be computed for later phases in the same pass.
@@ -221,7 +223,7 @@ class FreezeThenFineTune(Checkpoint):
         optimizer = trainer.optimizers[0]
         optimizer.state.clear()
         for group in optimizer.param_groups:
-            group["lr"] = group["initial_lr"] = optimizer.defaults["lr"] * self.phase.lr_scale
+            group["lr"] = group["initial_lr"] = optimizer.defaults["lr"] * self.phase.lr_factor
         self._start_schedule(optimizer)
         self._best_weights = self._learning_state(model)
 
@@ -256,7 +258,7 @@ class FreezeThenFineTune(Checkpoint):
     @staticmethod
     def _learning_state(model: Task) -> dict[str, torch.Tensor]:
         """A copy of all that moves in this phase."""
-        frozen = tuple(f"backbone.network.{stage}." for stage in model.backbone.stages[: model.first_stage])
+        frozen = tuple(f"backbone.network.{stage}." for stage in model.backbone.stages[: model.unfreeze_from])
         return {
             name: tensor.detach().cpu().clone()
             for name, tensor in model.state_dict().items()

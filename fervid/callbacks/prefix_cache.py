@@ -40,18 +40,18 @@ class PrefixCache:
     """Cached features for the sides of a split.
 
     Without augmentation all frames are cached once, and training on them is the same as training on the pictures.
-    With augmentation the frames of the training side are cached in ``views`` augmented views each, which take turns
-    over the epochs; with ``views`` None only validation and test are cached, since any number of views would change
+    With augmentation, each training frame is cached in ``cached_views`` augmented views, which take turns over the
+    epochs. With ``cached_views`` None only validation and test are cached, since any number of views would change
     what is learned from.
 
     Args:
-        gigabytes: most that one file of features may take on the disk (a phase has one, or two with ``views``);
+        gigabytes: most that one file of features may take on the disk (a phase has one, or two with ``cached_views``);
             beyond it pictures are used. 0: never cache.
-        views: augmented views a training frame, or None.
+        cached_views: augmented views a training frame, or None.
     """
 
-    def __init__(self, gigabytes: float, views: int | None):
-        self.gigabytes, self.views = gigabytes, views
+    def __init__(self, gigabytes: float, cached_views: int | None):
+        self.gigabytes, self.cached_views = gigabytes, cached_views
 
     def features(
         self, trainer: pl.Trainer, model: Task, datamodule: FrameDataModule, stages: Sequence[int]
@@ -80,13 +80,13 @@ class PrefixCache:
             return {}
         for side in plain:
             found[side] = array, np.searchsorted(rows, datamodule.samples_of(side).index.to_numpy())
-        if augmentation is not None and self.views:
+        if augmentation is not None and self.cached_views:
             rows = datamodule.samples_of("train").index.to_numpy()
-            views = range(self.views)
+            views = range(self.cached_views)
             sources = [datamodule.frame_dataset("train", augment=True, epoch=torch.tensor(view)) for view in views]
             # Which pictures share a batch is part of how they are drawn.
             versions = [version("albumentations"), cv2.__version__]
-            settings = [augmentation.to_dict(), self.views, datamodule.seed, BATCH, *versions]
+            settings = [augmentation.to_dict(), self.cached_views, datamodule.seed, BATCH, *versions]
             drawn = json.dumps(settings, default=str, sort_keys=True)
             array = self._array(trainer, model, datamodule, stages, rows, sources, drawn)
             if array is not None:
@@ -136,7 +136,7 @@ class PrefixCache:
         backbone = model.backbone
         key = hashlib.sha256()
         settings = [
-            f"{datamodule.folder.name}/{datamodule.store_path.name}",  # named by their content
+            f"{datamodule.folder.name}/{datamodule.face_cache_path.name}",  # named by their content
             type(datamodule.sample).__qualname__,
             backbone.stages[:stage],
             backbone.channel_order,
@@ -164,7 +164,7 @@ def _stage_name(model: Task, stage: int) -> str:
 def _pictures(datamodule: FrameDataModule, rows: np.ndarray) -> FrameDataset:
     """The pictures of samples, whatever their subset, without augmentation."""
     samples = datamodule.samples.loc[rows]
-    return datamodule.sample.dataset(datamodule.store, samples, {}, augmentation=None, seed=0, epoch=None)
+    return datamodule.sample.dataset(datamodule.face_cache, samples, {}, augmentation=None, seed=0, epoch=None)
 
 
 @torch.no_grad()

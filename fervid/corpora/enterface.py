@@ -197,11 +197,11 @@ def _name(subject: int, emotion: str, sentence: int | None) -> str:
 
 def _complete(unsegmented: bool) -> list[tuple[int, str, int | None]]:
     """Subject, emotion and sentence of all clips that there should be."""
-    every: list[tuple[int, str, int | None]] = []
+    clips: list[tuple[int, str, int | None]] = []
     for subject, emotion in product(SUBJECTS, EMOTIONS):
         if subject == UNSEGMENTED:
-            every += [(subject, emotion, None)] if unsegmented else []
+            clips += [(subject, emotion, None)] if unsegmented else []
         else:
             few = (subject, emotion) == (FEW_HAPPY, "happiness")
-            every += [(subject, emotion, sentence) for sentence in (SENTENCES[:2] if few else SENTENCES)]
-    return every
+            clips += [(subject, emotion, sentence) for sentence in (SENTENCES[:2] if few else SENTENCES)]
+    return clips

@@ -25,7 +25,7 @@ from fervid.schema.emotions import choose
 
 COUNTS = {"happiness": 227, "surprise": 73, "sadness": 48, "disgust": 80}
 EMOTIONS = tuple(COUNTS)  # in the order of their codes, from 1
-PARTICIPANTS = 50
+SUBJECTS = 50
 DETAILS = "ISED_details.mat"
 WIDTH = 16  # columns of the table
 NUMBER = re.compile(r"[-+]?\d+\.?\d*(?:e[-+]?\d+)?", re.IGNORECASE)
@@ -73,8 +73,8 @@ class ISED(Corpus):
     Args:
         root: the folder that holds videos and table, or zips of them.
         emotions: some of the four; None: all.
-        participants: numbers of some participants; None: all.
-        peak: None: frames as ``every``, ``count`` and ``window`` say, faces found by the detector, as in the LeNet
+        subjects: numbers of some subjects; None: all.
+        peak: None: frames as ``frame_stride``, ``frames_per_clip`` and ``window`` say, faces found by the detector, as in the LeNet
             and AlexNet paper. A number: the peak frame and so many before and after it, cropped by the eyes that the
             table gives for it.
 
@@ -95,19 +95,19 @@ class ISED(Corpus):
         root: str | Path | None,
         *,
         emotions: Sequence[str] | None = None,
-        participants: Sequence[int] | None = None,
+        subjects: Sequence[int] | None = None,
         peak: int | None = None,
     ):
         super().__init__(root)
         if peak is not None and peak < 0:
             raise InputError(f"dataset.peak={peak} is no number of frames around the peak: give 0 or more, or null.")
         self.emotions = choose(emotions, EMOTIONS)
-        self.participants = participants
+        self.subjects = subjects
         self.peak = peak
         self.named = {"emotions": sorted(self.emotions)} if emotions is not None else {}
 
     def choices(self) -> dict[str, Any]:
-        choices = {"emotions": sorted(self.emotions), "participants": self.participants}
+        choices = {"emotions": sorted(self.emotions), "subjects": self.subjects}
         return choices if self.peak is None else {**choices, "peak": self.peak, "detector": f"eyes given by {DETAILS}"}
 
     def read(self) -> Inventory:
@@ -118,7 +118,7 @@ class ISED(Corpus):
             raise InputError(f"there is no {DETAILS}, which labels the videos, in {self.root}: copy it there.")
         labels = _read_labels(files.details, files.videos)
         subjects = {int(row["subject"]) for row in labels.rows.values()}
-        chosen = choose_people(self.participants, subjects, "participants")
+        chosen = choose_people(self.subjects, subjects, "subjects")
         asked = {
             key: row
             for key, row in labels.rows.items()
@@ -134,7 +134,7 @@ class ISED(Corpus):
         labelled = [key for key in labels.rows if key in files.videos]
         if labelled and not wanted:
             raise InputError(
-                f"{self.root} holds {len(labelled)} labelled videos, but none that dataset.emotions, participants and "
+                f"{self.root} holds {len(labelled)} labelled videos, but none that dataset.emotions, subjects and "
                 f"peak ask for{f' (first: {dropped[0][1]})' if dropped else ''}."
             )
         strange = files.others["strange"] + [file.path for key, file in files.videos.items() if key not in labels.rows]
@@ -144,13 +144,13 @@ class ISED(Corpus):
         there = {labels.rows[key]["subject"] for key in labelled}
         missing = [row for key, row in asked.items() if key not in files.videos]
         notes = note(f"whose numbers in {DETAILS}, which are believed, name another video than their path", labels.torn)
-        if self.participants is None:
+        if self.subjects is None:
             expected = {emotion: count for emotion, count in COUNTS.items() if emotion in self.emotions}
             named = self.named
-            notes += [f"participants: {len(there)} of {PARTICIPANTS}."] if len(there) < PARTICIPANTS else []
+            notes += [f"subjects: {len(there)} of {SUBJECTS}."] if len(there) < SUBJECTS else []
         else:  # how many clips each of them should have, the table alone knows
             expected = dict(Counter(row["emotion"] for row in asked.values()))
-            named = self.named | {"participants": [str(number) for number in sorted(chosen)]}
+            named = self.named | {"subjects": [str(number) for number in sorted(chosen)]}
         types = dict.fromkeys(("intensity", "peak_frame"), "Int64")
         types |= dict.fromkeys(("spectacles", "beard", "occlusion"), "boolean")
         rows = [labels.rows[key] for key in wanted]

@@ -28,7 +28,7 @@ class LabelledFolder(Corpus):
         subject_pattern: regular expression found in the file name without suffix; its first group (or the whole
             match, if it has none) is the subject. None: subjects are unknown.
         csv: file with the columns ``path``, ``emotion`` and, if known, ``subject``, ``clip`` and ``split``, which
-            ``split=given`` follows; None: the sub-folders name the emotions.
+            ``split=predefined`` follows; None: the sub-folders name the emotions.
 
     Raises:
         InputError: if the folder, a class or the CSV is missing or empty, two classes seem to be one, or a file name
@@ -93,7 +93,7 @@ class LabelledFolder(Corpus):
         for path, file in zip(folders, listing.files, strict=True):
             if len(path) > bool(sides):
                 row = {"emotion": path[bool(sides)]}
-                rows.append(row | {"given_split": _side(path[0])} if sides else row)
+                rows.append(row | {"predefined_split": _side(path[0])} if sides else row)
                 files.append(file)
         if not rows:
             raise InputError(
@@ -148,7 +148,7 @@ class LabelledFolder(Corpus):
             raise InputError(
                 f"dataset.csv={csv} lists {len(twice)} file(s) twice (first: {twice.iloc[0]}): each has one row."
             )
-        clips = clips.rename(columns={"split": "given_split"})
+        clips = clips.rename(columns={"split": "predefined_split"})
         there = np.array([(self.root / path).is_file() for path in clips["path"]])
         if not there.any():
             raise InputError(

@@ -21,7 +21,7 @@ SUNG = EMOTIONS[:6]
 MODALITIES = {"01": "audio-video", "02": "video-only"}
 CHANNELS = {"01": "speech", "02": "song"}
 INTENSITIES = {"01": "normal", "02": "strong"}
-ACTORS = tuple(f"{number:02d}" for number in range(1, 25))
+SUBJECTS = tuple(f"{number:02d}" for number in range(1, 25))
 NOT_SINGING = "18"  # this actor recorded no song
 NAME = re.compile(r"0[1-3]-0[12]-0[1-8](-0[12]){3}-(0[1-9]|1\d|2[0-4])")  # modality, channel, emotion, ..., actor
 
@@ -38,7 +38,7 @@ class RAVDESS(Corpus):
         channel: ``speech``, ``song`` or ``both``.
         emotions: ``eight``, ``six`` (neutral, calm, happy, sad, angry, fearful: those that are sung too), or a list.
         intensity: ``normal``, ``strong`` (never of neutral) or ``both``.
-        actors: numbers of some actors; None: all 24.
+        subjects: numbers of some subjects; None: all 24.
 
     Raises:
         InputError: if an option is unknown, or nothing of what it asks for is there.
@@ -60,7 +60,7 @@ class RAVDESS(Corpus):
         channel: str = "speech",
         emotions: str | Sequence[str] = "eight",
         intensity: str = "both",
-        actors: Sequence[int] | None = None,
+        subjects: Sequence[int] | None = None,
     ):
         super().__init__(root)
         self.modality, self.channel, self.intensity = modality, channel, intensity
@@ -72,16 +72,16 @@ class RAVDESS(Corpus):
             if value not in (*known.values(), "both"):
                 raise InputError(f"dataset.{name}={value} is unknown: choose {', '.join(known.values())} or both.")
         self.emotions = _emotions(emotions)
-        self.actors = {f"{actor:02d}" for actor in choose_people(actors, range(1, 25), "actors")}
+        self.subjects = {f"{actor:02d}" for actor in choose_people(subjects, range(1, 25), "subjects")}
         self.named: dict[str, list[str]] = {}
         if not isinstance(emotions, str):
             self.named["emotions"] = [EMOTIONS[int(code) - 1] for code in sorted(self.emotions)]
-        if actors is not None:
-            self.named["actors"] = sorted(self.actors)
+        if subjects is not None:
+            self.named["subjects"] = sorted(self.subjects)
 
     def choices(self) -> dict[str, Any]:
         emotions = [name for code, name in zip(_CODES, EMOTIONS, strict=True) if code in self.emotions]
-        people = {"emotions": emotions, "actors": sorted(self.actors)}
+        people = {"emotions": emotions, "subjects": sorted(self.subjects)}
         return {"modality": self.modality, "channel": self.channel, "intensity": self.intensity, **people}
 
     def read(self) -> Inventory:
@@ -101,7 +101,7 @@ class RAVDESS(Corpus):
             there = sorted({f"{MODALITIES[stem[:2]]} {CHANNELS.get(stem[3:5], '?')}" for stem in videos})
             raise InputError(
                 f"{self.root} holds {len(videos)} videos ({', '.join(there)}), but none that dataset.modality="
-                f"{self.modality}, channel={self.channel}, emotions, intensity and actors ask for."
+                f"{self.modality}, channel={self.channel}, emotions, intensity and subjects ask for."
             )
         listing.leave_out("not named as RAVDESS names its videos", strangers)
         listing.leave_out("second copies", twice)
@@ -127,12 +127,12 @@ class RAVDESS(Corpus):
             and CHANNELS.get(channel) in ([self.channel] if self.channel != "both" else CHANNELS.values())
             and emotion in self.emotions
             and INTENSITIES.get(intensity) in ([self.intensity] if self.intensity != "both" else INTENSITIES.values())
-            and actor in self.actors
+            and actor in self.subjects
         )
 
     def _complete(self) -> list[str]:
         """The names of all clips that there should be."""
-        every = ("-".join(codes) for codes in product(MODALITIES, CHANNELS, _CODES, INTENSITIES, _TWO, _TWO, ACTORS))
+        every = ("-".join(codes) for codes in product(MODALITIES, CHANNELS, _CODES, INTENSITIES, _TWO, _TWO, SUBJECTS))
         return [stem for stem in every if _was_recorded(stem) and self._wanted(stem)]
 
 

@@ -22,8 +22,8 @@ class CorpusDataModule(FrameDataModule):
     Args:
         corpus: the class of the corpus, or its full name such as ``fervid.corpora.RAVDESS``.
         detector: see :class:`fervid.prepare.prepared_corpus.PreparedCorpus`.
-        every: likewise, as the following ones.
-        count: frames per clip, instead of ``every``.
+        frame_stride: likewise, as the following ones.
+        frames_per_clip: frames per clip, instead of ``frame_stride``.
         window: ``all`` or ``centre``.
         face_size: side of the crops in pixels.
         margin: share of the bare face added on each side.
@@ -45,8 +45,8 @@ class CorpusDataModule(FrameDataModule):
         corpus: type[Corpus] | str,
         *,
         detector: Detector | None = None,
-        every: int = 10,
-        count: int | None = None,
+        frame_stride: int = 10,
+        frames_per_clip: int | None = None,
         window: Literal["all", "centre"] = "all",
         face_size: int = 256,
         margin: float = 0.15,
@@ -68,8 +68,8 @@ class CorpusDataModule(FrameDataModule):
         self.prepared = PreparedCorpus(
             found(**options),
             detector=detector,
-            every=every,
-            count=count,
+            frame_stride=frame_stride,
+            frames_per_clip=frames_per_clip,
             window=window,
             face_size=face_size,
             margin=margin,

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset, Sampler
 
+from fervid.data.face_cache import FaceCache
 from fervid.data.seeds import draw_seed
-from fervid.data.store import FaceStore
 
 if TYPE_CHECKING:  # half a second that training without augmentation need not wait for
     import albumentations as A
@@ -86,8 +86,8 @@ class FrameDataset(_ManifestDataset):
     """Pictures of one side of a split; a whole batch is fetched in one go.
 
     Args:
-        store: the faces.
-        rows: row in the store of each of the N frames, shape (N,).
+        face_cache: the faces.
+        rows: row in the face cache of each of the N frames, shape (N,).
         index: row of each frame in the sample table, shape (N,).
         targets: by the name of each target its numbers, (N,) or (N, D).
         augmentation: what to do to a training picture, or None.
@@ -99,7 +99,7 @@ class FrameDataset(_ManifestDataset):
 
     def __init__(
         self,
-        store: FaceStore,
+        face_cache: FaceCache,
         rows: np.ndarray,
         index: np.ndarray,
         targets: Mapping[str, np.ndarray],
@@ -109,12 +109,12 @@ class FrameDataset(_ManifestDataset):
         epoch: torch.Tensor | None = None,
     ):
         super().__init__(index, targets)
-        self.store, self.rows = store, rows
+        self.face_cache, self.rows = face_cache, rows
         self.augmentation, self.seed = augmentation, seed
         self.epoch = torch.tensor(0) if epoch is None else epoch
 
     def __getitems__(self, positions: list[int]) -> Batch:
-        faces = self.store[self.rows[positions]]
+        faces = self.face_cache[self.rows[positions]]
         if self.augmentation is not None:
             # Seeded by what is drawn, not by who draws it: the number of workers changes nothing.
             self.augmentation.set_random_seed(draw_seed(self.seed, int(self.epoch), positions[0]))

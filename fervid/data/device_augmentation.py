@@ -148,12 +148,12 @@ def _rotate(transform: A.Rotate, faces: Tensor, generator: torch.Generator) -> T
 def _brightness_contrast(transform: A.RandomBrightnessContrast, faces: Tensor, generator: torch.Generator) -> Tensor:
     draws = _Draws(faces, transform.p, generator)
     low, high = transform.contrast_limit
-    grey = faces * draws.uniform((1 + low, 1 + high), 1)  # about black, not about the mean
+    gray = faces * draws.uniform((1 + low, 1 + high), 1)  # about black, not about the mean
     if any(transform.brightness_limit):
         most = 255 if transform.brightness_by_max else faces.mean((1, 2, 3), keepdim=True, dtype=torch.float32)
-        grey += draws.uniform(transform.brightness_limit, 0) * most
+        gray += draws.uniform(transform.brightness_limit, 0) * most
     # Cut off, not rounded, as albumentations does it.
-    return grey.clamp_(0, 255).to(torch.uint8)
+    return gray.clamp_(0, 255).to(torch.uint8)
 
 
 def _gauss_noise(transform: A.GaussNoise, faces: Tensor, generator: torch.Generator) -> Tensor:
@@ -249,7 +249,7 @@ class DeviceAugmentation:
             generator: on the same device; the result depends on nothing else.
 
         Returns:
-            float32 (B, 3, H, W) in [0, 1] on the same device: whole grey levels / 255, as from albumentations.
+            float32 (B, 3, H, W) in [0, 1] on the same device: whole gray levels / 255, as from albumentations.
         """
         drawn = faces
         for step, transform in self.steps:

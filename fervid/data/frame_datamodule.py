@@ -19,10 +19,10 @@ from fervid import splits
 from fervid.audit.duplicates import group, near_duplicates
 from fervid.audit.leakage import audit
 from fervid.data.datasets import EpochSampler, FeatureDataset, FrameDataset, already_a_batch
+from fervid.data.device_loader import DeviceLoader, fits, to_device
+from fervid.data.face_cache import FaceCache, build_face_cache
 from fervid.data.frame_source import FrameSource
-from fervid.data.resident import ResidentLoader, fits, to_device
 from fervid.data.samples import FrameSample, Sample
-from fervid.data.store import FaceStore, build_store
 from fervid.data.targets import ClassTarget, Target
 from fervid.errors import InputError
 from fervid.media.files import FAILED
@@ -65,7 +65,7 @@ class FrameDataModule(pl.LightningDataModule):
         num_workers: processes that load; 0 loads in the training process.
         augmentation: albumentations pipeline for training pictures; None or an empty one leaves them alone.
         sampler: ``shuffle`` (each frame once an epoch) or ``balanced`` (every class as often, with replacement).
-        grey: show luminance only (in all three channels).
+        grayscale: show luminance only (in all three channels).
         near_duplicates: ``keep``, or ``group``: clips with pictures that look the same count as one where a split draws
             clips (``clips``, and ``given`` for validation).
         cache_dir: where faces at the training size are kept between runs; the environment's ``FERVID_CACHE`` or
@@ -94,7 +94,7 @@ class FrameDataModule(pl.LightningDataModule):
         num_workers: int = 0,
         augmentation: "A.Compose | None" = None,
         sampler: str = "shuffle",
-        grey: bool = False,
+        grayscale: bool = False,
         near_duplicates: str = "keep",
         cache_dir: str | Path = DEFAULT_CACHE,
         seed: int = 42,
@@ -115,7 +115,7 @@ class FrameDataModule(pl.LightningDataModule):
             raise InputError(f"the corpora {', '.join(names) or '[]'} cannot be used together: give each once.")
         self.sources, self.sample, self.target = list(sources), sample or FrameSample(), target or ClassTarget()
         self.split, self.image_size, self.batch_size = split, image_size, batch_size
-        self.num_workers, self.sampler, self.grey, self.seed = num_workers, sampler, grey, seed
+        self.num_workers, self.sampler, self.grayscale, self.seed = num_workers, sampler, grayscale, seed
         self.near_duplicates = near_duplicates
         self.augmentation = augmentation if augmentation is not None and len(augmentation.transforms) else None
         self.cache_dir = Path(cache_dir).expanduser()
@@ -187,25 +187,25 @@ class FrameDataModule(pl.LightningDataModule):
         return self.cache_dir / f"{self.corpus}-{key.hexdigest()[:12]}"
 
     @property
-    def store_path(self) -> Path:
+    def face_cache_path(self) -> Path:
         """The file of the faces at the training size."""
-        return self.folder / f"faces_{self.image_size}{'_grey' if self.grey else ''}.npy"
+        return self.folder / f"faces_{self.image_size}{'_gray' if self.grayscale else ''}.npy"
 
     @cached_property
-    def store(self) -> FaceStore:
+    def face_cache(self) -> FaceCache:
         """The faces at the training size."""
-        return FaceStore(self.store_path)
+        return FaceCache(self.face_cache_path)
 
     def prepare_data(self) -> None:
         """Writes the faces at the training size and looks for near-duplicates, unless both are there."""
         for folder in (self.folder, self.folder / "features"):  # what is large and lies in the cache for years
             remove_leftovers(folder)
-        if self.store_path.exists() and self._duplicates_path.exists():
+        if self.face_cache_path.exists() and self._duplicates_path.exists():
             return
         self._make_folder()
         with lock(self.folder):  # one rank, or run, works and the others wait
-            if not self.store_path.exists():
-                self._build_store()
+            if not self.face_cache_path.exists():
+                self._build_face_cache()
             if not self._duplicates_path.exists():
                 self._find_duplicates()
 
@@ -213,7 +213,7 @@ class FrameDataModule(pl.LightningDataModule):
     def is_ready(self) -> bool:
         """Whether :meth:`prepare_data` has nothing left to do, since another process did it."""
         prepared = all(source.is_prepared for source in self.sources)
-        return prepared and self.store_path.exists() and self._duplicates_path.exists()
+        return prepared and self.face_cache_path.exists() and self._duplicates_path.exists()
 
     @property
     def _duplicates_path(self) -> Path:
@@ -228,26 +228,26 @@ class FrameDataModule(pl.LightningDataModule):
             ) from error
 
     def _find_duplicates(self) -> None:
-        hashes = np.load(self.store_path.with_suffix(".hashes.npy"))
+        hashes = np.load(self.face_cache_path.with_suffix(".hashes.npy"))
         if len(hashes) > 20_000:
             log.info("comparing %d faces with each other, once: it may take a minute or two.", len(hashes))
         with writing(self._duplicates_path) as unfinished:
             near_duplicates(hashes, keys(self.frames, "clip")).to_parquet(unfinished)
 
-    def _build_store(self) -> None:
-        build_store(
-            self.store_path,
+    def _build_face_cache(self) -> None:
+        build_face_cache(
+            self.face_cache_path,
             len(self.frames),
             self._open_pictures(),
             size=self.image_size,
-            grey=self.grey,
+            grayscale=self.grayscale,
             description=f"{self.corpus}: faces at {self.image_size} px",
         )
 
     @cached_property  # a run asks for it twice
     def fingerprint(self) -> str:
         """A digest of the data with their split (:func:`fervid.schema.same_system.fingerprint`)."""
-        hashes = np.load(self.store_path.with_suffix(".hashes.npy"))[self.manifest["store_row"].to_numpy()]
+        hashes = np.load(self.face_cache_path.with_suffix(".hashes.npy"))[self.manifest["cache_row"].to_numpy()]
         of_emotion = isinstance(self.target, ClassTarget) and self.target.name == "emotion"  # a column of the manifest
         return fingerprint(self.manifest, hashes, None if of_emotion else self.target.values(self.samples))
 
@@ -265,7 +265,7 @@ class FrameDataModule(pl.LightningDataModule):
         """Splits, leaves out the frames that are in no subset, fits the target; does nothing a second time."""
         if self._is_set_up:
             return
-        manifest = self.frames.assign(store_row=np.arange(len(self.frames)))
+        manifest = self.frames.assign(cache_row=np.arange(len(self.frames)))
         pairs = pd.read_parquet(self._duplicates_path)
         if self.near_duplicates == "group":
             manifest["group"] = group(pairs, keys(manifest, "clip"))
@@ -279,7 +279,7 @@ class FrameDataModule(pl.LightningDataModule):
             )
         manifest = self.manifest = check_manifest(manifest[~left_out])
         if left_out.any():  # of a pair of clips only the closest frames were noted, and one of these may be gone
-            hashes = np.load(self.store_path.with_suffix(".hashes.npy"))[manifest["store_row"].to_numpy()]
+            hashes = np.load(self.face_cache_path.with_suffix(".hashes.npy"))[manifest["cache_row"].to_numpy()]
             pairs = near_duplicates(hashes, keys(manifest, "clip"))
         self.audit = audit(manifest, pairs, subjects_from=self.subjects_from, verified=self.verified)
         self.target.fit(self.samples)
@@ -336,7 +336,7 @@ class FrameDataModule(pl.LightningDataModule):
         """The samples of one subset, in the order of :attr:`samples`."""
         samples = self.samples_of(side)
         return self.sample.dataset(
-            self.store,
+            self.face_cache,
             samples,
             self._targets(samples),
             augmentation=self.augmentation if augment else None,
@@ -347,7 +347,7 @@ class FrameDataModule(pl.LightningDataModule):
     def _targets(self, samples: pd.DataFrame) -> dict[str, np.ndarray]:
         return {self.target.name: self.target.values(samples)}
 
-    def train_dataloader(self) -> DataLoader | ResidentLoader:
+    def train_dataloader(self) -> DataLoader | DeviceLoader:
         samples = self.samples_of("train")
         weights = self.target.balancing_weights(samples) if self.sampler == "balanced" else None
         # Lightning's own count of finished epochs: right also when a run resumes.
@@ -358,10 +358,10 @@ class FrameDataModule(pl.LightningDataModule):
         dataset = self._dataset("train", sampler.epoch)
         return self._loader(dataset, batch_size=self.batch_size, sampler=sampler, drop_last=lonely)
 
-    def val_dataloader(self) -> DataLoader | ResidentLoader:
+    def val_dataloader(self) -> DataLoader | DeviceLoader:
         return self._loader(self._dataset("val"), batch_size=self._evaluation_batch)
 
-    def test_dataloader(self) -> DataLoader | ResidentLoader:
+    def test_dataloader(self) -> DataLoader | DeviceLoader:
         return self._loader(self._dataset("test"), batch_size=self._evaluation_batch)
 
     @property
@@ -385,10 +385,10 @@ class FrameDataModule(pl.LightningDataModule):
 
     def _loader(
         self, dataset: FrameDataset | FeatureDataset, *, batch_size: int, **kwargs: Any
-    ) -> DataLoader | ResidentLoader:
+    ) -> DataLoader | DeviceLoader:
         source = self._on_device(dataset)
         if source is not None:
-            return ResidentLoader(dataset, source, batch_size=batch_size, **kwargs)
+            return DeviceLoader(dataset, source, batch_size=batch_size, **kwargs)
         # Features come straight from a memory map: handing them from process to process would only slow them.
         workers = self.num_workers if isinstance(dataset, FrameDataset) else 0
         return DataLoader(
@@ -415,7 +415,7 @@ class FrameDataModule(pl.LightningDataModule):
             if missing:
                 log.info("%s of the augmentation is drawn on the CPU: it will hold the GPU up.", ", ".join(missing))
                 return None
-        array = dataset.features if isinstance(dataset, FeatureDataset) else dataset.store.faces
+        array = dataset.features if isinstance(dataset, FeatureDataset) else dataset.face_cache.faces
         return partial(self._copy_on, array, device) if fits(array, device) else None
 
     def _copy_on(self, array: np.ndarray, device: torch.device) -> torch.Tensor:

@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 
 from fervid.data.datasets import FrameDataset
-from fervid.data.store import FaceStore
+from fervid.data.face_cache import FaceCache
 
 if TYPE_CHECKING:
     import albumentations as A
@@ -27,7 +27,7 @@ class Sample(Protocol):
 
     def dataset(
         self,
-        store: FaceStore,
+        face_cache: FaceCache,
         samples: pd.DataFrame,
         targets: Mapping[str, np.ndarray],
         *,
@@ -38,7 +38,7 @@ class Sample(Protocol):
         """Batches of some samples.
 
         Args:
-            store: the faces.
+            face_cache: the faces.
             samples: N rows of :meth:`table`.
             targets: by the name of each target its numbers, (N,) or (N, D).
             augmentation: what to do to training pictures, or None.
@@ -56,7 +56,7 @@ class FrameSample:
 
     def dataset(
         self,
-        store: FaceStore,
+        face_cache: FaceCache,
         samples: pd.DataFrame,
         targets: Mapping[str, np.ndarray],
         *,
@@ -64,5 +64,5 @@ class FrameSample:
         seed: int,
         epoch: torch.Tensor | None,
     ) -> FrameDataset:
-        rows, index = samples["store_row"].to_numpy(), samples.index.to_numpy()
-        return FrameDataset(store, rows, index, targets, augmentation=augmentation, seed=seed, epoch=epoch)
+        rows, index = samples["cache_row"].to_numpy(), samples.index.to_numpy()
+        return FrameDataset(face_cache, rows, index, targets, augmentation=augmentation, seed=seed, epoch=epoch)

@@ -60,7 +60,7 @@ def serve(config: DictConfig, folder: Path) -> None:
     from fervid.predict.predictor import Predictor
     from fervid.predict.video import share_cores
 
-    for name in ("longest_video", "every", "largest_upload"):
+    for name in ("longest_video", "frame_stride", "largest_upload"):
         if config[name] <= 0:
             raise InputError(f"{name}={config[name]} leaves nothing to look at: give more than 0.")
     logging.getLogger("httpx").setLevel(logging.WARNING)  # Gradio asks its own page whether it is there
@@ -71,7 +71,11 @@ def serve(config: DictConfig, folder: Path) -> None:
         trust=config.trust,
     )
     page = build_page(
-        predictor, folder, longest_video=config.longest_video, every=config.every, smoothing=config.smoothing
+        predictor,
+        folder,
+        longest_video=config.longest_video,
+        frame_stride=config.frame_stride,
+        smoothing=config.smoothing,
     )
     launch(page, config.port, config.largest_upload)
     print(f"Showing {predictor.folder} on http://{ADDRESS}:{config.port} (Ctrl-C ends it).", flush=True)

@@ -58,14 +58,16 @@ class FaceCards:
         return updates + [gr.Group(visible=False), "", None, None, None] * missing
 
 
-def build_page(predictor: Predictor, folder: Path, *, longest_video: float, every: int, smoothing: float) -> gr.Blocks:
+def build_page(
+    predictor: Predictor, folder: Path, *, longest_video: float, frame_stride: int, smoothing: float
+) -> gr.Blocks:
     """The page, ready to be launched.
 
     Args:
         predictor: the trained run.
         folder: for annotated videos; Gradio must be allowed to serve it (its ``GRADIO_TEMP_DIR``).
         longest_video: seconds of a video that are looked at.
-        every: the frame stride in a video.
+        frame_stride: the frame stride in a video.
         smoothing: time constant in seconds of the moving average of a person's probabilities.
     """
     one_at_a_time = threading.Lock()  # OpenCV's detectors are not made for several threads
@@ -77,7 +79,9 @@ def build_page(predictor: Predictor, folder: Path, *, longest_video: float, ever
 
     def video(upload: str) -> VideoView:
         with one_at_a_time:
-            return show_video(predictor, Path(upload), folder, longest=longest_video, every=every, smoothing=smoothing)
+            return show_video(
+                predictor, Path(upload), folder, longest=longest_video, frame_stride=frame_stride, smoothing=smoothing
+            )
 
     def webcam(frame: str) -> PictureView:
         with one_at_a_time:

@@ -140,7 +140,7 @@ def show_frame(predictor: Predictor, image: np.ndarray) -> PictureView:
 
 
 def show_video(
-    predictor: Predictor, source: Path, folder: Path, *, longest: float, every: int, smoothing: float
+    predictor: Predictor, source: Path, folder: Path, *, longest: float, frame_stride: int, smoothing: float
 ) -> VideoView:
     """Watches a video and writes it with its faces marked.
 
@@ -149,7 +149,7 @@ def show_video(
         source: the video file.
         folder: where the annotated video goes.
         longest: seconds; what comes after is left out, and said so.
-        every: the frame stride.
+        frame_stride: the frame stride.
         smoothing: time constant in seconds of the moving average of a person's probabilities; 0: none.
     """
     rows: list[dict[str, Any]] = []
@@ -158,7 +158,7 @@ def show_video(
     cut = False
     try:
         with AnnotatedVideo(target) as film:
-            for frame, faces in watch(predictor, source, every=every, smoothing=smoothing):
+            for frame, faces in watch(predictor, source, frame_stride=frame_stride, smoothing=smoothing):
                 if frame.time > longest:
                     cut = True
                     break

@@ -66,8 +66,8 @@ def evaluate(folder: Path, console: Console, *, folders: Sequence[str], config: 
         InputError: if a run, the corpus or a setting cannot be used.
     """
     check_resamples(config.resamples)
-    if config.people not in ("all", "unseen"):
-        raise InputError(f"people={config.people} is unknown: choose all or unseen.")
+    if config.subjects not in ("all", "unseen"):
+        raise InputError(f"subjects={config.subjects} is unknown: choose all or unseen.")
     runs = open_runs(folders)
     weights = member_weights(config.weights, runs)
     own = config.get("dataset") is None
@@ -75,7 +75,7 @@ def evaluate(folder: Path, console: Console, *, folders: Sequence[str], config: 
         raise InputError(f"root={config.root} is where a run's own corpus lies: give dataset.root for another corpus.")
     members = open_members(runs, config)
     align(members, own)
-    left_out = leave_out_seen(members) if config.people == "unseen" else 0
+    left_out = leave_out_seen(members) if config.subjects == "unseen" else 0
     for member in members:
         member.leakage = leakage(member, own, left_out)
 
@@ -142,7 +142,7 @@ def _main_sections(
     names = _names(answers)
     systems = [System({}, [run], {}, name) for run, name in zip(written, names, strict=True)]
     options = {"resamples": config.resamples, "seed": config.seed}
-    sentences = sentences_on(members, written, answers.own, left_out, config.people)
+    sentences = sentences_on(members, written, answers.own, left_out, config.subjects)
     if is_ensemble:
         sentences.insert(0, gain_sentence(systems[-1], systems[:-1], **options))
     own_choice: list[float | None] | None = None
@@ -174,5 +174,5 @@ def _names(answers: Answers) -> list[str]:
 def _uar_of_own_choice(member: Member, true: pd.Series, kept: np.ndarray) -> float:
     """The mean recall of the shared emotions if the member may choose among all that it knows."""
     predicted = np.array(member.classes, dtype=object)[member.probabilities[kept].argmax(axis=1)]
-    table = pd.DataFrame({"true": true.to_numpy(), "predicted": predicted})
+    table = pd.DataFrame({"label": true.to_numpy(), "predicted": predicted})
     return float(scores(confusion(table, member.classes)).uar)

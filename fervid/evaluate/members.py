@@ -13,8 +13,8 @@ from rich.progress import track
 
 from fervid.audit.duplicates import near_duplicates
 from fervid.audit.leakage import audit
+from fervid.data.face_cache import FaceCache
 from fervid.data.frame_datamodule import FrameDataModule
-from fervid.data.store import FaceStore
 from fervid.errors import InputError
 from fervid.faces.detection import NoDetector
 from fervid.predict.predictor import BATCH, Predictor
@@ -35,7 +35,7 @@ class Member:
         name: short, unlike the other members'.
         seen: the frames it was trained and validated on, with their ``split``.
         datamodule: serves the pictures.
-        frames: those it is asked about: rows of the datamodule's manifest with their ``store_row``.
+        frames: those it is asked about: rows of the datamodule's manifest with their ``cache_row``.
         names_tell: whether the names of people and clips say who of these it has seen.
         leakage: what these frames have in common with those it has seen.
         classes: what its classes count as, all different.
@@ -115,7 +115,7 @@ def _other_corpus(run: Run, config: DictConfig) -> tuple[FrameDataModule, pd.Dat
     )
     datamodule.prepare_data()
     rows = np.arange(len(datamodule.frames))
-    return datamodule, datamodule.frames.assign(store_row=rows, split="test")
+    return datamodule, datamodule.frames.assign(cache_row=rows, split="test")
 
 
 def known_to_be_seen(run: Run, seen: pd.DataFrame, datamodule: FrameDataModule) -> tuple[pd.DataFrame, bool]:
@@ -136,7 +136,7 @@ def asked_settings(config: DictConfig, stored: DictConfig) -> DictConfig:
     asked = OmegaConf.to_container(config.dataset, resolve=True)
     assert isinstance(asked, dict)
     given = {word.split("=")[0].lstrip("+") for word in config.overrides}
-    for name in ("grey", "face_size", "margin"):
+    for name in ("grayscale", "face_size", "margin"):
         if name in asked and name in stored.dataset and f"dataset.{name}" not in given:
             asked[name] = stored.dataset[name]
     own, theirs = stored.get("detector"), asked.get("detector")
@@ -174,7 +174,7 @@ def leave_out_seen(members: Sequence[Member]) -> int:
         known |= pd.MultiIndex.from_frame(frames[["corpus", column]]).isin(pairs)
     if known.all():
         raise InputError(
-            f"people=unseen leaves no frame: all {len(frames)} show people or clips that a member was trained or "
+            f"subjects=unseen leaves no frame: all {len(frames)} show people or clips that a member was trained or "
             "validated on."
         )
     for member in members:
@@ -190,7 +190,7 @@ def leakage(member: Member, own: bool, left_out: int) -> dict[str, Any]:
     if own:
         manifest = datamodule.manifest
         rest = manifest[(manifest["split"] != "test") | manifest.index.isin(member.frames.index)]
-        hashes = np.load(datamodule.store_path.with_suffix(".hashes.npy"))[rest["store_row"].to_numpy()]
+        hashes = np.load(datamodule.face_cache_path.with_suffix(".hashes.npy"))[rest["cache_row"].to_numpy()]
         pairs = near_duplicates(hashes, keys(rest, "clip"))
         return audit(
             rest.reset_index(drop=True), pairs, subjects_from=datamodule.subjects_from, verified=datamodule.verified
@@ -205,10 +205,10 @@ def ask(member: Member, device: str, trust: Trust = ()) -> np.ndarray:
     """Probabilities (N, num_classes) of the member's frames."""
     # The faces are found already.
     predictor = Predictor(member.run.folder, detector=NoDetector(), device=device, trust=trust)
-    store, rows = FaceStore(member.datamodule.store_path), member.frames["store_row"].to_numpy()
+    face_cache, rows = FaceCache(member.datamodule.face_cache_path), member.frames["cache_row"].to_numpy()
     starts = range(0, len(rows), BATCH)
     parts = [
-        predictor.classify(store[rows[start : start + BATCH]])
+        predictor.classify(face_cache[rows[start : start + BATCH]])
         for start in track(starts, f"{member.name}: looking at {len(rows)} frames", transient=True)
     ]
     return np.concatenate(parts)

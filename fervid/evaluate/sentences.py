@@ -12,7 +12,9 @@ from fervid.schema.columns import keys
 from fervid.schema.emotions import shared_name
 
 
-def sentences_on(members: Sequence[Member], written: Sequence[Run], own: bool, left_out: int, people: str) -> list[str]:
+def sentences_on(
+    members: Sequence[Member], written: Sequence[Run], own: bool, left_out: int, subjects: str
+) -> list[str]:
     """What a reader of the scores has to know."""
     frames = members[0].frames
     sentences = []
@@ -33,9 +35,9 @@ def sentences_on(members: Sequence[Member], written: Sequence[Run], own: bool, l
                 f"{member.name} was trained or validated on {found['subjects']['count']} of these "
                 f"{keys(frames, 'subject').nunique()} people and on {found['clips']['count']} of these "
                 f"{keys(frames, 'clip').nunique()} clips of {corpus}, going by their names: its scores are "
-                f"{found['level']} and promise too much; people=unseen leaves them out."
+                f"{found['level']} and promise too much; subjects=unseen leaves them out."
             )
-    if people == "unseen":
+    if subjects == "unseen":
         sentences.append(f"{left_out} frames of people or clips that a member had seen are left out.")
     strange = [member.name for member in members if not member.names_tell]
     if not own and (strange or frames["subject"].isna().any()):

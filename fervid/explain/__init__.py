@@ -23,8 +23,8 @@ def command(config: DictConfig) -> None:
     """Draws heat maps of faces, and of each emotion their mean."""
     with job(config) as running:
         run_folder = one_run(config.run)
-        if config.count < 1:
-            raise InputError(f"count={config.count} shows nothing: give at least 1.")
+        if config.max_faces < 1:
+            raise InputError(f"max_faces={config.max_faces} shows nothing: give at least 1.")
 
         from hydra.utils import instantiate
         from rich.console import Console
@@ -40,14 +40,14 @@ def command(config: DictConfig) -> None:
             written = explain_pictures(
                 predictor,
                 [str(source) for source in sources],
-                count=config.count,
+                max_faces=config.max_faces,
                 folder=explanations / f"{datetime.now():%Y-%m-%d_%H-%M-%S-%f}",
             )
         else:
             written = explain_run(
                 predictor,
                 frames=list(config.frames) if isinstance(config.frames, ListConfig) else str(config.frames),
-                count=config.count,
+                max_faces=config.max_faces,
                 seed=config.seed,
                 cache_dir=config.cache_dir,
                 root=config.root,

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from rich.progress import track
 
 from fervid import figures
-from fervid.data.store import FaceStore
+from fervid.data.face_cache import FaceCache
 from fervid.errors import InputError, first_line
 from fervid.explain.heat_maps import heat_maps
 from fervid.figures import overlay, save
@@ -36,7 +36,7 @@ def explain_run(
     predictor: Predictor,
     *,
     frames: str | Sequence[int],
-    count: int,
+    max_faces: int,
     seed: int,
     cache_dir: str | Path,
     root: str | Path | None = None,
@@ -47,7 +47,7 @@ def explain_run(
     Args:
         predictor: of the run.
         frames: see :func:`choose_frames`.
-        count: of frames, at most.
+        max_faces: of frames, at most.
         seed: of those that are drawn.
         cache_dir: where runs keep their faces.
         root: where the corpus lies now; None: where it lay.
@@ -60,19 +60,19 @@ def explain_run(
         InputError: if the run's faces are not there any more, or there is no such frame.
     """
     predictions = open_run(predictor.folder).predictions
-    chosen = choose_frames(predictions, frames, count, seed)
+    chosen = choose_frames(predictions, frames, max_faces, seed)
     averaged = frames_to_average(predictions, seed)
     datamodule = reopen_corpus(predictor.folder, predictor.results, cache_dir, root, trust=trust)
-    store = FaceStore(datamodule.store_path)
+    face_cache = FaceCache(datamodule.face_cache_path)
     rows = datamodule.samples.reindex(predictions["index"])
-    if (rows[[*CLIP_KEY, "emotion"]].to_numpy() != predictions[[*CLIP_KEY, "true"]].to_numpy()).any():
+    if (rows[[*CLIP_KEY, "emotion"]].to_numpy() != predictions[[*CLIP_KEY, "label"]].to_numpy()).any():
         raise InputError(f"{predictor.folder}/predictions.csv does not fit its manifest.parquet: train again.")
-    store_row = rows["store_row"].set_axis(predictions.index)
+    cache_row = rows["cache_row"].set_axis(predictions.index)
 
     name = frames if isinstance(frames, str) else "chosen"
-    faces = store[store_row[chosen.index].to_numpy()]
+    faces = face_cache[cache_row[chosen.index].to_numpy()]
     drawn = {name: draw_frames(predictor, faces, chosen)}
-    means = mean_heat_maps(predictor, store, store_row[averaged.index].to_numpy(), averaged)
+    means = mean_heat_maps(predictor, face_cache, cache_row[averaged.index].to_numpy(), averaged)
     drawn["mean_heat_maps"] = means.draw(
         "Mean Grad-CAM of each emotion over its test frames (right: those that are right)"
     )
@@ -82,13 +82,13 @@ def explain_run(
     return written
 
 
-def explain_pictures(predictor: Predictor, sources: Sequence[str], *, count: int, folder: Path) -> list[Path]:
+def explain_pictures(predictor: Predictor, sources: Sequence[str], *, max_faces: int, folder: Path) -> list[Path]:
     """Explains what a run says of pictures.
 
     Args:
         predictor: of the run.
         sources: pictures, folders or globs; videos among them are left out.
-        count: of faces, at most.
+        max_faces: of faces, at most.
         folder: where to.
 
     Returns:
@@ -105,7 +105,7 @@ def explain_pictures(predictor: Predictor, sources: Sequence[str], *, count: int
         log.warning("%d videos are left out: only pictures are explained.", len(items) - len(pictures))
     shown: list[tuple[list[np.ndarray], list[str], str]] = []
     for item in track(pictures, "looking at pictures", transient=True):
-        if len(shown) > count:
+        if len(shown) > max_faces:
             break
         try:
             seen = predictor.picture(item.source)  # type: ignore[arg-type]  # no camera
@@ -122,13 +122,13 @@ def explain_pictures(predictor: Predictor, sources: Sequence[str], *, count: int
             shown.append((views, ["", f"{face.emotion} {face.confidence:.0%}"], heading))
     if not shown:
         raise InputError(f"no face was found in the {len(pictures)} pictures: try detector=none, or other pictures.")
-    if len(shown) > count:
-        log.warning("the first %d faces are shown: count=... shows more.", count)
-    views, captions, headings = zip(*shown[:count], strict=True)
+    if len(shown) > max_faces:
+        log.warning("the first %d faces are shown: max_faces=... shows more.", max_faces)
+    views, captions, headings = zip(*shown[:max_faces], strict=True)
     return _write(folder, {"faces": figures.explained_faces(views, captions, headings)})
 
 
-def choose_frames(predictions: pd.DataFrame, frames: str | Sequence[int], count: int, seed: int) -> pd.DataFrame:
+def choose_frames(predictions: pd.DataFrame, frames: str | Sequence[int], max_faces: int, seed: int) -> pd.DataFrame:
     """Picks test frames worth looking at.
 
     Args:
@@ -136,7 +136,7 @@ def choose_frames(predictions: pd.DataFrame, frames: str | Sequence[int], count:
         frames: ``confused``: wrong with most confidence, at most one of a clip and three of a kind of confusion;
             ``right``: right with most confidence, at most one of a clip, as many of each emotion; ``random``; or
             numbers of the column ``index``, in their order.
-        count: at most so many.
+        max_faces: at most so many.
         seed: of ``random``.
 
     Raises:
@@ -150,22 +150,22 @@ def choose_frames(predictions: pd.DataFrame, frames: str | Sequence[int], count:
                 f"frames={list(frames)} names {f'{unknown[0]}, which is not' if unknown else 'nothing that is'} in the "
                 "test: give numbers of the column index of predictions.csv, or confused, right or random."
             )
-        return predictions.loc[by_index.loc[list(dict.fromkeys(frames)), "level_0"]].head(count)
+        return predictions.loc[by_index.loc[list(dict.fromkeys(frames)), "level_0"]].head(max_faces)
     if frames == "random":
-        return predictions.sample(min(count, len(predictions)), random_state=seed)
+        return predictions.sample(min(max_faces, len(predictions)), random_state=seed)
     if frames not in ("confused", "right"):
         raise InputError(
             f"frames={frames} is unknown: choose confused, right, random or a list such as frames=[3,14], numbers of "
             "the column index of predictions.csv."
         )
-    right = predictions["true"] == predictions["predicted"]
+    right = predictions["label"] == predictions["predicted"]
     found = predictions[right if frames == "right" else ~right]
     if found.empty:
         raise InputError(f"no test frame is {'right' if frames == 'right' else 'wrong'}: choose frames=random.")
     found = found.assign(sure=_confidence(found)).sort_values("sure", ascending=False, kind="stable")
-    kinds = found[~keys(found, "clip").duplicated()].groupby(["true", "predicted"])
-    alike = -(-count // found["true"].nunique()) if frames == "right" else MOST_ALIKE
-    return predictions.loc[kinds.head(alike).index[:count]]
+    kinds = found[~keys(found, "clip").duplicated()].groupby(["label", "predicted"])
+    alike = -(-max_faces // found["label"].nunique()) if frames == "right" else MOST_ALIKE
+    return predictions.loc[kinds.head(alike).index[:max_faces]]
 
 
 def frames_to_average(predictions: pd.DataFrame, seed: int) -> pd.DataFrame:
@@ -174,34 +174,36 @@ def frames_to_average(predictions: pd.DataFrame, seed: int) -> pd.DataFrame:
     Those that the network is right about; all where they are fewer than five; at most 200 of an emotion, drawn.
     """
     parts = []
-    for emotion, frames in predictions.groupby("true"):
+    for emotion, frames in predictions.groupby("label"):
         right = frames[frames["predicted"] == emotion]
         kept = right if len(right) >= FEWEST_RIGHT else frames
         parts.append(kept.sample(min(len(kept), MOST_FRAMES), random_state=seed))
     return pd.concat(parts)
 
 
-def mean_heat_maps(predictor: Predictor, store: FaceStore, store_row: np.ndarray, frames: pd.DataFrame) -> MeanHeatMaps:
+def mean_heat_maps(
+    predictor: Predictor, face_cache: FaceCache, cache_row: np.ndarray, frames: pd.DataFrame
+) -> MeanHeatMaps:
     """Averages faces and the heat maps of what they show, by emotion.
 
     Args:
         predictor: of the run.
-        store: the faces.
-        store_row: row in it of each of the N frames, shape (N,).
-        frames: one row each, with ``true`` and ``predicted``.
+        face_cache: the faces.
+        cache_row: row in it of each of the N frames, shape (N,).
+        frames: one row each, with ``label`` and ``predicted``.
     """
-    emotions = [name for name in predictor.class_names if name in set(frames["true"])]
-    true = pd.Index(frames["true"])
+    emotions = [name for name in predictor.class_names if name in set(frames["label"])]
+    true = pd.Index(frames["label"])
     place, classes = (pd.Index(names).get_indexer(true) for names in (emotions, predictor.class_names))
     size = predictor.image_size
     faces, maps = np.zeros((len(emotions), size, size, 3)), np.zeros((len(emotions), size, size))
     for start in track(range(0, len(frames), BATCH), f"heat maps of {len(frames)} test faces", transient=True):
         part = slice(start, start + BATCH)
-        pictures = store[store_row[part]]
+        pictures = face_cache[cache_row[part]]
         np.add.at(faces, place[part], pictures)
         np.add.at(maps, place[part], heat_maps(predictor.model, pictures, classes[part]))
     counts = np.bincount(place)
-    right = (frames["true"] == frames["predicted"]).groupby(place).all().to_numpy()
+    right = (frames["label"] == frames["predicted"]).groupby(place).all().to_numpy()
     return MeanHeatMaps(
         np.array(emotions),
         np.rint(faces / counts[:, None, None, None]).astype(np.uint8),
@@ -222,11 +224,11 @@ def draw_frames(predictor: Predictor, faces: np.ndarray, frames: pd.DataFrame) -
     names = pd.Index(predictor.class_names)
     predicted, true = (
         heat_maps(predictor.model, faces, names.get_indexer(pd.Index(frames[column])))
-        for column in ("predicted", "true")
+        for column in ("predicted", "label")
     )
     views, captions, headings = [], [], []
     for number, (_, frame) in enumerate(frames.iterrows()):
-        face, is_, said = faces[number], frame["true"], frame["predicted"]
+        face, is_, said = faces[number], frame["label"], frame["predicted"]
         views.append([face, overlay(face, predicted[number])])
         captions.append([f"index {frame['index']}", _says(said, frame, predicted[number])])
         headings.append(f"{is_}, recognised" if said == is_ else f"{is_}, taken for {said}")
@@ -271,4 +273,4 @@ def _show_on_tensorboard(predictor: Predictor, drawn: dict[str, Figure]) -> None
     events = next((predictor.folder / "tensorboard").rglob("events.out*"), predictor.folder / "tensorboard" / "events")
     with SummaryWriter(str(events.parent)) as writer:
         for name, figure in drawn.items():
-            writer.add_figure(f"view/{name}", figure, global_step=predictor.results["epochs"] - 1)
+            writer.add_figure(f"figures/{name}", figure, global_step=predictor.results["epochs"] - 1)

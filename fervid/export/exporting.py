@@ -120,7 +120,7 @@ def describe(results: dict[str, Any], config: DictConfig, model: EmotionClassifi
         "mean": [round(value, 6) for value in backbone.mean.flatten().tolist()],
         "std": [round(value, 6) for value in backbone.std.flatten().tolist()],
         "channel_order": backbone.channel_order,
-        "grey": bool(config.dataset.get("grey", False)),
+        "grayscale": bool(config.dataset.get("grayscale", False)),
         "faces": faces_in_words(config),
         "network": str(config.backbone.name) if pretrained else type(backbone).__name__,
         "library": str(config.backbone.get("library") or "torchvision") if pretrained else "fervid",

@@ -95,7 +95,7 @@ def _render(run: Run, config: DictConfig, files: Sequence[str]) -> str:
         ],
         sexes=next((_by_group(frames, column, names) for column in groups if column in SEX), []),
         groups=[row for column in groups if column not in SEX for row in _by_group(frames, column, names)],
-        calibration=expected_calibration_error(chances, class_indices(frames["true"], names)),
+        calibration=expected_calibration_error(chances, class_indices(frames["label"], names)),
         confidence=float(chances.max(axis=1).mean()),
         settings=_settings(results, config),
         warnings=[without_folders(warning) for warning in results.get("warnings", [])],
@@ -135,13 +135,13 @@ def faces_in_words(config: DictConfig) -> str:
     finder = {"HaarDetector": "OpenCV's Haar cascades", "YuNetDetector": "YuNet"}.get(
         str((config.get("detector") or {}).get("_target_", "")).rsplit(".", 1)[-1]
     )
-    grey = ", in grey" if config.dataset.get("grey", False) else ""
+    gray = ", in grayscale" if config.dataset.get("grayscale", False) else ""
     if finder is None:
-        return f"pictures of a face as they are, their central square{grey}"
+        return f"pictures of a face as they are, their central square{gray}"
     margin = config.dataset.get("margin", Alignment.margin)
     return (
         f"found by {finder}, turned until the eyes are level, cut out as a square of {BARE_SIDE} eye distances and a "
-        f"margin of {margin:.0%} of that on each side{grey}"
+        f"margin of {margin:.0%} of that on each side{gray}"
     )
 
 
@@ -233,7 +233,8 @@ def _settings(results: dict[str, Any], config: DictConfig) -> list[tuple[str, st
     """How it was trained: names and values, without what names folders."""
     choices = results["choices"]
     phases = [
-        f"{phase['name']}: {phase['epochs']} epochs from {phase['first_stage']} on, learning rate x {phase['lr_scale']}"
+        f"{phase['name']}: {phase['epochs']} epochs from {phase['unfreeze_from']} on, "
+        f"learning rate x {phase['lr_factor']}"
         for phase in (config.get("finetune") or {}).get("phases", [])
     ]
     optimizer = config.get("optimizer") or {}

@@ -71,29 +71,29 @@ class HaarDetector:
 
     def find(self, image: np.ndarray, near: Face | None = None) -> list[Face]:
         scale = min(1.0, self.width / max(image.shape[:2]))
-        # Reduced before it is made grey: the other way round costs three times as much.
+        # Reduced before it is made gray: the other way round costs three times as much.
         small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else image
-        grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)  # equalising it loses 8 % of the rendered faces
-        boxes = self._around(grey, np.array(near.box) * scale) if near else []
+        gray = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)  # equalising it loses 8 % of the rendered faces
+        boxes = self._around(gray, np.array(near.box) * scale) if near else []
         if not len(boxes):
-            boxes = self._boxes(grey, smallest=round(self.min_size * min(grey.shape)))
+            boxes = self._boxes(gray, smallest=round(self.min_size * min(gray.shape)))
         return [self._face(image, np.array(box) / scale) for box in _outermost(boxes)]
 
     def settings(self) -> dict[str, object]:
         return {"detector": "haar", **vars(self)}
 
-    def _boxes(self, grey: np.ndarray, smallest: int, largest: int = 0) -> Sequence[np.ndarray]:
+    def _boxes(self, gray: np.ndarray, smallest: int, largest: int = 0) -> Sequence[np.ndarray]:
         found = _cascade("haarcascade_frontalface_alt2.xml").detectMultiScale(
-            grey, self.scale_factor, self.min_neighbors, minSize=(smallest, smallest), maxSize=(largest, largest)
+            gray, self.scale_factor, self.min_neighbors, minSize=(smallest, smallest), maxSize=(largest, largest)
         )
         return [np.asarray(box) for box in found]
 
-    def _around(self, grey: np.ndarray, box: np.ndarray) -> Sequence[np.ndarray]:
+    def _around(self, gray: np.ndarray, box: np.ndarray) -> Sequence[np.ndarray]:
         """Looks where the last face was, for faces of about its size."""
         left, top, side, _ = box
         reach = 0.35 * side
         x0, y0 = (max(0, int(value - reach)) for value in (left, top))
-        window = grey[y0 : int(top + side + reach), x0 : int(left + side + reach)]
+        window = gray[y0 : int(top + side + reach), x0 : int(left + side + reach)]
         if min(window.shape, default=0) < 20:
             return []
         return [

@@ -12,7 +12,7 @@ from PIL import Image
 
 from fervid.storage.atomic import writing
 
-TRAIN, VAL, GREY = "#0072b2", "#d55e00", "#777777"  # told apart by colour-blind readers too
+TRAIN, VAL, GRAY = "#0072b2", "#d55e00", "#777777"  # told apart by colour-blind readers too
 
 # Tol's muted scheme, which colour-blind readers tell apart, too; one an emotion, in the order of the classes.
 EMOTION_COLOURS = (

@@ -68,7 +68,7 @@ class MeanHeatMaps:
 
 
 def overlay(picture: np.ndarray, heat: np.ndarray) -> np.ndarray:
-    """Lays a heat map over a face, which is made grey: all colour is heat.
+    """Lays a heat map over a face, which is made gray: all colour is heat.
 
     Args:
         picture: uint8 (S, S, 3) RGB.
@@ -80,10 +80,10 @@ def overlay(picture: np.ndarray, heat: np.ndarray) -> np.ndarray:
     import cv2  # a report draws no heat map of its own, and its import takes a while
 
     heat = np.clip(heat, 0, 1)
-    grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)[..., None].astype(np.float32)
+    gray = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)[..., None].astype(np.float32)
     colour = cv2.applyColorMap(np.uint8(255 * heat), cv2.COLORMAP_TURBO)[..., ::-1]  # type: ignore[call-overload]
     cover = MOST_COVER * heat[..., None] ** 0.7
-    return np.uint8(np.rint((1 - cover) * grey + cover * colour))  # type: ignore[return-value]
+    return np.uint8(np.rint((1 - cover) * gray + cover * colour))  # type: ignore[return-value]
 
 
 def explained_faces(

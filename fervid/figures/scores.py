@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from fervid.figures.drawing import GREY, TRAIN, VAL, Figure, wrapped
+from fervid.figures.drawing import GRAY, TRAIN, VAL, Figure, wrapped
 from fervid.schema.leakage_levels import LeakageLevel
 
 
@@ -34,13 +34,13 @@ def score_intervals(
     for level in dict.fromkeys(levels):
         chosen = [number for number, own in enumerate(levels) if own == level]
         ends = np.array([np.array(low)[chosen], np.array(high)[chosen]])
-        colour = colours.get(level, GREY)
+        colour = colours.get(level, GRAY)
         axes.plot(np.array(values)[chosen], places[chosen], "o", color=colour, label=level)
         # From end to end: a mean over folds may lie outside the interval of all their frames.
         middle, half = ends.mean(axis=0), np.diff(ends, axis=0)[0] / 2
         axes.errorbar(middle, places[chosen], xerr=half, fmt="none", ecolor=colour, capsize=3)
     if chance is not None:
-        axes.axvline(chance, color=GREY, linestyle=":", label="chance")
+        axes.axvline(chance, color=GRAY, linestyle=":", label="chance")
     axes.set_yticks(places, [wrapped(name, 44) for name in names])
     axes.set_ylim(-0.6, len(names) - 0.4)
     axes.set_xlim(0, 1)
@@ -84,7 +84,7 @@ def reliability_diagram(before: pd.DataFrame, after: pd.DataFrame, title: str = 
     """
     figure = Figure(figsize=(4.2, 4.2), layout="constrained")
     axes = figure.subplots()
-    axes.plot([0, 1], [0, 1], color=GREY, linestyle=":", linewidth=1)
+    axes.plot([0, 1], [0, 1], color=GRAY, linestyle=":", linewidth=1)
     for table, colour, label in ((before, VAL, "as trained"), (after, TRAIN, "temperature fitted")):
         sizes = 150 * table["frames"] / table["frames"].sum() + 8
         axes.plot(table["confidence"], table["accuracy"], color=colour, linewidth=1, label=label)

@@ -17,7 +17,7 @@ def timeline(table: pd.DataFrame, class_names: Sequence[str], times: Sequence[fl
     nothing is drawn. Who was seen in a single frame of several is left out: often no person at all.
 
     Args:
-        table: of :func:`fervid.predict.face_tables.records`, one row a face; ``time``, ``person`` and ``p_<emotion>``
+        table: of :func:`fervid.predict.face_tables.records`, one row a face; ``time``, ``person``, ``prob_<emotion>``
             are used.
         class_names: the emotions.
         times: seconds of all frames that were looked at, with a face or without.

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.ticker import MaxNLocator
 
-from fervid.figures.drawing import GREY, MAX_CLASSES, TRAIN, VAL, Figure, shortened
+from fervid.figures.drawing import GRAY, MAX_CLASSES, TRAIN, VAL, Figure, shortened
 from fervid.metrics.scores import scores as class_scores
 
 SCORES = ("loss", "accuracy", "uar")
@@ -32,10 +32,10 @@ def curves(history: Sequence[dict[str, Any]], best_epoch: int | None = None, sco
         starts = table.index[table["phase"] != table["phase"].shift()]
         for start in starts:
             if start:
-                axes.axvline(epochs[start] - 0.5, color=GREY, linestyle="--", linewidth=1)
+                axes.axvline(epochs[start] - 0.5, color=GRAY, linestyle="--", linewidth=1)
             if len(starts) > 1:
                 axes.text(
-                    epochs[start] - 0.4, 1.01, table["phase"][start], transform=axes.get_xaxis_transform(), color=GREY
+                    epochs[start] - 0.4, 1.01, table["phase"][start], transform=axes.get_xaxis_transform(), color=GRAY
                 )
         if best_epoch is not None:
             axes.axvline(best_epoch + 1, color=VAL, linestyle=":", linewidth=1, label="kept")

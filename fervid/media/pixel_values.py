@@ -24,10 +24,10 @@ def to_rgb(file: Image.Image) -> np.ndarray:
         raise ValueError("its first image is only a preview, as in raw files of cameras: save it as JPEG, PNG or TIFF")
     picture = ImageOps.exif_transpose(file)
     if picture.mode == "F" or picture.mode.startswith("I"):
-        grey = _scaled(picture, file.format or "")
+        gray = _scaled(picture, file.format or "")
         if tags.get(TIFF_POLARITY) == 0:  # Pillow inverts these up to 8 bits only
-            grey = 255 - grey
-        return np.stack([grey] * 3, axis=-1)
+            gray = 255 - gray
+        return np.stack([gray] * 3, axis=-1)
     if picture.mode == "CMYK" and file.format == "JPEG" and "adobe" not in file.info:
         picture = ImageChops.invert(picture)  # Pillow takes all ink in JPEG for inverted, as Adobe writes it
     elif picture.mode.lower().endswith("a") or picture.mode == "P" or "transparency" in picture.info:
@@ -39,7 +39,7 @@ def to_rgb(file: Image.Image) -> np.ndarray:
 
 
 def _scaled(picture: Image.Image, file_format: str) -> np.ndarray:
-    """Grey values of more than 8 bits as uint8 (H, W)."""
+    """Gray values of more than 8 bits as uint8 (H, W)."""
     values = np.asarray(picture)
     if picture.mode.startswith("I;16") or (picture.mode == "I" and file_format in WIDE_FORMATS):
         return (values / 257).clip(0, 255).round().astype(np.uint8)

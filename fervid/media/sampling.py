@@ -13,20 +13,21 @@ class Sampling:
     """Which frames of a clip are taken.
 
     Args:
-        every: the frame stride: each ``every``-th frame of the window is taken.
-        count: instead of ``every``: frames per clip, spread evenly over the window; all of it if it is shorter.
+        frame_stride: the frame stride: each ``frame_stride``-th frame of the window is taken.
+        frames_per_clip: used instead of ``frame_stride``: frames spread evenly over the window, all of them if it has
+            fewer.
         window: ``all`` or ``centre``, the middle half, where an acted emotion is at its height.
 
     Raises:
         InputError: if a number is below 1 or the window unknown.
     """
 
-    every: int = 10
-    count: int | None = None
+    frame_stride: int = 10
+    frames_per_clip: int | None = None
     window: Literal["all", "centre"] = "all"
 
     def __post_init__(self) -> None:
-        for name, value in (("every", self.every), ("count", self.count)):
+        for name, value in (("frame_stride", self.frame_stride), ("frames_per_clip", self.frames_per_clip)):
             if value is not None and (isinstance(value, bool | str) or value < 1 or int(value) != value):
                 raise InputError(f"dataset.{name}={value} is not a number of frames: give 1 or more.")
         if self.window not in ("all", "centre"):
@@ -35,10 +36,10 @@ class Sampling:
     def numbers(self, frames: int) -> np.ndarray:
         """Which of so many frames, as sorted numbers from 0."""
         first, end = (frames // 4, frames - frames // 4) if self.window == "centre" else (0, frames)
-        if self.count is None:
-            return np.arange(first, end, int(self.every))
+        if self.frames_per_clip is None:
+            return np.arange(first, end, int(self.frame_stride))
         # The middles of equal parts: neither end of a clip, where actors rest, is favoured.
-        parts = np.linspace(first, end, min(int(self.count), end - first) + 1)
+        parts = np.linspace(first, end, min(int(self.frames_per_clip), end - first) + 1)
         return ((parts[:-1] + parts[1:]) / 2).astype(int)
 
 

@@ -27,14 +27,14 @@ def clip_predictions(frames: pd.DataFrame, class_names: list[str], rule: str = "
     Emotions that are still even go by the order of ``class_names``.
 
     Args:
-        frames: one row a frame, with ``corpus``, ``clip``, ``true`` and a probability ``p_<emotion>`` each.
+        frames: one row a frame, with ``corpus``, ``clip``, ``label`` and a probability ``prob_<emotion>`` each.
         class_names: the C emotions.
         rule: one of :data:`RULES`.
 
     Returns:
         One row a clip, in the order of first appearance: ``clip``; ``frames``, how many it has; each further column
-        of ``frames`` that never varies within a clip; ``true``, the most frequent label of its frames; ``predicted``;
-        ``p_<emotion>`` each.
+        of ``frames`` that never varies within a clip; ``label``, the most frequent label of its frames; ``predicted``;
+        ``prob_<emotion>`` each.
 
     Raises:
         InputError: if the rule or a true emotion is unknown.
@@ -68,14 +68,14 @@ def clip_predictions(frames: pd.DataFrame, class_names: list[str], rule: str = "
         predicted = np.where(first, clip_probabilities, -1).argmax(axis=1)
         clip_probabilities = votes / counts[:, None]
 
-    own = [column for column in frames if column not in ("clip", "true", "predicted", *chances)]
+    own = [column for column in frames if column not in ("clip", "label", "predicted", *chances)]
     constant = frames[own].groupby(clips).nunique(dropna=False).le(1).all()
     names = np.array(class_names, dtype=object)
     table = (
         frames[["clip", *constant.index[constant]]].iloc[np.unique(clips, return_index=True)[1]].reset_index(drop=True)
     )
     table.insert(1, "frames", counts)
-    table["true"] = names[per_clip(one_hot[class_indices(frames["true"], class_names)]).argmax(axis=1)]
+    table["label"] = names[per_clip(one_hot[class_indices(frames["label"], class_names)]).argmax(axis=1)]
     table["predicted"] = names[predicted]
     return pd.concat([table, pd.DataFrame(clip_probabilities, columns=chances)], axis=1)
 
@@ -92,7 +92,7 @@ def confusion(predictions: pd.DataFrame, class_names: list[str]) -> np.ndarray:
     """Counts each pair of a true and a predicted emotion.
 
     Args:
-        predictions: one row a frame or clip, with ``true`` and ``predicted``.
+        predictions: one row a frame or clip, with ``label`` and ``predicted``.
         class_names: the C emotions.
 
     Returns:
@@ -102,7 +102,7 @@ def confusion(predictions: pd.DataFrame, class_names: list[str]) -> np.ndarray:
         InputError: if an emotion is unknown.
     """
     size = len(class_names)
-    true, predicted = (class_indices(predictions[column], class_names) for column in ("true", "predicted"))
+    true, predicted = (class_indices(predictions[column], class_names) for column in ("label", "predicted"))
     return np.bincount(true * size + predicted, minlength=size**2).reshape(size, size)
 
 

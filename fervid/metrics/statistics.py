@@ -31,7 +31,7 @@ def run_confusions(predictions: pd.DataFrame, class_names: list[str], unit: str)
     Rows whose unit is missing are left out: of frames of unknown people none can say which belong together.
 
     Args:
-        predictions: one row a frame or clip, with ``true``, ``predicted`` and the number of the ``run``, from 0.
+        predictions: one row a frame or clip, with ``label``, ``predicted`` and the number of the ``run``, from 0.
         class_names: the C emotions.
         unit: the column that names the units, such as ``subject`` or ``clip``; these are told apart by corpus, too.
 
@@ -51,7 +51,7 @@ def run_confusions(predictions: pd.DataFrame, class_names: list[str], unit: str)
     units, values = pd.factorize(names[names.notna()].astype(str), sort=True)
     runs = int(predictions["run"].max()) + 1 if len(predictions) else 1
     shape = (runs, len(values), len(class_names), len(class_names))
-    true, predicted = (class_indices(known[column], class_names) for column in ("true", "predicted"))
+    true, predicted = (class_indices(known[column], class_names) for column in ("label", "predicted"))
     cells = np.ravel_multi_index((known["run"].to_numpy(dtype=int), units, true, predicted), shape)
     return np.bincount(cells, minlength=int(np.prod(shape))).reshape(shape)
 

@@ -48,7 +48,7 @@ def command(config: DictConfig) -> None:
             found.items,
             folder,
             console,
-            every=config.every,
+            frame_stride=config.frame_stride,
             faces=config.faces,
             smoothing=config.smoothing,
             annotated=config.annotate,
@@ -62,8 +62,8 @@ def _check(config: DictConfig) -> None:
     one_run(config.run)
     if config.source is None or config.source == []:
         raise InputError("nothing to look at: give source=<picture, video, folder, glob or camera>.")
-    if config.every < 1:
-        raise InputError(f"every={config.every} is no number of frames: give 1 or more.")
+    if config.frame_stride < 1:
+        raise InputError(f"frame_stride={config.frame_stride} is no number of frames: give 1 or more.")
     if config.faces not in ("all", "one"):
         raise InputError(f"faces={config.faces} is unknown: choose all or one.")
     if not isinstance(config.annotate, bool):

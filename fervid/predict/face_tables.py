@@ -28,7 +28,7 @@ FACE_COLUMNS = {
     "emotion": "the likeliest class",
     "confidence": "the probability of that class",
 }
-"""The columns of the table of faces with their meaning; after them a column ``p_<class>`` for each class."""
+"""The columns of the table of faces with their meaning; after them a column ``prob_<class>`` for each class."""
 
 
 def records(source: str, frame: Frame, faces: Sequence[SeenFace], class_names: Sequence[str]) -> list[dict[str, Any]]:
@@ -41,7 +41,7 @@ def records(source: str, frame: Frame, faces: Sequence[SeenFace], class_names: S
         class_names: the emotions, in the order of the probabilities.
 
     Returns:
-        One dict per face with :data:`FACE_COLUMNS` (None where missing) and a ``p_<class>`` for each class.
+        One dict per face with :data:`FACE_COLUMNS` (None where missing) and a ``prob_<class>`` for each class.
     """
     return [
         {

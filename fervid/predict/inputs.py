@@ -35,7 +35,7 @@ class Camera:
     number: int = 0
     seconds: float | None = None
 
-    def frames(self, every: int) -> Iterator[Frame]:
+    def frames(self, frame_stride: int) -> Iterator[Frame]:
         """Each so manieth frame as it comes, its time by the clock.
 
         Raises:
@@ -61,7 +61,7 @@ class Camera:
                     )
                 if not there or (self.seconds is not None and now > self.seconds):
                     return
-                if number % every == 0:
+                if number % frame_stride == 0:
                     yield Frame(number, now, cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
         finally:
             capture.release()

@@ -36,7 +36,7 @@ def predict(
     folder: Path,
     console: Console,
     *,
-    every: int = 3,
+    frame_stride: int = 3,
     faces: Literal["all", "one"] = "all",
     smoothing: float = 0.0,
     annotated: bool = True,
@@ -49,7 +49,7 @@ def predict(
         items: the sources.
         folder: takes ``faces.jsonl``, ``faces.csv``, ``annotated/``, ``timelines/``, ``failures.csv``.
         console: where progress and warnings are shown.
-        every: see :func:`fervid.predict.video.watch`, as ``faces`` and ``smoothing``.
+        frame_stride: see :func:`fervid.predict.video.watch`, as ``faces`` and ``smoothing``.
         faces: of a picture too, ``all`` or the most prominent ``one``.
         smoothing: in seconds.
         annotated: whether ``annotated/`` is written.
@@ -78,7 +78,7 @@ def predict(
             began = time.perf_counter()
             try:
                 with output:
-                    looked_at = _look(predictor, item, every, faces, smoothing)
+                    looked_at = _look(predictor, item, frame_stride, faces, smoothing)
                     for frame, seen in _readable(looked_at, sight, alone=len(items) == 1):
                         warn.of(item, frame)
                         sight.add(frame, seen)  # first: what was seen up to an interruption is told
@@ -168,10 +168,10 @@ class _WarningOnce:
 
 
 def _look(
-    predictor: Predictor, item: Item, every: int, faces: Literal["all", "one"], smoothing: float
+    predictor: Predictor, item: Item, frame_stride: int, faces: Literal["all", "one"], smoothing: float
 ) -> Iterator[tuple[Frame, list[SeenFace]]]:
     if item.is_video:
-        yield from watch(predictor, item.source, every=every, faces=faces, smoothing=smoothing)
+        yield from watch(predictor, item.source, frame_stride=frame_stride, faces=faces, smoothing=smoothing)
     else:
         assert not isinstance(item.source, Camera)
         image = read_picture(item.source)

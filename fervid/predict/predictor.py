@@ -9,7 +9,7 @@ import torch
 from hydra.errors import HydraException
 from hydra.utils import instantiate
 
-from fervid.data.store import resize
+from fervid.data.face_cache import resize
 from fervid.errors import InputError, reason
 from fervid.faces.clip_faces import encode
 from fervid.faces.cropping import Aligned, Alignment
@@ -102,7 +102,7 @@ class Predictor:
                 and isinstance(self.detector, NoDetector)
                 and all(corpus["pictures"] for corpus in run.corpora)
             )
-            self.grey = bool(dataset.get("grey", False))
+            self.grayscale = bool(dataset.get("grayscale", False))
             own_margin = dataset.get("margin", Alignment.margin) if margin is None else margin
             self.alignment = Alignment(dataset.get("face_size", Alignment.size), own_margin)
         except (AttributeError, TypeError, ValueError, HydraException) as error:
@@ -120,7 +120,7 @@ class Predictor:
     def cut(self, image: np.ndarray, face: Face) -> tuple[np.ndarray, Aligned]:
         """Cuts a face out as the network is to see it, uint8 (image_size, image_size, 3) RGB."""
         crop, aligned = self.alignment.crop(image, face)
-        return resize(read_picture(encode(crop)), self.image_size, grey=self.grey), aligned
+        return resize(read_picture(encode(crop)), self.image_size, grayscale=self.grayscale), aligned
 
     @torch.inference_mode()
     def classify(self, pictures: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:

@@ -30,7 +30,7 @@ def watch(
     predictor: Predictor,
     source: Source | Camera | str,
     *,
-    every: int = 3,
+    frame_stride: int = 3,
     faces: Literal["all", "one"] = "all",
     smoothing: float = 0.0,
 ) -> Iterator[tuple[Frame, list[SeenFace]]]:
@@ -39,7 +39,7 @@ def watch(
     Args:
         predictor: a trained run.
         source: the video, or a camera.
-        every: each so manieth frame is looked at, from the first one on.
+        frame_stride: each so manieth frame is looked at, from the first one on.
         faces: ``all``; or ``one``, the most prominent, looked for where it was last: as training videos are prepared.
         smoothing: time constant in seconds of the moving average of a person's probabilities; 0: none.
 
@@ -49,13 +49,13 @@ def watch(
     Raises:
         ValueError: if the source is no video, damaged, truncated, or of absurd size.
         OSError: if it cannot be read.
-        InputError: if there is no such camera, ``every`` is below 1, or ``smoothing`` no time.
+        InputError: if there is no such camera, ``frame_stride`` is below 1, or ``smoothing`` no time.
     """
     if not 0 <= smoothing < math.inf:
         raise InputError(f"smoothing={smoothing} is no time: give seconds, 0 for none.")
     source = Path(source) if isinstance(source, str) else source
-    sampling = Sampling(every)
-    frames = source.frames(every) if isinstance(source, Camera) else read_frames(source, sampling)
+    sampling = Sampling(frame_stride)
+    frames = source.frames(frame_stride) if isinstance(source, Camera) else read_frames(source, sampling)
     tracker, last = Tracker(), None
     smoothed: dict[int, tuple[float, np.ndarray]] = {}  # of each person: when, and the average up to then
 

@@ -42,8 +42,8 @@ class PreparedCorpus:
     Args:
         corpus: what is prepared.
         detector: finds the faces; default: Haar for videos, none for pictures, which are taken as they are.
-        every: frame stride: each ``every``-th frame of a video is taken.
-        count: instead of ``every``: frames per clip, evenly spaced.
+        frame_stride: frame stride: each ``frame_stride``-th frame of a video is taken.
+        frames_per_clip: instead of ``frame_stride``: frames per clip, evenly spaced.
         window: which part of a video: ``all`` or ``centre``, the middle half.
         face_size: side of the crops in pixels.
         margin: share of the bare face added on each side of a crop.
@@ -63,8 +63,8 @@ class PreparedCorpus:
         corpus: Corpus,
         *,
         detector: Detector | None = None,
-        every: int = 10,
-        count: int | None = None,
+        frame_stride: int = 10,
+        frames_per_clip: int | None = None,
         window: Literal["all", "centre"] = "all",
         face_size: int = 256,
         margin: float = 0.15,
@@ -75,7 +75,7 @@ class PreparedCorpus:
             raise InputError(f"dataset.max_failures={max_failures} is no share: give 0 to 1.")
         self.corpus = corpus
         self.detector: Detector = detector or (NoDetector() if corpus.pictures else HaarDetector())
-        self.sampling = Sampling(every, count, window)
+        self.sampling = Sampling(frame_stride, frames_per_clip, window)
         self.alignment = Alignment(face_size, margin)
         self.max_failures = max_failures
         self.parent = Path(folder).expanduser()

@@ -71,4 +71,4 @@ def scaled_probabilities(system: System) -> tuple[np.ndarray, np.ndarray, np.nda
 
 def _probabilities(predictions: pd.DataFrame, class_names: list[str]) -> tuple[np.ndarray, np.ndarray]:
     """The probabilities (N, num_classes) of a predictions table, and its labels (N,)."""
-    return probabilities(predictions, class_names), class_indices(predictions["true"], class_names)
+    return probabilities(predictions, class_names), class_indices(predictions["label"], class_names)

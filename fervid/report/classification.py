@@ -108,7 +108,7 @@ def _people(systems: Sequence[System]) -> dict[str, Figure]:
     known = [system for system in systems if system.unit == "subject"]
     right = []
     for system in known:
-        people = (system.frames["predicted"] == system.frames["true"]).groupby(keys(system.frames, "subject"))
+        people = (system.frames["predicted"] == system.frames["label"]).groupby(keys(system.frames, "subject"))
         right.append(people.mean()[people.size() >= FEWEST_OF_A_PERSON].tolist())
     return {"subjects": figures.subject_scores([system.name for system in known], right)} if known else {}
 

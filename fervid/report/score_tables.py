@@ -74,7 +74,7 @@ def _score_notes(systems: Sequence[System], resamples: int, *, has_clips: bool) 
         notes.append(
             "Clips: the mean of the frames' probabilities, the majority of the frames, the mean weighted by confidence."
         )
-    counts = frames["true"].value_counts()
+    counts = frames["label"].value_counts()
     few = [f"{name} ({counts[name]})" for name in sorted(counts.index) if counts[name] < FEW_FRAMES]
     if few:
         told = "Such recalls, and the UAR with them, are more uncertain than the intervals say."

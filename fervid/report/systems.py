@@ -159,7 +159,7 @@ def why_not(one: System, other: System) -> str:
     clips = len(one.clips[CLIP_KEY].merge(other.clips[CLIP_KEY]))
     if not clips == len(one.clips) == len(other.clips):
         return f"other test rows: {len(one.clips)} and {len(other.clips)} clips, {clips} of them in both"
-    for what, columns in (("frames", FRAME_KEY), ("labels", [*FRAME_KEY, "true"])):
+    for what, columns in (("frames", FRAME_KEY), ("labels", [*FRAME_KEY, "label"])):
         if set(one.frames[columns].itertuples(index=False)) != set(other.frames[columns].itertuples(index=False)):
             return f"other test rows: other {what} of the same {clips} clips"
     return f"other test rows: the same {clips} clips, in other folds"
@@ -183,14 +183,14 @@ def say(settings: dict[str, str], *, short: bool = True) -> str:
         except ValueError:
             value = value if len(value) <= 60 else f"{value[:57]}..."
         group, *rest = name.split(".")
-        # A place in a list says nothing without the list: phases.1.lr_scale.
+        # A place in a list says nothing without the list: phases.1.lr_factor.
         return f"{'.'.join(rest) if any(part.isdigit() for part in rest) else (rest or [group])[-1]}={value}"
 
     return ", ".join(said(name, value) for name, value in settings.items() if value != NOTHING)
 
 
 def _digest(predictions: pd.DataFrame) -> str:
-    rows = predictions[[*FRAME_KEY, "true"]].astype(str).sort_values(FRAME_KEY)
+    rows = predictions[[*FRAME_KEY, "label"]].astype(str).sort_values(FRAME_KEY)
     return hashlib.sha256(rows.to_csv(index=False).encode()).hexdigest()
 
 

@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 
 from fervid import figures
 from fervid.audit.leakage import worst_pairs
+from fervid.data.face_cache import FaceCache
 from fervid.data.frame_datamodule import FrameDataModule
-from fervid.data.store import FaceStore
 from fervid.schema.predictions import confidence
 from fervid.schema.results import CLASSIFICATION
 
@@ -43,18 +43,18 @@ def _draw_classes(datamodule: FrameDataModule, results: dict[str, Any], predicti
     # The same number of each emotion, drawn by chance: neither the best nor the worst.
     chosen = (
         predictions.sample(frac=1, random_state=0)
-        .groupby("true")
+        .groupby("label")
         .head(max(1, SAMPLES // len(names)))
         .head(SAMPLES)
-        .sort_values("true")
+        .sort_values("label")
     )
-    rows = datamodule.samples.loc[chosen["index"], "store_row"].to_numpy()
+    rows = datamodule.samples.loc[chosen["index"], "cache_row"].to_numpy()
     title = f"test, {results['leakage']['level']}: UAR {metrics['test/uar']:.1%}, WAR {metrics['test/accuracy']:.1%}"
     return {
         "confusion_matrix": figures.confusion_matrix(np.array(results["confusion"]), names, title),
         "sample_predictions": figures.sample_predictions(
-            FaceStore(datamodule.store_path)[rows],
-            chosen["true"].tolist(),
+            FaceCache(datamodule.face_cache_path)[rows],
+            chosen["label"].tolist(),
             chosen["predicted"].tolist(),
             confidence(chosen, names).tolist(),
         ),
@@ -67,11 +67,11 @@ def draw_leaks(datamodule: FrameDataModule) -> Figure | None:
     pairs = worst_pairs(manifest, audit)
     if not pairs:
         return None
-    store = FaceStore(datamodule.store_path)
+    face_cache = FaceCache(datamodule.face_cache_path)
     left, right = (manifest.iloc[list(rows)] for rows in list(zip(*pairs, strict=True))[:2])
     return figures.pairs(
-        store[left["store_row"].to_numpy()],
-        store[right["store_row"].to_numpy()],
+        face_cache[left["cache_row"].to_numpy()],
+        face_cache[right["cache_row"].to_numpy()],
         [_who(frame) for _, frame in left.iterrows()],
         [_who(frame) for _, frame in right.iterrows()],
         [words for *_, words in pairs],

@@ -18,7 +18,7 @@ CLIP_KEY = ["corpus", "clip"]
 """Names a clip: another corpus may use the same name for another one."""
 FRAME_KEY = [*CLIP_KEY, "frame"]
 """Names a frame."""
-PROBABILITY = "p_"  # begins the name of a column of probabilities, before the class
+PROBABILITY = "prob_"  # begins the name of a column of probabilities, before the class
 MAX_GROUPS = 12  # values of a column by which scores are compared
 BOX = ("box_left", "box_top", "box_width", "box_height")
 EYES = ("left_eye_x", "left_eye_y", "right_eye_x", "right_eye_y")
@@ -89,14 +89,14 @@ _DECLARED = (
     Column("repetition", Role.CONDITION, Kind.VALUE, "which of several takes of the same statement"),
     Column("occlusion", Role.CONDITION, Kind.VALUE, "whether the face is partly covered"),
     Column("recording", Role.BOOKKEEPING, Kind.NAME, "what several clips are versions of"),
-    Column("given_split", Role.BOOKKEEPING, Kind.NAME, "the subset the corpus was published with"),
+    Column("predefined_split", Role.BOOKKEEPING, Kind.NAME, "the subset the corpus was published with"),
     Column("split", Role.BOOKKEEPING, Kind.NAME, "train, val or test; written by a split"),
     Column("group", Role.BOOKKEEPING, Kind.NAME, "clips that look the same, as one name", reserved=True),
     Column("peak_frame", Role.BOOKKEEPING, Kind.VALUE, "frame in which the expression is strongest, in ISED"),
     Column("identity", Role.BOOKKEEPING, Kind.VALUE, "number of a rendered subject"),
     Column("take", Role.BOOKKEEPING, Kind.VALUE, "number of a rendered clip of one subject and emotion"),
     Column("face", Role.BOOKKEEPING, Kind.PATH, "file of the face crop in the prepared folder", reserved=True),
-    Column("store_row", Role.BOOKKEEPING, Kind.VALUE, "row of the face in the store", reserved=True),
+    Column("cache_row", Role.BOOKKEEPING, Kind.VALUE, "row of the face in the face cache", reserved=True),
     Column("faces", Role.GEOMETRY, Kind.VALUE, "how many faces the frame shows", reserved=True),
     Column(
         "aligned",
@@ -109,7 +109,7 @@ _DECLARED = (
     *(Column(name, Role.GEOMETRY, Kind.VALUE, "pixels of the frame as displayed", reserved=True) for name in BOX),
     *(Column(name, Role.GEOMETRY, Kind.VALUE, "pixels of the frame as displayed", reserved=True) for name in EYES),
     Column("index", Role.BOOKKEEPING, Kind.VALUE, "row of the sample table", reserved=True),
-    Column("true", Role.TARGET, Kind.NAME, "the label of the frame or clip", reserved=True),
+    Column("label", Role.TARGET, Kind.NAME, "the label of the frame or clip", reserved=True),
     Column("predicted", Role.TARGET, Kind.NAME, "the likeliest class", reserved=True),
     Column("frames", Role.BOOKKEEPING, Kind.VALUE, "how many frames a clip has", reserved=True),
     Column("run", Role.BOOKKEEPING, Kind.VALUE, "number of the run, where several are in one table", reserved=True),

@@ -1,8 +1,8 @@
 """The predictions table: one row a frame, what the manifest knows of it, and what a model says of it.
 
 Besides the manifest's columns it has ``index`` (row of the sample table) and the columns of the task. Those of
-classification are ``true`` (the label, instead of its own column such as ``emotion``), ``predicted`` (the likeliest
-class) and a column ``p_<class>`` of probabilities for each class.
+classification are ``label`` (the label, instead of its own column such as ``emotion``), ``predicted`` (the likeliest
+class) and a column ``prob_<class>`` of probabilities for each class.
 """
 
 from collections.abc import Sequence
@@ -48,7 +48,9 @@ def predictions_table(
         target: the column that holds the labels.
     """
     columns = probability_columns(class_names)
-    table = samples.drop(columns=["store_row", "predicted", *columns], errors="ignore").rename(columns={target: "true"})
+    table = samples.drop(columns=["cache_row", "predicted", *columns], errors="ignore").rename(
+        columns={target: "label"}
+    )
     if "index" not in table:
         table.insert(0, "index", table.index)
     table["predicted"] = np.array(class_names, dtype=object)[probabilities.argmax(axis=1)]
@@ -94,7 +96,7 @@ def read_predictions(path: Path, class_names: Sequence[str] = (), rows: int = 0)
 
 def _mistake(table: pd.DataFrame, class_names: Sequence[str], rows: int) -> str | None:
     columns = probability_columns(class_names)
-    full = ["frame", *(["true", "predicted", *columns] if class_names else [])]
+    full = ["frame", *(["label", "predicted", *columns] if class_names else [])]
     missing = [name for name in dict.fromkeys([*FRAME_KEY, "subject", *full]) if name not in table]
     if missing:
         return f"it has no column {', '.join(missing)}"
@@ -107,7 +109,7 @@ def _mistake(table: pd.DataFrame, class_names: Sequence[str], rows: int) -> str 
         chances = probabilities(table, class_names)
         if ((chances < -1e-6) | (chances > 1 + 1e-6)).any():
             return "it holds probabilities outside 0 to 1"
-        strange = sorted(set(table["true"]).union(table["predicted"]) - set(class_names))
+        strange = sorted(set(table["label"]).union(table["predicted"]) - set(class_names))
         if strange:
             return f"it tells of {strange[0]!r}, which is not an emotion of the run"
     if rows and len(table) != rows:

@@ -50,7 +50,7 @@ class DatasetConfig(TypedDict):
     root: NotRequired[str | None]
     face_size: NotRequired[int]
     margin: NotRequired[Number]
-    grey: NotRequired[bool]
+    grayscale: NotRequired[bool]
 
 
 class FinetuneConfig(TypedDict):

@@ -78,7 +78,7 @@ def loso(manifest: pd.DataFrame, *, fold: int, val: float, seed: int) -> np.ndar
     return _test_on(manifest, {people[fold]}, val, seed, "loso")
 
 
-def fixed(manifest: pd.DataFrame, *, folds: str, fold: int, val: float, seed: int) -> np.ndarray:
+def published_folds(manifest: pd.DataFrame, *, folds: str, fold: int, val: float, seed: int) -> np.ndarray:
     """Tests on one of the groups of people that others published numbers for (``published_folds.yaml``).
 
     Args:
@@ -105,15 +105,15 @@ def fixed(manifest: pd.DataFrame, *, folds: str, fold: int, val: float, seed: in
             f"split.folds={folds} lists the subjects of one corpus by number, and there are "
             f"{', '.join(corpora(manifest))}: use split=subject_kfold."
         )
-    check_subjects_known(manifest, "fixed")
+    check_subjects_known(manifest, "published_folds")
     people = _in_order(manifest["subject"])
     strange = [name for name in people if not name.isdecimal() or int(name) not in set().union(*groups)]
     if strange:
         raise InputError(
             f"subject(s) {', '.join(strange)} of the corpus are in no group of split.folds={folds}, which lists people "
-            "by number: leave them out (dataset.subjects, dataset.actors), or use split=subject_kfold."
+            "by number: leave them out (dataset.subjects), or use split=subject_kfold."
         )
-    return _test_on(manifest, {name for name in people if int(name) in groups[fold]}, val, seed, "fixed")
+    return _test_on(manifest, {name for name in people if int(name) in groups[fold]}, val, seed, "published_folds")
 
 
 def _test_on(manifest: pd.DataFrame, people: set[str], val: float, seed: int, name: str) -> np.ndarray:

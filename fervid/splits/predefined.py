@@ -16,7 +16,7 @@ from fervid.splits.groups import check_val, clips_to_keep_whole, emotion_of_clip
 log = logging.getLogger(__name__)
 
 
-def file(manifest: pd.DataFrame, *, path: str | Path) -> np.ndarray:
+def from_csv(manifest: pd.DataFrame, *, path: str | Path) -> np.ndarray:
     """Takes the sides from a CSV of one's own.
 
     Args:
@@ -32,7 +32,7 @@ def file(manifest: pd.DataFrame, *, path: str | Path) -> np.ndarray:
         InputError: if the file cannot be read, lacks columns, contradicts itself, or leaves a side empty.
     """
     if path is None:
-        raise InputError("split=file needs split.path=<csv>: one with the columns split and path, clip or subject.")
+        raise InputError("split=csv needs split.path=<csv>: one with the columns split and path, clip or subject.")
     try:
         table = read_csv(Path(path).expanduser()).fillna("")
     except (OSError, ValueError) as error:
@@ -79,11 +79,11 @@ def file(manifest: pd.DataFrame, *, path: str | Path) -> np.ndarray:
     return split
 
 
-def given(manifest: pd.DataFrame, *, val: float, seed: int) -> np.ndarray:
+def predefined(manifest: pd.DataFrame, *, val: float, seed: int) -> np.ndarray:
     """Takes the sides that the corpus came with, such as folders train, validation and test.
 
     Args:
-        manifest: one row a frame, with its ``given_split``; where that is missing the frame is left out.
+        manifest: one row a frame, with its ``predefined_split``; where that is missing the frame is left out.
         val: where the corpus has no side to validate on, the share of its training frames to draw for it: whole
             people where all are known, else whole clips.
         seed: of that draw.
@@ -94,19 +94,21 @@ def given(manifest: pd.DataFrame, *, val: float, seed: int) -> np.ndarray:
     Raises:
         InputError: if the corpus has no sides, none to train or none to test on, or too little to validate on.
     """
-    if "given_split" not in manifest:
-        raise InputError("split=given needs a corpus that comes with sides, and this one does not: use split=subject.")
-    known = manifest["given_split"].notna().to_numpy()
+    if "predefined_split" not in manifest:
+        raise InputError(
+            "split=predefined needs a corpus that comes with sides, and this one does not: use split=subject."
+        )
+    known = manifest["predefined_split"].notna().to_numpy()
     split = np.full(len(manifest), None, dtype=object)
-    split[known] = _sides(manifest.loc[known, "given_split"], "given_split of the corpus")
+    split[known] = _sides(manifest.loc[known, "predefined_split"], "predefined_split of the corpus")
     for side in ("train", "test"):
         if side not in split:
-            raise InputError(f"the corpus came without a {side} side, which split=given needs: use split=subject.")
+            raise InputError(f"the corpus came without a {side} side, which split=predefined needs: use split=subject.")
     if "val" in split:
         return split
     train = manifest[split == "train"]
     if train["subject"].notna().all():
-        return validate_on_subjects(manifest, split, val, seed, "given")
+        return validate_on_subjects(manifest, split, val, seed, "predefined")
     from sklearn.model_selection import train_test_split
 
     check_val(val)

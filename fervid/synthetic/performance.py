@@ -47,7 +47,7 @@ class Performance:
         gain = session.uniform(0.92, 1.08) + rng.normal(0, 0.04)
         tint = (gain * (1 + warmth), gain, gain * (1 - warmth))
         self.light = Light(side, session.uniform(-0.75, -0.3), session.uniform(0.48, 0.62), tint)
-        self.noise = rng.uniform(1.0, 4.0)  # standard deviation in grey levels
+        self.noise = rng.uniform(1.0, 4.0)  # standard deviation in grayscale levels
         self.blur = rng.uniform(0.25, 0.75)  # standard deviation in pixels
         self.placement = rng.uniform(-1, 1, 2)
 

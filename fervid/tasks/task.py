@@ -25,7 +25,7 @@ class Task(pl.LightningModule):
     a loss, counts and logs scores, and says what is written of each sample and of a whole test: the attributes below
     and all methods under "What a task defines". What a report says of it is a module of ``fervid/report``.
 
-    The encoder's stages before :attr:`first_stage` are the frozen prefix: they run in ``eval()`` mode without
+    The encoder's stages before :attr:`unfreeze_from` are the frozen prefix: they run in ``eval()`` mode without
     gradients, so that neither their weights nor their BatchNorm statistics move. Their parameters keep
     ``requires_grad``: distributed training stays in step when they are trained later.
 
@@ -40,7 +40,7 @@ class Task(pl.LightningModule):
             before their logged names.
         monitors: the logged scores by which the best epoch may be chosen; a name that ends in ``loss`` is to fall, any
             other to rise.
-        first_stage: number of the first trainable stage of the backbone; ``len(backbone.stages)``: only the head is
+        unfreeze_from: number of the first trainable stage of the backbone; ``len(backbone.stages)``: only the head is
             trained.
         scores: logged names and values of the last finished epoch of ``train``, ``val`` and ``test``.
 
@@ -57,7 +57,7 @@ class Task(pl.LightningModule):
         super().__init__()
         self.backbone, self.head, self.target, self.optimizer = backbone, head, target, optimizer
         self.scores: dict[str, dict[str, float]] = {}
-        self.first_stage = 0
+        self.unfreeze_from = 0
         self.to(memory_format=torch.channels_last)
 
     # What a task defines
@@ -108,16 +108,16 @@ class Task(pl.LightningModule):
         """The encoder of each modality of a batch."""
         return {"image": self.backbone}
 
-    def learn_from(self, first_stage: int) -> None:
-        """Freezes the stages before number ``first_stage`` and makes the others trainable; idempotent."""
-        self.first_stage = first_stage
+    def learn_from(self, unfreeze_from: int) -> None:
+        """Freezes the stages before number ``unfreeze_from`` and makes the others trainable; idempotent."""
+        self.unfreeze_from = unfreeze_from
         self.train(self.training)
 
     def train(self, mode: bool = True) -> "Task":
         """Sets trainable stages to training mode; the frozen prefix, and BatchNorm that is frozen, stay in eval."""
         super().train(mode)
         if mode:
-            for stage in self.backbone.stage_modules(0, self.first_stage):
+            for stage in self.backbone.stage_modules(0, self.unfreeze_from):
                 stage.eval()
             if self.backbone.batchnorm_stands_still:
                 for module in self.backbone.modules():
@@ -128,22 +128,22 @@ class Task(pl.LightningModule):
     def frozen_prefix(self, images: Tensor) -> Tensor:
         """The frozen stages: (B, 3, H, W) -> the input of the first trainable stage, or of the head's layers."""
         with torch.no_grad():
-            features = self.backbone(images, stop=self.first_stage) if self.first_stage else images
-            return self.head.reduce(features) if self.first_stage == len(self.backbone.stages) else features
+            features = self.backbone(images, stop=self.unfreeze_from) if self.unfreeze_from else images
+            return self.head.reduce(features) if self.unfreeze_from == len(self.backbone.stages) else features
 
     def learning_part(self, features: Tensor) -> Tensor:
         """The trainable stages: the output of :meth:`frozen_prefix` -> outputs of the head."""
-        if self.first_stage == len(self.backbone.stages):
+        if self.unfreeze_from == len(self.backbone.stages):
             return self.head.layers(features)
-        return self.head(self.backbone(features, start=self.first_stage))
+        return self.head(self.backbone(features, start=self.unfreeze_from))
 
     def forward(self, images: Tensor) -> Tensor:
         """Outputs of pictures (B, 3, H, W) in [0, 1]."""
         return self.learning_part(self.frozen_prefix(images))
 
-    def learning_parameters(self, first_stage: int | None = None) -> list[nn.Parameter]:
-        """The trainable parameters if stages from number ``first_stage`` on are trained; None: at present."""
-        stages = self.backbone.stage_modules(self.first_stage if first_stage is None else first_stage)
+    def learning_parameters(self, unfreeze_from: int | None = None) -> list[nn.Parameter]:
+        """The trainable parameters if stages from number ``unfreeze_from`` on are trained; None: at present."""
+        stages = self.backbone.stage_modules(self.unfreeze_from if unfreeze_from is None else unfreeze_from)
         return [*(p for stage in stages for p in stage.parameters()), *self.head.parameters()]
 
     def configure_optimizers(self) -> torch.optim.Optimizer:

@@ -37,7 +37,7 @@ def check_single_frame(model: Task, finetune: FreezeThenFineTune) -> None:
     size = model.backbone.image_size
     for phase in finetune.phases:
         tried = copy.deepcopy(model)  # BatchNorm keeps what it sees
-        tried.learn_from(tried.backbone.stage_number(phase.first_stage))
+        tried.learn_from(tried.backbone.stage_number(phase.unfreeze_from))
         tried.train()
         try:
             with torch.random.fork_rng():

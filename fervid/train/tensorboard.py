@@ -25,7 +25,7 @@ def log_figures(trainer: pl.Trainer, drawn: dict[str, Path], epoch: int) -> None
             for name, path in drawn.items():
                 with Image.open(path, formats=["PNG"]) as picture:
                     # TensorBoard sorts by name: "view" comes after "train" and "val".
-                    logger.experiment.add_image(f"view/{name}", np.asarray(picture), epoch, dataformats="HWC")
+                    logger.experiment.add_image(f"figures/{name}", np.asarray(picture), epoch, dataformats="HWC")
 
 
 def log_hparams(trainer: pl.Trainer, model: Task, choices: dict[str, Any], results: dict[str, Any]) -> None:
@@ -44,7 +44,7 @@ def log_hparams(trainer: pl.Trainer, model: Task, choices: dict[str, Any], resul
         if isinstance(logger, TensorBoardLogger):
             # Names of their own, sorted behind the curves: Lightning logs them as scalars at step 0 too.
             logger.log_hyperparams(
-                choices, {f"weights_kept/{name.replace('/', '_')}": kept[name] for name in wanted if name in kept}
+                choices, {f"best/{name.replace('/', '_')}": kept[name] for name in wanted if name in kept}
             )
             layout = {score: ["Multiline", [f"train/{score}", f"val/{score}"]] for score in model.shown}
             logger.experiment.add_custom_scalars({"training and validation": layout})

@@ -53,11 +53,11 @@ def test_people_and_emotions_called_na_and_none_survive_every_command(fervid_com
     assert opened.class_names == sorted(EMOTIONS)
     assert opened.results["data"]["subjects"] == len(people)
     for table in (opened.predictions, opened.validation):
-        assert set(table["true"]) == set(EMOTIONS)
+        assert set(table["label"]) == set(EMOTIONS)
         assert set(table["subject"]) < people
     fervid_command("evaluate", f"run={run}", f"hydra.run.dir={tmp_path / 'asked'}", "resamples=100")
     (asked,) = (tmp_path / "asked" / "members").glob("*")
-    assert open_run(asked).predictions[["subject", "true"]].equals(opened.predictions[["subject", "true"]])
+    assert open_run(asked).predictions[["subject", "label"]].equals(opened.predictions[["subject", "label"]])
     assert open_run(asked).results["data"]["subjects"] == opened.predictions["subject"].nunique()
     fervid_command("report", f"runs={run}", f"hydra.run.dir={tmp_path / 'report'}", "resamples=100")
     text = (tmp_path / "report" / "tables" / "classes.csv").read_text()
@@ -179,19 +179,19 @@ SMALL_VIDEOS = {"frames": 2, "width": 160, "height": 120}
             "dataset.emotions=[happy,sad,fearful]",
             "dataset.emotions names fearful, of which there is no clip",
         ),
-        ("ravdess", "dataset.actors=[1,2,7]", "dataset.actors names 07, of which there is no clip"),
+        ("ravdess", "dataset.subjects=[1,2,7]", "dataset.subjects names 07, of which there is no clip"),
         ("enterface", "dataset.emotions=[anger,fear,sad]", "dataset.emotions names sadness, of which there is no clip"),
         ("ised", "dataset.emotions=[happy,surprise,sad]", "dataset.emotions names sadness, of which there is no clip"),
-        ("ised", "dataset.participants=[1,2]", "dataset.participants names 2, of which there is no clip"),
+        ("ised", "dataset.subjects=[1,2]", "dataset.subjects names 2, of which there is no clip"),
         ("enterface", "dataset.subjects=[1,3]", "dataset.subjects names 3, of which there is no clip"),
     ],
 )
 def test_an_emotion_or_a_subject_that_is_named_must_be_there(fervid_command, tmp_path, capfd, dataset, named, sentence):
     if dataset == "ravdess":
-        write_ravdess(tmp_path / "raw", actors=(1, 2), emotions=("happy", "sad"), **SMALL_VIDEOS)
+        write_ravdess(tmp_path / "raw", subjects=(1, 2), emotions=("happy", "sad"), **SMALL_VIDEOS)
     elif dataset == "ised":
-        write_ised(tmp_path / "raw", participants=(1, 2), emotions=("happiness", "surprise"), **SMALL_VIDEOS)
-        if "participants" in named:
+        write_ised(tmp_path / "raw", subjects=(1, 2), emotions=("happiness", "surprise"), **SMALL_VIDEOS)
+        if "subjects" in named:
             shutil.rmtree(tmp_path / "raw" / "videos" / "PS 2")
     else:
         some = {"subjects": (1, 2), "emotions": ("anger", "fear"), "sentences": (1,)}
@@ -214,7 +214,7 @@ def test_a_split_file_that_writes_names_otherwise_is_told_so(fervid_command, tmp
     root = write_pictures(tmp_path / "pictures", ["S1", "S2", "S3", "S4"], ("happy", "sad"))
     (tmp_path / "sides.csv").write_text("subject ,split\nS1,train\nS2 , Train\nS03,train\nS3,val\nS4,test\n")
     found = audited(
-        fervid_command, tmp_path / "audit", root, PATTERN, "split=file", f"split.path={tmp_path / 'sides.csv'}"
+        fervid_command, tmp_path / "audit", root, PATTERN, "split=csv", f"split.path={tmp_path / 'sides.csv'}"
     )
     assert found["subjects"]["total"] == 4
     said = " ".join(capfd.readouterr().out.split())
@@ -229,5 +229,5 @@ def test_a_split_file_that_leaves_out_an_emotion_is_told_so(fervid_command, tmp_
         for person, side in (("a", "train"), ("b", "val"), ("c", "test"))
     ]
     (tmp_path / "sides.csv").write_text("\n".join(["path,split", *rows]))
-    audited(fervid_command, tmp_path / "audit", root, PATTERN, "split=file", f"split.path={tmp_path / 'sides.csv'}")
+    audited(fervid_command, tmp_path / "audit", root, PATTERN, "split=csv", f"split.path={tmp_path / 'sides.csv'}")
     assert "left out, among them all of fear" in " ".join(capfd.readouterr().out.split())

@@ -64,8 +64,8 @@ def test_its_predictions_give_its_scores(folder):
     manifest = pd.read_parquet(folder / "manifest.parquet")
     for side, name in (("val", "predictions_val.csv"), ("test", "predictions.csv")):
         table = pd.read_csv(folder / name)
-        true, predicted = table["true"], table["predicted"]
-        chances = table[[f"p_{name}" for name in names]].to_numpy()
+        true, predicted = table["label"], table["predicted"]
+        chances = table[[f"prob_{name}" for name in names]].to_numpy()
         assert table["index"].tolist() == manifest.index[manifest["split"] == side].tolist()
         assert (manifest.loc[table["index"], "emotion"].to_numpy() == true).all()
         assert (predicted == np.array(names)[chances.argmax(axis=1)]).all()
@@ -76,13 +76,13 @@ def test_its_predictions_give_its_scores(folder):
             "loss": log_loss(true, chances, labels=names),
         }
         assert {score: metrics[f"{side}/{score}"] for score in expected} == pytest.approx(expected, rel=1e-4)
-        columns = [*manifest.drop(columns="store_row").rename(columns={"emotion": "true"})]
-        assert list(table) == ["index", *columns, "predicted", *(f"p_{name}" for name in names)]
+        columns = [*manifest.drop(columns="cache_row").rename(columns={"emotion": "label"})]
+        assert list(table) == ["index", *columns, "predicted", *(f"prob_{name}" for name in names)]
         if side == "test":
             recalls = recall_score(true, predicted, average=None, labels=names)
             assert results["recall"] == pytest.approx(dict(zip(names, recalls, strict=True)))
-            clips = table.groupby("clip")[[f"p_{name}" for name in names]].mean().to_numpy().argmax(axis=1)
-            right = np.array(names)[clips] == table.groupby("clip")["true"].first()
+            clips = table.groupby("clip")[[f"prob_{name}" for name in names]].mean().to_numpy().argmax(axis=1)
+            right = np.array(names)[clips] == table.groupby("clip")["label"].first()
             assert metrics["test/clip_accuracy"] == pytest.approx(right.mean())
     assert metrics["train/accuracy"] > 0.8
     assert results["best_score"] == metrics["val/uar"]

@@ -12,7 +12,7 @@ SMALL = {"image_size": 32, "scales": 2, "orientations": 4}
 @pytest.fixture
 def faces(synthetic):
     """Twelve rendered faces, uint8 (12, 28, 28, 3)."""
-    return synthetic().frame_dataset("train").store[np.arange(12)]
+    return synthetic().frame_dataset("train").face_cache[np.arange(12)]
 
 
 @pytest.mark.parametrize(("scales", "orientations", "grid"), [(1, 1, 1), (2, 3, 5)])
@@ -68,15 +68,15 @@ def test_a_face_is_described_the_same_alone_and_in_a_crowd_of_any_number_of_proc
 
 
 def test_grey_faces_and_faces_of_other_sizes_will_do(faces):
-    grey = np.repeat(faces[..., :1], 3, axis=3)
-    assert (lgbp_features(grey, **SMALL) == lgbp_features(grey[..., 0], **SMALL)).all()
+    gray = np.repeat(faces[..., :1], 3, axis=3)
+    assert (lgbp_features(gray, **SMALL) == lgbp_features(gray[..., 0], **SMALL)).all()
     assert lgbp_features(faces[:0], **SMALL).shape == (0, 2 * 4 * 16 * 59)
 
 
 def test_known_people_are_read_well_above_chance(synthetic):
     """New clips of people it has seen: eight emotions, chance is one in eight."""
     datamodule = synthetic(identities=4, clips=3, image_size=48)
-    faces = datamodule.frame_dataset("train").store[np.arange(len(datamodule.frames))]
+    faces = datamodule.frame_dataset("train").face_cache[np.arange(len(datamodule.frames))]
     emotions, new = datamodule.frames["emotion"].to_numpy(), datamodule.frames["take"].to_numpy() == 2
     features = lgbp_features(faces, image_size=48, scales=3, orientations=4)
     classifier = make_classifier().fit(features[~new], emotions[~new])

@@ -11,8 +11,8 @@ import torch
 from fervid.callbacks import EpochSeed, FreezeThenFineTune
 
 TWO_PHASES = [
-    {"name": "frozen", "epochs": 2, "first_stage": "head"},
-    {"name": "fine_tune", "epochs": 3, "first_stage": "conv2", "lr_scale": 0.5},
+    {"name": "frozen", "epochs": 2, "unfreeze_from": "head"},
+    {"name": "fine_tune", "epochs": 3, "unfreeze_from": "conv2", "lr_factor": 0.5},
 ]
 
 

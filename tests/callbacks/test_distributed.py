@@ -30,7 +30,7 @@ if __name__ == "__main__":
     adamw = partial(torch.optim.AdamW, lr=0.01, weight_decay=0.5)
     head = LinearHead(backbone.output_shape(), 8)
     model = EmotionClassifier(backbone, head, ClassTarget("abcdefgh"), optimizer=adamw)
-    phases = [{"name": name, "epochs": 2, "first_stage": name} for name in ("head", "all")]
+    phases = [{"name": name, "epochs": 2, "unfreeze_from": name} for name in ("head", "all")]
     finetune, compare = FreezeThenFineTune(phases), Compare()
     compare.start = backbone.network.conv1.weight.detach().clone()
     trainer = pl.Trainer(

@@ -12,8 +12,8 @@ from fervid.callbacks import FreezeThenFineTune
 from fervid.errors import InputError
 
 TWO_PHASES = [
-    {"name": "frozen", "epochs": 2, "first_stage": "head"},
-    {"name": "fine_tune", "epochs": 3, "first_stage": "conv2", "lr_scale": 0.5},
+    {"name": "frozen", "epochs": 2, "unfreeze_from": "head"},
+    {"name": "fine_tune", "epochs": 3, "unfreeze_from": "conv2", "lr_factor": 0.5},
 ]
 ADAMW = partial(torch.optim.AdamW, lr=0.01, weight_decay=0.5)
 SGD = partial(torch.optim.SGD, lr=0.05, momentum=0.9)
@@ -53,7 +53,10 @@ def test_frozen_weights_do_not_move_even_under_weight_decay(fit, lenet, cache_gb
 
 def test_what_has_learned_can_be_frozen_again(fit):
     watch = Watch()
-    phases = [{"name": "all", "epochs": 1, "first_stage": "all"}, {"name": "head", "epochs": 2, "first_stage": "head"}]
+    phases = [
+        {"name": "all", "epochs": 1, "unfreeze_from": "all"},
+        {"name": "head", "epochs": 2, "unfreeze_from": "head"},
+    ]
     fit(phases, optimizer=ADAMW, callbacks=[watch])
     first, second, third = watch.epochs
     backbone = {name for name in third if name.startswith("backbone")}
@@ -64,7 +67,7 @@ def test_learning_rates_follow_the_phases(fit):
     watch = Watch()
     _, _, finetune, _ = fit(callbacks=[watch])
     assert watch.rates == pytest.approx([0.01, 0.01, 0.005, 0.005, 0.005])
-    assert [row["train_lr/head"] for row in finetune.history] == pytest.approx(watch.rates)
+    assert [row["lr/head"] for row in finetune.history] == pytest.approx(watch.rates)
     assert [row["phase"] for row in finetune.history] == ["frozen"] * 2 + ["fine_tune"] * 3
 
 
@@ -99,7 +102,7 @@ def test_a_phase_begins_with_a_fresh_optimizer(fit):
         pytest.param({}, id="adam, cached"),
         pytest.param({"cache_gb": 0.0, "optimizer": SGD}, id="sgd, not cached"),
         pytest.param(
-            {"phases": [{"name": name, "epochs": 8, "first_stage": name, "patience": 3} for name in ("head", "all")]},
+            {"phases": [{"name": name, "epochs": 8, "unfreeze_from": name, "patience": 3} for name in ("head", "all")]},
             id="patience",
         ),
         pytest.param(
@@ -113,7 +116,7 @@ def test_a_phase_begins_with_a_fresh_optimizer(fit):
             {
                 "scheduler": partial(torch.optim.lr_scheduler.ReduceLROnPlateau, mode=None, patience=0),
                 "data": {"augmentation": A.Compose([A.GaussNoise(p=1.0)]), "sampler": "balanced"},
-                "views": 2,
+                "cached_views": 2,
             },
             id="plateau, views",
         ),
@@ -163,8 +166,8 @@ class Script(pl.Callback):
 
 
 PATIENT = [
-    {"name": "frozen", "epochs": 5, "first_stage": "head", "patience": 2},
-    {"name": "fine_tune", "epochs": 5, "first_stage": "all", "patience": 2},
+    {"name": "frozen", "epochs": 5, "unfreeze_from": "head", "patience": 2},
+    {"name": "fine_tune", "epochs": 5, "unfreeze_from": "all", "patience": 2},
 ]
 
 
@@ -207,13 +210,13 @@ def test_plateau_divides_the_rate(fit):
     watch = Watch()
     script = Script(0.5, 0.4, 0.4, 0.4, 0.4)
     plateau = partial(torch.optim.lr_scheduler.ReduceLROnPlateau, mode=None, patience=0)
-    one_phase = [{"name": "full", "epochs": 5, "first_stage": "all"}]
+    one_phase = [{"name": "full", "epochs": 5, "unfreeze_from": "all"}]
     fit(one_phase, callbacks=[watch, script], scheduler=plateau, monitor="val/wanted")
     assert watch.rates == pytest.approx([1e-2, 1e-2, 1e-3, 1e-4, 1e-5])
 
 
 def test_weights_that_are_the_best_are_written_once(fit, tmp_path):
-    fit(keep="last", each=tmp_path)
+    fit(select="last", each=tmp_path)
     state = torch.load(tmp_path / "3.ckpt", weights_only=True)
     best = state["callbacks"]["FreezeThenFineTune"]["best_weights"]
     assert best
@@ -242,7 +245,7 @@ def test_a_run_that_fails_leaves_its_best_weights(fit, tmp_path, failure):
 
     watch, failing = Watch(), pl.callbacks.LambdaCallback(on_train_epoch_start=fail)
     with pytest.raises((type(failure), SystemExit)):  # Lightning's answer to Ctrl-C is to exit
-        fit(callbacks=[watch, failing], folder=tmp_path, keep="last")
+        fit(callbacks=[watch, failing], folder=tmp_path, select="last")
     best = torch.load(tmp_path / "best.ckpt", weights_only=True)["state_dict"]
     assert all(torch.equal(best[name], watch.epochs[1][name]) for name in best if "epoch_scores" not in name)
 
@@ -270,7 +273,7 @@ def test_one_process_of_several_that_fails_does_not_wait_for_the_others(lenet, t
 
 
 def test_an_unknown_stage_of_a_late_phase_is_found_at_once(fit):
-    phases = [TWO_PHASES[0], {"name": "late", "epochs": 1, "first_stage": "conv9"}]
+    phases = [TWO_PHASES[0], {"name": "late", "epochs": 1, "unfreeze_from": "conv9"}]
     with pytest.raises(InputError, match="no stage 'conv9'"):
         fit(phases)
 
@@ -284,10 +287,10 @@ def test_an_unknown_monitor(fit):
     ("phases", "options", "match"),
     [
         ([], {}, "phases is empty"),
-        ([{"name": "a", "epochs": 0, "first_stage": "all"}], {}, "epochs=0"),
-        ([{"name": "a", "epochs": 1, "first_stage": "all", "lr_scale": 0}], {}, "lr_scale=0"),
-        ([{"name": "a", "epochs": 1, "first_stage": "all", "patience": 0}], {}, "patience=0"),
-        (TWO_PHASES, {"views": 0}, "views=0"),
+        ([{"name": "a", "epochs": 0, "unfreeze_from": "all"}], {}, "epochs=0"),
+        ([{"name": "a", "epochs": 1, "unfreeze_from": "all", "lr_factor": 0}], {}, "lr_factor=0"),
+        ([{"name": "a", "epochs": 1, "unfreeze_from": "all", "patience": 0}], {}, "patience=0"),
+        (TWO_PHASES, {"cached_views": 0}, "cached_views=0"),
     ],
 )
 def test_settings_that_cannot_be_used(phases, options, match):
@@ -304,7 +307,7 @@ def test_the_last_epoch_is_kept_where_none_is_to_be_chosen(fit):
 
     for keep, epoch in (("best", 0), ("last", 4)):
         watch = Watch()
-        _, model, finetune, _ = fit(callbacks=[Worse(), watch], keep=keep)
+        _, model, finetune, _ = fit(callbacks=[Worse(), watch], select=keep)
         assert finetune.best["epoch"] == epoch
         assert len(finetune.history) == 5
         own = {name: tensor for name, tensor in weights(model).items() if "epoch_scores" not in name}
@@ -312,9 +315,9 @@ def test_the_last_epoch_is_kept_where_none_is_to_be_chosen(fit):
 
 
 def test_what_to_keep_is_checked():
-    with pytest.raises(InputError, match=r"finetune.keep=first is unknown: choose best or last"):
-        FreezeThenFineTune(TWO_PHASES, keep="first")
+    with pytest.raises(InputError, match=r"finetune.select=first is unknown: choose best or last"):
+        FreezeThenFineTune(TWO_PHASES, select="first")
     impatient = [TWO_PHASES[0], {**TWO_PHASES[1], "patience": 3}]
     with pytest.raises(InputError, match=r"phase 'fine_tune' has a patience: set it to null"):
-        FreezeThenFineTune(impatient, keep="last")
-    FreezeThenFineTune(TWO_PHASES, keep="last")
+        FreezeThenFineTune(impatient, select="last")
+    FreezeThenFineTune(TWO_PHASES, select="last")

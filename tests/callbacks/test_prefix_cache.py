@@ -8,8 +8,8 @@ import torch
 
 from fervid.callbacks import Answers
 
-FROZEN = [{"name": "frozen", "epochs": 3, "first_stage": "head"}]
-MIDDLE = [{"name": "middle", "epochs": 3, "first_stage": "conv2"}]
+FROZEN = [{"name": "frozen", "epochs": 3, "unfreeze_from": "head"}]
+MIDDLE = [{"name": "middle", "epochs": 3, "unfreeze_from": "conv2"}]
 NOISE = {"augmentation": A.Compose([A.GaussNoise(std_range=(0.3, 0.3), p=1.0)])}
 
 
@@ -81,10 +81,10 @@ def test_whatever_shapes_them_names_them(fit, private, lenet):
     before = features_of(datamodule)
     fit(FROZEN, data=private, head="linear")  # pools instead of flattening
     fit(FROZEN, data={**private, **NOISE})
-    fit(FROZEN, data={**private, **NOISE}, views=1)
+    fit(FROZEN, data={**private, **NOISE}, cached_views=1)
     assert len(features_of(datamodule)) == len(before) + 4 - 1  # noise and views share validation and test
-    fit(FROZEN, data={**private, "augmentation": A.Compose([A.HorizontalFlip(p=0.5)])}, views=1)
-    fit(FROZEN, data={**private, **NOISE, "seed": 7}, views=1)
+    fit(FROZEN, data={**private, "augmentation": A.Compose([A.HorizontalFlip(p=0.5)])}, cached_views=1)
+    fit(FROZEN, data={**private, **NOISE, "seed": 7}, cached_views=1)
     assert len(features_of(datamodule)) == len(before) + 3 + 2
 
     class OtherWeights(pl.Callback):
@@ -115,7 +115,7 @@ def test_views_do_not_depend_on_the_batch_size(fit, private):
     drawn = []
     for batch_size, folder in ((8, "one"), (4, "other")):
         data = {**NOISE, "batch_size": batch_size, "cache_dir": private["cache_dir"] / folder}
-        _, _, _, datamodule = fit(FROZEN, data=data, views=1)
+        _, _, _, datamodule = fit(FROZEN, data=data, cached_views=1)
         drawn.append(sorted(np.load(path).sum() for path in features_of(datamodule)))
     assert drawn[0] == drawn[1]
 
@@ -139,8 +139,8 @@ def test_views_take_turns(fit, private):
             order = batch["index"].argsort()
             seen.append((trainer.current_epoch, batch["index"][order], batch["image_features"][order]))
 
-    phases = [{"name": "frozen", "epochs": 4, "first_stage": "head"}]
-    fit(phases, data={**private, **NOISE, "batch_size": 32}, views=2, callbacks=[Loaders()])
+    phases = [{"name": "frozen", "epochs": 4, "unfreeze_from": "head"}]
+    fit(phases, data={**private, **NOISE, "batch_size": 32}, cached_views=2, callbacks=[Loaders()])
     epochs = {epoch: features for epoch, _, features in seen}
     assert not torch.equal(epochs[0], epochs[1])
     assert torch.equal(epochs[0], epochs[2])

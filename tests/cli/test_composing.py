@@ -93,5 +93,7 @@ def test_a_type_is_that_of_the_chosen_option():
     assert compose("train", ["scheduler=step", "scheduler.step_size=4"]).scheduler.step_size == 4
     with pytest.raises(InputError, match=r"scheduler\.step_size=x is not a number"):
         compose("train", ["scheduler=step", "scheduler.step_size=x"])
-    with pytest.raises(InputError, match=r"dataset\.every=x is not a number: it is 5 unless set"):  # by the preset
-        compose("train", ["experiment=ised_lenet", "dataset.root=/x", "dataset.every=x"])
+    with pytest.raises(
+        InputError, match=r"dataset\.frame_stride=x is not a number: it is 5 unless set"
+    ):  # by the preset
+        compose("train", ["experiment=ised_lenet", "dataset.root=/x", "dataset.frame_stride=x"])

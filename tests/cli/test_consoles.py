@@ -110,7 +110,7 @@ def test_help_explains_each_setting(tmp_path):
     assert code == 0
     for name in ("cache_gb", "views", "seed", "batch_size", "image_size", "last_block", "lr", "precision", "val"):
         assert re.search(rf"^ *{name}: .*# \w", settings, flags=re.MULTILINE), name
-    assert re.search(r"lr_scale times optimizer\.lr", settings)
+    assert re.search(r"lr_factor times optimizer\.lr", settings)
     assert "features, shared by all runs" in settings
 
 

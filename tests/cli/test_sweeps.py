@@ -94,11 +94,11 @@ SLOW = pytest.mark.slow
     [
         pytest.param(["sweep=ised_optimizers", "dataset.root=corpus", "~split.counts"], 6, marks=SLOW),
         pytest.param(["sweep=ised_batch_size", "dataset.root=corpus", "split=subject"], 4, marks=SLOW),
-        (["sweep=enterface_image_size", "dataset.root=corpus", "dataset.count=6"], 3),
+        (["sweep=enterface_image_size", "dataset.root=corpus", "dataset.frames_per_clip=6"], 3),
         (["sweep=hf_backbones", "dataset.root=corpus", "split=clips"], 3),
         (["sweep=cross_validation", "split.k=3", "split.fold=range(3)", "dataset=ravdess", "dataset.root=corpus"], 3),
         pytest.param(
-            ["sweep=cross_validation", "split=fixed", "split.folds=ravdess_6", "split.fold=range(6)"],
+            ["sweep=cross_validation", "split=published_folds", "split.folds=ravdess_6", "split.fold=range(6)"],
             6,
             marks=pytest.mark.slow,
         ),

@@ -154,7 +154,7 @@ def test_from_raw_to_prepared(tmp_path):
     )
     datamodule = ENTERFACEDataModule(
         tmp_path / "raw",
-        every=3,
+        frame_stride=3,
         face_size=64,
         image_size=28,
         batch_size=2,

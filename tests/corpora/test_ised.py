@@ -183,15 +183,15 @@ def test_rows_that_cannot_be_used_are_left_out(tmp_path):
 
 def test_emotions_and_participants_can_be_chosen(tmp_path):
     write(tmp_path, few(), videos=few()[1:-1])
-    inventory = read(tmp_path, emotions=["happy", "disgust"], participants=[1])
+    inventory = read(tmp_path, emotions=["happy", "disgust"], subjects=[1])
     assert inventory.clips["clip"].tolist() == ["PS 1/4"]
     assert inventory.expected == {"happiness": 1, "disgust": 1}
     assert inventory.missing == ["PS 1/1"]
     assert inventory.notes == []
     with pytest.raises(
-        InputError, match=r"participants=\[3\] cannot be used: give a list such as \[1,2\] of the numbers 1 to 2"
+        InputError, match=r"subjects=\[3\] cannot be used: give a list such as \[1,2\] of the numbers 1 to 2"
     ):
-        read(tmp_path, participants=[3])
+        read(tmp_path, subjects=[3])
 
 
 @pytest.mark.parametrize(
@@ -252,7 +252,7 @@ def prepare(rendered, tmp_path, **options):
 
 
 def test_every_fourth_frame_by_the_detector(rendered, tmp_path):
-    datamodule = prepare(rendered, tmp_path, every=4)
+    datamodule = prepare(rendered, tmp_path, frame_stride=4)
     manifest = datamodule.manifest
     table = rendered[1].set_index("path").loc[manifest["path"].unique()]
     assert len(table) == 8
@@ -278,7 +278,7 @@ def test_frames_around_the_peak_by_the_eyes_that_are_given(rendered, tmp_path):
     settings = datamodule.prepared.card()["settings"]
     assert settings["peak"] == 1
     assert settings["detector"] == "eyes given by ISED_details.mat"
-    assert "every" not in settings
+    assert "frame_stride" not in settings
     other = ISEDDataModule(rendered[0], face_size=64, cache_dir=tmp_path, peak=2)
     assert other.prepared.folder != datamodule.prepared.folder
 

@@ -12,7 +12,7 @@ from rendered_corpora.enterface import write_enterface
 
 from fervid import splits
 from fervid.data import VideoFolderDataModule
-from fervid.data.store import FaceStore
+from fervid.data.face_cache import FaceCache
 from fervid.errors import InputError
 from fervid.faces.detection import HaarDetector
 from fervid.synthetic.rendering import make_identity, render_clip
@@ -53,10 +53,10 @@ def test_unreadable_pictures_are_left_out_and_listed(image_folder, pictures, cap
     assert sorted(datamodule.failures["path"]) == ["sad/p0__9.png", "sad/p1__8.png"]
     assert "2 of 32 files give no face" in caplog.text
     # Rows of the manifest still point at their own pictures.
-    store = FaceStore(datamodule.store_path)
+    face_cache = FaceCache(datamodule.face_cache_path)
     for _, row in datamodule.manifest[datamodule.manifest["emotion"] == "sad"].iterrows():
         expected = cv2.cvtColor(cv2.imread(str(pictures / row["path"])), cv2.COLOR_BGR2RGB).mean(axis=(0, 1))
-        assert store[row["store_row"]].mean(axis=(0, 1)) == pytest.approx(expected, abs=8)
+        assert face_cache[row["cache_row"]].mean(axis=(0, 1)) == pytest.approx(expected, abs=8)
 
 
 def test_all_unreadable(image_folder, pictures):
@@ -80,8 +80,8 @@ def test_a_changed_picture_is_read_anew(image_folder, pictures):
     before = ready(image_folder())
     cv2.imwrite(str(pictures / "happy" / "p0__0.png"), np.full((50, 50, 3), 255, np.uint8))
     after = ready(image_folder())
-    assert FaceStore(before.store_path)[0].mean() < 200
-    assert FaceStore(after.store_path)[0].mean() > 254
+    assert FaceCache(before.face_cache_path)[0].mean() < 200
+    assert FaceCache(after.face_cache_path)[0].mean() > 254
 
 
 def save(picture, path, **options):
@@ -102,8 +102,8 @@ def test_odd_pictures(image_folder, pictures):
     save(half, folder / "e__1.tiff")
     datamodule = ready(image_folder(split=lambda m: np.array(["train", "val", "test"] * 12)[: len(m)], batch_size=2))
     assert len(datamodule.failures) == 0
-    rows = datamodule.manifest.loc[datamodule.manifest["emotion"] == "odd", "store_row"].to_numpy()
-    faces = FaceStore(datamodule.store_path)[rows].astype(int)
+    rows = datamodule.manifest.loc[datamodule.manifest["emotion"] == "odd", "cache_row"].to_numpy()
+    faces = FaceCache(datamodule.face_cache_path)[rows].astype(int)
     assert len(faces) == 5
     assert np.abs(faces[:, :12] - 200).max() <= 3
     assert faces[:, 16:].max() <= 3
@@ -141,7 +141,7 @@ def test_a_set_that_is_split_already(image_folder, pictures, tmp_path):
         shutil.copytree(pictures, root / side)
     for path in (root / "test").rglob("*.png"):
         path.rename(path.with_name("q" + path.name))
-    manifest = ready(image_folder(root=root, split=partial(splits.given, val=0.3, seed=0))).manifest
+    manifest = ready(image_folder(root=root, split=partial(splits.predefined, val=0.3, seed=0))).manifest
     assert set(manifest["emotion"]) == {"happy", "neutral", "sad"}
     assert (manifest.loc[manifest["split"] == "test", "path"].str.startswith("test/")).all()
     assert manifest["split"].value_counts()["test"] == 30
@@ -153,11 +153,11 @@ def test_a_csv_may_say_the_sides(image_folder, pictures, tmp_path):
     sides = ["train", "Validation", "testing"]
     rows = [f"{path},{path.split('/')[0]},{sides[number % 3]}" for number, path in enumerate(paths)]
     (tmp_path / "list.csv").write_text("\n".join(["path,emotion,split", *rows]))
-    datamodule = ready(image_folder(csv=tmp_path / "list.csv", split=partial(splits.given, val=0.2, seed=0)))
+    datamodule = ready(image_folder(csv=tmp_path / "list.csv", split=partial(splits.predefined, val=0.2, seed=0)))
     assert datamodule.manifest["split"].value_counts().to_dict() == {"train": 10, "val": 10, "test": 10}
     (tmp_path / "list.csv").write_text("\n".join(["path,emotion,split", *rows]).replace("testing", "exam"))
     with pytest.raises(InputError, match="has the side 'exam'"):
-        ready(image_folder(csv=tmp_path / "list.csv", split=partial(splits.given, val=0.2, seed=0)))
+        ready(image_folder(csv=tmp_path / "list.csv", split=partial(splits.predefined, val=0.2, seed=0)))
 
 
 def test_sides_beside_other_folders(image_folder, pictures, tmp_path):
@@ -244,7 +244,13 @@ def test_videos_in_folders(tmp_path):
     (root / "fear" / "notes.txt").write_text("not a video")
     datamodule = ready(
         VideoFolderDataModule(
-            root, subject_pattern="(.+)_", every=4, face_size=64, batch_size=2, image_size=28, cache_dir=tmp_path / "c"
+            root,
+            subject_pattern="(.+)_",
+            frame_stride=4,
+            face_size=64,
+            batch_size=2,
+            image_size=28,
+            cache_dir=tmp_path / "c",
         )
     )
     assert datamodule.class_names == ["anger", "fear"]
@@ -258,7 +264,7 @@ def test_pictures_in_a_zip(image_folder, pictures, tmp_path):
     zipped = ready(image_folder(root=tmp_path / "zipped"))
     plain = ready(image_folder())
     assert zipped.manifest["emotion"].tolist() == plain.manifest["emotion"].tolist()
-    faces = [FaceStore(made.store_path)[np.arange(30)] for made in (zipped, plain)]
+    faces = [FaceCache(made.face_cache_path)[np.arange(30)] for made in (zipped, plain)]
     assert (faces[0] == faces[1]).all()
 
 

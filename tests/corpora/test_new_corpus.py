@@ -201,7 +201,7 @@ def test_the_yaml_of_the_readme_has_every_setting_of_preparation_and_loading(por
         assert sentence in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", ["split", "seed", "every", "detector", "corpus"])
+@pytest.mark.parametrize("name", ["split", "seed", "frame_stride", "detector", "corpus"])
 def test_an_option_that_a_setting_of_every_corpus_hides_is_refused(portraits, name):
     file = portraits / "site" / "portraits_corpus.py"
     file.write_text(CLASS.replace("subjects=None", f"{name}=None").replace("= subjects", f"= {name}"))

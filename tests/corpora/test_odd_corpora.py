@@ -94,8 +94,8 @@ def test_faces_that_show_nothing_are_told(prepare, tmp_path):
     root = tmp_path / "corpus"
     faces(root / "happy", ".png", 5)
     faces(root / "sad", ".png", 3)
-    for number, grey in enumerate((0, 255, 100)):
-        Image.fromarray(np.full((48, 48), grey, np.uint8)).save(root / "sad" / f"q{number}__flat.png")
+    for number, gray in enumerate((0, 255, 100)):
+        Image.fromarray(np.full((48, 48), gray, np.uint8)).save(root / "sad" / f"q{number}__flat.png")
     deep = np.random.default_rng(0).integers(0, 4096, (48, 48)).astype(np.uint16)  # 12 bits, saved in 16
     Image.fromarray(deep).save(root / "sad" / "r__deep.png")
     folder, card, said = prepare()

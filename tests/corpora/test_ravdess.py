@@ -68,7 +68,7 @@ def test_speech(complete):
         ({"modality": "audio-video"}, 1440),
         ({"intensity": "strong"}, 672),
         ({"intensity": "normal"}, 768),
-        ({"actors": [1, 18]}, 120),
+        ({"subjects": [1, 18]}, 120),
         ({"emotions": ["happy", "Fear"]}, 384),
         ({"emotions": "six", "channel": "song"}, 1012),
     ],
@@ -115,7 +115,7 @@ def test_zips_in_place_and_twice(complete, tmp_path):
 
 
 def test_files_that_only_look_like_it(tmp_path):
-    write_ravdess(tmp_path, emotions=["happy", "sad"], actors=[1], frames=2, width=64, height=48)
+    write_ravdess(tmp_path, emotions=["happy", "sad"], subjects=[1], frames=2, width=64, height=48)
     for name in ("02-01-09-01-01-01-01.mp4", "02-01-03-01-01-01-99.mp4", "02-01-03-01-01-01.mp4", "holiday.mp4"):
         (tmp_path / name).touch()
     (tmp_path / "02-01-03-01-01-01-01.txt").touch()
@@ -139,11 +139,14 @@ def test_files_that_only_look_like_it(tmp_path):
         ({"emotions": ["happy", "bored"]}, "'bored' is none of them"),
         ({"emotions": ["happy"]}, "two at least"),
         ({"emotions": [3, 4]}, "is no list of names"),
-        ({"actors": [25]}, r"dataset.actors=\[25\] cannot be used: give a list such as \[1,2\] of the numbers 1 to 24"),
-        ({"actors": []}, "cannot be used"),
-        ({"actors": [1.5]}, "cannot be used"),
-        ({"actors": 1}, "cannot be used"),
-        ({"actors": ["a"]}, "cannot be used"),
+        (
+            {"subjects": [25]},
+            r"dataset.subjects=\[25\] cannot be used: give a list such as \[1,2\] of the numbers 1 to 24",
+        ),
+        ({"subjects": []}, "cannot be used"),
+        ({"subjects": [1.5]}, "cannot be used"),
+        ({"subjects": 1}, "cannot be used"),
+        ({"subjects": ["a"]}, "cannot be used"),
     ],
 )
 def test_options_that_cannot_be_used(complete, options, match):
@@ -164,7 +167,7 @@ def test_what_is_not_there_is_told_from_what_is(tmp_path):
 
 def ready(root, folder, **options):
     made = RAVDESSDataModule(
-        root, **{"every": 6, "face_size": 64, "image_size": 28, "batch_size": 2, "cache_dir": folder, **options}
+        root, **{"frame_stride": 6, "face_size": 64, "image_size": 28, "batch_size": 2, "cache_dir": folder, **options}
     )
     made.prepare_data()
     made.setup()
@@ -176,7 +179,7 @@ def miniature(tmp_path_factory):
     """4 actors x (happy, sad) x 2 intensities x 2 repetitions, in both modalities: 64 videos of 12 frames."""
     root = tmp_path_factory.mktemp("miniature")
     options = {"repetitions": ("01", "02"), "modalities": ("01", "02"), "frames": 12, "width": 480, "height": 270}
-    write_ravdess(root, actors=(1, 2, 3, 4), emotions=["happy", "sad"], **options)
+    write_ravdess(root, subjects=(1, 2, 3, 4), emotions=["happy", "sad"], **options)
     return root
 
 
@@ -212,7 +215,7 @@ def test_repetitions_parted_by_a_split_are_found(miniature, tmp_path):
 @pytest.mark.parametrize("fold", range(2))
 def test_published_folds_on_the_complete_corpus(complete, fold):
     clips = read(complete).clips
-    sides = splits.fixed(clips, folds="ravdess_5", fold=fold, val=0.2, seed=0)
+    sides = splits.published_folds(clips, folds="ravdess_5", fold=fold, val=0.2, seed=0)
     people = {side: set(clips.loc[sides == side, "subject"]) for side in ("train", "val", "test")}
     assert people["test"] == [{"02", "05", "14", "15", "16"}, {"03", "06", "07", "13", "18"}][fold]
     assert len(people["train"] | people["val"] | people["test"]) == 24

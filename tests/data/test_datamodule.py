@@ -122,7 +122,7 @@ def test_frames_on_no_side_are_left_out(image_folder, caplog):
     made.setup()
     assert "7 of 30 frames are on no side of this split and left out" in caplog.text
     assert len(made.manifest) == 23
-    assert made.manifest["store_row"].tolist() == [row for row in range(30) if row % 4 != 3]
+    assert made.manifest["cache_row"].tolist() == [row for row in range(30) if row % 4 != 3]
 
 
 def test_a_leak_is_found_though_the_closest_frames_are_left_out(image_folder, pictures, tmp_path):
@@ -162,7 +162,7 @@ def test_groups_do_not_change_the_sides_of_a_file(image_folder, pictures, tmp_pa
     paths = sorted(path.relative_to(pictures).as_posix() for path in pictures.rglob("*.png"))
     sides = {path: ("train", "val", "test")[number % 3] for number, path in enumerate(paths)}
     (tmp_path / "sides.csv").write_text("clip,split\n" + "\n".join(f"{path},{side}" for path, side in sides.items()))
-    made = image_folder(near_duplicates="group", split=partial(splits.file, path=tmp_path / "sides.csv"))
+    made = image_folder(near_duplicates="group", split=partial(splits.from_csv, path=tmp_path / "sides.csv"))
     made.prepare_data()
     made.setup()
     assert made.manifest.set_index("path")["split"].to_dict() == sides

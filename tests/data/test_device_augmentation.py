@@ -31,7 +31,7 @@ OTHERS = {
         [A.Affine(scale=(0.8, 1.25), keep_ratio=True, translate_px={"x": (-6, 6), "y": (-1, 3)}, border_mode=2, p=0.7)]
     ),
     "sheared": A.Compose([A.Affine(shear={"x": (-12, 12), "y": (0, 8)}, p=1), A.HorizontalFlip(p=0.3)], p=0.8),
-    "grey levels": A.Compose(
+    "gray levels": A.Compose(
         [
             A.RandomBrightnessContrast((-0.1, 0.3), 0.3, brightness_by_max=False, p=0.6),
             A.GaussNoise(std_range=(0.02, 0.1), mean_range=(-0.1, 0.05), per_channel=False, p=0.5),
@@ -62,7 +62,7 @@ def on_the_cpu(pipeline, pictures, seed=0):
 
 
 def coordinates(size):
-    """A picture that says where each of its pixels is: x in red, y in green, and a grey level in blue."""
+    """A picture that says where each of its pixels is: x in red, y in green, and a gray level in blue."""
     place = np.linspace(0, 255, size).round().astype(np.uint8)
     return np.stack([*np.meshgrid(place, place), np.full((size, size), 128, np.uint8)], axis=-1)
 
@@ -101,22 +101,22 @@ def geometry(drawn):
 
 def look(drawn, face):
     """Simple statistics of N versions of a face, (N,) each."""
-    grey = drawn.mean(axis=-1, dtype=np.float32)
+    gray = drawn.mean(axis=-1, dtype=np.float32)
     y, x = np.mgrid[: face.shape[0], : face.shape[1]].astype(np.float32)
-    light = grey.sum(axis=(1, 2))
-    middle_x, middle_y = ((grey * along).sum(axis=(1, 2)) / light for along in (x, y))
+    light = gray.sum(axis=(1, 2))
+    middle_x, middle_y = ((gray * along).sum(axis=(1, 2)) / light for along in (x, y))
     dx, dy = x - middle_x[:, None, None], y - middle_y[:, None, None]
-    xx, yy, xy = ((grey * each).sum(axis=(1, 2)) / light for each in (dx * dx, dy * dy, dx * dy))
+    xx, yy, xy = ((gray * each).sum(axis=(1, 2)) / light for each in (dx * dx, dy * dy, dx * dy))
     plain = face.mean(axis=-1) - face.mean()
     colour = drawn[..., 0].astype(np.float32) - drawn[..., 1]
     return {
-        "luminance": grey.mean(axis=(1, 2)),
-        "contrast": grey.std(axis=(1, 2)),
+        "luminance": gray.mean(axis=(1, 2)),
+        "contrast": gray.std(axis=(1, 2)),
         "middle x": middle_x,
         "middle y": middle_y,
         "orientation": np.arctan2(2 * xy, xx - yy) / 2,
-        "mirrored": np.sign(((plain - plain[:, ::-1]) * grey).sum(axis=(1, 2))),
-        "noise": np.abs(np.diff(grey, 2, axis=2)).mean(axis=(1, 2)),
+        "mirrored": np.sign(((plain - plain[:, ::-1]) * gray).sum(axis=(1, 2))),
+        "noise": np.abs(np.diff(gray, 2, axis=2)).mean(axis=(1, 2)),
         "noise of colour": np.abs(np.diff(colour, 2, axis=2)).mean(axis=(1, 2)),
     }
 
@@ -138,7 +138,7 @@ def least_likely(theirs, ours):
 def test_distributions_are_those_of_albumentations(name, size):
     pipeline, face, draws = PIPELINES[name], rendered(size)[0], 400
     theirs, ours = (draw(pipeline, np.stack([face] * draws), seed=1) for draw in (on_the_cpu, on_the_device))
-    error = np.sqrt((theirs.var(axis=0) + ours.var(axis=0)) / draws).mean()  # of a mean picture, grey levels
+    error = np.sqrt((theirs.var(axis=0) + ours.var(axis=0)) / draws).mean()  # of a mean picture, gray levels
     assert np.abs(theirs.mean(axis=0) - ours.mean(axis=0)).mean() <= 3 * error
     assert np.abs(theirs.std(axis=0) - ours.std(axis=0)).mean() <= 2 * error
     assert least_likely(look(theirs, face), look(ours, face)) > (1e-3,)

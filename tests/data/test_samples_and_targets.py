@@ -33,7 +33,7 @@ def test_a_batch_and_its_index_are_of_the_sample_table(synthetic):
     (batch,) = [next(iter(datamodule.test_dataloader()))]
     rows = datamodule.samples.loc[batch["index"].numpy()]
     assert (rows["split"] == "test").all()
-    faces = datamodule.store[rows["store_row"].to_numpy()]
+    faces = datamodule.face_cache[rows["cache_row"].to_numpy()]
     assert np.array_equal(batch["image"].permute(0, 2, 3, 1).numpy(), faces)
     assert [datamodule.class_names[label] for label in batch["emotion"]] == rows["emotion"].tolist()
 
@@ -51,11 +51,11 @@ def trained(datamodule, *callbacks):
 @pytest.mark.parametrize("gigabytes", [0.0, 1.0])  # pictures, or cached features
 def test_answers_and_figures_are_of_the_sample_table(synthetic, monkeypatch, tmp_path, gigabytes):
     datamodule = synthetic(frames=3, sample=LastFrame())
-    phases = [{"name": "frozen", "epochs": 1, "first_stage": "head"}]
+    phases = [{"name": "frozen", "epochs": 1, "unfreeze_from": "head"}]
     model, table = trained(datamodule, FreezeThenFineTune(phases, cache_gb=gigabytes))
     rows = datamodule.samples.loc[table["index"]]
     assert (rows["clip"].to_numpy() == table["clip"].to_numpy()).all()
-    faces = datamodule.store[rows["store_row"].to_numpy()]
+    faces = datamodule.face_cache[rows["cache_row"].to_numpy()]
     with torch.no_grad():
         expected = model(torch.from_numpy(faces).permute(0, 3, 1, 2).float() / 255).softmax(1).numpy()
     assert np.abs(table[probability_columns(model.class_names)].to_numpy() - expected).max() < 1e-5
@@ -73,7 +73,7 @@ def test_another_column_is_learned(synthetic):
     datamodule = synthetic(clips=2, target=ClassTarget(name="intensity"), sampler="balanced")
     assert datamodule.class_names == ["normal", "strong"]
     model, table = trained(datamodule)
-    assert table["true"].tolist() == datamodule.samples.loc[table["index"], "intensity"].tolist()
+    assert table["label"].tolist() == datamodule.samples.loc[table["index"], "intensity"].tolist()
     assert "emotion" in table
     assert model.measure(table)["class_names"] == ["normal", "strong"]
 

@@ -54,7 +54,7 @@ def test_labels_are_aligned_and_faces_are_those_of_their_rows(both, folder):
     own = manifest[manifest["corpus"] == "image_folder"]
     assert own["emotion"].value_counts().to_dict() == {"happy": 6, "sad": 6}
     for row, frame in own.iterrows():
-        colours = datamodule.store[int(manifest.loc[row, "store_row"])].mean(axis=(0, 1))
+        colours = datamodule.face_cache[int(manifest.loc[row, "cache_row"])].mean(axis=(0, 1))
         assert colours.argmax() == {"happy": 2, "sad": 1}[frame["emotion"]]  # OpenCV wrote BGR
 
 

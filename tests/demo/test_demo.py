@@ -36,7 +36,7 @@ def start(monkeypatch, tmp_path):
     [
         ([], "there is no finished run in ./runs: train one first (make train)"),
         (["run=nowhere"], "nowhere is not a folder"),
-        (["run=nowhere", "every=0"], "every=0 leaves nothing to look at"),
+        (["run=nowhere", "frame_stride=0"], "frame_stride=0 leaves nothing to look at"),
     ],
 )
 def test_what_cannot_be_shown_is_one_sentence(start, capsys, words, sentence):

@@ -27,7 +27,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:unclosed (event loop|<socket):ResourceWarning"),
     pytest.mark.usefixtures("loops_swept_up"),
 ]
-WAYS = {"every": 4, "smoothing": 0.0}
+WAYS = {"frame_stride": 4, "smoothing": 0.0}
 
 
 @pytest.fixture(scope="module")

@@ -49,10 +49,10 @@ def test_the_vote_is_the_weighted_mean():
 def system(name, right, people=4):
     """Says the truth of the first ``right`` of 2 frames a person and emotion."""
     rows = [(f"p{person}", emotion, n) for person in range(people) for emotion in ("happy", "sad") for n in range(2)]
-    table = pd.DataFrame(rows, columns=["subject", "true", "frame"])
-    table["corpus"], table["clip"] = "made", table["subject"] + table["true"]
-    happy = (table["true"] == "happy") == (table["frame"] < right)
-    table["p_happy"], table["p_sad"] = np.where(happy, 0.9, 0.1), np.where(happy, 0.1, 0.9)
+    table = pd.DataFrame(rows, columns=["subject", "label", "frame"])
+    table["corpus"], table["clip"] = "made", table["subject"] + table["label"]
+    happy = (table["label"] == "happy") == (table["frame"] < right)
+    table["prob_happy"], table["prob_sad"] = np.where(happy, 0.9, 0.1), np.where(happy, 0.1, 0.9)
     table["predicted"] = np.where(happy, "happy", "sad")
     results = {
         "task": "classification",

@@ -73,7 +73,7 @@ def test_its_own_test_split_gives_the_scores_of_the_run(fervid_evaluate, trained
         assert asked.metric(f"test/{name}") == before.metric(f"test/{name}")
     assert asked.results["confusion"] == before.results["confusion"]
     assert asked.results["leakage"] == before.results["leakage"]
-    chances = [f"p_{name}" for name in before.class_names]
+    chances = [f"prob_{name}" for name in before.class_names]
     np.testing.assert_allclose(asked.predictions[chances], before.predictions[chances], atol=1e-5)
     told = [column for column in before.predictions if column not in chances]
     pd.testing.assert_frame_equal(asked.predictions[told], before.predictions[told])
@@ -93,9 +93,9 @@ def test_another_corpus_by_its_shared_emotions(fervid_evaluate, trained, enterfa
     assert asked.level == "subject-independent"
     assert asked.setting("dataset") == "enterface"
     table = asked.predictions
-    assert set(table["true"]) == {"angry", "happy", "sad"}  # fear is not in the model
+    assert set(table["label"]) == {"angry", "happy", "sad"}  # fear is not in the model
     assert len(table) == 2 * 3 * 2  # subjects, emotions, frames 0 and 10
-    np.testing.assert_allclose(table[["p_angry", "p_happy", "p_sad"]].sum(axis=1), 1)
+    np.testing.assert_allclose(table[["prob_angry", "prob_happy", "prob_sad"]].sum(axis=1), 1)
     emotions = pd.read_csv(folder / "tables" / "emotions.csv").set_index("emotion")
     assert emotions.loc["fear", ["use", "frames"]].tolist() == ["dropped: not in the model", 4]
     said = " ".join(capfd.readouterr().out.split())
@@ -106,18 +106,23 @@ def test_another_corpus_by_its_shared_emotions(fervid_evaluate, trained, enterfa
 
 @pytest.mark.slow
 def test_members_see_faces_of_their_own_cut_unless_told_otherwise(fervid_evaluate, copy, enterface):
-    other = copy("other", config__dataset__margin=0.3, config__dataset__grey=True, config__dataset__face_size=64)
+    other = copy("other", config__dataset__margin=0.3, config__dataset__gray=True, config__dataset__face_size=64)
     corpus = ("dataset=enterface", f"dataset.root={enterface}", "dataset.margin=0.2")
     (asked,) = members(fervid_evaluate(f"run={other}", *corpus))
     told = asked.results["config"]["dataset"]
-    assert (told["margin"], told["grey"], told["face_size"]) == (0.2, True, 64)
+    assert (told["margin"], told["grayscale"], told["face_size"]) == (0.2, True, 64)
 
 
 def test_people_it_was_trained_on_are_told_and_left_out(fervid_evaluate, trained, copy, capfd):
     stranger = copy("stranger", seed=7, config__seed=7)
     manifest = pd.read_parquet(stranger / "manifest.parquet")
     manifest.assign(corpus="elsewhere").to_parquet(stranger / "manifest.parquet")
-    corpus = ("dataset=ravdess", f"dataset.root={trained.corpus}", "dataset.emotions=[angry,happy]", "dataset.every=10")
+    corpus = (
+        "dataset=ravdess",
+        f"dataset.root={trained.corpus}",
+        "dataset.emotions=[angry,happy]",
+        "dataset.frame_stride=10",
+    )
     folder = fervid_evaluate(f"run=[{stranger},{trained.folder}]", *corpus)
     honest, leaky = members(folder)
     assert honest.level == "subject-independent"
@@ -127,7 +132,7 @@ def test_people_it_was_trained_on_are_told_and_left_out(fervid_evaluate, trained
     said = " ".join(capfd.readouterr().out.split())
     assert "run was trained or validated on 3 of these 4 people and on 6 of these 8 clips of ravdess" in said
 
-    (asked,) = members(fervid_evaluate(f"run={trained.folder}", *corpus, "people=unseen", name="unseen"))
+    (asked,) = members(fervid_evaluate(f"run={trained.folder}", *corpus, "subjects=unseen", name="unseen"))
     assert set(asked.predictions["subject"]) == set(manifest.loc[manifest["split"] == "test", "subject"])
     assert asked.level == "subject-independent"
 
@@ -156,7 +161,7 @@ def test_an_ensemble_aligns_classes_and_frames(fervid_evaluate, trained, copy, c
     folder = fervid_evaluate(f"run=[{trained.folder},{other}]", "weights=[3,1]", drawn=True)
     first, second = members(folder)
     whole = open_run(folder / "ensemble")
-    chances = [f"p_{name}" for name in first.class_names]
+    chances = [f"prob_{name}" for name in first.class_names]
     for run in (second, whole):
         np.testing.assert_allclose(run.predictions[chances], first.predictions[chances], atol=1e-6)
         pd.testing.assert_series_equal(run.predictions["clip"], first.predictions["clip"])

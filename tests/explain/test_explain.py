@@ -11,7 +11,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from fervid import Predictor
-from fervid.data.store import FaceStore
+from fervid.data.face_cache import FaceCache
 from fervid.errors import InputError
 from fervid.explain import explanation
 from fervid.explain.explanation import MeanHeatMaps, choose_frames, frames_to_average
@@ -68,11 +68,11 @@ def drawn(monkeypatch):
 def two_wrong(run):
     """Makes the run's predictions: the first two of its six test frames are wrong."""
     table = pd.read_csv(run / "predictions.csv")
-    names = [name.removeprefix("p_") for name in table if name.startswith("p_")]
-    table["predicted"] = table["true"]
-    table.loc[:1, "predicted"] = [next(name for name in names if name != true) for true in table["true"][:2]]
+    names = [name.removeprefix("prob_") for name in table if name.startswith("prob_")]
+    table["predicted"] = table["label"]
+    table.loc[:1, "predicted"] = [next(name for name in names if name != true) for true in table["label"][:2]]
     for name in names:
-        table[f"p_{name}"] = np.where(table["predicted"] == name, 0.8, 0.1)
+        table[f"prob_{name}"] = np.where(table["predicted"] == name, 0.8, 0.1)
     table.to_csv(run / "predictions.csv", index=False)
     return table
 
@@ -92,12 +92,12 @@ def test_it_explains_a_run(fervid_explain, run, trained, drawn, two_wrong, capsy
     for own, texts, heading in zip(views, captions, headings, strict=True):
         frame = table.loc[int(texts[0].removeprefix("index "))]
         said = heading.split(", taken for ")[-1].removesuffix(", recognised")
-        assert (said, heading.split(", ")[0]) == (frame["predicted"], frame["true"])
-        assert len(own) == (2 if frame["predicted"] == frame["true"] else 3)
+        assert (said, heading.split(", ")[0]) == (frame["predicted"], frame["label"])
+        assert len(own) == (2 if frame["predicted"] == frame["label"] else 3)
         assert texts[1].startswith(f"{frame['predicted']} 80%")
-        assert len(own) == 2 or texts[2].startswith(f"{frame['true']} 10%")
+        assert len(own) == 2 or texts[2].startswith(f"{frame['label']} 10%")
         path = trained.corpus / frame["path"]
-        image = next(iter(read_frames(path, Sampling(every=8)))).image if frame["frame"] == 0 else None
+        image = next(iter(read_frames(path, Sampling(frame_stride=8)))).image if frame["frame"] == 0 else None
         if image is not None:
             face = predictor.see(image, predictor.find(image))[0].picture
             assert np.abs(own[0].astype(int) - face).mean() < 1
@@ -105,8 +105,8 @@ def test_it_explains_a_run(fervid_explain, run, trained, drawn, two_wrong, capsy
     new = [path for path in (run / "tensorboard").iterdir() if path.name not in events]
     assert len(new) == 1
     shown = EventAccumulator(str(new[0])).Reload()
-    assert shown.Tags()["images"] == ["view/random", "view/mean_heat_maps"]
-    assert shown.Images("view/random")[0].step == predictor.results["epochs"] - 1
+    assert shown.Tags()["images"] == ["figures/random", "figures/mean_heat_maps"]
+    assert shown.Images("figures/random")[0].step == predictor.results["epochs"] - 1
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run"]  # nothing beside it
 
 
@@ -119,7 +119,7 @@ def test_a_job_of_a_sweep_shows_them_beside_its_curves(fervid_explain, run):
     assert not list((run / "tensorboard").glob("events*"))
     shown = EventAccumulator(str(jobs), size_guidance={"images": 0})
     shown.Reload()
-    assert {"view/random", "view/mean_heat_maps"} <= set(shown.Tags()["images"])
+    assert {"figures/random", "figures/mean_heat_maps"} <= set(shown.Tags()["images"])
 
 
 def test_the_means_are_those_of_the_right_frames(fervid_explain, run, trained, monkeypatch):
@@ -129,15 +129,15 @@ def test_the_means_are_those_of_the_right_frames(fervid_explain, run, trained, m
     means = MeanHeatMaps.load(run / "explanation" / "heat_maps.npz")
     predictor, predictions = Predictor(run), open_run(run).predictions
     corpus = reopen_corpus(run, predictor.results, trained.cache)
-    store, rows = FaceStore(corpus.store_path), corpus.manifest["store_row"].loc[predictions["index"]]
+    face_cache, rows = FaceCache(corpus.face_cache_path), corpus.manifest["cache_row"].loc[predictions["index"]]
     rows = rows.set_axis(predictions.index)
     assert means.emotions.tolist() == ["angry", "happy", "sad"]
     for number, emotion in enumerate(means.emotions):
-        own = predictions[predictions["true"] == emotion]
+        own = predictions[predictions["label"] == emotion]
         right = own[own["predicted"] == emotion]
         used = right if len(right) else own
         assert (means.frames[number], means.right[number]) == (len(used), len(right) > 0)
-        faces = store[rows[used.index].to_numpy()]
+        faces = face_cache[rows[used.index].to_numpy()]
         maps = heat_maps(predictor.model, faces, [number] * len(faces))
         assert means.faces[number] == pytest.approx(faces.mean(axis=0), abs=0.51)
         assert means.maps[number] == pytest.approx(maps.mean(axis=0), abs=1e-4)
@@ -169,17 +169,17 @@ class TestChosenFrames:
     def predictions(self):
         """12 frames of 6 clips; sureness grows with the row; a, b and c are emotions, every second clip is wrong."""
         rows = [(10 + row, f"clip{row // 2}", "a", "ab"[row // 2 % 2], 0.4 + row / 100) for row in range(12)]
-        table = pd.DataFrame(rows, columns=["index", "clip", "true", "predicted", "sure"])
+        table = pd.DataFrame(rows, columns=["index", "clip", "label", "predicted", "sure"])
         for name in "abc":
-            table[f"p_{name}"] = np.where(table["predicted"] == name, table["sure"], 0.1)
+            table[f"prob_{name}"] = np.where(table["predicted"] == name, table["sure"], 0.1)
         return table.drop(columns="sure")
 
-    def chosen(self, frames, count=16, seed=0, **changes):
-        return choose_frames(self.predictions().assign(**changes), frames, count, seed)["index"].tolist()
+    def chosen(self, frames, max_faces=16, seed=0, **changes):
+        return choose_frames(self.predictions().assign(**changes), frames, max_faces, seed)["index"].tolist()
 
     def test_confused_are_the_surest_that_are_wrong_one_of_a_clip(self):
         assert self.chosen("confused") == [21, 17, 13]
-        assert self.chosen("confused", count=2) == [21, 17]
+        assert self.chosen("confused", max_faces=2) == [21, 17]
 
     def test_three_of_a_confusion(self):
         alone = [f"clip{row}" for row in range(12)]
@@ -189,11 +189,15 @@ class TestChosenFrames:
 
     def test_right_are_of_each_emotion(self):
         alone, true = [f"clip{row}" for row in range(12)], list("aaaabbbbcccc")
-        assert self.chosen("right", clip=alone, true=true, predicted=true, count=3, p_b=0.6, p_c=0.9) == [18, 14, 11]
+        assert self.chosen("right", clip=alone, true=true, predicted=true, max_faces=3, prob_b=0.6, prob_c=0.9) == [
+            18,
+            14,
+            11,
+        ]
 
     def test_random_is_by_seed(self):
-        assert self.chosen("random", count=4) == self.chosen("random", count=4)
-        assert self.chosen("random", count=4) != self.chosen("random", count=4, seed=1)
+        assert self.chosen("random", max_faces=4) == self.chosen("random", max_faces=4)
+        assert self.chosen("random", max_faces=4) != self.chosen("random", max_faces=4, seed=1)
 
     def test_by_index_in_the_order_asked_for(self):
         assert self.chosen([20, 11, 20]) == [20, 11]
@@ -232,7 +236,7 @@ class TestRefused:
     @pytest.mark.parametrize(
         ("word", "sentence"),
         [
-            ("count=0", "count=0 shows nothing"),
+            ("max_faces=0", "max_faces=0 shows nothing"),
             ("seed=-1", "seed=-1 is out of range"),
             ("frames=best", "frames=best is unknown"),
             ("frames=3", "frames=3 is unknown: choose confused, right, random or a list such as frames=[3,14]"),

@@ -143,7 +143,7 @@ def test_the_model_is_left_as_it_was(lenet):
             "gradients": [None if p.grad is None else p.grad.clone() for p in model.parameters()],
             "weights": [parameter.clone() for parameter in model.parameters()],
             "hooks": sum(len(m._forward_hooks) + len(m._backward_hooks) for m in model.modules()),
-            "first_stage": model.first_stage,
+            "unfreeze_from": model.unfreeze_from,
         }
 
     before = state()
@@ -164,7 +164,7 @@ def test_the_overlay_shows_the_face_and_the_heat():
     cold = overlay(face, np.zeros((16, 16), dtype=np.float32))
     assert cold.dtype == np.uint8
     assert cold.shape == face.shape
-    assert (cold == cold[..., :1]).all()  # grey
+    assert (cold == cold[..., :1]).all()  # gray
     hot = overlay(face, np.ones((16, 16), dtype=np.float32)).astype(float)
     assert (hot[..., 0] > hot[..., 2] + 30).all()  # red
     assert np.corrcoef(hot[..., 0].ravel(), cold[..., 0].ravel())[0, 1] > 0.99  # the face is still there

@@ -95,7 +95,7 @@ def test_the_metadata_says_what_another_program_must_know(trained, exported):
     assert json.loads(about["image_size"]) == 28
     assert json.loads(about["mean"]) == [0.5] * 3
     assert json.loads(about["std"]) == [0.25] * 3
-    assert json.loads(about["grey"]) is False
+    assert json.loads(about["grayscale"]) is False
     assert (about["channel_order"], about["corpus"], about["leakage"]) == ("rgb", "ravdess", "subject-independent")
     assert (about["split"], about["fervid_version"]) == ("subject", fervid.__version__)
     assert "Haar" in about["faces"]
@@ -131,7 +131,7 @@ def test_the_example_says_what_the_predictor_says_without_fervid(trained, export
     from fervid.media.decoding import read_frames
     from fervid.media.sampling import Sampling
 
-    faces = [predictor.picture(frame.image)[0] for frame in read_frames(video, Sampling(every=8))]
+    faces = [predictor.picture(frame.image)[0] for frame in read_frames(video, Sampling(frame_stride=8))]
     files = [tmp_path / f"face {number}.png" for number in range(len(faces))]
     for face, file in zip(faces, files, strict=True):
         Image.fromarray(face.picture).save(file)

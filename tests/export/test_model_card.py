@@ -83,9 +83,9 @@ def people(table):
     table["sex"] = ["female" if number % 2 else "male" for number in range(len(table))]
     others = {"angry": "happy", "happy": "sad", "sad": "angry"}
     right = table["sex"] == "female"
-    table["predicted"] = table["true"].where(right, table["true"].map(others))
+    table["predicted"] = table["label"].where(right, table["label"].map(others))
     for name in others:
-        table[f"p_{name}"] = np.where(table["predicted"] == name, 0.8, 0.1)
+        table[f"prob_{name}"] = np.where(table["predicted"] == name, 0.8, 0.1)
     return table
 
 
@@ -134,7 +134,7 @@ def test_names_of_the_users_break_no_table(trained, tmp_path):
     folder = tmp_path / "run"
     shutil.copytree(trained.folder, folder)
     for path in (folder / "results.json", folder / "predictions.csv"):
-        path.write_text(re.sub(r"\bhappy\b|(?<=p_)happy", "very|*happy*", path.read_text()))
+        path.write_text(re.sub(r"\bhappy\b|(?<=prob_)happy", "very|*happy*", path.read_text()))
     found = tables(card(folder))
     assert all(len(row) == len(each[0]) for each in found for row in each)
     assert ["very|*happy*", "2"] in [row[:2] for each in found for row in each]
@@ -192,8 +192,8 @@ def test_folders_are_left_out_and_addresses_stay():
 
 
 def test_how_faces_are_cut_in_words():
-    whole = OmegaConf.create({"detector": None, "dataset": {"grey": True}})
-    assert faces_in_words(whole) == "pictures of a face as they are, their central square, in grey"
+    whole = OmegaConf.create({"detector": None, "dataset": {"grayscale": True}})
+    assert faces_in_words(whole) == "pictures of a face as they are, their central square, in grayscale"
     cut = OmegaConf.create(
         {"detector": {"_target_": "fervid.faces.detection.YuNetDetector"}, "dataset": {"margin": 0.3}}
     )

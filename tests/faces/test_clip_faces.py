@@ -28,8 +28,8 @@ def test_sums_are_those_of_all_pixels(side, kind):
         "black": np.zeros((side, side, 3), np.uint8),
         "a view": noise[::2, ::-2, ::-1],
     }[kind]
-    grey = cv2.cvtColor(np.ascontiguousarray(face), cv2.COLOR_RGB2GRAY)
-    pixels = np.dstack([face, grey]).reshape(-1, 4).astype(np.int64)
+    gray = cv2.cvtColor(np.ascontiguousarray(face), cv2.COLOR_RGB2GRAY)
+    pixels = np.dstack([face, gray]).reshape(-1, 4).astype(np.int64)
     found = clip_faces.pixel_sums(face)
     assert found == [side * side, *pixels.sum(axis=0), *(pixels**2).sum(axis=0)]
     assert {type(value) for value in found} == {int}  # for the journal

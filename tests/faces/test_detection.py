@@ -57,7 +57,7 @@ def test_the_last_face_is_followed(scenes, monkeypatch):
     face = detector.find(image)[0]
     again = detector.find(image, near=face)[0]
     assert np.hypot(*(again.eyes - eyes).T).max() < 0.15 * eye_distance(eyes)
-    monkeypatch.setattr(detector.__class__, "_boxes", lambda self, grey, smallest, largest=0: [] if largest else 1 / 0)
+    monkeypatch.setattr(detector.__class__, "_boxes", lambda self, gray, smallest, largest=0: [] if largest else 1 / 0)
     with pytest.raises(ZeroDivisionError):  # it looks at the whole picture when the face has gone
         detector.find(image, near=face)
 
@@ -96,7 +96,7 @@ def test_no_detector_takes_the_central_square():
 def test_yunet_finds_eyes_on_real_faces():
     detector = YuNetDetector(str(YUNET), width=640)
     path = SHARED / "ravdess" / "Actor_01" / "02-01-08-02-02-02-01.mp4"
-    for frame in read_frames(path, Sampling(count=5)):
+    for frame in read_frames(path, Sampling(frames_per_clip=5)):
         face = most_prominent(detector.find(frame.image), frame.image)
         haar = most_prominent(HaarDetector().find(frame.image), frame.image)
         assert np.hypot(*(face.eyes - haar.eyes).T).max() < 0.2 * eye_distance(haar.eyes)
@@ -142,7 +142,7 @@ def test_without_eyes_the_box_says_where_they_would_be():
 
 
 def test_fine_patterns_are_averaged_not_skipped():
-    """A face ten times as large as its crop: a checkerboard of single pixels is grey, not stripes."""
+    """A face ten times as large as its crop: a checkerboard of single pixels is gray, not stripes."""
     image = np.zeros((2000, 2000, 3), np.uint8)
     image[::2, ::2] = image[1::2, 1::2] = 255
     crop, _ = Alignment(size=60).crop(image, Face((0, 0, 1, 1), np.array([[820.0, 900.0], [1180.0, 930.0]])))

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from fervid import figures
-from fervid.figures.drawing import GREY
+from fervid.figures.drawing import GRAY
 from fervid.schema.leakage_levels import LeakageLevel
 
 
@@ -95,7 +95,7 @@ def test_score_intervals_without_chance_and_of_an_unknown_level():
     figure = figures.score_intervals(["a" * 100], [0.5], [float("nan")], [float("nan")], ["leaky, unknown-subjects"])
     axes = figure.axes[0]
     assert not [line for line in axes.lines if line.get_linestyle() == ":"]
-    assert {line.get_color() for line in axes.lines if line.get_marker() == "o"} == {GREY}
+    assert {line.get_color() for line in axes.lines if line.get_marker() == "o"} == {GRAY}
     figure.draw_without_rendering()
 
 
@@ -126,7 +126,7 @@ def test_reliability_diagram_shows_both_and_how_many_frames():
 
 
 def rows(person, times):
-    return [{"person": person, "time": time, "p_happy": 0.75, "p_sad": 0.25} for time in times]
+    return [{"person": person, "time": time, "prob_happy": 0.75, "prob_sad": 0.25} for time in times]
 
 
 def test_a_timeline_shows_the_four_seen_most_and_nobody_seen_once():
@@ -151,7 +151,7 @@ def test_a_timeline_is_empty_where_nobody_was():
 
 
 def test_a_timeline_of_no_face_says_so():
-    table = pd.DataFrame(columns=["time", "person", "p_happy", "p_sad"])
+    table = pd.DataFrame(columns=["time", "person", "prob_happy", "prob_sad"])
     figure = figures.timeline(table, ["happy", "sad"], [0.0, 0.1])
     assert figure.axes[0].texts[0].get_text() == "no face was found"
 
@@ -202,7 +202,7 @@ MANY = [f"emotion {number:04d}" for number in range(1000)]
         lambda faces: figures.contact_sheet(faces, MANY),
         lambda faces: figures.mean_heat_maps(faces, faces, MANY, MANY, "what is looked at"),
         lambda faces: figures.timeline(
-            pd.DataFrame({"person": 1, "time": [0.0, 1.0]} | {f"p_{name}": 0.001 for name in MANY}), MANY, [0.0, 1.0]
+            pd.DataFrame({"person": 1, "time": [0.0, 1.0]} | {f"prob_{name}": 0.001 for name in MANY}), MANY, [0.0, 1.0]
         ),
     ],
     ids=["confusion_matrix", "contact_sheet", "mean_heat_maps", "timeline"],

@@ -19,9 +19,9 @@ from fervid.media.sources import read_bytes
 CASES = Path(__file__).resolve().parents[3] / "shared" / "data" / "cases"
 
 
-def picture(grey):
+def picture(gray):
     buffer = io.BytesIO()
-    Image.fromarray(np.full((8, 8), grey, np.uint8)).save(buffer, "png")
+    Image.fromarray(np.full((8, 8), gray, np.uint8)).save(buffer, "png")
     return buffer.getvalue()
 
 
@@ -122,10 +122,10 @@ def test_reading_every_member_reads_each_table_of_contents_once(tmp_path, tables
 
 def test_a_changed_zip_is_opened_again(tmp_path):
     path = tmp_path / "a.zip"
-    for grey in (1, 2, 3):
-        path.write_bytes(zipped({"a.png": picture(grey)}))
-        os.utime(path, ns=(grey, grey))
-        assert read_picture((path, "a.png"))[0, 0, 0] == grey
+    for gray in (1, 2, 3):
+        path.write_bytes(zipped({"a.png": picture(gray)}))
+        os.utime(path, ns=(gray, gray))
+        assert read_picture((path, "a.png"))[0, 0, 0] == gray
     path.unlink()
     with pytest.raises(OSError, match="No such file"):
         read_bytes((path, "a.png"))

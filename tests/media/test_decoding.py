@@ -30,7 +30,7 @@ CODECS += [("v.avi", "mpeg4", {"bf": 2}), ("v.mkv", "libx264", {"bf": 3}), ("v.w
 @pytest.mark.parametrize(("name", "codec", "options"), CODECS)
 def test_frames_are_those_of_their_number(tmp_path, name, codec, options):
     path = write_video(tmp_path / name, codec, **options)
-    frames = list(read_frames(path, Sampling(every=7)))
+    frames = list(read_frames(path, Sampling(frame_stride=7)))
     assert [frame.number for frame in frames] == [0, 7, 14, 21, 28, 35]
     assert grays(frames) == pytest.approx([0, 35, 70, 105, 140, 175], abs=3)
     assert [frame.time for frame in frames] == pytest.approx([number / 25 for number in range(0, 40, 7)], abs=0.002)
@@ -39,13 +39,13 @@ def test_frames_are_those_of_their_number(tmp_path, name, codec, options):
 @pytest.mark.parametrize(("name", "codec", "options"), CODECS)
 def test_skipping_changes_no_wanted_pixel(tmp_path, name, codec, options):
     path = write_video(tmp_path / name, codec, **options)
-    every = list(read_frames(path, Sampling(every=1)))
+    every = list(read_frames(path, Sampling(frame_stride=1)))
     assert len(every) == 40
-    for frame in read_frames(path, Sampling(every=9)):
+    for frame in read_frames(path, Sampling(frame_stride=9)):
         assert (frame.image == every[frame.number].image).all()
 
 
-@pytest.mark.parametrize("sampling", [Sampling(every=3, window="centre"), Around(17, 1), Around(39)])
+@pytest.mark.parametrize("sampling", [Sampling(frame_stride=3, window="centre"), Around(17, 1), Around(39)])
 @pytest.mark.parametrize(("name", "codec", "options"), CODECS)
 def test_any_part_of_a_video(tmp_path, name, codec, options, sampling):
     path = write_video(tmp_path / name, codec, **options)
@@ -67,7 +67,7 @@ def test_a_note_in_another_alphabet(tmp_path):
     content = (tmp_path / "v.avi").read_bytes()
     assert b"TheTitle" in content
     (tmp_path / "v.avi").write_bytes(content.replace(b"TheTitle", b"caf\xe9 caf"))
-    assert len(list(read_frames(tmp_path / "v.avi", Sampling(every=5)))) == 2
+    assert len(list(read_frames(tmp_path / "v.avi", Sampling(frame_stride=5)))) == 2
 
 
 def test_a_codec_nobody_knows(tmp_path):
@@ -101,23 +101,23 @@ def test_real_videos_frame_by_frame():
     with av.open(path) as container:
         reference = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
         assert container.streams.video[0].frames == len(reference) + 1  # the container says one too many
-    frames = list(read_frames(path, Sampling(every=10)))
+    frames = list(read_frames(path, Sampling(frame_stride=10)))
     assert [frame.number for frame in frames] == list(range(0, len(reference), 10))
     assert all((frame.image == reference[frame.number]).all() for frame in frames)
-    assert len(list(read_frames(path, Sampling(every=1)))) == len(reference)
+    assert len(list(read_frames(path, Sampling(frame_stride=1)))) == len(reference)
     assert frames[3].time == pytest.approx(30 * 1001 / 30000, abs=1e-3)
 
 
 def test_sampling():
-    assert Sampling(every=10).numbers(25).tolist() == [0, 10, 20]
-    assert Sampling(every=3, window="centre").numbers(16).tolist() == [4, 7, 10]
-    assert Sampling(count=4).numbers(40).tolist() == [5, 15, 25, 35]
-    assert Sampling(count=2, window="centre").numbers(40).tolist() == [15, 25]
-    assert Sampling(count=9).numbers(4).tolist() == [0, 1, 2, 3]
+    assert Sampling(frame_stride=10).numbers(25).tolist() == [0, 10, 20]
+    assert Sampling(frame_stride=3, window="centre").numbers(16).tolist() == [4, 7, 10]
+    assert Sampling(frames_per_clip=4).numbers(40).tolist() == [5, 15, 25, 35]
+    assert Sampling(frames_per_clip=2, window="centre").numbers(40).tolist() == [15, 25]
+    assert Sampling(frames_per_clip=9).numbers(4).tolist() == [0, 1, 2, 3]
     assert Around(5, 2).numbers(40).tolist() == [3, 4, 5, 6, 7]
     assert Around(39, 2).numbers(40).tolist() == [37, 38, 39]
-    assert Sampling(every=10.0).numbers(25).tolist() == [0, 10, 20]
-    for options in ({"every": 0}, {"count": 0}, {"count": True}, {"every": 1.5}, {"window": "end"}):
+    assert Sampling(frame_stride=10.0).numbers(25).tolist() == [0, 10, 20]
+    for options in ({"frame_stride": 0}, {"count": 0}, {"count": True}, {"frame_stride": 1.5}, {"window": "end"}):
         with pytest.raises(InputError, match=f"dataset.{next(iter(options))}="):
             Sampling(**options)
 
@@ -127,7 +127,7 @@ def test_a_video_in_a_zip_and_as_bytes(tmp_path):
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         archive.write(path, "inside/v.mp4")
     for source in ((tmp_path / "a.zip", "inside/v.mp4"), path.read_bytes()):
-        assert grays(read_frames(source, Sampling(every=20))) == pytest.approx([0, 100], abs=3)
+        assert grays(read_frames(source, Sampling(frame_stride=20))) == pytest.approx([0, 100], abs=3)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.02, 0.4, 0.8, 0.97])
@@ -147,10 +147,10 @@ def test_truncated(tmp_path, name, share):
     (tmp_path / name).write_bytes(whole[: int(len(whole) * share)])
     if share < 0.9:
         with pytest.raises(ValueError, match=r"^[^\n]+$"):
-            list(read_frames(tmp_path / name, Sampling(every=10)))
+            list(read_frames(tmp_path / name, Sampling(frame_stride=10)))
     else:
         with suppress(ValueError):  # what is missing was asked for, or not
-            assert len(list(read_frames(tmp_path / name, Sampling(every=10)))) == 4
+            assert len(list(read_frames(tmp_path / name, Sampling(frame_stride=10)))) == 4
 
 
 @pytest.mark.parametrize(
@@ -170,7 +170,7 @@ def test_no_video(tmp_path, name, content, match):
 def test_a_wrong_extension_does_not_matter(tmp_path):
     write_video(tmp_path / "v.mp4")
     shutil.move(tmp_path / "v.mp4", tmp_path / "v.avi")
-    assert len(list(read_frames(tmp_path / "v.avi", Sampling(every=10)))) == 4
+    assert len(list(read_frames(tmp_path / "v.avi", Sampling(frame_stride=10)))) == 4
 
 
 def test_sound_alone(tmp_path):
@@ -201,7 +201,7 @@ def test_a_phone_video_stands_upright(tmp_path):
     quarter = np.array([0, 65536, 0, -65536, 0, 0, 0, 0, 1 << 30], dtype=">i4").tobytes()
     content[place : place + 36] = quarter
     path.write_bytes(content)
-    frame = next(iter(read_frames(path, Sampling(every=10))))
+    frame = next(iter(read_frames(path, Sampling(frame_stride=10))))
     assert frame.image.shape == (96, 64, 3)
     assert frame.image[:12, -12:].mean() > 200  # turned a quarter clockwise: upper left is upper right
     assert frame.image[:12, :12].mean() < 100

@@ -17,7 +17,7 @@ COLOURS = np.dstack([RAMP, RAMP[:, ::-1], np.roll(RAMP, 64, axis=1)])
 
 
 def ramp_of(path):
-    """The grey ramp that a picture shows, as integers."""
+    """The gray ramp that a picture shows, as integers."""
     image = read_picture(path)
     assert image.dtype == np.uint8
     assert image.shape == (32, 256, 3)
@@ -214,11 +214,11 @@ def test_a_video_opens_no_other_file(film, name, content, as_bytes):
     path = film.parent / name
     path.write_text(content)
     with pytest.raises(ValueError, match="no video"):
-        list(read_frames(path.read_bytes() if as_bytes else path, Sampling(every=1)))
+        list(read_frames(path.read_bytes() if as_bytes else path, Sampling(frame_stride=1)))
 
 
 def test_names_that_look_like_protocols_or_patterns_are_files(film, monkeypatch):
     monkeypatch.chdir(film.parent)
     for name in ("clip:1.mp4", "concat:a|b.mp4", "frame%02d.mp4", "http:x.mp4"):
         Path(name).write_bytes(film.read_bytes())
-        assert len(list(read_frames(Path(name), Sampling(every=1)))) == 10
+        assert len(list(read_frames(Path(name), Sampling(frame_stride=1)))) == 10

@@ -17,11 +17,11 @@ from fervid.media.sampling import Around, Sampling
 CASES = Path(__file__).resolve().parents[3] / "shared" / "data" / "cases"
 shared = pytest.mark.skipif(not CASES.is_dir(), reason=f"no small inputs in {CASES}")
 SAMPLINGS = [
-    Sampling(every=2),
-    Sampling(every=7),
-    Sampling(count=4),
-    Sampling(count=3, window="centre"),
-    Sampling(every=3, window="centre"),
+    Sampling(frame_stride=2),
+    Sampling(frame_stride=7),
+    Sampling(frames_per_clip=4),
+    Sampling(frames_per_clip=3, window="centre"),
+    Sampling(frame_stride=3, window="centre"),
     Around(0, 1),
     Around(9, 2),
     Around(10_000),
@@ -45,7 +45,7 @@ def decode_all(path):
 def check_every_sampling(path):
     """All samplings agree with a plain decode of the whole file; returns its frames."""
     images, times = decode_all(path)
-    frames = list(read_frames(path, Sampling(every=1)))
+    frames = list(read_frames(path, Sampling(frame_stride=1)))
     assert [frame.number for frame in frames] == list(range(len(images)))
     assert all((frame.image == image).all() for frame, image in zip(frames, images, strict=True))
     assert [frame.time for frame in frames] == pytest.approx([time - times[0] for time in times], abs=1e-3)
@@ -135,7 +135,7 @@ def test_a_trimmed_file_that_breaks_off_is_refused(tmp_path):
     content = path.read_bytes()
     path.write_bytes(content[: len(content) // 2])
     with pytest.raises(ValueError, match="truncated"):
-        list(read_frames(path, Sampling(count=2)))
+        list(read_frames(path, Sampling(frames_per_clip=2)))
 
 
 CUTS = [
@@ -218,7 +218,7 @@ def test_frames_that_a_camera_dropped(tmp_path, name, codec):
 def test_joined_recordings_whose_clock_starts_again(tmp_path):
     path = write_video(tmp_path / "v.ts", frames=20, g=10)
     path.write_bytes(2 * path.read_bytes())
-    frames = list(read_frames(path, Sampling(every=1)))
+    frames = list(read_frames(path, Sampling(frame_stride=1)))
     assert grays(frames) == pytest.approx(2 * [5 * number for number in range(20)], abs=4)
     assert [frame.time for frame in frames] == pytest.approx([number / 25 for number in range(40)])
 
@@ -241,7 +241,7 @@ def test_a_damaged_first_key_frame_is_no_cut(tmp_path, name):
     assert content.count(first) == 1
     path.write_bytes(content.replace(first, bytes(len(first))))
     with pytest.raises(ValueError, match=r"^[^\n]+$"):
-        list(read_frames(path, Sampling(every=5)))
+        list(read_frames(path, Sampling(frame_stride=5)))
 
 
 # The rendered videos have 320 x 240 square pixels originally; HaarDetector finds faces 122 to 136 px wide in them.
@@ -249,7 +249,7 @@ def test_a_damaged_first_key_frame_is_no_cut(tmp_path, name):
 @pytest.mark.parametrize("name", ["pixel_aspect_4_3.mp4", "pixel_aspect_2_1.mp4"])
 def test_faces_in_videos_with_other_pixels(name):
     widths = []
-    for frame in read_frames(CASES / name, Sampling(every=10)):
+    for frame in read_frames(CASES / name, Sampling(frame_stride=10)):
         assert frame.image.shape == (240, 320, 3)
         (face,) = HaarDetector().find(frame.image)
         assert face.eyes is not None
@@ -265,7 +265,7 @@ def test_pixels_are_made_square(tmp_path, name, codec, aspect, width):
     if codec == "mpeg2video":  # has a few shapes of the picture instead: 4:3 here
         aspect, width = Fraction(8, 9), 85
     path = write_video(tmp_path / name, codec, aspect=aspect)
-    frames = list(read_frames(path, Sampling(every=10)))
+    frames = list(read_frames(path, Sampling(frame_stride=10)))
     assert {frame.image.shape for frame in frames} == {(64, width, 3)}
     assert grays(frames) == pytest.approx([0, 50, 100, 150], abs=4)
     edge = round(16 * width / 96)
@@ -276,7 +276,7 @@ def test_pixels_are_made_square(tmp_path, name, codec, aspect, width):
 @pytest.mark.parametrize("aspect", [Fraction(1000, 1), Fraction(1, 1000), Fraction(1, 1), Fraction(1279, 1280)])
 def test_an_absurd_pixel_is_taken_for_square(tmp_path, aspect):
     path = write_video(tmp_path / "v.mp4", aspect=aspect)
-    assert {frame.image.shape for frame in read_frames(path, Sampling(every=10))} == {(64, 96, 3)}
+    assert {frame.image.shape for frame in read_frames(path, Sampling(frame_stride=10))} == {(64, 96, 3)}
 
 
 def test_an_absurd_size_after_stretching(tmp_path):
@@ -291,7 +291,7 @@ def test_pixels_that_change_on_the_way(tmp_path, codec, bf):
     square = write_video(tmp_path / "a.ts", codec, frames=20, bf=bf, **options)
     wide = write_video(tmp_path / "b.ts", codec, frames=20, bf=bf, aspect=Fraction(2), **options)
     (tmp_path / "c.ts").write_bytes(square.read_bytes() + wide.read_bytes())
-    shapes = [frame.image.shape[:2] for frame in read_frames(tmp_path / "c.ts", Sampling(every=1))]
+    shapes = [frame.image.shape[:2] for frame in read_frames(tmp_path / "c.ts", Sampling(frame_stride=1))]
     assert shapes == 20 * [(64, 96)] + 20 * [(64, 192)]
 
 
@@ -302,7 +302,7 @@ def test_a_turned_video_with_other_pixels(tmp_path):
     place = content.index(b"tkhd") + 4 + 40
     content[place : place + 36] = np.array([0, 65536, 0, -65536, 0, 0, 0, 0, 1 << 30], dtype=">i4").tobytes()
     path.write_bytes(content)
-    image = next(iter(read_frames(path, Sampling(every=10)))).image
+    image = next(iter(read_frames(path, Sampling(frame_stride=10)))).image
     assert image.shape == (192, 64, 3)
     assert image[:30, -14:].min() > 200
     assert image[34:].max() < 60

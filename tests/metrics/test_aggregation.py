@@ -9,13 +9,13 @@ from fervid.errors import InputError
 from fervid.metrics.aggregation import RULES, clip_predictions, confusion, measure
 
 NAMES = ["happy", "angry", "sad"]  # not in alphabetical order
-CHANCES = [f"p_{name}" for name in NAMES]
+CHANCES = [f"prob_{name}" for name in NAMES]
 
 
 def table(clips, probabilities, true, **columns):
     probabilities = np.asarray(probabilities, dtype=float).reshape(-1, len(NAMES))
     predicted = np.array(NAMES, dtype=object)[probabilities.argmax(axis=1)]
-    frames = pd.DataFrame({"clip": clips, **columns, "true": true, "predicted": predicted})
+    frames = pd.DataFrame({"clip": clips, **columns, "label": true, "predicted": predicted})
     return pd.concat([frames, pd.DataFrame(probabilities, columns=CHANCES)], axis=1)
 
 
@@ -42,7 +42,7 @@ def by_hand(frames, rule):
             order = [(votes[name], mean[number]) for number, name in enumerate(NAMES)]
         if rule == "confidence":
             result = order = np.average(rates, axis=0, weights=[max(row) for row in rates]).tolist()
-        labels = Counter(rows["true"])
+        labels = Counter(rows["label"])
         clips[clip] = (
             result,
             NAMES[max(range(len(NAMES)), key=lambda number, order=order: order[number])],
@@ -60,7 +60,7 @@ def test_clips_by_hand(seed, rule):
     assert clips["clip"].tolist() == list(expected)  # in the order of first appearance
     assert clips[CHANCES].to_numpy() == pytest.approx(np.array([result for result, _, _ in expected.values()]))
     assert clips["predicted"].tolist() == [predicted for _, predicted, _ in expected.values()]
-    assert clips["true"].tolist() == [true for _, _, true in expected.values()]
+    assert clips["label"].tolist() == [true for _, _, true in expected.values()]
     assert clips["frames"].tolist() == list(Counter(frames["clip"]).values())
     assert clips[CHANCES].sum(axis=1).to_numpy() == pytest.approx(1)
 
@@ -92,14 +92,14 @@ def test_the_larger_mean_wins_only_among_even_votes():
 def test_what_is_even_goes_by_the_order_of_the_classes(rule):
     frames = table(["a"] * 2, [[0.25, 0.5, 0.25], [0.5, 0.25, 0.25]], ["sad", "angry"])
     clip = clip_predictions(frames, NAMES, rule).iloc[0]
-    assert (clip["predicted"], clip["true"]) == ("happy", "angry")
+    assert (clip["predicted"], clip["label"]) == ("happy", "angry")
 
 
 @pytest.mark.parametrize("rule", RULES)
 def test_a_clip_of_one_frame_is_that_frame(rule):
     frames = random_table(0, frames=20).drop_duplicates("clip", ignore_index=True)
     clips = clip_predictions(frames, NAMES, rule)
-    kept = ["clip", "true", "predicted", *(CHANCES if rule != "majority" else [])]
+    kept = ["clip", "label", "predicted", *(CHANCES if rule != "majority" else [])]
     pd.testing.assert_frame_equal(clips[kept], frames[kept], check_dtype=False)
     assert clips["frames"].eq(1).all()
 
@@ -118,7 +118,7 @@ def test_columns_that_vary_within_a_clip_go():
     frames.index = [7, 7, 3, 1]  # rows of a manifest
     clips = clip_predictions(frames, NAMES)
     assert clips.columns.tolist() == [
-        *("clip", "frames", "subject", "sex", "spectacles", "true", "predicted"),
+        *("clip", "frames", "subject", "sex", "spectacles", "label", "predicted"),
         *CHANCES,
     ]
     assert clips["sex"].tolist() == ["f", "m"]
@@ -131,17 +131,17 @@ def test_columns_that_vary_within_a_clip_go():
 def test_no_frame_is_no_clip(rule):
     clips = clip_predictions(random_table(0)[:0], NAMES, rule)
     assert clips.empty
-    assert clips.columns.tolist() == ["clip", "frames", "true", "predicted", *CHANCES]
+    assert clips.columns.tolist() == ["clip", "frames", "label", "predicted", *CHANCES]
     assert confusion(clips, NAMES).tolist() == np.zeros((3, 3)).tolist()
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_confusion_is_scikit_learns(seed):
     frames = random_table(seed)
-    frames = frames[frames["true"] != "angry"]  # occurs among the predictions only
+    frames = frames[frames["label"] != "angry"]  # occurs among the predictions only
     counts = confusion(frames, NAMES)
     assert counts.dtype.kind == "i"
-    assert (counts == confusion_matrix(frames["true"], frames["predicted"], labels=NAMES)).all()
+    assert (counts == confusion_matrix(frames["label"], frames["predicted"], labels=NAMES)).all()
 
 
 def test_an_unknown_rule():
@@ -152,7 +152,7 @@ def test_an_unknown_rule():
 @pytest.mark.parametrize("label", ["calm", None])
 def test_an_unknown_emotion(label):
     frames = random_table(0)
-    frames.loc[3, "true"] = label
+    frames.loc[3, "label"] = label
     for reading in (confusion, clip_predictions):
         with pytest.raises(InputError, match=f"speak of {'calm' if label else '(nan|None)'}, the classes are happy"):
             reading(frames, NAMES)

@@ -14,7 +14,7 @@ NAMES = ["happy", "angry", "sad"]
 def random_table(seed, frames=150, people=8):
     rng = np.random.default_rng(seed)
     columns = {"subject": rng.choice([f"{number:02}" for number in range(people)], frames)}
-    return pd.DataFrame({**columns, "true": rng.choice(NAMES, frames), "predicted": rng.choice(NAMES, frames)})
+    return pd.DataFrame({**columns, "label": rng.choice(NAMES, frames), "predicted": rng.choice(NAMES, frames)})
 
 
 def random_confusions(seed, units=12):
@@ -45,7 +45,7 @@ class TestUnits:
         for run, table in enumerate(tables):
             for number, person in enumerate(people):
                 rows = table[table["subject"] == person]
-                expected = confusion_matrix(rows["true"], rows["predicted"], labels=NAMES) if len(rows) else 0
+                expected = confusion_matrix(rows["label"], rows["predicted"], labels=NAMES) if len(rows) else 0
                 assert (confusions[run, number] == expected).all()
 
     @pytest.mark.parametrize("seed", range(4))
@@ -56,7 +56,7 @@ class TestUnits:
         assert confusions.shape == (len(people), 3, 3)
         for counts, person in zip(confusions, people, strict=True):
             rows = table[table["subject"] == person]
-            assert (counts == confusion_matrix(rows["true"], rows["predicted"], labels=NAMES)).all()
+            assert (counts == confusion_matrix(rows["label"], rows["predicted"], labels=NAMES)).all()
 
     def test_unknown_people_are_left_out(self):
         table = random_table(0)
@@ -65,7 +65,7 @@ class TestUnits:
         known = table[table["subject"].notna()]
         confusions = unit_confusions(table, NAMES, "subject")
         assert len(confusions) == 7
-        assert (confusions.sum(axis=0) == confusion_matrix(known["true"], known["predicted"], labels=NAMES)).all()
+        assert (confusions.sum(axis=0) == confusion_matrix(known["label"], known["predicted"], labels=NAMES)).all()
 
     @pytest.mark.parametrize("table", [random_table(0).assign(subject=None), random_table(0)[:0]])
     def test_nobody_is_known(self, table):

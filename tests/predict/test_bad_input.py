@@ -120,16 +120,16 @@ def test_a_picture_turned_by_a_note_is_seen_upright(predictor, picture, tmp_path
 
 def test_grey_alpha_palette_and_deep_pictures_are_seen_like_plain_ones(predictor, picture, tmp_path):
     plain = predictor.picture(picture)
-    grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
-    Image.fromarray(np.dstack([picture, np.full_like(grey, 255)])).save(tmp_path / "alpha.png")
+    gray = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
+    Image.fromarray(np.dstack([picture, np.full_like(gray, 255)])).save(tmp_path / "alpha.png")
     same(predictor.picture(tmp_path / "alpha.png"), plain, 0)
     cv2.imwrite(str(tmp_path / "deep.png"), picture[..., ::-1].astype(np.uint16) * 257)
     same(predictor.picture(tmp_path / "deep.png"), plain, 0)
-    grey_seen = predictor.picture(np.dstack([grey] * 3))
-    Image.fromarray(grey).save(tmp_path / "grey.png")
-    cv2.imwrite(str(tmp_path / "deep_grey.png"), grey.astype(np.uint16) * 257)
-    same(predictor.picture(tmp_path / "grey.png"), grey_seen, 0)
-    same(predictor.picture(tmp_path / "deep_grey.png"), grey_seen, 0)
+    grey_seen = predictor.picture(np.dstack([gray] * 3))
+    Image.fromarray(gray).save(tmp_path / "gray.png")
+    cv2.imwrite(str(tmp_path / "deep_gray.png"), gray.astype(np.uint16) * 257)
+    same(predictor.picture(tmp_path / "gray.png"), grey_seen, 0)
+    same(predictor.picture(tmp_path / "deep_gray.png"), grey_seen, 0)
     palette = Image.fromarray(picture).quantize(256)
     palette.save(tmp_path / "palette.png", transparency=bytes([0, 128, 255]))
     assert len(predictor.picture(tmp_path / "palette.png")) == 1
@@ -157,7 +157,9 @@ def film(path, images, times, rotation=0):
 def test_uneven_frames_have_their_own_times(predictor, picture, tmp_path):
     times = [0, 0.04, 0.08, 0.5, 0.51, 1.2, 2.0]
     film(tmp_path / "a.mp4", [picture] * 7, times)
-    assert [frame.time for frame, _ in watch(predictor, tmp_path / "a.mp4", every=2)] == pytest.approx(times[::2])
+    assert [frame.time for frame, _ in watch(predictor, tmp_path / "a.mp4", frame_stride=2)] == pytest.approx(
+        times[::2]
+    )
 
 
 def test_a_phones_film_is_seen_upright(predictor, picture, tmp_path):

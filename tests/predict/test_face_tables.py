@@ -33,11 +33,11 @@ def test_a_row_says_all_of_a_face():
         "aligned": "eyes",
         "emotion": "sad",
         "confidence": 0.75,
-        "p_happy": 0.25,
-        "p_sad": 0.75,
+        "prob_happy": 0.25,
+        "prob_sad": 0.75,
     }
     assert rows[1]["person"] is None
-    assert list(rows[0]) == [*FACE_COLUMNS, "p_happy", "p_sad"]
+    assert list(rows[0]) == [*FACE_COLUMNS, "prob_happy", "prob_sad"]
 
 
 def test_both_files_hold_whole_lines_at_any_moment(tmp_path):
@@ -55,4 +55,4 @@ def test_both_files_hold_whole_lines_at_any_moment(tmp_path):
         since = files.since(place)
         assert since["source"].tolist() == ["NA"]
         assert since["person"].tolist() == [3]
-        assert since["p_sad"].tolist() == pytest.approx([0.75])
+        assert since["prob_sad"].tolist() == pytest.approx([0.75])

@@ -44,7 +44,7 @@ def test_a_folder_gives_tables_pictures_films_and_timelines(predict, trained, tm
         image = next(container.decode(video=0)).to_ndarray(format="rgb24")
     Image.fromarray(image).save(source / "face.png")
     (source / "broken.jpg").write_text("no picture")
-    predict(f"source={source}", "every=5")
+    predict(f"source={source}", "frame_stride=5")
     out = tmp_path / "out"
     table = pd.read_csv(out / "faces.csv")
     lines = [json.loads(line) for line in (out / "faces.jsonl").read_text().splitlines()]
@@ -85,7 +85,7 @@ def test_boxes_and_copies_are_in_displayed_pixels(predict, trained, tmp_path):
     clip = next(trained.corpus.rglob("*.mp4"))
     encode_again(clip, tmp_path / "square.mp4")
     encode_again(clip, tmp_path / "wide.mp4", size=(160, 240), aspect=Fraction(2))
-    predict(f"source=[{tmp_path}/square.mp4,{tmp_path}/wide.mp4]", "every=5")
+    predict(f"source=[{tmp_path}/square.mp4,{tmp_path}/wide.mp4]", "frame_stride=5")
     table = pd.read_csv(tmp_path / "out/faces.csv")
     square, wide = (table[table["source"].str.endswith(name)] for name in ("square.mp4", "wide.mp4"))
     assert square["frame"].tolist() == wide["frame"].tolist() == [0, 5, 10, 15]
@@ -106,7 +106,7 @@ def test_a_cut_recording_is_numbered_from_its_first_frame(predict, trained, tmp_
         places = [packet.pos for packet in container.demux(video=0) if packet.is_keyframe]
     start = (places[0] + places[1]) // 2 // 188 * 188
     clip.write_bytes(content[start:])
-    predict(f"source={clip}", "every=2")
+    predict(f"source={clip}", "frame_stride=2")
     table = pd.read_csv(tmp_path / "out/faces.csv")
     assert table["frame"].tolist() == [0, 2, 4, 6, 8]  # frames 6 to 15 of the whole clip
     assert table["time"].tolist() == pytest.approx([number / 30 for number in range(0, 10, 2)], abs=1e-3)
@@ -123,7 +123,7 @@ def test_a_cut_recording_is_numbered_from_its_first_frame(predict, trained, tmp_
         (["run=null", "source=a.mp4"], "which run?"),
         (["run=[a,b]", "source=a.mp4"], "give one folder; ensembles are for fervid.evaluate"),
         (["run=nowhere", "source=camera"], "nowhere is not a folder"),
-        (["source=camera", "every=0"], "every=0 is no number of frames"),
+        (["source=camera", "frame_stride=0"], "frame_stride=0 is no number of frames"),
         (["source=camera", "faces=two"], "choose all or one"),
         (["source=camera", "smoothing=-1"], "smoothing=-1"),
         (["source=camera", "margin=wide"], "margin=wide is no number"),
@@ -198,7 +198,7 @@ def test_a_run_on_pictures_taken_whole_says_so_once(predict, trained, tmp_path, 
     results["config"]["detector"] = {"_target_": "fervid.faces.detection.NoDetector"}
     results["data"]["corpora"][0]["pictures"] = True
     (folder / "results.json").write_text(json.dumps(results))
-    predict(f"source=[{clips[0]},{clips[1]}]", f"run={folder}", "every=8")
+    predict(f"source=[{clips[0]},{clips[1]}]", f"run={folder}", "frame_stride=8")
     assert capsys.readouterr().out.count("haar looks for them") == 1
     assert "whole" not in set(pd.read_csv(tmp_path / "out/faces.csv")["aligned"])
     shutil.rmtree(tmp_path / "out")

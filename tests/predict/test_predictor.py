@@ -22,11 +22,11 @@ def test_a_prediction_is_what_the_run_said_of_the_frame_in_its_test(trained):
     assert len(said) == 6
     for path in table["path"].unique():
         near = None
-        for frame in read_frames(trained.corpus / path, Sampling(every=8)):
+        for frame in read_frames(trained.corpus / path, Sampling(frame_stride=8)):
             near = most_prominent(predictor.find(frame.image, near), frame.image)
             seen = predictor.see(frame.image, [near])[0]
             before = said[path, frame.number]
-            chances = [before[f"p_{name}"] for name in predictor.class_names]
+            chances = [before[f"prob_{name}"] for name in predictor.class_names]
             assert seen.probabilities == pytest.approx(chances, abs=1e-5)
             assert seen.emotion == before["predicted"]
             assert seen.picture.shape == (28, 28, 3)

@@ -26,9 +26,9 @@ def clip(trained):
 
 def test_one_face_at_the_runs_own_pace_gives_what_the_run_said(predictor, trained):
     said = pd.read_csv(trained.folder / "predictions.csv").set_index(["path", "frame"]).sort_index()
-    columns = [f"p_{name}" for name in predictor.class_names]
+    columns = [f"prob_{name}" for name in predictor.class_names]
     for path in said.index.unique("path"):
-        seen = watch(predictor, trained.corpus / path, every=8, faces="one")
+        seen = watch(predictor, trained.corpus / path, frame_stride=8, faces="one")
         rows = [row for frame, faces in seen for row in records(path, frame, faces, predictor.class_names)]
         table = pd.DataFrame(rows).set_index(["source", "frame"])
         assert table[columns].to_numpy() == pytest.approx(said.loc[[path], columns].to_numpy(), abs=1e-5)
@@ -36,13 +36,13 @@ def test_one_face_at_the_runs_own_pace_gives_what_the_run_said(predictor, traine
 
 
 def test_a_person_has_one_number_and_faces_once_a_frame(predictor, clip):
-    seen = list(watch(predictor, str(clip), every=3))
+    seen = list(watch(predictor, str(clip), frame_stride=3))
     assert [frame.number for frame, _ in seen] == [0, 3, 6, 9, 12, 15]
     assert {face.person for _, faces in seen for face in faces} == {1}
 
 
 def test_smoothing_goes_by_the_clock(predictor, clip):
-    plain, smooth = (list(watch(predictor, clip, every=3, smoothing=constant)) for constant in (0.0, 0.5))
+    plain, smooth = (list(watch(predictor, clip, frame_stride=3, smoothing=constant)) for constant in (0.0, 0.5))
     average = plain[0][1][0].probabilities
     before = 0.0
     for (frame, (face,)), (_, (averaged,)) in zip(plain, smooth, strict=True):
@@ -55,7 +55,7 @@ def test_smoothing_goes_by_the_clock(predictor, clip):
 
 def test_whoever_stops_watching_leaves_no_thread_behind(predictor, clip):
     before = threading.active_count()
-    seen = watch(predictor, clip, every=1)
+    seen = watch(predictor, clip, frame_stride=1)
     next(seen)
     assert threading.active_count() == before + 2  # one decodes, one classifies
     seen.close()

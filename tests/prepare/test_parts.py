@@ -22,7 +22,7 @@ def raw(tmp_path_factory):
 
 
 def prepared(root, folder):
-    return PreparedCorpus(RAVDESS(root), every=4, face_size=48, folder=folder)
+    return PreparedCorpus(RAVDESS(root), frame_stride=4, face_size=48, folder=folder)
 
 
 def content(folder):
@@ -79,7 +79,7 @@ def test_a_part_that_does_not_exist(number, count):
 
 
 def test_the_command_prepares_a_part_and_joins(raw, whole, tmp_path, fervid_command, capsys):
-    words = ["dataset=ravdess", f"dataset.root={raw}", "dataset.every=4", "dataset.face_size=48"]
+    words = ["dataset=ravdess", f"dataset.root={raw}", "dataset.frame_stride=4", "dataset.face_size=48"]
     words += [f"dataset.prepared_dir={tmp_path}", f"cache_dir={tmp_path / 'cache'}"]
     for number in range(2):
         fervid_command("prepare", *words, f"part={number}", "parts=2")

@@ -43,7 +43,7 @@ def raw(tmp_path_factory):
 
 def corpus(root, folder, **options):
     return RAVDESSDataModule(
-        root, prepared_dir=folder, cache_dir=folder / "cache", **{"every": 4, "face_size": 64, **options}
+        root, prepared_dir=folder, cache_dir=folder / "cache", **{"frame_stride": 4, "face_size": 64, **options}
     )
 
 
@@ -87,14 +87,14 @@ def test_the_card_is_true(whole, raw):
     assert card["counts"]["subjects"] == 2
     assert card["by_emotion"]["neutral"]["clips"] == 2
     assert card["licence"].startswith("rendered by fervid")
-    assert card["settings"]["every"] == 4
+    assert card["settings"]["frame_stride"] == 4
     assert card["settings"]["detector"] == "haar"
     # Of the faces before they became JPEGs, so nearly, not exactly, those of the files.
     faces = np.stack([read_picture(whole / face) for face in manifest.loc[found, "face"]]) / 255
     assert list(card["mean"].values())[:3] == pytest.approx(faces.mean(axis=(0, 1, 2)), abs=0.003)
     assert list(card["std"].values())[:3] == pytest.approx(faces.std(axis=(0, 1, 2)), abs=0.003)
-    grey = np.stack([cv2.cvtColor((face * 255).astype(np.uint8), cv2.COLOR_RGB2GRAY) for face in faces]) / 255
-    assert (card["mean"]["luminance"], card["std"]["luminance"]) == pytest.approx((grey.mean(), grey.std()), abs=0.003)
+    gray = np.stack([cv2.cvtColor((face * 255).astype(np.uint8), cv2.COLOR_RGB2GRAY) for face in faces]) / 255
+    assert (card["mean"]["luminance"], card["std"]["luminance"]) == pytest.approx((gray.mean(), gray.std()), abs=0.003)
     assert "subjects missing: 22 of 24" in (whole / "card.md").read_text()
 
 
@@ -116,7 +116,7 @@ def test_a_second_time_is_instant_and_changes_nothing(whole, raw, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "option", [{"every": 5}, {"count": 2}, {"face_size": 32}, {"margin": 0.3}, {"window": "centre"}]
+    "option", [{"frame_stride": 5}, {"frames_per_clip": 2}, {"face_size": 32}, {"margin": 0.3}, {"window": "centre"}]
 )
 def test_another_setting_is_another_folder(whole, raw, option):
     assert corpus(raw, whole.parent, **option).prepared.folder != whole
@@ -168,7 +168,7 @@ import signal, sys
 from pathlib import Path
 from fervid.data import RAVDESSDataModule
 folder = Path(sys.argv[2])
-options = {"every": int(sys.argv[3]), "face_size": 64, "cache_dir": folder / "cache", "prepared_dir": folder}
+options = {"frame_stride": int(sys.argv[3]), "face_size": 64, "cache_dir": folder / "cache", "prepared_dir": folder}
 signal.alarm(240)  # should the test die before it
 corpus = RAVDESSDataModule(sys.argv[1], **options)
 print("ready", flush=True)
@@ -177,9 +177,9 @@ print(corpus.prepared.folder, flush=True)
 """
 
 
-def start(root, folder, every=1):
+def start(root, folder, frame_stride=1):
     """A preparation in a process of its own, once it has loaded its libraries."""
-    words = [sys.executable, "-c", PREPARE, str(root), str(folder), str(every)]
+    words = [sys.executable, "-c", PREPARE, str(root), str(folder), str(frame_stride)]
     process = subprocess.Popen(
         words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, start_new_session=True
     )
@@ -196,7 +196,7 @@ def kill_it(process, workers_too=True):
 @pytest.mark.slow
 def test_killed_at_twenty_random_moments(tmp_path):
     root = tmp_path / "raw"
-    write_ravdess(root, actors=(1, 2, 3, 4), emotions=["neutral", "happy", "sad"], frames=40, width=640, height=360)
+    write_ravdess(root, subjects=(1, 2, 3, 4), emotions=["neutral", "happy", "sad"], frames=40, width=640, height=360)
     undisturbed = start(root, tmp_path / "whole")
     began = time.perf_counter()  # libraries are loaded: so are those of the processes that will be killed
     *_, folder = undisturbed.communicate()[0].splitlines()
@@ -219,14 +219,14 @@ def test_killed_at_twenty_random_moments(tmp_path):
 
 def test_killed_once(raw, tmp_path):
     """The real thing, once, in the fast suite: as soon as some clips are finished."""
-    process = start(raw, tmp_path, every=1)
+    process = start(raw, tmp_path, frame_stride=1)
     journals = lambda: list(tmp_path.glob(f"*/{JOURNAL}"))  # noqa: E731
     while process.poll() is None and not (journals() and journals()[0].stat().st_size > 0):
         time.sleep(0.002)
     kill_it(process)
     done = len(journals()[0].read_text().splitlines()) if journals() else 10
     assert done >= 1
-    killed, other = corpus(raw, tmp_path, every=1), corpus(raw, tmp_path / "other", every=1)
+    killed, other = corpus(raw, tmp_path, frame_stride=1), corpus(raw, tmp_path / "other", frame_stride=1)
     killed.prepared.prepare()
     other.prepared.prepare()
     assert content(killed.prepared.folder) == content(other.prepared.folder)
@@ -234,13 +234,13 @@ def test_killed_once(raw, tmp_path):
 
 @pytest.mark.slow
 def test_two_at_once_do_not_disturb_each_other(raw, tmp_path):
-    processes = [start(raw, tmp_path, every=2) for _ in range(2)]
+    processes = [start(raw, tmp_path, frame_stride=2) for _ in range(2)]
     for process in processes:
         process.communicate()
         assert process.returncode == 0
-    alone = corpus(raw, tmp_path / "alone", every=2)
+    alone = corpus(raw, tmp_path / "alone", frame_stride=2)
     alone.prepared.prepare()
-    assert content(corpus(raw, tmp_path, every=2).prepared.folder) == content(alone.prepared.folder)
+    assert content(corpus(raw, tmp_path, frame_stride=2).prepared.folder) == content(alone.prepared.folder)
 
 
 @pytest.fixture
@@ -291,7 +291,7 @@ def test_no_face_is_never_another_frames_face(raw, tmp_path):
         _, frame = capture.read()
         black.write(frame if number < 6 else np.zeros_like(frame))
     black.release()
-    options = {"every": 3, "face_size": 64, "cache_dir": tmp_path / "cache"}
+    options = {"frame_stride": 3, "face_size": 64, "cache_dir": tmp_path / "cache"}
     made = VideoFolderDataModule(root, prepared_dir=tmp_path, **options)
     made.prepared.prepare()
     manifest = pd.read_parquet(made.prepared.folder / "manifest.parquet").set_index(["clip", "frame"])["face"].notna()

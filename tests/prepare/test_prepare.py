@@ -14,13 +14,13 @@ SMALL = {"frames": 6, "width": 480, "height": 360}
 def raw(tmp_path):
     root = tmp_path / "raw"
     options = {"emotions": ["neutral", "happy"], "frames": 9, "width": 480, "height": 270}
-    write_ravdess(root, actors=(1, 2, 3, 4, 5), **options)
+    write_ravdess(root, subjects=(1, 2, 3, 4, 5), **options)
     return root
 
 
 def test_prepares_then_trains(fervid_command, raw, tmp_path, capsys):
     """The two commands of the README, and training alone: they end in the same folder."""
-    words = ["dataset=ravdess", f"dataset.root={raw}", "dataset.every=4", f"cache_dir={tmp_path / 'cache'}"]
+    words = ["dataset=ravdess", f"dataset.root={raw}", "dataset.frame_stride=4", f"cache_dir={tmp_path / 'cache'}"]
     fervid_command("prepare", *words)
     said = capsys.readouterr().out
     assert "ravdess: what was found" in said
@@ -47,7 +47,14 @@ def test_prepares_then_trains(fervid_command, raw, tmp_path, capsys):
 def test_training_prepares_by_itself_and_cross_validates(fervid_command, raw, tmp_path, capsys):
     fervid_command(
         "train",
-        *("-m", "dataset=ravdess", f"dataset.root={raw}", "dataset.count=2", "split=subject_kfold", "split.k=3"),
+        *(
+            "-m",
+            "dataset=ravdess",
+            f"dataset.root={raw}",
+            "dataset.frames_per_clip=2",
+            "split=subject_kfold",
+            "split.k=3",
+        ),
         *("split.fold=range(3)", "backbone=lenet", "trainer.max_epochs=1", "dataset.batch_size=4", "logger=none"),
         *(
             "+trainer.enable_progress_bar=false",
@@ -73,19 +80,19 @@ def test_training_prepares_by_itself_and_cross_validates(fervid_command, raw, tm
             lambda root: write_enterface(
                 root, subjects=(1, 6, 11, 16), emotions=("anger", "fear"), sentences=(1,), oddities=True, **SMALL
             ),
-            ["dataset.count=2", "split=loso", "split.fold=2"],
+            ["dataset.frames_per_clip=2", "split=loso", "split.fold=2"],
             {"clips": 6, "frames": 12, "subjects": 3, "classes": ["anger", "fear"]},
         ),
         (
             "ised",
-            lambda root: write_ised(root, participants=(1, 2, 3), clips=1, **SMALL),
+            lambda root: write_ised(root, subjects=(1, 2, 3), clips=1, **SMALL),
             ["dataset.peak=1"],
             {"clips": 12, "frames": 36, "subjects": 3, "classes": ["disgust", "happiness", "sadness", "surprise"]},
         ),
         (
             "ised",
-            lambda root: write_ised(root, participants=(1, 2, 3), emotions=("happiness", "disgust"), clips=2, **SMALL),
-            ["dataset.every=3", "split=clips", "split.val=0.34", "split.test=0.34"],
+            lambda root: write_ised(root, subjects=(1, 2, 3), emotions=("happiness", "disgust"), clips=2, **SMALL),
+            ["dataset.frame_stride=3", "split=clips", "split.val=0.34", "split.test=0.34"],
             {"clips": 12, "frames": 24, "subjects": 3, "classes": ["disgust", "happiness"]},
         ),
         (
@@ -128,9 +135,12 @@ def test_every_layout_goes_from_raw_to_trained(fervid_train, tmp_path, dataset, 
         (["dataset=synthetic"], "there is nothing to prepare"),
         (["dataset=ravdess", "dataset.root=/nowhere"], "dataset.root=/nowhere is not a folder"),
         (["dataset=ravdes"], "Did you mean dataset=ravdess?"),
-        (["dataset=ravdess", "dataset.evry=3"], "Did you mean dataset.every?"),
-        (["dataset=ravdess", "dataset.every=often"], "dataset.every=often is not a number"),
-        (["dataset=ravdess", "dataset.root=.", "dataset.every=0"], "dataset.every=0 is not a number of frames"),
+        (["dataset=ravdess", "dataset.evry=3"], "Did you mean dataset.frame_stride?"),
+        (["dataset=ravdess", "dataset.frame_stride=often"], "dataset.frame_stride=often is not a number"),
+        (
+            ["dataset=ravdess", "dataset.root=.", "dataset.frame_stride=0"],
+            "dataset.frame_stride=0 is not a number of frames",
+        ),
         (["dataset=ravdess", "dataset.root=.", "detector=yunet"], "detector=yunet needs its ONNX file"),
         (["dataset=ravdess", "dataset.root=.", "dataset.max_failures=2"], "dataset.max_failures=2 is no share"),
     ],

@@ -42,8 +42,8 @@ def runs(process):
 @pytest.mark.slow
 def test_workers_of_a_preparation(tmp_path):
     emotions = ["neutral", "happy", "sad", "angry"]
-    write_ravdess(tmp_path / "raw", actors=(1, 2, 3, 4), emotions=emotions, frames=30, width=320, height=240)
-    words = ["dataset=ravdess", "dataset.root=raw", "dataset.every=1", "cache_dir=cache"]
+    write_ravdess(tmp_path / "raw", subjects=(1, 2, 3, 4), emotions=emotions, frames=30, width=320, height=240)
+    words = ["dataset=ravdess", "dataset.root=raw", "dataset.frame_stride=1", "cache_dir=cache"]
     process = subprocess.Popen(
         [sys.executable, "-m", "fervid.prepare", *words], cwd=tmp_path, stdout=subprocess.DEVNULL
     )

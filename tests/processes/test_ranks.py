@@ -123,7 +123,7 @@ def test_plain_two_devices(train_on_two):
 def test_torchrun_leaves_one_folder(train_on_two):
     """Through both phases: stages that were frozen begin to learn."""
     torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
-    words = ["finetune.phases.0.epochs=2", "finetune.phases.1.epochs=2", "finetune.phases.1.first_stage=all"]
+    words = ["finetune.phases.0.epochs=2", "finetune.phases.1.epochs=2", "finetune.phases.1.unfreeze_from=all"]
     folder, _ = train_on_two("finetune=two_phase", *words, launcher=torchrun)
     history = json.loads((folder / "results.json").read_text())["history"]
     assert [epoch["phase"] for epoch in history] == ["frozen", "frozen", "fine_tune", "fine_tune"]
@@ -201,7 +201,7 @@ data.frames
 print("ready", flush=True)
 sys.stdin.readline()
 data.prepare_data()
-print(data.store_path.stat().st_mtime_ns, flush=True)
+print(data.face_cache_path.stat().st_mtime_ns, flush=True)
 """
 
 

@@ -76,7 +76,7 @@ def test_a_training_tells_the_command_that_resumes_it(ends_with_143, terminate, 
 def test_while_faces_are_prepared(ends_with_143, terminate, tmp_path, monkeypatch, words):
     monkeypatch.chdir(tmp_path)
     if "dataset=ravdess" in words:
-        write_ravdess(tmp_path / "raw", actors=(1, 2), emotions=["sad"], frames=2, width=160, height=120)
+        write_ravdess(tmp_path / "raw", subjects=(1, 2), emotions=["sad"], frames=2, width=160, height=120)
     terminate(Progress, "advance")
     said = ends_with_143("train", *words, "logger=none", f"cache_dir={tmp_path}/cache", f"hydra.run.dir={tmp_path}/run")
     assert "the same command" in said
@@ -84,7 +84,7 @@ def test_while_faces_are_prepared(ends_with_143, terminate, tmp_path, monkeypatc
 
 
 def test_prepare_says_how_far_it_came(ends_with_143, terminate, tmp_path):
-    write_ravdess(tmp_path / "raw", actors=(1, 2), emotions=["sad"], frames=2, width=160, height=120)
+    write_ravdess(tmp_path / "raw", subjects=(1, 2), emotions=["sad"], frames=2, width=160, height=120)
     terminate(Progress, "advance")
     words = ["dataset=ravdess", f"dataset.root={tmp_path}/raw", f"cache_dir={tmp_path}/cache"]
     said = ends_with_143("prepare", *words, f"hydra.run.dir={tmp_path}/run")

@@ -20,7 +20,7 @@ ISED_EMOTIONS = ("happiness", "surprise", "sadness", "disgust")
 def write_ised(
     root: str | Path,
     *,
-    participants: Sequence[int] = (1, 2),
+    subjects: Sequence[int] = (1, 2),
     emotions: Sequence[str] = ISED_EMOTIONS,
     clips: int = 1,
     frames: int = 30,
@@ -35,7 +35,7 @@ def write_ised(
 
     Args:
         root: folder to write into; made if absent.
-        participants: numbers of the participants, odd for men and even for women.
+        subjects: numbers of the subjects, odd for men and even for women.
         emotions: some of `ISED_EMOTIONS`.
         clips: clips of each participant in each emotion.
         frames: length of each video.
@@ -54,7 +54,7 @@ def write_ised(
     check_emotions(emotions, ISED_EMOTIONS)
     camera = Camera(width, height, Fraction(50), "mpeg4", MPEG4_QUALITY)
     rows, cells = [], []
-    for participant in participants:
+    for participant in subjects:
         who = make_identity(participant, seed)
         for number, (emotion, take) in enumerate(product(emotions, range(clips)), start=1):
             path = f"videos/PS {participant}/{number}.avi"

@@ -19,7 +19,7 @@ RAVDESS_EMOTIONS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disg
 def write_ravdess(
     root: str | Path,
     *,
-    actors: Sequence[int] = (1, 2),
+    subjects: Sequence[int] = (1, 2),
     emotions: Sequence[str] = RAVDESS_EMOTIONS,
     modalities: Sequence[str] = ("02",),
     channel: str = "01",
@@ -35,7 +35,7 @@ def write_ravdess(
 
     Args:
         root: folder to write into; made if absent.
-        actors: numbers of the actors, odd for men and even for women.
+        subjects: numbers of the subjects, odd for men and even for women.
         emotions: some of `RAVDESS_EMOTIONS`.
         modalities: `"01"` (audio-video) and `"02"` (video-only); both of a recording hold the same pictures.
         channel: vocal channel, `"01"` speech or `"02"` song.
@@ -60,7 +60,7 @@ def write_ravdess(
     camera = Camera(width, height, Fraction(30000, 1001), "libx264", options)
     rows = []
     for actor, emotion, strength, statement, repetition in product(
-        actors, emotions, intensities, statements, repetitions
+        subjects, emotions, intensities, statements, repetitions
     ):
         if emotion == "neutral" and strength == "02":
             continue

@@ -56,9 +56,9 @@ class TestFinding:
         assert along == []
 
     def test_phases_are_told_one_by_one(self, small):
-        phases = [[{"name": "frozen", "epochs": 10}, {"name": "tune", "lr_scale": scale}] for scale in (0.1, 1.0)]
+        phases = [[{"name": "frozen", "epochs": 10}, {"name": "tune", "lr_factor": scale}] for scale in (0.1, 1.0)]
         systems, along, _ = find_systems([small(str(n), {"finetune.phases": each}) for n, each in enumerate(phases)])
-        assert list(told(systems)) == ["phases.1.lr_scale=0.1", "phases.1.lr_scale=1"]
+        assert list(told(systems)) == ["phases.1.lr_factor=0.1", "phases.1.lr_factor=1"]
         assert along == []
 
     def test_names_that_would_be_the_same_are_told_in_full(self, small):
@@ -189,7 +189,7 @@ class TestComparing:
 
     def test_the_same_frames_labelled_otherwise(self, small):
         def turn(table):
-            return table.assign(true=["sad", *table["true"][1:]])
+            return table.assign(label=["sad", *table["label"][1:]])
 
         systems, _, _ = find_systems([small("a"), small("b", {"backbone": "b"}, edit=turn)])
         assert len(comparable(systems)) == 2
@@ -227,7 +227,7 @@ class TestRows:
         first = system.clips.iloc[0]
         same = system.frames[system.frames["clip"] == first["clip"]]
         assert len(same) == 6
-        assert first["p_sad"] == pytest.approx(same["p_sad"].mean())
+        assert first["prob_sad"] == pytest.approx(same["prob_sad"].mean())
 
     @pytest.mark.parametrize(("known", "unit"), [(True, "subject"), (False, "clip")])
     def test_who_is_drawn_anew(self, small, known, unit):

@@ -23,7 +23,7 @@ from fervid.report.tidy import tidy
 from fervid.schema.columns import grouping_columns
 
 NAMES = ["happy", "angry", "sad"]
-CHANCES = [f"p_{name}" for name in NAMES]
+CHANCES = [f"prob_{name}" for name in NAMES]
 KEYS = {"resamples": 200, "seed": 0}
 
 
@@ -59,7 +59,7 @@ def uar(true, predicted):
 def by_clip(frames, rule="mean"):
     """What each clip is, and what is said of it."""
     true, predicted = [], []
-    chances, said, labels = frames[CHANCES].to_numpy(), frames["predicted"].to_numpy(), frames["true"].to_numpy()
+    chances, said, labels = frames[CHANCES].to_numpy(), frames["predicted"].to_numpy(), frames["label"].to_numpy()
     for rows in frames.reset_index(drop=True).groupby("clip").indices.values():
         rates = chances[rows]
         if rule == "majority":
@@ -95,8 +95,8 @@ class TestScores:
         for system, row in zip(systems, table.data.to_dict("records"), strict=True):
             frames = [run.predictions for run in system.runs]
             expected = {
-                "UAR frames": [uar(fold["true"], fold["predicted"]) for fold in frames],
-                "WAR frames": [(fold["true"] == fold["predicted"]).mean() for fold in frames],
+                "UAR frames": [uar(fold["label"], fold["predicted"]) for fold in frames],
+                "WAR frames": [(fold["label"] == fold["predicted"]).mean() for fold in frames],
                 **{f"UAR clips, {rule}": [uar(*by_clip(fold, rule)) for fold in frames] for rule in RULES},
                 "WAR clips, mean": [np.equal(*map(np.array, by_clip(fold))).mean() for fold in frames],
             }
@@ -147,7 +147,7 @@ class TestScores:
         frames = system.frames
         assert "sad" in set(frames["predicted"])
         assert numbers(row["UAR frames"])[0] == pytest.approx(
-            100 * uar(frames["true"], frames["predicted"]), abs=0.0501
+            100 * uar(frames["label"], frames["predicted"]), abs=0.0501
         )
 
     def test_a_frame_a_clip(self, one):
@@ -229,7 +229,7 @@ class TestParts:
         for system in systems:
             rows = data[data["system"] == system.name]
             assert rows["emotion"].tolist() == NAMES
-            true, predicted = system.frames["true"], system.frames["predicted"]
+            true, predicted = system.frames["label"], system.frames["predicted"]
             expected = precision_recall_fscore_support(true, predicted, labels=NAMES, zero_division=np.nan)
             precision, recall, f1, counts = (np.asarray(values, dtype=float) for values in expected)
             assert rows["precision"].to_numpy() == pytest.approx(precision, nan_ok=True)
@@ -254,8 +254,8 @@ class TestParts:
         women = frames[frames["sex"] == "female"]
         row = data.iloc[0]
         assert (row["people"], row["frames"]) == (6, len(women))
-        assert row["UAR frames"] == pytest.approx(uar(women["true"], women["predicted"]))
-        assert row["WAR frames"] == pytest.approx((women["true"] == women["predicted"]).mean())
+        assert row["UAR frames"] == pytest.approx(uar(women["label"], women["predicted"]))
+        assert row["WAR frames"] == pytest.approx((women["label"] == women["predicted"]).mean())
         assert row["UAR clips"] == pytest.approx(uar(*by_clip(women)))
 
     @pytest.mark.parametrize(("values", "kept"), [([1, 2, 3], True), ([1.0, None, 2.0], True), ([0.5, 1, 2], False)])
@@ -278,8 +278,8 @@ class TestParts:
             for _, row in data[data["system"] == system.name].iterrows():
                 own = system.frames[system.frames["subject"] == row["subject"]]
                 assert row["frames"] == len(own) == 12
-                assert row["UAR frames"] == pytest.approx(uar(own["true"], own["predicted"]))
-                assert row["WAR frames"] == pytest.approx((own["true"] == own["predicted"]).mean())
+                assert row["UAR frames"] == pytest.approx(uar(own["label"], own["predicted"]))
+                assert row["WAR frames"] == pytest.approx((own["label"] == own["predicted"]).mean())
 
     def test_nobody_is_known(self, one):
         assert subject_table([one(known=False)]) is None
@@ -365,7 +365,7 @@ class TestCalibration:
         row = calibration_table([system]).data.iloc[0]
         (run,) = system.runs
         (val, of_val), (test, of_test) = (
-            (table[CHANCES].to_numpy(), pd.Index(NAMES).get_indexer(table["true"]))
+            (table[CHANCES].to_numpy(), pd.Index(NAMES).get_indexer(table["label"]))
             for table in (run.validation, run.predictions)
         )
         temperature = fit_temperature(val, of_val)
@@ -460,16 +460,16 @@ class TestOther:
         assert set(rows["fold"]) == {1}
         frames = run.predictions
         assert rows.loc[("frames", "all", "", "uar"), "score"] == pytest.approx(
-            uar(frames["true"], frames["predicted"])
+            uar(frames["label"], frames["predicted"])
         )
         for rule in RULES:
             here = rows.loc[(f"clips, {rule}", "all", "", "uar")]
             assert (here["score"], here["frames"]) == (pytest.approx(uar(*by_clip(frames, rule))), 24)
         own = frames[frames["subject"] == "05"]
-        expected = f1_score(own["true"], own["predicted"], labels=sorted(set(own["true"])), average="macro")
+        expected = f1_score(own["label"], own["predicted"], labels=sorted(set(own["label"])), average="macro")
         assert rows.loc[("frames", "subject", "05", "f1"), "score"] == pytest.approx(expected)
         precision, recall, _, counts = precision_recall_fscore_support(
-            frames["true"], frames["predicted"], labels=NAMES
+            frames["label"], frames["predicted"], labels=NAMES
         )
         for number, name in enumerate(NAMES):
             assert rows.loc[("frames", "emotion", name, "recall"), "score"] == pytest.approx(recall[number])

@@ -35,7 +35,7 @@ def command(trained, tmp_path, monkeypatch, capsys):
     words = {
         "predict": ["source=face.png", "detector=none", out],
         "evaluate": ["resamples=100", cache, out],
-        "explain": ["frames=random", "count=2", cache],
+        "explain": ["frames=random", "max_faces=2", cache],
         "export": ["format=safetensors"],
         "demo": [],
         "report": ["resamples=100", out],
@@ -317,7 +317,7 @@ def test_a_checkpoint_of_wrong_types_is_one_sentence(content, run):
 
 
 @pytest.mark.parametrize(
-    ("column", "value"), [("p_happy", "much"), ("p_happy", "7"), ("predicted", "joy"), ("frame", "x")]
+    ("column", "value"), [("prob_happy", "much"), ("prob_happy", "7"), ("predicted", "joy"), ("frame", "x")]
 )
 def test_wrong_cells_in_predictions_are_one_sentence(column, value, run, command):
     path = run / "predictions.csv"

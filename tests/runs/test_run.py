@@ -106,9 +106,9 @@ def test_words_stay_words(a_run):
     assert subjects.dropna().unique().tolist() == ["01", "2", "NA", "None", "nan"]
     assert subjects.isna().mean() == 1 / 6
     assert run.predictions["clip"].unique().tolist() == ["000", "001"]
-    assert set(run.predictions["true"]) == set(run.predictions["predicted"]) == {"1", "null"}
+    assert set(run.predictions["label"]) == set(run.predictions["predicted"]) == {"1", "null"}
     assert run.validation["split"].eq("val").all()
-    assert run.predictions["p_null"].dtype == run.predictions["time"].dtype == float
+    assert run.predictions["prob_null"].dtype == run.predictions["time"].dtype == float
 
 
 def test_the_person_01_is_not_the_number_1(a_run):
@@ -135,7 +135,7 @@ def test_damaged_predictions_name_their_file(a_run, name, damage):
     elif damage == "not text":
         path.write_bytes(b"\xff\xfe\x00" * 50)
     elif damage == "a column less":
-        pd.read_csv(path).drop(columns="p_sad").to_csv(path, index=False)
+        pd.read_csv(path).drop(columns="prob_sad").to_csv(path, index=False)
     else:
         path.write_text({"empty": "", "half a line": text[: len(text) * 2 // 3]}[damage])
     with pytest.raises(InputError) as error:
@@ -168,7 +168,7 @@ def test_predictions_that_a_spreadsheet_saved_name_the_same_people(tmp_path, wri
     before = plain.predictions
     table = pd.read_csv(path, dtype=str)
     table["subject"] += ["\u00a0", " "] * (len(table) // 2) + [""] * (len(table) % 2)
-    table["true"] += " "
+    table["label"] += " "
     table.to_csv(path, index=False, encoding="utf-8-sig")
     (again,), _ = find_runs(str(tmp_path))
     assert again.predictions.equals(before)

@@ -9,7 +9,7 @@ from fervid.schema.columns import COLUMNS, LISTED, REQUIRED, RESERVED, Role, che
 def test_what_readers_give_and_what_a_list_may_have():
     assert REQUIRED == ["corpus", "subject", "clip", "frame", "time", "emotion", "path"]
     assert {"path", "emotion", "subject", "clip", "split"} == LISTED
-    assert {"corpus", "frame", "index", "true", "predicted", "box_left", "left_eye_x", "group"} <= RESERVED
+    assert {"corpus", "frame", "index", "label", "predicted", "box_left", "left_eye_x", "group"} <= RESERVED
     assert not RESERVED & {*LISTED, "sex", "intensity", "statement", "recording"}
 
 
@@ -42,7 +42,7 @@ def test_scores_are_grouped_by_subjects_and_conditions_alone():
             "beard": [True] * 4,  # all alike
             "site": ["x", "y", "x", None],
             "light": [0.5, 1.0, 2.0, 3.0],  # a measure
-            "p_happy": [0.0, 1.0, 1.0, 0.0],
+            "prob_happy": [0.0, 1.0, 1.0, 0.0],
         }
     )
     assert grouping_columns(table) == ["sex", "intensity", "site"]

@@ -13,10 +13,10 @@ def test_only_an_empty_cell_is_missing():
 
 
 def test_numbers_are_numbers_and_names_are_not():
-    table = read_csv(StringIO("subject,frame,p_sad\n01,3,0.25\n02,4,\n"), numbers=True)
+    table = read_csv(StringIO("subject,frame,prob_sad\n01,3,0.25\n02,4,\n"), numbers=True)
     assert table["subject"].tolist() == ["01", "02"]
     assert table["frame"].tolist() == [3, 4]
-    assert table["p_sad"].tolist()[0] == 0.25
+    assert table["prob_sad"].tolist()[0] == 0.25
 
 
 def test_names_are_cleaned_and_paths_are_not():

@@ -19,16 +19,16 @@ CHANCES = np.array([[0.25, 0.75], [0.5, 0.5], [1.0, 0.0]])
 @pytest.fixture
 def samples():
     rows = {"corpus": "one", "subject": ["01", "01", None], "clip": ["a", "a", "=b"], "frame": [0, 1, 0]}
-    return pd.DataFrame({**rows, "emotion": ["sad", "NA", "NA"], "store_row": [7, 8, 9]}, index=[4, 5, 9])
+    return pd.DataFrame({**rows, "emotion": ["sad", "NA", "NA"], "cache_row": [7, 8, 9]}, index=[4, 5, 9])
 
 
 def test_the_table(samples):
     table = predictions_table(samples, CHANCES, NAMES)
     assert table.columns.tolist() == [
-        *("index", "corpus", "subject", "clip", "frame", "true", "predicted", "p_NA", "p_sad")
+        *("index", "corpus", "subject", "clip", "frame", "label", "predicted", "prob_NA", "prob_sad")
     ]
     assert (table["index"].tolist(), table["predicted"].tolist()) == ([4, 5, 9], ["sad", "NA", "NA"])
-    assert probability_columns(NAMES) == ["p_NA", "p_sad"]
+    assert probability_columns(NAMES) == ["prob_NA", "prob_sad"]
     assert (probabilities(table, NAMES) == CHANCES).all()
     assert (probabilities(table, NAMES[::-1]) == CHANCES[:, ::-1]).all()
     assert confidence(table, NAMES).tolist() == [0.75, 0.5, 1.0]
@@ -55,9 +55,9 @@ def test_what_is_written_is_read(samples, tmp_path):
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"p_sad": None}, "cells are empty, as if it were cut off"),
-        ({"p_sad": "x"}, "its column p_sad holds other than numbers"),
-        ({"p_sad": 1.5}, "it holds probabilities outside 0 to 1"),
+        ({"prob_sad": None}, "cells are empty, as if it were cut off"),
+        ({"prob_sad": "x"}, "its column prob_sad holds other than numbers"),
+        ({"prob_sad": 1.5}, "it holds probabilities outside 0 to 1"),
         ({"predicted": "joy"}, "it tells of 'joy', which is not an emotion of the run"),
     ],
 )
@@ -70,8 +70,8 @@ def test_what_is_no_such_table(samples, tmp_path, change, sentence):
 
 def test_columns_and_rows_that_are_not_there(samples, tmp_path):
     table = predictions_table(samples, CHANCES, NAMES)
-    write_predictions(tmp_path, table.drop(columns=["corpus", "p_sad"]), table)
-    with pytest.raises(InputError, match="it has no column corpus, p_sad; run it again"):
+    write_predictions(tmp_path, table.drop(columns=["corpus", "prob_sad"]), table)
+    with pytest.raises(InputError, match="it has no column corpus, prob_sad; run it again"):
         read_predictions(tmp_path / "predictions.csv", NAMES)
     with pytest.raises(InputError, match=r"it has 3 rows, its results.json speaks of 4"):
         read_predictions(tmp_path / "predictions_val.csv", NAMES, 4)

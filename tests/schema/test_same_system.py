@@ -10,7 +10,7 @@ CONFIG = {
     "seed": 1,
     "cache_dir": "/cache",
     "ckpt_path": None,
-    "dataset": {"_target_": "Corpus", "root": "/data", "num_workers": 0, "batch_size": 32, "every": 5},
+    "dataset": {"_target_": "Corpus", "root": "/data", "num_workers": 0, "batch_size": 32, "frame_stride": 5},
     "optimizer": {"_target_": "Adam", "lr": 0.001, "fused": True},
     "split": {"_target_": "subject", "seed": 1, "val": 0.2},
     "trainer": {"accelerator": "cpu", "enable_progress_bar": True},

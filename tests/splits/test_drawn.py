@@ -159,7 +159,7 @@ def test_counts_draw_by_seed_alone(ised):
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"surprise": [111, 73, 51]}, r"needs 235 frames of surprise, found 234: .*dataset\.every"),
+        ({"surprise": [111, 73, 51]}, r"needs 235 frames of surprise, found 234: .*dataset\.frame_stride"),
         ({"fear": [1, 1, 1]}, "names fear, which the corpus does not hold: give exactly disgust, happiness"),
         ({"sadness": [1, 2]}, r"split\.counts\.sadness=\[1, 2\] is not \[train, val, test\]"),
         ({"sadness": [1, -2, 1]}, r"split\.counts\.sadness=\[1, -2, 1\] is not"),

@@ -147,7 +147,7 @@ def test_published_lists_are_partitions():
 )
 def test_fixed_folds_compare_numbers(folds, width, first, last):
     rows = [{"subject": f"{n:0{width}}", "clip": f"{n}{e}", "emotion": e} for n in PEOPLE[folds] for e in "abc"]
-    tested = folds_of(splits.fixed, pd.DataFrame(rows), int(folds[-1]), folds=folds)
+    tested = folds_of(splits.published_folds, pd.DataFrame(rows), int(folds[-1]), folds=folds)
     assert {int(name) for name in tested[0]} == first
     assert {int(name) for name in tested[-1]} == last
 
@@ -155,15 +155,15 @@ def test_fixed_folds_compare_numbers(folds, width, first, last):
 def test_fixed_names_who_is_in_no_fold(actors):
     options = {"fold": 0, "val": 0.2, "seed": 0}
     with pytest.raises(InputError, match=r"subject\(s\) 06 of the corpus are in no group of split.folds=enterface_5"):
-        splits.fixed(actors, folds="enterface_5", **options)
+        splits.published_folds(actors, folds="enterface_5", **options)
     with pytest.raises(InputError, match=r"subject\(s\) 25, Ann of the corpus .*leave them out"):
-        splits.fixed(actors.replace({"subject": {"03": "25", "04": "Ann"}}), folds="ravdess_5", **options)
+        splits.published_folds(actors.replace({"subject": {"03": "25", "04": "Ann"}}), folds="ravdess_5", **options)
     with pytest.raises(InputError, match=r"split\.folds=ravdess is not published: choose one of ravdess_5, ravdess_6"):
-        splits.fixed(actors, folds="ravdess", **options)
+        splits.published_folds(actors, folds="ravdess", **options)
 
 
 def test_fixed_takes_a_corpus_of_fewer_people(actors):
     few = actors[actors["subject"].isin(["01", "02", "03"])]
-    assert people_of(few, splits.fixed(few, folds="ravdess_5", fold=0, val=0.2, seed=0), "test") == {"02"}
-    with pytest.raises(InputError, match="split=fixed finds nobody of the corpus in this group"):
-        splits.fixed(few, folds="ravdess_5", fold=2, val=0.2, seed=0)
+    assert people_of(few, splits.published_folds(few, folds="ravdess_5", fold=0, val=0.2, seed=0), "test") == {"02"}
+    with pytest.raises(InputError, match="split=published_folds finds nobody of the corpus in this group"):
+        splits.published_folds(few, folds="ravdess_5", fold=2, val=0.2, seed=0)

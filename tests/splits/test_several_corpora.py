@@ -46,7 +46,7 @@ def drawn(manifest, split, column="subject", side="test"):
 )
 def test_what_is_drawn_from_one_corpus_never_changes(rule, options, column, val, test):
     manifest = corpus()
-    manifest["given_split"] = np.where(manifest["subject"].isin(["3", "4"]), "test", "train")
+    manifest["predefined_split"] = np.where(manifest["subject"].isin(["3", "4"]), "test", "train")
     split = getattr(splits, rule)(manifest, **options)
     assert (drawn(manifest, split, column, "val"), drawn(manifest, split, column)) == (val, test)
     assert (getattr(splits, rule)(manifest.drop(columns="corpus"), **options) == split).all()
@@ -54,8 +54,8 @@ def test_what_is_drawn_from_one_corpus_never_changes(rule, options, column, val,
 
 def test_what_is_drawn_of_the_clips_of_unknown_people_never_changes():
     manifest = corpus()
-    manifest["given_split"] = np.where(manifest["subject"].isin(["3", "4"]), "test", "train")
-    split = splits.given(manifest.assign(subject=None), val=0.1, seed=3)
+    manifest["predefined_split"] = np.where(manifest["subject"].isin(["3", "4"]), "test", "train")
+    split = splits.predefined(manifest.assign(subject=None), val=0.1, seed=3)
     told = "8-sad-1 11-sad-0 10-angry-0 10-happy-2 12-angry-0 12-angry-2 12-happy-1"
     assert drawn(manifest, split, "clip", "val") == told
 
@@ -102,7 +102,7 @@ def test_names_are_told_apart_by_corpus_and_one_corpus_keeps_its_names(two):
     ],
 )
 def test_subjects_and_clips_of_one_name_are_drawn_apart(two, rule, options, column):
-    two["given_split"] = np.where(two["subject"].isin(["3", "4"]) & (two["corpus"] == "one"), "test", "train")
+    two["predefined_split"] = np.where(two["subject"].isin(["3", "4"]) & (two["corpus"] == "one"), "test", "train")
     split = pd.Series(getattr(splits, rule)(two, **options))
     assert (split.groupby(keys(two, column)).nunique() == 1).all()
     assert (split.groupby(two[column]).nunique() > 1).any()  # by their names alone they would stay together
@@ -119,15 +119,15 @@ def test_every_subject_of_every_corpus_is_left_out_once(two):
 
 
 def test_clips_of_unknown_people_are_validated_on_by_corpus(two):
-    two["given_split"] = np.where(two["subject"] == "3", "test", "train")
-    split = pd.Series(splits.given(two.assign(subject=None), val=0.3, seed=0))
+    two["predefined_split"] = np.where(two["subject"] == "3", "test", "train")
+    split = pd.Series(splits.predefined(two.assign(subject=None), val=0.3, seed=0))
     assert (split.groupby(keys(two, "clip")).nunique() == 1).all()
     assert (split.groupby(two["clip"]).nunique() > 1).any()
 
 
 def test_published_folds_are_those_of_one_corpus(two):
     with pytest.raises(InputError, match="one corpus by number, and there are one, other"):
-        splits.fixed(two, folds="ravdess_5", fold=0, val=0.2, seed=0)
+        splits.published_folds(two, folds="ravdess_5", fold=0, val=0.2, seed=0)
 
 
 def test_a_file_names_the_corpus_of_each_row(two, tmp_path):
@@ -137,8 +137,8 @@ def test_a_file_names_the_corpus_of_each_row(two, tmp_path):
     rows = rows.assign(split=rows["subject"].map(sides).where(rows["corpus"] == "one", "train").fillna("train"))
     rows[["subject", "split"]].query("subject > '2'").to_csv(path, index=False)
     with pytest.raises(InputError, match="there are one, other: add the column corpus"):
-        splits.file(two, path=path)
+        splits.from_csv(two, path=path)
     rows[["corpus", "subject", "split"]].to_csv(path, index=False)
-    split = splits.file(two, path=path)
+    split = splits.from_csv(two, path=path)
     assert set(keys(two, "subject")[split == "test"]) == {"one/1"}
     assert set(keys(two, "subject")[split == "val"]) == {"one/2"}

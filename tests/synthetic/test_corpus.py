@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fervid.data.store import FaceStore
+from fervid.data.face_cache import FaceCache
 from fervid.synthetic import rendering
 from fervid.synthetic.corpus import RenderedSubjects
 
@@ -32,7 +32,7 @@ def test_the_store_shows_what_the_renderer_draws(synthetic):
         seed=0,
         times=[row["frame"]],
     ).images[0]
-    assert np.array_equal(FaceStore(datamodule.store_path)[row["store_row"]], drawn)
+    assert np.array_equal(FaceCache(datamodule.face_cache_path)[row["cache_row"]], drawn)
 
 
 def test_faces_are_rendered_once(synthetic, monkeypatch):
@@ -44,7 +44,7 @@ def test_faces_are_rendered_once(synthetic, monkeypatch):
 def test_another_seed_other_people(synthetic):
     one, other = synthetic(), synthetic(render_seed=1)
     assert one.folder != other.folder
-    assert not np.array_equal(FaceStore(one.store_path)[0], FaceStore(other.store_path)[0])
+    assert not np.array_equal(FaceCache(one.face_cache_path)[0], FaceCache(other.face_cache_path)[0])
 
 
 def test_a_change_in_any_file_that_draws_is_another_corpus(monkeypatch):

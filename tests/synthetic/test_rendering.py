@@ -31,13 +31,13 @@ def cascade():
 
 def is_found(cascade, image, box):
     """Whether a detection lies on the face and is not half or twice as wide."""
-    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     x, y, width, height = box
     return any(
         abs(left + size / 2 - (x + width / 2)) < width / 3
         and abs(top + size / 2 - (y + height / 2)) < height / 3
         and width / 2 < size < 2 * width
-        for left, top, size, _ in cascade.detectMultiScale(grey, 1.1, 4)
+        for left, top, size, _ in cascade.detectMultiScale(gray, 1.1, 4)
     )
 
 
@@ -118,9 +118,9 @@ def test_eyes_are_where_the_picture_has_them():
     )
     for image, eyes in zip(clip.images, clip.eyes, strict=True):
         for x, y in np.round(eyes).astype(int):
-            grey = image.mean(axis=2)
-            across = np.ptp(grey[y - 2 : y + 3, x - 10 : x + 11])
-            below = np.ptp(grey[y + 18 : y + 23, x - 10 : x + 11])
+            gray = image.mean(axis=2)
+            across = np.ptp(gray[y - 2 : y + 3, x - 10 : x + 11])
+            below = np.ptp(gray[y + 18 : y + 23, x - 10 : x + 11])
             assert across > 3 * below
 
 

@@ -42,7 +42,7 @@ BAD = [
     (["backbone.image_size=6"], "picture of 6 px"),
     (["backbone.weights=/nowhere.pth"], "/nowhere.pth is not a file"),
     (["ckpt_path=/nowhere.ckpt"], "ckpt_path=/nowhere.ckpt is not a file"),
-    (["finetune.phases.0.first_stage=conv9"], "no stage 'conv9'"),
+    (["finetune.phases.0.unfreeze_from=conv9"], "no stage 'conv9'"),
     (["task.loss.focal_gamma=-1"], "task.loss.focal_gamma=-1"),
     (["trainer=gpu"], "needs a CUDA device"),
     (["trainer.max_epochs=0"], "trainer.max_epochs=0"),
@@ -72,7 +72,7 @@ BAD = [
     (["trainer.precision=bf16-mixed", "+trainer.gradient_clip_val=1"], "give optimizer.fused=false"),
     (["+optimizer.nestrov=true"], "the optimizer does not take its settings"),
     (["head.hidden=300"], "head.hidden=300 is not a list"),
-    (["finetune.views=abc"], "the settings of finetune cannot be used"),
+    (["finetune.cached_views=abc"], "the settings of finetune cannot be used"),
     (["finetune.monitor=val/uarr"], "finetune.monitor=val/uarr is not logged"),
     (["split.test=0.9"], "split.val=0.34 and split.test=0.9"),
     (["backbone=torchvision", "backbone.name=resnet19"], "did you mean resnet1"),
@@ -150,7 +150,7 @@ def test_a_finished_run_is_not_written_over(fervid_train, run, capfd):
 
 
 def test_a_full_disk_is_one_sentence(tmp_path):
-    """Files may grow to 60 kB: the store does not fit."""
+    """Files may grow to 60 kB: the face cache does not fit."""
 
     def limit():
         resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))
@@ -181,7 +181,7 @@ def test_a_group_that_a_command_does_not_have_is_named(fervid_command, tmp_path,
     "words",
     [
         ["ckpt_path=/nowhere.ckpt"],
-        ["split=file", "split.path=/nowhere.csv"],
+        ["split=csv", "split.path=/nowhere.csv"],
         ["dataset=image_folder", "dataset.root=/tmp", "dataset.csv=/nowhere.csv"],
     ],
 )

@@ -68,16 +68,16 @@ def test_the_predictions_give_the_scores(run):
     table = pd.read_csv(folder / "predictions.csv")
     names = results["class_names"]
     assert len(table) == results["data"]["split"]["test"]
-    chances = table[[f"p_{name}" for name in names]].to_numpy()
+    chances = table[[f"prob_{name}" for name in names]].to_numpy()
     assert np.allclose(chances.sum(axis=1), 1, atol=1e-5)
     assert (table["predicted"] == np.array(names)[chances.argmax(axis=1)]).all()
-    confusion = pd.crosstab(table["true"], table["predicted"]).reindex(index=names, columns=names, fill_value=0)
+    confusion = pd.crosstab(table["label"], table["predicted"]).reindex(index=names, columns=names, fill_value=0)
     assert confusion.to_numpy().tolist() == results["confusion"]
     for name, value in scores(confusion.to_numpy()).means().items():
         assert results["metrics"][f"test/{name}"] == pytest.approx(value)
     manifest = pd.read_parquet(folder / "manifest.parquet")
     assert table["index"].tolist() == manifest.index[manifest["split"] == "test"].tolist()
-    assert (manifest.loc[table["index"], "emotion"].to_numpy() == table["true"]).all()
+    assert (manifest.loc[table["index"], "emotion"].to_numpy() == table["label"]).all()
 
 
 def test_the_run_opens_in_one_line(run):
@@ -96,12 +96,12 @@ def test_the_run_opens_in_one_line(run):
     )
     datamodule.prepare_data()
     dataset_rows = datamodule.frames.index
-    from fervid.data.store import FaceStore
+    from fervid.data.face_cache import FaceCache
 
-    faces = FaceStore(datamodule.store_path)[dataset_rows[table["index"]].to_numpy()]
+    faces = FaceCache(datamodule.face_cache_path)[dataset_rows[table["index"]].to_numpy()]
     with torch.no_grad():
         chances = model(torch.from_numpy(faces).permute(0, 3, 1, 2).float() / 255).softmax(1).numpy()
-    assert np.allclose(chances, table[[f"p_{name}" for name in model.class_names]], atol=1e-5)
+    assert np.allclose(chances, table[[f"prob_{name}" for name in model.class_names]], atol=1e-5)
 
 
 def test_a_tampered_run_runs_no_code(run, tmp_path):
@@ -136,9 +136,9 @@ def test_tensorboard_shows_curves_figures_and_one_hparams_row(run):
     events = EventAccumulator(str(folder / "tensorboard"), size_guidance={"images": 0})
     events.Reload()
     tags = events.Tags()
-    assert {"train/loss", "val/loss", "val/uar", "train_lr/head"} <= set(tags["scalars"])
-    assert {"view/curves", "view/confusion_matrix", "view/sample_predictions"} == set(tags["images"])
-    (shown,) = events.Images("view/confusion_matrix")
+    assert {"train/loss", "val/loss", "val/uar", "lr/head"} <= set(tags["scalars"])
+    assert {"figures/curves", "figures/confusion_matrix", "figures/sample_predictions"} == set(tags["images"])
+    (shown,) = events.Images("figures/confusion_matrix")
     drawn = cv2.imread(str(folder / "confusion_matrix.png"))
     assert (cv2.imdecode(np.frombuffer(shown.encoded_image_string, np.uint8), cv2.IMREAD_COLOR) == drawn).all()
     assert (shown.height, shown.width) == drawn.shape[:2]

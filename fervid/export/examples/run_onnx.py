@@ -13,7 +13,7 @@ if len(sys.argv) < 2:
 network = onnxruntime.InferenceSession(Path(__file__).with_name("model.onnx"), providers=["CPUExecutionProvider"])
 about = network.get_modelmeta().custom_metadata_map
 print(f"The faces must be cut out as in training: {about['faces']}.")
-size, colours = int(about["image_size"]), "L" if json.loads(about["grey"]) else "RGB"
+size, colours = int(about["image_size"]), "L" if json.loads(about["grayscale"]) else "RGB"
 opened = [Image.open(path, formats=["JPEG", "PNG", "TIFF", "WEBP"]) for path in sys.argv[1:]]  # no PostScript
 upright = [ImageOps.exif_transpose(picture).convert(colours).convert("RGB") for picture in opened]
 pictures = [ImageOps.fit(picture, (size, size)) for picture in upright]

@@ -18,7 +18,7 @@ print(f"The faces must be cut out as in training: {about['faces']}.")
 whole = get_model(about["network"], weights=None).eval()
 whole.load_state_dict(state, strict=False)  # its own classifier is neither there nor used
 stages = torch.nn.Sequential(*map(whole.get_submodule, json.loads(about["stages"])))
-size, colours = int(about["image_size"]), "L" if json.loads(about["grey"]) else "RGB"
+size, colours = int(about["image_size"]), "L" if json.loads(about["grayscale"]) else "RGB"
 opened = [Image.open(path, formats=["JPEG", "PNG", "TIFF", "WEBP"]) for path in sys.argv[1:]]  # no PostScript
 upright = [ImageOps.exif_transpose(picture).convert(colours).convert("RGB") for picture in opened]
 faces = torch.stack([to_tensor(ImageOps.fit(picture, (size, size))) for picture in upright])

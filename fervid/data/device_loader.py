@@ -32,7 +32,7 @@ def to_device(array: np.ndarray, device: torch.device) -> Tensor:
     return copy
 
 
-class ResidentLoader:
+class DeviceLoader:
     """Walks one side of a split in batches, as a DataLoader does, on the device.
 
     Without augmentation its batches equal those of a DataLoader over the same dataset. The host asks nothing back from
@@ -40,7 +40,7 @@ class ResidentLoader:
 
     Args:
         dataset: which rows, labels and, with pictures, augmentation.
-        source: gives, on the device, what the dataset reads from the disk: the whole store, uint8 (M, H, W, 3), or the
+        source: gives, on the device, what the dataset reads from disk: the face cache, uint8 (M, H, W, 3), or the
             features, float32 (V, M, ...). Asked for at the start of every epoch, and not held between them.
         batch_size: frames a step.
         sampler: the order of an epoch; None for the dataset's own.

@@ -10,22 +10,22 @@ import torch
 from fervid.callbacks import EpochSeed, FreezeThenFineTune
 from fervid.data import frame_datamodule as datamodule_module
 from fervid.data.datasets import EpochSampler, FeatureDataset
+from fervid.data.device_loader import DeviceLoader, to_device
 from fervid.data.frame_datamodule import EVALUATION_BATCH
-from fervid.data.resident import ResidentLoader, to_device
 
 CPU = torch.device("cpu")
 
 
-def resident(datamodule, side="train", *, augment=False, epoch=0, batch_size=8, drop_last=False):
+def device_loader(datamodule, side="train", *, augment=False, epoch=0, batch_size=8, drop_last=False):
     sampler = EpochSampler(int((datamodule.manifest["split"] == side).sum()), seed=3, epoch=epoch)
     dataset = datamodule.frame_dataset(side, augment=augment, epoch=sampler.epoch)
-    source = to_device(dataset.store.faces, CPU)
-    return ResidentLoader(dataset, lambda: source, batch_size=batch_size, sampler=sampler, drop_last=drop_last), sampler
+    source = to_device(dataset.face_cache.faces, CPU)
+    return DeviceLoader(dataset, lambda: source, batch_size=batch_size, sampler=sampler, drop_last=drop_last), sampler
 
 
 def test_batches_equal_those_of_a_dataloader(synthetic):
     datamodule = synthetic(batch_size=5)
-    loader, sampler = resident(datamodule, batch_size=5)
+    loader, sampler = device_loader(datamodule, batch_size=5)
     usual = torch.utils.data.DataLoader(
         datamodule.frame_dataset("train"), batch_size=5, sampler=sampler, collate_fn=lambda batch: batch
     )
@@ -38,7 +38,7 @@ def test_batches_equal_those_of_a_dataloader(synthetic):
 
 
 def test_nothing_of_a_batch_is_held_through_the_step(synthetic):
-    loader, _ = resident(synthetic())
+    loader, _ = device_loader(synthetic())
     batches = iter(loader)
     batch = next(batches)
     image = weakref.ref(batch["image"])
@@ -48,14 +48,14 @@ def test_nothing_of_a_batch_is_held_through_the_step(synthetic):
 
 def test_a_last_small_batch_is_left_out_when_asked_for(synthetic):
     datamodule = synthetic()
-    loader, _ = resident(datamodule, batch_size=5, drop_last=True)
+    loader, _ = device_loader(datamodule, batch_size=5, drop_last=True)
     batches = list(loader)
     assert len(batches) == len(loader) == 32 // 5
     assert {len(batch["emotion"]) for batch in batches} == {5}
 
 
 def test_the_order_follows_the_epoch(synthetic):
-    loader, sampler = resident(synthetic())
+    loader, sampler = device_loader(synthetic())
     first = torch.cat([batch["index"] for batch in loader])
     sampler.set_epoch(1)
     second = torch.cat([batch["index"] for batch in loader])
@@ -66,7 +66,7 @@ def test_the_order_follows_the_epoch(synthetic):
 def test_augmentation_is_a_function_of_seed_and_epoch(synthetic):
     datamodule = synthetic(augmentation=A.Compose([A.Affine(rotate=(-20, 20), p=1.0)]))
     pictures = [
-        torch.cat([batch["image"] for batch in resident(datamodule, augment=True, epoch=epoch)[0]])
+        torch.cat([batch["image"] for batch in device_loader(datamodule, augment=True, epoch=epoch)[0]])
         for epoch in (0, 0, 1)
     ]
     assert pictures[0].dtype == torch.float32
@@ -80,7 +80,7 @@ def test_features_take_turns_over_the_epochs():
     features = np.arange(2 * 6 * 3, dtype=np.float32).reshape(2, 6, 3)
     epoch = torch.tensor(0)
     dataset = FeatureDataset(features, np.array([5, 1, 3]), np.arange(3), {}, epoch=epoch)
-    loader = ResidentLoader(dataset, lambda: to_device(features, CPU), batch_size=2)
+    loader = DeviceLoader(dataset, lambda: to_device(features, CPU), batch_size=2)
     for turn in (0, 1, 2):
         epoch.fill_(turn)
         served = torch.cat([batch["image_features"] for batch in loader]).numpy()
@@ -88,10 +88,10 @@ def test_features_take_turns_over_the_epochs():
 
 
 def test_a_large_array_is_copied_in_parts(monkeypatch):
-    monkeypatch.setattr("fervid.data.resident.CHUNK", 1000)
+    monkeypatch.setattr("fervid.data.device_loader.CHUNK", 1000)
     parts = []
     watched = SimpleNamespace(array=lambda part: parts.append(part.nbytes) or np.array(part), empty=np.empty)
-    monkeypatch.setattr("fervid.data.resident.np", watched)
+    monkeypatch.setattr("fervid.data.device_loader.np", watched)
     for one in (
         np.random.default_rng(0).integers(0, 255, (31, 8, 8, 3), dtype=np.uint8),
         np.random.default_rng(0).random((1, 500, 7), dtype=np.float32),  # one view of features
@@ -124,7 +124,7 @@ def on_gpu(monkeypatch):
 def test_a_gpu_holds_the_faces_once_for_all_sides(synthetic, on_gpu):
     datamodule = on_gpu(synthetic())
     train, val = datamodule.train_dataloader(), datamodule.val_dataloader()
-    assert isinstance(train, ResidentLoader)
+    assert isinstance(train, DeviceLoader)
     assert train.source() is val.source()
     assert (train.batch_size, val.batch_size) == (8, EVALUATION_BATCH)
     assert sum(len(batch["emotion"]) for batch in val) == 32
@@ -138,15 +138,15 @@ def test_what_cannot_be_drawn_on_a_gpu_is_drawn_on_the_cpu(synthetic, on_gpu, ca
     caplog.set_level("INFO", "fervid")
     datamodule = on_gpu(synthetic(augmentation=A.Compose([A.CLAHE(p=1.0)])))
     assert isinstance(datamodule.train_dataloader(), torch.utils.data.DataLoader)
-    assert isinstance(datamodule.val_dataloader(), ResidentLoader)
+    assert isinstance(datamodule.val_dataloader(), DeviceLoader)
     assert "CLAHE of the augmentation is drawn on the CPU" in caplog.text
 
 
 def trained(datamodule, model, folder):
     """Two phases, so that features and pictures change places."""
     phases = [
-        {"name": "frozen", "epochs": 2, "first_stage": "head"},
-        {"name": "full", "epochs": 2, "first_stage": "all"},
+        {"name": "frozen", "epochs": 2, "unfreeze_from": "head"},
+        {"name": "full", "epochs": 2, "unfreeze_from": "all"},
     ]
     finetune = FreezeThenFineTune(phases, folder=folder)
     trainer = pl.Trainer(
@@ -170,7 +170,7 @@ def test_training_on_the_device_is_training_from_the_disk(synthetic, lenet, monk
     served = []
 
     def resident_array(self, dataset):
-        array = dataset.features if isinstance(dataset, FeatureDataset) else dataset.store.faces
+        array = dataset.features if isinstance(dataset, FeatureDataset) else dataset.face_cache.faces
         served.append(type(dataset).__name__)
         return lambda: self._copy_on(array, CPU)
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from fervid.audit.duplicates import hash_picture
-from fervid.data.store import FaceStore, build_store
+from fervid.data.face_cache import FaceCache, build_face_cache
 from fervid.errors import InputError
 from fervid.storage.array_files import allocate
 
@@ -14,18 +14,18 @@ def build(path, pictures, **options):
     def read(row):
         return pictures[row]
 
-    defaults = {"size": 8, "grey": False, "description": ""}
-    return build_store(path, len(pictures), read, **{**defaults, **options})
+    defaults = {"size": 8, "grayscale": False, "description": ""}
+    return build_face_cache(path, len(pictures), read, **{**defaults, **options})
 
 
 def test_resizes(tmp_path):
     large = np.full((64, 64, 3), 7, np.uint8)
     small = np.full((3, 3, 3), 9, np.uint8)
     build(tmp_path / "faces.npy", [np.full((8, 8, 3), (10, 20, 30), np.uint8), large, small])
-    store = FaceStore(tmp_path / "faces.npy")
-    assert (store[0] == (10, 20, 30)).all()
-    assert (store[np.array([2, 1])] == np.array([9, 7]).reshape(2, 1, 1, 1)).all()
-    assert store[np.array([2, 1])].shape == (2, 8, 8, 3)
+    face_cache = FaceCache(tmp_path / "faces.npy")
+    assert (face_cache[0] == (10, 20, 30)).all()
+    assert (face_cache[np.array([2, 1])] == np.array([9, 7]).reshape(2, 1, 1, 1)).all()
+    assert face_cache[np.array([2, 1])].shape == (2, 8, 8, 3)
 
 
 def test_keeps_the_hash_of_the_whole_picture(tmp_path):
@@ -35,8 +35,8 @@ def test_keeps_the_hash_of_the_whole_picture(tmp_path):
 
 
 def test_grey_is_luminance_in_three_channels(tmp_path):
-    build(tmp_path / "faces.npy", [np.full((8, 8, 3), (255, 0, 0), np.uint8)], grey=True)
-    assert (FaceStore(tmp_path / "faces.npy")[0] == round(0.299 * 255)).all()
+    build(tmp_path / "faces.npy", [np.full((8, 8, 3), (255, 0, 0), np.uint8)], grayscale=True)
+    assert (FaceCache(tmp_path / "faces.npy")[0] == round(0.299 * 255)).all()
 
 
 def test_a_broken_off_build_leaves_nothing(tmp_path):
@@ -44,7 +44,7 @@ def test_a_broken_off_build_leaves_nothing(tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        build_store(tmp_path / "faces.npy", 3, read, size=8, grey=False, description="")
+        build_face_cache(tmp_path / "faces.npy", 3, read, size=8, grayscale=False, description="")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -70,6 +70,6 @@ def test_a_worker_gets_the_path_not_the_pictures(tmp_path):
     import pickle
 
     build(tmp_path / "faces.npy", [np.zeros((8, 8, 3), np.uint8)] * 50)
-    store = FaceStore(tmp_path / "faces.npy")
-    assert store[0].sum() == 0
-    assert len(pickle.dumps(store)) < 1000
+    face_cache = FaceCache(tmp_path / "faces.npy")
+    assert face_cache[0].sum() == 0
+    assert len(pickle.dumps(face_cache)) < 1000

@@ -15,7 +15,7 @@ from fervid.storage.atomic import writing
 BLOCK = 64  # rows a thread writes at a time, at most: all that wait in line lie in memory
 
 
-class FaceStore:
+class FaceCache:
     """N square pictures, uint8 (N, size, size, 3) RGB, read from disk as they are asked for.
 
     Args:
@@ -42,37 +42,37 @@ class FaceStore:
         return {"path": self.path, "_faces": None}
 
 
-def resize(picture: np.ndarray, size: int, *, grey: bool) -> np.ndarray:
+def resize(picture: np.ndarray, size: int, *, grayscale: bool) -> np.ndarray:
     """Makes a face what the network sees.
 
     Args:
         picture: uint8 (side, side, 3) RGB of any size.
         size: side wanted, in pixels.
-        grey: luminance in all three channels.
+        grayscale: luminance in all three channels.
 
     Returns:
         uint8 (size, size, 3) RGB.
     """
     method = cv2.INTER_AREA if len(picture) > size else cv2.INTER_LINEAR
     face = cv2.resize(picture, (size, size), interpolation=method)
-    return cv2.cvtColor(cv2.cvtColor(face, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB) if grey else face
+    return cv2.cvtColor(cv2.cvtColor(face, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB) if grayscale else face
 
 
-def build_store(
-    path: Path, count: int, read: Callable[[int], np.ndarray], *, size: int, grey: bool, description: str
+def build_face_cache(
+    path: Path, count: int, read: Callable[[int], np.ndarray], *, size: int, grayscale: bool, description: str
 ) -> None:
-    """Writes a store and the perceptual hashes of its faces; the file appears under its name only when all is there.
+    """Writes a face cache and the perceptual hashes of its faces, atomically.
 
     Args:
         path: the ``.npy`` file to write; the hashes, uint8 (N, 32), go to ``<stem>.hashes.npy``.
         count: number of rows N.
         read: gives row i as uint8 (side, side, 3) RGB of any size.
         size: side of the stored pictures in pixels.
-        grey: store luminance in all three channels.
+        grayscale: store luminance in all three channels.
         description: what to show beside the progress bar.
 
     Raises:
-        InputError: if the disk has no room for the store, or cannot be written.
+        InputError: if the disk has no room for the face cache, or cannot be written.
     """
     hashes = np.empty((count, BITS // 8), dtype=np.uint8)
 
@@ -82,7 +82,7 @@ def build_store(
         for row in range(start, min(start + block, count)):
             picture = read(row)
             hashes[row] = hash_picture(picture)  # before it is made small
-            faces[row] = resize(picture, size, grey=grey)
+            faces[row] = resize(picture, size, grayscale=grayscale)
 
     starts = range(0, count, block)
     with writing(path) as unfinished:
@@ -91,5 +91,5 @@ def build_store(
             for _ in track(pool.map(write, starts), description, total=len(starts), transient=True):
                 pass
         faces.flush()
-        with writing(path.with_suffix(".hashes.npy")) as beside:  # first: they belong to any store that is seen
+        with writing(path.with_suffix(".hashes.npy")) as beside:  # first: they belong to any face cache that is seen
             np.save(beside, hashes)
