@@ -5,9 +5,10 @@ clip) and on pictures, ``audit`` with an empty cache (face cache, hashes, near-d
 one epoch of LeNet (and its own, smaller store), ``report`` on that run beside a copy of it under another name. No two
 pictures are copies: each clip is two rendered faces laid over each other, turned and cut in a way of its own.
 
-Memory is what the process and its workers hold for themselves, at most: anonymous pages and shared memory, a page that
-several of them hold counted once. Pages of a mapped file, such as the face cache, are the system's to drop, and are
-told apart. Time has a verdict only where the frames take more of it than half the start of a program: ``--frames 6400``.
+Memory is what the process and its workers hold for themselves at their peak: anonymous pages and shared memory, with
+pages held by several processes counted once. Pages of a mapped file, such as the face cache, belong to the system and
+are listed apart. Time is judged only where the frames take more of it than half the start of a program:
+``--frames 6400``.
 
 Then the parts that open no picture, on manifests of ten times as many rows: ``--rows 100000 1000000`` goes further.
 """

@@ -140,14 +140,14 @@ def test_every_split_splits(split, synthetic, tmp_path):
     if split.endswith("_counts"):
         numbers = ",".join(f"{emotion}:[12,4,3]" for emotion in frames["emotion"].unique())
         words += ["~split.counts", f"+split.counts={{{numbers}}}"]
-    elif split == "fixed":
+    elif split == "published_folds":
         frames["subject"] = frames["identity"].astype(str)
-    elif split == "file":
+    elif split == "csv":
         people = frames["subject"].unique()
         sides = pd.DataFrame({"subject": people, "split": ["train"] * 6 + ["val"] * 2 + ["test"] * 2})
         sides.to_csv(tmp_path / "own.csv", index=False)
         words += [f"split.path={tmp_path / 'own.csv'}"]
-    elif split == "given":
+    elif split == "predefined":
         frames["predefined_split"] = np.where(frames["identity"] > 8, "test", "train")
     sides = instantiate(compose("train", words).split)(frames)
     assert set(sides) - {None} == {"train", "val", "test"}

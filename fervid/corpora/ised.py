@@ -74,9 +74,9 @@ class ISED(Corpus):
         root: the folder that holds videos and table, or zips of them.
         emotions: some of the four; None: all.
         subjects: numbers of some subjects; None: all.
-        peak: None: frames as ``frame_stride``, ``frames_per_clip`` and ``window`` say, faces found by the detector, as in the LeNet
-            and AlexNet paper. A number: the peak frame and so many before and after it, cropped by the eyes that the
-            table gives for it.
+        peak: None takes frames by ``frame_stride``, ``frames_per_clip`` and ``window`` and finds faces by detector, as
+            in the LeNet and AlexNet paper. A number takes the annotated peak frame and that many frames before and
+            after it, cropped by the annotated eyes.
 
     Raises:
         InputError: if an option is unknown, nothing of what it asks for is there, or the table cannot be read.

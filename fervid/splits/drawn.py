@@ -75,7 +75,7 @@ def counts(manifest: pd.DataFrame, *, counts: Mapping[str, Sequence[int]], seed:
     ]
     if short:
         raise InputError(
-            f"split.counts needs {'; '.join(short)}: take more frames of each clip (lower dataset.frame_stride), or give "
+            f"split.counts needs {'; '.join(short)}: take more frames per clip (lower dataset.frame_stride), or give "
             "smaller numbers."
         )
     split = np.full(len(manifest), None, dtype=object)

@@ -108,7 +108,17 @@ def test_help_explains_each_setting(tmp_path):
     code, out, _ = run("fervid.train", "--help", "dataset=ravdess", "backbone=vgg16", cwd=tmp_path)
     settings = out.decode().split("== Settings")[1].split("Examples:")[0]
     assert code == 0
-    for name in ("cache_gb", "views", "seed", "batch_size", "image_size", "last_block", "lr", "precision", "val"):
+    for name in (
+        "cache_gb",
+        "cached_views",
+        "seed",
+        "batch_size",
+        "image_size",
+        "last_block",
+        "lr",
+        "precision",
+        "val",
+    ):
         assert re.search(rf"^ *{name}: .*# \w", settings, flags=re.MULTILINE), name
     assert re.search(r"lr_factor times optimizer\.lr", settings)
     assert "features, shared by all runs" in settings

@@ -117,7 +117,13 @@ def test_sampling():
     assert Around(5, 2).numbers(40).tolist() == [3, 4, 5, 6, 7]
     assert Around(39, 2).numbers(40).tolist() == [37, 38, 39]
     assert Sampling(frame_stride=10.0).numbers(25).tolist() == [0, 10, 20]
-    for options in ({"frame_stride": 0}, {"count": 0}, {"count": True}, {"frame_stride": 1.5}, {"window": "end"}):
+    for options in (
+        {"frame_stride": 0},
+        {"frames_per_clip": 0},
+        {"frames_per_clip": True},
+        {"frame_stride": 1.5},
+        {"window": "end"},
+    ):
         with pytest.raises(InputError, match=f"dataset.{next(iter(options))}="):
             Sampling(**options)
 

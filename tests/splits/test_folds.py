@@ -51,7 +51,7 @@ def test_loso_tests_each_person_in_the_order_of_their_numbers(actors, manifest):
     assert folds_of(splits.loso, some, 4) == [{f"s{n}"} for n in range(8, 12)]
 
 
-FOLDS = {"subject_kfold": {"k": 4}, "loso": {}, "fixed": {"folds": "ravdess_6"}}
+FOLDS = {"subject_kfold": {"k": 4}, "loso": {}, "published_folds": {"folds": "ravdess_6"}}
 
 
 @pytest.mark.parametrize("name", FOLDS)
@@ -95,7 +95,7 @@ def test_folds_that_cannot_be_made(actors, name, change, options, sentence):
 
 @pytest.mark.parametrize("name", FOLDS)
 def test_the_last_fold_is_one_less_than_their_number(actors, name):
-    number = {"subject_kfold": 4, "loso": 24, "fixed": 6}[name]
+    number = {"subject_kfold": 4, "loso": 24, "published_folds": 6}[name]
     assert getattr(splits, name)(actors, fold=number - 1, val=0.2, seed=0, **FOLDS[name]).shape == (144,)
     with pytest.raises(InputError, match=f"fold={number} is out of range: give 0 to {number - 1}"):
         getattr(splits, name)(actors, fold=number, val=0.2, seed=0, **FOLDS[name])

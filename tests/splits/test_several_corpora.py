@@ -35,8 +35,8 @@ def drawn(manifest, split, column="subject", side="test"):
         ("subject_kfold", {"k": 3, "fold": 2, "val": 0.25, "seed": 5}, "subject", "4 6", "1 3 8 11"),
         ("loso", {"fold": 0, "val": 0.2, "seed": 1}, "subject", "2 5 9", "1"),
         ("loso", {"fold": 9, "val": 0.2, "seed": 1}, "subject", "2 6 9", "10"),
-        ("fixed", {"folds": "ravdess_5", "fold": 0, "val": 0.2, "seed": 1}, "subject", "3 12", "2 5"),
-        ("given", {"val": 0.2, "seed": 3}, "subject", "6 8", "3 4"),
+        ("published_folds", {"folds": "ravdess_5", "fold": 0, "val": 0.2, "seed": 1}, "subject", "3 12", "2 5"),
+        ("predefined", {"val": 0.2, "seed": 3}, "subject", "6 8", "3 4"),
         (
             *("clips", {"val": 0.1, "test": 0.1, "seed": 42}, "clip"),
             "5-sad-0 8-sad-1 4-angry-0 4-happy-1 5-happy-0 7-angry-0 11-angry-2",
@@ -97,7 +97,7 @@ def test_names_are_told_apart_by_corpus_and_one_corpus_keeps_its_names(two):
     [
         ("subject", {"val": 0.25, "test": 0.25, "seed": 0}, "subject"),
         ("subject_kfold", {"k": 3, "fold": 1, "val": 0.25, "seed": 0}, "subject"),
-        ("given", {"val": 0.3, "seed": 0}, "subject"),
+        ("predefined", {"val": 0.3, "seed": 0}, "subject"),
         ("clips", {"val": 0.25, "test": 0.25, "seed": 0}, "clip"),
     ],
 )
