@@ -43,7 +43,7 @@ class DatasetConfig(TypedDict):
         root: the folder of the corpus.
         face_size: side of a face crop in pixels.
         margin: share of the face box that is added on each side.
-        grey: whether faces are grayscale.
+        grayscale: whether faces are grayscale.
     """
 
     seed: NotRequired[int | None]
