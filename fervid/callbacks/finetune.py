@@ -73,8 +73,8 @@ class FreezeThenFineTune(Checkpoint):
         folder: where ``best.ckpt`` goes at the end; None writes none.
 
     Attributes:
-        history: one dict an epoch: what was logged, ``epoch``, ``phase`` and ``seconds``.
-        best: ``epoch`` (from 0) and ``score`` of the weights that are kept.
+        history: one dict an epoch: what was logged, ``epoch`` (from 1), ``phase`` and ``seconds``.
+        best: ``epoch`` (from 1) and ``score`` of the weights that are kept.
     """
 
     def __init__(
@@ -156,7 +156,7 @@ class FreezeThenFineTune(Checkpoint):
         self.epochs_in_phase += 1
         self.epochs_without_better += 1
         if not self.best or self.select == "last" or self._better(score, self.best["score"]):
-            self.best = {"epoch": trainer.current_epoch, "score": score}
+            self.best = {"epoch": trainer.current_epoch + 1, "score": score}
             self.epochs_without_better = 0
             self._best_weights = self._learning_state(pl_module)
         self._step_schedule(score)
@@ -283,10 +283,10 @@ class FreezeThenFineTune(Checkpoint):
                 "needs: give a larger trainer.max_time or max_steps, or leave them out."
             )
         seconds = time.perf_counter() - self._epoch_began
-        where = {"epoch": trainer.current_epoch, "phase": self.phase.name}
+        where = {"epoch": trainer.current_epoch + 1, "phase": self.phase.name}
         self.history.append({**where, **scores, **self._rates, "seconds": seconds})
         for logger in trainer.loggers:
-            logger.log_metrics(self._rates, step=trainer.current_epoch)
+            logger.log_metrics(self._rates, step=trainer.current_epoch + 1)
 
     def _better(self, score: float, best: float) -> bool:
         if not math.isfinite(score) or not math.isfinite(best):

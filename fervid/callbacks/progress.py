@@ -48,7 +48,7 @@ class EpochLines(Checkpoint):
         if not trainer.is_global_zero:
             return
         row, last = self.finetune.history[-1], trainer.max_epochs or 0
-        number = row["epoch"] + 1
+        number = row["epoch"]
         parts = [f"epoch {number}/{last}", f"phase {row['phase']}"]
         for subset in ("train", "val"):
             if f"{subset}/loss" in row:

@@ -273,4 +273,4 @@ def _show_on_tensorboard(predictor: Predictor, drawn: dict[str, Figure]) -> None
     events = next((predictor.folder / "tensorboard").rglob("events.out*"), predictor.folder / "tensorboard" / "events")
     with SummaryWriter(str(events.parent)) as writer:
         for name, figure in drawn.items():
-            writer.add_figure(f"figures/{name}", figure, global_step=predictor.results["epochs"] - 1)
+            writer.add_figure(f"figures/{name}", figure, global_step=predictor.results["epochs"])

@@ -18,12 +18,12 @@ def curves(history: Sequence[dict[str, Any]], best_epoch: int | None = None, sco
     """Scores of training and validation over the epochs, phases parted by a line.
 
     Args:
-        history: one dict an epoch with ``epoch``, ``phase``, ``train/loss``, ``val/loss`` and so on.
-        best_epoch: epoch (from 0) whose weights were kept; marked.
+        history: one dict an epoch with ``epoch`` (from 1), ``phase``, ``train/loss``, ``val/loss`` and so on.
+        best_epoch: epoch (from 1) whose weights were kept; marked.
         scores: those that are drawn, by their names behind ``train/`` and ``val/``.
     """
     table = pd.DataFrame(history)
-    epochs = table["epoch"] + 1
+    epochs = table["epoch"]
     figure = Figure(figsize=(4 * len(scores), 3.6), layout="constrained")
     for axes, metric in zip(figure.subplots(1, len(scores), squeeze=False)[0], scores, strict=True):
         for side, colour in (("train", TRAIN), ("val", VAL)):
@@ -38,7 +38,7 @@ def curves(history: Sequence[dict[str, Any]], best_epoch: int | None = None, sco
                     epochs[start] - 0.4, 1.01, table["phase"][start], transform=axes.get_xaxis_transform(), color=GRAY
                 )
         if best_epoch is not None:
-            axes.axvline(best_epoch + 1, color=VAL, linestyle=":", linewidth=1, label="kept")
+            axes.axvline(best_epoch, color=VAL, linestyle=":", linewidth=1, label="kept")
         axes.set_title(TITLES.get(metric, metric), pad=18)
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -120,7 +120,7 @@ def _reliability(system: System) -> Figure:
 
 def _curves(system: System) -> Figure:
     results = system.runs[0].results
-    figure = figures.curves(results["history"], results["best_epoch"] - 1)
+    figure = figures.curves(results["history"], results["best_epoch"])
     figure.suptitle(system.name + (" (its first run)" if len(system.runs) > 1 else ""), fontsize=10)
     return figure
 

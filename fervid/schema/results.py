@@ -235,7 +235,7 @@ class Epoch(TypedDict, extra_items=Number | str | None):  # type: ignore[call-ar
     """An epoch of training; its scores are further entries, such as ``val/uar``.
 
     Attributes:
-        epoch: number of the epoch, from 0.
+        epoch: number of the epoch, from 1.
         phase: name of the phase.
         seconds: how long it took.
     """

@@ -78,7 +78,7 @@ def _open_study(folder: Path, words: list[str], config: DictConfig) -> optuna.St
             study_name="fervid",
             storage=optuna.storages.JournalStorage(JournalFileBackend(str(path))),
             direction="minimize" if config.finetune.monitor.endswith("loss") else "maximize",
-            pruner=optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=2),
+            pruner=optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=3),
             load_if_exists=True,
         )
     except (ValueError, KeyError, TypeError) as error:
@@ -130,7 +130,7 @@ class _Pruning(pl.Callback):
         self.trial, self.monitor = trial, monitor
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.trial.report(float(trainer.callback_metrics[self.monitor]), trainer.current_epoch)
+        self.trial.report(float(trainer.callback_metrics[self.monitor]), trainer.current_epoch + 1)
         if self.trial.should_prune():
             raise optuna.TrialPruned
 

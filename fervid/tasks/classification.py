@@ -77,16 +77,16 @@ class EmotionClassifier(Task):
         if self.trainer.state.fn == TrainerFn.VALIDATING:
             return  # once more after training, for the predictions: the curves have these scores already
         by_class = dict(zip(self.class_names, scores(self.confusion[subset]).recall, strict=True))
-        # TensorBoard counts in epochs: steps of different batch sizes do not compare. The test is no curve.
+        # TensorBoard counts in epochs, from 1: steps of different batch sizes do not compare. The test is no curve.
         curves = None if subset != "test" else False  # None: to the loggers there are
-        self.log("step", float(self.current_epoch), logger=curves)
+        self.log("step", float(self.current_epoch + 1), logger=curves)
         logged = {f"{subset}/{name}": value for name, value in values.items()}
         for name, value in logged.items():
             self.log(name, value, prog_bar=name in ("val/loss", "val/uar"), logger=curves)
         by_emotion = {f"{subset}_recall/{name}": float(value) for name, value in by_class.items() if value == value}
         if subset == "val":  # of training they would be a page of curves that nobody looks at
             for logger in self.trainer.loggers:  # self.log takes 0.4 ms each
-                logger.log_metrics(by_emotion, step=self.current_epoch)
+                logger.log_metrics(by_emotion, step=self.current_epoch + 1)
         self.scores[subset] = {**logged, **by_emotion}
 
     def predictions(self, samples: pd.DataFrame, answers: dict[str, np.ndarray]) -> pd.DataFrame:

@@ -32,7 +32,7 @@ def collect(
     device = trainer.strategy.root_device
     return described | {
         "metrics": kept | described["metrics"] | {"test/loss": model.scores["test"]["test/loss"]},
-        "best_epoch": finetune.best["epoch"] + 1,
+        "best_epoch": finetune.best["epoch"],
         "best_score": finetune.best["score"],
         "epochs": len(finetune.history),
         "seconds": {**seconds, "by_phase": phases.sum().to_dict(), "by_epoch": phases.median().to_dict()},

@@ -24,7 +24,6 @@ def log_figures(trainer: pl.Trainer, drawn: dict[str, Path], epoch: int) -> None
         if isinstance(logger, TensorBoardLogger):
             for name, path in drawn.items():
                 with Image.open(path, formats=["PNG"]) as picture:
-                    # TensorBoard sorts by name: "view" comes after "train" and "val".
                     logger.experiment.add_image(f"figures/{name}", np.asarray(picture), epoch, dataformats="HWC")
 
 
@@ -42,9 +41,11 @@ def log_hparams(trainer: pl.Trainer, model: Task, choices: dict[str, Any], resul
     wanted = [f"{subset}{model.shown[0]}" for subset in ("val/", "test/", "test/clip_")]
     for logger in trainer.loggers:
         if isinstance(logger, TensorBoardLogger):
-            # Names of their own, sorted behind the curves: Lightning logs them as scalars at step 0 too.
+            # Names of their own: Lightning logs them as scalars too.
             logger.log_hyperparams(
-                choices, {f"best/{name.replace('/', '_')}": kept[name] for name in wanted if name in kept}
+                choices,
+                {f"best/{name.replace('/', '_')}": kept[name] for name in wanted if name in kept},
+                step=results["best_epoch"],
             )
             layout = {score: ["Multiline", [f"train/{score}", f"val/{score}"]] for score in model.shown}
             logger.experiment.add_custom_scalars({"training and validation": layout})

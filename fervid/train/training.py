@@ -248,7 +248,7 @@ def _draw(
         curves = figures.curves(finetune.history, finetune.best["epoch"], model.shown[::-1])
         drawn = {"curves": figures.save(curves, folder / "curves.png")}
         drawn |= draw_predictions(folder, datamodule, outcome, predictions)
-        log_figures(trainer, drawn, outcome["epochs"] - 1)
+        log_figures(trainer, drawn, outcome["epochs"])
         log_hparams(trainer, model, compared_settings(config), outcome)
     finally:
         for logger in trainer.loggers:  # opened again after training; each holds a thread

@@ -172,11 +172,11 @@ PATIENT = [
 
 
 def test_patience_ends_a_phase_and_the_best_weights_come_back(fit):
-    #                frozen: best in epoch 1        fine_tune: best in epoch 5
+    #                frozen: best in epoch 2        fine_tune: best in epoch 6
     script = Script(0.1, 0.5, 0.4, 0.3, 0.45, 0.7, 0.6, 0.6)
     _, model, finetune, _ = fit(PATIENT, callbacks=[script], monitor="val/wanted")
     assert [row["phase"] for row in finetune.history] == ["frozen"] * 4 + ["fine_tune"] * 4
-    assert finetune.best == {"epoch": 5, "score": pytest.approx(0.7)}
+    assert finetune.best == {"epoch": 6, "score": pytest.approx(0.7)}
     assert equal(weights(model), script.seen[5])
 
 
@@ -184,7 +184,7 @@ def test_a_phase_that_makes_nothing_better_is_undone(fit):
     script = Script(0.1, 0.5, 0.4, 0.3, 0.2, 0.2, 0.2, 0.2)
     _, model, finetune, _ = fit(PATIENT, callbacks=[script], monitor="val/wanted")
     assert len(finetune.history) == 6
-    assert finetune.best["epoch"] == 1
+    assert finetune.best["epoch"] == 2
     assert equal(weights(model), script.seen[1])
 
 
@@ -196,7 +196,7 @@ def test_loss_is_to_fall(fit):
 
     script = Loss(0.9, 0.5, 0.7, 0.6, 0.6)
     _, model, finetune, _ = fit(callbacks=[script], monitor="val/wanted_loss")
-    assert finetune.best["epoch"] == 1
+    assert finetune.best["epoch"] == 2
     assert equal(weights(model), script.seen[1])
 
 
@@ -268,7 +268,7 @@ def test_what_went_wrong_first_is_told_where_best_weights_cannot_be_written_eith
 
 def test_one_process_of_several_that_fails_does_not_wait_for_the_others(lenet, tmp_path):
     finetune = FreezeThenFineTune(TWO_PHASES, folder=tmp_path)
-    finetune.best = {"epoch": 0, "score": 0.5}
+    finetune.best = {"epoch": 1, "score": 0.5}
     finetune.on_exception(SimpleNamespace(world_size=2), lenet(), RuntimeError("broken"))  # which could save nothing
 
 
@@ -305,13 +305,13 @@ def test_the_last_epoch_is_kept_where_none_is_to_be_chosen(fit):
         def on_validation_end(self, trainer, pl_module):
             trainer.callback_metrics["val/uar"] = torch.tensor(1.0 / (1 + trainer.current_epoch))
 
-    for keep, epoch in (("best", 0), ("last", 4)):
+    for keep, epoch in (("best", 1), ("last", 5)):
         watch = Watch()
         _, model, finetune, _ = fit(callbacks=[Worse(), watch], select=keep)
         assert finetune.best["epoch"] == epoch
         assert len(finetune.history) == 5
         own = {name: tensor for name, tensor in weights(model).items() if "epoch_scores" not in name}
-        assert equal(own, {name: watch.epochs[epoch][name] for name in own})
+        assert equal(own, {name: watch.epochs[epoch - 1][name] for name in own})
 
 
 def test_what_to_keep_is_checked():

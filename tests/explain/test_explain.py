@@ -106,7 +106,7 @@ def test_it_explains_a_run(fervid_explain, run, trained, drawn, two_wrong, capsy
     assert len(new) == 1
     shown = EventAccumulator(str(new[0])).Reload()
     assert shown.Tags()["images"] == ["figures/random", "figures/mean_heat_maps"]
-    assert shown.Images("figures/random")[0].step == predictor.results["epochs"] - 1
+    assert shown.Images("figures/random")[0].step == predictor.results["epochs"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run"]  # nothing beside it
 
 

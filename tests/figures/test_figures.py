@@ -13,7 +13,7 @@ from fervid.schema.leakage_levels import LeakageLevel
 
 def history(phases):
     rows = []
-    for epoch, phase in enumerate(phases):
+    for epoch, phase in enumerate(phases, start=1):
         values = {
             f"{side}/{metric}": 0.1 * epoch for side in ("train", "val") for metric in ("loss", "accuracy", "uar")
         }
@@ -22,12 +22,13 @@ def history(phases):
 
 
 def test_curves_mark_the_boundary_of_phases():
-    figure = figures.curves(history(["frozen"] * 3 + ["fine_tune"] * 2), best_epoch=3)
+    figure = figures.curves(history(["frozen"] * 3 + ["fine_tune"] * 2), best_epoch=4)
     assert len(figure.axes) == 3
     boundaries = [line for line in figure.axes[0].lines if line.get_linestyle() == "--"]
     assert [line.get_xdata()[0] for line in boundaries] == [3.5]
     assert [text.get_text() for text in figure.axes[0].texts] == ["frozen", "fine_tune"]
     assert figure.axes[0].lines[0].get_xdata().tolist() == [1, 2, 3, 4, 5]
+    assert [line.get_xdata()[0] for line in figure.axes[0].lines if line.get_label() == "kept"] == [4]
 
 
 def test_one_phase_has_no_boundary():

@@ -16,7 +16,7 @@ RESULTS = {
     "leakage": {"level": "leaky", "subjects": {"count": 1, "total": 2}},
     "metrics": {"test/uar": 0.5, "val/uar": None},
     "seconds": {"fit": 3},
-    "history": [{"epoch": 0, "phase": "full", "seconds": 1.5, "train/loss": 0.3}],
+    "history": [{"epoch": 1, "phase": "full", "seconds": 1.5, "train/loss": 0.3}],
 }
 
 

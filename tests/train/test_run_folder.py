@@ -142,10 +142,15 @@ def test_tensorboard_shows_curves_figures_and_one_hparams_row(run):
     drawn = cv2.imread(str(folder / "confusion_matrix.png"))
     assert (cv2.imdecode(np.frombuffer(shown.encoded_image_string, np.uint8), cv2.IMREAD_COLOR) == drawn).all()
     assert (shown.height, shown.width) == drawn.shape[:2]
-    assert shown.step == 3
-    assert min([*tags["scalars"], *tags["images"]]).startswith("train/")  # what TensorBoard shows first
+    assert shown.step == 4
     assert not [name for name in tags["scalars"] if name.startswith(("test", "train_recall"))]
-    assert [event.step for event in events.Scalars("val/uar")] == [0, 1, 2, 3]
+    for name in ("train/loss", "val/uar", "val_recall/happy", "lr/head"):
+        assert [event.step for event in events.Scalars(name)] == [1, 2, 3, 4], name
+    results = json.loads((folder / "results.json").read_text())
+    assert [event.step for event in events.Scalars("best/val_uar")] == [results["best_epoch"]]
+    assert [row["epoch"] for row in results["history"]] == [1, 2, 3, 4]
+    best = max(results["history"], key=lambda row: row["val/uar"])
+    assert results["best_epoch"] == best["epoch"]
     assert "hp_metric" not in tags["scalars"]
     assert "_hparams_/session_start_info" in events.summary_metadata
 
