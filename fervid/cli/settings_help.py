@@ -26,9 +26,11 @@ def settings_help(command: str, words: list[str]) -> str:
     said, choices = config.hydra.help, config.hydra.runtime.choices
     with open_dict(config):
         del config["hydra"]
+        config.pop("paper", None)  # printed tables, hundreds of lines that nobody sets
     comments = _comments(Path(CONFIG_FOLDER, f"{command}.yaml"), "")
     for group, option in choices.items():
         if option is not None and not group.startswith("hydra"):
+            comments[group] = [f"{group}={option}"]
             for file in reversed(option_files(group, option)):
                 comments = _comments(file, f"{group}.") | comments
     settings = re.sub(r"\$\{oc\.env:(\w+),'([^']*)'\}", r"\2", OmegaConf.to_yaml(config))
