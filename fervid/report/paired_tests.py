@@ -35,7 +35,7 @@ def paired_tests(systems: Sequence[System], number: int, *, resamples: int, seed
     rows = []
     for one, other in combinations(systems, 2):
         both = one.clips.merge(other.clips, on=CLIP_KEY, suffixes=("_a", "_b"))
-        right_a, right_b = both["predicted_a"] == both["true_a"], both["predicted_b"] == both["true_b"]
+        right_a, right_b = both["predicted_a"] == both["label_a"], both["predicted_b"] == both["label_b"]
         only_a, only_b, p = mcnemar(right_a.to_numpy(), right_b.to_numpy())
         ahead = _clip_uar(one) - _clip_uar(other)
         low, high = percentile_interval(drawn[id(one)] - drawn[id(other)])
