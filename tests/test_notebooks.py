@@ -11,6 +11,14 @@ SLOW = ("bring_your_own_data", "compare_runs", "errors_and_heat_maps", "look_at_
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 
 
+def code_cells(path):
+    return [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+
+
+def run(notebook, folder):
+    nbclient.NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(folder)}}).execute()
+
+
 @pytest.mark.filterwarnings("default")  # of the Jupyter machinery
 @pytest.mark.usefixtures("loops_swept_up")
 @pytest.mark.parametrize(
@@ -27,5 +35,39 @@ def test_notebooks_run_from_top_to_bottom_and_are_kept_without_output(path, tmp_
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert code
     assert all(not cell.outputs and cell.execution_count is None for cell in code)
-    nbclient.NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    run(notebook, tmp_path)
     assert any("image/png" in output.get("data", {}) for cell in code for output in cell.outputs)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_says_how_to_open_it(path):
+    first = nbformat.read(path, as_version=4).cells[0].source
+    assert "pip install jupyterlab" in first
+    assert f"jupyter lab notebooks/{path.name}" in first
+
+
+@pytest.mark.filterwarnings("default")  # of the Jupyter machinery
+@pytest.mark.usefixtures("loops_swept_up")
+@pytest.mark.parametrize(
+    "cell",
+    [
+        pytest.param(cell, id=f"{path.stem}-{cell.id}")
+        for path in NOTEBOOKS
+        for cell in code_cells(path)
+        if "python -m fervid" in cell.source
+    ],
+)
+def test_a_notebook_fails_if_one_of_its_commands_fails(cell, tmp_path, monkeypatch):
+    failing = tmp_path / "bin" / "python"
+    failing.parent.mkdir()
+    failing.write_text("#!/bin/sh\necho cannot do that\nexit 3\n")
+    failing.chmod(0o755)
+    monkeypatch.setenv("PATH", os.pathsep.join([str(failing.parent), os.environ["PATH"]]))
+    with pytest.raises(nbclient.exceptions.CellExecutionError, match="exit status 3"):
+        run(nbformat.v4.new_notebook(cells=[cell]), tmp_path)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_no_notebook_uses_the_exclamation_mark_which_ignores_exit_codes(path):
+    lines = [line.lstrip() for cell in code_cells(path) for line in cell.source.splitlines()]
+    assert not [line for line in lines if line.startswith("!")]
