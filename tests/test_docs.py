@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from fervid.predict.face_tables import FACE_COLUMNS
 from fervid.schema.columns import COLUMNS
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -19,11 +20,17 @@ def hook():
 
 
 def test_the_reference_lists_every_column_with_its_meaning(hook):
-    page = hook((DOCS / "reference" / "tables.md").read_text("utf-8"))
+    page, _ = hook((DOCS / "reference" / "tables.md").read_text("utf-8")).split("\n## Faces\n")
     listed = [line.split(" | ") for line in page.splitlines() if line.startswith("| `")]
     assert {name.strip("|` "): meaning for name, _, meaning, *_ in listed if name.strip("|` ") in COLUMNS} == {
         column.name: column.meaning for column in COLUMNS.values()
     }
+
+
+def test_the_reference_lists_the_columns_of_the_table_of_faces(hook):
+    page = hook((DOCS / "reference" / "tables.md").read_text("utf-8"))
+    listed = page[page.index("## Faces\n") :]
+    assert all(f"| `{name}` | {meaning} |" in listed for name, meaning in FACE_COLUMNS.items())
 
 
 def test_the_reference_lists_the_entries_of_the_results_with_their_types(hook):

@@ -31,6 +31,14 @@ def _columns(role: str) -> Iterator[str]:
             yield f"| `{column.name}` | {column.kind.value} | {column.meaning} | {author} |"
 
 
+def _faces(_: str) -> Iterator[str]:
+    from fervid.predict.face_tables import FACE_COLUMNS  # imports torch
+
+    yield "| column | meaning |"
+    yield "|---|---|"
+    yield from (f"| `{name}` | {meaning} |" for name, meaning in FACE_COLUMNS.items())
+
+
 def _results(_: str) -> Iterator[str]:
     yield "| entry | type | meaning | always present |"
     yield "|---|---|---|---|"
@@ -51,4 +59,4 @@ def _entries(record: Any, prefix: str = "", required: bool = True) -> Iterator[t
                 yield from _entries(inner, f"{prefix}{name}{EACH.get(get_origin(form), '')}.", present)
 
 
-TABLES: dict[str, Callable[[str], Iterator[str]]] = {"columns": _columns, "results": _results}
+TABLES: dict[str, Callable[[str], Iterator[str]]] = {"columns": _columns, "faces": _faces, "results": _results}

@@ -12,7 +12,7 @@ import pandas as pd
 
 from fervid.media.decoding import Frame
 from fervid.predict.predictor import SeenFace
-from fervid.schema.columns import BOX
+from fervid.schema.columns import BOX, COLUMNS
 from fervid.schema.csv_tables import read_csv
 from fervid.schema.predictions import probability_columns
 from fervid.storage.escaping import formula_guard
@@ -23,9 +23,8 @@ FACE_COLUMNS = {
     "frame": "number of the frame in the video, from 0; 0 in a picture",
     "time": "seconds from the start of the video; 0 in a picture",
     "person": "number of the person followed through the video, from 1; missing in a picture",
-    **dict.fromkeys(BOX, "pixels of the frame as displayed"),
-    "aligned": "what aligned the crop: eyes, box or whole",
-    "emotion": "the likeliest class",
+    **{name: COLUMNS[name].meaning for name in (*BOX, "aligned")},
+    "emotion": COLUMNS["predicted"].meaning,
     "confidence": "the probability of that class",
 }
 """The columns of the table of faces with their meaning; after them a column ``prob_<class>`` for each class."""

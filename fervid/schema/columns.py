@@ -41,9 +41,9 @@ class Role(Enum):
 class Kind(Enum):
     """How the cells of a column are read."""
 
-    NAME = "text, never a number; cleaned"
-    PATH = "text exactly as the disk spells it"
-    VALUE = "a number where all cells are numbers, else text"
+    NAME = "text, never read as a number"
+    PATH = "text, exactly as stored on disk"
+    VALUE = "number if all cells are numbers, else text"
 
 
 @dataclass(frozen=True)
@@ -69,52 +69,55 @@ class Column:
 
 _DECLARED = (
     Column("corpus", Role.KEY, Kind.NAME, "name of the corpus", required=True, reserved=True),
-    Column("subject", Role.KEY, Kind.NAME, "who is seen, unique within the corpus; missing if unknown", required=True),
-    Column("clip", Role.KEY, Kind.NAME, "the recording of the frame, unique within the corpus", required=True),
+    Column("subject", Role.KEY, Kind.NAME, "the subject, unique within the corpus; empty if unknown", required=True),
+    Column("clip", Role.KEY, Kind.NAME, "the recording or picture, unique within the corpus", required=True),
     Column("frame", Role.KEY, Kind.VALUE, "number of the frame in its clip, from 0", required=True, reserved=True),
     Column("time", Role.BOOKKEEPING, Kind.VALUE, "seconds from the start of the clip", required=True, reserved=True),
-    Column("emotion", Role.TARGET, Kind.NAME, "the label, in the corpus's own words", required=True),
-    Column("path", Role.BOOKKEEPING, Kind.PATH, "the file relative to the root; empty if rendered", required=True),
+    Column("emotion", Role.TARGET, Kind.NAME, "the label, as the corpus calls it", required=True),
+    Column("path", Role.BOOKKEEPING, Kind.PATH, "the file, relative to the root; empty if rendered", required=True),
     Column("sex", Role.SUBJECT, Kind.VALUE, "male or female"),
-    Column("gender", Role.SUBJECT, Kind.VALUE, "in a CSV: another word for sex"),
-    Column("age", Role.SUBJECT, Kind.VALUE, "in a CSV: age, or a range of ages"),
+    Column("gender", Role.SUBJECT, Kind.VALUE, "in a CSV: the same as sex"),
+    Column("age", Role.SUBJECT, Kind.VALUE, "in a CSV: age or age range"),
     Column("ethnicity", Role.SUBJECT, Kind.VALUE, "in a CSV: ethnicity"),
     Column("spectacles", Role.SUBJECT, Kind.VALUE, "whether the subject wears spectacles"),
     Column("beard", Role.SUBJECT, Kind.VALUE, "whether the subject has a beard"),
     Column("modality", Role.CONDITION, Kind.VALUE, "video with or without sound"),
     Column("channel", Role.CONDITION, Kind.VALUE, "speech or song"),
     Column("intensity", Role.CONDITION, Kind.VALUE, "how strongly the emotion is shown"),
-    Column("statement", Role.CONDITION, Kind.VALUE, "what is said, in RAVDESS"),
-    Column("sentence", Role.CONDITION, Kind.VALUE, "what is said, in eNTERFACE'05"),
-    Column("repetition", Role.CONDITION, Kind.VALUE, "which of several takes of the same statement"),
+    Column("statement", Role.CONDITION, Kind.VALUE, "the sentence spoken, in RAVDESS"),
+    Column("sentence", Role.CONDITION, Kind.VALUE, "the sentence spoken, in eNTERFACE'05"),
+    Column("repetition", Role.CONDITION, Kind.VALUE, "number of the take of the same statement"),
     Column("occlusion", Role.CONDITION, Kind.VALUE, "whether the face is partly covered"),
-    Column("recording", Role.BOOKKEEPING, Kind.NAME, "what several clips are versions of"),
-    Column("predefined_split", Role.BOOKKEEPING, Kind.NAME, "the subset the corpus was published with"),
-    Column("split", Role.BOOKKEEPING, Kind.NAME, "train, val or test; written by a split"),
-    Column("group", Role.BOOKKEEPING, Kind.NAME, "clips that look the same, as one name", reserved=True),
-    Column("peak_frame", Role.BOOKKEEPING, Kind.VALUE, "frame in which the expression is strongest, in ISED"),
+    Column("recording", Role.BOOKKEEPING, Kind.NAME, "the recording that several clips are versions of"),
+    Column("predefined_split", Role.BOOKKEEPING, Kind.NAME, "the subset assigned by the publisher of the corpus"),
+    Column("split", Role.BOOKKEEPING, Kind.NAME, "the subset: train, val or test"),
+    Column("group", Role.BOOKKEEPING, Kind.NAME, "name shared by clips that look the same", reserved=True),
+    Column("peak_frame", Role.BOOKKEEPING, Kind.VALUE, "number of the annotated peak frame, in ISED"),
     Column("identity", Role.BOOKKEEPING, Kind.VALUE, "number of a rendered subject"),
-    Column("take", Role.BOOKKEEPING, Kind.VALUE, "number of a rendered clip of one subject and emotion"),
-    Column("face", Role.BOOKKEEPING, Kind.PATH, "file of the face crop in the prepared folder", reserved=True),
+    Column("take", Role.BOOKKEEPING, Kind.VALUE, "number of the clip among those of one rendered subject and emotion"),
+    Column("face", Role.BOOKKEEPING, Kind.PATH, "file of the face crop in the prepared corpus", reserved=True),
     Column("cache_row", Role.BOOKKEEPING, Kind.VALUE, "row of the face in the face cache", reserved=True),
-    Column("faces", Role.GEOMETRY, Kind.VALUE, "how many faces the frame shows", reserved=True),
+    Column("faces", Role.GEOMETRY, Kind.VALUE, "how many faces were detected in the frame", reserved=True),
     Column(
         "aligned",
         Role.GEOMETRY,
         Kind.NAME,
-        "what aligned the crop: eyes, box or whole",
+        "how the crop was aligned: eyes, box or whole (the whole picture)",
         reserved=True,
     ),
-    Column("flat", Role.GEOMETRY, Kind.VALUE, "black, white or constant if the crop shows nothing", reserved=True),
-    *(Column(name, Role.GEOMETRY, Kind.VALUE, "pixels of the frame as displayed", reserved=True) for name in BOX),
-    *(Column(name, Role.GEOMETRY, Kind.VALUE, "pixels of the frame as displayed", reserved=True) for name in EYES),
-    Column("index", Role.BOOKKEEPING, Kind.VALUE, "row of the sample table", reserved=True),
+    Column("flat", Role.GEOMETRY, Kind.VALUE, "black, white or constant if the crop shows no face", reserved=True),
+    Column("box_left", Role.GEOMETRY, Kind.VALUE, "left edge of the face box, in pixels", reserved=True),
+    Column("box_top", Role.GEOMETRY, Kind.VALUE, "top edge of the face box, in pixels", reserved=True),
+    Column("box_width", Role.GEOMETRY, Kind.VALUE, "width of the face box, in pixels", reserved=True),
+    Column("box_height", Role.GEOMETRY, Kind.VALUE, "height of the face box, in pixels", reserved=True),
+    *(Column(name, Role.GEOMETRY, Kind.VALUE, "position of an eye, in pixels", reserved=True) for name in EYES),
+    Column("index", Role.BOOKKEEPING, Kind.VALUE, "row of the frame in the manifest", reserved=True),
     Column("label", Role.TARGET, Kind.NAME, "the label of the frame or clip", reserved=True),
-    Column("predicted", Role.TARGET, Kind.NAME, "the likeliest class", reserved=True),
-    Column("frames", Role.BOOKKEEPING, Kind.VALUE, "how many frames a clip has", reserved=True),
-    Column("run", Role.BOOKKEEPING, Kind.VALUE, "number of the run, where several are in one table", reserved=True),
-    Column("source", Role.BOOKKEEPING, Kind.PATH, "a picture or video that was predicted on"),
-    Column("reason", Role.BOOKKEEPING, Kind.PATH, "why a file was left out, which may quote its name"),
+    Column("predicted", Role.TARGET, Kind.NAME, "the class with the largest probability", reserved=True),
+    Column("frames", Role.BOOKKEEPING, Kind.VALUE, "how many frames the clip has", reserved=True),
+    Column("run", Role.BOOKKEEPING, Kind.VALUE, "number of the run, in a table of several runs", reserved=True),
+    Column("source", Role.BOOKKEEPING, Kind.PATH, "the picture or video, in the tables of predict"),
+    Column("reason", Role.BOOKKEEPING, Kind.PATH, "why a file failed or was left out"),
 )
 COLUMNS = {column.name: column for column in _DECLARED}
 """Every declared column by its name."""
