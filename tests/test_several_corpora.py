@@ -49,7 +49,7 @@ class TestAudit:
         found = audit(two)
         assert found.level == "subject-independent"
         assert (found.subjects.total, found.clips.total, found.subjects.count, found.clips.count) == (2, 4, 0, 0)
-        assert (found.twins.total, found.clips_known) == (0, True)
+        assert (found.recordings.total, found.clips_known) == (0, True)
 
     def test_what_is_on_two_sides_is_told_with_its_corpus(self, two, capsys):
         from rich.console import Console
@@ -74,8 +74,8 @@ class TestAudit:
         assert audit(own).statements.total == 2  # each corpus has a word of its own for what is said
         assert audit(own.assign(split=["train", "test"] * 2)).statements.count == 2
 
-    def test_twins_of_a_recording(self, two):
-        found = audit(two.assign(recording="r", split=["train", "train", "test", "test"] * 2)).twins
+    def test_recordings_are_counted_per_corpus(self, two):
+        found = audit(two.assign(recording="r", split=["train", "train", "test", "test"] * 2)).recordings
         assert (found.total, found.count) == (2, 2)
         assert found.examples[0] == {"corpus": "one", "recording": "r", "clips": {"a": "train", "b": "test"}}
 
@@ -86,7 +86,7 @@ class TestAudit:
         assert len(pairs) == 2  # a and a, b and b: each of two corpora
         assert set(group(pairs, keys(two, "clip"))) == {"one/a", "one/b"}
         found = audit(two, pairs)
-        assert (found.near_duplicates.count, found.strangers, found.level) == (2, 2, "leaky")
+        assert (found.near_duplicates.count, found.unknown_subjects, found.level) == (2, 2, "leaky")
         assert {found.near_duplicates.examples[0][f"corpus_{end}"] for end in "ab"} == {"one", "other"}
 
     def test_names_are_doubted_corpus_by_corpus(self, two):

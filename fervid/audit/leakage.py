@@ -42,13 +42,14 @@ class Audit:
     Attributes:
         subjects: people, of those that are known.
         clips: recordings.
-        twins: recordings that the corpus holds as several clips (sound and picture, picture alone), which part them.
+        recordings: recordings that the corpus has as several clips, such as with sound and as video only.
         repetitions: pairs of clips of one person that differ only in their repetition.
         statements: pairs of clips of one person that differ only in what is said.
         near_duplicates: pairs of clips with pictures that look the same; None where nobody looked. Its examples
-            have ``row_a`` and ``row_b``, rows of the manifest; pairs of strangers come first, then the closest.
-        strangers: those of the near-duplicates on two sides that show different or unknown people.
-        people_known: whether every frame says who is seen.
+            have ``row_a`` and ``row_b``, rows of the manifest; those of different or unknown subjects come first, then
+            the closest.
+        unknown_subjects: those of the near-duplicates on two sides that show different or unknown people.
+        subjects_known: whether every frame says who is seen.
         subjects_from: where subjects come from if nobody has verified that each of their names is one person; None
             where the corpus itself says who is who.
         doubts: what speaks against these names, one sentence each.
@@ -57,12 +58,12 @@ class Audit:
 
     subjects: Finding
     clips: Finding
-    twins: Finding | None = None
+    recordings: Finding | None = None
     repetitions: Finding | None = None
     statements: Finding | None = None
     near_duplicates: Finding | None = None
-    strangers: int = 0
-    people_known: bool = True
+    unknown_subjects: int = 0
+    subjects_known: bool = True
     clips_known: bool = True
     subjects_from: str | None = None
     doubts: list[str] = field(default_factory=list)
@@ -76,12 +77,12 @@ class Audit:
         is, as far as is known. ``subject-independent by name``: nothing is, if each name of a subject is one person,
         which nobody has verified: names were found in file names or in a table. ``subject-independent``: nothing is.
         """
-        twins = self.twins.count if self.twins else 0
-        if self.clips.count or twins or self.strangers or (self.subjects.count and not self.clips_known):
+        recordings = self.recordings.count if self.recordings else 0
+        if self.clips.count or recordings or self.unknown_subjects or (self.subjects.count and not self.clips_known):
             return LeakageLevel.LEAKY
         if self.subjects.count:
             return LeakageLevel.SUBJECT_DEPENDENT
-        if not self.people_known:
+        if not self.subjects_known:
             return LeakageLevel.UNKNOWN_SUBJECTS
         if self.subjects_from:
             return LeakageLevel.SUBJECT_INDEPENDENT_BY_NAME
@@ -113,13 +114,19 @@ class Audit:
                 "who is seen is unknown, so nobody knows whether the same people stand on several sides of the split; "
                 "of files of your own dataset.subject_pattern or a CSV can say it."
             )
-        kinds = [(self.subjects, "people"), (self.clips, "clips"), (self.twins, "recordings kept as several clips")]
+        kinds = [
+            (self.subjects, "people"),
+            (self.clips, "clips"),
+            (self.recordings, "recordings kept as several clips"),
+        ]
         shared = [f"{found.count} of {found.total} {name}" for found, name in kinds if found and found.count]
-        if self.strangers:
-            shared.append(f"{self.strangers} pair(s) of clips that look the same but are not known to show one person")
+        if self.unknown_subjects:
+            shared.append(
+                f"{self.unknown_subjects} pair(s) of clips that look the same but are not known to show one person"
+            )
         if self.subjects.count:
             advice = "split=subject keeps people apart"
-        elif self.people_known:
+        elif self.subjects_known:
             advice = "look whether they are copies to leave out or one person under two names"
         else:
             advice = "split=clips keeps clips that belong or look together on one side"
@@ -164,16 +171,16 @@ def audit(
     clip = keys(manifest, "clip")
     sides = clip.map(_sides_of_clips(clip, manifest["split"]))
     clips = manifest.assign(sides=sides)[~clip.duplicated()]
-    near, strangers = (None, 0) if pairs is None else _near_duplicates(manifest, sides, pairs, examples)
+    near, unknown_subjects = (None, 0) if pairs is None else _near_duplicates(manifest, sides, pairs, examples)
     return Audit(
         subjects=_shared(manifest, "subject", ["subject"], examples),
         clips=_shared(manifest, "clip", ["clip", "subject", "emotion"], examples),
-        twins=_twins(manifest, sides, examples) if "recording" in manifest else None,
+        recordings=_recordings(manifest, sides, examples) if "recording" in manifest else None,
         repetitions=_varied(clips, REPETITION, examples),
         statements=_varied(clips, SPOKEN, examples),
         near_duplicates=near,
-        strangers=strangers,
-        people_known=bool(manifest["subject"].notna().all()),
+        unknown_subjects=unknown_subjects,
+        subjects_known=bool(manifest["subject"].notna().all()),
         clips_known=clip.nunique() < len(manifest),
         subjects_from=subjects_from,
         doubts=doubts(manifest[~manifest["corpus"].isin(verified)]) if subjects_from else [],
@@ -240,7 +247,7 @@ def _with_corpus(manifest: pd.DataFrame, told: list[str]) -> list[str]:
     return ["corpus", *told] if len(corpora(manifest)) > 1 else told
 
 
-def _twins(manifest: pd.DataFrame, sides: pd.Series, examples: int) -> Finding:
+def _recordings(manifest: pd.DataFrame, sides: pd.Series, examples: int) -> Finding:
     names = keys(manifest, "recording")
     recordings = manifest.groupby(names)[["clip", "split"]].nunique()
     several = recordings[recordings["clip"] > 1]
@@ -297,10 +304,10 @@ def _near_duplicates(
     table = pd.concat([pairs.reset_index(drop=True), *ends], axis=1)
     subject = pd.factorize(keys(manifest, "subject"))[0]  # -1 where it is unknown
     a, b = (subject[pairs[f"row_{end}"]] for end in "ab")
-    table["strangers"] = (a != b) | (a < 0)
+    table["unknown_subjects"] = (a != b) | (a < 0)
     apart = table[(table["sides_a"] != table["sides_b"]) | _several(table["sides_a"])]
-    worst = apart.sort_values(["strangers", "distance"], ascending=[False, True], kind="stable")
-    return Finding(len(apart), len(table), _plain(worst.head(examples))), int(apart["strangers"].sum())
+    worst = apart.sort_values(["unknown_subjects", "distance"], ascending=[False, True], kind="stable")
+    return Finding(len(apart), len(table), _plain(worst.head(examples))), int(apart["unknown_subjects"].sum())
 
 
 def _several(sides: pd.Series) -> pd.Series:

@@ -39,9 +39,9 @@ def print_audit(console: Console, audit: Audit) -> None:
     """What stands on two sides of a split, by kind, with examples."""
     unknown = Finding(0, 0, [])
     kinds = {
-        "people": audit.subjects if audit.people_known else unknown,
+        "people": audit.subjects if audit.subjects_known else unknown,
         "clips": audit.clips if audit.clips_known else unknown,
-        "twins of a recording": audit.twins,
+        "recordings kept as several clips": audit.recordings,
         "pairs that differ in repetition": audit.repetitions,
         "pairs that differ in statement": audit.statements,
         "pairs that look the same": audit.near_duplicates,
@@ -58,8 +58,8 @@ def print_audit(console: Console, audit: Audit) -> None:
                 if example.get(key)
             ]
             rows.append((name, found.count, found.total, ", ".join(names)))
-    if audit.strangers:
-        rows.append(("  of different or unknown people", audit.strangers, None, ""))
+    if audit.unknown_subjects:
+        rows.append(("  of different or unknown subjects", audit.unknown_subjects, None, ""))
     data = pd.DataFrame(rows, columns=["", "on two sides", "of", "for example"]).astype({"of": "Int64"})
     Table("leaks", f"what stands on two sides ({audit.level})", data).print(console)
 

@@ -47,13 +47,13 @@ def unknown(manifest):
     return manifest.assign(subject=None)
 
 
-CLEAN = dict.fromkeys(["subjects", "clips", "twins", "repetitions", "statements", "near_duplicates"], 0)
+CLEAN = dict.fromkeys(["subjects", "clips", "recordings", "repetitions", "statements", "near_duplicates"], 0)
 
 
 def test_a_clean_split_is_silent(manifest):
     found = audit(manifest, pairs_of((0, 3), (6, 94)))  # of person a; of a and b: both train
     assert counts(found) == CLEAN
-    assert (found.level, found.sentence(), found.strangers) == ("subject-independent", None, 0)
+    assert (found.level, found.sentence(), found.unknown_subjects) == ("subject-independent", None, 0)
     assert all(value["examples"] == [] for value in found.as_dict().values() if isinstance(value, dict))
 
 
@@ -62,7 +62,7 @@ def test_totals(manifest):
     # 64 clips of 32 recordings; each repetition has its other, each statement too.
     totals = {kind: value["total"] for kind, value in found.as_dict().items() if isinstance(value, dict)}
     assert totals == {
-        "subjects": 4, "clips": 64, "twins": 32, "repetitions": 32, "statements": 32, "near_duplicates": 2
+        "subjects": 4, "clips": 64, "recordings": 32, "repetitions": 32, "statements": 32, "near_duplicates": 2
     }  # fmt: skip
 
 
@@ -80,8 +80,8 @@ def test_a_person_on_two_sides(manifest):
 
 def test_a_clip_on_two_sides(manifest):
     found = audit(move(manifest, manifest.index == 1))
-    # The clip's own frames; its twin; its other repetition; its other statement.
-    assert counts(found) == {"subjects": 1, "clips": 1, "twins": 1, "repetitions": 1, "statements": 1}
+    # The clip's own frames; its recording; its other repetition; its other statement.
+    assert counts(found) == {"subjects": 1, "clips": 1, "recordings": 1, "repetitions": 1, "statements": 1}
     assert found.level == "leaky"
     assert found.clips.examples == [
         {"clip": "a-happy-1-1-av", "subject": "a", "emotion": "happy", "frames": {"train": 2, "test": 1}}
@@ -90,10 +90,10 @@ def test_a_clip_on_two_sides(manifest):
 
 
 def test_a_clip_on_two_sides_leaks_by_itself(manifest):
-    """With one modality no recording has a twin, and none is counted as one."""
+    """With one modality no recording is kept as several clips, and none is counted."""
     one = manifest[manifest["modality"] == "av"].reset_index(drop=True)
     found = audit(move(one, one.index == 1))
-    assert (found.clips.count, found.twins.count, found.twins.total, found.level) == (1, 0, 0, "leaky")
+    assert (found.clips.count, found.recordings.count, found.recordings.total, found.level) == (1, 0, 0, "leaky")
     assert audit(move(one, one.index == 1).drop(columns="recording")).level == "leaky"
 
 
@@ -101,35 +101,35 @@ def test_two_clips_that_both_straddle_stand_on_two_sides(manifest):
     """Each has frames on the side of the other's, so the pair does too."""
     found = audit(move(manifest, (manifest["subject"] == "a") & (manifest["frame"] == 0)), pairs_of((1, 4)))
     assert counts(found) == {
-        "subjects": 1, "clips": 16, "twins": 8, "repetitions": 8, "statements": 8, "near_duplicates": 1
+        "subjects": 1, "clips": 16, "recordings": 8, "repetitions": 8, "statements": 8, "near_duplicates": 1
     }  # fmt: skip
     assert found.repetitions.examples[0]["sides_a"] == "test+train"
-    assert [len(kind.examples) for kind in (found.clips, found.twins, found.repetitions)] == [5, 5, 5]
+    assert [len(kind.examples) for kind in (found.clips, found.recordings, found.repetitions)] == [5, 5, 5]
 
 
-def test_twins_apart(manifest):
+def test_clips_of_one_recording_in_two_subsets_leak(manifest):
     """Sound and picture on one side, the picture alone on another: the same recording."""
     found = audit(move(manifest, (manifest["subject"] == "a") & (manifest["modality"] == "v")))
-    assert counts(found) == {"subjects": 1, "clips": 0, "twins": 8, "repetitions": 0, "statements": 0}
+    assert counts(found) == {"subjects": 1, "clips": 0, "recordings": 8, "repetitions": 0, "statements": 0}
     assert found.level == "leaky"
-    assert found.twins.examples[0] == {
+    assert found.recordings.examples[0] == {
         "recording": "a-happy-1-1",
         "clips": {"a-happy-1-1-av": "train", "a-happy-1-1-v": "test"},
     }
-    assert len(found.twins.examples) == 5
-    assert len(audit(move(manifest, manifest["modality"] == "v"), examples=7).twins.examples) == 7
+    assert len(found.recordings.examples) == 5
+    assert len(audit(move(manifest, manifest["modality"] == "v"), examples=7).recordings.examples) == 7
 
 
-def test_twins_of_unknown_people_leak(manifest):
+def test_split_recordings_of_unknown_subjects_leak(manifest):
     found = audit(unknown(move(manifest, (manifest["subject"] == "a") & (manifest["modality"] == "v"))))
-    assert (found.level, found.subjects.total, found.twins.count) == ("leaky", 0, 8)
+    assert (found.level, found.subjects.total, found.recordings.count) == ("leaky", 0, 8)
     assert found.sentence().endswith("split=clips keeps clips that belong or look together on one side.")
 
 
 def test_repetitions_apart(manifest):
     found = audit(move(manifest, (manifest["subject"] == "a") & (manifest["repetition"] == "2")))
     # 2 emotions x 2 statements x 2 modalities
-    assert counts(found) == {"subjects": 1, "clips": 0, "twins": 0, "repetitions": 8, "statements": 0}
+    assert counts(found) == {"subjects": 1, "clips": 0, "recordings": 0, "repetitions": 8, "statements": 0}
     assert found.level == "subject-dependent"
     assert found.repetitions.examples[0] == {
         "subject": "a",
@@ -145,7 +145,7 @@ def test_repetitions_apart(manifest):
 
 def test_statements_apart(manifest):
     apart = move(manifest, (manifest["subject"] == "a") & (manifest["statement"] == "2"))
-    expected = {"subjects": 1, "clips": 0, "twins": 0, "repetitions": 0, "statements": 8}
+    expected = {"subjects": 1, "clips": 0, "recordings": 0, "repetitions": 0, "statements": 8}
     assert counts(audit(apart)) == expected
     assert counts(audit(apart.rename(columns={"statement": "sentence"}))) == expected
     assert audit(apart).level == "subject-dependent"
@@ -183,17 +183,17 @@ def test_pairs_are_counted_as_by_hand(seed):
         assert example["sides_a"] != example["sides_b"] or "+" in example["sides_a"]
 
 
-def test_near_duplicates_of_one_person_are_told_from_those_of_strangers(manifest):
+def test_near_duplicates_of_one_person_are_told_from_those_of_unknown_subjects(manifest):
     sides = move(manifest, (manifest["subject"] == "a") & (manifest["emotion"] == "sad"))
     # a happy (0 to 23) and a sad (24 to 47) are apart, a and b (48 on) as well where a is sad, c and d start at 96, 144
     found = audit(sides, pairs_of((0, 24), (3, 27), (0, 6), (24, 48), (0, 48)))
-    assert (found.near_duplicates.count, found.near_duplicates.total, found.strangers) == (3, 5, 1)
+    assert (found.near_duplicates.count, found.near_duplicates.total, found.unknown_subjects) == (3, 5, 1)
     assert found.level == "leaky"
-    assert [(e["row_a"], e["row_b"], e["strangers"]) for e in found.near_duplicates.examples] == [
+    assert [(e["row_a"], e["row_b"], e["unknown_subjects"]) for e in found.near_duplicates.examples] == [
         (24, 48, True), (0, 24, False), (3, 27, False)
     ]  # fmt: skip
     assert found.near_duplicates.examples[0] == {
-        "row_a": 24, "row_b": 48, "distance": 5, "mirrored": False, "strangers": True,
+        "row_a": 24, "row_b": 48, "distance": 5, "mirrored": False, "unknown_subjects": True,
         "clip_a": "a-sad-1-1-av", "subject_a": "a", "emotion_a": "sad", "sides_a": "test",
         "clip_b": "b-happy-1-1-av", "subject_b": "b", "emotion_b": "happy", "sides_b": "train",
     }  # fmt: skip
@@ -205,7 +205,7 @@ def test_near_duplicates_of_one_person_are_told_from_those_of_strangers(manifest
 
 def test_near_duplicates_among_people_kept_apart_leak(manifest):
     found = audit(manifest, pairs_of((0, 96)))
-    assert (found.level, found.strangers, found.subjects.count) == ("leaky", 1, 0)
+    assert (found.level, found.unknown_subjects, found.subjects.count) == ("leaky", 1, 0)
     assert found.sentence() == (
         "this split leaks: 1 pair(s) of clips that look the same but are not known to show one person stand on more "
         "than one side, so the scores promise too much for people never seen; look whether they are copies to leave "
@@ -215,18 +215,18 @@ def test_near_duplicates_among_people_kept_apart_leak(manifest):
 
 def test_people_unknown(manifest):
     found = audit(unknown(manifest), pairs_of((0, 6)))
-    assert (found.level, found.subjects.total, found.people_known) == ("unknown-subjects", 0, False)
+    assert (found.level, found.subjects.total, found.subjects_known) == ("unknown-subjects", 0, False)
     assert found.sentence().startswith("who is seen is unknown")
     # Pairs of people nobody knows are no repetitions, and near-duplicates of them may be anybody's.
     assert (found.repetitions.total, found.statements.total) == (0, 0)
     assert audit(unknown(manifest), pairs_of((0, 96))).level == "leaky"
-    assert audit(unknown(manifest), pairs_of((0, 96))).strangers == 1
+    assert audit(unknown(manifest), pairs_of((0, 96))).unknown_subjects == 1
     assert audit(unknown(move(manifest, manifest.index == 1))).level == "leaky"
 
 
 def test_two_unknown_people_are_not_known_to_be_one(manifest):
     missing = unknown(manifest).astype({"subject": "string"})  # where pandas' own missing value equals nothing, nor not
-    assert audit(missing, pairs_of((0, 96))).strangers == 1
+    assert audit(missing, pairs_of((0, 96))).unknown_subjects == 1
 
 
 def test_one_unknown_person_is_one_too_many(manifest):
@@ -244,7 +244,7 @@ def test_shared_people_in_a_folder_of_pictures_leak(manifest):
 
 def test_a_corpus_without_the_columns_has_no_such_kinds(manifest):
     found = audit(manifest[["subject", "emotion", "split", "clip"]])
-    assert (found.twins, found.repetitions, found.statements, found.near_duplicates) == (None,) * 4
+    assert (found.recordings, found.repetitions, found.statements, found.near_duplicates) == (None,) * 4
     assert audit(manifest.drop(columns="statement")).repetitions.total == 64  # 16 groups of 2 x 2
 
 
@@ -269,7 +269,7 @@ def test_large_manifests_take_seconds():
     found = audit(manifest, pairs_of(*pairwise(numbers)))
     assert time.process_time() - began < 10
     assert (found.repetitions.count, found.repetitions.total) == (4999, 5000 * 4999 // 2)
-    assert (found.twins.count, found.twins.total, found.near_duplicates.count) == (1, 2500, 1)
+    assert (found.recordings.count, found.recordings.total, found.near_duplicates.count) == (1, 2500, 1)
 
 
 def test_the_worst_pairs_are_of_frames_on_two_sides():

@@ -193,12 +193,12 @@ def test_from_raw_to_batches(miniature, tmp_path):
     assert batch["image"].shape == (2, 3, 28, 28)
 
 
-def test_twins_parted_by_a_split_are_found(miniature, tmp_path, caplog):
+def test_recordings_split_across_subsets_are_found(miniature, tmp_path, caplog):
     made = ready(miniature, tmp_path, modality="both", split=lambda m: [
         {"01": "train", "02": "test"}[clip[:2]] for clip in m["clip"]
     ])  # fmt: skip
     assert made.audit.level == "leaky"
-    assert made.audit.twins.count == made.audit.twins.total == 32
+    assert made.audit.recordings.count == made.audit.recordings.total == 32
     assert made.audit.near_duplicates.count >= 32
     assert made.audit.near_duplicates.examples[0]["distance"] == 0
     assert "this split leaks" in caplog.text

@@ -11,7 +11,7 @@ def test_the_split_of_a_thousand_emotions_can_be_read_on_a_terminal(capsys):
     emotions = np.repeat([f"emotion {number:04d}" for number in range(1000)], 3)
     manifest = pd.DataFrame({"emotion": emotions, "split": ["train", "val", "test"] * 1000, "subject": "S001"})
     corpus = SimpleNamespace(
-        manifest=manifest, class_names=sorted(set(emotions)), audit=SimpleNamespace(level="leaky", people_known=True)
+        manifest=manifest, class_names=sorted(set(emotions)), audit=SimpleNamespace(level="leaky", subjects_known=True)
     )
     print_split(Console(width=100), corpus)
     lines = capsys.readouterr().out.splitlines()

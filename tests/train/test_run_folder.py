@@ -45,7 +45,7 @@ def test_the_results_say_what_happened(run):
     assert sum(results["data"]["split"].values()) == 96
     leakage = results["leakage"]
     assert leakage["level"] == "subject-independent"
-    assert (leakage["subjects"]["count"], leakage["clips"]["count"], leakage["strangers"]) == (0, 0, 0)
+    assert (leakage["subjects"]["count"], leakage["clips"]["count"], leakage["unknown_subjects"]) == (0, 0, 0)
     assert not (folder / "leaks.png").exists()
     assert results["epochs"] == len(results["history"]) == 4
     assert results["parameters"]["total"] == 61_496 + 4 * 85  # the paper's four classes, and four more
