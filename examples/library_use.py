@@ -31,7 +31,7 @@ def main() -> None:
     pl.seed_everything(0)
     datamodule = SyntheticDataModule(
         identities=8,
-        clips=2,
+        clips=1,
         image_size=28,
         batch_size=16,
         split=partial(splits.subject, val=0.25, test=0.25, seed=0),
@@ -42,7 +42,7 @@ def main() -> None:
     print(datamodule.audit.level, datamodule.class_names)
 
     model = make_model(datamodule.target)
-    phases = [{"name": "all", "epochs": 15, "first_stage": "all"}]
+    phases = [{"name": "all", "epochs": 10, "unfreeze_from": "all"}]
     finetune, answers = FreezeThenFineTune(phases, monitor="val/uar"), Answers()
     trainer = pl.Trainer(
         accelerator="cpu",

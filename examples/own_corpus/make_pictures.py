@@ -1,16 +1,17 @@
-"""Renders 96 pictures for the example: ``python make_pictures.py pictures``."""
+"""Renders 64 pictures for the example: ``python make_pictures.py pictures``."""
 
 import sys
 from pathlib import Path
 
 from PIL import Image
 
-from fervid.data import SyntheticDataModule
+from fervid.synthetic.corpus import RenderedSubjects
 
 folder = Path(sys.argv[1])
-folder.mkdir(parents=True, exist_ok=True)
-rendered = SyntheticDataModule(identities=6, clips=1, frames=2, image_size=128, cache_dir=folder / ".cache")
-rendered.prepare_data()
-for row, frame in rendered.frames.iterrows():
+(folder / ".cache").mkdir(parents=True)
+subjects = RenderedSubjects(identities=4, clips=1, frames=2)
+frames = subjects.frames()
+picture_of = subjects.open_pictures(frames, folder / ".cache")
+for row, frame in frames.iterrows():
     name = f"{frame['subject']}_{frame['emotion']}_{frame['frame']}.png"
-    Image.fromarray(rendered.store[[row]][0]).save(folder / name)
+    Image.fromarray(picture_of(row)).save(folder / name)
