@@ -1,6 +1,6 @@
 """fervid: facial emotion recognition by transfer learning, with PyTorch Lightning and Hydra.
 
-What each folder holds: the table "Code layout" in README.md.
+``docs/code_layout.md`` lists what each folder contains.
 """
 
 from importlib import import_module

@@ -15,7 +15,7 @@ import fervid.corpora
 from fervid.data import CorpusDataModule
 from fervid.errors import InputError
 
-README = Path(__file__).parents[2] / "README.md"
+EXAMPLE = Path(__file__).parents[2] / "examples/own_corpus/conf/dataset/portraits.yaml"
 CLASS = """
 from pathlib import Path
 
@@ -173,11 +173,9 @@ def test_a_path_of_its_own_is_text_and_may_move(portraits, fervid_command, capsy
     assert Path("sweep/0/results.json").stat().st_mtime_ns == before
 
 
-def test_the_yaml_of_the_readme_has_every_setting_of_preparation_and_loading(portraits, fervid_command, capsys):
-    """As printed: only the name of the class is another."""
-    (printed,) = re.findall(r"```yaml\n(# @package _global_\ndefaults:.*?)```", README.read_text("utf-8"), re.DOTALL)
+def test_example_yaml_has_every_setting_of_preparation_and_loading(portraits, fervid_command, capsys):
     file = portraits / "conf" / "dataset" / "portraits.yaml"
-    file.write_text(printed.replace("my_package.MyCorpus", "portraits_corpus.Portraits"))
+    file.write_text(EXAMPLE.read_text("utf-8").replace("portraits.Portraits", "portraits_corpus.Portraits"))
     folder, words = f"--config-dir={portraits / 'conf'}", words_of(portraits)
     given = ["dataset.batch_size=16", "dataset.face_size=128", "dataset.num_workers=2"]
     fervid_command("prepare", folder, *words, "dataset.face_size=32", "dataset.margin=0.1", "detector=none")
@@ -187,7 +185,7 @@ def test_the_yaml_of_the_readme_has_every_setting_of_preparation_and_loading(por
     fervid_command("train", folder, "dataset=portraits", "--help")
     said = capsys.readouterr().out
     assert "_files" not in said
-    assert re.search(r"  face_size: 256 +# side in pixels", said)
+    assert re.search(r"  face_size: 128 +# side in pixels", said)
     assert re.search(r"dataset: .*portraits, ravdess", said)
     fervid_command("prepare", folder, "--help")
     assert re.search(r"dataset: .*portraits, ravdess", capsys.readouterr().out)

@@ -221,7 +221,7 @@ def test_a_corpus_that_is_not_what_it_was_is_refused(fervid_evaluate, copy, capf
         ("nothing to evaluate", ["run=[]"]),
         ("nowhere is not a folder", ["run=nowhere"]),
         ("name each member once", ["run=[{run},{run}]"]),
-        ("is unknown: choose all or unseen", ["run={run}", "people=some"]),
+        ("is unknown: choose all or unseen", ["run={run}", "subjects=some"]),
         ("give cpu or cuda", ["run={run}", "device=abacus"]),
         ("give cpu or cuda", ["run={run}", "device=meta"]),
         ("too few for an interval", ["run={run}", "resamples=3"]),

@@ -185,11 +185,11 @@ class TestChosenFrames:
         alone = [f"clip{row}" for row in range(12)]
         assert self.chosen("confused", clip=alone) == [21, 20, 17]
         emotions = ["a"] * 10 + ["c"] * 2
-        assert self.chosen("confused", clip=alone, true=emotions) == [21, 20, 17, 16, 13]
+        assert self.chosen("confused", clip=alone, label=emotions) == [21, 20, 17, 16, 13]
 
     def test_right_are_of_each_emotion(self):
         alone, true = [f"clip{row}" for row in range(12)], list("aaaabbbbcccc")
-        assert self.chosen("right", clip=alone, true=true, predicted=true, max_faces=3, prob_b=0.6, prob_c=0.9) == [
+        assert self.chosen("right", clip=alone, label=true, predicted=true, max_faces=3, prob_b=0.6, prob_c=0.9) == [
             18,
             14,
             11,
