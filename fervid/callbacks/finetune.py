@@ -244,7 +244,7 @@ class FreezeThenFineTune(Checkpoint):
         try:
             return self.make_scheduler(optimizer, **filled)
         except (TypeError, ValueError) as error:
-            raise InputError(f"the scheduler does not take its settings: {first_line(error)}.") from error
+            raise InputError(f"the scheduler rejects its settings: {first_line(error)}.") from error
 
     def _step_schedule(self, score: float) -> None:
         try:

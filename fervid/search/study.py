@@ -50,7 +50,7 @@ def search(space: SearchSpace, config: DictConfig, folder: Path, *, trials: int,
     logging.basicConfig(
         level=logging.INFO, format="%(message)s", handlers=[RichHandler(show_path=False, show_time=False)], force=True
     )
-    set_up_process(speaks=True)
+    set_up_process(verbose=True)
     folder.mkdir(parents=True, exist_ok=True)
     with alone(folder):
         study = _open_study(folder, space.words, config)

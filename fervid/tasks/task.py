@@ -155,7 +155,7 @@ class Task(pl.LightningModule):
         try:
             return self.optimizer([group for group in groups if group["params"]])
         except (TypeError, ValueError) as error:
-            raise InputError(f"the optimizer does not take its settings: {first_line(error)}.") from error
+            raise InputError(f"the optimizer rejects its settings: {first_line(error)}.") from error
 
     # Steps
 

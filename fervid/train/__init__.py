@@ -25,10 +25,10 @@ log = logging.getLogger(__name__)
 
 @hydra.main(version_base="1.3", config_path=CONFIG_FOLDER, config_name="train")
 def command(config: DictConfig) -> float:
-    """Trains what the configuration describes.
+    """Trains the network that the configuration describes.
 
     Returns:
-        The best validation score, ``finetune.monitor``: what a sweep maximises.
+        The best validation score (``finetune.monitor``), which a sweep maximises.
     """
     with job(config) as running:
         if running.is_sweep:
@@ -38,17 +38,17 @@ def command(config: DictConfig) -> float:
 
 
 def _train(config: DictConfig, running: Job) -> float:
-    with importing():  # torch and all that: seconds that --help should not wait for
+    with importing():  # torch takes seconds to import, which --help need not wait for
         from fervid.train import training
         from fervid.train.process_setup import set_up_process
         from fervid.train.resuming import print_how_to_resume
 
-    set_up_process(speaks=find_place(**trainer_size(config)).rank == 0)
+    set_up_process(verbose=find_place(**trainer_size(config)).rank == 0)
     try:
         return training.train(config, running.folder, resume=running.is_sweep)
-    except (KeyboardInterrupt, SystemExit) as interrupt:  # Lightning makes the second of the first
+    except (KeyboardInterrupt, SystemExit) as interrupt:  # Lightning turns a KeyboardInterrupt into SystemExit
         if str(interrupt) and isinstance(interrupt, KeyboardInterrupt):
-            raise  # it says how to resume
+            raise  # its message already explains how to resume
         if running.is_sweep:
             log.warning("interrupted: run the same command again to resume.")
         else:
@@ -57,7 +57,7 @@ def _train(config: DictConfig, running: Job) -> float:
 
 
 def _check_devices(config: DictConfig) -> None:
-    """Refuses jobs of a sweep that need several processes."""
+    """Raises an InputError if the jobs of a sweep need several processes."""
     devices = config.trainer.get("devices", 1)
     if devices != 1 or config.trainer.get("num_nodes", 1) != 1:
         raise InputError(
@@ -67,7 +67,7 @@ def _check_devices(config: DictConfig) -> None:
 
 
 def _name_by_settings(config: DictConfig) -> None:
-    """Lets a job of a sweep bear the name of its settings on TensorBoard, not only a number."""
+    """Labels a job of a sweep on TensorBoard with its settings, not only with its number."""
     if str(config.logger.get("_target_")).endswith("TensorBoardLogger"):
         words = ",".join(f"{name.split('.')[-1]}={value}" for name, value in told_settings(config).items())
         with open_dict(config):

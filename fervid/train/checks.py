@@ -1,4 +1,4 @@
-"""Settings that a run cannot use are refused before the corpus is prepared, or before the first step."""
+"""Checks that reject unusable settings before the corpus is prepared, or before the first training step."""
 
 import copy
 from collections.abc import Iterator
@@ -16,43 +16,43 @@ from fervid.tasks.task import Task
 
 
 def check_monitor(config: DictConfig, finetune: FreezeThenFineTune) -> None:
-    """Refuses a score that the task does not log."""
+    """Raises an InputError if the task does not log the score ``finetune.monitor``."""
     monitors = task_class(config).monitors
     if finetune.monitor not in monitors:
         raise InputError(f"finetune.monitor={finetune.monitor} is not logged: choose one of {', '.join(monitors)}.")
 
 
 def check_optimizer(config: DictConfig, finetune: FreezeThenFineTune) -> None:
-    """Refuses an optimizer or a schedule that does not take its settings."""
+    """Raises an InputError if the optimizer or the learning rate schedule rejects its settings."""
     try:
         optimizer = instantiate(config.optimizer)([torch.nn.Parameter(torch.zeros(1))])
     except (IndexError, RuntimeError, TypeError, ValueError) as error:
-        raise InputError(f"the optimizer does not take its settings: {first_line(error)}.") from error
+        raise InputError(f"the optimizer rejects its settings: {first_line(error)}.") from error
     finetune.make_schedule(optimizer)
 
 
 @torch.no_grad()
 def check_single_frame(model: Task, finetune: FreezeThenFineTune) -> None:
-    """Refuses batches of one frame where BatchNorm, in one of the phases, would see a single value a channel."""
+    """Raises an InputError if, with one frame per batch, a BatchNorm would see a single value per channel."""
     size = model.backbone.image_size
     for phase in finetune.phases:
-        tried = copy.deepcopy(model)  # BatchNorm keeps what it sees
-        tried.learn_from(tried.backbone.stage_number(phase.unfreeze_from))
-        tried.train()
+        trial = copy.deepcopy(model)  # a forward pass changes the running statistics of BatchNorm
+        trial.learn_from(trial.backbone.stage_number(phase.unfreeze_from))
+        trial.train()
         try:
             with torch.random.fork_rng():
-                tried(torch.zeros(1, 3, size, size))
+                trial(torch.zeros(1, 3, size, size))
         except ValueError as error:
             raise InputError(
-                f"dataset.batch_size=1 has no statistics for BatchNorm in phase {phase.name!r}: give 2 or more, or "
-                "backbone.freeze_batchnorm=true."
+                f"dataset.batch_size=1 is too small for the batch statistics of BatchNorm in phase {phase.name!r}: "
+                "give 2 or more, or backbone.freeze_batchnorm=true."
             ) from error
 
 
 @contextmanager
 def trainer_mistakes() -> Iterator[None]:
-    """Around training: some settings of the Trainer are looked at only when it begins."""
+    """Converts errors in the Trainer's settings, some of which Lightning checks only when training starts."""
     try:
         yield
     except MisconfigurationException as error:
-        raise InputError(f"the trainer does not take its settings: {first_line(error)}.") from error
+        raise InputError(f"the trainer rejects its settings: {first_line(error)}.") from error

@@ -1,4 +1,4 @@
-"""What is recorded of a network and its training, beside what is recorded of any run."""
+"""The parts of ``results.json`` that describe a network and its training."""
 
 from typing import Any
 
@@ -24,7 +24,22 @@ def collect(
     warnings: list[str],
     seconds: dict[str, float],
 ) -> dict[str, Any]:
-    """As :func:`fervid.runs.record.describe`, with what is known of a network and its training."""
+    """Collects the results record of a training run.
+
+    Args:
+        config: configuration of the run.
+        trainer: the trainer after testing.
+        model: the trained model.
+        datamodule: the corpus with its split.
+        finetune: holds the history of the epochs and the best epoch.
+        predictions: one row per test sample.
+        warnings: warnings that were logged during the run.
+        seconds: durations in seconds by name: ``prepare``, ``fit`` and ``test``.
+
+    Returns:
+        The entries of :func:`fervid.runs.record.describe` and those of the network and its training, as plain
+        containers.
+    """
     described = describe(config, datamodule, warnings) | model.measure(predictions)
     best = next((row for row in finetune.history if row["epoch"] == finetune.best["epoch"]), {})
     kept = {name: value for name, value in best.items() if name.startswith(("train/", "val/"))}
@@ -48,9 +63,13 @@ def collect(
 
 
 def compared_settings(config: DictConfig) -> dict[str, Any]:
-    """What HPARAMS compares. It shows five columns, in the order of their names: what was told, not all there is."""
+    """Returns the settings to compare on TensorBoard's HPARAMS page.
+
+    The page shows five columns in alphabetical order. Therefore only the settings that the user gave are listed, not
+    all settings of the run.
+    """
     chosen = config.get("choices") or {}
-    groups = [group for group in ("backbone", "dataset", "optimizer") if group in chosen]  # ~dataset removes one
+    groups = [group for group in ("backbone", "dataset", "optimizer") if group in chosen]  # ~dataset removes a group
     return {group: chosen[group] for group in groups} | told_settings(config)
 
 

@@ -1,4 +1,4 @@
-"""What TensorBoard shows of a run besides its curves: figures, warnings, and a row of hyper-parameters."""
+"""TensorBoard content besides the curves: figures, warnings, and a row of hyperparameters."""
 
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,12 @@ from fervid.tasks.task import Task
 
 
 def log_figures(trainer: pl.Trainer, drawn: dict[str, Path], epoch: int) -> None:
-    """Puts PNG files on TensorBoard.
+    """Logs PNG files to TensorBoard as images.
 
     Args:
-        trainer: whose loggers take them.
-        drawn: the files by their names.
-        epoch: the step at which they are shown.
+        trainer: trainer with the loggers to write to.
+        drawn: path of each PNG file by the name of its figure.
+        epoch: step of the images.
     """
     for logger in trainer.loggers:
         if isinstance(logger, TensorBoardLogger):
@@ -28,28 +28,28 @@ def log_figures(trainer: pl.Trainer, drawn: dict[str, Path], epoch: int) -> None
 
 
 def log_hparams(trainer: pl.Trainer, model: Task, choices: dict[str, Any], results: dict[str, Any]) -> None:
-    """One row on TensorBoard's HPARAMS page, and the warnings as text.
+    """Logs one row for TensorBoard's HPARAMS page, and the warnings as text.
 
     Args:
-        trainer: whose loggers take them.
-        model: whose scores are shown.
-        choices: what the page compares, by name.
-        results: the run's ``results.json``.
+        trainer: trainer with the loggers to write to.
+        model: model whose main score is shown.
+        choices: hyperparameters to compare, by name.
+        results: content of the run's ``results.json``.
     """
-    kept = results["metrics"]
-    # More do not fit on the first screen.
-    wanted = [f"{subset}{model.shown[0]}" for subset in ("val/", "test/", "test/clip_")]
+    metrics = results["metrics"]
+    # More columns do not fit on the first screen.
+    names = [f"{subset}{model.shown[0]}" for subset in ("val/", "test/", "test/clip_")]
     for logger in trainer.loggers:
         if isinstance(logger, TensorBoardLogger):
-            # Names of their own: Lightning logs them as scalars too.
+            # Separate names, since Lightning also logs these values as scalars.
             logger.log_hyperparams(
                 choices,
-                {f"best/{name.replace('/', '_')}": kept[name] for name in wanted if name in kept},
+                {f"best/{name.replace('/', '_')}": metrics[name] for name in names if name in metrics},
                 step=results["best_epoch"],
             )
             layout = {score: ["Multiline", [f"train/{score}", f"val/{score}"]] for score in model.shown}
             logger.experiment.add_custom_scalars({"training and validation": layout})
             for number, warning in enumerate(results["warnings"]):
                 logger.experiment.add_text("warnings", markdown_text(warning), number)
-            Path(logger.log_dir, "hparams.yaml").unlink(missing_ok=True)  # written empty when training began
+            Path(logger.log_dir, "hparams.yaml").unlink(missing_ok=True)  # Lightning wrote it empty at the start
             logger.save()

@@ -1,4 +1,4 @@
-"""On how many of the processor's threads a network trains."""
+"""Number of CPU threads used for training."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,31 +6,32 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
-SMALL = 800_000  # parameters x batch size; LeNet at a batch of 10 has 0.6 million, at 32 two million
+MAX_SINGLE_THREAD_LOAD = 800_000  # parameters x batch size; LeNet: 0.6 million at batch size 10, 2 million at 32
 
 
 @contextmanager
 def torch_threads(setting: int | str, model: nn.Module, batch_size: int, accelerator: str) -> Iterator[None]:
-    """Sets the number of torch's threads, and restores it afterwards.
+    """Sets the number of torch's CPU threads, and restores it on exit.
 
-    A step of a small network is shared out over the cores at a higher cost than it saves, above all beside other work,
-    where each of its dozens of operations waits until the scheduler has found time for all threads. LeNet's step at a
-    batch of 10 on two cores: alone 2.1 ms with one thread and 1.8 with two, beside two busy processes 3.4 and 4.9,
-    beside several programs that share out their work too 28 and 806. The number depends on the configuration alone, so
-    that a run that is repeated or resumed rounds as before.
+    For a small network, distributing a step over all cores costs more than it saves, above all when other processes
+    are running: each of the dozens of operations in a step then waits until the scheduler has run all threads.
+    Measured for a step of LeNet at batch size 10 on two cores, with one and with two threads: 2.1 and 1.8 ms on an idle
+    machine, 3.4 and 4.9 ms beside two busy processes, 28 and 806 ms beside several multi-threaded programs. The number
+    depends only on the configuration, so that a repeated or resumed run rounds identically.
 
     Args:
-        setting: a number of threads, or ``"auto"``: one if the parameters times the batch size are fewer than
-            :data:`SMALL` and the network is trained on the CPU; else as many as torch has chosen, one for each core.
-        model: that is trained.
-        batch_size: frames a step.
-        accelerator: of the Trainer, such as ``"cpu"``.
+        setting: number of threads, or ``"auto"``: one thread if the network is trained on the CPU and its parameters
+            times the batch size are below :data:`MAX_SINGLE_THREAD_LOAD`, otherwise torch's default of one per core.
+        model: model to train.
+        batch_size: number of frames per step.
+        accelerator: accelerator of the Trainer, such as ``"cpu"``.
     """
     before = threads = torch.get_num_threads()
     if isinstance(setting, int):
         threads = setting
-    elif accelerator == "cpu" and batch_size * sum(parameter.numel() for parameter in model.parameters()) < SMALL:
-        threads = 1
+    elif accelerator == "cpu":
+        load = batch_size * sum(parameter.numel() for parameter in model.parameters())
+        threads = 1 if load < MAX_SINGLE_THREAD_LOAD else before
     torch.set_num_threads(threads)
     try:
         yield

@@ -1,4 +1,4 @@
-"""Lightning's Trainer as a run needs it."""
+"""Builds Lightning's Trainer for a run."""
 
 import sys
 from pathlib import Path
@@ -22,13 +22,13 @@ from fervid.processes.ranks import count_devices, find_place
 def make_trainer(
     config: DictConfig, folder: Path, callbacks: list[pl.Callback], checkpoint_io: AtomicCheckpointIO
 ) -> pl.Trainer:
-    """Lightning's Trainer with the run's callbacks and logger.
+    """Builds the Trainer with the run's callbacks and logger.
 
     Args:
-        config: of the run.
-        folder: where the run lies.
-        callbacks: among them a :class:`FreezeThenFineTune`.
-        checkpoint_io: writes the checkpoints.
+        config: configuration of the run.
+        folder: run folder.
+        callbacks: callbacks of the run, including a :class:`FreezeThenFineTune`.
+        checkpoint_io: plugin that writes the checkpoints.
 
     Raises:
         InputError: if the settings cannot be used, or not on this machine.
@@ -53,9 +53,9 @@ def make_trainer(
         callbacks = [*callbacks, ProgressBar()]
     plugins: list[Any] = [checkpoint_io]
     if find_place(**trainer_size(config)).launcher is None:
-        plugins.append(LightningEnvironment())  # Lightning would look for traces of a launcher
-    if options.get("strategy", "auto") in ("auto", "ddp") and _several_processes(options):
-        # Parameters of frozen stages require gradients, for later phases, and get none.
+        plugins.append(LightningEnvironment())  # keeps Lightning from detecting a launcher itself
+    if options.get("strategy", "auto") in ("auto", "ddp") and _is_distributed(options):
+        # Parameters of frozen stages require gradients, because later phases may train them, but receive none.
         options["strategy"] = "ddp_find_unused_parameters_true"
     try:
         return pl.Trainer(
@@ -64,31 +64,34 @@ def make_trainer(
             logger=_logger(config, folder),
             plugins=plugins,
             default_root_dir=folder,
-            num_sanity_val_steps=0,  # a partial epoch would count as one
+            num_sanity_val_steps=0,  # the scores of its partial epoch would be recorded as those of an epoch
             enable_model_summary=False,
-            use_distributed_sampler=False,  # the datamodule's own sampler shares the frames out
+            use_distributed_sampler=False,  # the datamodule's sampler already distributes the frames over ranks
         )
     except (MisconfigurationException, RuntimeError, TypeError, ValueError) as error:
-        raise InputError(f"the trainer does not take its settings: {first_line(error)}.") from error
+        raise InputError(f"the trainer rejects its settings: {first_line(error)}.") from error
 
 
 def allow_tf32(precision: str) -> None:
-    """TF32 for what mixed precision leaves in float32; who asks for float32 gets it, also after such a job."""
+    """Allows TF32 for the float32 operations of mixed precision, and disables it otherwise.
+
+    Disabling it matters in a sweep, where a float32 job may follow a mixed-precision job in the same process.
+    """
     mixed = "mixed" in precision
     torch.set_float32_matmul_precision("high" if mixed else "highest")
     torch.backends.cudnn.allow_tf32 = mixed
 
 
-def _several_processes(options: dict[str, Any]) -> bool:
-    """Whether the settings of a Trainer mean more than one device."""
+def _is_distributed(options: dict[str, Any]) -> bool:
+    """Whether the options of a Trainer select more than one device."""
     count = count_devices(options["devices"])
-    if count is None:  # all there are
+    if count is None:  # all available devices
         count = 1 if options["accelerator"] == "cpu" else torch.cuda.device_count()
     return count > 1 or options.get("num_nodes", 1) > 1
 
 
 def _logger(config: DictConfig, folder: Path) -> Any:
-    """The run's logger, which writes to the run folder unless it is told otherwise; False for none."""
+    """Returns the run's logger, which writes to the run folder by default; False for no logger."""
     if "save_dir" in config.logger and config.logger.save_dir is None:
         return instantiate(config.logger, save_dir=str(folder))
     return instantiate(config.logger) or False

@@ -1,4 +1,4 @@
-"""A training run, top to bottom."""
+"""A training run from configuration to results."""
 
 import logging
 import time
@@ -57,32 +57,33 @@ def train(
 ) -> float:
     """Trains, tests and records one run.
 
-    It needs nothing global, such as Hydra's own state: it may be called from a notebook, a test or a worker process. Of
-    the environment it reads what a launcher such as torchrun says of ranks; it seeds the global random generators.
+    The function does not depend on global state such as Hydra's and can therefore be called from a notebook, a test or
+    a worker process. It reads the environment variables that a launcher such as torchrun sets for each rank, and seeds
+    the global random generators.
 
     Args:
-        config: of the command ``train``; :func:`fervid.cli.compose` gives one.
-        folder: where everything that the run leaves lies; made if absent.
-        callbacks: more of them, beside a run's own.
-        test: whether to look at the test subset at all; without it nothing but checkpoints and curves is left.
-        resume: whether the same run may have been there before: if it was finished it is not run again, else it is
-            resumed from its last checkpoint.
+        config: configuration of the command ``train``, for example from :func:`fervid.cli.compose`.
+        folder: output folder of the run; created if absent.
+        callbacks: callbacks in addition to those of fervid and of the configuration.
+        test: whether to evaluate on the test subset. If False, the run writes only checkpoints and logged curves.
+        resume: whether the folder may already contain the same run. If it is finished it is not run again, otherwise
+            it resumes from its last checkpoint.
 
     Returns:
-        The validation score, ``finetune.monitor``, of the weights that were kept.
+        The validation score (``finetune.monitor``) of the selected weights.
 
     Raises:
-        InputError: if the configuration, the corpus or the hardware cannot be used, another process trains in the
-            folder, or a finished run would be written over.
+        InputError: if the configuration, the corpus or the hardware cannot be used, if another process trains in the
+            folder, or if a finished run would be overwritten.
     """
     folder = Path(folder).expanduser()
     folder.mkdir(parents=True, exist_ok=True)
     is_first = find_place(**trainer_size(config)).rank == 0
     with WarningCollector() as collected, ExitStack() as stack:
         finished = finished_score(folder, config, lambda: data_fingerprint(config), resume=resume)
-        if finished is None and is_first:  # for all processes of the run; what is finished may be read by many at once
+        if finished is None and is_first:  # on behalf of all ranks; a finished run needs no lock to be read
             stack.enter_context(alone(folder))
-            # Again: the process that held the folder until now may have finished the run.
+            # Check again: the process that held the lock until now may have finished the run.
             finished = finished_score(folder, config, lambda: data_fingerprint(config), resume=resume)
         if finished is not None:
             return finished
@@ -98,7 +99,7 @@ def _run(
     is_first: bool,
     warnings: list[str],
 ) -> float:
-    """A run that is not finished, from its configuration to its figures; ``warnings`` grow while it runs."""
+    """Executes an unfinished run from its configuration to its figures; ``warnings`` is filled during the run."""
     began = time.perf_counter()
     console = Console(quiet=not is_first)
     check_limits(config)
@@ -107,15 +108,15 @@ def _run(
     datamodule = make_datamodule(config)
     finetune = _make_finetune(config, folder)
     answers, checkpoint_io = Answers(), AtomicCheckpointIO()
-    own = [finetune, EpochSeed(config.seed), OwnSigterm(), answers]
+    built_in = [finetune, EpochSeed(config.seed), OwnSigterm(), answers]
     last = LastCheckpoint(last_checkpoint(folder))
-    trainer = make_trainer(config, folder, [*own, last, *_make_callbacks(config), *callbacks], checkpoint_io)
+    trainer = make_trainer(config, folder, [*built_in, last, *_make_callbacks(config), *callbacks], checkpoint_io)
     if config.trainer.accelerator == "cpu" and torch.cuda.is_available():
-        log.info("this machine has a GPU: trainer=gpu trains on it.")
+        log.info("this machine has a GPU: use trainer=gpu to train on it.")
 
     settings = plain_settings(config)
-    several = trainer.world_size > 1 or not is_first
-    sign = sign_file(datamodule.cache_dir, run_settings(settings)) if several else None
+    is_distributed = trainer.world_size > 1 or not is_first
+    sign = sign_file(datamodule.cache_dir, run_settings(settings)) if is_distributed else None
     _prepare(datamodule, folder, console, is_first, sign)
     identity = RunIdentity.of(settings, datamodule.fingerprint)
     checkpoint_io.run = asdict(identity)
@@ -135,7 +136,7 @@ def _run(
     if trainer.is_global_zero:
         write_predictions(folder, tables["test"], tables["val"])
         outcome = collect(config, trainer, model, datamodule, finetune, tables["test"], warnings, seconds)
-        # Before anything is drawn or logged: no figure can lose what was learned.
+        # Written before anything is drawn or logged, so that a failing figure cannot lose the results.
         write_results(folder, outcome)
         _draw(config, folder, trainer, model, datamodule, finetune, outcome, tables["test"])
         print_summary(console, folder, outcome)
@@ -143,15 +144,15 @@ def _run(
 
 
 def data_fingerprint(config: DictConfig) -> str:
-    """The fingerprint of the data that a configuration names; prepares them if need be.
+    """Returns the fingerprint of the data that a configuration selects; prepares the data if necessary.
 
     Raises:
-        InputError: if they are not there or cannot be used.
+        InputError: if the data are missing or cannot be used.
     """
     check_files(config)
     try:
         datamodule = make_datamodule(config)
-    except HydraException as error:  # which wraps what the classes of the configuration say
+    except HydraException as error:  # wraps the errors of the classes in the configuration
         raise mistake(error, Path()) from error
     datamodule.prepare_data()
     datamodule.setup()
@@ -159,7 +160,7 @@ def data_fingerprint(config: DictConfig) -> str:
 
 
 def _prepare(datamodule: FrameDataModule, folder: Path, console: Console, is_first: bool, sign: Path | None) -> None:
-    """Prepares and splits the corpus; the first process works, the others wait for its files."""
+    """Prepares and splits the corpus; the first rank writes the files, the others wait for them."""
     if sign is None:
         datamodule.prepare_data()
     elif is_first:
@@ -174,7 +175,7 @@ def _prepare(datamodule: FrameDataModule, folder: Path, console: Console, is_fir
 
 
 def _make_finetune(config: DictConfig, folder: Path) -> FreezeThenFineTune:
-    """The phases of training, with a monitor, an optimizer and a schedule that work."""
+    """Builds the training phases, and checks the monitor, the optimizer and the schedule."""
     finetune: FreezeThenFineTune = instantiate(
         config.finetune, scheduler=instantiate(config.scheduler) or None, folder=folder / "checkpoints", _convert_="all"
     )
@@ -184,10 +185,10 @@ def _make_finetune(config: DictConfig, folder: Path) -> FreezeThenFineTune:
 
 
 def _make_callbacks(config: DictConfig) -> list[pl.Callback]:
-    """The callbacks of the group ``callbacks``, by the names that the user gave them.
+    """Builds the callbacks of the group ``callbacks``.
 
     Raises:
-        InputError: if one is no callback.
+        InputError: if an entry is not a callback.
     """
     made = {name: instantiate(each, _convert_="all") for name, each in (config.get("callbacks") or {}).items()}
     for name, callback in made.items():
@@ -207,7 +208,7 @@ def _fit(
     ckpt_path: str | Path | None,
     identity: RunIdentity,
 ) -> float:
-    """Trains through all phases; returns the seconds that took, those before the run was resumed included."""
+    """Trains through all phases and returns the duration in seconds, including the epochs before a resumption."""
     began = time.perf_counter()
     checkpoint = None if ckpt_path is None else checked_checkpoint(ckpt_path, model, identity)
     trainer.fit(model, datamodule, ckpt_path=checkpoint, weights_only=True)
@@ -223,7 +224,11 @@ def _fit(
 def _predict(
     trainer: pl.Trainer, model: Task, datamodule: FrameDataModule, answers: Answers
 ) -> tuple[dict[str, pd.DataFrame], float]:
-    """What the weights that were kept say of the test and the validation frames; and the seconds the test took."""
+    """Predicts the test and validation samples with the selected weights.
+
+    Returns:
+        The predictions of ``test`` and ``val``, and the duration of the test in seconds.
+    """
     began = time.perf_counter()
     trainer.test(model, datamodule, verbose=False)
     took = time.perf_counter() - began
@@ -243,7 +248,7 @@ def _draw(
     outcome: dict[str, Any],
     predictions: pd.DataFrame,
 ) -> None:
-    """Draws curves and predictions into the run folder, and hands them to the loggers."""
+    """Draws curves and predictions into the run folder, and passes them to the loggers."""
     try:
         curves = figures.curves(finetune.history, finetune.best["epoch"], model.shown[::-1])
         drawn = {"curves": figures.save(curves, folder / "curves.png")}
@@ -251,5 +256,5 @@ def _draw(
         log_figures(trainer, drawn, outcome["epochs"])
         log_hparams(trainer, model, compared_settings(config), outcome)
     finally:
-        for logger in trainer.loggers:  # opened again after training; each holds a thread
+        for logger in trainer.loggers:  # reopened after training; each holds a thread
             logger.finalize("finished")

@@ -74,7 +74,7 @@ def test_a_corpus_that_was_edited_in_its_place_is_other_data(of_pictures, pictur
         train(of_pictures, folder, resume=True)
     (folder / "results.json").rename(folder / "kept.json")  # as if it had been interrupted
     train(of_pictures, folder, test=False, resume=True)
-    assert "is of another run: the job starts again" in caplog.text
+    assert "belongs to another run: the job starts again" in caplog.text
 
     (folder / "kept.json").rename(folder / "results.json")
     (pictures / "sad" / "p3__0.png").rename(pictures / "happy" / "p3__0.png")

@@ -98,7 +98,7 @@ def test_a_run_that_was_killed_after_its_last_epoch_still_tests_its_best_weights
 def test_a_checkpoint_of_another_network(run, cache, tmp_path):
     folder, _, _ = run
     words = [*QUICK, f"cache_dir={cache}", "backbone=cnn", f"ckpt_path={folder}/checkpoints/last.ckpt"]
-    with pytest.raises(InputError, match="is of another network"):
+    with pytest.raises(InputError, match="belongs to another network"):
         train(compose("train", words), tmp_path)
 
 
@@ -115,7 +115,7 @@ def test_a_checkpoint_without_its_run_is_refused(run, cache, tmp_path):
     state = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
     del state["run"]
     torch.save(state, tmp_path / "nameless.ckpt")
-    with pytest.raises(InputError, match=r"nameless\.ckpt does not say which data"):
+    with pytest.raises(InputError, match=r"nameless\.ckpt does not record which data"):
         train(compose("train", [*QUICK, f"cache_dir={cache}", f"ckpt_path={tmp_path}/nameless.ckpt"]), tmp_path / "run")
 
 
@@ -125,6 +125,7 @@ def test_more_epochs_at_another_rate_are_a_warning(run, cache, tmp_path):
     more = torch.load(checkpoint, weights_only=True)["epoch"] + 2
     words = [*QUICK, f"cache_dir={cache}", "optimizer.lr=0.0005", f"trainer.max_epochs={more}", "threads=2"]
     train(compose("train", [*words, f"ckpt_path={checkpoint}"]), tmp_path)
-    [said] = [each for each in json.loads((tmp_path / "results.json").read_text())["warnings"] if "ckpt_path" in each]
+    warnings = json.loads((tmp_path / "results.json").read_text())["warnings"]
+    [warning] = [text for text in warnings if "ckpt_path" in text]
     changed = rf'optimizer\.lr=0\.0005 \(was .*\), threads=2 \(was "auto"\), trainer\.max_epochs={more} \(was'
-    assert re.search(f"other settings: {changed}", said)
+    assert re.search(f"different settings: {changed}", warning)
