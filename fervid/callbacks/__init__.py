@@ -1,4 +1,4 @@
-"""What happens around training: which stages learn when, what is cached, what is seeded, what is kept."""
+"""Lightning callbacks: fine-tuning in phases, feature caching, seeding, checkpoints and recorded outputs."""
 
 from fervid.callbacks.answers import Answers
 from fervid.callbacks.epoch_seed import EpochSeed

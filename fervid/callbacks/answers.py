@@ -1,4 +1,4 @@
-"""Gathers what the model said of each test or validation sample."""
+"""Collects the model's outputs for each test or validation sample."""
 
 from typing import Any
 
@@ -10,18 +10,19 @@ from fervid.tasks.task import Task
 
 
 class Answers(pl.Callback):
-    """Gathers the answers of the last test, or of the last validation.
+    """Collects the outputs of the most recent test or validation.
 
     Attributes:
-        index: number of each of the N samples in the sample table, shape (N,).
-        values: what the task keeps of its outputs (:meth:`fervid.tasks.task.Task.answers`), each entry (N, ...).
+        index: row of each of the N samples in the sample table, shape (N,).
+        values: recorded outputs by name (:meth:`fervid.tasks.task.Task.answers`), each of shape (N, ...).
     """
 
     def on_test_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._batches: list[dict[str, torch.Tensor]] = []
 
     def on_test_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, *args: Any) -> None:
-        # Where they are, since fetching each would wait for the GPU; copies, since a worker's keep a file open each.
+        # Left on their device, since copying each batch to the host would wait for the GPU. Cloned, since every tensor
+        # from a loader worker keeps a file open.
         self._batches.append({key: value.clone() for key, value in outputs.items()})
 
     def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -31,14 +32,14 @@ class Answers(pl.Callback):
         self._batches = []
 
     on_validation_epoch_start = on_test_epoch_start
-    on_validation_batch_end = on_test_batch_end  # type: ignore[assignment]  # the others are taken as they come
+    on_validation_batch_end = on_test_batch_end  # type: ignore[assignment]  # *args takes the remaining arguments
     on_validation_epoch_end = on_test_epoch_end
 
     def table(self, model: Task, samples: pd.DataFrame) -> pd.DataFrame:
-        """What was predicted, as the task writes it (:meth:`fervid.tasks.task.Task.predictions`).
+        """Returns the table of predictions (:meth:`fervid.tasks.task.Task.predictions`).
 
         Args:
-            model: that was asked.
+            model: model that gave the outputs.
             samples: the sample table.
         """
         return model.predictions(samples.loc[self.index], self.values)

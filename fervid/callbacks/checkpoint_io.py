@@ -1,4 +1,4 @@
-"""Checkpoints that are whole or not there."""
+"""Atomic writing of checkpoints."""
 
 import io
 from pathlib import Path
@@ -11,13 +11,13 @@ from fervid.storage.atomic import writing
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes a checkpoint beside its place, then puts it there in one step.
+    """Writes a checkpoint to a temporary file in the target folder, then renames it.
 
-    Lightning's own way writes to the temporary folder and copies: a disk that fills up, or a kill, while it copies
-    over ``last.ckpt`` leaves half a file and nothing to go on from.
+    Lightning's default writes to the system's temporary folder and copies the file. If the disk fills up or the process
+    is killed during the copy, ``last.ckpt`` is truncated and the run cannot be resumed.
 
     Args:
-        run: what tells the run from others, plain containers, to be kept under the same name in every checkpoint.
+        run: identity of the run as plain containers, stored in every checkpoint under the key ``run``.
     """
 
     def __init__(self, run: dict[str, Any] | None = None):
@@ -25,13 +25,13 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         self.run = run
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
-        """Saves plain containers and tensors under ``path``.
+        """Saves plain containers and tensors to ``path``.
 
         Raises:
-            OSError: if it cannot be written; what stood there before still does.
+            OSError: if the file cannot be written. An existing file at ``path`` is left unchanged.
         """
         checkpoint = checkpoint if self.run is None else {**checkpoint, "run": self.run}
-        buffer = io.BytesIO()  # torch's own writer does not say that a disk is full
+        buffer = io.BytesIO()  # torch's file writer does not report a full disk
         torch.save(checkpoint, buffer)
         with writing(path) as partial:
             partial.write_bytes(buffer.getbuffer())

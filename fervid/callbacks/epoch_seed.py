@@ -1,4 +1,4 @@
-"""Dropout that a resumed run draws as the uninterrupted one does."""
+"""Seeding per epoch, so that a resumed run draws the same dropout masks as an uninterrupted one."""
 
 import pytorch_lightning as pl
 import torch
@@ -10,7 +10,7 @@ class EpochSeed(pl.Callback):
     """Seeds torch at the start of every epoch from (seed, epoch, rank).
 
     Args:
-        seed: of the run.
+        seed: seed of the run.
     """
 
     def __init__(self, seed: int):

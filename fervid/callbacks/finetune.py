@@ -1,4 +1,4 @@
-"""Freeze, then fine-tune: which stages learn in which phase, at what rate, until when."""
+"""Training in phases: trainable stages, learning rate and duration of each phase."""
 
 import logging
 import math
@@ -23,14 +23,15 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Phase:
-    """One stretch of training in which the same stages learn.
+    """A phase of training with a fixed set of trainable stages.
 
     Attributes:
-        name: as it appears in tables and figures.
-        epochs: how many at most.
-        unfreeze_from: first backbone stage that learns: its name, ``all``, ``last_block``, or ``head`` for none.
-        lr_factor: times the optimizer's learning rate.
-        patience: end the phase after so many epochs without a better score; None: never before ``epochs``.
+        name: name of the phase in tables and figures.
+        epochs: maximum number of epochs.
+        unfreeze_from: first trainable stage of the backbone: a stage name, ``all``, ``last_block``, or ``head`` to
+            train only the head.
+        lr_factor: factor on the optimizer's learning rate.
+        patience: number of epochs without improvement after which the phase ends; None: no early stopping.
     """
 
     name: str
@@ -51,30 +52,31 @@ class Phase:
 
 
 class FreezeThenFineTune(Checkpoint):
-    """Walks a classifier through phases.
+    """Trains a task in phases, each with its own trainable stages and learning rate.
 
-    A phase begins with the best weights so far and a fresh optimizer state, as a model that Keras compiles anew; it
-    ends after its epochs, or earlier when its patience is at an end. After the last one the model has the best
-    weights of all epochs. Where the stages before the first learning one stand still, their output is cached. With
-    ``select="last"`` no epoch is chosen: every phase goes on from, and the model ends with, the weights at hand.
+    Each phase starts from the best weights so far with a fresh optimizer state, like a recompiled Keras model. It ends
+    after its maximum number of epochs, or earlier when the monitored score has not improved for ``patience`` epochs.
+    After the last phase the model has the best weights of all epochs. With ``select="last"`` every phase starts from
+    the weights of the last epoch, and the model ends with them. Features of frozen stages are cached.
 
-    It writes checkpoints: a Trainer with ``enable_checkpointing=False`` refuses it.
+    The callback writes checkpoints. Therefore it cannot be used with ``Trainer(enable_checkpointing=False)``.
 
-    Where a run is in its phases is part of a checkpoint: a resumed run equals an uninterrupted one.
+    The current phase is stored in checkpoints, so that a resumed run is bit-identical to an uninterrupted one.
 
     Args:
         phases: the phases, or mappings with their attributes.
-        monitor: what "better" means: a logged name; one that ends in ``loss`` is to fall, any other to rise.
-        select: ``best`` or ``last``: whose epoch's weights are kept.
-        scheduler: makes a learning rate schedule of an optimizer, stepped once an epoch, anew in each phase. A
-            ``T_max`` of None becomes the epochs of the phase, a ``mode`` of None what ``monitor`` wants.
+        monitor: name of a logged score. Names that end in ``loss`` are minimised, all others are maximised.
+        select: ``best`` or ``last``: the epoch whose weights are selected.
+        scheduler: function that makes a learning rate scheduler for an optimizer. It is called at the start of each
+            phase, and the scheduler is stepped once per epoch. ``T_max=None`` is replaced by the epochs of the phase,
+            ``mode=None`` by the direction of ``monitor``.
         cache_gb: see :class:`PrefixCache`.
         cached_views: see :class:`PrefixCache`.
-        folder: where ``best.ckpt`` goes at the end; None writes none.
+        folder: folder to which ``best.ckpt`` is written at the end; None: it is not written.
 
     Attributes:
-        history: one dict an epoch: what was logged, ``epoch`` (from 1), ``phase`` and ``seconds``.
-        best: ``epoch`` (from 1) and ``score`` of the weights that are kept.
+        history: one dict per epoch with the logged scores, ``epoch`` (from 1), ``phase`` and ``seconds``.
+        best: ``epoch`` (from 1) and ``score`` of the selected weights.
     """
 
     def __init__(
@@ -93,15 +95,13 @@ class FreezeThenFineTune(Checkpoint):
             raise InputError("finetune.phases is empty: give at least one phase.")
         if select not in ("best", "last"):
             raise InputError(f"finetune.select={select} is unknown: choose best or last.")
-        impatient = [phase.name for phase in self.phases if phase.patience is not None]
-        if select == "last" and impatient:
+        with_patience = [phase.name for phase in self.phases if phase.patience is not None]
+        if select == "last" and with_patience:
             raise InputError(
-                f"finetune.select=last runs all epochs, but phase {impatient[0]!r} has a patience: set it to null."
+                f"finetune.select=last runs all epochs, but phase {with_patience[0]!r} has a patience: set it to null."
             )
         if cached_views is not None and cached_views < 1:
-            raise InputError(
-                f"finetune.cached_views={cached_views} is not a number of views: give at least 1, or null."
-            )
+            raise InputError(f"finetune.cached_views={cached_views} is out of range: give at least 1, or null.")
         self.monitor, self.select, self.make_scheduler = monitor, select, scheduler
         self.cache = PrefixCache(cache_gb, cached_views)
         self.best_path = Path(folder) / "best.ckpt" if folder else None
@@ -117,25 +117,25 @@ class FreezeThenFineTune(Checkpoint):
 
     @property
     def max_epochs(self) -> int:
-        """Epochs of all phases together."""
+        """Maximum number of epochs of all phases together."""
         return sum(phase.epochs for phase in self.phases)
 
     @property
     def phase(self) -> Phase:
-        """The phase at hand; after the last one, that one."""
+        """The current phase; the last phase once training has ended."""
         return self.phases[min(self.phase_number, len(self.phases) - 1)]
 
-    # A run
+    # Training
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: Task) -> None:
-        """Freezes, and fills the caches before the first loader is made."""
+        """Freezes stages and fills the feature cache before Lightning creates the first loader."""
         self._freeze(trainer, pl_module)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: Task) -> None:
         if self.phase_number == len(self.phases):
             trainer.should_stop = True
         elif self._resumed:
-            # A new schedule begins by setting the rates that the optimizer has just got back.
+            # Creating a scheduler overwrites the learning rates that were just restored from the checkpoint.
             rates = [group["lr"] for group in trainer.optimizers[0].param_groups]
             self._start_schedule(trainer.optimizers[0])
             if self._scheduler is not None and self._scheduler_state is not None:
@@ -150,7 +150,7 @@ class FreezeThenFineTune(Checkpoint):
         self._rates = {f"lr/{group['name']}": group["lr"] for group in trainer.optimizers[0].param_groups}
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: Task) -> None:
-        """Keeps what is best so far, steps the schedule, and moves on to the next phase when this one is over."""
+        """Stores the weights if they are the best so far, steps the schedule, and starts the next phase when due."""
         self._record_epoch(trainer, pl_module)
         score = float(trainer.callback_metrics[self.monitor])
         self.epochs_in_phase += 1
@@ -158,32 +158,32 @@ class FreezeThenFineTune(Checkpoint):
         if not self.best or self.select == "last" or self._better(score, self.best["score"]):
             self.best = {"epoch": trainer.current_epoch + 1, "score": score}
             self.epochs_without_better = 0
-            self._best_weights = self._learning_state(pl_module)
+            self._best_weights = self._trainable_state(pl_module)
         self._step_schedule(score)
 
         patience = self.phase.patience
-        over = self.epochs_in_phase >= self.phase.epochs
-        early = not over and patience is not None and self.epochs_without_better >= patience
+        finished = self.epochs_in_phase >= self.phase.epochs
+        early = not finished and patience is not None and self.epochs_without_better >= patience
         if early:
-            log.info("phase %s ends after %d epochs without a better %s.", self.phase.name, patience, self.monitor)
-        if over or early:
+            log.info("phase %s: %s has not improved for %d epochs: stopped.", self.phase.name, self.monitor, patience)
+        if finished or early:
             self._next_phase(trainer, pl_module)
-        # New loaders where pictures and cached features change places.
-        trainer.reload_dataloaders_every_n_epochs = int(over or early)  # type: ignore[attr-defined]
+        # The next phase may switch between pictures and cached features, which needs new loaders.
+        trainer.reload_dataloaders_every_n_epochs = int(finished or early)  # type: ignore[attr-defined]
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: Task) -> None:
-        """Leaves the model with its best weights; also where a resumed run had no epoch left."""
+        """Loads the best weights into the model, also when a resumed run had no epochs left."""
         pl_module.load_state_dict(self._best_weights, strict=False)
         if self.best_path:
             trainer.save_checkpoint(self.best_path, weights_only=True)
 
     def on_exception(self, trainer: pl.Trainer, pl_module: Task, exception: BaseException) -> None:
-        """Leaves the best weights of a run that was interrupted, ended or failed, too."""
-        # Of several processes one may fail or be stopped alone, and would wait for the others to save with it.
+        """Saves the best weights of a run that was interrupted or failed."""
+        # Saving is collective: a rank that fails alone would wait for the others forever.
         if self.best and trainer.world_size == 1:
             try:
                 self.on_fit_end(trainer, pl_module)
-            except Exception as error:  # on a full disk, say: what went wrong first is what must be told
+            except Exception as error:  # such as a full disk; it must not hide the original exception
                 log.warning("the best weights so far could not be written: %s.", first_line(error))
 
     # Phases
@@ -199,23 +199,23 @@ class FreezeThenFineTune(Checkpoint):
         self._start_optimizer(trainer, model)
 
     def _freeze(self, trainer: pl.Trainer, model: Task) -> None:
-        """Makes the model and the loaders what the phase wants: a pure function of the phase."""
-        # Of all phases: a misspelt stage of the last one is not found out after hours.
+        """Freezes stages of the model and sets up cached features; depends only on the current phase."""
+        # Resolve the stages of all phases now, so that a misspelt stage of the last phase fails at once.
         stages = [model.backbone.stage_number(phase.unfreeze_from) for phase in self.phases]
         number = min(self.phase_number, len(self.phases) - 1)
         model.learn_from(stages[number])
-        # What stands still now and later can be computed for later phases in the same pass.
+        # Features at stages that stay frozen until a later phase are computed in the same pass.
         later = [stage for stage in stages[number + 1 :] if 0 < stage < stages[number]]
         datamodule: FrameDataModule = trainer.datamodule  # type: ignore[attr-defined]
         features = self.cache.features(trainer, model, datamodule, [stages[number], *sorted(set(later))])
         datamodule.use_features(features, model)
-        learning = sum(parameter.numel() for parameter in model.learning_parameters())
-        first = [*model.backbone.stages, "the head"][stages[number]]
+        trainable = sum(parameter.numel() for parameter in model.learning_parameters())
+        first = [*model.backbone.stages, "head"][stages[number]]
         log.info(
-            "phase %s: %s, %s parameters%s.",
+            "phase %s: training %s, %s parameters%s.",
             self.phase.name,
-            f"{first} and all after it learn" if stages[number] < len(model.backbone.stages) else "the head learns",
-            f"{learning:,}",
+            f"from {first} to the head" if stages[number] < len(model.backbone.stages) else "the head",
+            f"{trainable:,}",
             ", on cached features" if "train" in features else "",
         )
 
@@ -225,24 +225,24 @@ class FreezeThenFineTune(Checkpoint):
         for group in optimizer.param_groups:
             group["lr"] = group["initial_lr"] = optimizer.defaults["lr"] * self.phase.lr_factor
         self._start_schedule(optimizer)
-        self._best_weights = self._learning_state(model)
+        self._best_weights = self._trainable_state(model)
 
     def _start_schedule(self, optimizer: torch.optim.Optimizer) -> None:
         self._scheduler = self.make_schedule(optimizer)
 
     def make_schedule(self, optimizer: torch.optim.Optimizer) -> LRScheduler | None:
-        """The schedule of the phase at hand; None without one.
+        """Makes the scheduler of the current phase; returns None if there is no scheduler.
 
         Raises:
-            InputError: if it does not take its settings.
+            InputError: if the scheduler rejects its settings.
         """
         if self.make_scheduler is None:
             return None
         settings = getattr(self.make_scheduler, "keywords", {})
-        meant = {"T_max": self.phase.epochs, "mode": "min" if self.monitor.endswith("loss") else "max"}
-        filled = {name: value for name, value in meant.items() if settings.get(name, value) is None}
+        defaults = {"T_max": self.phase.epochs, "mode": "min" if self.monitor.endswith("loss") else "max"}
+        missing = {name: value for name, value in defaults.items() if settings.get(name, value) is None}
         try:
-            return self.make_scheduler(optimizer, **filled)
+            return self.make_scheduler(optimizer, **missing)
         except (TypeError, ValueError) as error:
             raise InputError(f"the scheduler rejects its settings: {first_line(error)}.") from error
 
@@ -256,8 +256,8 @@ class FreezeThenFineTune(Checkpoint):
             raise InputError("the scheduler divides by zero: give its step_size or T_max 1 or more.") from error
 
     @staticmethod
-    def _learning_state(model: Task) -> dict[str, torch.Tensor]:
-        """A copy of all that moves in this phase."""
+    def _trainable_state(model: Task) -> dict[str, torch.Tensor]:
+        """Returns a copy of all parameters and buffers that this phase may change."""
         frozen = tuple(f"backbone.network.{stage}." for stage in model.backbone.stages[: model.unfreeze_from])
         return {
             name: tensor.detach().cpu().clone()
@@ -272,7 +272,7 @@ class FreezeThenFineTune(Checkpoint):
         if not math.isfinite(scores["train/loss"]):
             raise InputError(
                 f"the training loss is {scores['train/loss']} after epoch {trainer.current_epoch + 1}: the network has "
-                "diverged; give a smaller optimizer.lr."
+                "diverged; use a smaller optimizer.lr."
             )
         if self.monitor not in trainer.callback_metrics:
             if "val" in model.scores:
@@ -283,8 +283,8 @@ class FreezeThenFineTune(Checkpoint):
                 "needs: give a larger trainer.max_time or max_steps, or leave them out."
             )
         seconds = time.perf_counter() - self._epoch_began
-        where = {"epoch": trainer.current_epoch + 1, "phase": self.phase.name}
-        self.history.append({**where, **scores, **self._rates, "seconds": seconds})
+        row = {"epoch": trainer.current_epoch + 1, "phase": self.phase.name}
+        self.history.append({**row, **scores, **self._rates, "seconds": seconds})
         for logger in trainer.loggers:
             logger.log_metrics(self._rates, step=trainer.current_epoch + 1)
 
@@ -296,11 +296,11 @@ class FreezeThenFineTune(Checkpoint):
     # Checkpoints
 
     def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: Task, checkpoint: dict[str, Any]) -> None:
-        """Lets best weights that are the present ones be these: torch writes what is shared once."""
-        best, present = checkpoint["callbacks"][self.state_key]["best_weights"], checkpoint["state_dict"]
+        """Shares best weights that equal the current ones, since torch writes shared tensors only once."""
+        best, current = checkpoint["callbacks"][self.state_key]["best_weights"], checkpoint["state_dict"]
         for name, tensor in best.items():
-            if tensor.device == present[name].device and torch.equal(tensor, present[name]):
-                best[name] = present[name]
+            if tensor.device == current[name].device and torch.equal(tensor, current[name]):
+                best[name] = current[name]
 
     def state_dict(self) -> dict[str, Any]:
         return {

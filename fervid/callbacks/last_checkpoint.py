@@ -1,4 +1,4 @@
-"""Checkpoints to go on from, as many as cost little."""
+"""Checkpoints for resuming, written as often as their cost allows."""
 
 import time
 from pathlib import Path
@@ -6,38 +6,40 @@ from pathlib import Path
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Checkpoint
 
-QUICK = 0.02  # seconds: what takes less is written after every epoch
-SHARE = 40  # else training goes on for so many times as long as the last one took; the first and the last are extra
+MAX_UNTHROTTLED_SECONDS = 0.02  # checkpoints that take less time are written after every epoch
+MIN_INTERVAL_FACTOR = 40  # minimum interval between slower checkpoints, in multiples of the last writing time
 
 
 class LastCheckpoint(Checkpoint):
-    """Writes ``last.ckpt`` after epochs, to go on from.
+    """Writes ``last.ckpt``, from which a run can be resumed, after an epoch.
 
-    That of a large network takes seconds, as long as a short epoch: then not every epoch is written, but always the
-    first and the last, and what a killed run loses is no more than training from the checkpoint before.
+    Writing the checkpoint of a large network takes seconds, as long as a short epoch. Such checkpoints are not written
+    after every epoch, but always after the first and the last one. A killed run loses only the training since its
+    last checkpoint.
 
     Args:
-        path: the file.
+        path: path of the checkpoint.
 
     Attributes:
-        epochs: finished epochs that the file holds.
+        epochs: number of finished epochs in the checkpoint.
     """
 
     def __init__(self, path: Path):
         self.path, self.epochs = path, 0
-        self._took, self._written = 0.0, 0.0
+        self._writing_seconds, self._written_at = 0.0, 0.0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.epochs = trainer.current_epoch  # of a resumed run the file has those before
-        self._took = 0.0  # the first one is written, and timed
+        self.epochs = trainer.current_epoch  # a resumed run starts from the epochs of its checkpoint
+        self._writing_seconds = 0.0  # so that the first checkpoint is always written, and timed
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         finished = trainer.current_epoch + 1
-        due = self._took < QUICK or time.perf_counter() - self._written > SHARE * self._took
+        elapsed = time.perf_counter() - self._written_at
+        due = self._writing_seconds < MAX_UNTHROTTLED_SECONDS or elapsed > MIN_INTERVAL_FACTOR * self._writing_seconds
         ends = trainer.should_stop or finished == trainer.max_epochs or 0 <= trainer.max_steps <= trainer.global_step
-        # Ranks have clocks of their own, and write together or wait for ever.
+        # The ranks measure different times but must save together, or they would wait forever.
         if trainer.strategy.reduce_boolean_decision(due or ends, all=False):
             began = time.perf_counter()
             trainer.save_checkpoint(self.path)
-            self._written = time.perf_counter()
-            self._took, self.epochs = self._written - began, finished
+            self._written_at = time.perf_counter()
+            self._writing_seconds, self.epochs = self._written_at - began, finished

@@ -1,7 +1,8 @@
-"""The frozen prefix computes the same output of the same picture every epoch: compute it once and keep it.
+"""Caches the features of frozen stages, which are the same in every epoch.
 
-Files lie with the corpus's faces and are named by a hash of all that shapes them (the faces, the prefix's weights,
-the augmentation, the precision), so that the jobs of a sweep share them and a changed setting never meets an old file.
+The files are stored next to the corpus's faces. Their names contain a hash of everything that determines the features
+(the faces, the weights of the frozen stages, the augmentation and the precision), so that the jobs of a sweep share
+them and a changed setting never reads an outdated file.
 """
 
 import hashlib
@@ -31,23 +32,23 @@ from fervid.tasks.task import Task
 
 log = logging.getLogger(__name__)
 
-BATCH = 64  # pictures computed at a time: not the run's batch size, or jobs that vary it could not share
+BATCH_SIZE = 64  # pictures; independent of the run's batch size, so that jobs with different batch sizes share features
 
 Features = dict[str, tuple[np.ndarray, np.ndarray]]
 
 
 class PrefixCache:
-    """Cached features for the sides of a split.
+    """Cached features of the frozen stages for each subset.
 
-    Without augmentation all frames are cached once, and training on them is the same as training on the pictures.
-    With augmentation, each training frame is cached in ``cached_views`` augmented views, which take turns over the
-    epochs. With ``cached_views`` None only validation and test are cached, since any number of views would change
-    what is learned from.
+    Without augmentation, all frames are cached once, and training on the features is equivalent to training on the
+    pictures. With augmentation, each training frame is cached in ``cached_views`` augmented views, which alternate over
+    the epochs. With ``cached_views=None`` only validation and test are cached, since a finite number of views would
+    change the training data.
 
     Args:
-        gigabytes: most that one file of features may take on the disk (a phase has one, or two with ``cached_views``);
-            beyond it pictures are used. 0: never cache.
-        cached_views: augmented views a training frame, or None.
+        gigabytes: maximum size of one feature file in GiB (a phase has one file, or two with ``cached_views``). If the
+            features are larger, the phase trains on pictures. 0: never cache.
+        cached_views: number of augmented views per training frame, or None.
     """
 
     def __init__(self, gigabytes: float, cached_views: int | None):
@@ -56,17 +57,18 @@ class PrefixCache:
     def features(
         self, trainer: pl.Trainer, model: Task, datamodule: FrameDataModule, stages: Sequence[int]
     ) -> Features:
-        """The features that enter stage ``stages[0]``, from the disk or computed now.
+        """Returns the input features of stage ``stages[0]``, read from disk or computed.
 
         Args:
-            trainer: gives device and precision.
-            model: whose frozen prefix is asked for.
-            datamodule: whose frames.
-            stages: the stage asked for, then others that will be asked for later with the same weights before them:
-                where something must be computed, these are computed on the way.
+            trainer: provides device and precision.
+            model: model with the frozen stages.
+            datamodule: provides the frames.
+            stages: number of the stage whose input is returned, followed by stages of later phases whose preceding
+                weights do not change until then. If features must be computed, those of the later stages are computed
+                in the same pass.
 
         Returns:
-            For each side of the split that is cached its features (V, M, ...) and the row of each of its frames.
+            For each cached subset the features (V, M, ...) and the row of each of its frames in them.
         """
         if stages[0] == 0 or self.gigabytes <= 0 or trainer.world_size > 1:
             return {}
@@ -78,17 +80,17 @@ class PrefixCache:
         array = self._array(trainer, model, datamodule, stages, rows, sources, "")
         if array is None:
             return {}
-        for side in plain:
-            found[side] = array, np.searchsorted(rows, datamodule.samples_of(side).index.to_numpy())
+        for subset in plain:
+            found[subset] = array, np.searchsorted(rows, datamodule.samples_of(subset).index.to_numpy())
         if augmentation is not None and self.cached_views:
             rows = datamodule.samples_of("train").index.to_numpy()
             views = range(self.cached_views)
             sources = [datamodule.frame_dataset("train", augment=True, epoch=torch.tensor(view)) for view in views]
-            # Which pictures share a batch is part of how they are drawn.
+            # The batch size is part of the key, since the augmentation is seeded per batch.
             versions = [version("albumentations"), cv2.__version__]
-            settings = [augmentation.to_dict(), self.cached_views, datamodule.seed, BATCH, *versions]
-            drawn = json.dumps(settings, default=str, sort_keys=True)
-            array = self._array(trainer, model, datamodule, stages, rows, sources, drawn)
+            settings = [augmentation.to_dict(), self.cached_views, datamodule.seed, BATCH_SIZE, *versions]
+            augmentation_key = json.dumps(settings, default=str, sort_keys=True)
+            array = self._array(trainer, model, datamodule, stages, rows, sources, augmentation_key)
             if array is not None:
                 found["train"] = array, np.arange(len(rows))
         return found
@@ -101,19 +103,18 @@ class PrefixCache:
         stages: Sequence[int],
         rows: np.ndarray,
         views: list[FrameDataset],
-        drawn: str,
+        augmentation_key: str,
     ) -> np.ndarray | None:
-        """Features (V, M, ...) before ``stages[0]`` of M samples; None if they would take too much room."""
+        """Returns the input features (V, M, ...) of ``stages[0]`` for M samples; None if they are too large."""
         paths, shapes = {}, {}
         for stage in stages:
-            one = _prefix_output(model, stage)
-            shapes[stage] = (len(views), len(rows), *one)
+            shapes[stage] = (len(views), len(rows), *_prefix_output(model, stage))
             gigabytes = 4 * np.prod(shapes[stage], dtype=float) / 2**30
             if gigabytes <= self.gigabytes:
-                paths[stage] = self._path(trainer, model, datamodule, stage, rows, drawn)
+                paths[stage] = self._path(trainer, model, datamodule, stage, rows, augmentation_key)
             elif stage == stages[0]:
                 log.info(
-                    "the features before %s would take %.1f GiB (finetune.cache_gb=%s): not cached.",
+                    "the input features of %s take %.1f GiB, more than finetune.cache_gb=%s: not cached.",
                     _stage_name(model, stage),
                     gigabytes,
                     self.gigabytes,
@@ -131,12 +132,12 @@ class PrefixCache:
         datamodule: FrameDataModule,
         stage: int,
         rows: np.ndarray,
-        drawn: str,
+        augmentation_key: str,
     ) -> Path:
         backbone = model.backbone
         key = hashlib.sha256()
         settings = [
-            f"{datamodule.folder.name}/{datamodule.face_cache_path.name}",  # named by their content
+            f"{datamodule.folder.name}/{datamodule.face_cache_path.name}",  # the names contain a hash of the content
             type(datamodule.sample).__qualname__,
             backbone.stages[:stage],
             backbone.channel_order,
@@ -146,7 +147,7 @@ class PrefixCache:
             torch.get_float32_matmul_precision(),
             trainer.strategy.root_device.type,
             torch.__version__,
-            drawn,
+            augmentation_key,
         ]
         key.update(json.dumps(settings).encode())
         key.update(rows.tobytes())
@@ -162,22 +163,22 @@ def _stage_name(model: Task, stage: int) -> str:
 
 
 def _pictures(datamodule: FrameDataModule, rows: np.ndarray) -> FrameDataset:
-    """The pictures of samples, whatever their subset, without augmentation."""
+    """Returns a dataset of the given samples, from any subset, without augmentation."""
     samples = datamodule.samples.loc[rows]
     return datamodule.sample.dataset(datamodule.face_cache, samples, {}, augmentation=None, seed=0, epoch=None)
 
 
 @torch.no_grad()
 def _prefix_output(model: Task, stage: int) -> tuple[int, ...]:
-    """Shape of one picture's features before ``stage``."""
-    learning = model.training
+    """Returns the shape of the input features of ``stage`` for one picture."""
+    was_training = model.training
     model.eval()
     if stage == len(model.backbone.stages):
         features = model.head.reduce(torch.zeros(1, *model.backbone.output_shape(), device=model.device))
     else:
         size = model.backbone.image_size
         features = model.backbone(torch.zeros(1, 3, size, size, device=model.device), stop=stage)
-    model.train(learning)
+    model.train(was_training)
     return tuple(features.shape[1:])
 
 
@@ -189,24 +190,24 @@ def _compute(
     shapes: dict[int, tuple[int, ...]],
     views: list[FrameDataset],
 ) -> None:
-    """Walks all pictures through the prefix once, and writes what passes before each of the stages."""
+    """Runs all pictures through the frozen stages once and writes the input features of each stage in ``paths``."""
     device = trainer.strategy.root_device
     backbone, last = model.backbone.to(device), len(model.backbone.stages)
-    learning = model.training
+    was_training = model.training
     model.eval()
     with ExitStack() as files:
-        files.callback(model.train, learning)
+        files.callback(model.train, was_training)
         arrays = {
             stage: allocate(files.enter_context(writing(path)), np.float32, shapes[stage])
             for stage, path in paths.items()
         }
-        # Lightning's own progress bar has the screen once training runs.
+        # During training Lightning's progress bar already occupies the terminal.
         with Progress(transient=True, disable=trainer.global_step > 0) as progress, torch.no_grad():
-            task = progress.add_task("features of the frozen prefix", total=len(views) * len(views[0]))
+            task = progress.add_task("features of frozen stages", total=len(views) * len(views[0]))
             for view, dataset in enumerate(views):
                 loader = DataLoader(
                     dataset,
-                    batch_size=BATCH,
+                    batch_size=BATCH_SIZE,
                     num_workers=datamodule.num_workers,
                     collate_fn=already_a_batch,
                     worker_init_fn=partial(end_with_parent, os.getpid()),
@@ -218,8 +219,8 @@ def _compute(
                     with trainer.precision_plugin.forward_context():
                         for stage in sorted(paths):
                             x, start = backbone(x, start=start, stop=stage), stage
-                            kept = model.head.reduce(x) if stage == last else x
-                            arrays[stage][view, begin:end] = kept.float().cpu().numpy()
+                            features = model.head.reduce(x) if stage == last else x
+                            arrays[stage][view, begin:end] = features.float().cpu().numpy()
                     done = end
                     progress.advance(task, len(batch["image"]))
         for array in arrays.values():

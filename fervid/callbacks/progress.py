@@ -1,4 +1,4 @@
-"""How far a training is: a bar on a terminal, else a line an epoch."""
+"""Training progress: a progress bar in a terminal, otherwise one line per epoch."""
 
 import time
 from typing import Any
@@ -11,7 +11,7 @@ from fervid.tasks.task import Task
 
 
 class ProgressBar(RichProgressBar):
-    """Moves ten times a second, not at every step: a small network's steps are shorter than a look at the screen."""
+    """Refreshes at most ten times a second, since an update takes longer than a step of a small network."""
 
     moved = 0.0
 
@@ -23,22 +23,22 @@ class ProgressBar(RichProgressBar):
 
     def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
         metrics = super().get_metrics(trainer, pl_module)
-        metrics.pop("v_num", None)  # the last letters of the logger's folder
+        metrics.pop("v_num", None)  # the end of the logger's folder name, which tells the user nothing
         return metrics
 
     def _get_train_description(self, current_epoch: int) -> str:
-        # Lightning counts from 0; tables and figures count from 1.
+        # Lightning counts epochs from 0, fervid's tables and figures from 1.
         return f"Epoch {current_epoch + 1}/{self.trainer.max_epochs}".ljust(len(self.validation_description))
 
 
 class EpochLines(Checkpoint):
-    """Prints a line after each epoch, for logs of clusters and pipes, where no bar can move.
+    """Prints one line per epoch, for cluster logs and pipes, where a progress bar cannot be shown.
 
-    It writes no checkpoint: Lightning calls callbacks of this kind when the scores of an epoch are there. It must come
-    after ``finetune``.
+    It is a :class:`Checkpoint` although it writes none, since Lightning calls such callbacks after the scores of an
+    epoch have been logged. It must come after ``finetune`` in the list of callbacks.
 
     Args:
-        finetune: whose history holds the scores of each epoch.
+        finetune: callback whose history contains the scores of each epoch.
     """
 
     def __init__(self, finetune: FreezeThenFineTune):
@@ -53,13 +53,13 @@ class EpochLines(Checkpoint):
         for subset in ("train", "val"):
             if f"{subset}/loss" in row:
                 score = pl_module.shown[0]
-                reached = row[f"{subset}/{score}"]
-                told = f"UAR {reached:.1%}" if score == "uar" else f"{score} {reached:.4f}"
-                parts.append(f"{subset} loss {row[f'{subset}/loss']:.4f}, {told}")
+                value = row[f"{subset}/{score}"]
+                formatted = f"UAR {value:.1%}" if score == "uar" else f"{score} {value:.4f}"
+                parts.append(f"{subset} loss {row[f'{subset}/loss']:.4f}, {formatted}")
         parts.append(f"{row['seconds']:.1f} s")
-        if number < last:  # fewer where a phase runs out of patience
+        if number < last:  # "at most", since a phase may stop early
             parts.append(f"at most {_duration((last - number) * row['seconds'])} left")
-        print("; ".join(parts), flush=True)  # not through the logger, which breaks lines
+        print("; ".join(parts), flush=True)  # the logger would break the line
 
 
 def _duration(seconds: float) -> str:

@@ -1,4 +1,4 @@
-"""SIGTERM ends training as it ends everything else."""
+"""Handling of SIGTERM during training."""
 
 import signal
 from typing import Any
@@ -7,10 +7,10 @@ import pytorch_lightning as pl
 
 
 class OwnSigterm(pl.Callback):
-    """Keeps the command's own handler of SIGTERM.
+    """Restores the command's SIGTERM handler, which Lightning replaces.
 
-    Lightning puts its own in front: it ends at the next step with exit code 0, and between two processes it waits for
-    an answer that a process inside a collective operation cannot give.
+    Lightning's handler stops at the next step with exit code 0. In distributed training it waits for a reply that a
+    process inside a collective operation cannot send.
     """
 
     def __init__(self) -> None:

@@ -1,1 +1,1 @@
-"""What is learned: LightningModules."""
+"""Learning tasks, implemented as LightningModules."""

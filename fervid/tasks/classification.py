@@ -1,4 +1,4 @@
-"""One of several emotions for each sample."""
+"""Classification: one of several emotions for each sample."""
 
 from collections.abc import Callable
 from typing import Any
@@ -21,18 +21,18 @@ from fervid.tasks.task import Task
 
 
 class EmotionClassifier(Task):
-    """Tells the emotion of a face.
+    """Classifies the emotion of a face.
 
     Args:
-        backbone: pictures -> feature maps.
-        head: feature maps -> logits.
-        target: its classes are those of the logits, in their order.
-        loss: makes the loss of logits and labels from the number of training samples of each class.
-        **options: those of :class:`fervid.tasks.task.Task`.
+        backbone: maps pictures to feature maps.
+        head: maps feature maps to logits.
+        target: target whose classes are those of the logits, in the same order.
+        loss: function that makes the loss module from the number of training samples per class.
+        **options: further arguments of :class:`fervid.tasks.task.Task`.
 
     Attributes:
         class_names: the classes, in the order of the logits.
-        confusion: confusion matrix of the last finished epoch of ``train``, ``val`` and ``test``.
+        confusion: confusion matrix of the last finished epoch of each subset ``train``, ``val`` and ``test``.
 
     Shapes:
         (B, 3, H, W) in [0, 1] -> logits (B, num_classes).
@@ -54,7 +54,7 @@ class EmotionClassifier(Task):
         self.class_names = target.class_names
         self.loss = loss(target.counts)
         self.epoch_scores = nn.ModuleDict(
-            {f"{side}_side": EpochScores(target.size, shared_out=side == "train") for side in SPLITS}
+            {f"{subset}_subset": EpochScores(target.size, is_sharded=subset == "train") for subset in SPLITS}
         )
         self.confusion: dict[str, np.ndarray] = {}
 
@@ -66,26 +66,27 @@ class EmotionClassifier(Task):
         return self.loss(outputs, targets)
 
     def answers(self, outputs: Tensor) -> dict[str, Tensor]:
-        """The ``probabilities`` (B, num_classes)."""
+        """Returns the ``probabilities`` (B, num_classes)."""
         return {"probabilities": outputs.float().softmax(dim=1)}
 
     def count(self, subset: str, outputs: Tensor, targets: Tensor, loss: Tensor) -> None:
-        self.epoch_scores[f"{subset}_side"].update(outputs, targets, loss)  # type: ignore[operator]
+        self.epoch_scores[f"{subset}_subset"].update(outputs, targets, loss)  # type: ignore[operator]
 
     def log_scores(self, subset: str) -> None:
-        values, self.confusion[subset] = self.epoch_scores[f"{subset}_side"].compute()  # type: ignore[operator]
+        values, self.confusion[subset] = self.epoch_scores[f"{subset}_subset"].compute()  # type: ignore[operator]
         if self.trainer.state.fn == TrainerFn.VALIDATING:
-            return  # once more after training, for the predictions: the curves have these scores already
+            return  # validation after training, for the predictions: these scores are already in the curves
         by_class = dict(zip(self.class_names, scores(self.confusion[subset]).recall, strict=True))
-        # TensorBoard counts in epochs, from 1: steps of different batch sizes do not compare. The test is no curve.
-        curves = None if subset != "test" else False  # None: to the loggers there are
+        # TensorBoard's x-axis is the epoch (from 1), since steps of different batch sizes are not comparable. The test
+        # has a single value and thus no curve.
+        curves = None if subset != "test" else False  # None: all loggers of the trainer
         self.log("step", float(self.current_epoch + 1), logger=curves)
         logged = {f"{subset}/{name}": value for name, value in values.items()}
         for name, value in logged.items():
             self.log(name, value, prog_bar=name in ("val/loss", "val/uar"), logger=curves)
         by_emotion = {f"{subset}_recall/{name}": float(value) for name, value in by_class.items() if value == value}
-        if subset == "val":  # of training they would be a page of curves that nobody looks at
-            for logger in self.trainer.loggers:  # self.log takes 0.4 ms each
+        if subset == "val":  # recall on the training subset would only clutter TensorBoard
+            for logger in self.trainer.loggers:  # directly, since each self.log takes 0.4 ms
                 logger.log_metrics(by_emotion, step=self.current_epoch + 1)
         self.scores[subset] = {**logged, **by_emotion}
 

@@ -1,4 +1,4 @@
-"""Losses of classification."""
+"""Classification losses."""
 
 from typing import Any
 
@@ -11,17 +11,18 @@ from fervid.errors import InputError
 
 
 class EmotionLoss(nn.Module):
-    """Cross entropy with its usual variations; all of them off is plain cross entropy.
+    """Cross entropy with optional class weights, label smoothing and focal weighting; by default all are off.
 
     Args:
-        class_counts: training frames of each class, shape (num_classes,); needed for balanced weights only.
-        class_weights: ``none``, or ``balanced``: each class weighs as much as any other, N / (num_classes * count).
-        label_smoothing: share of the target given to all classes alike.
-        focal_gamma: above 0 the loss of a frame counts (1 - p)^gamma, p the probability of its true class (Lin et al.
-            2017, equation 4): what is already right weighs less.
+        class_counts: number of training frames per class, shape (num_classes,); only needed for balanced weights.
+        class_weights: ``none``, or ``balanced`` to weight each class by N / (num_classes * count), so that all classes
+            contribute equally.
+        label_smoothing: fraction of the target that is distributed uniformly over all classes.
+        focal_gamma: if above 0, weight each frame by (1 - p)^gamma, where p is the probability of its true class. This
+            reduces the weight of frames that are already classified correctly. Source: Lin et al. 2017, equation 4.
 
     Raises:
-        InputError: if a number is out of range.
+        InputError: if a setting is unknown or out of range.
 
     Examples:
         >>> import torch
@@ -56,13 +57,13 @@ class EmotionLoss(nn.Module):
         self.label_smoothing, self.focal_gamma = label_smoothing, focal_gamma
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Mean loss of logits (B, num_classes) against labels (B,)."""
+        """Returns the mean loss of logits (B, num_classes) for labels (B,)."""
         if not self.focal_gamma:
             return F.cross_entropy(logits, labels, weight=self.weight, label_smoothing=self.label_smoothing)
         losses = F.cross_entropy(
             logits, labels, weight=self.weight, label_smoothing=self.label_smoothing, reduction="none"
         )
-        right = logits.softmax(dim=1).gather(1, labels[:, None]).squeeze(1)
+        true_probability = logits.softmax(dim=1).gather(1, labels[:, None]).squeeze(1)
         norm = len(labels) if self.weight is None else self.weight[labels].sum()
-        # At 0 a power below 1 has no slope.
-        return ((1 - right).clamp_min(1e-6) ** self.focal_gamma * losses).sum() / norm
+        # Clamped, since the gradient of a power below 1 is infinite at 0.
+        return ((1 - true_probability).clamp_min(1e-6) ** self.focal_gamma * losses).sum() / norm

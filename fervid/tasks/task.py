@@ -1,4 +1,4 @@
-"""What every task is: encoders and a head, of which a prefix may be frozen, and the steps of training."""
+"""Base class of all tasks: a network with an optional frozen prefix, and its training steps."""
 
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
@@ -19,30 +19,30 @@ OptimizerFactory = Callable[[Iterable[dict[str, Any]]], torch.optim.Optimizer]
 
 
 class Task(pl.LightningModule):
-    """Learns one kind of target from samples.
+    """Base class for learning one kind of target from samples.
 
-    A task is a subclass and a yaml file in ``conf/task``. The subclass names itself, its scores and its target, gives
-    a loss, counts and logs scores, and says what is written of each sample and of a whole test: the attributes below
-    and all methods under "What a task defines". What a report says of it is a module of ``fervid/report``.
+    A task is a subclass with a yaml file in ``conf/task``. The subclass defines its scores, its target, its loss, what
+    is recorded for each sample and what is measured on a test: the class attributes below, and the methods in the
+    section "Interface of a task". The report of a task is a module of ``fervid/report``.
 
-    The encoder's stages before :attr:`unfreeze_from` are the frozen prefix: they run in ``eval()`` mode without
-    gradients, so that neither their weights nor their BatchNorm statistics move. Their parameters keep
-    ``requires_grad``: distributed training stays in step when they are trained later.
+    The stages of the encoder before :attr:`unfreeze_from` are the frozen prefix. They run in ``eval()`` mode without
+    gradients, so that neither their weights nor their BatchNorm statistics change. Their parameters keep
+    ``requires_grad=True``, so that distributed training still synchronises them when they are trained later.
 
     Args:
-        backbone: pictures -> feature maps.
-        head: feature maps -> outputs.
-        target: what is learned of a sample, fitted.
-        optimizer: makes an optimizer of parameter groups; the groups are named ``backbone`` and ``head``.
+        backbone: maps pictures to feature maps.
+        head: maps feature maps to outputs.
+        target: fitted target to learn.
+        optimizer: function that makes an optimizer from parameter groups; the groups are named ``backbone`` and
+            ``head``.
 
     Attributes:
-        shown: the scores that are shown of every epoch, the most telling one first; ``train/`` and ``val/`` stand
-            before their logged names.
-        monitors: the logged scores by which the best epoch may be chosen; a name that ends in ``loss`` is to fall, any
-            other to rise.
+        shown: scores shown for each epoch, the main one first, without the prefix ``train/`` or ``val/``.
+        monitors: logged scores that can select the best epoch. Names that end in ``loss`` are minimised, all others are
+            maximised.
         unfreeze_from: number of the first trainable stage of the backbone; ``len(backbone.stages)``: only the head is
             trained.
-        scores: logged names and values of the last finished epoch of ``train``, ``val`` and ``test``.
+        scores: logged names and values of the last finished epoch of each subset ``train``, ``val`` and ``test``.
 
     Shapes:
         (B, 3, H, W) in [0, 1] -> outputs (B, ...).
@@ -60,44 +60,44 @@ class Task(pl.LightningModule):
         self.unfreeze_from = 0
         self.to(memory_format=torch.channels_last)
 
-    # What a task defines
+    # Interface of a task
 
     @classmethod
     def make_target(cls) -> Target:
-        """What is learned of a sample, for the datamodule, which fits it."""
+        """Returns the unfitted target of the task; the datamodule fits it."""
         raise NotImplementedError
 
     def loss_of(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """The mean loss of a batch."""
+        """Returns the mean loss of a batch."""
         raise NotImplementedError
 
     def answers(self, outputs: Tensor) -> dict[str, Tensor]:
-        """What is kept of the outputs for each sample of a validation or a test, each entry (B, ...)."""
+        """Returns what is recorded for each sample of a validation or test batch, each entry of shape (B, ...)."""
         raise NotImplementedError
 
     def count(self, subset: str, outputs: Tensor, targets: Tensor, loss: Tensor) -> None:
-        """Adds a batch to the scores of an epoch."""
+        """Adds a batch to the scores of the current epoch of a subset."""
         raise NotImplementedError
 
     def log_scores(self, subset: str) -> None:
-        """Logs the scores of the epoch that ends, ``loss`` among them, and fills :attr:`scores`."""
+        """Logs the scores of the epoch that ends, including ``loss``, and fills :attr:`scores`."""
         raise NotImplementedError
 
     def predictions(self, samples: pd.DataFrame, answers: dict[str, np.ndarray]) -> pd.DataFrame:
-        """The table that is written of a validation or a test.
+        """Returns the table of predictions of a validation or a test.
 
         Args:
-            samples: N rows of the sample table, labelled by their number in it.
-            answers: the :meth:`answers` of these samples, each entry (N, ...).
+            samples: N rows of the sample table, indexed by their row number.
+            answers: the :meth:`answers` of these samples, each entry of shape (N, ...).
         """
         raise NotImplementedError
 
     def measure(self, predictions: pd.DataFrame) -> dict[str, Any]:
-        """What the results record says of a table of test predictions.
+        """Computes the results of a table of test predictions.
 
         Returns:
-            Entries of :class:`fervid.schema.results.Results`: ``task``, its name; ``metrics``, by names such as
-            ``test/uar``; and the task's own.
+            Entries of :class:`fervid.schema.results.Results`: ``task``, the name of the task; ``metrics``, by names
+            such as ``test/uar``; and entries specific to the task.
         """
         raise NotImplementedError
 
@@ -114,7 +114,7 @@ class Task(pl.LightningModule):
         self.train(self.training)
 
     def train(self, mode: bool = True) -> "Task":
-        """Sets trainable stages to training mode; the frozen prefix, and BatchNorm that is frozen, stay in eval."""
+        """Sets the trainable stages to training mode; the frozen prefix and frozen BatchNorm stay in eval mode."""
         super().train(mode)
         if mode:
             for stage in self.backbone.stage_modules(0, self.unfreeze_from):
@@ -126,28 +126,32 @@ class Task(pl.LightningModule):
         return self
 
     def frozen_prefix(self, images: Tensor) -> Tensor:
-        """The frozen stages: (B, 3, H, W) -> the input of the first trainable stage, or of the head's layers."""
+        """Runs the frozen stages: (B, 3, H, W) -> input of the first trainable stage, or of the head's layers."""
         with torch.no_grad():
             features = self.backbone(images, stop=self.unfreeze_from) if self.unfreeze_from else images
             return self.head.reduce(features) if self.unfreeze_from == len(self.backbone.stages) else features
 
     def learning_part(self, features: Tensor) -> Tensor:
-        """The trainable stages: the output of :meth:`frozen_prefix` -> outputs of the head."""
+        """Runs the trainable stages: output of :meth:`frozen_prefix` -> outputs of the head."""
         if self.unfreeze_from == len(self.backbone.stages):
             return self.head.layers(features)
         return self.head(self.backbone(features, start=self.unfreeze_from))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Outputs of pictures (B, 3, H, W) in [0, 1]."""
+        """Returns the outputs (B, ...) for pictures (B, 3, H, W) in [0, 1]."""
         return self.learning_part(self.frozen_prefix(images))
 
     def learning_parameters(self, unfreeze_from: int | None = None) -> list[nn.Parameter]:
-        """The trainable parameters if stages from number ``unfreeze_from`` on are trained; None: at present."""
+        """Returns the parameters that are trained if the first trainable stage is number ``unfreeze_from``.
+
+        Args:
+            unfreeze_from: number of a stage; None: the current :attr:`unfreeze_from`.
+        """
         stages = self.backbone.stage_modules(self.unfreeze_from if unfreeze_from is None else unfreeze_from)
         return [*(p for stage in stages for p in stage.parameters()), *self.head.parameters()]
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """One optimizer with the groups ``backbone`` and ``head``, from the first step to the last."""
+        """Returns one optimizer for the whole training, with the parameter groups ``backbone`` and ``head``."""
         groups = [
             {"params": list(self.backbone.parameters()), "name": "backbone"},
             {"params": list(self.head.parameters()), "name": "head"},
@@ -163,15 +167,15 @@ class Task(pl.LightningModule):
         return self._step(batch, "train")[0]
 
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        """Gives the ``index`` (B,) and the :meth:`answers` of a batch to the callbacks."""
+        """Returns the ``index`` (B,) and the :meth:`answers` of a batch for the callbacks."""
         return {"index": batch["index"], **self.answers(self._step(batch, "val")[1])}
 
     def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        """As :meth:`validation_step`."""
+        """Like :meth:`validation_step`."""
         return {"index": batch["index"], **self.answers(self._step(batch, "test")[1])}
 
     def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        """As :meth:`validation_step`, without scores."""
+        """Like :meth:`validation_step`, but without scores."""
         return {"index": batch["index"], **self.answers(self._outputs(batch))}
 
     def on_train_epoch_end(self) -> None:
