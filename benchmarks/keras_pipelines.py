@@ -406,7 +406,7 @@ def datasets(pipeline: Pipeline, frames: pd.DataFrame, pictures: np.ndarray | No
     return found
 
 
-def learn_from(network: keras.Model, base: keras.Model | None, first: str) -> None:
+def freeze_before(network: keras.Model, base: keras.Model | None, first: str) -> None:
     """Freezes a base before the layer ``first``."""
     if base is None:
         return
@@ -440,7 +440,7 @@ def run(name: str, root: Path, listed: Path, folder: Path, epochs: list[int], we
     learning, history = [], {}
     for number, (phase, most) in enumerate(zip(pipeline.phases, epochs, strict=True)):
         began = time.perf_counter()
-        learn_from(network, base, phase.first)
+        freeze_before(network, base, phase.first)
         network.compile(pipeline.optimizer(phase.rate), "sparse_categorical_crossentropy", metrics=["accuracy"])
         # A patience that never ends: both sides of the comparison train for the same epochs, the best are restored.
         best = keras.callbacks.EarlyStopping("val_loss", patience=most, restore_best_weights=True)

@@ -75,7 +75,7 @@ def test_parameters_sizes_epochs_and_optimizer(name):
     learning = []
     for phase in config.finetune.phases:
         number = model.backbone.stage_number(phase.unfreeze_from)
-        learning.append(sum(parameter.numel() for parameter in model.learning_parameters(number)))
+        learning.append(sum(parameter.numel() for parameter in model.trainable_parameters(number)))
     assert learning == by_phase
     assert [phase.epochs for phase in config.finetune.phases] == epochs
     assert config.optimizer._target_ == f"torch.optim.{optimizer}"
@@ -165,7 +165,7 @@ def test_where_the_pretrained_networks_begin_to_learn():
 
 def test_vgg16_keeps_thirteen_of_its_sixteen_layers_and_edits_the_last_six_of_twenty_one():
     model = model_of(preset("experiment=ravdess_vgg16"), 6)
-    model.learn_from(model.backbone.stage_number("features.26"))
+    model.freeze_before(model.backbone.stage_number("features.26"))
     layers = [part for part in model.backbone.stage_modules(0) if isinstance(part, nn.Conv2d | nn.MaxPool2d)]
     learning = {id(part) for part in model.backbone.stage_modules(model.unfreeze_from)}
     dense = [part for part in model.head.modules() if isinstance(part, nn.Linear)]

@@ -4,6 +4,6 @@ from fervid.callbacks.answers import Answers
 from fervid.callbacks.epoch_seed import EpochSeed
 from fervid.callbacks.finetune import FreezeThenFineTune
 from fervid.callbacks.last_checkpoint import LastCheckpoint
-from fervid.callbacks.sigterm import OwnSigterm
+from fervid.callbacks.sigterm import SigtermHandler
 
-__all__ = ["Answers", "EpochSeed", "FreezeThenFineTune", "LastCheckpoint", "OwnSigterm"]
+__all__ = ["Answers", "EpochSeed", "FreezeThenFineTune", "LastCheckpoint", "SigtermHandler"]

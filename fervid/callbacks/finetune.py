@@ -203,13 +203,13 @@ class FreezeThenFineTune(Checkpoint):
         # Resolve the stages of all phases now, so that a misspelt stage of the last phase fails at once.
         stages = [model.backbone.stage_number(phase.unfreeze_from) for phase in self.phases]
         number = min(self.phase_number, len(self.phases) - 1)
-        model.learn_from(stages[number])
+        model.freeze_before(stages[number])
         # Features at stages that stay frozen until a later phase are computed in the same pass.
         later = [stage for stage in stages[number + 1 :] if 0 < stage < stages[number]]
         datamodule: FrameDataModule = trainer.datamodule  # type: ignore[attr-defined]
         features = self.cache.features(trainer, model, datamodule, [stages[number], *sorted(set(later))])
         datamodule.use_features(features, model)
-        trainable = sum(parameter.numel() for parameter in model.learning_parameters())
+        trainable = sum(parameter.numel() for parameter in model.trainable_parameters())
         first = [*model.backbone.stages, "head"][stages[number]]
         log.info(
             "phase %s: training %s, %s parameters%s.",

@@ -6,7 +6,7 @@ from typing import Any
 import pytorch_lightning as pl
 
 
-class OwnSigterm(pl.Callback):
+class SigtermHandler(pl.Callback):
     """Restores the command's SIGTERM handler, which Lightning replaces.
 
     Lightning's handler stops at the next step with exit code 0. In distributed training it waits for a reply that a

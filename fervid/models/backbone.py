@@ -113,7 +113,7 @@ class Backbone(nn.Module):
         return self.weights.source != "random"
 
     @property
-    def batchnorm_stands_still(self) -> bool:
+    def batchnorm_is_frozen(self) -> bool:
         """Whether BatchNorm keeps its statistics also in stages that learn."""
         return self.pretrained if self.freeze_batchnorm is None else self.freeze_batchnorm
 

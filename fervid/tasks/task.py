@@ -108,7 +108,7 @@ class Task(pl.LightningModule):
         """The encoder of each modality of a batch."""
         return {"image": self.backbone}
 
-    def learn_from(self, unfreeze_from: int) -> None:
+    def freeze_before(self, unfreeze_from: int) -> None:
         """Freezes the stages before number ``unfreeze_from`` and makes the others trainable; idempotent."""
         self.unfreeze_from = unfreeze_from
         self.train(self.training)
@@ -119,7 +119,7 @@ class Task(pl.LightningModule):
         if mode:
             for stage in self.backbone.stage_modules(0, self.unfreeze_from):
                 stage.eval()
-            if self.backbone.batchnorm_stands_still:
+            if self.backbone.batchnorm_is_frozen:
                 for module in self.backbone.modules():
                     if isinstance(module, nn.modules.batchnorm._BatchNorm):
                         module.eval()
@@ -131,7 +131,7 @@ class Task(pl.LightningModule):
             features = self.backbone(images, stop=self.unfreeze_from) if self.unfreeze_from else images
             return self.head.reduce(features) if self.unfreeze_from == len(self.backbone.stages) else features
 
-    def learning_part(self, features: Tensor) -> Tensor:
+    def trainable_part(self, features: Tensor) -> Tensor:
         """Runs the trainable stages: output of :meth:`frozen_prefix` -> outputs of the head."""
         if self.unfreeze_from == len(self.backbone.stages):
             return self.head.layers(features)
@@ -139,9 +139,9 @@ class Task(pl.LightningModule):
 
     def forward(self, images: Tensor) -> Tensor:
         """Returns the outputs (B, ...) for pictures (B, 3, H, W) in [0, 1]."""
-        return self.learning_part(self.frozen_prefix(images))
+        return self.trainable_part(self.frozen_prefix(images))
 
-    def learning_parameters(self, unfreeze_from: int | None = None) -> list[nn.Parameter]:
+    def trainable_parameters(self, unfreeze_from: int | None = None) -> list[nn.Parameter]:
         """Returns the parameters that are trained if the first trainable stage is number ``unfreeze_from``.
 
         Args:
@@ -190,7 +190,7 @@ class Task(pl.LightningModule):
     def _outputs(self, batch: Batch) -> Tensor:
         (modality,) = self.encoders
         cached = cached_name(modality)
-        return self.learning_part(batch[cached] if cached in batch else self.frozen_prefix(batch[modality]))
+        return self.trainable_part(batch[cached] if cached in batch else self.frozen_prefix(batch[modality]))
 
     def _step(self, batch: Batch, subset: str) -> tuple[Tensor, Tensor]:
         outputs, targets = self._outputs(batch), batch[self.target.name]

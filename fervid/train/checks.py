@@ -37,7 +37,7 @@ def check_single_frame(model: Task, finetune: FreezeThenFineTune) -> None:
     size = model.backbone.image_size
     for phase in finetune.phases:
         trial = copy.deepcopy(model)  # a forward pass changes the running statistics of BatchNorm
-        trial.learn_from(trial.backbone.stage_number(phase.unfreeze_from))
+        trial.freeze_before(trial.backbone.stage_number(phase.unfreeze_from))
         trial.train()
         try:
             with torch.random.fork_rng():

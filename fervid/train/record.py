@@ -74,5 +74,5 @@ def compared_settings(config: DictConfig) -> dict[str, Any]:
 
 
 def _learning(model: Task, unfreeze_from: str) -> int:
-    parameters = model.learning_parameters(model.backbone.stage_number(unfreeze_from))
+    parameters = model.trainable_parameters(model.backbone.stage_number(unfreeze_from))
     return sum(parameter.numel() for parameter in parameters)

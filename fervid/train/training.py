@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from fervid import figures
-from fervid.callbacks import Answers, EpochSeed, FreezeThenFineTune, LastCheckpoint, OwnSigterm
+from fervid.callbacks import Answers, EpochSeed, FreezeThenFineTune, LastCheckpoint, SigtermHandler
 from fervid.callbacks.checkpoint_io import AtomicCheckpointIO
 from fervid.cli.checks import check_files
 from fervid.cli.folders import alone
@@ -108,7 +108,7 @@ def _run(
     datamodule = make_datamodule(config)
     finetune = _make_finetune(config, folder)
     answers, checkpoint_io = Answers(), AtomicCheckpointIO()
-    built_in = [finetune, EpochSeed(config.seed), OwnSigterm(), answers]
+    built_in = [finetune, EpochSeed(config.seed), SigtermHandler(), answers]
     last = LastCheckpoint(last_checkpoint(folder))
     trainer = make_trainer(config, folder, [*built_in, last, *_make_callbacks(config), *callbacks], checkpoint_io)
     if config.trainer.accelerator == "cpu" and torch.cuda.is_available():

@@ -101,7 +101,7 @@ def test_another_model_is_never_given_these_features(fit, private, lenet):
     _, _, _, datamodule = fit(FROZEN, data=private)
     other = lenet()
     torch.nn.init.normal_(other.backbone.network.conv1.weight)
-    other.learn_from(other.backbone.stage_number("head"))  # what the features would fit, too
+    other.freeze_before(other.backbone.stage_number("head"))  # what the features would fit, too
     quiet = {"accelerator": "cpu", "logger": False, "enable_progress_bar": False, "enable_model_summary": False}
     served = Answers()
     pl.Trainer(**quiet, callbacks=[served]).test(other, datamodule, verbose=False)

@@ -131,7 +131,7 @@ def test_the_number_of_pictures_changes_nothing(trained_on_patches, patches):
 
 def test_the_model_is_left_as_it_was(lenet):
     model = lenet()
-    model.learn_from(3)
+    model.freeze_before(3)
     model.train()
     model.backbone.network.conv1.weight.requires_grad_(False)
     model(torch.rand(2, 3, 28, 28)).sum().backward()

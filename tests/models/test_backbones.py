@@ -159,7 +159,7 @@ class TestWeights:
         assert backbone.weights.source == "file"
         assert backbone.weights.sha256 == hashlib.sha256(file.read_bytes()).hexdigest()
         assert backbone.pretrained
-        assert backbone.batchnorm_stands_still
+        assert backbone.batchnorm_is_frozen
 
     def test_random(self):
         backbone = PretrainedBackbone("squeezenet1_1", weights=None, image_size=64)
@@ -170,7 +170,7 @@ class TestWeights:
             "missing": None,
             "unwrapped": None,
         }
-        assert not backbone.batchnorm_stands_still
+        assert not backbone.batchnorm_is_frozen
 
     @pytest.mark.parametrize(
         ("content", "match"),
@@ -231,7 +231,7 @@ class TestWeights:
         assert backbone.weights.source == "random"
         assert backbone.weights.requested == "DEFAULT"
         assert backbone.weights.missing
-        assert not backbone.batchnorm_stands_still
+        assert not backbone.batchnorm_is_frozen
 
     def test_unknown_names(self):
         with pytest.raises(InputError, match="has no network 'vgg61': did you mean vgg1"):
@@ -245,5 +245,5 @@ def test_batchnorm_of_a_pretrained_backbone_can_be_asked_to_learn(tmp_path):
     backbone = PretrainedBackbone(
         "resnet18", weights=str(tmp_path / "weights.pth"), image_size=64, freeze_batchnorm=False
     )
-    assert not backbone.batchnorm_stands_still
+    assert not backbone.batchnorm_is_frozen
     assert any(isinstance(module, nn.BatchNorm2d) for module in backbone.modules())

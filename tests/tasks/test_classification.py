@@ -27,23 +27,23 @@ def test_optimizer_groups_hold_every_parameter_once(resnet):
 @pytest.mark.parametrize("first", ["all", "layer3.1", "last_block", "head"])
 def test_the_frozen_prefix_gets_no_gradient_and_does_not_change_the_result(resnet, first):
     x = torch.rand(4, 3, 64, 64)
-    resnet.learn_from(0)
+    resnet.freeze_before(0)
     resnet.eval()
     expected = resnet(x)
     number = resnet.backbone.stage_number(first)
-    resnet.learn_from(number)
+    resnet.freeze_before(number)
     assert torch.allclose(resnet(x), expected, atol=1e-6)
-    assert torch.allclose(resnet.learning_part(resnet.frozen_prefix(x)), expected, atol=1e-6)
+    assert torch.allclose(resnet.trainable_part(resnet.frozen_prefix(x)), expected, atol=1e-6)
     resnet.train()
     resnet(x).sum().backward()
     frozen = [p for stage in resnet.backbone.stage_modules(0, number) for p in stage.parameters()]
     assert all(p.grad is None and p.requires_grad for p in frozen)
-    assert all(p.grad is not None for p in resnet.learning_parameters())
-    assert len(frozen) + len(resnet.learning_parameters()) == len(list(resnet.parameters()))
+    assert all(p.grad is not None for p in resnet.trainable_parameters())
+    assert len(frozen) + len(resnet.trainable_parameters()) == len(list(resnet.parameters()))
 
 
 def test_batchnorm_of_the_prefix_stands_still_and_the_rest_learns(resnet):
-    resnet.learn_from(resnet.backbone.stage_number("layer4"))
+    resnet.freeze_before(resnet.backbone.stage_number("layer4"))
     before = {name: buffer.clone() for name, buffer in resnet.named_buffers() if "running" in name}
     resnet.train()
     resnet(torch.rand(4, 3, 64, 64))
@@ -55,7 +55,7 @@ def test_batchnorm_of_the_prefix_stands_still_and_the_rest_learns(resnet):
 
 def test_batchnorm_of_pretrained_weights_stands_still_also_where_it_learns(resnet):
     resnet.backbone.freeze_batchnorm = True
-    resnet.learn_from(0)
+    resnet.freeze_before(0)
     before = {name: buffer.clone() for name, buffer in resnet.named_buffers() if "running" in name}
     resnet.train()
     resnet(torch.rand(4, 3, 64, 64)).sum().backward()
@@ -63,12 +63,12 @@ def test_batchnorm_of_pretrained_weights_stands_still_also_where_it_learns(resne
     assert resnet.backbone.network.get_submodule("layer1.0.bn1").weight.grad is not None
 
 
-def test_learn_from_is_idempotent(resnet):
+def test_freeze_before_is_idempotent(resnet):
     resnet.train()
     for first in (5, 2, 5):
-        resnet.learn_from(first)
+        resnet.freeze_before(first)
         modes = [module.training for module in resnet.modules()]
-        resnet.learn_from(first)
+        resnet.freeze_before(first)
         assert modes == [module.training for module in resnet.modules()]
         assert [stage.training for stage in resnet.backbone.stage_modules()][:5] == [i >= first for i in range(5)]
 
