@@ -53,9 +53,11 @@ def test_the_code_is_short(name):
 
 
 @pytest.mark.parametrize("name", OPTIONS)
-def test_help_lists_the_option(name, fervid_command, capsys):
+def test_help_lists_the_options(name, fervid_command, capsys):
     fervid_command("train", f"--config-dir={EXAMPLES / name / 'conf'}", "--help")
-    assert re.search(OPTIONS[name], capsys.readouterr().out)
+    printed = capsys.readouterr().out
+    for group, option in OPTIONS[name].items():
+        assert re.search(rf"^{group}: .*\b{option}\b", printed, re.MULTILINE), group
 
 
 @pytest.mark.slow
@@ -86,6 +88,15 @@ def test_own_task(copy_of):
     (reported,) = folder.glob("reports/*/tables/intensity.csv")
     error = (table["predicted"] - table["label"]).abs().mean()
     assert pd.read_csv(reported)["mean absolute error"].tolist() == [pytest.approx(error)]
+
+
+@pytest.mark.slow
+def test_own_parts(copy_of):
+    folder = copy_of("own_parts")
+    run(readme_script(folder), folder)
+    curves = pd.read_csv(folder / "runs" / "own_parts" / "csv" / "metrics.csv")
+    assert (curves["gradient_norm"].dropna() > 0).sum() == 2  # one an epoch
+    assert len(list(folder.glob("evaluations/*/report.html"))) == 1
 
 
 @pytest.mark.slow
