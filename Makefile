@@ -1,19 +1,19 @@
-# make train   sets everything up and trains on the embedded corpus
-# make test    sets everything up and passes the tests
-# make train ARGS="backbone=vgg16 optimizer=sgd" passes settings on
-# make demo    opens the page of the newest run, of a small one trained now if there is none; ARGS="run=runs/x"
-# make bench   what takes how long, side by side with plain code and Keras, in one table (about 50 minutes); ARGS="--only start"
-# make coverage runs the tests and lists the lines that none of them runs
-# make matrix  passes the tests with Python 3.11, 3.12 and 3.13, and with the lowest versions allowed; ARGS=tests/metrics
-# make docs    builds the documentation site and opens it in a browser; Ctrl-C ends it
-# make papers  the four papers' protocols, reduced, on rendered people, and the report on them (about 40 minutes)
+# make train     creates .venv if needed and trains on the embedded corpus; ARGS="backbone=vgg16 optimizer=sgd" passes settings
+# make test      creates .venv if needed and runs the fast tests; ARGS=tests/metrics runs some of them
+# make demo      opens a web page for the newest run (trains a small one if there is none); ARGS="run=runs/x"
+# make docs      builds the documentation site and opens it in a browser; Ctrl-C stops it
+# make check     runs what continuous integration runs
+# make coverage  runs the fast tests and lists the lines that none of them runs
+# make matrix    runs the fast tests with Python 3.11, 3.12 and 3.13, and with the lowest allowed versions; ARGS=tests/metrics
+# make bench     times fervid beside plain code and Keras, in one table (about 50 minutes); ARGS="--only start"
+# make papers    runs the four papers' protocols, reduced, on rendered subjects, and their report (about 40 minutes)
 .PHONY: setup train demo docs site papers bench test test-all coverage matrix check lint imports format types clean
 
 PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
 BIN := $(VENV)/bin
-# Where it is set, every process would compile what it imports: seconds for torch alone. Empty is not set.
+# If this variable is set, every process compiles its imports again, which takes seconds for torch alone. Empty means unset.
 export PYTHONDONTWRITEBYTECODE :=
 
 setup: $(VENV)/.installed
@@ -37,7 +37,7 @@ demo: setup
 papers: setup
 	$(BIN)/python benchmarks/papers.py $(ARGS)
 
-# Keras is wanted by the peers alone, in an environment of its own; without it the others are measured all the same.
+# Only the comparison with peers needs Keras, in a separate environment. Without it, the other benchmarks still run.
 bench: setup
 	@case " $(ARGS)" in \
 	*" --keras"*) ;; \
