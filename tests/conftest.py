@@ -11,7 +11,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # before albumentations is imported: it asks the network
+os.environ.setdefault(
+    "NO_ALBUMENTATIONS_UPDATE", "1"
+)  # before albumentations is imported, which would check for updates online
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two threads on these small networks are slower than one
 
 import cv2
@@ -31,13 +33,13 @@ pytest_plugins = ["stored_runs"]
 
 @pytest.fixture(scope="session")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where rendered faces are kept for the whole session."""
+    """Folder for rendered faces, shared by the whole session."""
     return tmp_path_factory.mktemp("cache")
 
 
 @pytest.fixture
 def synthetic(cache: Path) -> Callable[..., SyntheticDataModule]:
-    """A ready corpus of 6 people x 8 emotions x 2 frames at 28 px; keywords as SyntheticDataModule's."""
+    """A prepared corpus of 6 subjects x 8 emotions x 2 frames at 28 px; keywords are those of SyntheticDataModule."""
 
     def make(**options: Any) -> SyntheticDataModule:
         from fervid import splits
@@ -54,7 +56,7 @@ def synthetic(cache: Path) -> Callable[..., SyntheticDataModule]:
 
 @pytest.fixture
 def pictures(tmp_path: Path) -> Path:
-    """A folder of pictures: 3 emotions x 10 people x 1 picture, ``<emotion>/<person>__<number>.png``."""
+    """A folder of pictures: 3 emotions x 10 subjects x 1 picture, ``<emotion>/<subject>__<number>.png``."""
     root = tmp_path / "pictures"
     rng = np.random.default_rng(0)
     for number, emotion in enumerate(("happy", "neutral", "sad")):
@@ -93,7 +95,7 @@ def lenet() -> Callable[..., EmotionClassifier]:
 
 @pytest.fixture
 def fervid_command(monkeypatch: pytest.MonkeyPatch, cache: Path) -> Callable[..., None]:
-    """Runs ``python -m fervid.<name>`` in this process, where the libraries are loaded already."""
+    """Runs ``python -m fervid.<name>`` in this process, which has already loaded the libraries."""
 
     def run(name: str, *overrides: str) -> None:
         from hydra.core.global_hydra import GlobalHydra
@@ -115,7 +117,7 @@ def fervid_train(fervid_command: Callable[..., None]) -> Callable[..., None]:
 
 @pytest.fixture(autouse=True, scope="session")
 def garbage_stays_garbage() -> Iterator[None]:
-    """A command puts aside what it imported; here that would be what other tests have left open, too."""
+    """Commands freeze the objects of their imports; here that would include objects that other tests left open."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(gc, "freeze", lambda: None)
         yield
@@ -123,7 +125,7 @@ def garbage_stays_garbage() -> Iterator[None]:
 
 @pytest.fixture
 def loops_swept_up() -> Iterator[None]:
-    """What Gradio's server and the notebooks' kernels leave open is closed here, not in some later test."""
+    """Closes what Gradio's server and the notebooks' kernels leave open, so that no later test fails for it."""
     yield
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
@@ -132,16 +134,16 @@ def loops_swept_up() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Trained:
-    """A small run on rendered videos in the layout of RAVDESS, with what it was trained on."""
+    """A small run on rendered videos in the layout of RAVDESS, and its corpus."""
 
-    folder: Path  # of the run: for reading; copy it to change it
-    corpus: Path  # 4 actors x angry, happy, sad x 1 clip of 16 frames, 320 x 240
+    folder: Path  # of the run, read-only: copy it to change it
+    corpus: Path  # 4 subjects x angry, happy, sad x 1 clip of 16 frames, 320 x 240
     cache: Path
 
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Trained:
-    """A finished run: LeNet, Haar, frames 0 and 8 of each clip, people never seen; both processes share it."""
+    """A finished run: LeNet, Haar, frames 0 and 8 of each clip, subject-independent; both test processes share it."""
     base = tmp_path_factory.getbasetemp()
     place = (base if worker_id == "master" else base.parent) / "trained"
     ready = Trained(place / "run", place / "corpus", place / "cache")
@@ -170,6 +172,6 @@ def _train(trained: Trained) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sys.argv", ["fervid.train", *words])
         train.main()
-    for handler in logging.root.handlers[:]:  # its log, which would be closed in the middle of some test
+    for handler in logging.root.handlers[:]:  # its log handler, which would be closed during some later test
         logging.root.removeHandler(handler)
         handler.close()

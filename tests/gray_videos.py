@@ -1,4 +1,4 @@
-"""Videos whose frames tell their number by how bright they are."""
+"""Videos whose frames encode their number as brightness."""
 
 from collections.abc import Iterable
 from fractions import Fraction
@@ -36,5 +36,5 @@ def write_video(
 
 
 def grays(frames: Iterable[Frame]) -> list[int]:
-    """How bright each frame is, away from its white corner."""
+    """Brightness of each frame away from its white corner."""
     return [round(float(frame.image[32:, 32:].mean())) for frame in frames]

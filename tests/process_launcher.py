@@ -1,4 +1,4 @@
-"""A launcher of Hydra that runs each job in a process of its own, as those for joblib, Ray and SLURM do."""
+"""A Hydra launcher that runs each job in its own process, like those for joblib, Ray and SLURM."""
 
 import sys
 
@@ -14,7 +14,7 @@ from omegaconf import open_dict
 
 
 def jobs_in_processes(monkeypatch: pytest.MonkeyPatch) -> str:
-    """The word of a command line that chooses this launcher."""
+    """The override that selects this launcher."""
     monkeypatch.setattr(Plugins.instance(), "is_in_toplevel_plugins_module", lambda name: True)
     Plugins.instance().register(ProcessLauncher)
     return f"hydra.launcher._target_={ProcessLauncher.__module__}.{ProcessLauncher.__qualname__}"
@@ -33,7 +33,7 @@ class ProcessLauncher(Launcher):
         try:
             return Parallel(n_jobs=2)(delayed(run_elsewhere)(sys.path, *self.told, state, *job) for job in jobs)
         finally:
-            # These workers have grown: loky would replace them in the middle of what the next test gives them.
+            # Loky replaces workers whose memory has grown, possibly during the next test: stop them here.
             get_reusable_executor().shutdown(wait=True)
 
 

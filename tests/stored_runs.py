@@ -1,4 +1,4 @@
-"""Folders of runs that nobody trained, as far as a report looks at them."""
+"""Run folders with made-up predictions and all the files that a report reads."""
 
 import json
 import zlib
@@ -39,7 +39,7 @@ def _predictions(
     )
     person = rows["person"].map("{:02}".format)
     logits = rng.normal(size=(len(rows), len(class_names)))
-    likes = rng.normal(0, 1, 1000)[rows["person"].to_numpy() % 1000]  # who is read more easily than others
+    likes = rng.normal(0, 1, 1000)[rows["person"].to_numpy() % 1000]  # some subjects are easier to classify than others
     logits[np.arange(len(rows)), pd.Index(class_names).get_indexer(rows["label"])] += skill + likes
     chances = np.exp(sharpness * (logits - logits.max(axis=1, keepdims=True)))
     chances /= chances.sum(axis=1, keepdims=True)
@@ -77,7 +77,7 @@ def _measure(true: Any, predicted: Any) -> dict[str, float]:
 def _settings(
     settings: dict[str, Any], seed: int, fold: int | None, split: str, trained: bool
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The choices and the configuration of a run with some settings (arguments: ``_write_run``)."""
+    """Choices and configuration of a run with these settings (arguments as in ``_write_run``)."""
     config: dict[str, Any] = {
         "seed": seed,
         "cache_dir": "/cache",
@@ -103,7 +103,7 @@ def _settings(
 
 
 def _scores(test: pd.DataFrame, class_names: Sequence[str]) -> dict[str, Any]:
-    """The classes and scores in results.json of a table of test predictions, by frame and by clip."""
+    """Classes and scores for results.json, by frame and by clip, from a table of test predictions."""
     summed = test.groupby("clip")[[f"prob_{name}" for name in class_names]].mean()
     by_clip = np.array(class_names)[summed.to_numpy().argmax(axis=1)]
     metrics = {f"test/{name}": value for name, value in _measure(test["label"], test["predicted"]).items()}
@@ -196,13 +196,13 @@ def _write_run(
 
 @pytest.fixture(scope="session")
 def write_run() -> Callable[..., Path]:
-    """Writes the folder of a run that looks finished; its keywords are those of ``_write_run`` above."""
+    """Writes the folder of a finished run; the keywords are those of ``_write_run``."""
     return _write_run
 
 
 @pytest.fixture
 def a_run(tmp_path: Path) -> Callable[..., Run]:
-    """The same in a folder of the test, opened."""
+    """Writes such a run into a temporary folder and opens it."""
 
     def make(name: str, settings: dict[str, Any] | None = None, **options: Any) -> Run:
         return find_runs(str(_write_run(tmp_path / name, settings, **options)))[0][0]

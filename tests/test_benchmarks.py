@@ -16,7 +16,7 @@ SLEEPER = "subprocess.Popen(['sleep', '60'], stdout=subprocess.DEVNULL, stderr=s
 
 @pytest.fixture
 def benchmark(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
-    """Imports a script as it would be by another one: they lie in a folder, not in a package."""
+    """Imports a benchmark script, which is in a folder and not in a package."""
     monkeypatch.syspath_prepend(BENCHMARKS)
     monkeypatch.delenv("FERVID_FIGURES", raising=False)
     return importlib.import_module
@@ -24,7 +24,7 @@ def benchmark(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
 
 @pytest.fixture
 def table(benchmark: Callable[[str], ModuleType], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
-    """The program that runs the others, with scripts of the tests beside it: ``write`` makes one."""
+    """The table program in a folder of test scripts; ``write`` adds one."""
     module = benchmark("table")
     monkeypatch.setattr(module, "__file__", str(tmp_path / "table.py"))
     monkeypatch.setattr(module, "TAKES", {"good": ["repeats"], "bad": [], "slow": []})
@@ -33,7 +33,7 @@ def table(benchmark: Callable[[str], ModuleType], monkeypatch: pytest.MonkeyPatc
 
 
 def write(folder: Path, name: str, *lines: str) -> None:
-    """A script that tells a figure, then does what the lines say."""
+    """A script that reports a figure, then runs the given lines."""
     start = f"""
         import os, subprocess, sys, time
         sys.path.insert(0, {str(BENCHMARKS)!r})
@@ -46,7 +46,7 @@ def write(folder: Path, name: str, *lines: str) -> None:
 # timing.py
 
 
-def test_sides_are_measured_in_turn_every_other_time_the_other_way_round(benchmark):
+def test_alternatives_are_timed_in_alternating_order(benchmark):
     order = []
     sides = {name: lambda name=name: order.append(name) or float(len(order)) for name in "abc"}
     seconds = benchmark("timing").by_turns(sides, 3)
@@ -54,7 +54,7 @@ def test_sides_are_measured_in_turn_every_other_time_the_other_way_round(benchma
     assert seconds == {"a": [1, 6, 7], "b": [2, 5, 8], "c": [3, 4, 9]}
 
 
-def test_ratios_are_taken_repeat_by_repeat(benchmark):
+def test_ratios_are_computed_per_repeat(benchmark):
     ratios = benchmark("timing").ratios
     assert ratios([2.0, 9.0], [1.0, 3.0]) == [2.0, 3.0]
     with pytest.raises(ValueError, match="zip"):
@@ -65,21 +65,21 @@ def test_ratios_are_taken_repeat_by_repeat(benchmark):
     ("goal", "met"),
     [("<= 2", True), ("<= 1.9", False), (">= 2", True), (">= 2.1", False), ("", None)],
 )
-def test_a_goal_is_for_the_median(benchmark, goal, met):
+def test_goals_apply_to_the_median(benchmark, goal, met):
     figure = benchmark("timing").Figure("row", "what", [100.0, 1.0, 2.0], goal)
     assert figure.median == 2
     assert figure.met is met
     assert figure.cells()[5] == {True: "met", False: "missed", None: ""}[met]
 
 
-def test_the_cells_of_a_figure_tell_its_spread(benchmark):
+def test_table_cells_show_the_spread(benchmark):
     Figure = benchmark("timing").Figure
     cells = ["row", "what", "2.00 s", "1.00 to 1,234", "<= 3", "met", "a note"]
     assert Figure("row", "what", [1234.0, 1.0, 2.0], "<= 3", "s", "a note").cells() == cells
     assert Figure("row", "what", [2.0]).cells() == ["row", "what", "2.00 x", "", "", "", ""]
 
 
-def test_figures_are_printed_and_added_to_the_file_that_the_table_names(benchmark, monkeypatch, tmp_path, capsys):
+def test_figures_are_printed_and_appended_to_the_results_file(benchmark, monkeypatch, tmp_path, capsys):
     timing = benchmark("timing")
     figures = [timing.Figure("row", "one", [1.0, 3.0], "<= 1"), timing.Figure("row", "other", [4.0], unit="s")]
     timing.tell(figures[0])
@@ -95,7 +95,7 @@ def test_figures_are_printed_and_added_to_the_file_that_the_table_names(benchmar
 # table.py
 
 
-def test_the_table_is_written_after_every_script_and_keeps_the_figures_of_one_that_fails(table, tmp_path, capsys):
+def test_table_is_written_after_every_script_even_if_one_fails(table, tmp_path, capsys):
     path = tmp_path / "folder" / "table.md"
     look = f"print('seen:', {str(path)!r}, os.path.exists({str(path)!r}) and open({str(path)!r}).read())"
     write(tmp_path, "bad", look, "sys.exit('it broke')")
@@ -114,14 +114,14 @@ def test_the_table_is_written_after_every_script_and_keeps_the_figures_of_one_th
     assert os.listdir(path.parent) == ["table.md"]
 
 
-def test_what_a_script_leaves_behind_is_ended(table, tmp_path):
+def test_leftover_processes_of_a_script_are_killed(table, tmp_path):
     write(tmp_path, "good", f"open('pid', 'w').write(str({SLEEPER}.pid))")
     assert table.main(["--only", "good", "--minutes", "1", "--output", "table.md"]) == 0
     _wait_for_the_end_of(int((tmp_path / "pid").read_text()))
 
 
 @pytest.mark.slow
-def test_a_script_that_takes_too_long_is_ended_with_what_it_started(table, tmp_path):
+def test_script_over_its_time_limit_is_killed_with_its_children(table, tmp_path):
     write(tmp_path, "slow", f"open('pid', 'w').write(str({SLEEPER}.pid))", "time.sleep(60)")
     began = time.monotonic()
     figures, code, end = table.run(tmp_path / "slow.py", [], 8.0)
@@ -132,7 +132,7 @@ def test_a_script_that_takes_too_long_is_ended_with_what_it_started(table, tmp_p
     _wait_for_the_end_of(int((tmp_path / "pid").read_text()))
 
 
-def test_ctrl_c_ends_the_script_and_leaves_the_table(table, monkeypatch, tmp_path, capsys):
+def test_ctrl_c_stops_the_script_and_keeps_the_table(table, monkeypatch, tmp_path, capsys):
     write(tmp_path, "slow", "print(os.getpid(), flush=True)", "time.sleep(60)")
     pids = []
 
@@ -154,7 +154,7 @@ def test_ctrl_c_ends_the_script_and_leaves_the_table(table, monkeypatch, tmp_pat
 
 
 def _wait_for_the_end_of(pid: int) -> None:
-    """A killed process whose parent is gone is there until the system has cleared it away."""
+    """An orphan that was killed exists until the system has reaped it."""
     until = time.monotonic() + 20
     while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
         assert time.monotonic() < until, "it still runs"
@@ -168,14 +168,14 @@ def _wait_for_the_end_of(pid: int) -> None:
         (["--repeats", "0"], "give 1 or more"),
     ],
 )
-def test_what_makes_no_sense_is_refused(table, tmp_path, capsys, words, sentence):
+def test_invalid_arguments_are_refused(table, tmp_path, capsys, words, sentence):
     with pytest.raises(SystemExit):
         table.main([*words, "--output", str(tmp_path / "table.md")])
     assert sentence in capsys.readouterr().err
     assert not (tmp_path / "table.md").exists()
 
 
-def test_each_script_takes_the_options_that_the_table_gives_it(benchmark):
+def test_each_script_accepts_the_options_the_table_passes(benchmark):
     takes = benchmark("table").TAKES
     for name, options in takes.items():
         text = (BENCHMARKS / f"{name}.py").read_text()
@@ -197,7 +197,7 @@ def test_each_script_takes_the_options_that_the_table_gives_it(benchmark):
         ([49.0, 71.1, 19.5], None),  # likewise
     ],
 )
-def test_time_has_a_verdict_where_the_frames_take_more_of_it_than_a_start(benchmark, capsys, seconds, ratio):
+def test_time_is_judged_only_if_frames_outweigh_the_start(benchmark, capsys, seconds, ratio):
     growth = benchmark("growth")
     assert growth.bend(seconds, 10.0) == pytest.approx(ratio)
     costs = [(count, growth.Cost(s, 300.0, 0.0)) for count, s in zip((100, 400, 1600), seconds, strict=True)]
@@ -209,7 +209,7 @@ def test_time_has_a_verdict_where_the_frames_take_more_of_it_than_a_start(benchm
     assert "goal <= 2: met" in memory_line
 
 
-def test_memory_has_a_verdict_always(benchmark, capsys):
+def test_memory_is_always_judged(benchmark, capsys):
     growth = benchmark("growth")
     costs = [(count, growth.Cost(10.0, own, 50.0)) for count, own in ((1024, 200), (4096, 300), (16384, 410))]
     growth.tell_step("a step", costs, growth.Cost(10.0, 150.0, 0.0))
@@ -218,14 +218,14 @@ def test_memory_has_a_verdict_always(benchmark, capsys):
     assert "14.0 KiB a further frame" in line  # 210 MiB for 15,360 frames
 
 
-def test_the_exponent_of_a_square_is_two(benchmark):
+def test_quadratic_growth_has_exponent_two(benchmark):
     exponent = benchmark("growth").exponent
     assert exponent([(10, 0.5), (100, 50.0)]) == pytest.approx(2)
     assert exponent([(1, 9.0), (10, 0.5), (100, 5.0)]) == pytest.approx(1)
 
 
 @pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="this system tells no process' share of pages")
-def test_memory_that_a_child_shares_is_counted_once(benchmark, tmp_path):
+def test_memory_shared_with_a_child_is_counted_once(benchmark, tmp_path):
     script = """
         import os, signal, time
         signal.alarm(60)
@@ -242,7 +242,7 @@ def test_memory_that_a_child_shares_is_counted_once(benchmark, tmp_path):
 # gpu.py
 
 
-def test_seconds_an_epoch_are_refused_when_other_epochs_were_trained(benchmark, monkeypatch, tmp_path):
+def test_time_per_epoch_is_refused_if_the_number_of_epochs_differs(benchmark, monkeypatch, tmp_path):
     gpu, trained = benchmark("gpu"), 20
 
     def run(command: list[str], **options: object) -> None:

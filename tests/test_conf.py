@@ -1,4 +1,4 @@
-"""Every yaml on the disk composes, and what it names can be made."""
+"""Every yaml file composes, and its classes can be instantiated."""
 
 from pathlib import Path
 
@@ -32,7 +32,7 @@ def hydra():
         yield
 
 
-def test_the_groups_are_those_of_the_readme():
+def test_configuration_groups_are_the_documented_ones():
     folders = {path.name for path in Path(CONFIG_FOLDER).iterdir() if path.is_dir()}
     assert folders == {*GROUPS, "hydra"}
     assert all(options(group) for group in GROUPS)
@@ -44,7 +44,7 @@ def test_every_option_composes(group, option):
 
 
 @pytest.mark.parametrize("dataset", options("dataset"))
-def test_every_dataset_takes_its_settings(dataset, tmp_path):
+def test_every_dataset_accepts_its_settings(dataset, tmp_path):
     root = [] if dataset == "synthetic" else [f"dataset.root={tmp_path}"]
     made = make_datamodule(compose("train", [f"dataset={dataset}", *root, "cache_dir=elsewhere"]))
     assert made.corpus == dataset
@@ -59,7 +59,7 @@ def test_every_dataset_takes_its_settings(dataset, tmp_path):
 
 @pytest.mark.parametrize("command", ["prepare", "audit", "baseline", "evaluate"])
 @pytest.mark.parametrize("dataset", options("dataset"))
-def test_every_command_knows_every_dataset(command, dataset):
+def test_every_command_accepts_every_dataset(command, dataset):
     config = compose(command, [f"dataset={dataset}"])
     assert config.dataset == compose("train", [f"dataset={dataset}"]).dataset
 
@@ -69,11 +69,11 @@ NAMES = {"torchvision": "squeezenet1_1", "timm": "resnet10t"}
 
 @pytest.mark.parametrize("head", ["its own", "linear", "mlp"])
 @pytest.mark.parametrize("backbone", options("backbone"))
-def test_every_backbone_learns_with_every_head(backbone, head):
+def test_every_backbone_trains_with_every_head(backbone, head):
     words = [f"backbone={backbone}", "backbone.weights=null"]
     words += [f"backbone.name={NAMES[backbone]}"] if backbone in NAMES else []
     words += [] if head == "its own" else [f"head={head}"]
-    # The larger ones need not be tried at their full size: VGG16's head alone would take a gigabyte.
+    # Not at full size: VGG16's head alone would take a gigabyte.
     own = compose("train", words).backbone.image_size
     config = compose("train", [*words, f"backbone.image_size={own if backbone == 'alexnet_ised' else min(own, 64)}"])
     model = make_model(config, ClassTarget(["a", "b", "c"]))
@@ -108,7 +108,7 @@ def test_every_optimizer_makes_a_step(optimizer):
 
 
 @pytest.mark.parametrize("augmentation", options("augmentation"))
-def test_every_augmentation_keeps_a_picture_a_picture(augmentation):
+def test_every_augmentation_returns_a_valid_picture(augmentation):
     made = instantiate(compose("train", [f"augmentation={augmentation}"]).augmentation, _convert_="all")
     if augmentation == "none":
         assert made == {}
@@ -121,8 +121,8 @@ def test_every_augmentation_keeps_a_picture_a_picture(augmentation):
     assert not all((picture == face).all() for picture in drawn)
 
 
-def test_an_augmented_face_can_still_be_recognised(synthetic):
-    """Values typed wrongly by a factor of ten are seen here: a face stays close to itself."""
+def test_augmented_faces_stay_close_to_the_original(synthetic):
+    """Catches values that are wrong by a factor of ten."""
     faces = synthetic(image_size=64).frame_dataset("train").face_cache[np.arange(8)]
     for name in set(options("augmentation")) - {"none"}:
         made = instantiate(compose("train", [f"augmentation={name}"]).augmentation, _convert_="all")
@@ -134,7 +134,7 @@ def test_an_augmented_face_can_still_be_recognised(synthetic):
 
 
 @pytest.mark.parametrize("split", options("split"))
-def test_every_split_splits(split, synthetic, tmp_path):
+def test_every_split_fills_all_subsets(split, synthetic, tmp_path):
     frames = synthetic(identities=10).frames
     words = [f"split={split}"]
     if split.endswith("_counts"):
@@ -155,7 +155,7 @@ def test_every_split_splits(split, synthetic, tmp_path):
 
 
 @pytest.mark.parametrize("words", [["backbone=lenet"], ["backbone=cnn"], ["backbone=alexnet_ised"]])
-def test_the_papers_own_networks_bring_their_head_and_learn_whole(words):
+def test_networks_of_papers_select_their_head_and_train_all_stages(words):
     config = compose("train", words)
     assert config.head._target_.endswith("MLPHead")
     assert config.finetune.phases[0].unfreeze_from == "all"
@@ -164,6 +164,6 @@ def test_the_papers_own_networks_bring_their_head_and_learn_whole(words):
     assert chosen.finetune.phases[0].unfreeze_from == "head"
 
 
-def test_a_gpu_run_is_bfloat16_with_loaders_of_its_own():
+def test_gpu_trainer_uses_bfloat16_and_loader_workers():
     config = compose("train", ["trainer=gpu"])
     assert (config.trainer.precision, config.dataset.num_workers) == ("bf16-mixed", 8)

@@ -1,4 +1,4 @@
-"""The reference pages of the documentation site, which are written from the code."""
+"""The reference pages of the documentation site, which are generated from the schema."""
 
 import importlib.util
 from pathlib import Path
@@ -19,7 +19,7 @@ def hook():
     return module.on_page_markdown
 
 
-def test_the_reference_lists_every_column_with_its_meaning(hook):
+def test_reference_lists_every_column_with_its_meaning(hook):
     page, _ = hook((DOCS / "reference" / "tables.md").read_text("utf-8")).split("\n## Faces\n")
     listed = [line.split(" | ") for line in page.splitlines() if line.startswith("| `")]
     assert {name.strip("|` "): meaning for name, _, meaning, *_ in listed if name.strip("|` ") in COLUMNS} == {
@@ -27,13 +27,13 @@ def test_the_reference_lists_every_column_with_its_meaning(hook):
     }
 
 
-def test_the_reference_lists_the_columns_of_the_table_of_faces(hook):
+def test_reference_lists_the_columns_of_the_faces_table(hook):
     page = hook((DOCS / "reference" / "tables.md").read_text("utf-8"))
     listed = page[page.index("## Faces\n") :]
     assert all(f"| `{name}` | {meaning} |" in listed for name, meaning in FACE_COLUMNS.items())
 
 
-def test_the_reference_lists_the_entries_of_the_results_with_their_types(hook):
+def test_reference_lists_the_fields_of_results_with_their_types(hook):
     page = hook((DOCS / "reference" / "run_folder.md").read_text("utf-8"))
     assert "| `data.corpora[].root` | text or null |" in page
     assert "| `data.emotion_by_split.*.train` | a whole number |" in page

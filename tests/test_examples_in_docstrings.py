@@ -1,4 +1,4 @@
-"""The examples of the docstrings run, so that what the API pages show is true."""
+"""Runs the examples in docstrings, which the API pages show."""
 
 import doctest
 from importlib import import_module
@@ -15,12 +15,12 @@ MODULES = sorted(
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_the_examples_of_a_module_give_what_they_show(name):
+def test_docstring_examples_are_correct(name):
     failed, examples = doctest.testmod(import_module(name))
     assert failed == 0
     assert examples > 0
 
 
-def test_the_modules_a_library_user_meets_first_have_examples():
-    rooms = {name.split(".")[1] for name in MODULES}
-    assert rooms >= {"audit", "cli", "corpora", "figures", "metrics", "models", "schema", "splits", "tasks"}
+def test_main_modules_have_docstring_examples():
+    packages = {name.split(".")[1] for name in MODULES}
+    assert packages >= {"audit", "cli", "corpora", "figures", "metrics", "models", "schema", "splits", "tasks"}

@@ -1,4 +1,4 @@
-"""How the code is laid out: the size of files, and what every command has. Imports: ``make imports``."""
+"""Code layout: the size of files and functions, and the files of commands. ``make imports`` checks imports."""
 
 import ast
 import subprocess
@@ -11,21 +11,21 @@ ROOT = Path(__file__).parents[1]
 MAX_FILE_LINES = 500
 MAX_FUNCTION_LINES = 80
 COMMANDS = sorted(path.parent.name for path in (ROOT / "fervid").glob("*/__main__.py"))
-HEAVY = ("torch", "pandas", "matplotlib", "cv2")  # seconds that --help should not wait for
+HEAVY = ("torch", "pandas", "matplotlib", "cv2")  # import times that --help must not wait for
 
 
 def python_files():
-    files = [path for room in ("fervid", "tests", "benchmarks", "examples") for path in (ROOT / room).rglob("*.py")]
+    files = [path for folder in ("fervid", "tests", "benchmarks", "examples") for path in (ROOT / folder).rglob("*.py")]
     assert len(files) > 100
     return files
 
 
-def test_no_file_is_too_long_to_be_read_in_one_go():
+def test_files_have_at_most_500_lines():
     lines = {str(path.relative_to(ROOT)): len(path.read_text("utf-8").splitlines()) for path in python_files()}
     assert {path: number for path, number in lines.items() if number > MAX_FILE_LINES} == {}
 
 
-def test_no_function_is_too_long_to_be_read_in_one_go():
+def test_functions_have_at_most_80_lines():
     lines = {
         f"{path.relative_to(ROOT)}: {node.name}": node.end_lineno - node.lineno + 1
         for path in python_files()
@@ -36,13 +36,13 @@ def test_no_function_is_too_long_to_be_read_in_one_go():
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_command_runs_as_a_module(command):
+def test_commands_run_as_modules(command):
     code = (ROOT / "fervid" / command / "__main__.py").read_text("utf-8")
     assert f"from fervid.{command} import main" in code
     assert code.rstrip().endswith("main()")
 
 
-def test_importing_the_commands_loads_nothing_heavy():
+def test_importing_commands_loads_no_heavy_library():
     code = (
         "import importlib, sys\n"
         f"for command in {COMMANDS}:\n"

@@ -1,4 +1,4 @@
-"""Names of emotions that mean something to matplotlib, LaTeX, Markdown, HTML, CSV or a terminal are only names."""
+"""Emotion names that are special to matplotlib, LaTeX, Markdown, HTML, CSV or a terminal are treated as plain text."""
 
 import csv
 import json
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.filterwarnings(
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory):
-    """Pictures with a CSV: one colour an emotion, six people."""
+    """Pictures with a CSV: one colour per emotion, six subjects."""
     root = tmp_path_factory.mktemp("names")
     rng = np.random.default_rng(0)
     rows = []
@@ -39,7 +39,7 @@ def corpus(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def run(corpus, tmp_path_factory):
-    """A LeNet trained on them for one epoch, in a process of its own."""
+    """A LeNet trained on them for one epoch, in a separate process."""
     folder = tmp_path_factory.mktemp("run") / "run"
     words = [
         *("dataset=image_folder", f"dataset.root={corpus}", f"dataset.csv={corpus / 'labels.csv'}", "backbone=lenet"),
@@ -65,7 +65,7 @@ class Tags(HTMLParser):
         self.words.append(data)
 
 
-def test_training_leaves_all_names_as_they_are(run):
+def test_training_keeps_unusual_names(run):
     results = json.loads((run / "results.json").read_text(encoding="utf-8"))
     assert sorted(results["class_names"]) == sorted(NAMES)
     table = pd.read_csv(run / "predictions.csv", keep_default_na=False)
@@ -75,7 +75,7 @@ def test_training_leaves_all_names_as_they_are(run):
         assert (run / f"{figure}.png").stat().st_size > 1000
 
 
-def test_every_command_takes_them(run, corpus, fervid_command, tmp_path, capsys):
+def test_every_command_accepts_unusual_names(run, corpus, fervid_command, tmp_path, capsys):
     cache = f"cache_dir={run.parent / 'cache'}"
     fervid_command("report", f"runs={run}", f"hydra.run.dir={tmp_path / 'report'}", "resamples=100", "++" + cache)
     fervid_command("evaluate", f"run={run}", f"hydra.run.dir={tmp_path / 'evaluation'}", "resamples=100", cache)

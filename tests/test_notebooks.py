@@ -23,13 +23,13 @@ def run(notebook, folder):
 @pytest.mark.usefixtures("loops_swept_up")
 @pytest.mark.parametrize(
     "path",
-    # Those that train by the command, which the tests of the command do, too, take half a minute each.
+    # Slow: notebooks that run the training command, which has its own tests; half a minute each.
     [pytest.param(path, marks=pytest.mark.slow if path.stem in SLOW else ()) for path in NOTEBOOKS],
     ids=lambda path: path.stem,
 )
-def test_notebooks_run_from_top_to_bottom_and_are_kept_without_output(path, tmp_path, monkeypatch):
+def test_notebooks_run_from_top_to_bottom_and_are_stored_without_output(path, tmp_path, monkeypatch):
     monkeypatch.setenv("FERVID_CACHE", str(tmp_path / "cache"))
-    # As in an activated environment: some call the commands.
+    # As in an activated environment, because some notebooks call the commands.
     monkeypatch.setenv("PATH", os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
     notebook = nbformat.read(path, as_version=4)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
@@ -40,7 +40,7 @@ def test_notebooks_run_from_top_to_bottom_and_are_kept_without_output(path, tmp_
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_a_notebook_says_how_to_open_it(path):
+def test_notebooks_explain_how_to_open_them(path):
     first = nbformat.read(path, as_version=4).cells[0].source
     assert "pip install jupyterlab" in first
     assert f"jupyter lab notebooks/{path.name}" in first
@@ -57,7 +57,7 @@ def test_a_notebook_says_how_to_open_it(path):
         if "python -m fervid" in cell.source
     ],
 )
-def test_a_notebook_fails_if_one_of_its_commands_fails(cell, tmp_path, monkeypatch):
+def test_notebooks_fail_if_a_command_fails(cell, tmp_path, monkeypatch):
     failing = tmp_path / "bin" / "python"
     failing.parent.mkdir()
     failing.write_text("#!/bin/sh\necho cannot do that\nexit 3\n")
@@ -68,6 +68,6 @@ def test_a_notebook_fails_if_one_of_its_commands_fails(cell, tmp_path, monkeypat
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_no_notebook_uses_the_exclamation_mark_which_ignores_exit_codes(path):
+def test_no_notebook_uses_shell_escapes_that_ignore_exit_codes(path):
     lines = [line.lstrip() for cell in code_cells(path) for line in cell.source.splitlines()]
     assert not [line for line in lines if line.startswith("!")]

@@ -1,4 +1,4 @@
-"""The papers' presets: what they fix, and that each runs from raw files to its paper's outputs."""
+"""The papers' presets: their values, and a run of each from raw files to the paper's outputs."""
 
 import json
 from collections import Counter
@@ -61,7 +61,7 @@ def model_of(config, classes):
     return make_model(config, ClassTarget([f"emotion{number}" for number in range(classes)]))
 
 
-def test_every_preset_is_looked_at():
+def test_every_preset_is_tested():
     assert set(PRESETS) == set(EXPECTED)
 
 
@@ -90,7 +90,7 @@ def test_parameters_sizes_epochs_and_optimizer(name):
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_who_decides_when_a_phase_ends_and_what_is_kept(name):
+def test_early_stopping_and_selected_weights(name):
     finetune = preset(f"experiment={name}").finetune
     if name.startswith("hf_"):  # early stopping on the validation loss, best weights restored, in both phases
         assert ([phase.patience for phase in finetune.phases], finetune.monitor, finetune.select) == (
@@ -132,7 +132,7 @@ DROPOUT = {
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_the_layers(name):
+def test_layers(name):
     config = preset(f"experiment={name}")
     model = model_of(config, EXPECTED[name][0])
     parts = [*model.backbone.stage_modules(0), *model.head.modules()]
@@ -150,7 +150,7 @@ def test_the_layers(name):
     assert drops[-len(DROPOUT.get(name, [])) :] == DROPOUT.get(name, [])
 
 
-def test_where_the_pretrained_networks_begin_to_learn():
+def test_pretrained_networks_unfreeze_from_the_published_layer():
     for name, first in {
         "ravdess_vgg16": "features.26",  # conv5_2
         "hf_vgg16": "features.14",  # block3_conv3
@@ -163,7 +163,7 @@ def test_where_the_pretrained_networks_begin_to_learn():
         assert backbone.stages[number] == first
 
 
-def test_vgg16_keeps_thirteen_of_its_sixteen_layers_and_edits_the_last_six_of_twenty_one():
+def test_vgg16_keeps_13_of_16_layers_and_trains_the_last_6_of_21():
     model = model_of(preset("experiment=ravdess_vgg16"), 6)
     model.freeze_before(model.backbone.stage_number("features.26"))
     layers = [part for part in model.backbone.stage_modules(0) if isinstance(part, nn.Conv2d | nn.MaxPool2d)]
@@ -173,7 +173,7 @@ def test_vgg16_keeps_thirteen_of_its_sixteen_layers_and_edits_the_last_six_of_tw
     assert sum(id(part) in learning for part in layers) + len(dense) == 6
 
 
-def test_the_pictures_of_each_paper():
+def test_input_pictures_of_each_paper():
     config = {name: preset(f"experiment={name}") for name in PRESETS}
     ravdess = config["ravdess_vgg16"].dataset
     assert (ravdess.modality, ravdess.channel, ravdess.emotions, ravdess.frame_stride) == (
@@ -201,7 +201,7 @@ def test_the_pictures_of_each_paper():
         "hf_efficientnet_b2": "hf_faces",
     }.items():
         assert augmentations[name] == OmegaConf.to_yaml(preset(f"augmentation={option}").augmentation)
-    # The papers' values; strengths they do not give are chosen, and said to be.
+    # The papers' values; strengths that a paper does not state are chosen, and documented as such.
     turn, noise = config["enterface_cnn"].augmentation.transforms
     assert (turn.limit, noise.std_range) == ([-15, 15], [0.008, 0.04])
     flip, affine, contrast = config["hf_vgg16"].augmentation.transforms
@@ -209,13 +209,13 @@ def test_the_pictures_of_each_paper():
     assert (contrast.brightness_limit, contrast.contrast_limit) == (0.0, 0.1)
     flip, affine = config["ised_lenet"].augmentation.transforms
     assert (flip.p, affine.rotate, affine.scale, affine.translate_percent) == (0.5, [-10, 10], [0.9, 1.1], [-0.1, 0.1])
-    for name in ("hf_vgg16", "hf_mobilenet_v2", "hf_efficientnet_b2"):  # divided by 255 and no more, as the text says
+    for name in ("hf_vgg16", "hf_mobilenet_v2", "hf_efficientnet_b2"):  # divided by 255 only, as in the text
         assert (config[name].backbone.mean, config[name].backbone.std) == ([0, 0, 0], [1, 1, 1])
 
 
 HF = {"surprise": 1238, "neutral": 1225, "sad": 1184, "fear": 1181, "anger": 1175, "disgust": 1165, "content": 1144}
 HF |= {"happy": 1088}
-SPLITS = {  # frames of each emotion at hand, and frames on each side
+SPLITS = {  # available frames of each emotion, and frames in each subset
     "ised_lenet": ({"disgust": 400, "happiness": 1000, "sadness": 700, "surprise": 300}, [1111, 729, 370]),
     "enterface_cnn": (
         dict.fromkeys(("anger", "disgust", "fear", "happiness", "sadness", "surprise"), 2580),
@@ -227,7 +227,7 @@ SPLITS = {  # frames of each emotion at hand, and frames on each side
 
 
 @pytest.mark.parametrize("name", SPLITS)
-def test_the_sides_of_the_split(name):
+def test_subset_sizes_of_the_split(name):
     emotions, sides = SPLITS[name]
     frames = pd.DataFrame({"emotion": np.repeat(list(emotions), list(emotions.values()))})
     split = pd.Series(instantiate(preset(f"experiment={name}").split)(frames))
@@ -236,7 +236,7 @@ def test_the_sides_of_the_split(name):
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_an_overridden_choice_is_free_of_the_presets_values(name):
+def test_overriding_a_group_drops_the_values_of_the_preset(name):
     words = ["optimizer=sgd", "finetune=two_phase", "augmentation=flip", "backbone=mobilenet_v2", "head=linear"]
     if name.startswith("hf_"):
         words.append("backbone.last_block=features.17")
@@ -246,7 +246,7 @@ def test_an_overridden_choice_is_free_of_the_presets_values(name):
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_the_honest_twin_is_one_override_away(name):
+def test_subject_independent_counterpart_needs_one_override(name):
     split = "clips" if name.startswith("hf_") else "subject"
     paper, honest = preset(f"experiment={name}"), preset(f"experiment={name}", f"split={split}")
     assert honest.split == preset(f"split={split}").split
@@ -254,7 +254,7 @@ def test_the_honest_twin_is_one_override_away(name):
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_a_preset_opens_with_citation_protocol_and_deviations(name):
+def test_presets_start_with_citation_protocol_and_deviations(name):
     opening = (Path(CONFIG_FOLDER) / "experiment" / f"{name}.yaml").read_text().split("defaults:")[0]
     for word in ("Protocol:", "Printed", "Chosen here", "Deviations:", "honest twin", f"experiment={name}"):
         assert word in opening
@@ -265,7 +265,7 @@ def test_a_preset_opens_with_citation_protocol_and_deviations(name):
 
 @pytest.fixture(scope="module")
 def corpora(tmp_path_factory):
-    """Small rendered copies of the four corpora."""
+    """Small rendered versions of the four corpora."""
     root = tmp_path_factory.mktemp("corpora")
     small = {"frames": 6, "width": 320, "height": 240}
     six = RAVDESS_EMOTIONS[:6]
@@ -293,7 +293,7 @@ HEAVY = [pytest.param(name, marks=pytest.mark.slow) for name in PRESETS if name 
 
 
 @pytest.mark.parametrize("name", [*LIGHT, *HEAVY])
-def test_from_raw_files_to_the_papers_outputs_and_the_same_honestly(fervid_train, corpora, tmp_path, name):
+def test_presets_run_from_raw_files_with_both_splits(fervid_train, corpora, tmp_path, name):
     paper = name.split("_")[0]
     root = f"dataset.root={corpora / ROOTS.get(paper, paper)}"
     words = [f"experiment={name}", root, "finetune.phases.0.epochs=1", f"cache_dir={tmp_path / 'cache'}"]

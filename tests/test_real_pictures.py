@@ -1,4 +1,4 @@
-"""Real photographs and real ImageNet weights, where they are at hand."""
+"""Real photographs and real ImageNet weights, if available."""
 
 import json
 from pathlib import Path
@@ -20,8 +20,8 @@ def audit(fervid_command, folder, pattern):
 
 
 @pytest.mark.slow
-def test_film_stills_named_after_actor_and_number_are_eight_people(fervid_command, tmp_path):
-    """420 names, ``unknown-Dileep-33`` and the like, are eight actors: the set shows 1,047 people."""
+def test_numbered_names_of_film_stills_are_eight_subjects(fervid_command, tmp_path):
+    """420 names, ``unknown-Dileep-33`` and the like, are eight actors: the set has 1,047 subjects."""
     believed = audit(fervid_command, tmp_path / "believed", "(.+)__")
     assert believed["subjects"]["total"] == 1459
     assert believed["level"] == "subject-independent by name"
@@ -34,7 +34,7 @@ def test_film_stills_named_after_actor_and_number_are_eight_people(fervid_comman
 
 
 @pytest.mark.slow
-def test_pretrained_features_beat_random_ones_on_people_never_seen(fervid_train, tmp_path):
+def test_pretrained_features_beat_random_ones_on_unseen_subjects(fervid_train, tmp_path):
     weights = SHARED / "weights" / "mobilenet_v2_torchvision_backbone.pth"
     uar = {}
     for name, file in (("pretrained", weights), ("random", "null")):

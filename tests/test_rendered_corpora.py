@@ -46,7 +46,7 @@ def test_ravdess_has_every_name_of_two_actors_and_no_strong_neutral(tmp_path):
     assert (row["emotion"], row["intensity"], row["modality"]) == ("fearful", "strong", "02")
 
 
-def test_both_modalities_of_a_ravdess_recording_hold_the_same_pictures(tmp_path):
+def test_both_modalities_of_a_ravdess_recording_show_the_same_pictures(tmp_path):
     write_ravdess(tmp_path, subjects=(1,), emotions=("happy",), intensities=("01",), modalities=("02", "01"), **SMALL)
     first, second = (decode(p)[2] for p in sorted(tmp_path.rglob("*.mp4")))
     np.testing.assert_array_equal(first, second)
@@ -66,7 +66,7 @@ def test_statements_and_repetitions_are_different_recordings(tmp_path):
     assert len({picture.tobytes() for picture in firsts}) == 4
 
 
-def test_a_recording_is_the_same_bytes_whatever_else_is_written(tmp_path):
+def test_recordings_are_reproducible_byte_for_byte(tmp_path):
     write_ravdess(tmp_path / "one", subjects=(2,), emotions=("angry",), intensities=("02",), **SMALL)
     write_ravdess(tmp_path / "two", subjects=(1, 2), emotions=("happy", "angry"), **SMALL)
     name = "Actor_02/02-01-05-02-01-01-02.mp4"
@@ -81,7 +81,7 @@ def test_a_recording_is_the_same_bytes_whatever_else_is_written(tmp_path):
         (write_ised, "disgust", (1920, 1080), "mpeg4", 50),
     ],
 )
-def test_videos_decode_to_what_the_corpus_has(tmp_path, write, emotion, size, codec, rate):
+def test_videos_have_the_format_of_the_corpus(tmp_path, write, emotion, size, codec, rate):
     table = write(tmp_path, emotions=(emotion,), frames=2)
     path = tmp_path / table["path"][0]
     name, fps, pictures = decode(path)
@@ -92,7 +92,7 @@ def test_videos_decode_to_what_the_corpus_has(tmp_path, write, emotion, size, co
     assert capture.read()[0]
 
 
-def test_a_video_shows_what_was_rendered(tmp_path):
+def test_videos_show_the_rendered_frames(tmp_path):
     table = write_ised(tmp_path, subjects=(1,), emotions=("surprise",), **(SMALL | {"frames": 30}))
     peak = cv2.imread(str(tmp_path / table["peak_path"][0]))[..., ::-1]
     pictures = decode(tmp_path / table["path"][0])[2]
@@ -118,7 +118,7 @@ def parents(path):
     return ["/".join(parts[: k + 1]) for k in range(len(parts))]
 
 
-def test_enterface_oddities_are_those_of_the_archive(tmp_path):
+def test_enterface_has_the_oddities_of_the_archive(tmp_path):
     table = write_enterface(
         tmp_path,
         subjects=(3, 6, 11, 16),
@@ -164,7 +164,7 @@ def test_enterface_sentences_of_subject_2_are_swapped_and_subject_23_is_happy_tw
     ]
 
 
-def test_ised_details_say_what_was_filmed(tmp_path):
+def test_ised_details_describe_the_videos(tmp_path):
     table = write_ised(tmp_path, subjects=(1, 4), emotions=("happiness", "disgust"), clips=2, **SMALL)
     details = loadmat(tmp_path / "ISED_details.mat")["ISED_details"]
     assert details.shape == (8, 16)
@@ -185,7 +185,7 @@ def test_ised_details_say_what_was_filmed(tmp_path):
         assert cells[13].ravel()[1] < cells[15].ravel()[1]
 
 
-def test_hf_parquet_has_pictures_and_answers(tmp_path):
+def test_hf_parquet_has_pictures_and_labels(tmp_path):
     table = write_hf_parquet(tmp_path / "data" / "train.parquet", rows=9, size=48)
     read = pq.read_table(tmp_path / "data" / "train.parquet").to_pydict()
     assert set(read) == {"image", "qa"}
@@ -196,7 +196,7 @@ def test_hf_parquet_has_pictures_and_answers(tmp_path):
         assert cv2.imdecode(np.frombuffer(image["bytes"], np.uint8), cv2.IMREAD_COLOR).shape == (48, 48, 3)
 
 
-def test_hf_parquet_spells_answers_as_text_in_two_ways(tmp_path):
+def test_hf_parquet_stores_labels_as_text_in_two_spellings(tmp_path):
     table = write_hf_parquet(tmp_path / "train.parquet", rows=4, size=48, text_qa=True)
     texts = pq.read_table(tmp_path / "train.parquet")["qa"].to_pylist()
     read = [json.loads(text) if row % 2 == 0 else ast.literal_eval(text) for row, text in enumerate(texts)]
@@ -216,7 +216,7 @@ def test_bad_rows_of_the_hf_parquet_cannot_be_used(tmp_path):
 
 
 @pytest.mark.parametrize("write", [write_ravdess, write_enterface, write_ised])
-def test_an_unknown_emotion_is_refused_before_anything_is_written(tmp_path, write):
+def test_unknown_emotions_are_refused_before_writing(tmp_path, write):
     with pytest.raises(InputError, match="'bored'"):
         write(tmp_path / "corpus", emotions=("bored",))
     assert not (tmp_path / "corpus").exists()

@@ -1,4 +1,4 @@
-"""Two corpora may call different people, and different clips, by one name: nothing takes them for one."""
+"""Two corpora may use the same name for different subjects or clips, which must be kept apart."""
 
 from types import SimpleNamespace
 
@@ -24,7 +24,7 @@ NAMES = ["happy", "sad"]
 
 
 def manifest(name, split):
-    """One person ``01`` with a happy clip ``a`` and a sad clip ``b``, two frames each."""
+    """One subject ``01`` with a happy clip ``a`` and a sad clip ``b``, two frames each."""
     rows = [("a", 0, "happy"), ("a", 1, "happy"), ("b", 0, "sad"), ("b", 1, "sad")]
     table = pd.DataFrame(rows, columns=["clip", "frame", "emotion"])
     return table.assign(corpus=name, subject="01", split=split, recording=table["clip"], path="", time=0.0)
@@ -37,7 +37,7 @@ def two():
 
 @pytest.fixture
 def predictions(two):
-    """Of the first corpus everything is right, of the other nothing."""
+    """All predictions are correct for the first corpus and wrong for the other."""
     chances = np.where((two["emotion"] == "happy") == (two["corpus"] == "one"), 0.9, 0.2)
     said = np.where(chances > 0.5, "happy", "sad")
     table = two.rename(columns={"emotion": "label"}).drop(columns="recording")
@@ -45,13 +45,13 @@ def predictions(two):
 
 
 class TestAudit:
-    def test_names_alone_do_not_leak(self, two):
+    def test_equal_names_in_two_corpora_do_not_leak(self, two):
         found = audit(two)
         assert found.level == "subject-independent"
         assert (found.subjects.total, found.clips.total, found.subjects.count, found.clips.count) == (2, 4, 0, 0)
         assert (found.recordings.total, found.clips_known) == (0, True)
 
-    def test_what_is_on_two_sides_is_told_with_its_corpus(self, two, capsys):
+    def test_leaks_are_reported_with_their_corpus(self, two, capsys):
         from rich.console import Console
 
         two.loc[5, "split"] = "train"
@@ -63,15 +63,15 @@ class TestAudit:
         print_audit(Console(width=120), found)
         assert "other, 01, a" in capsys.readouterr().out
 
-    def test_one_corpus_is_not_told(self, two):
+    def test_a_single_corpus_is_not_named(self, two):
         one = two[two["corpus"] == "one"].assign(split=["train", "test"] * 2)
         assert "corpus" not in audit(one).clips.examples[0]
 
-    def test_repetitions_and_statements_are_those_of_one_person(self, two):
+    def test_repetitions_and_statements_are_compared_within_a_subject(self, two):
         clips = two.drop_duplicates(["corpus", "clip"]).assign(emotion="sad")
         assert audit(clips.assign(repetition=["1", "2"] * 2)).repetitions.total == 2
         own = clips.assign(statement=["1", "2", None, None], sentence=[None, None, 3, 4])
-        assert audit(own).statements.total == 2  # each corpus has a word of its own for what is said
+        assert audit(own).statements.total == 2  # the corpora name this column differently
         assert audit(own.assign(split=["train", "test"] * 2)).statements.count == 2
 
     def test_recordings_are_counted_per_corpus(self, two):
@@ -79,7 +79,7 @@ class TestAudit:
         assert (found.total, found.count) == (2, 2)
         assert found.examples[0] == {"corpus": "one", "recording": "r", "clips": {"a": "train", "b": "test"}}
 
-    def test_pictures_that_look_the_same_in_both(self, two):
+    def test_near_duplicates_across_corpora(self, two):
         hashes = np.zeros((8, 32), dtype=np.uint8)
         hashes[np.arange(8) % 4 > 1] = 255  # the sad ones look alike, and the happy ones
         pairs = near_duplicates(hashes, keys(two, "clip"))
@@ -89,7 +89,7 @@ class TestAudit:
         assert (found.near_duplicates.count, found.unknown_subjects, found.level) == (2, 2, "leaky")
         assert {found.near_duplicates.examples[0][f"corpus_{end}"] for end in "ab"} == {"one", "other"}
 
-    def test_names_are_doubted_corpus_by_corpus(self, two):
+    def test_suspicious_names_are_found_per_corpus(self, two):
         assert doubts(two.assign(subject=np.where(two["corpus"] == "one", "01", "1"))) == []
         people = two.assign(subject=["Ann-1", "Ann-2", "Bob", "Bob"] * 2)
         said = doubts(people)
@@ -116,7 +116,7 @@ class TestScores:
 class TestReport:
     @pytest.fixture
     def system(self, a_run):
-        """Tested on two corpora whose people have the same names."""
+        """A system tested on two corpora whose subjects have the same names."""
 
         def make(name="run", settings=None):
             def edit(table):
@@ -136,7 +136,7 @@ class TestReport:
         assert len(one.clips) == 36
         assert score_tables.score_table([one], 1, resamples=100, seed=0).data.shape[0] == 1
 
-    def test_by_person(self, system):
+    def test_by_subject(self, system):
         one = system()
         data = group_tables.subject_table([one]).data
         assert data["subject"].tolist() == [
@@ -149,12 +149,12 @@ class TestReport:
     def test_by_group(self, system):
         assert group_tables.group_table([system()]).data.query("by == 'intensity'")["people"].tolist() == [6, 6]
 
-    def test_paired_tests_join_each_clip_once(self, system):
+    def test_paired_tests_match_each_clip_once(self, system):
         pair = [system("a"), system("b", {"backbone": "vgg16"})]
         assert len(comparable(pair)) == 1
         assert paired_tests.paired_tests(pair, 1, resamples=100, seed=0).data["clips"].tolist() == [36]
 
-    def test_the_same_names_in_another_corpus_are_other_rows(self, a_run):
+    def test_same_names_in_another_corpus_are_different_rows(self, a_run):
         runs = [a_run("a"), a_run("b", {"backbone": "vgg16"}, edit=lambda table: table.assign(corpus="other"))]
         one, other = find_systems(runs)[0]
         assert len(comparable([one, other])) == 2
@@ -165,13 +165,13 @@ class TestEvaluate:
     def member(self, seen, frames):
         return Member(SimpleNamespace(folder="run", class_names=NAMES), "run", seen, None, frames)
 
-    def test_people_of_the_same_name_were_not_seen(self, two):
+    def test_subjects_of_the_same_name_in_another_corpus_are_unseen(self, two):
         seen = two[(two["corpus"] == "one") & (two["clip"] == "a")]
         member = self.member(seen, two.assign(split="test"))
         assert leave_out_seen([member]) == 4
         assert set(member.frames["corpus"]) == {"other"}
 
-    def test_frames_are_brought_in_one_order(self, two):
+    def test_frames_are_sorted_consistently(self, two):
         members = [self.member(two[:0], two), self.member(two[:0], two[::-1])]
         align(members, own=False)
         assert members[0].frames.index.tolist() == members[1].frames.index.tolist() == list(range(8))
@@ -186,7 +186,7 @@ class TestEvaluate:
         assert joint["prob_happy"].tolist() == pytest.approx(predictions["prob_happy"].tolist())
 
 
-def test_one_frame_of_each_clip_is_explained(predictions):
+def test_one_frame_per_clip_is_explained(predictions):
     wrong = predictions.assign(predicted=np.where(predictions["label"] == "sad", "happy", "sad"))
     assert len(choose_frames(wrong, "confused", 8, 0)) == 4
 

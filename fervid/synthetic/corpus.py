@@ -90,8 +90,8 @@ class RenderedSubjects:
 
     def fingerprint(self) -> str:
         """The renderer itself: another version draws other faces."""
-        room = Path(__file__).parent
-        files = sorted(path for path in room.glob("*.py") if path.name not in ("__init__.py", "corpus.py"))
+        package = Path(__file__).parent
+        files = sorted(path for path in package.glob("*.py") if path.name not in ("__init__.py", "corpus.py"))
         sources = b"".join(path.read_bytes() for path in files)
         return f"{self.render_seed} {SIZE} {FRAMES} {hashlib.sha256(sources).hexdigest()}"
 
