@@ -61,10 +61,10 @@ def pictures(tmp_path: Path) -> Path:
     rng = np.random.default_rng(0)
     for number, emotion in enumerate(("happy", "neutral", "sad")):
         (root / emotion).mkdir(parents=True)
-        for person in range(10):
+        for subject in range(10):
             picture = rng.integers(0, 60, (40, 32, 3), dtype=np.uint8)
             picture[..., number] += 150  # each emotion has its colour
-            cv2.imwrite(str(root / emotion / f"p{person}__{number}.png"), picture)
+            cv2.imwrite(str(root / emotion / f"p{subject}__{number}.png"), picture)
     return root
 
 
@@ -101,8 +101,8 @@ def fervid_command(monkeypatch: pytest.MonkeyPatch, cache: Path) -> Callable[...
         from hydra.core.global_hydra import GlobalHydra
 
         GlobalHydra.instance().clear()
-        told = any("cache_dir=" in word for word in overrides) or name in ("demo", "export", "predict", "report")
-        own_cache = [] if told else [f"cache_dir={cache}"]
+        has_cache = any("cache_dir=" in word for word in overrides) or name in ("demo", "export", "predict", "report")
+        own_cache = [] if has_cache else [f"cache_dir={cache}"]
         monkeypatch.setattr("sys.argv", [f"fervid.{name}", *overrides, *own_cache])
         import_module(f"fervid.{name}").main()
 

@@ -48,8 +48,8 @@ def write(folder: Path, name: str, *lines: str) -> None:
 
 def test_alternatives_are_timed_in_alternating_order(benchmark):
     order = []
-    sides = {name: lambda name=name: order.append(name) or float(len(order)) for name in "abc"}
-    seconds = benchmark("timing").by_turns(sides, 3)
+    alternatives = {name: lambda name=name: order.append(name) or float(len(order)) for name in "abc"}
+    seconds = benchmark("timing").by_turns(alternatives, 3)
     assert "".join(order) == "abccbaabc"
     assert seconds == {"a": [1, 6, 7], "b": [2, 5, 8], "c": [3, 4, 9]}
 
@@ -101,11 +101,11 @@ def test_table_is_written_after_every_script_even_if_one_fails(table, tmp_path, 
     write(tmp_path, "bad", look, "sys.exit('it broke')")
     write(tmp_path, "good", look)
     assert table.main(["--only", "bad,good", "--repeats", "7", "--minutes", "1", "--output", str(path)]) == 1
-    said, text = capsys.readouterr().out, path.read_text()
-    assert f"  seen: {path} False" in said  # by the first script
-    assert "- bad: FAILED after" in said.split("good:\n")[1]  # by the second
-    assert "- good: not run" in said
-    assert said.count("it broke") >= 2
+    output, text = capsys.readouterr().out, path.read_text()
+    assert f"  seen: {path} False" in output  # by the first script
+    assert "- bad: FAILED after" in output.split("good:\n")[1]  # by the second
+    assert "- good: not run" in output
+    assert output.count("it broke") >= 2
     assert [line.split("|")[1].strip() for line in text.splitlines() if "of a test" in line] == ["bad", "good"]
     assert "it broke" in text
     assert "--repeats 7" in text.split("| good")[1].splitlines()[0]

@@ -143,15 +143,15 @@ def test_every_split_fills_all_subsets(split, synthetic, tmp_path):
     elif split == "published_folds":
         frames["subject"] = frames["identity"].astype(str)
     elif split == "csv":
-        people = frames["subject"].unique()
-        sides = pd.DataFrame({"subject": people, "split": ["train"] * 6 + ["val"] * 2 + ["test"] * 2})
-        sides.to_csv(tmp_path / "own.csv", index=False)
+        subjects = frames["subject"].unique()
+        subsets = pd.DataFrame({"subject": subjects, "split": ["train"] * 6 + ["val"] * 2 + ["test"] * 2})
+        subsets.to_csv(tmp_path / "own.csv", index=False)
         words += [f"split.path={tmp_path / 'own.csv'}"]
     elif split == "predefined":
         frames["predefined_split"] = np.where(frames["identity"] > 8, "test", "train")
-    sides = instantiate(compose("train", words).split)(frames)
-    assert set(sides) - {None} == {"train", "val", "test"}
-    assert sum(side is None for side in sides) == (8 if split.endswith("_counts") else 0)
+    subsets = instantiate(compose("train", words).split)(frames)
+    assert set(subsets) - {None} == {"train", "val", "test"}
+    assert sum(subset is None for subset in subsets) == (8 if split.endswith("_counts") else 0)
 
 
 @pytest.mark.parametrize("words", [["backbone=lenet"], ["backbone=cnn"], ["backbone=alexnet_ised"]])

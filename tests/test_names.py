@@ -28,11 +28,11 @@ def corpus(tmp_path_factory):
     rng = np.random.default_rng(0)
     rows = []
     for number in range(len(NAMES)):
-        for person in range(PEOPLE):
+        for subject in range(PEOPLE):
             picture = rng.integers(0, 40, (32, 32, 3), dtype=np.uint8)
             picture[:, :, :] += np.uint8([(number & 1) * 180, (number >> 1 & 1) * 180, (number >> 2 & 1) * 180])
-            cv2.imwrite(str(root / f"{number}_{person}.png"), picture)
-            rows.append((f"{number}_{person}.png", NAMES[number], f"@subject{person}"))
+            cv2.imwrite(str(root / f"{number}_{subject}.png"), picture)
+            rows.append((f"{number}_{subject}.png", NAMES[number], f"@subject{subject}"))
     pd.DataFrame(rows, columns=["path", "emotion", "subject"]).to_csv(root / "labels.csv", index=False)
     return root
 

@@ -228,11 +228,11 @@ SPLITS = {  # available frames of each emotion, and frames in each subset
 
 @pytest.mark.parametrize("name", SPLITS)
 def test_subset_sizes_of_the_split(name):
-    emotions, sides = SPLITS[name]
+    emotions, subsets = SPLITS[name]
     frames = pd.DataFrame({"emotion": np.repeat(list(emotions), list(emotions.values()))})
     split = pd.Series(instantiate(preset(f"experiment={name}").split)(frames))
-    sides = sides or [0.6 * len(frames), 0.2 * len(frames), 0.2 * len(frames)]
-    assert [(split == side).sum() for side in ("train", "val", "test")] == pytest.approx(sides)
+    subsets = subsets or [0.6 * len(frames), 0.2 * len(frames), 0.2 * len(frames)]
+    assert [(split == subset).sum() for subset in ("train", "val", "test")] == pytest.approx(subsets)
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -248,9 +248,9 @@ def test_overriding_a_group_drops_the_values_of_the_preset(name):
 @pytest.mark.parametrize("name", PRESETS)
 def test_subject_independent_counterpart_needs_one_override(name):
     split = "clips" if name.startswith("hf_") else "subject"
-    paper, honest = preset(f"experiment={name}"), preset(f"experiment={name}", f"split={split}")
-    assert honest.split == preset(f"split={split}").split
-    assert {key for key in paper if paper[key] != honest[key]} == {"split"}
+    paper, counterpart = preset(f"experiment={name}"), preset(f"experiment={name}", f"split={split}")
+    assert counterpart.split == preset(f"split={split}").split
+    assert {key for key in paper if paper[key] != counterpart[key]} == {"split"}
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -277,8 +277,8 @@ def corpora(tmp_path_factory):
 
 
 def small_counts(emotions, numbers):
-    told = ",".join(f"{emotion}:{numbers}" for emotion in emotions)
-    return ["~split.counts", f"+split.counts={{{told}}}"]
+    counts = ",".join(f"{emotion}:{numbers}" for emotion in emotions)
+    return ["~split.counts", f"+split.counts={{{counts}}}"]
 
 
 ROOTS = {"hf": "hf_faces/train.parquet"}
@@ -302,10 +302,10 @@ def test_presets_run_from_raw_files_with_both_splits(fervid_train, corpora, tmp_
     words += ["backbone.image_size=64"] if name == "hf_mobilenet_v2" else []
     fervid_train(*words, *REDUCED[paper], f"hydra.run.dir={tmp_path / 'paper'}")
     reduced = [word for word in REDUCED[paper] if "split.counts" not in word]
-    honest = "clips" if paper == "hf" else "subject"
-    fervid_train(*words, *reduced, f"split={honest}", f"hydra.run.dir={tmp_path / 'honest'}")
-    results = {twin: json.loads((tmp_path / twin / "results.json").read_text()) for twin in ("paper", "honest")}
-    levels = [results[twin]["leakage"]["level"] for twin in ("paper", "honest")]
+    counterpart = "clips" if paper == "hf" else "subject"
+    fervid_train(*words, *reduced, f"split={counterpart}", f"hydra.run.dir={tmp_path / 'counterpart'}")
+    results = {name: json.loads((tmp_path / name / "results.json").read_text()) for name in ("paper", "counterpart")}
+    levels = [results[name]["leakage"]["level"] for name in ("paper", "counterpart")]
     assert levels == ["leaky", "unknown-subjects" if paper == "hf" else "subject-independent"]
     for twin, found in results.items():
         assert found["choices"]["experiment"] == name

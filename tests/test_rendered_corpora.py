@@ -107,8 +107,8 @@ def test_enterface_has_folders_with_spaces(tmp_path):
     expected = [
         f"subject 2/{e}/sentence {k}/s2_{c}_{k}.avi" for e, c in (("anger", "an"), ("surprise", "su")) for k in (1, 5)
     ]
-    told = {"RENDERED.txt", *expected, *(part for path in expected for part in parents(path))}
-    assert files(tmp_path, "*") == sorted(told)
+    expected_files = {"RENDERED.txt", *expected, *(part for path in expected for part in parents(path))}
+    assert files(tmp_path, "*") == sorted(expected_files)
     assert table["path"].tolist() == expected
     assert table["sentence"].tolist() == [1, 5, 1, 5]
 
@@ -152,9 +152,9 @@ def test_enterface_sentences_of_subject_2_are_swapped_and_subject_23_is_happy_tw
     options = {"emotions": ("anger", "happiness"), "sentences": (1, 2, 3), **SMALL}
     table = write_enterface(tmp_path / "odd", subjects=(2, 23), oddities=True, **options)
     write_enterface(tmp_path / "plain", subjects=(2,), **options)
-    said = table[table["subject"] == "2"].set_index("path")["sentence"]
+    sentences = table[table["subject"] == "2"].set_index("path")["sentence"]
     folder = "subject 2/anger/sentence"
-    assert [said[f"{folder} {k}/s2_an_{k}.avi"] for k in (1, 2, 3)] == [2, 1, 3]
+    assert [sentences[f"{folder} {k}/s2_an_{k}.avi"] for k in (1, 2, 3)] == [2, 1, 3]
     odd, plain = ((tmp_path / root / f"{folder} 2/s2_an_2.avi").read_bytes() for root in ("odd", "plain"))
     assert odd != plain
     assert odd == (tmp_path / "plain" / f"{folder} 1/s2_an_1.avi").read_bytes()

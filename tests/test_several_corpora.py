@@ -39,9 +39,9 @@ def two():
 def predictions(two):
     """All predictions are correct for the first corpus and wrong for the other."""
     chances = np.where((two["emotion"] == "happy") == (two["corpus"] == "one"), 0.9, 0.2)
-    said = np.where(chances > 0.5, "happy", "sad")
+    predicted = np.where(chances > 0.5, "happy", "sad")
     table = two.rename(columns={"emotion": "label"}).drop(columns="recording")
-    return table.assign(predicted=said, prob_happy=chances, prob_sad=1 - chances, index=two.index)
+    return table.assign(predicted=predicted, prob_happy=chances, prob_sad=1 - chances, index=two.index)
 
 
 class TestAudit:
@@ -91,10 +91,10 @@ class TestAudit:
 
     def test_suspicious_names_are_found_per_corpus(self, two):
         assert doubts(two.assign(subject=np.where(two["corpus"] == "one", "01", "1"))) == []
-        people = two.assign(subject=["Ann-1", "Ann-2", "Bob", "Bob"] * 2)
-        said = doubts(people)
-        assert said[0].startswith("one: 2 of 3 subjects have names that differ only in a trailing number")
-        assert any(sentence.startswith("other: ") for sentence in said)
+        renamed = two.assign(subject=["Ann-1", "Ann-2", "Bob", "Bob"] * 2)
+        sentences = doubts(renamed)
+        assert sentences[0].startswith("one: 2 of 3 subjects have names that differ only in a trailing number")
+        assert any(sentence.startswith("other: ") for sentence in sentences)
 
 
 class TestScores:
