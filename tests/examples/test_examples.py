@@ -14,9 +14,13 @@ from PIL import Image
 EXAMPLES = Path(__file__).parents[2] / "examples"
 MAX_LINES = {"own_corpus/portraits/__init__.py": 20, "own_backbone/tiny_net.py": 15}  # of code
 OPTIONS = {
-    "own_corpus": "dataset: .*portraits",
-    "own_backbone": "backbone: .*tiny_net",
-    "own_task": "task: .*intensity",
+    "own_corpus": {"dataset": "portraits"},
+    "own_backbone": {"backbone": "tiny_net"},
+    "own_task": {"task": "intensity"},
+    "own_parts": {
+        **{"head": "max_pool", "callbacks": "gradient_norm", "augmentation": "posterise"},
+        **{"logger": "csv", "trainer": "clipped"},
+    },
 }
 
 
