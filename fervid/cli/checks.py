@@ -26,6 +26,9 @@ def check_files(config: DictConfig) -> None:
     Raises:
         InputError: if the folder of the corpus is not given, or something that is named is not there.
     """
+    moved = config.get("root")
+    if moved is not None and config.get("dataset") is None and not Path(str(moved)).expanduser().exists():
+        raise InputError(f"root={moved} is not there: give the place where the corpus of the run is now.")
     for setting, wanted in FILES.items():
         file = OmegaConf.select(config, setting)
         if file and not Path(str(file)).expanduser().is_file():

@@ -9,6 +9,7 @@ from filelock import FileLock, Timeout
 from omegaconf import ListConfig
 
 from fervid.errors import InputError
+from fervid.schema.results import RESULTS_FILE
 from fervid.storage.locks import holder, sign
 
 
@@ -27,13 +28,27 @@ def one_run(run: Any) -> Path:
     """The folder of ``run=`` where one is wanted.
 
     Raises:
-        InputError: if none was given, or several.
+        InputError: if none was given, or several, or there is no finished run.
     """
     if run is None:
         raise InputError("which run? Give run=<folder of a finished run>.")
     if isinstance(run, ListConfig):
         raise InputError(f"run={run} are several: give one folder; ensembles are for fervid.evaluate.")
-    return Path(str(run)).expanduser()  # the command line makes run=3 a number
+    return run_folder(run)
+
+
+def run_folder(run: Any) -> Path:
+    """The folder of a finished run that ``run=`` names; it is not opened, which takes seconds.
+
+    Raises:
+        InputError: if there is no finished run.
+    """
+    folder = Path(str(run)).expanduser()  # the command line makes run=3 a number
+    if not folder.is_dir():
+        raise InputError(f"run={run} is not a folder: give that of a finished run.")
+    if not (folder / RESULTS_FILE).exists():
+        raise InputError(f"run={run} holds no finished run: it has no {RESULTS_FILE}.")
+    return folder
 
 
 @contextmanager

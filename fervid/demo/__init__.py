@@ -53,6 +53,10 @@ def serve(config: DictConfig, folder: Path) -> None:
     Raises:
         InputError: if there is no run, or the port is taken.
     """
+    for name in ("longest_video", "frame_stride", "largest_upload"):
+        if config[name] <= 0:
+            raise InputError(f"{name}={config[name]} leaves nothing to look at: give more than 0.")
+    run_folder = newest_run(Path("runs")) if config.run is None else one_run(config.run)
     from hydra.utils import instantiate
 
     from fervid.demo.page import build_page
@@ -60,13 +64,10 @@ def serve(config: DictConfig, folder: Path) -> None:
     from fervid.predict.predictor import Predictor
     from fervid.predict.video import share_cores
 
-    for name in ("longest_video", "frame_stride", "largest_upload"):
-        if config[name] <= 0:
-            raise InputError(f"{name}={config[name]} leaves nothing to look at: give more than 0.")
     logging.getLogger("httpx").setLevel(logging.WARNING)  # Gradio asks its own page whether it is there
     share_cores()
     predictor = Predictor(
-        newest_run(Path("runs")) if config.run is None else one_run(config.run),
+        run_folder,
         detector=instantiate(config.detector, _convert_="all"),
         trust=config.trust,
     )

@@ -9,8 +9,9 @@ import hydra
 from omegaconf import DictConfig, ListConfig
 
 from fervid.cli.command_line import run
-from fervid.cli.folders import empty_folder
+from fervid.cli.folders import empty_folder, run_folder
 from fervid.cli.job import job
+from fervid.errors import InputError
 from fervid.schema.config_folder import CONFIG_FOLDER
 
 
@@ -18,15 +19,18 @@ from fervid.schema.config_folder import CONFIG_FOLDER
 def command(config: DictConfig) -> None:
     """Shows each run the frames, writes down what it says of them, and reports."""
     with job(config) as running:
+        runs = config.run if isinstance(config.run, ListConfig) else [] if config.run is None else [config.run]
+        if not runs:
+            raise InputError("nothing to evaluate: give run=<folder of a finished run>, or a list of them.")
+        folders = [run_folder(each) for each in runs]
         from rich.console import Console
 
         from fervid.evaluate.evaluation import evaluate  # torch and all that: seconds that --help should not wait for
 
-        runs = config.run if isinstance(config.run, ListConfig) else [] if config.run is None else [config.run]
         evaluate(
             empty_folder(running.folder),
             Console(),
-            folders=[str(folder) for folder in runs],  # the command line makes run=3 a number
+            folders=[str(folder) for folder in folders],
             config=config,
         )
 

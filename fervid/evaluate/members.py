@@ -81,10 +81,8 @@ def open_runs(folders: Sequence[str]) -> list[Run]:
     """Opens the folders of finished runs of networks.
 
     Raises:
-        InputError: if there are none, one is named twice, or one holds no such run.
+        InputError: if one is named twice, or one holds no such run.
     """
-    if not folders:
-        raise InputError("nothing to evaluate: give run=<folder of a finished run>, or a list of them.")
     paths = [Path(folder).expanduser() for folder in folders]
     for number, path in enumerate(paths):
         if path.resolve() in [other.resolve() for other in paths[:number]]:

@@ -20,18 +20,19 @@ def command(config: DictConfig) -> None:
     """Looks at what is asked for and writes down what it sees."""
     with job(config) as running:
         _check(config)
+        from fervid.predict.inputs import find_sources
+
+        sources = list(config.source) if isinstance(config.source, ListConfig) else str(config.source)
+        found = find_sources(sources, config.seconds)
         from hydra.utils import instantiate  # all this takes seconds that --help should not wait for
         from rich.console import Console
 
-        from fervid.predict.inputs import find_sources
         from fervid.predict.prediction import predict
         from fervid.predict.predictor import Predictor
         from fervid.predict.sights import print_summary
         from fervid.predict.video import share_cores
         from fervid.processes.memory import keep_memory
 
-        sources = list(config.source) if isinstance(config.source, ListConfig) else str(config.source)
-        found = find_sources(sources, config.seconds)
         predictor = Predictor(
             one_run(config.run),
             detector=instantiate(config.detector, _convert_="all") if config.get("detector") else None,

@@ -69,23 +69,52 @@ def test_a_line_an_epoch_where_no_bar_can_move(tmp_path):
     [
         *(["train", f"dataset={name}"] for name in ("image_folder", "ravdess", "video_folder", "ised", "enterface")),
         *([name, "dataset=ravdess"] for name in ("audit", "baseline", "prepare")),
-        ["evaluate", "run=x", "dataset=ravdess"],
+        ["evaluate", "dataset=ravdess"],
         ["search", "dataset=ravdess", "optimizer=sgd,adam"],
     ],
     ids=" ".join,
 )
 @pytest.mark.parametrize("root", [None, "nowhere"])
 def test_a_corpus_that_is_not_there_is_told_before_torch_is_imported(tmp_path, words, root):
-    given = [f"dataset.root={root}"] if root else []
+    sentence = f"dataset.root={root} is not a folder" if root else "needs dataset.root=<folder>"
+    refused_before_torch(tmp_path, [*words, *([f"dataset.root={root}"] if root else [])], sentence)
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        *(([name], "which run? Give run=<folder") for name in ("explain", "export", "predict")),
+        (["evaluate"], "nothing to evaluate: give run=<folder"),
+        (["demo"], "there is no finished run in ./runs"),
+        *(
+            ([name, "run=nowhere"], "run=nowhere is not a folder")
+            for name in ("demo", "evaluate", "explain", "export", "predict")
+        ),
+        (["explain", "run=empty"], "run=empty holds no finished run"),
+        (["evaluate", "run=[done,empty]"], "run=empty holds no finished run"),
+        (["predict", "run=done"], "nothing to look at"),
+        (["predict", "run=done", "source=nowhere.mp4"], "source=nowhere.mp4 is not there"),
+        (["explain", "run=done", "root=nowhere"], "root=nowhere is not there"),
+        (["evaluate", "run=done", "root=nowhere"], "root=nowhere is not there"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_run_that_is_not_there_is_told_before_torch_is_imported(tmp_path, words, sentence):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "done").mkdir()
+    (tmp_path / "done" / "results.json").touch()  # there, but not yet read
+    refused_before_torch(tmp_path, words, sentence)
+
+
+def refused_before_torch(folder, words, sentence):
     code = (
         "import sys; from importlib import import_module; sys.argv[0] = 'fervid'\n"
         "try: import_module('fervid.' + sys.argv.pop(1)).main()\n"
         "finally: print('torch' in sys.modules)"
     )
-    process = subprocess.run([sys.executable, "-c", code, *words, *given], capture_output=True, text=True, cwd=tmp_path)
+    process = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, cwd=folder)
     assert process.returncode == 1
-    said = f"dataset.root={root} is not a folder" if root else "needs dataset.root=<folder>"
-    assert said in process.stderr
+    assert sentence in process.stderr
     assert process.stderr.count("\n") == 1
     assert process.stdout == "False\n"
 
