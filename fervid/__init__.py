@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import Any
 
 __version__ = "0.1.0"
-_HOMES = {
+_MODULES = {
     "EmotionClassifier": "fervid.tasks.classification",
     "Predictor": "fervid.predict.predictor",
     "RAVDESSDataModule": "fervid.data.corpus_datamodules",
@@ -17,7 +17,7 @@ __all__ = ["EmotionClassifier", "Predictor", "RAVDESSDataModule", "load_run"]
 
 
 def __getattr__(name: str) -> Any:
-    # Imported when asked for: what is here is imported by every command, also by one that only prints its help.
-    if name not in _HOMES:
+    # Imported on access, since every command imports this package, even one that only prints its help.
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+    return getattr(import_module(_MODULES[name]), name)

@@ -1,27 +1,27 @@
-"""Errors that are the user's to mend, and how to quote those of libraries."""
+"""The error that users can fix themselves, and helpers for error messages."""
 
 from collections.abc import Sequence
 
 
 class InputError(ValueError):
-    """A setting, file or folder that cannot be used as given.
+    """Raised if a setting, file or folder cannot be used.
 
-    Its message is one sentence with the offending value, what was expected and the next step; the commands print
-    it without a traceback and end with a non-zero exit code.
+    The message is one sentence with the offending value, what was expected and the next step. The commands print it
+    without a traceback and exit with a non-zero code.
     """
 
 
 def first_line(error: BaseException) -> str:
-    """What a library's error says, in one line; its kind where it says nothing."""
+    """Returns the first line of an error message, or the name of the error's class if the message is empty."""
     return next(iter(str(error).splitlines()), type(error).__name__).rstrip(".")
 
 
 def reason(error: BaseException) -> str:
-    """What made Hydra fail to build an object, else what the error itself says, in one line."""
+    """Returns the first line of an error message; for an error raised by Hydra, that of its cause."""
     wrapped = error.__cause__ if type(error).__module__.startswith("hydra") else None
     return first_line(wrapped or error)
 
 
 def listed(names: Sequence[str], most: int = 10) -> str:
-    """Names in a sentence; of more than ``most`` the first, and how many more there are."""
+    """Joins names for a sentence; of more than ``most`` names only the first are listed, followed by ``and 3 more``."""
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

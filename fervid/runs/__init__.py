@@ -1,1 +1,1 @@
-"""Run folders: what lies in them, and how they are opened."""
+"""Run folders: their content, and functions that open them."""

@@ -12,7 +12,7 @@ from fervid.tasks.task import Task
 
 
 def make_datamodule(config: DictConfig) -> FrameDataModule:
-    """The corpus with its split and augmentation, and the target of the task."""
+    """Builds the datamodule with its corpus, split and augmentation, and with the target of the task."""
     return instantiate(
         config.dataset,
         image_size=config.backbone.image_size,
@@ -26,10 +26,10 @@ def make_datamodule(config: DictConfig) -> FrameDataModule:
 
 
 def task_class(config: DictConfig) -> type[Task]:
-    """The class of the task.
+    """Returns the class of the task.
 
     Raises:
-        InputError: if it is none.
+        InputError: if ``task._target_`` is not a subclass of :class:`fervid.tasks.task.Task`.
     """
     found = get_class(config.task._target_)
     if not issubclass(found, Task):
@@ -40,11 +40,11 @@ def task_class(config: DictConfig) -> type[Task]:
 
 
 def make_model(config: DictConfig, target: Target) -> Task:
-    """The task, with backbone, head, loss and optimizer.
+    """Builds the task with its backbone, head, loss and optimizer.
 
     Args:
-        config: with ``task``, ``backbone``, ``head`` and ``optimizer``.
-        target: what is learned, fitted.
+        config: configuration with ``task``, ``backbone``, ``head`` and ``optimizer``.
+        target: fitted target to learn.
     """
     backbone, head = make_network(config, target.size)
     return instantiate(
@@ -58,7 +58,7 @@ def make_model(config: DictConfig, target: Target) -> Task:
 
 
 def make_network(config: DictConfig, size: int) -> tuple[Backbone, Head]:
-    """Backbone and the head that fits it, with ``size`` outputs."""
+    """Builds the backbone, and a head for its features with ``size`` outputs."""
     backbone = instantiate(config.backbone, _convert_="all")
     shape = backbone.output_shape()
     return backbone, instantiate(config.head, feature_shape=shape, num_classes=size, _convert_="all")

@@ -1,4 +1,4 @@
-"""What is drawn of a run that needs no network: confusion matrix, sample predictions, what its split leaks."""
+"""Figures of a run that need no network: confusion matrix, sample predictions, and leakage of its split."""
 
 from pathlib import Path
 from typing import Any
@@ -14,22 +14,22 @@ from fervid.data.frame_datamodule import FrameDataModule
 from fervid.schema.predictions import confidence
 from fervid.schema.results import CLASSIFICATION
 
-SAMPLES = 32  # faces among the sample predictions
+MAX_SAMPLES = 32  # faces in the figure of sample predictions
 
 
 def draw_predictions(
     folder: Path, datamodule: FrameDataModule, results: dict[str, Any], predictions: pd.DataFrame
 ) -> dict[str, Path]:
-    """Draws the figures of a run as PNG.
+    """Draws the figures of a run and saves them as PNG.
 
     Args:
-        folder: the run folder.
-        datamodule: for the faces.
-        results: of :func:`fervid.runs.record.describe`.
-        predictions: one row a test frame.
+        folder: run folder.
+        datamodule: provides the faces.
+        results: content of the run's ``results.json``.
+        predictions: one row per test frame.
 
     Returns:
-        The files by their names without ``.png``.
+        The path of each figure by its name without ``.png``.
     """
     leaks = draw_leaks(datamodule)
     drawn: dict[str, Figure] = {"leaks": leaks} if leaks else {}
@@ -40,12 +40,12 @@ def draw_predictions(
 
 def _draw_classes(datamodule: FrameDataModule, results: dict[str, Any], predictions: pd.DataFrame) -> dict[str, Figure]:
     names, metrics = results["class_names"], results["metrics"]
-    # The same number of each emotion, drawn by chance: neither the best nor the worst.
+    # A random sample with the same number of faces per emotion, so that it shows neither the best nor the worst.
     chosen = (
         predictions.sample(frac=1, random_state=0)
         .groupby("label")
-        .head(max(1, SAMPLES // len(names)))
-        .head(SAMPLES)
+        .head(max(1, MAX_SAMPLES // len(names)))
+        .head(MAX_SAMPLES)
         .sort_values("label")
     )
     rows = datamodule.samples.loc[chosen["index"], "cache_row"].to_numpy()
@@ -62,7 +62,7 @@ def _draw_classes(datamodule: FrameDataModule, results: dict[str, Any], predicti
 
 
 def draw_leaks(datamodule: FrameDataModule) -> Figure | None:
-    """Draws the worst pairs of faces that stand on two sides of the split; None if none do."""
+    """Draws the most telling pairs of frames that leak between subsets; returns None if there are none."""
     manifest, audit = datamodule.manifest, datamodule.audit
     pairs = worst_pairs(manifest, audit)
     if not pairs:
@@ -72,13 +72,13 @@ def draw_leaks(datamodule: FrameDataModule) -> Figure | None:
     return figures.pairs(
         face_cache[left["cache_row"].to_numpy()],
         face_cache[right["cache_row"].to_numpy()],
-        [_who(frame) for _, frame in left.iterrows()],
-        [_who(frame) for _, frame in right.iterrows()],
-        [words for *_, words in pairs],
-        f"what stands on two sides ({audit.level})",
+        [_caption(frame) for _, frame in left.iterrows()],
+        [_caption(frame) for _, frame in right.iterrows()],
+        [relation for *_, relation in pairs],
+        f"Frames that leak between subsets ({audit.level})",
     )
 
 
-def _who(frame: pd.Series) -> str:
-    who = "" if pd.isna(frame["subject"]) else f"{frame['subject']}, "
-    return f"{frame['split']}: {who}{frame['emotion']}\n{frame['clip']}\nframe {frame['frame']}"
+def _caption(frame: pd.Series) -> str:
+    subject = "" if pd.isna(frame["subject"]) else f"{frame['subject']}, "
+    return f"{frame['split']}: {subject}{frame['emotion']}\n{frame['clip']}\nframe {frame['frame']}"

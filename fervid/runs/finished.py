@@ -1,4 +1,4 @@
-"""Runs that are finished already: neither trained again nor written over."""
+"""Finished runs, which are neither trained again nor overwritten."""
 
 import logging
 from collections.abc import Callable
@@ -18,57 +18,62 @@ from fervid.schema.same_system import RunIdentity
 log = logging.getLogger(__name__)
 
 
-def finished_score(folder: Path, config: DictConfig, look: Callable[[], str], *, resume: bool) -> float | None:
-    """The score of a run that is finished in a folder, which need not be run again.
+def finished_score(
+    folder: Path, config: DictConfig, compute_fingerprint: Callable[[], str], *, resume: bool
+) -> float | None:
+    """Returns the score of a finished run, which need not be run again.
 
     Args:
-        folder: of the run.
-        config: of the run that is to be there.
-        look: gives the fingerprint of its data; asked only if a run of the same settings is finished there.
-        resume: whether the same run may be finished there already.
+        folder: run folder.
+        config: configuration of the current run.
+        compute_fingerprint: returns the fingerprint of the data of the current run; only called if the folder contains
+            a finished run with the same settings.
+        resume: whether the folder may already contain the same run.
 
     Returns:
-        Its ``best_score``; None if there is no finished run, or a checkpoint of it is to be resumed by ``ckpt_path``.
+        The ``best_score`` of the finished run. None if there is none, or if ``ckpt_path`` is set and the run is to be
+        resumed from that checkpoint.
 
     Raises:
-        InputError: if a finished run would be written over, or is of other settings or data.
+        InputError: if a finished run would be overwritten, or has other settings or other data.
     """
     if not (folder / RESULTS_FILE).exists() or (config.get("ckpt_path") is not None and not resume):
         return None
     if not resume:
-        raise InputError(f"{folder} already holds a finished run: choose another hydra.run.dir, or remove it.")
+        raise InputError(f"{folder} already contains a finished run: choose another hydra.run.dir, or remove it.")
     try:
-        before = open_run(folder).results
+        stored = open_run(folder).results
     except InputError as error:
         raise InputError(
-            f"{folder} cannot be opened again, {error}: choose another hydra.sweep.dir, or remove it."
+            f"{folder} cannot be opened, {error}: choose another hydra.sweep.dir, or remove it."
         ) from error
-    data = before["data"]
-    there = RunIdentity.of(before["config"], data.get("fingerprint"), data.get("places"))
-    here = RunIdentity.of(plain_settings(config))
-    if here.settings == there.settings:
-        here = replace(here, fingerprint=_look(look, folder, moved=here.places != there.places))
-    if not here.is_same(there):
-        other = "of other settings" if here.settings != there.settings else "on other data"
+    data = stored["data"]
+    finished = RunIdentity.of(stored["config"], data.get("fingerprint"), data.get("places"))
+    current = RunIdentity.of(plain_settings(config))
+    if current.settings == finished.settings:
+        fingerprint = _fingerprint(compute_fingerprint, folder, moved=current.places != finished.places)
+        current = replace(current, fingerprint=fingerprint)
+    if not current.is_same(finished):
+        difference = "with other settings" if current.settings != finished.settings else "on other data"
         raise InputError(
-            f"{folder} already holds a finished run {other}: choose another hydra.sweep.dir, or remove it."
+            f"{folder} already contains a finished run {difference}: choose another hydra.sweep.dir, or remove it."
         )
-    if (before.get("weights") or {}).get("missing") and config.get("on_missing_weights") == "error":
+    if (stored.get("weights") or {}).get("missing") and config.get("on_missing_weights") == "error":
         raise InputError(
-            f"{folder} holds a finished run that had no pretrained weights: choose another hydra.sweep.dir, or "
-            "remove it."
+            f"{folder} contains a finished run without pretrained weights: choose another hydra.sweep.dir, or remove "
+            "it."
         )
-    log.info("job %s is finished already: skipped.", folder.name)
-    return before["best_score"]
+    log.info("job %s is already finished: skipped.", folder.name)
+    return stored["best_score"]
 
 
-def _look(look: Callable[[], str], folder: Path, *, moved: bool) -> str | None:
-    """The fingerprint of the data at hand; None if those of a finished run are gone from where they lay."""
+def _fingerprint(compute_fingerprint: Callable[[], str], folder: Path, *, moved: bool) -> str | None:
+    """Returns the fingerprint of the current data; None if the data of a finished run no longer exist."""
     try:
-        return look()
+        return compute_fingerprint()
     except (InputError, HydraException) as error:
-        found = mistake(error, folder)
+        problem = mistake(error, folder)
         if moved:
-            raise found from error
-        log.info("job %s: whether its data are as they were cannot be told: %s", folder.name, found)
+            raise problem from error
+        log.info("job %s: cannot check whether its data are unchanged: %s", folder.name, problem)
         return None

@@ -1,4 +1,4 @@
-"""Opens what a run left, however it came here: nothing in a run folder chooses what code runs."""
+"""Opens run folders, including untrusted ones: nothing in a run folder can choose which code is executed."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -23,100 +23,100 @@ from fervid.schema.columns import FRAME_KEY
 from fervid.schema.config_folder import config_folders
 from fervid.tasks.classification import EmotionClassifier
 
-IMPORTED = ("_target_", "corpus")  # names of settings whose values are imported
-INSTRUCTIONS = ("_target_", "_partial_", "_convert_", "_recursive_")  # of Hydra; _args_ could name anything
-NETWORK = ("task", "backbone", "head", "detector")  # parts of a stored configuration that build a network
-CORPUS = ("task", "dataset", "detector", "split")  # and those that open its corpus again
-MAPPINGS = ("task", "dataset", "split", "backbone", "head")  # settings of one class each, where a run has them
+IMPORTED = ("_target_", "corpus")  # settings whose values are imported
+INSTRUCTIONS = ("_target_", "_partial_", "_convert_", "_recursive_")  # keywords of Hydra; _args_ could name any code
+NETWORK = ("task", "backbone", "head", "detector")  # groups of a stored configuration that build the network
+CORPUS = ("task", "dataset", "detector", "split")  # groups that open the corpus
+MAPPINGS = ("task", "dataset", "split", "backbone", "head")  # groups that must be mappings if a run has them
 
 
 def load_run(folder: str | Path, checkpoint: str = "best", *, trust: Trust = ()) -> EmotionClassifier:
-    """The trained classifier of a run, ready to be asked.
+    """Loads the trained classifier of a run.
 
     Args:
-        folder: the run folder.
+        folder: run folder.
         checkpoint: ``best`` or ``last``.
-        trust: packages whose classes the run may use, such as ``("my_package",)``. Without it only fervid's own
-            classes are called, whatever the run folder names.
+        trust: packages whose classes the run may use, such as ``("my_package",)``. By default only fervid's own
+            classes are called, whatever the run folder refers to.
 
     Returns:
-        The classifier in ``eval()`` mode on the CPU: float pictures (B, 3, H, W) in [0, 1], H and W its
-        ``backbone.image_size``, give logits (B, num_classes) in the order of its ``class_names``.
+        The classifier in ``eval()`` mode on the CPU. It maps float pictures (B, 3, H, W) in [0, 1], where H and W are
+        its ``backbone.image_size``, to logits (B, num_classes) in the order of its ``class_names``.
 
     Raises:
-        InputError: if the folder holds no finished run, or its files are damaged or do not belong together.
+        InputError: if the folder contains no finished run, or its files are damaged or inconsistent.
     """
     folder = Path(folder).expanduser()
     run = read_run(folder)
     results = run.results
     class_names, config = run.class_names, stored_config(results, folder, trust=trust)
     if "head" not in config:
-        raise InputError(f"{folder} holds the classical baseline: it has no network that could be opened.")
+        raise InputError(f"{folder} is a run of the classical baseline and has no network: give another run.")
     path = folder / "checkpoints" / f"{checkpoint}.ckpt"
     try:
         state = read_checkpoint(path)
     except InputError as error:
-        raise InputError(f"{folder} holds no {checkpoint} checkpoint that can be opened: {error}.") from error
+        raise InputError(f"the {checkpoint} checkpoint of {folder} cannot be read: {error}.") from error
     try:
         if "weights" in config.backbone:
-            config.backbone.weights = None  # the run's own come in their place
+            config.backbone.weights = None  # replaced by the weights of the checkpoint
         backbone, head = make_network(config, len(class_names))
-        config.task.pop("loss", None)  # nothing is trained
+        config.task.pop("loss", None)  # not needed without training
         model: EmotionClassifier = instantiate(
             config.task, backbone=backbone, head=head, target=ClassTarget(class_names)
         )
-    except Exception as error:  # a foreign configuration may hold anything, also in the right places
+    except Exception as error:  # an untrusted configuration may contain anything
         raise InputError(f"the network of {folder} cannot be built from its configuration: {reason(error)}.") from error
     try:
         model.load_state_dict(state["state_dict"])
     except (RuntimeError, TypeError, KeyError, AttributeError) as error:
-        raise InputError(f"the {checkpoint} checkpoint of {folder} does not fit its configuration.") from error
-    broken = [name for name, tensor in model.state_dict().items() if not torch.isfinite(tensor).all()]
-    if broken:
+        raise InputError(f"the {checkpoint} checkpoint of {folder} does not match its configuration.") from error
+    not_finite = [name for name, tensor in model.state_dict().items() if not torch.isfinite(tensor).all()]
+    if not_finite:
         raise InputError(
-            f"the {checkpoint} checkpoint of {folder} holds weights that are not finite ({broken[0]}"
-            f"{f' and {len(broken) - 1} more' if broken[1:] else ''}): train the network again."
+            f"the {checkpoint} checkpoint of {folder} contains weights that are not finite ({not_finite[0]}"
+            f"{f' and {len(not_finite) - 1} more' if not_finite[1:] else ''}): train the network again."
         )
     return model.eval()
 
 
 def read_run(folder: Path) -> Run:
-    """What a finished run wrote down.
+    """Opens the folder of a finished run.
 
     Raises:
-        InputError: if there is nothing, or what another version of fervid left.
+        InputError: if the folder contains no finished run, or one written by another version of fervid.
     """
     folder = folder.expanduser()
     if not folder.is_dir():
-        raise InputError(f"{folder} is not a folder: give that of a finished run.")
+        raise InputError(f"{folder} is not a folder: give the folder of a finished run.")
     try:
         return open_run(folder)
     except InputError as error:
-        raise InputError(f"{folder} holds no finished run that can be opened: {error}.") from error
+        raise InputError(f"{folder} contains no finished run that can be opened: {error}.") from error
 
 
 def stored_config(
     results: dict[str, Any], folder: Path, called: Sequence[str] = NETWORK, *, trust: Trust = ()
 ) -> DictConfig:
-    """The configuration of a run, of which nothing but known classes will be called.
+    """Returns the configuration of a run after checking that it refers only to known classes.
 
-    Known are the classes that fervid's own yaml files name, those of a folder that the user named by ``--config-dir``,
-    and what is defined in a package that the user trusts. Nothing is imported before all names are checked.
+    Known classes are those in fervid's yaml files, those in the yaml files of the user's ``--config-dir``, and those
+    defined in a package that the user trusts. Nothing is imported before all names have been checked.
 
     Args:
-        results: its ``results.json``, of :func:`fervid.runs.run.open_run`, which refuses references.
-        folder: where they come from, for the error.
-        called: the parts that will be instantiated.
-        trust: packages of the user.
+        results: content of ``results.json`` from :func:`fervid.runs.run.open_run`, which rejects references.
+        folder: run folder, for error messages.
+        called: groups of the configuration that will be instantiated.
+        trust: packages that the user trusts.
 
     Raises:
-        InputError: if these parts name other code, or one is no part.
+        InputError: if these groups refer to other code, or a group is not a mapping.
     """
     packages, trusted = trusted_packages(trust), []
     for part in MAPPINGS:
         if not isinstance(found := results["config"].get(part, {}), dict):
             raise InputError(
-                f"{folder} has {part}={found} in its configuration, which fervid never writes: train it again."
+                f"the configuration of {folder} has {part}={found}, which fervid never writes: train it again."
             )
     for part in called:
         known = _named(tuple(config_folders()), part, IMPORTED)
@@ -124,55 +124,58 @@ def stored_config(
             if name in IMPORTED and value not in known:
                 if not is_in(value, packages):
                     raise InputError(
-                        f"{folder} names {value} in its configuration, which is not a class of fervid: if you know and "
-                        "trust this code, give trust=<its package>, or --config-dir=<folder with its yaml files>."
+                        f"the configuration of {folder} refers to {value}, which is not a class of fervid: if you know "
+                        "and trust this code, give trust=<its package>, or --config-dir=<folder with its yaml files>."
                     )
                 trusted.append(value)
         for key in _keys(results["config"].get(part)):
             if key.startswith("_") and key not in INSTRUCTIONS:
-                raise InputError(f"{folder} has {key} in its configuration, which fervid never writes: train it again.")
+                raise InputError(f"the configuration of {folder} has {key}, which fervid never writes: train it again.")
     for value in trusted:
-        _check_home(value, packages, folder)
+        _check_origin(value, packages, folder)
     config = OmegaConf.create(results["config"])
     assert isinstance(config, DictConfig)
     return config
 
 
-def _check_home(path: str, packages: Sequence[str], folder: Path) -> None:
-    """Refuses what a trusted package has only imported: ``mypackage.train.os.system`` is code of ``os``.
+def _check_origin(path: str, packages: Sequence[str], folder: Path) -> None:
+    """Rejects code that a trusted package only imports, such as ``mypackage.train.os.system``, which belongs to ``os``.
 
     Raises:
-        InputError: if the path leads to code that is not defined in one of the packages, or to none.
+        InputError: if the code does not exist or is not defined in one of the packages.
     """
     try:
         found = get_object(path)
-    except Exception as error:  # whatever the user's own code raises
+    except Exception as error:  # the user's code may raise anything
         raise InputError(
-            f"{path}, which {folder} names, cannot be imported ({reason(error)}): install its package, or put its "
-            "folder on PYTHONPATH."
+            f"{path}, to which the configuration of {folder} refers, cannot be imported ({reason(error)}): install its "
+            "package, or put its folder on PYTHONPATH."
         ) from error
-    home = f"{getattr(found, '__module__', None)}.{getattr(found, '__qualname__', None)}"
-    if not isinstance(found, type | FunctionType) or not is_in(home, packages):
+    origin = f"{getattr(found, '__module__', None)}.{getattr(found, '__qualname__', None)}"
+    if not isinstance(found, type | FunctionType) or not is_in(origin, packages):
         raise InputError(
-            f"{folder} names {path} in its configuration, which is not defined in {' or '.join(packages)}: if you know "
-            "and trust this code, give trust=<the package that defines it> too."
+            f"the configuration of {folder} refers to {path}, which is not defined in {' or '.join(packages)}: if you "
+            "know and trust this code, give trust=<the package that defines it> too."
         )
 
 
 @cache
 def _named(folders: tuple[str, ...], part: str, settings: tuple[str, ...]) -> frozenset[str]:
-    """What the options of a group give some settings. Classes by full names: a prefix would let in all imports."""
-    groups = [part, "detector"] if part == "dataset" else [part]  # a dataset holds its detector
+    """Returns the values of some settings in all options of a group.
+
+    Classes are compared by their full names, since allowing a prefix would allow everything that a module imports.
+    """
+    groups = [part, "detector"] if part == "dataset" else [part]  # a dataset contains its detector
     files = [file for folder in folders for group in groups for file in Path(folder, group).glob("*.yaml")]
-    told = [OmegaConf.to_container(OmegaConf.load(file)) for file in files]
-    return frozenset(value for name, value in _values(told) if name in settings)
+    options = [OmegaConf.to_container(OmegaConf.load(file)) for file in files]
+    return frozenset(value for name, value in _values(options) if name in settings)
 
 
 def read_manifest(folder: Path) -> pd.DataFrame:
-    """Every frame of a run with its side of the split.
+    """Reads the manifest of a run: one row per frame, with its subset.
 
     Raises:
-        InputError: if the file is damaged or no manifest.
+        InputError: if the file is missing, damaged or not a manifest.
     """
     path = folder / "manifest.parquet"
     try:
@@ -181,9 +184,9 @@ def read_manifest(folder: Path) -> pd.DataFrame:
         if absent:
             raise ValueError(f"it has no column {', '.join(sorted(absent))}")
         return manifest
-    except Exception as error:  # arrow has its own kinds for damaged files
+    except Exception as error:  # arrow raises its own exception classes for damaged files
         raise InputError(
-            f"{path} cannot be read ({first_line(error)}): without it nobody knows what the run was trained on."
+            f"{path} cannot be read ({first_line(error)}): it records what the run was trained on; train it again."
         ) from error
 
 
@@ -195,45 +198,46 @@ def reopen_corpus(
     *,
     trust: Trust = (),
 ) -> FrameDataModule:
-    """The corpus of a run with its split, set up again: the faces it was trained and tested on.
+    """Opens the corpus of a run with its split: the faces that the run was trained and tested on.
 
     Args:
-        folder: the run folder.
-        results: its ``results.json``.
-        cache_dir: where faces are kept.
-        root: where the corpus lies now; None: where it lay.
+        folder: run folder.
+        results: content of the run's ``results.json``.
+        cache_dir: folder of cached faces.
+        root: current folder of the corpus; None: the folder used by the run.
         trust: packages whose classes the run may use.
 
     Raises:
-        InputError: if the corpus is not there, or is not what it was.
+        InputError: if the corpus is missing, or differs from that of the run.
     """
     stored = stored_config(results, folder, CORPUS, trust=trust)
     if absent := [part for part in ("dataset", "split", "task") if part not in stored]:
-        raise InputError(f"{folder} has no {absent[0]} in its configuration: train it again.")
-    stored.augmentation, stored.cache_dir = None, str(cache_dir)  # nothing is trained; it may name any class
+        raise InputError(f"the configuration of {folder} has no {absent[0]}: train it again.")
+    # Not needed without training, and it may refer to any class.
+    stored.augmentation, stored.cache_dir = None, str(cache_dir)
     if root is not None:
         if "root" not in stored.dataset:
-            raise InputError(f"root={root} says nothing here: {folder} was trained on rendered faces.")
+            raise InputError(f"root={root} cannot be used: {folder} was trained on rendered faces; leave root out.")
         stored.dataset.root = str(root)
     elif unknown := _repos(results["config"]["dataset"]) - _named(tuple(config_folders()), "dataset", ("repo",)):
         raise InputError(
-            f"{folder} wants to download {min(unknown)}, which no yaml file of fervid's or of --config-dir=<folder> "
-            "names: download it yourself and give root=<folder>."
+            f"{folder} would download {min(unknown)}, which is not in the yaml files of fervid or of "
+            "--config-dir=<folder>: download it yourself and give root=<folder>."
         )
-    moved = "" if root is not None else "; if the corpus was moved, root=<folder> says where to"
+    moved = "" if root is not None else "; if the corpus was moved, give root=<folder>"
     logger = logging.getLogger("fervid.data")
     level = logger.level
     try:
         datamodule = make_datamodule(stored)
         is_prepared = all(source.is_prepared for source in datamodule.sources)
         if stored.dataset.get("prepared_dir") is not None and not is_prepared:
-            stored.dataset.prepared_dir = None  # nothing is written where a folder from elsewhere says
+            stored.dataset.prepared_dir = None  # an untrusted run must not choose where files are written
             datamodule = make_datamodule(stored)
         datamodule.prepare_data()
-        logger.setLevel(logging.ERROR)  # the rest was said when the run was trained
+        logger.setLevel(logging.ERROR)  # the warnings were already given when the run was trained
         datamodule.setup()
-    except Exception as error:  # as in load_run
-        raise InputError(f"the corpus of {folder} cannot be opened again: {reason(error)}{moved}.") from error
+    except Exception as error:  # an untrusted configuration may contain anything
+        raise InputError(f"the corpus of {folder} cannot be opened: {reason(error)}{moved}.") from error
     finally:
         logger.setLevel(level)
     columns = [*FRAME_KEY, "subject", "emotion", "split"]
@@ -241,15 +245,14 @@ def reopen_corpus(
     if not before.equals(now):
         rows = before.merge(now, how="outer", indicator=True)["_merge"]
         raise InputError(
-            f"the corpus of {folder} is not what it was: of its {len(before)} frames {(rows == 'left_only').sum()} "
-            f"are gone or are now of another emotion, person or side, and {(rows == 'right_only').sum()} are new"
-            f"{moved}."
+            f"the corpus of {folder} has changed: of its {len(before)} frames {(rows == 'left_only').sum()} are "
+            f"missing or have another emotion, subject or subset, and {(rows == 'right_only').sum()} are new{moved}."
         )
     return datamodule
 
 
 def _keys(config: Any) -> Iterator[str]:
-    """All names in a nested configuration, at any depth."""
+    """Yields all keys of a nested configuration, at any depth."""
     if isinstance(config, dict):
         yield from map(str, config)
     for value in config.values() if isinstance(config, dict) else config if isinstance(config, list) else ():
@@ -257,7 +260,7 @@ def _keys(config: Any) -> Iterator[str]:
 
 
 def _values(config: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    """The names and values of a nested configuration, at any depth."""
+    """Yields the names and values of a nested configuration, at any depth."""
     if isinstance(config, dict):
         for key, value in config.items():
             yield from _values(value, str(key))
@@ -269,7 +272,7 @@ def _values(config: Any, name: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _repos(dataset: dict[str, Any]) -> set[str]:
-    """What opening a corpus would download, by the names on the hub; nothing if it lies in a folder."""
+    """Returns the hub repositories that opening a corpus would download; empty if the corpus is in a folder."""
     if dataset.get("root") is not None:
         return set()
     return {str(value) for name, value in _values(dataset) if name == "repo"}

@@ -1,4 +1,4 @@
-"""What the terminal shows of a run: its split, what it leaks, and its scores."""
+"""Terminal output of a run: its split, the audit of its split, and its scores."""
 
 import shlex
 from pathlib import Path
@@ -17,29 +17,29 @@ from fervid.schema.tables import Table
 if TYPE_CHECKING:
     from fervid.data.frame_datamodule import FrameDataModule
 
-MAX_EMOTIONS = 30  # listed one by one
+MAX_EMOTIONS = 30  # listed individually
 
 
 def print_split(console: Console, datamodule: "FrameDataModule") -> None:
-    """The split, as a table of emotion x side."""
+    """Prints the number of frames per emotion and subset."""
     counts = emotion_by_split(datamodule.manifest)
     emotions, rest, total = counts.iloc[:-1].head(MAX_EMOTIONS), counts.iloc[MAX_EMOTIONS:-1], counts.iloc[-1]
     rows = {str(emotion): row for emotion, row in emotions.iterrows()}
     if len(rest):
         rows[f"{len(rest)} more"] = rest.sum()
     rows["total"] = total
-    people = keys(datamodule.manifest, "subject").groupby(datamodule.manifest["split"]).nunique()
-    if people.sum():
-        rows["people"] = people.reindex(list(SPLITS), fill_value=0)
-    data = pd.DataFrame([{"emotion": name} | {side: row[side] for side in SPLITS} for name, row in rows.items()])
-    Table("split", f"frames by emotion and split ({datamodule.audit.level})", data).print(console)
+    subjects = keys(datamodule.manifest, "subject").groupby(datamodule.manifest["split"]).nunique()
+    if subjects.sum():
+        rows["subjects"] = subjects.reindex(list(SPLITS), fill_value=0)
+    data = pd.DataFrame([{"emotion": name} | {subset: row[subset] for subset in SPLITS} for name, row in rows.items()])
+    Table("split", f"Frames per emotion and subset ({datamodule.audit.level})", data).print(console)
 
 
 def print_audit(console: Console, audit: Audit) -> None:
-    """What stands on two sides of a split, by kind, with examples."""
+    """Prints how many subjects, clips, recordings and pairs are in two subsets, each with an example."""
     unknown = Finding(0, 0, [])
     kinds = {
-        "people": audit.subjects if audit.subjects_known else unknown,
+        "subjects": audit.subjects if audit.subjects_known else unknown,
         "clips": audit.clips if audit.clips_known else unknown,
         "recordings kept as several clips": audit.recordings,
         "pairs that differ in repetition": audit.repetitions,
@@ -60,12 +60,12 @@ def print_audit(console: Console, audit: Audit) -> None:
             rows.append((name, found.count, found.total, ", ".join(names)))
     if audit.unknown_subjects:
         rows.append(("  of different or unknown subjects", audit.unknown_subjects, None, ""))
-    data = pd.DataFrame(rows, columns=["", "on two sides", "of", "for example"]).astype({"of": "Int64"})
-    Table("leaks", f"what stands on two sides ({audit.level})", data).print(console)
+    data = pd.DataFrame(rows, columns=["", "in two subsets", "of", "for example"]).astype({"of": "Int64"})
+    Table("leaks", f"Leakage between subsets ({audit.level})", data).print(console)
 
 
 def print_summary(console: Console, folder: Path, results: dict[str, Any]) -> None:
-    """What was reached and where everything lies."""
+    """Prints the scores, the durations, the warnings and the output folder of a run."""
     metrics = results["metrics"]
     epochs = f", epoch {results['best_epoch']} of {results['epochs']}" if "epochs" in results else ""
     prefixes = {f"validation{epochs}": "val/", "test, frames": "test/"}
@@ -81,16 +81,16 @@ def print_summary(console: Console, folder: Path, results: dict[str, Any]) -> No
     if "class_names" in results:
         rows.append({"": "chance", "UAR": 1 / len(results["class_names"])})
     formats = {column: "{:.1%}" if column in shares else "{:.3f}" for column in columns}
-    Table("reached", f"what was reached ({results['leakage']['level']})", pd.DataFrame(rows), formats).print(console)
+    Table("results", f"Results ({results['leakage']['level']})", pd.DataFrame(rows), formats).print(console)
     for measure in ("recall", "precision") if "class_names" in results else ():
         by_class = [f"{name} {'-' if value is None else f'{value:.0%}'}" for name, value in results[measure].items()]
         console.print(f"test {measure}: {listed(by_class, MAX_EMOTIONS)}", highlight=False, markup=False)
     by_epoch = [f"{phase} {value:.1f} s" for phase, value in results["seconds"].get("by_epoch", {}).items()]
-    epochs = f" ({', '.join(by_epoch)} an epoch)" if by_epoch else ""
+    epochs = f" ({', '.join(by_epoch)} per epoch)" if by_epoch else ""
     console.print(f"trained in {results['seconds']['fit']:.0f} s{epochs}", highlight=False, markup=False)
     for warning in results["warnings"]:
         console.print(f"[yellow]warning:[/] {escape(warning)}", highlight=False)
-    console.print(f"everything lies in {folder}", highlight=False, soft_wrap=True, markup=False)
+    console.print(f"Output: {folder}", highlight=False, soft_wrap=True, markup=False)
     if (folder / "tensorboard").exists():
         command = shlex.join(["tensorboard", "--logdir", str(folder)])
-        console.print(f"look at it: {command}", highlight=False, soft_wrap=True, markup=False)
+        console.print(f"TensorBoard: {command}", highlight=False, soft_wrap=True, markup=False)

@@ -1,4 +1,4 @@
-"""What is recorded of any run: ``results.json``, its manifest, and the warnings that were given."""
+"""Records of every run: the common entries of ``results.json``, the manifest, and the logged warnings."""
 
 import logging
 import platform
@@ -28,7 +28,7 @@ PACKAGES = (
 
 
 def describe_data(datamodule: "FrameDataModule", frames: pd.DataFrame) -> dict[str, Any]:
-    """Which corpora frames are from, and how many frames, clips, subjects and useless files there are."""
+    """Returns the corpora of the frames, and the numbers of frames, clips, subjects and unreadable files."""
     return {
         "corpus": datamodule.corpus,
         "corpora": datamodule.corpora,
@@ -42,12 +42,15 @@ def describe_data(datamodule: "FrameDataModule", frames: pd.DataFrame) -> dict[s
 
 
 def describe(config: DictConfig, datamodule: "FrameDataModule", warnings: list[str]) -> dict[str, Any]:
-    """What may be asked of any run but its scores, as plain containers: data, leaks, versions, settings.
+    """Collects everything that is recorded of a run except its scores: data, leakage, versions and settings.
 
     Args:
-        config: of the run.
-        datamodule: with its split.
-        warnings: what was said against the run.
+        config: configuration of the run.
+        datamodule: the corpus with its split.
+        warnings: warnings that were logged during the run.
+
+    Returns:
+        The entries as plain containers.
     """
     manifest = datamodule.manifest
     settings = plain_settings(config)
@@ -57,7 +60,7 @@ def describe(config: DictConfig, datamodule: "FrameDataModule", warnings: list[s
             **describe_data(datamodule, manifest),
             "fingerprint": identity.fingerprint,
             "places": identity.places,
-            "split": {side: int((manifest["split"] == side).sum()) for side in SPLITS},
+            "split": {subset: int((manifest["split"] == subset).sum()) for subset in SPLITS},
             "emotion_by_split": emotion_by_split(manifest).to_dict("index"),
         },
         "leakage": datamodule.audit.as_dict(),
@@ -73,14 +76,14 @@ def describe(config: DictConfig, datamodule: "FrameDataModule", warnings: list[s
 
 
 def plain_settings(config: DictConfig) -> dict[str, Any]:
-    """The settings of a configuration as plain containers, without the entries ``choices`` and ``overrides``."""
+    """Returns the settings of a configuration as plain containers, without ``choices`` and ``overrides``."""
     settings = OmegaConf.to_container(config, resolve=True)
     assert isinstance(settings, dict)
     return {str(name): value for name, value in settings.items() if name not in ("choices", "overrides")}
 
 
 class WarningCollector(logging.Handler):
-    """Collects every warning that fervid gives while it is entered; the logger is as before afterwards.
+    """Context manager that collects the warnings that fervid logs.
 
     Attributes:
         sentences: the warnings so far.
@@ -101,9 +104,9 @@ class WarningCollector(logging.Handler):
         logging.getLogger("fervid").removeHandler(self)
 
 
-@cache  # of what was loaded when the process began, whatever happens to the files while a sweep runs
+@cache  # the code was loaded at the start of the process, so later changes to the files do not matter
 def git_revision() -> str | None:
-    """Revision of the checkout fervid runs from, ``+changes`` behind it if files differ; None outside a checkout."""
+    """Returns the git revision of fervid, with the suffix ``+changes`` if files differ; None outside a checkout."""
 
     def git(*words: str) -> str:
         return subprocess.run(
@@ -111,7 +114,7 @@ def git_revision() -> str | None:
         ).stdout.strip()
 
     try:
-        # An installed fervid may lie inside somebody else's checkout, which says nothing about it.
+        # An installed fervid may be inside the checkout of another project.
         if git("ls-files", "--error-unmatch", Path(__file__).name):
             return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain", ".") else "")
     except (OSError, subprocess.CalledProcessError):
@@ -120,7 +123,7 @@ def git_revision() -> str | None:
 
 
 def write_manifest(folder: Path, datamodule: "FrameDataModule") -> None:
-    """Writes which frames a run sees, and the files that failed or were left out."""
+    """Writes the manifest of a run, and a list of the files that failed or were left out."""
     with writing(folder / "manifest.parquet") as partial:
         datamodule.manifest.to_parquet(partial)
     if len(datamodule.failures):

@@ -1,4 +1,4 @@
-"""Opens the folders of finished runs for comparison; no network is loaded."""
+"""Opens the folders of finished runs for comparison, without loading a network."""
 
 import glob
 from collections.abc import Sequence
@@ -22,8 +22,8 @@ class Run:
     """A finished run.
 
     Attributes:
-        folder: where it lies.
-        results: its ``results.json``, as :mod:`fervid.schema.results` describes it.
+        folder: run folder.
+        results: content of ``results.json`` (:mod:`fervid.schema.results`).
     """
 
     folder: Path
@@ -34,52 +34,53 @@ class Run:
         """The emotions, in the order of the probabilities.
 
         Raises:
-            InputError: if it was trained on another task than classification.
+            InputError: if the task of the run is not classification.
         """
         if self.task != CLASSIFICATION:
-            raise InputError(f"{self.folder} is a run of the task {self.task}: this needs one of {CLASSIFICATION}.")
+            raise InputError(f"{self.folder} is a run of the task {self.task}: {CLASSIFICATION} is needed.")
         return self.results["class_names"]
 
     @property
     def task(self) -> str:
-        """What was learned, such as ``classification``."""
+        """Name of the task, such as ``classification``."""
         return self.results["task"]
 
     @property
     def level(self) -> LeakageLevel:
-        """What its split leaks."""
+        """Leakage level of the split."""
         return LeakageLevel(self.results["leakage"]["level"])
 
     @property
     def corpora(self) -> list[dict[str, Any]]:
-        """What was known of each of its corpora (:meth:`fervid.corpora.corpus.Corpus.about`)."""
+        """Description of each corpus (:meth:`fervid.corpora.corpus.Corpus.about`)."""
         return self.results["data"]["corpora"]
 
     @cached_property
     def predictions(self) -> pd.DataFrame:
-        """The table of the test frames (:mod:`fervid.schema.predictions`)."""
+        """Predictions of the test frames (:mod:`fervid.schema.predictions`)."""
         frames = sum(map(sum, self.results.get("confusion", [])))
         return read_predictions(self.folder / TEST_FILE, self.results.get("class_names", []), frames)
 
     @cached_property
     def validation(self) -> pd.DataFrame:
-        """As :attr:`predictions`, of the validation frames."""
+        """Predictions of the validation frames."""
         return read_predictions(self.folder / VALIDATION_FILE, self.results.get("class_names", []))
 
     @property
     def has_validation(self) -> bool:
-        """Whether it left the predictions of its validation frames."""
+        """Whether the run has predictions of its validation frames."""
         return (self.folder / VALIDATION_FILE).exists()
 
     def metric(self, name: str) -> float:
-        """A score of the run, such as ``test/uar``; NaN where there was nothing to measure."""
+        """Returns a score of the run, such as ``test/uar``; NaN if it could not be measured."""
         value = self.results["metrics"][name]
         return float("nan") if value is None else float(value)
 
     def setting(self, name: str) -> Any:
-        """What the run was told: the option chosen in a group (``backbone``) or a value (``dataset.batch_size``).
+        """Returns a setting of the run; None if the run has no such setting.
 
-        None where the run knows no such setting.
+        Args:
+            name: name of a group (``backbone``), for the option chosen in it, or of a value (``dataset.batch_size``).
         """
         if name in self.results["choices"]:
             return self.results["choices"][name]
@@ -90,31 +91,31 @@ class Run:
 
 
 def find_runs(patterns: str | Sequence[str]) -> tuple[list[Run], dict[Path, str]]:
-    """Opens all runs in some folders, at any depth.
+    """Opens all finished runs in the given folders, at any depth.
 
     Args:
-        patterns: folders or globs; one or a list.
+        patterns: a folder or glob pattern, or a list of them.
 
     Returns:
-        The finished runs in the order of their folders, and for each folder that holds none the reason.
+        The finished runs in the natural order of their folders, and for each folder without a finished run the reason.
 
     Raises:
-        InputError: if nothing is there.
+        InputError: if a pattern matches no run, or no run is finished.
     """
-    # The command line makes runs=3 a number.
+    # On the command line, runs=3 is parsed as a number.
     patterns = [str(pattern) for pattern in (patterns if isinstance(patterns, list | tuple) else [patterns])]
     runs: list[Run] = []
     unusable: dict[Path, str] = {}
     seen: set[Path] = set()
     for pattern in patterns:
-        places = [Path(place) for place in glob.glob(str(Path(pattern).expanduser()), recursive=True)]
-        # What Hydra leaves of a run that was begun, and what a finished one leaves.
-        marks = {
-            mark for place in places for name in (".hydra/config.yaml", RESULTS_FILE) for mark in place.rglob(name)
+        matches = [Path(match) for match in glob.glob(str(Path(pattern).expanduser()), recursive=True)]
+        # Hydra writes the first file when a run starts; a finished run has the second.
+        files = {
+            file for match in matches for name in (".hydra/config.yaml", RESULTS_FILE) for file in match.rglob(name)
         }
-        folders = {mark.parent if mark.name == RESULTS_FILE else mark.parents[1] for mark in marks}
+        folders = {file.parent if file.name == RESULTS_FILE else file.parents[1] for file in files}
         if not folders:
-            raise InputError(f"runs={pattern} names no run: give run folders, or folders that hold some.")
+            raise InputError(f"runs={pattern} contains no run: give run folders, or folders that contain runs.")
         for folder in sorted(folders):
             if folder.resolve() in seen:
                 continue
@@ -124,17 +125,21 @@ def find_runs(patterns: str | Sequence[str]) -> tuple[list[Run], dict[Path, str]
             except InputError as error:
                 unusable[folder] = str(error)
     if not runs:
-        raise InputError(f"none of the {len(unusable)} run folders holds a finished run of this version of fervid.")
-    # The tenth job of a sweep comes after the second.
+        raise InputError(
+            f"none of the {len(unusable)} run folders contains a finished run of this version of fervid: train one "
+            "first, or give other folders."
+        )
+    # Natural order, so that job 10 of a sweep comes after job 2.
     return natsorted(runs, key=lambda run: run.folder, alg=ns.PATH), dict(sorted(unusable.items()))
 
 
 def open_run(folder: Path) -> Run:
-    """Opens the folder of one finished run.
+    """Opens the folder of a finished run.
 
     Raises:
-        InputError: if it holds none, one that another version of fervid left, one with entries of wrong types or
-            with references in its configuration, or links that lead out of it; a reason without the folder's name.
+        InputError: if the folder has no finished run, one written by another version of fervid, one with entries of
+            wrong types or with references in its configuration, or links that lead out of it. The message is a reason
+            without the name of the folder.
     """
     try:
         refuse_links_out(folder)

@@ -1,4 +1,4 @@
-"""Which code a run folder may name: the classes of fervid, and those of packages that the user trusts."""
+"""Code that a run folder may refer to: the classes of fervid, and those of packages that the user trusts."""
 
 import re
 from collections.abc import Iterable
@@ -10,38 +10,38 @@ from fervid.errors import InputError, reason
 _PACKAGE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 
 Trust = str | Iterable[str] | None
-"""The packages that a user trusts: one name, several, or none."""
+"""Names of the packages that the user trusts: one name, several, or None."""
 
 
 def trusted_packages(trust: Trust) -> tuple[str, ...]:
-    """The names of the packages that the user trusts; nothing is imported.
+    """Returns the names of the packages that the user trusts, without importing them.
 
     Raises:
-        InputError: if one of them is not the name of a package.
+        InputError: if one of them is not a valid name of a package.
     """
     several = isinstance(trust, Iterable) and not isinstance(trust, str)
     names: tuple[Any, ...] = () if trust is None else tuple(trust) if several else (trust,)
     for name in names:
         if not isinstance(name, str) or not _PACKAGE.fullmatch(name):
-            raise InputError(f"trust={name} is not the name of a package: give one, such as trust=my_package.")
+            raise InputError(f"trust={name} is not a package name: give a name such as trust=my_package.")
     return names
 
 
 def is_in(path: object, packages: Iterable[str]) -> bool:
-    """Whether a dotted path lies in one of the packages; ``mypackage2.Net`` does not lie in ``mypackage``."""
+    """Whether a dotted path is inside one of the packages; ``mypackage2.Net`` is not inside ``mypackage``."""
     return isinstance(path, str) and any(path.startswith(f"{package}.") for package in packages)
 
 
 def import_packages(packages: Iterable[str]) -> None:
-    """Imports the packages, which may enter a section of their own into the report.
+    """Imports the packages, which may register sections for the report.
 
     Raises:
-        InputError: if one cannot be imported.
+        InputError: if a package cannot be imported.
     """
     for package in packages:
         try:
             import_module(package)
-        except Exception as error:  # whatever the user's own code raises
+        except Exception as error:  # the user's code may raise anything
             raise InputError(
                 f"trust={package} cannot be imported ({reason(error)}): install the package, or put its folder on "
                 "PYTHONPATH."

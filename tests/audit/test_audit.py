@@ -7,14 +7,14 @@ def test_says_and_draws_what_leaks(fervid_command, tmp_path, capsys):
     words = ["dataset.identities=6", "dataset.clips=2", "dataset.frames=2"]
     fervid_command("audit", *words, "split=random_frames", f"hydra.run.dir={tmp_path / 'leaky'}")
     said = capsys.readouterr().out
-    assert "what stands on two sides (leaky)" in said
+    assert "Leakage between subsets (leaky)" in said
     found = json.loads((tmp_path / "leaky" / "audit.json").read_text())
     assert found["level"] == "leaky"
     assert found["clips"]["total"] == 96
     assert 30 < found["clips"]["count"] < 96  # of two frames each, some lie on one side by chance
     assert (tmp_path / "leaky" / "leaks.png").stat().st_size > 10_000
     fervid_command("audit", *words, f"hydra.run.dir={tmp_path / 'clean'}")
-    assert "what stands on two sides (subject-independent)" in capsys.readouterr().out
+    assert "Leakage between subsets (subject-independent)" in capsys.readouterr().out
     assert not (tmp_path / "clean" / "leaks.png").exists()
     assert sorted(path.name for path in (tmp_path / "clean").iterdir()) == ["audit.json"]
 

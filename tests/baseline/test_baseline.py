@@ -24,8 +24,8 @@ def folder(fervid_command, tmp_path, capsys):  # capsys: what it says is looked 
 
 def test_a_run_leaves_what_a_training_run_leaves(folder, fervid_command, capsys):
     said = capsys.readouterr().out
-    assert "what was reached (subject-independent)" in said
-    assert f"everything lies in {folder}" in said
+    assert "Results (subject-independent)" in said
+    assert f"Output: {folder}" in said
     assert {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} == {
         ".hydra/config.yaml",
         ".hydra/hydra.yaml",
@@ -55,7 +55,7 @@ def test_a_run_leaves_what_a_training_run_leaves(folder, fervid_command, capsys)
 
     with pytest.raises(SystemExit):  # and is not written over
         fervid_command("baseline", *SMALL, f"hydra.run.dir={folder}")
-    assert "already holds a finished run" in capsys.readouterr().err
+    assert "already contains a finished run" in capsys.readouterr().err
 
 
 def test_its_predictions_give_its_scores(folder):

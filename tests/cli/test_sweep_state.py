@@ -54,7 +54,7 @@ def test_a_moved_corpus_and_other_words_of_no_matter_train_nothing_again(
     others = ["optimizer.fused=false", "dataset.num_workers=1", f"cache_dir={tmp_path / 'other'}"]
     fervid_train("-m", *others, f"dataset.root={moved}", *VARIED[::-1], *WORDS[::-1])
     assert trained(tmp_path) == finished
-    assert "job 3 is finished already" in capfd.readouterr().out
+    assert "job 3 is already finished" in capfd.readouterr().out
     assert [job["score"] for job in read_jobs(next((tmp_path / "runs").iterdir()))] == [job["score"] for job in jobs]
 
 
@@ -66,7 +66,7 @@ def test_another_corpus_is_never_taken_for_the_same(fervid_train, pictures, tmp_
     finished = trained(tmp_path)
     with pytest.raises(SystemExit):
         fervid_train("-m", *WORDS, "seed=1", f"dataset.root={other}")
-    assert "already holds a finished run on other data" in capfd.readouterr().err
+    assert "already contains a finished run on other data" in capfd.readouterr().err
     assert trained(tmp_path) == finished
 
 
@@ -79,7 +79,7 @@ def test_other_pictures_under_the_same_names_are_another_corpus(fervid_train, pi
     fervid_train("-m", *WORDS, "seed=1", f"dataset.root={pictures}")
     with pytest.raises(SystemExit):
         fervid_train("-m", *WORDS, "seed=1", f"dataset.root={other}")
-    assert "already holds a finished run on other data" in capfd.readouterr().err
+    assert "already contains a finished run on other data" in capfd.readouterr().err
 
 
 def test_an_unfinished_job_on_another_corpus_begins_anew(fervid_train, pictures, tmp_path, monkeypatch, capfd):

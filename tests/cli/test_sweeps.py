@@ -160,7 +160,7 @@ def test_a_sweep_that_is_stopped_in_its_third_job_goes_on_and_ends_as_one_that_i
     assert jobs[3:] == ["2", "3"]
     assert all(path.stat().st_mtime_ns == before for path, before in finished.items())
     told = capfd.readouterr().out
-    assert "job 0 is finished already" in told
+    assert "job 0 is already finished" in told
     assert ("resuming job 2" in told) != damaged
     assert "the jobs of this sweep" in told
     pd.testing.assert_frame_equal(reached(tmp_path / "disturbed"), reached(undisturbed))
@@ -198,7 +198,7 @@ def test_a_folder_of_other_settings_is_not_taken_for_finished(fervid_train, tmp_
     before = (tmp_path / "0" / "results.json").read_bytes()
     with pytest.raises(SystemExit):
         fervid_train(*words, "seed=2")
-    assert "finished run of other settings" in capfd.readouterr().err
+    assert "finished run with other settings" in capfd.readouterr().err
     assert (tmp_path / "0" / "results.json").read_bytes() == before
 
 
@@ -207,7 +207,7 @@ def test_another_cache_is_no_other_run(fervid_train, tmp_path, capfd):
     words = ["-m", *SMOKE, "seed=1", f"hydra.sweep.dir={tmp_path / 'sweep'}"]
     fervid_train(*words, f"cache_dir={tmp_path / 'one'}")
     fervid_train(*words, f"cache_dir={tmp_path / 'other'}")
-    assert "job 0 is finished already" in capfd.readouterr().out
+    assert "job 0 is already finished" in capfd.readouterr().out
 
 
 def test_two_processes_do_not_share_a_run_folder(fervid_train, tmp_path, capfd):

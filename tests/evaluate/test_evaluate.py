@@ -199,7 +199,7 @@ def refused(fervid_evaluate, capfd, sentence, *words):
 
 def test_a_moved_corpus_is_found_by_root(fervid_evaluate, copy, trained, tmp_path, capfd):
     gone = copy("gone", config__dataset__root=str(tmp_path / "nowhere"))
-    refused(fervid_evaluate, capfd, "if the corpus was moved, root=<folder> says where to", f"run={gone}")
+    refused(fervid_evaluate, capfd, "if the corpus was moved, give root=<folder>", f"run={gone}")
     shutil.copytree(trained.corpus, tmp_path / "moved")
     (asked,) = members(fervid_evaluate(f"run={gone}", f"root={tmp_path / 'moved'}"))
     assert asked.metric("test/uar") == open_run(trained.folder).metric("test/uar")
@@ -210,7 +210,7 @@ def test_a_corpus_that_is_not_what_it_was_is_refused(fervid_evaluate, copy, capf
     manifest = pd.read_parquet(other / "manifest.parquet")
     manifest.loc[0, "emotion"] = "sad"
     manifest[:-1].to_parquet(other / "manifest.parquet")
-    sentence = "of its 23 frames 1 are gone or are now of another emotion, person or side, and 2 are new"
+    sentence = "of its 23 frames 1 are missing or have another emotion, subject or subset, and 2 are new"
     refused(fervid_evaluate, capfd, sentence, f"run={other}")
 
 
@@ -242,7 +242,7 @@ def test_runs_without_a_network_or_manifest_are_refused(fervid_evaluate, copy, c
     refused(fervid_evaluate, capfd, "holds the classical baseline", f"run={baseline}")
     torn = copy("torn")
     (torn / "manifest.parquet").write_bytes(b"PAR1")
-    refused(fervid_evaluate, capfd, "nobody knows what the run was trained on", f"run={torn}")
+    refused(fervid_evaluate, capfd, "it records what the run was trained on", f"run={torn}")
 
 
 def test_too_few_shared_emotions_list_both_vocabularies(fervid_evaluate, trained, pictures, capfd):

@@ -231,7 +231,7 @@ class TestChosenFrames:
 class TestRefused:
     def test_no_run(self, refused, tmp_path):
         assert "which run? Give run=<folder of a finished run>" in refused("run=null")
-        assert "holds no finished run" in refused(f"run={tmp_path}")
+        assert "contains no finished run" in refused(f"run={tmp_path}")
 
     @pytest.mark.parametrize(
         ("word", "sentence"),
@@ -252,14 +252,14 @@ class TestRefused:
         results = json.loads((run / "results.json").read_text())
         del results["config"]["head"]
         (run / "results.json").write_text(json.dumps(results))
-        assert f"{run} holds the classical baseline: it has no network that could be opened" in refused()
+        assert f"{run} is a run of the classical baseline and has no network" in refused()
 
     def test_a_corpus_that_is_gone(self, refused, run):
         results = json.loads((run / "results.json").read_text())
         results["config"]["dataset"]["root"] = "/nowhere"
         (run / "results.json").write_text(json.dumps(results))
         sentence = refused("frames=random")
-        assert f"the corpus of {run} cannot be opened again: dataset.root=/nowhere is not" in sentence
+        assert f"the corpus of {run} cannot be opened: dataset.root=/nowhere is not" in sentence
         assert not (run / "explanation").exists()
 
     def test_predictions_of_another_run(self, refused, run):

@@ -54,6 +54,6 @@ def test_what_cannot_be_done_is_one_sentence(trained, tmp_path, fervid_export, c
     said = refusal(fervid_export, capsys, f"run={trained.folder}", "format=[onnx,tflite]", f"folder={tmp_path / 'x'}")
     assert said == "fervid: format=tflite is unknown: choose onnx, safetensors, or a list."
     assert "format=[] is unknown" in refusal(fervid_export, capsys, f"run={trained.folder}", "format=[]")
-    assert "holds no finished run" in refusal(fervid_export, capsys, f"run={tmp_path}")
+    assert "contains no finished run" in refusal(fervid_export, capsys, f"run={tmp_path}")
     assert "Did you mean format" in refusal(fervid_export, capsys, f"run={trained.folder}", "formats=onnx")
     assert not (tmp_path / "x").exists()

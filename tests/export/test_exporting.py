@@ -219,7 +219,7 @@ def test_the_baseline_has_no_network_to_export(run):
     results = json.loads((run / "results.json").read_text())
     del results["config"]["head"]
     (run / "results.json").write_text(json.dumps(results))
-    with pytest.raises(InputError, match="classical baseline: it has no network"):
+    with pytest.raises(InputError, match="classical baseline and has no network"):
         export_run(run, ["onnx"])
 
 

@@ -35,8 +35,8 @@ def test_a_prediction_is_what_the_run_said_of_the_frame_in_its_test(trained):
 @pytest.mark.parametrize(
     ("part", "setting", "value", "sentence"),
     [
-        ("detector", "_target_", "os.system", r"names os\.system in its configuration"),
-        ("backbone", "_target_", "os.system", r"names os\.system in its configuration"),
+        ("detector", "_target_", "os.system", r"refers to os\.system"),
+        ("backbone", "_target_", "os.system", r"refers to os\.system"),
         # What fervid's modules import is not fervid's.
         (
             "head",
@@ -45,12 +45,12 @@ def test_a_prediction_is_what_the_run_said_of_the_frame_in_its_test(trained):
             "names fervid.tasks.class",
         ),
         ("split", "val", {"_target_": "fervid.splits.drawn.pd.read_pickle", "x": "x"}, "names fervid.splits.drawn.pd"),
-        ("dataset", "_target_", "os.system", r"names os\.system in its configuration"),
-        ("dataset", "corpus", "os.system", r"names os\.system in its configuration"),
-        ("detector", "_args_", ["os.system"], "has _args_ in its configuration"),
+        ("dataset", "_target_", "os.system", r"refers to os\.system"),
+        ("dataset", "corpus", "os.system", r"refers to os\.system"),
+        ("detector", "_args_", ["os.system"], "has _args_, which fervid never writes"),
         # Hydra would hand this on to a class that imports it.
         ("detector", "_target_", "fervid.data.CorpusDataModule", r"names fervid\.data\.CorpusDataModule"),
-        ("task", "_target_", "os.system", r"names os\.system in its configuration"),
+        ("task", "_target_", "os.system", r"refers to os\.system"),
         ("head", "dropout", "${loss}", "refers to"),
     ],
 )

@@ -58,7 +58,7 @@ def test_so_it_is_in_a_process_of_its_own(tmp_path, cache, variables):
     words = command(f"hydra.run.dir={tmp_path}/run", f"cache_dir={cache}")
     process = subprocess.run(words, env=environment(**variables), capture_output=True, text=True, timeout=120)
     assert process.returncode == 0, process.stderr
-    assert "what was reached" in process.stdout
+    assert "Results (" in process.stdout
     assert (tmp_path / "run" / "results.json").exists()
 
 
@@ -104,7 +104,7 @@ def train_on_two(tmp_path, cache):
             cwd=tmp_path,
         )
         assert process.returncode == 0, process.stderr
-        assert process.stdout.count("what was reached") == 1
+        assert process.stdout.count("Results (") == 1
         [folder] = tmp_path.glob("runs/*")
         results = json.loads((folder / "results.json").read_text())
         assert sum(map(sum, results["confusion"])) == results["data"]["split"]["test"]  # every frame once
@@ -152,7 +152,7 @@ def test_tasks_of_slurm_are_ranks_where_they_are_as_many_as_devices(tmp_path, ca
         )
     said = [task.communicate(timeout=120)[0] for task in tasks]
     assert [task.returncode for task in tasks] == [0, 0]
-    assert ["what was reached" in each for each in said] == [True, False]
+    assert ["Results (" in each for each in said] == [True, False]
     assert len(list(tmp_path.glob("runs/*"))) == len(list(tmp_path.glob("runs/*/results.json"))) == 1
 
 

@@ -181,7 +181,7 @@ class TestRefused:
             make(tmp_path, str(runs), resamples=99)
 
     def test_an_empty_folder(self, tmp_path):
-        with pytest.raises(InputError, match=r"^runs=.* names no run"):
+        with pytest.raises(InputError, match=r"^runs=.* contains no run"):
             make(tmp_path / "report", str(tmp_path))
         assert not (tmp_path / "report").exists()
 
@@ -278,7 +278,7 @@ class TestCommand:
         assert sentence in self.refused(fervid_report, capsys, f"runs={runs}", override)
 
     def test_no_run(self, fervid_report, capsys, tmp_path):
-        assert f"runs={tmp_path / 'none'} names no run" in self.refused(
+        assert f"runs={tmp_path / 'none'} contains no run" in self.refused(
             fervid_report, capsys, f"runs={tmp_path / 'none'}"
         )
 

@@ -79,19 +79,21 @@ def test_what_is_not_a_finished_run_is_told_of(sweep):
 def test_no_run_at_all(tmp_path, pattern):
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").touch()
-    with pytest.raises(InputError, match=r"^runs=.* names no run: give run folders, or folders that hold some\.$"):
+    with pytest.raises(
+        InputError, match=r"^runs=.* contains no run: give run folders, or folders that contain runs\.$"
+    ):
         find_runs(str(tmp_path / pattern))
 
 
 def test_one_of_several_names_no_run(sweep):
-    with pytest.raises(InputError, match="nowhere names no run"):
+    with pytest.raises(InputError, match="nowhere contains no run"):
         find_runs([str(sweep), str(sweep / "nowhere")])
 
 
 def test_only_unfinished_runs(sweep):
     for path in sweep.rglob("results.json"):
         path.unlink()
-    with pytest.raises(InputError, match="none of the 12 run folders holds a finished run"):
+    with pytest.raises(InputError, match="none of the 12 run folders contains a finished run"):
         find_runs(str(sweep))
 
 

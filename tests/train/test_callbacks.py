@@ -81,7 +81,7 @@ def test_a_run_with_another_callback_is_another_run(folder, fervid_train, tmp_pa
     assert "hello" not in capsys.readouterr().out
     with pytest.raises(SystemExit):
         fervid_train(*words, "callbacks=none")
-    assert "already holds a finished run of other settings" in capsys.readouterr().err
+    assert "already contains a finished run with other settings" in capsys.readouterr().err
 
 
 def test_systems_with_other_callbacks_are_other_systems():

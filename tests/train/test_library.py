@@ -49,10 +49,10 @@ def test_a_finished_run_is_skipped_or_refused(words, tmp_path):
     config = compose("train", words)
     score = train(config, tmp_path)
     before = (tmp_path / "results.json").stat().st_mtime_ns
-    with pytest.raises(InputError, match="already holds a finished run"):
+    with pytest.raises(InputError, match="already contains a finished run"):
         train(config, tmp_path)
     assert train(config, tmp_path, resume=True) == score
-    with pytest.raises(InputError, match="finished run of other settings"):
+    with pytest.raises(InputError, match="finished run with other settings"):
         train(compose("train", [*words, "seed=7"]), tmp_path, resume=True)
     assert (tmp_path / "results.json").stat().st_mtime_ns == before
 
@@ -70,7 +70,7 @@ def test_a_corpus_that_was_edited_in_its_place_is_other_data(of_pictures, pictur
     folder = tmp_path / "run"
     score = train(of_pictures, folder)
     (pictures / "happy" / "p3__0.png").rename(pictures / "sad" / "p3__0.png")
-    with pytest.raises(InputError, match="holds a finished run on other data: choose another"):
+    with pytest.raises(InputError, match="contains a finished run on other data: choose another"):
         train(of_pictures, folder, resume=True)
     (folder / "results.json").rename(folder / "kept.json")  # as if it had been interrupted
     train(of_pictures, folder, test=False, resume=True)
@@ -79,7 +79,7 @@ def test_a_corpus_that_was_edited_in_its_place_is_other_data(of_pictures, pictur
     (folder / "kept.json").rename(folder / "results.json")
     (pictures / "sad" / "p3__0.png").rename(pictures / "happy" / "p3__0.png")
     assert train(of_pictures, folder, resume=True) == score
-    assert "cannot be told" not in caplog.text
+    assert "cannot check" not in caplog.text
 
 
 def test_a_finished_run_whose_corpus_is_gone_is_skipped(of_pictures, pictures, tmp_path, caplog):
@@ -87,7 +87,7 @@ def test_a_finished_run_whose_corpus_is_gone_is_skipped(of_pictures, pictures, t
     score = train(of_pictures, tmp_path / "run")
     pictures.rename(tmp_path / "elsewhere")
     assert train(of_pictures, tmp_path / "run", resume=True) == score
-    assert f"cannot be told: dataset.root={pictures} is not a folder" in caplog.text
+    assert f"cannot check whether its data are unchanged: dataset.root={pictures} is not a folder" in caplog.text
     of_pictures.dataset.root = str(tmp_path / "misspelt")
     with pytest.raises(InputError, match="misspelt is not a folder"):
         train(of_pictures, tmp_path / "run", resume=True)

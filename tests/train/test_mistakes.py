@@ -145,7 +145,7 @@ def test_a_finished_run_is_not_written_over(fervid_train, run, capfd):
     before = (folder / "results.json").read_bytes()
     with pytest.raises(SystemExit):
         fervid_train(*SMOKE, f"hydra.run.dir={folder}")
-    assert "already holds a finished run" in capfd.readouterr().err
+    assert "already contains a finished run" in capfd.readouterr().err
     assert (folder / "results.json").read_bytes() == before
 
 

@@ -109,9 +109,9 @@ def test_a_tampered_run_runs_no_code(run, tmp_path):
     shutil.copytree(folder, tmp_path / "run")
     results = tmp_path / "run" / "results.json"
     results.write_text(results.read_text().replace("fervid.models.paper_backbones.LeNet", "os.system"))
-    with pytest.raises(InputError, match=r"names os.system in its configuration"):
+    with pytest.raises(InputError, match=r"refers to os.system"):
         fervid.load_run(tmp_path / "run")
-    with pytest.raises(InputError, match="holds no finished run"):
+    with pytest.raises(InputError, match="contains no finished run"):
         fervid.load_run(tmp_path)
 
 
@@ -126,7 +126,7 @@ def test_no_depth_of_a_tampered_run_runs_code(run, tmp_path, part):
     if part == "optimizer":
         fervid.load_run(tmp_path / "run")  # needs none
     else:
-        with pytest.raises(InputError, match=r"names torch.save"):
+        with pytest.raises(InputError, match=r"refers to torch.save"):
             fervid.load_run(tmp_path / "run")
     assert not (tmp_path / "written").exists()
 
@@ -167,8 +167,8 @@ def test_float32_stays_float32_after_a_job_with_mixed_precision():
 
 def test_the_terminal_tells_it_in_short(run):
     _, out, err = run
-    assert "frames by emotion and split" in out
-    assert "what was reached" in out
+    assert "Frames per emotion and subset" in out
+    assert "Results (" in out
     assert "tensorboard --logdir" in out
     assert "Warning" not in err + out
     assert "litlogger" not in err + out
