@@ -14,7 +14,7 @@ from fervid.explain.explanation import choose_frames
 from fervid.metrics.aggregation import clip_predictions
 from fervid.metrics.statistics import run_confusions
 from fervid.report import group_tables, paired_tests, score_tables, tidy
-from fervid.report.systems import comparable, find_systems, why_not
+from fervid.report.systems import comparable, find_systems, reason_not_comparable
 from fervid.runs.printing import print_audit, print_split
 from fervid.runs.record import describe
 from fervid.schema.columns import keys
@@ -132,7 +132,7 @@ class TestReport:
 
     def test_counts(self, system):
         one = system()
-        assert "tested on 36 clips of 6 people" in score_tables.describe_set([one], 1)
+        assert "tested on 36 clips of 6 subjects" in score_tables.describe_set([one], 1)
         assert len(one.clips) == 36
         assert score_tables.score_table([one], 1, resamples=100, seed=0).data.shape[0] == 1
 
@@ -147,7 +147,7 @@ class TestReport:
         assert set(rows.loc[rows["by"] == "subject", "value"]) == set(data["subject"])
 
     def test_by_group(self, system):
-        assert group_tables.group_table([system()]).data.query("by == 'intensity'")["people"].tolist() == [6, 6]
+        assert group_tables.group_table([system()]).data.query("by == 'intensity'")["subjects"].tolist() == [6, 6]
 
     def test_paired_tests_match_each_clip_once(self, system):
         pair = [system("a"), system("b", {"backbone": "vgg16"})]
@@ -158,7 +158,7 @@ class TestReport:
         runs = [a_run("a"), a_run("b", {"backbone": "vgg16"}, edit=lambda table: table.assign(corpus="other"))]
         one, other = find_systems(runs)[0]
         assert len(comparable([one, other])) == 2
-        assert "0 of them in both" in why_not(one, other)
+        assert "0 of them in both" in reason_not_comparable(one, other)
 
 
 class TestEvaluate:

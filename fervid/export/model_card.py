@@ -18,7 +18,7 @@ from fervid.metrics.aggregation import class_indices, clip_predictions, confusio
 from fervid.metrics.calibration import expected_calibration_error
 from fervid.metrics.scores import scores
 from fervid.metrics.statistics import bootstrap_intervals, bootstrap_unit, run_confusions
-from fervid.report.score_tables import FEW_FRAMES
+from fervid.report.score_tables import MIN_TEST_FRAMES
 from fervid.runs.run import Run
 from fervid.schema.columns import SEX, grouping_columns, keys
 from fervid.schema.manifest import SPLITS
@@ -120,7 +120,7 @@ def _weak_emotions(results: dict[str, Any], names: Sequence[str]) -> list[str]:
     for name in names:
         tested = int(results["data"]["emotion_by_split"].get(name, {}).get("test", 0))
         recall = results["recall"].get(name)
-        if tested < FEW_FRAMES or (recall is not None and recall < 1 / len(names)):
+        if tested < MIN_TEST_FRAMES or (recall is not None and recall < 1 / len(names)):
             share = "never tested" if recall is None else f"{recall:.0%} of {tested} test frames right"
             told.append(f"{markdown_text(name)} ({share})")
     return told

@@ -13,7 +13,7 @@ from fervid.figures.drawing import MAX_CLASSES, Figure, not_shown, shortened, wr
 from fervid.storage.atomic import writing
 
 HEAT_MAPS = "explanation/heat_maps.npz"  # in a run folder
-MOST_COVER = 0.6  # how much of a face the hottest spot of a heat map hides
+MAX_OPACITY = 0.6  # how much of a face the hottest spot of a heat map hides
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def overlay(picture: np.ndarray, heat: np.ndarray) -> np.ndarray:
     heat = np.clip(heat, 0, 1)
     gray = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)[..., None].astype(np.float32)
     colour = cv2.applyColorMap(np.uint8(255 * heat), cv2.COLORMAP_TURBO)[..., ::-1]  # type: ignore[call-overload]
-    cover = MOST_COVER * heat[..., None] ** 0.7
+    cover = MAX_OPACITY * heat[..., None] ** 0.7
     return np.uint8(np.rint((1 - cover) * gray + cover * colour))  # type: ignore[return-value]
 
 

@@ -13,7 +13,7 @@ from fervid.metrics.aggregation import class_indices
 from fervid.metrics.scores import scores
 from fervid.schema.columns import Role, keys, role
 
-AT_ONCE = 2**22  # numbers of a block of resamples: 32 MiB
+MAX_BLOCK_VALUES = 2**22  # numbers of a block of resamples: 32 MiB
 
 
 def bootstrap_unit(predictions: pd.DataFrame) -> str:
@@ -110,7 +110,7 @@ def bootstrap_scores(confusions: np.ndarray, *, resamples: int = 2000, seed: int
     # How often each unit is drawn is all that a sum of matrices needs to know.
     rng, chances = np.random.default_rng(seed), np.full(units, 1 / units)
     # A block of resamples at a time: clips of unknown people may be a million units.
-    block = max(1, AT_ONCE // units)
+    block = max(1, MAX_BLOCK_VALUES // units)
     blocks = [
         np.tensordot(
             rng.multinomial(units, chances, size=min(block, resamples - done)).astype(float), confusions, axes=(1, 1)

@@ -1,4 +1,4 @@
-"""Compares runs in tables and figures: scores, intervals, tests, leakage.
+"""Compares runs in tables and figures: scores, confidence intervals, paired tests and leakage.
 
 Example: ``python -m fervid.report runs=runs``.
 
@@ -16,17 +16,17 @@ from fervid.schema.config_folder import CONFIG_FOLDER
 
 @hydra.main(version_base="1.3", config_path=CONFIG_FOLDER, config_name="report")
 def command(config: DictConfig) -> None:
-    """Collects the runs and writes the report."""
+    """Reads the runs and writes the report."""
     with job(config) as running:
         paper = config.get("paper")
         if config.runs is None and paper is None:
-            raise InputError("nothing to report: give runs=<folders or globs>, or paper=<name>.")
+            raise InputError("nothing to report: give runs=<folders or globs> or paper=<name>.")
         from rich.console import Console
 
-        from fervid.report.report import make_report  # pandas and all that: seconds that --help should not wait for
+        from fervid.report.report import make_report  # imports pandas, which would delay --help by seconds
         from fervid.runs.trust import import_packages, trusted_packages
 
-        import_packages(trusted_packages(config.trust))  # they may enter sections of their own
+        import_packages(trusted_packages(config.trust))  # they may register sections for their own tasks
         make_report(
             running.folder,
             Console(),
@@ -39,5 +39,5 @@ def command(config: DictConfig) -> None:
 
 
 def main() -> None:
-    """Runs the command; also as ``fervid report``."""
+    """Runs the command line; ``fervid report`` calls it too."""
     run(command, "report")

@@ -1,4 +1,4 @@
-"""How far the probabilities of systems can be believed."""
+"""Calibration of the probabilities of each system."""
 
 from collections.abc import Sequence
 
@@ -14,7 +14,7 @@ from fervid.schema.tables import Table
 
 
 def calibration_table(systems: Sequence[System]) -> Table | None:
-    """How far confidence can be believed, before and after a temperature is fitted on the validation side.
+    """Returns the calibration errors before and after temperature scaling, fitted on the validation subset.
 
     None if no system has predictions of validation frames.
     """
@@ -24,19 +24,20 @@ def calibration_table(systems: Sequence[System]) -> Table | None:
             continue
         found = pd.DataFrame([_calibration(run) for run in system.runs])
         rows.append({"system": system.name, "leakage": system.level, **found.mean().to_dict()})
-        rows[-1]["temperature"] = float(np.exp(np.log(found["temperature"]).mean()))  # a factor
+        rows[-1]["temperature"] = float(np.exp(np.log(found["temperature"]).mean()))  # geometric mean: a factor
     formats = {
         **dict.fromkeys(("ECE", "ECE scaled"), "{:.1%}"),
         **dict.fromkeys(("NLL", "NLL scaled"), "{:.3f}"),
         "temperature": "{:.2f}",
     }
     notes = [
-        "ECE: expected calibration error in 15 bins, on test frames. NLL: negative log likelihood.",
-        "Scaled: by a temperature of 0.05 to 20 fitted on validation (Guo et al. 2017); above 1: too sure.",
+        "ECE: expected calibration error over 15 bins of test frames. NLL: negative log-likelihood of test frames.",
+        "Scaled: after temperature scaling, with a temperature between 0.05 and 20 fitted on the validation subset "
+        "(Guo et al. 2017). A temperature above 1 means that the model is overconfident.",
     ]
-    absent = [system.name for system in systems if not system.has_validation]
-    if absent:
-        notes.append(f"Left out for want of predictions_val.csv: {'; '.join(absent)}.")
+    missing = [system.name for system in systems if not system.has_validation]
+    if missing:
+        notes.append(f"Omitted because predictions_val.csv is missing: {'; '.join(missing)}.")
     return Table("calibration", "Calibration", pd.DataFrame(rows), formats, notes) if rows else None
 
 
@@ -59,7 +60,7 @@ def _negative_log_likelihood(probabilities: np.ndarray, labels: np.ndarray) -> f
 
 
 def scaled_probabilities(system: System) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Test probabilities (N, num_classes) of all repeats, the same by each run's temperature, and the labels (N,)."""
+    """Test probabilities of all replicates before and after temperature scaling (N, num_classes), and labels (N,)."""
     parts = []
     for run in system.runs:
         before, labels = _probabilities(run.predictions, run.class_names)
@@ -70,5 +71,5 @@ def scaled_probabilities(system: System) -> tuple[np.ndarray, np.ndarray, np.nda
 
 
 def _probabilities(predictions: pd.DataFrame, class_names: list[str]) -> tuple[np.ndarray, np.ndarray]:
-    """The probabilities (N, num_classes) of a predictions table, and its labels (N,)."""
+    """Probabilities (N, num_classes) and labels (N,) of a predictions table."""
     return probabilities(predictions, class_names), class_indices(predictions["label"], class_names)

@@ -1,4 +1,4 @@
-"""What a report says of classification: scores, tests, emotions, subjects, calibration."""
+"""Report sections on classification: scores, paired tests, emotions, subjects and calibration."""
 
 from collections.abc import Sequence
 
@@ -13,53 +13,56 @@ from fervid.metrics.calibration import reliability
 from fervid.metrics.scores import scores
 from fervid.metrics.statistics import bootstrap_intervals, run_confusions
 from fervid.report.calibration_tables import calibration_table, scaled_probabilities
-from fervid.report.group_tables import FEWEST_OF_A_PERSON, class_table, group_table, subject_table
+from fervid.report.group_tables import MIN_SUBJECT_FRAMES, class_table, group_table, subject_table
 from fervid.report.leak_tables import leak_table
 from fervid.report.paired_tests import paired_tests
-from fervid.report.run_tables import refusal_table
+from fervid.report.run_tables import incomparable_table
 from fervid.report.score_tables import score_table, summary_table
 from fervid.report.systems import System, comparable
 from fervid.report.writing import Section
 from fervid.schema.columns import keys
 from fervid.schema.tables import Table
 
-MOST_FIGURES = 12  # systems that get confusion matrix, curves and reliability diagram of their own
+MAX_SYSTEM_FIGURES = 12  # systems with their own confusion matrix, training curves and reliability diagram
 
 
 def classification_sections(
     systems: Sequence[System], sentences: Sequence[str], *, resamples: int, seed: int
 ) -> list[Section]:
-    """The sections on systems that classify.
+    """Builds the report sections on classification.
 
     Args:
-        systems: that were found.
-        sentences: what the summary says of them, too.
-        resamples: bootstrap samples for each interval.
-        seed: of the resamples.
+        systems: the systems to compare.
+        sentences: sentences to add to the summary.
+        resamples: number of bootstrap samples for each interval.
+        seed: seed of the bootstrap.
     """
     sets = comparable(systems)
-    scored = [score_table(each, number, resamples=resamples, seed=seed) for number, each in enumerate(sets, start=1)]
-    tests = [paired_tests(each, number, resamples=resamples, seed=seed) for number, each in enumerate(sets, start=1)]
+    scored = [score_table(group, number, resamples=resamples, seed=seed) for number, group in enumerate(sets, start=1)]
+    tests = [paired_tests(group, number, resamples=resamples, seed=seed) for number, group in enumerate(sets, start=1)]
     subjects = subject_table(systems)
-    shown = systems[:MOST_FIGURES]
-    if len(systems) > MOST_FIGURES:
-        sentences = [*sentences, f"Figures of single systems show the first {MOST_FIGURES} of {len(systems)}."]
+    shown = systems[:MAX_SYSTEM_FIGURES]
+    if len(systems) > MAX_SYSTEM_FIGURES:
+        sentences = [
+            *sentences,
+            f"Figures of individual systems show only the first {MAX_SYSTEM_FIGURES} of {len(systems)} systems.",
+        ]
     return [
         Section("Summary", [summary_table(systems, sets)], sentences=sentences, terminal=True),
-        Section("Leaks", _there(leak_table(systems)), terminal=True),
+        Section("Leakage", _present(leak_table(systems)), terminal=True),
         Section("Scores", scored, {"scores": _intervals(systems, resamples, seed)}),
-        Section("Paired tests", _there(*tests)),
-        Section("Not compared", _there(refusal_table(sets)), terminal=True),
+        Section("Paired tests", _present(*tests)),
+        Section("Not compared", _present(incomparable_table(sets)), terminal=True),
         Section(
             "By emotion",
             [class_table(systems)],
             {f"confusion_{number}": _confusion(system) for number, system in enumerate(shown, start=1)},
         ),
-        Section("By person", _there(subjects), _people(systems) if subjects else {}),
-        Section("By group", _there(group_table(systems))),
+        Section("By subject", _present(subjects), _subject_figure(systems) if subjects else {}),
+        Section("By group", _present(group_table(systems))),
         Section(
             "Calibration",
-            _there(calibration_table(systems)),
+            _present(calibration_table(systems)),
             {
                 f"reliability_{number}": _reliability(system)
                 for number, system in enumerate(shown, start=1)
@@ -67,7 +70,7 @@ def classification_sections(
             },
         ),
         Section(
-            "Curves",
+            "Training curves",
             figures={
                 f"curves_{number}": _curves(system)
                 for number, system in enumerate(shown, start=1)
@@ -78,7 +81,7 @@ def classification_sections(
     ]
 
 
-def _there(*tables: Table | None) -> list[Table]:
+def _present(*tables: Table | None) -> list[Table]:
     return [table for table in tables if table is not None]
 
 
@@ -104,13 +107,13 @@ def _confusion(system: System) -> Figure:
     return figures.confusion_matrix(counts, system.class_names, title)
 
 
-def _people(systems: Sequence[System]) -> dict[str, Figure]:
+def _subject_figure(systems: Sequence[System]) -> dict[str, Figure]:
     known = [system for system in systems if system.unit == "subject"]
-    right = []
+    accuracies = []
     for system in known:
-        people = (system.frames["predicted"] == system.frames["label"]).groupby(keys(system.frames, "subject"))
-        right.append(people.mean()[people.size() >= FEWEST_OF_A_PERSON].tolist())
-    return {"subjects": figures.subject_scores([system.name for system in known], right)} if known else {}
+        correct = (system.frames["predicted"] == system.frames["label"]).groupby(keys(system.frames, "subject"))
+        accuracies.append(correct.mean()[correct.size() >= MIN_SUBJECT_FRAMES].tolist())
+    return {"subjects": figures.subject_scores([system.name for system in known], accuracies)} if known else {}
 
 
 def _reliability(system: System) -> Figure:
@@ -121,12 +124,12 @@ def _reliability(system: System) -> Figure:
 def _curves(system: System) -> Figure:
     results = system.runs[0].results
     figure = figures.curves(results["history"], results["best_epoch"])
-    figure.suptitle(system.name + (" (its first run)" if len(system.runs) > 1 else ""), fontsize=10)
+    figure.suptitle(system.name + (" (first run)" if len(system.runs) > 1 else ""), fontsize=10)
     return figure
 
 
 def _heat_maps(systems: Sequence[System]) -> Section:
-    """What fervid.explain left in the systems' first runs."""
+    """The heat maps that fervid.explain stored in the first run of each system."""
     drawn, damaged = {}, []
     for number, system in enumerate(systems, start=1):
         path = system.runs[0].folder / HEAT_MAPS
@@ -135,12 +138,13 @@ def _heat_maps(systems: Sequence[System]) -> Section:
         try:
             means = MeanHeatMaps.load(path)
         except InputError as error:
-            damaged.append(f"Left out: {error}")
+            damaged.append(f"Omitted: {error}")
             continue
-        title = system.name + (" (its first run)" if len(system.runs) > 1 else "")
+        title = system.name + (" (first run)" if len(system.runs) > 1 else "")
         drawn[f"heat_maps_{number}"] = means.draw(title)
-    about = (
-        "Where in the face the score of each emotion comes from (Grad-CAM), as the mean over test frames of the "
-        "emotion: those that are right; all where fewer than five are. One scale for all emotions of a system."
+    explanation = (
+        "Face regions that contribute to the score of each emotion (Grad-CAM), averaged over the correctly classified "
+        "test frames of the emotion, or over all of its test frames if fewer than five are correct. All emotions of a "
+        "system share one colour scale."
     )
-    return Section("What the networks look at", figures=drawn, sentences=[*([about] if drawn else []), *damaged])
+    return Section("Heat maps", figures=drawn, sentences=[*([explanation] if drawn else []), *damaged])

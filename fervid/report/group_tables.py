@@ -1,4 +1,4 @@
-"""Scores by emotion, by group and by person."""
+"""Scores by emotion, by group and by subject."""
 
 from collections.abc import Sequence
 
@@ -10,11 +10,11 @@ from fervid.report.systems import System
 from fervid.schema.columns import grouping_columns, keys
 from fervid.schema.tables import Table
 
-FEWEST_OF_A_PERSON = 5  # frames, below which a person's score says nothing
+MIN_SUBJECT_FRAMES = 5  # with fewer test frames the score of a subject means nothing
 
 
 def class_table(systems: Sequence[System]) -> Table:
-    """Recall, precision and F1 of each emotion, on the frames of all repeats."""
+    """Returns recall, precision and F1 of each emotion over the test frames of all replicates."""
     rows = []
     for system in systems:
         counts = confusion(system.frames, system.class_names)
@@ -32,11 +32,17 @@ def class_table(systems: Sequence[System]) -> Table:
                 }
             )
     formats = dict.fromkeys(("recall", "precision", "F1"), "{:.1%}")
-    return Table("classes", "By emotion", pd.DataFrame(rows), formats, ["Frames of all repeats together."])
+    return Table(
+        "classes",
+        "Scores by emotion",
+        pd.DataFrame(rows),
+        formats,
+        ["Computed over the test frames of all replicates."],
+    )
 
 
 def group_table(systems: Sequence[System]) -> Table | None:
-    """Scores by whatever the manifest knows of people and clips; None if it knows nothing."""
+    """Returns scores by subject attributes and recording conditions; None if the manifest has no such column."""
     rows = []
     for system in systems:
         for column in grouping_columns(system.frames):
@@ -48,7 +54,7 @@ def group_table(systems: Sequence[System]) -> Table | None:
                         "leakage": system.level,
                         "by": column,
                         "value": str(value),
-                        "people": keys(part, "subject").nunique() or None,
+                        "subjects": keys(part, "subject").nunique() or None,
                         "frames": len(part),
                         **_named(scores(confusion(part, system.class_names)).means(), "frames"),
                         "UAR clips": scores(confusion(clips, system.class_names)).means()["uar"],
@@ -57,36 +63,36 @@ def group_table(systems: Sequence[System]) -> Table | None:
     if not rows:
         return None
     data = pd.DataFrame(rows)
-    data["people"] = data["people"].astype("Int64")
+    data["subjects"] = data["subjects"].astype("Int64")
     return Table(
         "groups",
-        "By what the corpus knows of people and clips",
+        "Scores by subject attribute and recording condition",
         data,
         dict.fromkeys(("UAR frames", "WAR frames", "UAR clips"), "{:.1%}"),
-        ["A difference between groups of few people may be chance: look at the number of people."],
+        ["Differences between groups with few subjects may be due to chance: see the column subjects."],
     )
 
 
 def subject_table(systems: Sequence[System]) -> Table | None:
-    """Scores of each person who is seen often enough; None where nobody is, or nobody is known."""
+    """Returns scores of each subject with enough test frames; None if there is none or the subjects are unknown."""
     rows = []
     for system in systems:
-        for person, part in system.frames.groupby(keys(system.frames, "subject")):
-            if len(part) < FEWEST_OF_A_PERSON:
+        for subject, part in system.frames.groupby(keys(system.frames, "subject")):
+            if len(part) < MIN_SUBJECT_FRAMES:
                 continue
-            row = {"system": system.name, "leakage": system.level, "subject": str(person), "frames": len(part)}
+            row = {"system": system.name, "leakage": system.level, "subject": str(subject), "frames": len(part)}
             rows.append(row | _named(scores(confusion(part, system.class_names)).means(), "frames"))
     if not rows:
         return None
     formats = dict.fromkeys(("UAR frames", "WAR frames"), "{:.1%}")
     return Table(
         "subjects",
-        "By person",
+        "Scores by subject",
         pd.DataFrame(rows),
         formats,
         [
-            "UAR over the emotions the person was tested on. "
-            f"People with fewer than {FEWEST_OF_A_PERSON} test frames are left out."
+            "UAR is averaged over the emotions in the test frames of the subject. "
+            f"Subjects with fewer than {MIN_SUBJECT_FRAMES} test frames are omitted."
         ],
     )
 

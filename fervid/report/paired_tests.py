@@ -1,4 +1,4 @@
-"""Whether one system is better than another on the same clips."""
+"""Paired tests of two systems on the same clips."""
 
 from collections.abc import Sequence
 from itertools import combinations
@@ -8,23 +8,23 @@ import numpy as np
 import pandas as pd
 
 from fervid.metrics.statistics import bootstrap_scores, corrected_t, holm, mcnemar, percentile_interval, run_confusions
-from fervid.report.systems import REPEATS, System
+from fervid.report.systems import REPLICATE_SETTINGS, System
 from fervid.runs.run import Run
 from fervid.schema.columns import CLIP_KEY
 from fervid.schema.tables import Table
 
 
 def paired_tests(systems: Sequence[System], number: int, *, resamples: int, seed: int) -> Table | None:
-    """Differences of systems that compare, with intervals and paired tests, Holm-corrected; None for a single one.
+    """Returns differences between comparable systems with intervals and Holm-corrected tests; None for a single system.
 
-    McNemar's exact test looks at the clips that one of the two is right about and the other is not; the corrected t
-    test (Nadeau & Bengio 2003) at the differences in clip UAR over folds or seeds.
+    McNemar's exact test considers the clips that exactly one of the two systems classifies correctly. The corrected
+    resampled t-test (Nadeau & Bengio 2003) considers the differences in clip UAR over folds or seeds.
 
     Args:
-        systems: tested on the same rows.
-        number: of the set they make.
-        resamples: of people, for the intervals.
-        seed: of the resamples.
+        systems: systems tested on the same rows.
+        number: number of the set of systems.
+        resamples: number of bootstrap samples of subjects or clips.
+        seed: seed of the bootstrap.
     """
     drawn = {
         id(system): bootstrap_scores(
@@ -35,9 +35,9 @@ def paired_tests(systems: Sequence[System], number: int, *, resamples: int, seed
     rows = []
     for one, other in combinations(systems, 2):
         both = one.clips.merge(other.clips, on=CLIP_KEY, suffixes=("_a", "_b"))
-        right_a, right_b = both["predicted_a"] == both["label_a"], both["predicted_b"] == both["label_b"]
-        only_a, only_b, p = mcnemar(right_a.to_numpy(), right_b.to_numpy())
-        ahead = _clip_uar(one) - _clip_uar(other)
+        correct_a, correct_b = both["predicted_a"] == both["label_a"], both["predicted_b"] == both["label_b"]
+        only_a, only_b, p = mcnemar(correct_a.to_numpy(), correct_b.to_numpy())
+        difference = _clip_uar(one) - _clip_uar(other)
         low, high = percentile_interval(drawn[id(one)] - drawn[id(other)])
         interval = f" ({100 * low:+.1f} to {100 * high:+.1f})" if np.isfinite(low) else ""
         rows.append(
@@ -45,9 +45,9 @@ def paired_tests(systems: Sequence[System], number: int, *, resamples: int, seed
                 "A": one.name,
                 "B": other.name,
                 "clips": len(both),
-                "UAR clips, A - B": f"{100 * ahead:+.1f} points{interval}" if np.isfinite(ahead) else None,
-                "only A right": only_a,
-                "only B right": only_b,
+                "UAR clips, A - B": f"{100 * difference:+.1f} points{interval}" if np.isfinite(difference) else None,
+                "only A correct": only_a,
+                "only B correct": only_b,
                 "McNemar p": p,
                 "t test p": _t_test(one, other),
             }
@@ -57,19 +57,29 @@ def paired_tests(systems: Sequence[System], number: int, *, resamples: int, seed
     data = pd.DataFrame(rows)
     for name in ("McNemar p", "t test p"):
         data[f"{name}, Holm"] = holm(data[name].to_numpy(dtype=float))
-    ordered = ["A", "B", "clips", "UAR clips, A - B", "only A right", "only B right", "McNemar p", "McNemar p, Holm"]
+    ordered = [
+        "A",
+        "B",
+        "clips",
+        "UAR clips, A - B",
+        "only A correct",
+        "only B correct",
+        "McNemar p",
+        "McNemar p, Holm",
+    ]
     notes = [
-        "In brackets: 95 % intervals of the difference, the same people (or clips) drawn for both.",
-        "p: how often a difference at least as large would be seen if there were none. Holm: corrected for the number "
-        "of pairs in this table.",
-        "McNemar's test takes clips for independent of each other, which those of one person are not quite: believe "
-        "the interval first. Of several runs it looks at the mean of their probabilities.",
+        "In parentheses: 95 % bootstrap interval of the difference; both systems use the same resamples of subjects "
+        "(or clips).",
+        "p: probability of a difference at least this large if both systems were equally good. Holm: corrected for the "
+        "number of pairs in this table.",
+        "McNemar's test assumes independent clips, but clips of one subject are correlated: rely on the interval "
+        "first. For several runs the test uses the mean of their probabilities.",
     ]
     if data["t test p"].notna().any():
         ordered += ["t test p", "t test p, Holm"]
         notes.append(
-            "t test: Nadeau and Bengio's (2003) over folds or seeds, corrected for training sides that overlap; it "
-            "takes test sides for drawn anew each time."
+            "t test: corrected resampled t-test over folds or seeds (Nadeau and Bengio 2003), which allows for "
+            "overlapping training subsets and assumes that each test subset is drawn independently."
         )
     formats = {name: "{:.3f}" for name in ordered if " p" in name}
     return Table(f"tests_{number}", f"Set {number}: paired tests", data[ordered], formats, notes)
@@ -80,14 +90,14 @@ def _clip_uar(system: System) -> float:
 
 
 def _t_test(one: System, other: System) -> float | None:
-    def by_rows(system: System) -> dict[Any, Run]:
-        return {tuple(run.setting(name) for name in REPEATS): run for run in system.runs}
+    def by_replicate(system: System) -> dict[Any, Run]:
+        return {tuple(run.setting(name) for name in REPLICATE_SETTINGS): run for run in system.runs}
 
-    ours, theirs = by_rows(one), by_rows(other)
+    ours, theirs = by_replicate(one), by_replicate(other)
     shared = [key for key in ours if key in theirs]
     if len(shared) < 2:
         return None
     differences = [ours[key].metric("test/clip_uar") - theirs[key].metric("test/clip_uar") for key in shared]
-    sides = [ours[key].results["data"]["split"] for key in shared]
-    _, p = corrected_t(differences, train=[side["train"] for side in sides], test=[side["test"] for side in sides])
+    sizes = [ours[key].results["data"]["split"] for key in shared]
+    _, p = corrected_t(differences, train=[size["train"] for size in sizes], test=[size["test"] for size in sizes])
     return p

@@ -1,4 +1,4 @@
-"""A report, top to bottom."""
+"""Builds a report from runs and papers."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +18,7 @@ from fervid.schema.results import CLASSIFICATION
 from fervid.storage.atomic import write_csv
 from fervid.storage.escaping import spreadsheet
 
-SECTIONS = {CLASSIFICATION: classification_sections}  # by the name of the task in the results record
+SECTIONS = {CLASSIFICATION: classification_sections}  # by task name, as in results.json
 
 
 def make_report(
@@ -31,16 +31,16 @@ def make_report(
     resamples: int,
     seed: int,
 ) -> None:
-    """Collects runs, compares what compares, writes the report and prints its main tables.
+    """Compares runs, writes the report and prints its main tables.
 
     Args:
-        folder: where to.
-        console: where the main tables are printed.
-        runs: run folders or globs; None: the paper alone.
-        paper: whose printed tables are laid beside; None: those that the runs follow.
-        title: of the report.
-        resamples: bootstrap samples for each interval.
-        seed: of the resamples.
+        folder: output folder.
+        console: console for the main tables.
+        runs: run folders or globs; None reports the paper only.
+        paper: paper whose published results the report shows; None for the papers that the runs reproduce.
+        title: title of the report.
+        resamples: number of bootstrap samples for each interval.
+        seed: seed of the bootstrap.
 
     Raises:
         InputError: if there are no runs, or the paper is unknown.
@@ -59,10 +59,11 @@ def make_report(
                 terminal=paper is not None,
             )
         )
-    summary = [f"{len(found)} run{'s'[: len(found) != 1]}."] if found else []
+    summary = [f"This report covers {len(found)} run{'s'[: len(found) != 1]}."] if found else []
     if any(run.results["data"].get("rendered") for run in found):
         summary.append(
-            "Rendered people are among the corpora: such scores show that the protocol runs, not what it reaches."
+            "At least one corpus is rendered: its scores show that the protocol works, not how well emotions are "
+            "recognised."
         )
     write_report(folder, title, summary, sections)
     scores = tidy(find_systems(found)[0]) if found else pd.DataFrame()
@@ -71,7 +72,7 @@ def make_report(
     print_report(console, sections)
     files = ["report.html", "report.md", *(["scores.csv"] if len(scores) else []), "tables/", "figures/"]
     console.print(
-        f"everything lies in {folder}: {', '.join(files)}",
+        f"Output: {folder} ({', '.join(files)})",
         soft_wrap=True,
         highlight=False,
         markup=False,
@@ -79,37 +80,39 @@ def make_report(
 
 
 def check_resamples(resamples: int) -> None:
-    """Refuses numbers of bootstrap samples that give no interval, or no end."""
+    """Raises an InputError unless the number of bootstrap samples is between 100 and 100,000."""
     if resamples < 100:
-        raise InputError(f"resamples={resamples} are too few for an interval of 95 %: give at least 100.")
+        raise InputError(f"resamples={resamples} is too small for a 95 % interval: use at least 100.")
     if resamples > 100_000:
-        raise InputError(f"resamples={resamples} would fill the memory: give at most 100000.")
+        raise InputError(f"resamples={resamples} needs too much memory: use at most 100000.")
 
 
 def compare(runs: Sequence[Run], unusable: dict[Path, str], *, resamples: int, seed: int) -> list[Section]:
-    """The sections on the runs themselves.
+    """Builds the sections that compare the runs.
 
     Args:
-        runs: finished ones.
-        unusable: folders left out, each with its reason.
-        resamples: bootstrap samples for each interval.
-        seed: of the resamples.
+        runs: finished runs.
+        unusable: skipped folders, each with the reason.
+        resamples: number of bootstrap samples for each interval.
+        seed: seed of the bootstrap.
     """
-    systems, along, doubles = find_systems(runs)
-    sentences = [f"Also different between these systems: {', '.join(along)}."] if along else []
+    systems, accompanying, duplicates = find_systems(runs)
+    sentences = [f"These systems also differ in: {', '.join(accompanying)}."] if accompanying else []
     doubts = {
-        f"Doubts about the subjects of {run.setting('dataset')}: {doubt}": None
+        f"Subject names of {run.setting('dataset')} may be unreliable: {doubt}": None
         for run in runs
         for doubt in run.results["leakage"].get("doubts", [])
     }
     sentences += list(doubts)
     sections: list[Section] = []
     for task in dict.fromkeys(system.task for system in systems):
-        alike = [system for system in systems if system.task == task]
+        same_task = [system for system in systems if system.task == task]
         if task in SECTIONS:
-            sections += SECTIONS[task](alike, sentences, resamples=resamples, seed=seed)
+            sections += SECTIONS[task](same_task, sentences, resamples=resamples, seed=seed)
         else:
-            told = f"fervid reports nothing on the task {task}: its systems are listed among the runs alone."
-            sections.append(Section(f"Task: {task}", sentences=[told], terminal=True))
-    sections.append(Section("Runs", [run_table(systems, doubles, unusable)]))
+            sentence = (
+                f"fervid has no report section for the task {task}: its systems appear only in the table of runs."
+            )
+            sections.append(Section(f"Task: {task}", sentences=[sentence], terminal=True))
+    sections.append(Section("Runs", [run_table(systems, duplicates, unusable)]))
     return [section for section in sections if section.tables or section.figures or section.sentences]

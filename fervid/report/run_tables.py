@@ -1,4 +1,4 @@
-"""The folders that a report looked at, and which sets of systems do not compare."""
+"""Tables of all folders that a report read, and of sets of systems that cannot be compared."""
 
 from collections.abc import Sequence
 from itertools import combinations
@@ -7,15 +7,15 @@ from typing import Any
 
 import pandas as pd
 
-from fervid.report.systems import System, why_not
+from fervid.report.systems import System, reason_not_comparable
 from fervid.runs.run import Run
 from fervid.schema.tables import Table
 
 
-def refusal_table(sets: Sequence[Sequence[System]]) -> Table | None:
-    """Why the systems of one set are not laid beside those of another; None if all compare."""
+def incomparable_table(sets: Sequence[Sequence[System]]) -> Table | None:
+    """Returns why systems of different sets cannot be compared; None if there is only one set."""
     rows = [
-        {"": f"set {first} and set {second}", "reason": why_not(one[0], other[0])}
+        {"sets": f"{first} and {second}", "reason": reason_not_comparable(one[0], other[0])}
         for (first, one), (second, other) in combinations(enumerate(sets, start=1), 2)
     ]
     if not rows:
@@ -24,12 +24,12 @@ def refusal_table(sets: Sequence[Sequence[System]]) -> Table | None:
         "not_compared",
         "Not compared",
         pd.DataFrame(rows),
-        notes=["Scores on other test rows or of other emotions do not compare; no test is made between sets."],
+        notes=["Scores on different test rows or emotions are not comparable; no tests are computed between sets."],
     )
 
 
-def run_table(systems: Sequence[System], doubles: Sequence[Run], unusable: dict[Path, str]) -> Table:
-    """Every folder that was looked at: what it is, or why it is left out."""
+def run_table(systems: Sequence[System], duplicates: Sequence[Run], unusable: dict[Path, str]) -> Table:
+    """Returns a row for every folder that was read: its run, or why it was skipped."""
     rows: list[dict[str, Any]] = [
         {
             "folder": str(run.folder),
@@ -37,7 +37,7 @@ def run_table(systems: Sequence[System], doubles: Sequence[Run], unusable: dict[
             "seed": run.setting("seed"),
             "fold": run.setting("split.fold"),
             "epochs": run.results.get("epochs"),
-            "kept": run.results.get("best_epoch"),
+            "best epoch": run.results.get("best_epoch"),
             "leakage": str(run.level),
             "seconds": run.results["seconds"]["fit"],
             "remark": " ".join(run.results.get("warnings", [])),
@@ -46,17 +46,18 @@ def run_table(systems: Sequence[System], doubles: Sequence[Run], unusable: dict[
         for run in system.runs
     ]
     rows += [
-        {"folder": str(run.folder), "remark": "left out: another run has the same settings and seed"} for run in doubles
+        {"folder": str(run.folder), "remark": "skipped: another run has the same settings, seed and data"}
+        for run in duplicates
     ]
-    rows += [{"folder": str(folder), "remark": f"left out: {reason}"} for folder, reason in unusable.items()]
+    rows += [{"folder": str(folder), "remark": f"skipped: {reason}"} for folder, reason in unusable.items()]
     data = pd.DataFrame(rows)
-    for name in ("seed", "fold", "epochs", "kept"):
+    for name in ("seed", "fold", "epochs", "best epoch"):
         data[name] = data[name].astype("Int64")
     data = data.dropna(axis=1, how="all")
     return Table(
         "runs",
-        "The runs",
+        "Runs",
         data,
         {"seconds": "{:.0f}"},
-        ["Kept: the epoch whose weights were kept. Seconds: of training."],
+        ["Best epoch: the epoch whose weights were tested. Seconds: training time."],
     )

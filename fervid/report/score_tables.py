@@ -1,4 +1,4 @@
-"""What was reached: scores with their intervals, best first."""
+"""Score tables with confidence intervals, best system first."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,17 +14,17 @@ from fervid.report.systems import System
 from fervid.schema.columns import keys
 from fervid.schema.tables import Table
 
-FEW_FRAMES = 20  # of an emotion in the test: its recall is a matter of chance
+MIN_TEST_FRAMES = 20  # an emotion with fewer test frames has an unreliable recall
 
 
 def score_table(systems: Sequence[System], number: int, *, resamples: int, seed: int) -> Table:
-    """Frame and clip scores of systems that compare, best first.
+    """Returns frame and clip scores of comparable systems, best first.
 
     Args:
-        systems: tested on the same rows.
-        number: of the set they make.
-        resamples: of people, for the intervals.
-        seed: of the resamples.
+        systems: systems tested on the same rows.
+        number: number of the set of systems.
+        resamples: number of bootstrap samples of subjects or clips.
+        seed: seed of the bootstrap.
     """
     rows: list[dict[str, Any]] = []
     for system in systems:
@@ -56,46 +56,47 @@ def score_table(systems: Sequence[System], number: int, *, resamples: int, seed:
 
 
 def _score_notes(systems: Sequence[System], resamples: int, *, has_clips: bool) -> list[str]:
-    """What a reader must know of the scores and their intervals."""
-    by_people, people = systems[0].unit == "subject", keys(systems[0].frames, "subject").nunique()
+    """Notes that explain the scores and their intervals."""
+    by_subject, subjects = systems[0].unit == "subject", keys(systems[0].frames, "subject").nunique()
     frames = systems[0].runs[0].predictions
     brackets = (
-        f"In brackets: 95 % intervals, percentiles of {resamples} bootstrap samples of "
-        + ("people, each with all of their frames." if by_people else "clips, since it is unknown who is seen.")
-        + (" Of fewer than ten people they are too narrow." if by_people and people < 10 else "")
+        f"In parentheses: 95 % percentile intervals from {resamples} bootstrap samples of "
+        + ("subjects, each with all of its frames." if by_subject else "clips, because the subjects are unknown.")
+        + (" With fewer than ten subjects the intervals are too narrow." if by_subject and subjects < 10 else "")
     )
     if keys(systems[0].frames, systems[0].unit).nunique() < 2:
-        brackets = f"Of a single {'person' if by_people else 'clip'} no interval can be given."
+        brackets = f"No interval can be computed for a single {'subject' if by_subject else 'clip'}."
     notes = [
-        f"Emotions: {', '.join(systems[0].class_names)}; chance: UAR {1 / len(systems[0].class_names):.1%}.",
+        f"Emotions: {', '.join(systems[0].class_names)}; chance-level UAR: {1 / len(systems[0].class_names):.1%}.",
         brackets,
     ]
     if has_clips:
         notes.append(
-            "Clips: the mean of the frames' probabilities, the majority of the frames, the mean weighted by confidence."
+            "A clip is scored by the mean of its frame probabilities (mean), the majority vote of its frames "
+            "(majority), or the mean weighted by the confidence of each frame (confidence)."
         )
     counts = frames["label"].value_counts()
-    few = [f"{name} ({counts[name]})" for name in sorted(counts.index) if counts[name] < FEW_FRAMES]
+    few = [f"{name} ({counts[name]})" for name in sorted(counts.index) if counts[name] < MIN_TEST_FRAMES]
     if few:
-        told = "Such recalls, and the UAR with them, are more uncertain than the intervals say."
-        notes.append(f"Fewer than {FEW_FRAMES} test frames: {listed(few)}. {told}")
+        warning = "Their recalls, and hence the UAR, are less certain than the intervals suggest."
+        notes.append(f"Emotions with fewer than {MIN_TEST_FRAMES} test frames: {listed(few)}. {warning}")
     if any(len(system.runs) > 1 for system in systems):
-        notes.append("Over several runs (seeds, folds): mean ± standard deviation; the interval is that of the mean.")
+        notes.append("Several runs (seeds or folds): mean ± standard deviation; the interval is that of the mean.")
     return notes
 
 
 def describe_set(systems: Sequence[System], number: int) -> str:
-    """What systems that compare were tested on, in one line."""
+    """Describes in one line what a set of comparable systems was tested on."""
     first = systems[0]
-    data, people = first.runs[0].results["data"], keys(first.frames, "subject").nunique()
-    corpus = f"{data['corpus']}{', rendered' if data.get('rendered') else ''}"
-    who = f" of {people} people" if people else ""
+    data, subjects = first.runs[0].results["data"], keys(first.frames, "subject").nunique()
+    corpus = f"{data['corpus']}{' (rendered)' if data.get('rendered') else ''}"
+    of_subjects = f" of {subjects} subject{'s'[: subjects != 1]}" if subjects else ""
     splits = ", ".join(sorted({str(system.runs[0].setting("split")) for system in systems}))
-    return f"Set {number}: {corpus}, split {splits}, tested on {len(first.clips)} clips{who}"
+    return f"Set {number}: {corpus}, split: {splits}; tested on {len(first.clips)} clips{of_subjects}"
 
 
 def summary_table(systems: Sequence[System], sets: Sequence[Sequence[System]]) -> Table:
-    """All systems in few columns, best first within their set."""
+    """Returns the main scores of all systems, best first within each set."""
     number = {id(system): n for n, each in enumerate(sets, start=1) for system in each}
     rows = [
         {
@@ -117,7 +118,10 @@ def summary_table(systems: Sequence[System], sets: Sequence[Sequence[System]]) -
     ]
     data = pd.DataFrame(rows).sort_values(["set", "_order"], ascending=[True, False]).drop(columns="_order")
     return Table(
-        "summary", "What was reached", data, notes=["Systems of one set compare; those of different sets do not."]
+        "summary",
+        "Results",
+        data,
+        notes=["Only systems of the same set are comparable: they share test rows and emotions."],
     )
 
 

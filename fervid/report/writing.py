@@ -1,4 +1,4 @@
-"""A report in every form: page, Markdown, CSV, LaTeX, PNG, PDF, terminal."""
+"""Writes a report as HTML, Markdown, CSV, LaTeX, PNG and PDF, and prints it."""
 
 import base64
 from collections.abc import Mapping, Sequence
@@ -19,14 +19,14 @@ from fervid.storage.escaping import latex_text, markdown_text, spreadsheet
 
 @dataclass(frozen=True)
 class Section:
-    """A part of a report.
+    """A section of a report.
 
     Attributes:
-        title: its heading.
-        tables: in their order.
-        figures: by the name of their file.
-        sentences: above the tables.
-        terminal: whether its tables are shown on the terminal too.
+        title: heading of the section.
+        tables: tables, in order.
+        figures: figures by file name, without the ending.
+        sentences: bullet points above the tables.
+        terminal: whether the section is also printed on the terminal.
     """
 
     title: str
@@ -39,13 +39,13 @@ class Section:
 def write_report(folder: Path, title: str, summary: Sequence[str], sections: Sequence[Section]) -> None:
     """Writes ``report.html``, ``report.md``, ``tables/*.csv``, ``tables/*.tex``, ``figures/*.png`` and ``*.pdf``.
 
-    They replace those of an earlier report only once all of them are written.
+    The files of an earlier report are replaced only after all new files have been written.
 
     Args:
-        folder: where to; made if absent.
-        title: of the report.
+        folder: output folder; created if it does not exist.
+        title: title of the report.
         summary: sentences below the title.
-        sections: the rest.
+        sections: sections of the report.
     """
     with filling(folder) as new:
         for name in ("tables", "figures"):
@@ -62,13 +62,13 @@ def write_report(folder: Path, title: str, summary: Sequence[str], sections: Seq
 
 
 def page(title: str, summary: Sequence[str], sections: Sequence[Section], figures: Path) -> str:
-    """The report as one HTML page that needs no other file.
+    """Renders the report as a single self-contained HTML page.
 
     Args:
-        title: of the report.
+        title: title of the report.
         summary: sentences below the title.
-        sections: the rest.
-        figures: the folder of their PNGs, which become part of the page.
+        sections: sections of the report.
+        figures: folder with the PNG figures, which are embedded in the page.
     """
     environment = Environment(
         loader=PackageLoader("fervid.report", ""), autoescape=select_autoescape(default=True), trim_blocks=True
@@ -84,15 +84,15 @@ def page(title: str, summary: Sequence[str], sections: Sequence[Section], figure
         summary=summary,
         sections=sections,
         pictures=pictures,
-        long=MAX_ROWS,
-        right=Table.right_columns,
+        max_rows=MAX_ROWS,
+        right_columns=Table.right_columns,
         colours={str(level): level.colour for level in LeakageLevel},
         notes=_notes,
     )
 
 
 def markdown(title: str, summary: Sequence[str], sections: Sequence[Section]) -> str:
-    """The report in Markdown, its figures beside it."""
+    """Renders the report as Markdown, with links to the PNG figures."""
     lines = [f"# {markdown_text(title)}", "", *(f"{markdown_text(sentence)}\n" for sentence in summary)]
     for section in sections:
         sentences = [f"- {markdown_text(sentence)}" for sentence in section.sentences]
@@ -113,7 +113,7 @@ def markdown(title: str, summary: Sequence[str], sections: Sequence[Section]) ->
 
 
 def latex(table: Table) -> str:
-    """A table as a ``table`` environment for booktabs."""
+    """Renders a table as a LaTeX ``table`` environment that uses booktabs."""
     right = table.right_columns()
     columns = "".join("r" if name in right else "l" for name in table.data)
     return (
@@ -131,7 +131,7 @@ def latex(table: Table) -> str:
 
 
 def print_report(console: Console, sections: Sequence[Section]) -> None:
-    """The sections that belong on the terminal."""
+    """Prints the sections that are marked for the terminal."""
     for section in sections:
         if not section.terminal:
             continue

@@ -26,13 +26,13 @@ NEUTRAL = (
     *("on_missing_weights", "backbone.on_missing_weights", "optimizer.fused", "optimizer.foreach"),
     *("logger", "logger.", "paper", "paper.", "trainer.enable_"),
 )
-REPEATS = ("seed", "split.seed", "split.fold", "dataset.seed")  # replicates of one system differ in these
+REPLICATE_SETTINGS = ("seed", "split.seed", "split.fold", "dataset.seed")  # replicates of one system differ in these
 # The order in which a reader wants to be told of the options.
 GROUPS = (
     *("dataset", "split", "task", "backbone", "head", "finetune", "optimizer", "scheduler", "augmentation", "detector"),
     *("trainer", "experiment"),
 )
-NOTHING = "-"  # a setting that a run does not have
+ABSENT = "-"  # a setting that a run does not have
 FINGERPRINTED = ("corpus", "subject", "clip", "frame", "emotion", "split")
 
 
@@ -78,12 +78,12 @@ def system_settings(config: Mapping[str, Any], choices: Mapping[str, str | None]
         config: as for :func:`run_settings`.
         choices: the option chosen in each group.
     """
-    chosen = {group: choices.get(group) or NOTHING for group in GROUPS}
+    chosen = {group: choices.get(group) or ABSENT for group in GROUPS}
     told = {
         name: json.dumps(value).strip('"')
         for name, value in _flat(config, parts_of_lists=True)
         if not is_neutral(name)
-        and name not in REPEATS
+        and name not in REPLICATE_SETTINGS
         and not is_place(name)
         # Of other groups the option says which class it is; of callbacks there may be several, by any name.
         and (name.rsplit(".", 1)[-1] not in ("_target_", "_partial_") or name.startswith("callbacks."))

@@ -125,8 +125,8 @@ def test_subjects_from_file_names_are_not_called_verified(fervid_command, tmp_pa
     report = (tmp_path / "report" / "report.md").read_text()
     assert "subject-independent by name" in report
     assert (
-        "Doubts about the subjects of image_folder: 30 of 31 subjects have names that differ only in a trailing number"
-        in report
+        "Subject names of image_folder may be unreliable: 30 of 31 subjects have names that differ only in a trailing "
+        "number" in report
     )
     fervid_command("export", f"run={run}", "format=safetensors")
     card = (run / "export" / "model_card.md").read_text()

@@ -5,8 +5,8 @@ from fervid.report.systems import find_systems
 from fervid.report.tidy import tidy
 
 
-def test_numbers_of_rendered_subjects_and_crops_are_no_groups(a_run):
-    """A rendered corpus numbers its subjects and takes; a prepared one says how each crop was aligned."""
+def test_bookkeeping_columns_are_not_groups(a_run):
+    """Rendered corpora number subjects and takes; prepared corpora record how each crop was aligned."""
     odd = {"identity": [1, 2, 3], "take": [0, 1, 2], "aligned": ["eyes", "box"], "flat": ["black", "white"]}
     run = a_run(
         "run", edit=lambda table: table.assign(**{name: np.resize(values, len(table)) for name, values in odd.items()})

@@ -11,8 +11,8 @@ def rows_of(paper, table):
     return {row["name"]: row for row in next(each for each in paper["tables"] if each["name"] == table)["rows"]}
 
 
-def half_a_digit(printed):
-    """By how much a number may be off that was rounded to its printed digits."""
+def rounding_error(printed):
+    """Largest rounding error of a number with this many printed digits."""
     return 0.5 * 10.0 ** Decimal(str(printed)).as_tuple().exponent
 
 
@@ -21,7 +21,7 @@ def has_accuracy(row):
 
 
 @pytest.mark.parametrize(("name", "differing"), [("ised", 8), ("enterface", 1)])
-def test_each_accuracy_that_differs_from_its_recalls_is_named_with_both_numbers(name, differing):
+def test_remarks_list_each_accuracy_that_differs_from_its_recalls(name, differing):
     paper = load_paper(name)
     rows = [row for table in paper["tables"] for row in table["rows"]]
     runs = []
@@ -29,34 +29,34 @@ def test_each_accuracy_that_differs_from_its_recalls_is_named_with_both_numbers(
         same = [each["printed"]["accuracy"] for each in rows if each["run"] == row["run"] and has_accuracy(each)]
         if "recall" not in row or row["run"] in runs or not same:
             continue
-        made = recompute(row, paper["test_counts"])["accuracy"]
-        rounding = half_a_digit(same[0]) + max(map(half_a_digit, row["recall"].values()))
-        if abs(made - float(same[0])) > rounding:
+        accuracy = recompute(row, paper["test_counts"])["accuracy"]
+        rounding = rounding_error(same[0]) + max(map(rounding_error, row["recall"].values()))
+        if abs(accuracy - float(same[0])) > rounding:
             runs.append(row["run"])
-            texts = (row["name"], str(same[0]), f"{made:.2f}")
+            texts = (row["name"], str(same[0]), f"{accuracy:.2f}")
             assert any(all(text in remark for text in texts) for remark in paper["remarks"]), texts
     assert len(runs) == differing
 
 
-def test_accuracies_that_are_the_recall_of_disgust():
+def test_first_remark_pairs_accuracies_with_the_recall_of_disgust():
     paper = load_paper("ised")
     for name, row in rows_of(paper, "Table VI").items():
         assert f"{name} {row['recall']['disgust']} -> " in paper["remarks"][0]
 
 
-def test_the_impossible_accuracies_are_all_named():
+def test_remarks_list_exactly_the_impossible_accuracies():
     for name in ("enterface", "hf_faces", "ised", "ravdess"):
         paper = load_paper(name)
         frames = paper.get("test_frames") or sum(paper.get("test_counts", {}).values())
         rows = [row for table in paper["tables"] for row in table["rows"]]
         for value in {row["printed"]["accuracy"] for row in rows if has_accuracy(row)}:
             nearest = 100 * round(float(value) * frames / 100) / frames
-            impossible = abs(nearest - float(value)) > half_a_digit(value) + 1e-9
+            impossible = abs(nearest - float(value)) > rounding_error(value) + 1e-9
             named = [each for each in paper["remarks"] if "no whole number" in each and str(value) in each]
             assert bool(named) == impossible, (name, value)
 
 
-def test_best_lenet():
+def test_remarks_name_the_best_lenet():
     paper = load_paper("ised")
     lenets = [row for name, row in rows_of(paper, "Table VI").items() if name.startswith("LeNet")]
     best = max(lenets, key=lambda row: recompute(row, paper["test_counts"])["accuracy"])
@@ -77,5 +77,5 @@ def test_best_lenet():
         ("ised", "95.00 instead of 30.00"),
     ],
 )
-def test_known_remarks(name, words):
+def test_known_misprints_are_in_the_remarks(name, words):
     assert any(words in each for each in load_paper(name)["remarks"])

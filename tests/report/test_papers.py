@@ -10,7 +10,7 @@ from sklearn.metrics import accuracy_score, f1_score, precision_score, recall_sc
 
 from fervid.corpora import find_corpora
 from fervid.errors import InputError
-from fervid.report.papers import FACTS, MEASURES, load_paper, paper_tables, recompute
+from fervid.report.papers import MEASURES, STATIC_MEASURES, load_paper, paper_tables, recompute
 from fervid.runs.run import Run
 from fervid.schema.config_folder import CONFIG_FOLDER
 
@@ -84,16 +84,16 @@ def make_run(folder, paper="ised", settings=SGD_10, *, split="ised_counts", leve
 
 
 class TestPrinted:
-    """Every printed table, against numbers typed anew from the papers."""
+    """Every printed table, against numbers copied independently from the papers."""
 
-    def test_there_are_four(self):
+    def test_all_papers_are_listed(self):
         assert tuple(sorted(path.stem for path in (Path(CONFIG_FOLDER) / "paper").glob("*.yaml"))) == PAPERS
 
     def test_unknown_name(self):
         with pytest.raises(InputError, match="paper=isde is unknown: choose enterface, hf_faces, ised, ravdess"):
             load_paper("isde")
 
-    def test_digits_are_kept(self):
+    def test_printed_digits_are_preserved(self):
         assert str(rows_of(paper_of("ised"), "Table IV")["LeNet"]["printed"]["accuracy"]) == "7.00"
         assert str(rows_of(paper_of("hf_faces"), "Table 1")["VGG16"]["printed"]["loss"]) == "1.1800"
 
@@ -118,14 +118,14 @@ class TestPrinted:
             ("ised", "Table VI", "AlexNet with SGD", "93.00 99.17 93.00 78.00"),
             ("ised", "Table VI", "AlexNet with RMSprop", "12.00 98.33 88.00 52.00"),
             ("ised", "Table VI", "AlexNet with Adam", "6.00 95.83 67.00 8.00"),
-            ("ised", "Table VII", "LeNet with batches of 10", "85.00 0.36 1238"),
-            ("ised", "Table VII", "LeNet with batches of 100", "79.46 0.53 1025"),
-            ("ised", "Table VII", "AlexNet with batches of 10", "93.00 0.24 4625"),
-            ("ised", "Table VII", "AlexNet with batches of 100", "71.08 0.78 3767"),
-            ("ised", "Table VIII", "LeNet with batches of 10", "85.00 96.67 90.00 62.00"),
-            ("ised", "Table VIII", "LeNet with batches of 100", "47.00 97.50 84.00 30.00"),
-            ("ised", "Table VIII", "AlexNet with batches of 10", "93.00 99.17 93.00 78.00"),
-            ("ised", "Table VIII", "AlexNet with batches of 100", "62.00 30.00 78.00 80.00"),
+            ("ised", "Table VII", "LeNet with batch size 10", "85.00 0.36 1238"),
+            ("ised", "Table VII", "LeNet with batch size 100", "79.46 0.53 1025"),
+            ("ised", "Table VII", "AlexNet with batch size 10", "93.00 0.24 4625"),
+            ("ised", "Table VII", "AlexNet with batch size 100", "71.08 0.78 3767"),
+            ("ised", "Table VIII", "LeNet with batch size 10", "85.00 96.67 90.00 62.00"),
+            ("ised", "Table VIII", "LeNet with batch size 100", "47.00 97.50 84.00 30.00"),
+            ("ised", "Table VIII", "AlexNet with batch size 10", "93.00 99.17 93.00 78.00"),
+            ("ised", "Table VIII", "AlexNet with batch size 100", "62.00 30.00 78.00 80.00"),
             ("ised", "Table IX", "LeNet with RMSprop", "85.00"),
             ("ised", "Table IX", "AlexNet with SGD", "93.00"),
             ("ised", "Table IX", "LGBP features, PCA and LDA", "86.46"),
@@ -154,7 +154,7 @@ class TestPrinted:
         parts = [row.get(kind, {}) for kind in ("precision", "recall", "printed")]
         assert " ".join(str(value) for part in parts for value in part.values()) == numbers
 
-    def test_counts(self):
+    def test_test_counts_match_the_tables(self):
         ised, enterface = paper_of("ised"), paper_of("enterface")
         assert list(ised["test_counts"].values()) == [100, 120, 100, 50]
         for paper, table in ((ised, "Table II"), (enterface, "Table 1")):
@@ -162,11 +162,11 @@ class TestPrinted:
             assert paper["test_counts"] == {
                 row["emotion"]: row["printed"]["test_frames"] for row in rows if row["emotion"] != "total"
             }
-        sides = [row["printed"] for row in rows_of(enterface, "Table 1").values()]
-        totals = {side: sum(row[side] for row in sides) for side in sides[0]}
+        subsets = [row["printed"] for row in rows_of(enterface, "Table 1").values()]
+        totals = {side: sum(row[side] for row in subsets) for side in subsets[0]}
         assert totals == {"train_frames": 11475, "test_frames": 1438, "val_frames": 1433}
 
-    def test_splits_agree(self):
+    def test_count_splits_match_the_printed_frames(self):
         with initialize_config_dir(CONFIG_FOLDER, version_base="1.3"):
             for name, table in (("ised", "Table II"), ("enterface", "Table 1")):
                 split = compose("train", [f"split={name}_counts"]).split.counts
@@ -232,8 +232,8 @@ class TestRecompute:
             ("Table VI", "AlexNet with SGD", 92.97, 90.79),
             ("Table VI", "AlexNet with RMSprop", 65.94, 62.58),
             ("Table VI", "AlexNet with Adam", 51.89, 44.21),
-            ("Table VIII", "LeNet with batches of 100", 71.08, 64.625),
-            ("Table VIII", "AlexNet with batches of 100", 58.38, 62.50),
+            ("Table VIII", "LeNet with batch size 100", 71.08, 64.625),
+            ("Table VIII", "AlexNet with batch size 100", 58.38, 62.50),
         ],
     )
     def test_ised(self, table, row, accuracy, uar):
@@ -241,14 +241,14 @@ class TestRecompute:
         made = recompute(rows_of(paper, table)[row], paper["test_counts"])
         assert made == {"accuracy": pytest.approx(accuracy, abs=0.005), "uar": pytest.approx(uar, abs=0.005)}
 
-    def test_a_digit_makes_the_other_accuracy(self):
+    def test_changing_one_recall_gives_the_swapped_accuracy(self):
         paper = paper_of("ised")
-        row = rows_of(paper, "Table VIII")["AlexNet with batches of 100"]
+        row = rows_of(paper, "Table VIII")["AlexNet with batch size 100"]
         mended = {"recall": {**row["recall"], "happiness": 95.00}}
         assert recompute(mended, paper["test_counts"])["accuracy"] == pytest.approx(79.46, abs=0.005)
 
     @pytest.mark.parametrize("seed", range(4))
-    def test_is_scikit_learns(self, seed):
+    def test_agrees_with_scikit_learn(self, seed):
         rng = np.random.default_rng(seed)
         true = np.repeat(ISED, rng.integers(20, 90, 4))
         predicted = np.where(rng.random(len(true)) < 0.6, true, rng.choice(ISED, len(true)))
@@ -262,8 +262,8 @@ class TestRecompute:
             "f1": pytest.approx(100 * f1_score(true, predicted, average="macro")),
         }
 
-    def test_printed_rows_are_scikit_learns_on_their_frames(self):
-        """Each printed recall is a whole number of right frames."""
+    def test_printed_rows_agree_with_scikit_learn(self):
+        """Each printed recall corresponds to a whole number of correct frames."""
         paper = paper_of("ised")
         counts = paper["test_counts"]
         for row in [*rows_of(paper, "Table VI").values(), *rows_of(paper, "Table VIII").values()]:
@@ -287,13 +287,13 @@ class TestTables:
         tables = paper_tables(paper, [])
         assert [table.title.split(":")[0] for table in tables] == [table["name"] for table in paper["tables"]]
         assert len({table.name for table in tables}) == len(tables)
-        assert "No run follows this paper; presets: ised_lenet, ised_alexnet." in tables[0].notes
+        assert "No run reproduces this paper. Its presets are ised_lenet, ised_alexnet." in tables[0].notes
         table, text = table_of(paper, "Table V")
         assert table.name == "ised_table_v"
         assert list(text) == ["printed", "recomputed"]
         assert text.loc["LeNet with Adam"].to_numpy().tolist() == [["84.00", "90.81"], ["0.50", ""], ["1,351", ""]]
 
-    def test_rows_by_emotion_have_the_whole_as_well(self):
+    def test_rows_by_emotion_include_recomputed_overall_scores(self):
         _, text = table_of(paper_of("enterface"), "Table 3")
         rows = text.loc["50 px"]
         assert rows.loc["precision of fear"].tolist() == ["88", ""]
@@ -301,7 +301,7 @@ class TestTables:
         assert rows.loc["UAR, %"].tolist() == ["", "89.67"]
         assert rows.loc["macro F1, %"].tolist() == ["", "89.62"]
 
-    def test_only_what_was_told_the_same_matches(self):
+    def test_only_runs_with_matching_settings_are_shown(self):
         others = [
             make_run("a", settings={**SGD_10, "dataset.batch_size": 100}),
             make_run("b", settings={**SGD_10, "optimizer": "sgd"}),
@@ -325,7 +325,7 @@ class TestTables:
             )
         assert "reproduced (ised_counts, leaky)" in paper_tables(paper_of("ravdess"), [run])[0].data
 
-    def test_a_column_a_split(self):
+    def test_each_split_has_a_column(self):
         runs = [
             make_run("a", split="subject", level="subject-independent", metrics={"test/accuracy": 0.3}),
             make_run("b", metrics={"test/accuracy": 0.9}),
@@ -341,7 +341,7 @@ class TestTables:
         }
         assert list(text)[2] == "reproduced (ised_counts, leaky)"
 
-    def test_mean_and_deviation(self):
+    def test_several_runs_show_mean_and_deviation(self):
         runs = [
             make_run(name, metrics={"test/accuracy": value}) for name, value in zip("abc", (0.4, 0.5, 0.9), strict=True)
         ]
@@ -352,13 +352,13 @@ class TestTables:
         assert "Mean ± standard deviation (number of runs)." in table.notes
         assert not table_of(paper_of("ised"), "Table IV", runs[:1])[0].notes
 
-    def test_doubles_count_once(self):
+    def test_duplicates_count_once(self):
         runs = [make_run("a"), make_run("a")]
         runs[1] = Run(Path("b"), {**runs[1].results, "metrics": {"test/accuracy": 0.75}})
         _, text = table_of(paper_of("ised"), "Table IV", runs)
         assert text["reproduced (ised_counts, leaky)"]["LeNet"].tolist() == ["75.00", "", "1,234"]
 
-    def test_what_runs_were_told_is_shown(self):
+    def test_notes_list_settings_that_differ_from_the_preset(self):
         words = ["experiment=ised_lenet", "dataset.root=/home/ann/ISED", "split=ised_counts", "split.seed=3", "seed=1"]
         words += ["optimizer=sgd_plain", "cache_dir=/tmp/c", "hydra.run.dir=/tmp/x", "sweep=ised_optimizers"]
         runs = [
@@ -367,20 +367,20 @@ class TestTables:
         ]
         paper = paper_of("ised")
         assert not any("ann" in note for table in paper_tables(paper, runs) for note in table.notes)
-        told = "reproduced (ised_counts, leaky) with trainer.max_epochs=2, backbone.weights=mine.pt: LeNet (1 of 2)."
-        assert told in table_of(paper, "Table IV", runs)[0].notes
-        assert told.replace(" (1 of 2)", "") in table_of(paper, "Table IV", runs[1:])[0].notes
+        note = "reproduced (ised_counts, leaky) with trainer.max_epochs=2, backbone.weights=mine.pt: LeNet (1 of 2)."
+        assert note in table_of(paper, "Table IV", runs)[0].notes
+        assert note.replace(" (1 of 2)", "") in table_of(paper, "Table IV", runs[1:])[0].notes
         assert not table_of(paper, "Table IV", runs[:1])[0].notes
         assert not table_of(paper, "Section III-C", runs)[0].notes
 
-    def test_rendered_people_are_told_of(self):
+    def test_notes_name_rendered_subjects(self):
         run = make_run("a")
         run.results["data"]["rendered"] = True
         for name in ("Table IV", "Section III-C"):
             notes = table_of(paper_of("ised"), name, [run])[0].notes
-            assert notes == ["reproduced (ised_counts, leaky) with rendered people: LeNet."]
+            assert notes == ["reproduced (ised_counts, leaky) with rendered subjects: LeNet."]
 
-    def test_a_benchmark_follows_no_preset(self):
+    def test_benchmark_rows_match_runs_on_the_corpus(self):
         settings, data = {"backbone": "lgbp"}, {"corpus": "ised"}
         run = make_run("a", paper=None, settings=settings, data=data, metrics={"test/accuracy": 0.7})
         shown = table_of(paper_of("ised"), "Table IX", [run])[1]["reproduced (ised_counts, leaky)"]
@@ -408,13 +408,13 @@ class TestTables:
         assert shown["recall of anger"] == "14.29"
         assert shown["macro F1, %"] == "10.00"
 
-    def test_other_emotions(self):
+    def test_emotions_missing_in_a_run_are_empty(self):
         run = make_run("a", names=["happiness", "joy"])
         shown = table_of(paper_of("ised"), "Table VI", [run])[1]["reproduced (ised_counts, leaky)"]["LeNet with SGD"]
         assert shown.tolist() == ["", "100.00", "", "", "50.00", "20.00"]
 
     @pytest.mark.parametrize(("device", "shown"), [("cpu", ["3.5", ""]), ("NVIDIA H200", ["", "3.5"])])
-    def test_seconds_an_epoch(self, device, shown):
+    def test_seconds_per_epoch(self, device, shown):
         run = make_run("a", "enterface", {"backbone": "cnn", "backbone.image_size": 20}, device=device)
         _, text = table_of(paper_of("enterface"), "Table 2", [run])
         assert text["reproduced (ised_counts, leaky)"]["20 px"].tolist() == shown
@@ -429,5 +429,5 @@ class TestTables:
         _, text = table_of(paper_of("ravdess"), "Table I", [make_run("a", "ravdess", {"backbone": "vgg16"})])
         assert text["reproduced (ised_counts, leaky)"]["VGG16"].tolist() == ["0.2500", "50.00", "0.7500", "50.00"]
 
-    def test_facts_are_measures(self):
-        assert set(MEASURES) >= FACTS
+    def test_static_measures_are_measures(self):
+        assert set(MEASURES) >= STATIC_MEASURES

@@ -20,12 +20,12 @@ from fervid.report import report as module
 from fervid.report.report import compare, make_report
 from fervid.runs.run import find_runs
 
-OPTIONS = {"paper": None, "title": "What the runs reached", "resamples": 100, "seed": 0}
+OPTIONS = {"paper": None, "title": "Comparison of runs", "resamples": 100, "seed": 0}
 
 
 @pytest.fixture
 def no_pictures(monkeypatch):
-    """Figures are built, but not drawn, which takes seconds."""
+    """Builds figures without drawing them, which would take seconds."""
 
     def savefig(self, path, **options):
         self.gca()
@@ -43,7 +43,7 @@ def make(folder, runs, **options):
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory, write_run):
-    """Two networks on two folds, one of them on a leaky split too, a baseline, a double and an unfinished run."""
+    """Two networks on two folds, one of them on a leaky split too, a baseline, a duplicate and an unfinished run."""
     folder = tmp_path_factory.mktemp("runs")
     for name, skill in (("vgg16", 2.0), ("lenet", 0.5)):
         for fold, people in enumerate((range(3), range(3, 6))):
@@ -79,51 +79,51 @@ def test_all_files_are_there(made):
     assert all((folder / path).stat().st_size for path in files)
 
 
-def test_the_page_has_every_table_and_figure(made):
+def test_page_has_every_table_and_figure(made):
     folder, _ = made
     page, text = ((folder / name).read_text(encoding="utf-8") for name in ("report.html", "report.md"))
     assert page.count("<table>") == text.count("\n### ") == len(list(folder.glob("tables/*.csv")))
     assert page.count("<img ") == text.count("![") == len(list(folder.glob("figures/*.png")))
     assert not re.findall(r'(?:src|href)="(?!data:image/png;base64,|#)', page)
-    assert "<title>What the runs reached</title>" in page
+    assert "<title>Comparison of runs</title>" in page
     for words in (
-        "7 runs.",
-        "Rendered people are among the corpora",
+        "This report covers 7 runs.",
+        "At least one corpus is rendered",
         '<span class="level" style="background: #d55e002b">leaky</span>',
     ):
         assert words in page
-    headings = ["Summary", "Leaks", "Scores", "Paired tests", "Not compared", "By emotion", "By person", "By group"]
-    assert re.findall(r"^## (.+)$", text, re.M) == [*headings, "Calibration", "Curves", "Runs"]
+    headings = ["Summary", "Leakage", "Scores", "Paired tests", "Not compared", "By emotion", "By subject", "By group"]
+    assert re.findall(r"^## (.+)$", text, re.M) == [*headings, "Calibration", "Training curves", "Runs"]
 
 
-def test_the_terminal_has_the_main_tables(made):
+def test_terminal_shows_the_main_tables(made):
     folder, shown = made
-    for words in ("What was reached", "What leaky splits promise", "Not compared", "Also different between"):
+    for words in ("Results", "Effect of the split on the scores", "Not compared", "These systems also differ in"):
         assert words in shown
-    assert "By person" not in shown
+    assert "By subject" not in shown
     assert "…" not in shown
-    last = f"everything lies in {folder}: report.html, report.md, scores.csv, tables/, figures/\n"
+    last = f"Output: {folder} (report.html, report.md, scores.csv, tables/, figures/)\n"
     assert shown.endswith(last)
     assert max(map(len, shown.removesuffix(last).splitlines())) <= 80
 
 
-def test_what_was_left_out_is_told(made):
+def test_skipped_folders_are_listed(made):
     table = pd.read_csv(made[0] / "tables" / "runs.csv").set_index("folder")["remark"].dropna()
     left_out = {Path(folder).name: remark for folder, remark in table.items()}
     assert left_out == {
-        "again": "left out: another run has the same settings and seed",
-        "begun": "left out: it was not finished",
+        "again": "skipped: another run has the same settings, seed and data",
+        "begun": "skipped: it was not finished",
     }
     assert pd.read_csv(made[0] / "scores.csv")["run"].nunique() == 6
 
 
-def test_the_same_runs_make_the_same_report(made, runs, tmp_path, no_pictures):
+def test_report_is_reproducible(made, runs, tmp_path, no_pictures):
     make(tmp_path, str(runs))
     for path in [*made[0].rglob("*.csv"), *made[0].rglob("*.tex"), made[0] / "report.md"]:
         assert (tmp_path / path.relative_to(made[0])).read_bytes() == path.read_bytes(), path.name
 
 
-def test_another_seed_makes_other_intervals(made, runs, tmp_path, no_pictures):
+def test_seed_changes_only_the_intervals(made, runs, tmp_path, no_pictures):
     make(tmp_path, str(runs), seed=1)
     for name, same in (("scores_1", False), ("summary", True), ("tests_3", False)):
         own, other = ((folder / "tables" / f"{name}.csv").read_text() for folder in (made[0], tmp_path))
@@ -133,8 +133,8 @@ def test_another_seed_makes_other_intervals(made, runs, tmp_path, no_pictures):
 def test_a_single_run(tmp_path, write_run, no_pictures):
     shown = make(tmp_path / "report", [str(write_run(tmp_path / "run"))])
     text = (tmp_path / "report" / "report.md").read_text()
-    assert "\n1 run.\n" in text
-    headings = ["Summary", "Scores", "By emotion", "By person", "By group", "Calibration", "Curves", "Runs"]
+    assert "\nThis report covers 1 run.\n" in text
+    headings = ["Summary", "Scores", "By emotion", "By subject", "By group", "Calibration", "Training curves", "Runs"]
     assert re.findall(r"^## (.+)$", text, re.M) == headings
     assert "lenet" in shown
 
@@ -151,7 +151,7 @@ def test_a_single_run(tmp_path, write_run, no_pictures):
     ],
     ids=lambda options: next(iter(options)),
 )
-def test_odd_runs(tmp_path, write_run, no_pictures, options):
+def test_unusual_runs(tmp_path, write_run, no_pictures, options):
     for name in ("a", "b"):
         write_run(tmp_path / "runs" / name, {"backbone": name}, **{"people": range(3), "clips": 1, **options})
     make(tmp_path / "report", str(tmp_path / "runs"))
@@ -161,15 +161,15 @@ def test_odd_runs(tmp_path, write_run, no_pictures, options):
         assert len(pd.read_csv(path))
 
 
-def test_many_systems_have_few_figures(tmp_path, write_run, monkeypatch):
-    monkeypatch.setattr(classification, "MOST_FIGURES", 4)
+def test_number_of_figures_is_limited(tmp_path, write_run, monkeypatch):
+    monkeypatch.setattr(classification, "MAX_SYSTEM_FIGURES", 4)
     for number in range(18):
         options = {"people": range(2), "clips": 1, "frames": 1}
         write_run(tmp_path / str(number), {"optimizer.lr": 0.1 + number}, **options)
     sections = {section.title: section for section in compare(*find_runs(str(tmp_path)), resamples=100, seed=0)}
-    for title in ("By emotion", "Calibration", "Curves"):
+    for title in ("By emotion", "Calibration", "Training curves"):
         assert len(sections[title].figures) == 4
-    assert "Figures of single systems show the first 4 of 18." in sections["Summary"].sentences
+    assert "Figures of individual systems show only the first 4 of 18 systems." in sections["Summary"].sentences
     assert len(sections["Summary"].tables[0].data) == 18
     assert len(sections["Paired tests"].tables[0].data) == 18 * 17 / 2
     sections["Scores"].figures["scores"].draw_without_rendering()
@@ -177,7 +177,7 @@ def test_many_systems_have_few_figures(tmp_path, write_run, monkeypatch):
 
 class TestRefused:
     def test_too_few_resamples(self, tmp_path, runs):
-        with pytest.raises(InputError, match="resamples=99 are too few for an interval of 95 %: give at least 100"):
+        with pytest.raises(InputError, match="resamples=99 is too small for a 95 % interval: use at least 100"):
             make(tmp_path, str(runs), resamples=99)
 
     def test_an_empty_folder(self, tmp_path):
@@ -198,13 +198,13 @@ def test_a_run_without_validation_has_no_calibration(tmp_path, write_run, no_pic
     make(tmp_path / "report", [str(tmp_path / "a"), str(tmp_path / "b")])
     table = pd.read_csv(tmp_path / "report" / "tables" / "calibration.csv")
     assert table["system"].tolist() == ["lenet"]
-    assert "Left out for want of predictions_val.csv: b." in (tmp_path / "report" / "report.md").read_text()
+    assert "Omitted because predictions_val.csv is missing: b." in (tmp_path / "report" / "report.md").read_text()
     (tmp_path / "a" / "predictions_val.csv").unlink()
     make(tmp_path / "report", [str(tmp_path / "a")])
     assert not (tmp_path / "report" / "tables" / "calibration.csv").exists()
 
 
-def test_heat_maps_are_shown_where_a_run_has_some(tmp_path, write_run, no_pictures):
+def test_heat_maps_are_shown(tmp_path, write_run, no_pictures):
     means = MeanHeatMaps(
         np.array(["sad", "angry"]),
         np.zeros((2, 8, 8, 3), dtype=np.uint8),
@@ -222,17 +222,17 @@ def test_heat_maps_are_shown_where_a_run_has_some(tmp_path, write_run, no_pictur
     sections = {
         section.title: section for section in compare(*find_runs(str(tmp_path / "runs")), resamples=100, seed=0)
     }
-    section = sections["What the networks look at"]
+    section = sections["Heat maps"]
     (figure,) = section.figures.values()
     assert figure.get_suptitle() == "b"
     assert [axes.get_title() for axes in figure.axes[:2]] == ["sad", "angry"]
     assert [axes.get_xlabel() for axes in figure.axes[2:]] == ["3, right or wrong", "7 right"]
-    assert section.sentences[0].startswith("Where in the face the score of each emotion comes from (Grad-CAM)")
-    assert section.sentences[1].startswith(f"Left out: {damaged} cannot be read")
-    (tmp_path / "runs" / "b" / HEAT_MAPS).unlink()  # what is damaged is told even alone
+    assert section.sentences[0].startswith("Face regions that contribute to the score of each emotion (Grad-CAM)")
+    assert section.sentences[1].startswith(f"Omitted: {damaged} cannot be read")
+    (tmp_path / "runs" / "b" / HEAT_MAPS).unlink()  # damaged files are reported even if no heat map is left
     make(tmp_path / "report", str(tmp_path / "runs"))
     text = (tmp_path / "report" / "report.md").read_text()
-    assert f"## What the networks look at\n\n- Left out: {damaged} cannot be read" in text
+    assert f"## Heat maps\n\n- Omitted: {damaged} cannot be read" in text
 
 
 class TestCommand:
@@ -255,20 +255,20 @@ class TestCommand:
         assert not before or before[0].startswith("Error executing job"), said  # Hydra's
         return sentence
 
-    def test_it_reports(self, fervid_report, runs, tmp_path, capsys, no_pictures):
+    def test_command_writes_a_report(self, fervid_report, runs, tmp_path, capsys, no_pictures):
         fervid_report(f"runs=[{runs / 'vgg16'},{runs / 'lenet' / '*'}]", "title=My runs", "resamples=100")
         shown = capsys.readouterr().out
-        assert "What was reached" in shown
-        assert f"everything lies in {tmp_path / 'report'}: report.html" in shown
-        assert (tmp_path / "report" / "report.md").read_text().startswith("# My runs\n\n4 runs.\n")
+        assert "Results" in shown
+        assert f"Output: {tmp_path / 'report'} (report.html" in shown
+        assert (tmp_path / "report" / "report.md").read_text().startswith("# My runs\n\nThis report covers 4 runs.\n")
 
     def test_nothing_to_report(self, fervid_report, capsys):
-        assert "give runs=<folders or globs>, or paper=<name>" in self.refused(fervid_report, capsys)
+        assert "give runs=<folders or globs> or paper=<name>" in self.refused(fervid_report, capsys)
 
     @pytest.mark.parametrize(
         ("override", "sentence"),
         [
-            ("resamples=10", "resamples=10 are too few"),
+            ("resamples=10", "resamples=10 is too small"),
             ("resamples=many", "resamples=many is not a number"),
             ("paper=nobody", "there is no paper 'nobody': choose "),
             ("resample=100", "there is no setting 'resample'. Did you mean resamples?"),
@@ -286,7 +286,7 @@ class TestCommand:
         ("number", "sentence"),
         [(errno.EACCES, "cannot be written or read: permission denied"), (errno.ENOSPC, "is full: make room")],
     )
-    def test_a_folder_that_takes_nothing(self, fervid_report, capsys, monkeypatch, runs, number, sentence):
+    def test_output_folder_that_cannot_be_written(self, fervid_report, capsys, monkeypatch, runs, number, sentence):
         def write_report(folder, *others):
             raise OSError(number, "no", str(folder / "report.md"))
 
@@ -296,12 +296,12 @@ class TestCommand:
 
 
 def test_neither_torch_nor_hydra_is_loaded_for_a_report():
-    """Opening runs and writing a report needs pandas and matplotlib alone: seconds that nobody should wait for."""
+    """Opening runs and writing a report needs only pandas and matplotlib: others would delay the report by seconds."""
     code = (
         "import sys, types; import fervid; "
-        # The command itself, whose __init__.py is Hydra's entry point, is not asked.
-        "room = types.ModuleType('fervid.report'); room.__path__ = [f'{fervid.__path__[0]}/report']; "
-        "sys.modules['fervid.report'] = room; "
+        # Skips fervid/report/__init__.py, the entry point of the command, which imports Hydra.
+        "package = types.ModuleType('fervid.report'); package.__path__ = [f'{fervid.__path__[0]}/report']; "
+        "sys.modules['fervid.report'] = package; "
         "import fervid.report.report, fervid.runs.run; "
         "print({'torch', 'hydra', 'omegaconf', 'lightning', 'cv2'} & set(sys.modules))"
     )

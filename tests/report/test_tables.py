@@ -16,7 +16,7 @@ from fervid.report.calibration_tables import calibration_table, scaled_probabili
 from fervid.report.group_tables import class_table, group_table, subject_table
 from fervid.report.leak_tables import leak_table
 from fervid.report.paired_tests import paired_tests
-from fervid.report.run_tables import refusal_table, run_table
+from fervid.report.run_tables import incomparable_table, run_table
 from fervid.report.score_tables import score_table, summary_table
 from fervid.report.systems import comparable, find_systems
 from fervid.report.tidy import tidy
@@ -57,7 +57,7 @@ def uar(true, predicted):
 
 
 def by_clip(frames, rule="mean"):
-    """What each clip is, and what is said of it."""
+    """Label and prediction of each clip."""
     true, predicted = [], []
     chances, said, labels = frames[CHANCES].to_numpy(), frames["predicted"].to_numpy(), frames["label"].to_numpy()
     for rows in frames.reset_index(drop=True).groupby("clip").indices.values():
@@ -107,7 +107,7 @@ class TestScores:
                 ), name
         assert len({row["UAR clips, mean"] for row in table.data.to_dict("records")}) == 2
 
-    def test_intervals_are_over_people_of_all_folds(self, folds):
+    def test_intervals_resample_subjects_of_all_folds(self, folds):
         systems = folds(a=1.0)
         row = score_table(systems, 1, **KEYS).data.iloc[0]
         interval = bootstrap_intervals(run_confusions(systems[0].frames, NAMES, "subject"), **KEYS)
@@ -116,7 +116,7 @@ class TestScores:
         assert numbers(row["UAR clips, mean"])[2] is not None
         assert numbers(row["UAR clips, majority"])[2:] == [None, None]
 
-    def test_fewer_people_are_less_sure(self, one):
+    def test_fewer_subjects_give_wider_intervals(self, one):
         widths = []
         for people in (4, 40):
             table = score_table([one(str(people), people=range(people))], 1, **KEYS)
@@ -124,24 +124,24 @@ class TestScores:
             widths.append(high - low)
         assert widths[0] > 2 * widths[1]
 
-    def test_clips_are_drawn_where_people_are_unknown(self, one):
+    def test_unknown_subjects_resample_clips(self, one):
         known, unknown = one("a"), one("a2", known=False)
         row = score_table([unknown], 1, **KEYS).data.iloc[0]
         interval = bootstrap_intervals(run_confusions(unknown.frames, NAMES, "clip"), **KEYS)["uar"]
         assert numbers(row["UAR frames"])[2:] == pytest.approx([100 * end for end in interval], abs=0.0501)
         notes = [" ".join(score_table([system], 1, **KEYS).notes) for system in (known, unknown)]
-        assert "bootstrap samples of people" in notes[0]
-        assert "bootstrap samples of clips, since it is unknown who is seen" in notes[1]
+        assert "bootstrap samples of subjects" in notes[0]
+        assert "bootstrap samples of clips, because the subjects are unknown" in notes[1]
 
-    def test_a_single_run_has_no_spread_and_a_single_person_no_interval(self, one):
+    def test_single_run_has_no_deviation_and_single_subject_no_interval(self, one):
         table = score_table([one(people=[3])], 4, **KEYS)
         assert re.fullmatch(r"[\d.]+%", table.data["UAR frames"][0])
         assert table.name == "scores_4"
-        assert table.title == "Set 4: synthetic, rendered, split subject, tested on 6 clips of 1 people"
-        assert "chance: UAR 33.3%" in table.notes[0]
+        assert table.title == "Set 4: synthetic (rendered), split: subject; tested on 6 clips of 1 subject"
+        assert "chance-level UAR: 33.3%" in table.notes[0]
         assert not any("standard deviation" in note for note in table.notes)
 
-    def test_an_emotion_nobody_shows(self, one):
+    def test_emotion_missing_in_the_test(self, one):
         system = one(absent=["sad"])
         row = score_table([system], 1, **KEYS).data.iloc[0]
         frames = system.frames
@@ -150,12 +150,12 @@ class TestScores:
             100 * uar(frames["label"], frames["predicted"]), abs=0.0501
         )
 
-    def test_a_frame_a_clip(self, one):
+    def test_one_frame_per_clip_has_no_clip_scores(self, one):
         row = score_table([one(frames=1)], 1, **KEYS).data.iloc[0]
         assert row["UAR frames"]
-        assert not [name for name in row.index if "clips" in name]  # which would say the same again
+        assert not [name for name in row.index if "clips" in name]  # they would equal the frame scores
 
-    def test_the_summary_has_sets_and_the_best_first(self, folds, one):
+    def test_summary_sorts_by_set_and_score(self, folds, one):
         systems = [*folds(a=0.2, b=1.5), one("c", people=range(50, 53))]
         table = summary_table(systems, comparable(systems))
         assert table.data["set"].tolist() == [1, 1, 2]
@@ -164,7 +164,7 @@ class TestScores:
         expected = [100 * np.mean(values), 100 * np.std(values, ddof=1), None, None]
         assert numbers(table.data["UAR clips"].iloc[0]) == pytest.approx(expected, abs=0.0501)
 
-    def test_a_score_that_is_none(self, a_run):
+    def test_undefined_score(self, a_run):
         runs = [a_run(name, {"backbone": name}) for name in ("a", "b")]
         runs[0].results["metrics"] |= {"test/uar": None, "test/clip_uar": None}  # NaN becomes null in JSON
         systems = find_systems(runs)[0]
@@ -175,7 +175,7 @@ class TestScores:
 
 
 class TestLeaks:
-    def test_the_same_settings_under_other_splits(self, a_run):
+    def test_same_settings_under_different_splits(self, a_run):
         chosen = [
             ("vgg16", "random_frames", "leaky", 3.0),
             ("vgg16", "subject", "subject-independent", 0.5),
@@ -192,38 +192,38 @@ class TestLeaks:
         assert table.data["split"].tolist() == ["subject", "clips", "random_frames"]
         reached = [np.mean([run.results["metrics"]["test/uar"] for run in runs[2 * n : 2 * n + 2]]) for n in (1, 2, 0)]
         assert table.data["UAR"].tolist() == pytest.approx(reached)
-        promised = table.data["UAR above"].tolist()
-        assert np.isnan(promised[0])
-        assert promised[1:] == pytest.approx([100 * (other - reached[0]) for other in reached[1:]])
-        assert table.text()["UAR above"][1] == f"{promised[1]:+.1f}"
+        inflation = table.data["UAR inflation"].tolist()
+        assert np.isnan(inflation[0])
+        assert inflation[1:] == pytest.approx([100 * (other - reached[0]) for other in reached[1:]])
+        assert table.text()["UAR inflation"][1] == f"{inflation[1]:+.1f}"
 
-    def test_other_networks_under_other_splits_are_no_pair(self, a_run):
+    def test_different_networks_are_not_compared(self, a_run):
         runs = [
             a_run("a", {"backbone": "vgg16"}, split="subject"),
             a_run("b", {"backbone": "lenet"}, split="random_frames", level="leaky"),
         ]
         assert leak_table(find_systems(runs)[0]) is None
 
-    def test_no_pair(self, a_run, one):
+    def test_single_split_has_no_table(self, a_run, one):
         assert leak_table([one()]) is None
         runs = [a_run(str(value), {"split.val": value}) for value in (0.1, 0.2)]
         assert leak_table(find_systems(runs)[0]) is None
 
-    def test_two_honest_splits_promise_nothing_too_much(self, a_run):
+    def test_splits_of_the_same_level_have_no_table(self, a_run):
         runs = [a_run(split, split=split, skill=skill) for split, skill in (("subject", 0.2), ("loso", 2.0))]
         assert leak_table(find_systems(runs)[0]) is None
 
-    def test_a_split_that_leaks_for_some_seeds_is_not_the_honest_one(self, a_run):
+    def test_split_that_leaks_for_some_seeds_is_not_the_reference(self, a_run):
         levels = ("leaky", "subject-independent")
-        runs = [a_run(f"a{n}", split="given", seed=n, level=level) for n, level in enumerate(levels)]
+        runs = [a_run(f"a{n}", split="predefined", seed=n, level=level) for n, level in enumerate(levels)]
         runs.append(a_run("b", split="subject"))
         table = leak_table(find_systems(runs)[0])
-        assert table.data["split"].tolist() == ["subject", "given"]
+        assert table.data["split"].tolist() == ["subject", "predefined"]
 
 
 class TestParts:
     @pytest.mark.parametrize("absent", [[], ["sad"]])
-    def test_emotions_are_scikit_learns(self, folds, one, absent):
+    def test_class_table_agrees_with_scikit_learn(self, folds, one, absent):
         systems = [*folds(a=1.0), one(absent=absent)]
         data = class_table(systems).data
         for system in systems:
@@ -237,15 +237,15 @@ class TestParts:
             assert rows["F1"].to_numpy() == pytest.approx(f1, nan_ok=True)
             assert rows["frames"].tolist() == counts.tolist()
 
-    def test_an_emotion_never_named(self, one):
+    def test_emotion_never_predicted(self, one):
         system = one(edit=lambda table: table.assign(predicted=table["predicted"].replace("sad", "happy")))
         row = class_table([system]).text().iloc[2]
         assert (row["recall"], row["precision"], row["F1"]) == ("0.0%", "", "0.0%")
 
-    def test_groups_are_what_people_share(self, folds):
+    def test_groups(self, folds):
         systems = folds(a=1.0)
         frames = systems[0].frames
-        assert grouping_columns(frames) == ["sex", "intensity", "spectacles"]  # not the place of the face
+        assert grouping_columns(frames) == ["sex", "intensity", "spectacles"]  # not the position of the face
         data = group_table(systems).data
         assert list(zip(data["by"], data["value"], strict=True)) == [
             *(("sex", "female"), ("sex", "male"), ("intensity", "1"), ("intensity", "2")),
@@ -253,24 +253,24 @@ class TestParts:
         ]
         women = frames[frames["sex"] == "female"]
         row = data.iloc[0]
-        assert (row["people"], row["frames"]) == (6, len(women))
+        assert (row["subjects"], row["frames"]) == (6, len(women))
         assert row["UAR frames"] == pytest.approx(uar(women["label"], women["predicted"]))
         assert row["WAR frames"] == pytest.approx((women["label"] == women["predicted"]).mean())
         assert row["UAR clips"] == pytest.approx(uar(*by_clip(women)))
 
     @pytest.mark.parametrize(("values", "kept"), [([1, 2, 3], True), ([1.0, None, 2.0], True), ([0.5, 1, 2], False)])
-    def test_codes_but_no_measures(self, one, values, kept):
+    def test_codes_are_groups_and_measurements_are_not(self, one, values, kept):
         system = one(edit=lambda table: table.assign(code=np.resize(np.array(values, dtype=object), len(table))))
         assert ("code" in grouping_columns(system.frames)) == kept
 
-    def test_what_all_share_and_what_has_too_many_values_is_no_group(self, one):
+    def test_constant_and_many_valued_columns_are_not_groups(self, one):
         system = one(edit=lambda table: table.assign(one="x", many=np.arange(len(table)) % 13))
         assert not {"one", "many"} & set(grouping_columns(system.frames))
 
     def test_no_groups(self, one):
         assert group_table([one(without=["sex", "intensity", "spectacles"])]) is None
 
-    def test_people(self, folds):
+    def test_subjects(self, folds):
         systems = folds(a=1.0, b=0.2)
         data = subject_table(systems).data
         assert data["subject"].tolist() == [f"{person:02}" for person in range(12)] * 2
@@ -281,9 +281,9 @@ class TestParts:
                 assert row["UAR frames"] == pytest.approx(uar(own["label"], own["predicted"]))
                 assert row["WAR frames"] == pytest.approx((own["label"] == own["predicted"]).mean())
 
-    def test_nobody_is_known(self, one):
+    def test_unknown_subjects(self, one):
         assert subject_table([one(known=False)]) is None
-        assert group_table([one("b", known=False)]).data["people"].isna().all()
+        assert group_table([one("b", known=False)]).data["subjects"].isna().all()
 
 
 class TestTests:
@@ -313,40 +313,40 @@ class TestTests:
             ]
             ends = np.quantile(drawn[0] - drawn[1], [0.025, 0.975])
             assert ahead == pytest.approx(100 * np.array([differences.mean(), *ends]), abs=0.0501)
-        columns = ["clips", "only A right", "only B right", "McNemar p", "t test p"]
+        columns = ["clips", "only A correct", "only B correct", "McNemar p", "t test p"]
         assert data[columns].to_numpy(dtype=float) == pytest.approx(np.array(expected))
         for name in ("McNemar p", "t test p"):
             assert data[f"{name}, Holm"].to_numpy() == pytest.approx(multipletests(data[name], method="holm")[1])
         assert data["McNemar p, Holm"].iloc[0] > data["McNemar p"].iloc[0]
 
-    def test_seeds_are_one_statement_a_clip(self, a_run):
+    def test_seeds_are_averaged_per_clip(self, a_run):
         runs = [a_run(f"{n} {s}", {"backbone": n}, seed=s, skill=0.7) for n in ("a", "b") for s in range(3)]
         systems = find_systems(runs)[0]
         row = paired_tests(systems, 1, **KEYS).data.iloc[0]
         right = [np.equal(*map(np.array, by_clip(system.frames))) for system in systems]
         assert row["clips"] == 36
-        assert row["only A right"] == (right[0] & ~right[1]).sum()
-        assert row["only B right"] == (right[1] & ~right[0]).sum()
+        assert row["only A correct"] == (right[0] & ~right[1]).sum()
+        assert row["only B correct"] == (right[1] & ~right[0]).sum()
         differences = [
             one.results["metrics"]["test/clip_uar"] - other.results["metrics"]["test/clip_uar"]
             for one, other in zip(runs[:3], runs[3:], strict=True)
         ]
         assert points(row["UAR clips, A - B"])[0] == pytest.approx(100 * np.mean(differences), abs=0.0501)
 
-    def test_one_run_each_has_no_t_test(self, a_run):
+    def test_single_runs_have_no_t_test(self, a_run):
         systems = find_systems([a_run(name, {"backbone": name}) for name in ("a", "b")])[0]
         table = paired_tests(systems, 1, **KEYS)
         assert not [name for name in table.data if "t test" in name]
         assert not any("t test" in note for note in table.notes)
         assert table.data["McNemar p, Holm"][0] == table.data["McNemar p"][0]
 
-    def test_other_seeds_have_no_t_test(self, a_run):
+    def test_different_seeds_have_no_t_test(self, a_run):
         runs = [
             a_run(f"{n} {s}", {"backbone": n}, seed=s) for n, seeds in (("a", (0, 1)), ("b", (1, 2))) for s in seeds
         ]
         assert "t test p" not in paired_tests(find_systems(runs)[0], 1, **KEYS).data
 
-    def test_pairs_without_a_t_test_do_not_count_for_holm(self, a_run):
+    def test_holm_ignores_pairs_without_a_t_test(self, a_run):
         seeds = {"a": (0, 1, 2), "b": (0, 1, 2), "c": (0,)}
         runs = [
             a_run(f"{n} {s}", {"backbone": n}, seed=s, skill=2.0 if n == "a" else 0.5) for n in seeds for s in seeds[n]
@@ -360,7 +360,7 @@ class TestTests:
 
 
 class TestCalibration:
-    def test_the_temperature_is_of_the_validation(self, one):
+    def test_temperature_is_fitted_on_validation(self, one):
         system = one(sharpness=3.0, val_sharpness=6.0, people=range(30))
         row = calibration_table([system]).data.iloc[0]
         (run,) = system.runs
@@ -381,7 +381,7 @@ class TestCalibration:
         assert after == pytest.approx(scaled)
         assert (labels == of_test).all()
 
-    def test_each_fold_has_its_own(self, a_run):
+    def test_each_fold_has_its_own_temperature(self, a_run):
         runs = [a_run(str(fold), fold=fold, val_sharpness=s) for fold, s in enumerate((1.0, 9.0))]
         (system,) = find_systems(runs)[0]
         alone = [calibration_table([find_systems([run])[0][0]]).data.iloc[0] for run in runs]
@@ -393,39 +393,39 @@ class TestCalibration:
         parts = [scaled_probabilities(find_systems([run])[0][0])[1] for run in runs]
         assert (scaled_probabilities(system)[1] == np.concatenate(parts)).all()
 
-    def test_quite_sure_and_wrong(self, one):
+    def test_confident_and_wrong_predictions_are_finite(self, one):
         system = one(sharpness=5000.0)
         row = calibration_table([system]).data.iloc[0]
         assert np.isfinite(row[["ECE", "NLL", "NLL scaled"]].to_numpy(dtype=float)).all()
 
 
 class TestOther:
-    def test_why_sets_do_not_compare(self, a_run):
+    def test_reasons_why_sets_are_incomparable(self, a_run):
         chosen = [("a", range(6), NAMES), ("b", range(3, 9), NAMES), ("c", range(6), ["sad", "happy"])]
         systems = find_systems([a_run(n, {"backbone": n}, people=p, class_names=c) for n, p, c in chosen])[0]
-        data = refusal_table(comparable(systems)).data
-        assert data[""].tolist() == ["set 1 and set 2", "set 1 and set 3", "set 2 and set 3"]
-        assert data["reason"][0] == "other test rows: 36 and 36 clips, 18 of them in both"
-        assert data["reason"][1] == "other emotions: angry only in one of the two"
+        data = incomparable_table(comparable(systems)).data
+        assert data["sets"].tolist() == ["1 and 2", "1 and 3", "2 and 3"]
+        assert data["reason"][0] == "different test rows: 36 and 36 clips, 18 of them in both"
+        assert data["reason"][1] == "different emotions: angry in only one of the two"
 
-    def test_all_compare(self, folds):
-        assert refusal_table(comparable(folds(a=1.0, b=0.5))) is None
+    def test_comparable_systems_have_no_table(self, folds):
+        assert incomparable_table(comparable(folds(a=1.0, b=0.5))) is None
 
-    def test_every_folder_is_told_of(self, a_run, tmp_path):
+    def test_every_folder_is_listed(self, a_run, tmp_path):
         runs = [a_run("0", seed=3), a_run("1", seed=3), a_run("2", {"backbone": "lgbp"}, trained=False)]
         runs[1].results["warnings"] = ["Few people.", "Few clips."]
-        systems, _, doubles = find_systems(runs)
-        table = run_table(systems, doubles, {tmp_path / "3": "it was not finished"})
+        systems, _, duplicates = find_systems(runs)
+        table = run_table(systems, duplicates, {tmp_path / "3": "it was not finished"})
         text = table.text()
         assert text["folder"].tolist() == [str(tmp_path / name) for name in ("1", "2", "0", "3")]
         assert text["remark"].tolist() == [
             "Few people. Few clips.",
             "",
-            "left out: another run has the same settings and seed",
-            "left out: it was not finished",
+            "skipped: another run has the same settings, seed and data",
+            "skipped: it was not finished",
         ]
         assert text["seed"].tolist() == ["3", "0", "", ""]
-        assert text["kept"].tolist() == ["2", "", "", ""]
+        assert text["best epoch"].tolist() == ["2", "", "", ""]
         assert text["seconds"].tolist() == ["61", "61", "", ""]
         assert "fold" not in text
 
@@ -476,7 +476,7 @@ class TestOther:
             assert rows.loc[("frames", "emotion", name, "precision"), "score"] == pytest.approx(precision[number])
             assert rows.loc[("frames", "emotion", name, "recall"), "frames"] == counts[number]
 
-    def test_tidy_and_the_tables_agree(self, one):
+    def test_tidy_agrees_with_the_tables(self, one):
         system = one()
         rows = tidy([system]).set_index(["level", "by", "value", "metric"])["score"]
         for _, row in subject_table([system]).data.iterrows():
@@ -487,11 +487,11 @@ class TestOther:
         for _, row in class_table([system]).data.iterrows():
             assert rows["frames", "emotion", row["emotion"], "recall"] == pytest.approx(row["recall"])
 
-    def test_clips_of_unlike_length_are_no_group(self, one):
+    def test_number_of_frames_is_not_a_group(self, one):
         system = one(edit=lambda table: table[(table["frame"] == 0) | (table["sex"] == "male")])
         assert "frames" not in set(tidy([system])["by"])
 
-    def test_scores_are_those_of_the_runs_themselves(self, one):
+    def test_tidy_agrees_with_results_json(self, one):
         system = one()
         confusion = np.array(system.runs[0].results["confusion"])
         rows = tidy([system]).set_index(["level", "by", "value", "metric"])["score"]

@@ -22,8 +22,8 @@ def table(rows=3, name="results"):
             "system": [f"{NASTY} {number}" for number in range(rows)],
             "leakage": "leaky",
             "a_b|c%": [0.123456 * number for number in range(rows)],
-            "number of people": pd.array([None, *range(1, rows)], dtype="Int64"),
-            "remark": [None, *["of few words"] * (rows - 1)],
+            "number of subjects": pd.array([None, *range(1, rows)], dtype="Int64"),
+            "remark": [None, *["a few words"] * (rows - 1)],
         }
     )
     return Table(name, f"About {NASTY}", data, {"a_b|c%": "{:.1%}"}, [f"A note: {NASTY}."])
@@ -36,7 +36,7 @@ def figure():
 
 
 class Page(HTMLParser):
-    """What stands in a page."""
+    """Tags, cells and texts of an HTML page."""
 
     def __init__(self, text):
         super().__init__()
@@ -81,7 +81,7 @@ def test_all_files_are_there(written):
 
 
 class TestPage:
-    def test_it_needs_no_other_file_and_runs_nothing(self, written):
+    def test_page_is_self_contained_and_has_no_scripts(self, written):
         text = (written / "report.html").read_text(encoding="utf-8")
         page = Page(text)
         assert page.open == []
@@ -95,7 +95,7 @@ class TestPage:
         assert "url(" not in text
         assert {attributes["id"] for _, attributes in page.tags if "id" in attributes} == {"section-1", "section-2"}
 
-    def test_everything_is_in_it(self, written):
+    def test_page_has_all_content(self, written):
         page = Page((written / "report.html").read_text(encoding="utf-8"))
         tags = [tag for tag, _ in page.tags]
         assert (tags.count("table"), tags.count("img")) == (2, 2)
@@ -104,18 +104,18 @@ class TestPage:
             assert f"{text} {NASTY}" in shown
         assert f"{NASTY} {MAX_ROWS - 1}" in shown
 
-    def test_numbers_stand_on_the_right(self, written):
+    def test_numbers_are_right_aligned(self, written):
         page = Page((written / "report.html").read_text(encoding="utf-8"))
         heads = [(text, kind) for tag, kind, text in page.cells if tag == "th"][:5]
         assert heads == [
-            *(("system", None), ("leakage", None), ("a_b|c%", "number"), ("number of people", "number")),
+            *(("system", None), ("leakage", None), ("a_b|c%", "number"), ("number of subjects", "number")),
             ("remark", None),
         ]
         cells = [(text, kind) for tag, kind, text in page.cells if tag == "td"]
         assert cells[2:5] == [("0.0%", "number"), ("", "number"), ("", None)]
-        assert cells[7:10] == [("12.3%", "number"), ("1", "number"), ("of few words", None)]
+        assert cells[7:10] == [("12.3%", "number"), ("1", "number"), ("a few words", None)]
 
-    def test_a_long_table_is_cut_with_a_note(self, written):
+    def test_long_table_is_shortened_with_a_note(self, written):
         text = (written / "report.html").read_text(encoding="utf-8")
         assert text.count("<tr>") == 2 + 3 + MAX_ROWS
         assert "5 more rows: tables/long.csv" in text
@@ -123,7 +123,7 @@ class TestPage:
 
 
 def cells(line):
-    """Of a line of a Markdown table."""
+    """Cells of a line of a Markdown table."""
     assert line.startswith("|")
     assert line.endswith("|")
     return [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
@@ -141,15 +141,15 @@ class TestMarkdown:
             assert [cell.endswith(":") for cell in rule] == [False, False, True, True, False]
             assert head[2] == r"a_b\|c%"
             assert r"a\|b" in body[1][0]
-            assert body[1][2:] == ["12.3%", "1", "of few words"]
+            assert body[1][2:] == ["12.3%", "1", "a few words"]
         assert "\n5 more rows: tables/long.csv\n" in text
 
-    def test_a_line_stays_a_line(self):
+    def test_line_breaks_in_cells_are_removed(self):
         data = pd.DataFrame({"remark": ["one\ntwo", "three"]})
         text = markdown("Title", [], [Section("First", [Table("a", "A", data)])])
         assert [cells(line) for line in text.splitlines() if line.startswith("|")][2:] == [["one two"], ["three"]]
 
-    def test_figures_lie_beside_it(self, written):
+    def test_figures_are_linked(self, written):
         text = (written / "report.md").read_text(encoding="utf-8")
         pictures = re.findall(r"!\[\w+\]\((.+?)\)", text)
         assert pictures == ["figures/one.png", "figures/two.png"]
@@ -157,16 +157,16 @@ class TestMarkdown:
         assert text.startswith("# Title")
         assert text.count("\n## ") == text.count("\n### ") == 2
 
-    def test_a_table_without_rows(self):
+    def test_table_without_rows(self):
         empty = Table("empty", "Nothing", pd.DataFrame(columns=["a", "b"]))
         lines = markdown("Title", [], [Section("First", [empty])]).splitlines()
         assert next(cells(line) for line in lines if line.startswith("|")) == ["a", "b"]
 
 
 class TestLatex:
-    def test_what_is_special_is_escaped(self):
+    def test_special_characters_are_escaped(self):
         text = latex(table())
-        # What escapes itself is taken away; nothing special may be left but what parts cells.
+        # After removing the escapes, no special character may be left except column separators.
         inside = text[text.index("\\midrule") + 8 : text.index("\\bottomrule")].replace(r"\\", "")
         inside = re.sub(r"\\text(backslash|asciitilde|asciicircum|less|greater|bar)\{\}", "", inside)
         inside = re.sub(r"\\[&%$#_{}]|\$\\pm\$", "", inside)
@@ -178,7 +178,7 @@ class TestLatex:
         assert r"\textbackslash{}end" in text
 
     @pytest.mark.parametrize("rows", [1, 3, MAX_ROWS + 5])
-    def test_it_is_a_table_for_booktabs(self, rows):
+    def test_booktabs_table(self, rows):
         text = latex(table(rows))
         begun, ended = (re.findall(rf"(?<!\\textbackslash{{}})\\{word}\{{(\w+)\}}", text) for word in ("begin", "end"))
         assert begun == ["table", "tabular"]
@@ -186,20 +186,20 @@ class TestLatex:
         assert r"\begin{tabular}{llrrl}" in text
         assert all(rf"\{rule}rule" in text for rule in ("top", "mid", "bottom"))
         assert r"\label{tab:results}" in text
-        assert text.count(r" \\") == rows + 1  # all of them, however long
+        assert text.count(r" \\") == rows + 1  # LaTeX tables are never shortened
         bare = re.sub(r"\\[{}]", "", text)
         assert bare.count("{") == bare.count("}")
 
     @pytest.mark.skipif(not shutil.which("pdflatex"), reason="needs pdflatex")
-    def test_latex_takes_it(self, tmp_path):
+    def test_latex_compiles(self, tmp_path):
         head = r"\documentclass{article}\usepackage{booktabs}\begin{document}"
         (tmp_path / "it.tex").write_text(f"{head}{latex(table())}\\end{{document}}", encoding="utf-8")
         subprocess.run(["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "it.tex"], cwd=tmp_path, check=True)
 
 
-def test_csv_is_whole_and_exact(written):
+def test_csv_is_complete_and_exact(written):
     for name, rows in (("results", 3), ("long", MAX_ROWS + 5)):
-        read = pd.read_csv(written / "tables" / f"{name}.csv", dtype={"number of people": "Int64"})
+        read = pd.read_csv(written / "tables" / f"{name}.csv", dtype={"number of subjects": "Int64"})
         expected = table(rows, name).data
         pd.testing.assert_frame_equal(read, expected, check_dtype=False)
         assert read["a_b|c%"].tolist() == expected["a_b|c%"].tolist()  # to the last digit
@@ -227,16 +227,16 @@ class TestTerminal:
         print_report(console, sections)
         return console.file.getvalue()
 
-    def test_only_what_belongs_there(self):
+    def test_only_terminal_sections_are_printed(self):
         one, other = (Section(name, [table(name=name)], sentences=[name], terminal=name == "a") for name in "ab")
         shown = self.shown([one, other], 400)
         assert "- a" in shown
         assert "- b" not in shown
-        assert f"{NASTY} 2" in shown  # nothing of it is markup
+        assert f"{NASTY} 2" in shown  # not interpreted as markup
         assert f"A note: {NASTY}." in shown
 
     @pytest.mark.parametrize("width", [80, 60])
-    def test_no_cell_is_cut(self, width):
+    def test_no_cell_is_truncated(self, width):
         data = pd.DataFrame(
             {
                 "set": [1, 1],
@@ -244,20 +244,20 @@ class TestTerminal:
                 "leakage": ["subject-independent", "subject-dependent"],
                 "runs": [5, 5],
                 **{f"{name} frames": ["60.1% ± 5.1", "55.5% ± 10.2"] for name in ("UAR", "WAR", "F1")},
-                "above the honest": [None, 12.3],
+                "UAR inflation": [None, 12.3],
             }
         )
         shown = self.shown([Section("A", [Table("a", "A", data)], terminal=True)], width)
         assert "…" not in shown
         assert "..." not in shown
         assert max(map(len, shown.splitlines())) <= width
-        # Folded within their columns, but every letter is there.
-        told = Counter(
+        # Cells are wrapped, but no letter is lost.
+        letters = Counter(
             "".join([*data, *data.astype(object).fillna("").astype(str).to_numpy().ravel()]).replace(" ", "")
         )
-        assert not told - Counter(shown)
+        assert not letters - Counter(shown)
 
-    def test_a_long_table_is_cut_with_a_note(self):
+    def test_long_table_is_shortened_with_a_note(self):
         shown = self.shown([Section("A", [table(MAX_ROWS + 5)], terminal=True)], 400)
         assert "5 more rows: tables/results.csv" in shown
         assert f"{NASTY} {MAX_ROWS - 1} " in shown
