@@ -307,7 +307,7 @@ def test_presets_run_from_raw_files_with_both_splits(fervid_train, corpora, tmp_
     results = {name: json.loads((tmp_path / name / "results.json").read_text()) for name in ("paper", "counterpart")}
     levels = [results[name]["leakage"]["level"] for name in ("paper", "counterpart")]
     assert levels == ["leaky", "unknown-subjects" if paper == "hf" else "subject-independent"]
-    for twin, found in results.items():
+    for kind, found in results.items():
         assert found["choices"]["experiment"] == name
         assert found["data"]["rendered"]
         assert found["seconds"]["fit"] > 0
@@ -315,8 +315,8 @@ def test_presets_run_from_raw_files_with_both_splits(fervid_train, corpora, tmp_
         assert {"train/loss", "train/accuracy", "val/loss", "val/accuracy"} <= set(found["metrics"])
         assert set(found["recall"]) == set(found["precision"]) == set(found["class_names"])
         for figure in ("curves", "confusion_matrix", "sample_predictions"):
-            assert (tmp_path / twin / f"{figure}.png").stat().st_size > 10_000
-        predictions = pd.read_csv(tmp_path / twin / "predictions_val.csv")
+            assert (tmp_path / kind / f"{figure}.png").stat().st_size > 10_000
+        predictions = pd.read_csv(tmp_path / kind / "predictions_val.csv")
         assert set(predictions["split"]) == {"val"}
         right = (predictions["label"] == predictions["predicted"]).mean()
         assert right == pytest.approx(found["metrics"]["val/accuracy"])
