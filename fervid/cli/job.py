@@ -20,7 +20,7 @@ from fervid.cli.limits import check_limits
 from fervid.cli.mistakes import mistake, stop
 from fervid.errors import InputError
 from fervid.processes.lifetime import check_terminated
-from fervid.processes.ranks import take_place
+from fervid.processes.ranks import set_up_rank
 from fervid.schema.config_folder import use_config_folders
 from fervid.schema.results import RESULTS_FILE
 
@@ -84,7 +84,7 @@ def job(config: DictConfig) -> Iterator[Job]:
     running = running_job()
     use_config_folders(_searched_folders())
     try:
-        take_place(**trainer_size(config))
+        set_up_rank(**trainer_size(config))
         add_command_line(config, running.choices, running.overrides)
         check_types(config, running.command)
         check_limits(config)

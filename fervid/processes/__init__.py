@@ -1,1 +1,1 @@
-"""How processes start, end and use memory."""
+"""Start, end and memory of processes."""

@@ -1,6 +1,6 @@
-"""How processes end: a command on SIGTERM, a worker when its parent is gone.
+"""Termination of processes: commands on SIGTERM, and workers when their parent has ended.
 
-Nothing heavy is imported here: the workers of a preparation load it.
+This module must not import large libraries, since the workers that prepare a corpus import it.
 """
 
 import os
@@ -14,14 +14,14 @@ from functools import partial
 from types import FrameType
 from typing import Any
 
-SIGTERM_EXIT = 128 + signal.SIGTERM  # what a shell reports of a process that SIGTERM ended
+SIGTERM_EXIT = 128 + signal.SIGTERM  # the exit code that a shell reports for a process ended by SIGTERM
 POLL_SECONDS = 0.5
 
 _terminated = threading.Event()
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM was received: the command ends as it does on Ctrl-C."""
+    """Raised on SIGTERM, so that a command ends in the same way as on Ctrl-C."""
 
 
 def terminated() -> bool:
@@ -30,21 +30,21 @@ def terminated() -> bool:
 
 
 def check_terminated() -> None:
-    """Raises :class:`Terminated` once SIGTERM was received: a library may have swallowed the first one."""
+    """Raises :class:`Terminated` if SIGTERM has been received, since a library may have caught the first exception."""
     if terminated():
         raise Terminated
 
 
 @contextmanager
 def exit_on_sigterm() -> Iterator[None]:
-    """Ends a command on SIGTERM as on Ctrl-C, but with exit code 143, however its work ends.
+    """Ends a command on SIGTERM in the same way as on Ctrl-C, but always with exit code 143.
 
     Raises:
         SystemExit: with code 143 if SIGTERM was received.
     """
     _terminated.clear()
     in_main_thread = threading.current_thread() is threading.main_thread()
-    before = signal.signal(signal.SIGTERM, _interrupt) if in_main_thread else None
+    previous = signal.signal(signal.SIGTERM, _interrupt) if in_main_thread else None
     try:
         try:
             yield
@@ -55,7 +55,7 @@ def exit_on_sigterm() -> Iterator[None]:
             sys.exit(SIGTERM_EXIT)
     finally:
         if in_main_thread:
-            signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
+            signal.signal(signal.SIGTERM, previous or signal.SIG_DFL)
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> None:
@@ -64,16 +64,16 @@ def _interrupt(signum: int, frame: FrameType | None) -> None:
 
 
 def end_with_parent(parent: int, worker: int = 0, *, grace: float = 0.0, message: str = "") -> None:
-    """Ends this process soon after its parent, however that ended; watches from a thread.
+    """Starts a thread that ends this process soon after its parent has ended for any reason.
 
-    Without it, a worker whose parent was killed waits for minutes for a task that never comes.
+    Otherwise a worker whose parent was killed would wait for minutes for tasks that never arrive.
 
     Args:
-        parent: process id of the parent, as the parent itself knows it. Its own id does nothing: the work is done
-            in the main process.
-        worker: number of a DataLoader's worker, which is of no matter.
-        grace: seconds that this process gets to notice by itself.
-        message: what to print in that case.
+        parent: process id of the parent, read in the parent. If it is the id of this process, which then does the work
+            itself, nothing happens.
+        worker: number of the DataLoader worker; ignored.
+        grace: seconds to wait for this process to end by itself.
+        message: message to print when the process is ended.
     """
     if parent == os.getpid() or any(thread.name == f"end with {parent}" for thread in threading.enumerate()):
         return
@@ -88,7 +88,7 @@ def end_with_parent(parent: int, worker: int = 0, *, grace: float = 0.0, message
 
 
 def for_workers(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function for the workers of a pool, which then end when this process does."""
+    """Wraps a function for the workers of a pool, so that they end when this process does."""
     return partial(_work_for, os.getpid(), function)
 
 

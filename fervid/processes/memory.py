@@ -1,4 +1,4 @@
-"""Memory that a process keeps for its next step."""
+"""Memory allocation of training processes."""
 
 import ctypes
 import platform
@@ -7,11 +7,11 @@ M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # glibc's malloc.h
 
 
 def keep_memory() -> None:
-    """Lets this process keep the memory that it frees; where the C library is not glibc it does nothing.
+    """Makes glibc keep freed memory in the process; does nothing with other C libraries.
 
-    By itself glibc asks the system for every large buffer and gives it back after use: a network's step on the CPU then
-    spends up to a third of its time on pages that it has just given away. What is kept is about what the largest step
-    needed: for programs that train or look at films and end, not for those that stay.
+    By default glibc requests every large buffer from the system and returns it after use. A training step on the CPU
+    then spends up to a third of its time on pages that it has just released. The memory kept is about as much as the
+    largest step needed. Use this in programs that train or process videos and then end, not in long-running ones.
     """
     if platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(None)

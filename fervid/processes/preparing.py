@@ -1,8 +1,9 @@
-"""How the processes of a run wait for the first one, which prepares the data, and learn what became of it.
+"""Synchronises the ranks of a distributed run while the first rank prepares the data.
 
-The first process shows that it is at work by a small file in the cache, which the machines of a run share; it changes
-every few seconds. Nobody compares clocks, which differ between machines: what counts is that the file changes. A
-launcher need not end the other processes when one fails: ``srun`` does so with ``--kill-on-bad-exit`` alone.
+The first rank signals that it is working through a small heartbeat file in the cache, which all machines of a run
+share, and which it changes every few seconds. The other ranks only check that the file changes, since the clocks of
+machines differ. They cannot rely on the launcher to end them when the first rank fails: ``srun``, for example, does so
+only with ``--kill-on-bad-exit``.
 """
 
 import atexit
@@ -24,119 +25,121 @@ from fervid.storage.atomic import write_text
 
 log = logging.getLogger(__name__)
 
-PREFIX = ".rank-"  # of the file in the cache, which every user of a shared one may write to
-MAX_AGE_SECONDS = 7 * 86_400  # of a file that a killed run left
-BEAT_SECONDS = 5.0
-# NFS may show a new file a minute late, and processes of a large job do not start in the same second.
-SILENT_SECONDS = 120.0
+PREFIX = ".rank-"  # start of the heartbeat file's name
+MAX_AGE_SECONDS = 7 * 86_400  # after which the heartbeat file of a killed run is removed
+HEARTBEAT_SECONDS = 5.0
+# NFS may show a new file a minute late, and the processes of a large job do not start at the same time.
+TIMEOUT_SECONDS = 120.0
 WORKING, DONE, FAILED = "working", "done", "failed"
-# What tells two runs of the same settings apart that are started at once; the same in all processes of each.
+# Variables that distinguish simultaneous runs with the same settings. They have the same value in all ranks of a run.
 RUN_VARIABLES = (
     *("SLURM_JOB_ID", "SLURM_STEP_ID", "TORCHELASTIC_RUN_ID", "LSB_JOBID", "PMIX_NAMESPACE"),
     *("MASTER_ADDR", "MASTER_PORT"),
 )
 
 
-def sign_file(cache: Path, settings: Mapping[str, Any]) -> Path:
-    """The file by which the first process of a run shows that it is at work.
+def heartbeat_file(cache: Path, settings: Mapping[str, Any]) -> Path:
+    """Returns the path of the heartbeat file, through which the first rank signals that it is working.
 
     Args:
-        cache: a folder that all processes share.
-        settings: of the run, as JSON has them; the same in all of its processes.
+        cache: folder that all ranks share.
+        settings: JSON-serialisable settings of the run, the same in all ranks.
     """
-    told = [json.dumps(settings, sort_keys=True), *(os.environ.get(name, "") for name in RUN_VARIABLES)]
-    return cache / f"{PREFIX}{hashlib.sha256(' '.join(told).encode()).hexdigest()[:16]}.json"
+    parts = [json.dumps(settings, sort_keys=True), *(os.environ.get(name, "") for name in RUN_VARIABLES)]
+    return cache / f"{PREFIX}{hashlib.sha256(' '.join(parts).encode()).hexdigest()[:16]}.json"
 
 
 @contextmanager
-def showing_work(sign: Path) -> Iterator[None]:
-    """Around what the first process of a run does while the others wait (:func:`wait_for_first`).
+def heartbeat(file: Path) -> Iterator[None]:
+    """Signals to the other ranks that the first rank is working, while they wait (:func:`wait_for_first`).
 
     Args:
-        sign: of :func:`sign_file`. After a failure it stays: the others may read it when this process has ended.
+        file: path from :func:`heartbeat_file`. After a failure the file is kept, since the other ranks may read it
+            after this process has ended.
     """
-    over, token = threading.Event(), os.urandom(8).hex()
+    stop, token = threading.Event(), os.urandom(8).hex()
 
-    def show(state: str, beat: int = 0, error: str = "") -> None:
-        with suppress(OSError):  # a cache that cannot be written ends the work itself, if it must be written
-            write_text(sign, json.dumps({"state": state, "error": error, "change": f"{token} {beat}"}))
+    def write(state: str, count: int = 0, error: str = "") -> None:
+        with suppress(OSError):  # if the cache must be writable, the preparation itself fails
+            write_text(file, json.dumps({"state": state, "error": error, "change": f"{token} {count}"}))
 
-    def beat() -> None:
-        number = 0
-        while not over.wait(BEAT_SECONDS):
-            number += 1
-            show(WORKING, number)
+    def repeat() -> None:
+        count = 0
+        while not stop.wait(HEARTBEAT_SECONDS):
+            count += 1
+            write(WORKING, count)
 
-    for left in sign.parent.glob(f"{PREFIX}*.json"):
+    for leftover in file.parent.glob(f"{PREFIX}*.json"):
         with suppress(OSError):
-            if time.time() - left.stat().st_mtime > MAX_AGE_SECONDS:
-                left.unlink()
-    show(WORKING)
-    thread = threading.Thread(target=beat, name="show the other ranks that this one works", daemon=True)
+            if time.time() - leftover.stat().st_mtime > MAX_AGE_SECONDS:
+                leftover.unlink()
+    write(WORKING)
+    thread = threading.Thread(target=repeat, name="heartbeat for other ranks", daemon=True)
     thread.start()
     try:
         yield
     except BaseException as error:
-        over.set()
+        stop.set()
         thread.join()
-        show(FAILED, error=first_line(error))
+        write(FAILED, error=first_line(error))
         raise
-    over.set()
+    stop.set()
     thread.join()
-    show(DONE)
-    atexit.register(sign.unlink, missing_ok=True)  # by then all have trained together
+    write(DONE)
+    atexit.register(file.unlink, missing_ok=True)  # by then all ranks have finished training
 
 
-def wait_for_first(is_ready: Callable[[], bool], sign: Path) -> None:
-    """Waits in another process than the first until that one has prepared the corpus, which may take hours.
+def wait_for_first(is_ready: Callable[[], bool], file: Path) -> None:
+    """Waits until the first rank has prepared the corpus, which may take hours; called in the other ranks.
 
     Args:
-        is_ready: whether the files are there.
-        sign: of :func:`sign_file`.
+        is_ready: returns whether the prepared files are visible to this process.
+        file: path from :func:`heartbeat_file`.
 
     Raises:
-        InputError: if the first process failed or is gone, or its files cannot be seen from here.
+        InputError: if the first rank failed or ended, or its files are not visible to this process.
     """
     if is_ready():
         return
     log.info("waiting for the first process of this run, which prepares the corpus.")
-    # What lies there now may be left of an earlier start: it says nothing before it changes.
-    seen, state, changed = _read(sign), {}, time.monotonic()
+    # The current content may be a leftover of an earlier start and is ignored until it changes.
+    last, state, changed_at = _read(file), {}, time.monotonic()
     while not is_ready():
         time.sleep(POLL_SECONDS)
-        now = _read(sign)
-        if now and now != seen:
-            seen, state, changed = now, now, time.monotonic()
+        current = _read(file)
+        if current and current != last:
+            last, state, changed_at = current, current, time.monotonic()
         if state.get("state") == FAILED:
             raise InputError(
-                f"the first process of this run failed ({state.get('error')}): see what it said, and run the same "
+                f"the first process of this run failed ({state.get('error')}): see its output, and run the same "
                 "command again."
             )
-        if time.monotonic() - changed > SILENT_SECONDS:
-            raise InputError(_why_silent(sign.parent, state.get("state")))
+        if time.monotonic() - changed_at > TIMEOUT_SECONDS:
+            raise InputError(_timeout_message(file.parent, state.get("state")))
 
 
-def _why_silent(cache: Path, state: str | None) -> str:
-    here = f"{cache} on {socket.gethostname()}"
+def _timeout_message(cache: Path, state: str | None) -> str:
+    folder = f"{cache} on {socket.gethostname()}"
     if state == DONE:
         return (
-            f"the first process of this run has prepared the corpus, but {here} does not show its files: give a "
+            f"the first process of this run has prepared the corpus, but its files are not in {folder}: give a "
             "cache_dir=<folder> (and dataset.prepared_dir, if it is set) that all machines share."
         )
     if state == WORKING:
         return (
-            "the first process of this run was killed or lost its machine while it prepared the corpus: nothing was "
-            f"heard of it for {SILENT_SECONDS:.0f} s; run the same command again, it resumes where it stopped."
+            "the first process of this run was killed or its machine failed while it prepared the corpus: there has "
+            f"been no sign of it for {TIMEOUT_SECONDS:.0f} s; run the same command again to resume the preparation."
         )
     return (
-        f"nothing is heard of the first process of this run in {here} for {SILENT_SECONDS:.0f} s: it was killed or "
-        "failed early (see what it said), or the machines do not share this folder: give cache_dir=<shared folder>."
+        f"there has been no sign of the first process of this run in {folder} for {TIMEOUT_SECONDS:.0f} s: it was "
+        "killed or failed early (see its output), or the machines do not share this folder: give "
+        "cache_dir=<shared folder>."
     )
 
 
-def _read(sign: Path) -> dict[str, str]:
-    """What the first process says; empty if that cannot be read for now."""
+def _read(file: Path) -> dict[str, str]:
+    """Returns the content of the heartbeat file; empty if it cannot be read."""
     try:
-        return json.loads(sign.read_text(encoding="utf-8"))
+        return json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}

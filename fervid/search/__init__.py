@@ -12,7 +12,7 @@ from fervid.cli.command_line import run
 from fervid.cli.imports import importing
 from fervid.cli.sweeps import sweep_name
 from fervid.errors import InputError
-from fervid.processes.ranks import take_place
+from fervid.processes.ranks import set_up_rank
 
 DESCRIPTION = """\
 Searches for good hyperparameters with Optuna: each trial is a training run, and the search maximises the best
@@ -39,7 +39,7 @@ All settings, with their values and meaning: python -m fervid.train --help"""
 
 def command() -> None:
     """Runs trials until there are enough, and says which was best."""
-    take_place()  # trials are run one by one, whatever the environment says
+    set_up_rank()  # trials are run one by one, whatever the environment says
     arguments = _arguments()
     from fervid.search.space import SearchSpace
 

@@ -17,7 +17,7 @@ from fervid.cli.imports import importing
 from fervid.cli.job import Job, job, trainer_size
 from fervid.cli.overrides import told_settings
 from fervid.errors import InputError
-from fervid.processes.ranks import find_place
+from fervid.processes.ranks import detect_rank
 from fervid.schema.config_folder import CONFIG_FOLDER
 
 log = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ def _train(config: DictConfig, running: Job) -> float:
         from fervid.train.process_setup import set_up_process
         from fervid.train.resuming import print_how_to_resume
 
-    set_up_process(verbose=find_place(**trainer_size(config)).rank == 0)
+    set_up_process(verbose=detect_rank(**trainer_size(config)).rank == 0)
     try:
         return training.train(config, running.folder, resume=running.is_sweep)
     except (KeyboardInterrupt, SystemExit) as interrupt:  # Lightning turns a KeyboardInterrupt into SystemExit

@@ -16,7 +16,7 @@ from fervid.callbacks.checkpoint_io import AtomicCheckpointIO
 from fervid.callbacks.progress import EpochLines, ProgressBar
 from fervid.cli.job import trainer_size
 from fervid.errors import InputError, first_line
-from fervid.processes.ranks import count_devices, find_place
+from fervid.processes.ranks import count_devices, detect_rank
 
 
 def make_trainer(
@@ -52,7 +52,7 @@ def make_trainer(
     elif options.get("enable_progress_bar", True):
         callbacks = [*callbacks, ProgressBar()]
     plugins: list[Any] = [checkpoint_io]
-    if find_place(**trainer_size(config)).launcher is None:
+    if detect_rank(**trainer_size(config)).launcher is None:
         plugins.append(LightningEnvironment())  # keeps Lightning from detecting a launcher itself
     if options.get("strategy", "auto") in ("auto", "ddp") and _is_distributed(options):
         # Parameters of frozen stages require gradients, because later phases may train them, but receive none.

@@ -26,8 +26,8 @@ from fervid.cli.limits import check_limits
 from fervid.cli.mistakes import mistake
 from fervid.data.frame_datamodule import FrameDataModule
 from fervid.errors import InputError
-from fervid.processes.preparing import showing_work, sign_file, wait_for_first
-from fervid.processes.ranks import ending_together, find_place
+from fervid.processes.preparing import heartbeat, heartbeat_file, wait_for_first
+from fervid.processes.ranks import detect_rank, ending_together
 from fervid.runs.build import make_datamodule, make_model
 from fervid.runs.drawing import draw_predictions
 from fervid.runs.finished import finished_score
@@ -78,7 +78,7 @@ def train(
     """
     folder = Path(folder).expanduser()
     folder.mkdir(parents=True, exist_ok=True)
-    is_first = find_place(**trainer_size(config)).rank == 0
+    is_first = detect_rank(**trainer_size(config)).rank == 0
     with WarningCollector() as collected, ExitStack() as stack:
         finished = finished_score(folder, config, lambda: data_fingerprint(config), resume=resume)
         if finished is None and is_first:  # on behalf of all ranks; a finished run needs no lock to be read
@@ -116,8 +116,8 @@ def _run(
 
     settings = plain_settings(config)
     is_distributed = trainer.world_size > 1 or not is_first
-    sign = sign_file(datamodule.cache_dir, run_settings(settings)) if is_distributed else None
-    _prepare(datamodule, folder, console, is_first, sign)
+    beats = heartbeat_file(datamodule.cache_dir, run_settings(settings)) if is_distributed else None
+    _prepare(datamodule, folder, console, is_first, beats)
     identity = RunIdentity.of(settings, datamodule.fingerprint)
     checkpoint_io.run = asdict(identity)
     ckpt_path = config.ckpt_path or (unfinished_checkpoint(folder, identity) if resume else None)
@@ -159,15 +159,15 @@ def data_fingerprint(config: DictConfig) -> str:
     return datamodule.fingerprint
 
 
-def _prepare(datamodule: FrameDataModule, folder: Path, console: Console, is_first: bool, sign: Path | None) -> None:
+def _prepare(datamodule: FrameDataModule, folder: Path, console: Console, is_first: bool, beats: Path | None) -> None:
     """Prepares and splits the corpus; the first rank writes the files, the others wait for them."""
-    if sign is None:
+    if beats is None:
         datamodule.prepare_data()
     elif is_first:
-        with showing_work(sign):
+        with heartbeat(beats):
             datamodule.prepare_data()
     else:
-        wait_for_first(lambda: datamodule.is_ready, sign)
+        wait_for_first(lambda: datamodule.is_ready, beats)
     datamodule.setup()
     if is_first:
         write_manifest(folder, datamodule)

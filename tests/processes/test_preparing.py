@@ -10,26 +10,26 @@ import pytest
 
 from fervid.errors import InputError
 from fervid.processes import preparing
-from fervid.processes.preparing import showing_work, sign_file, wait_for_first
+from fervid.processes.preparing import heartbeat, heartbeat_file, wait_for_first
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     monkeypatch.setattr(preparing, "POLL_SECONDS", 0.02)
-    monkeypatch.setattr(preparing, "BEAT_SECONDS", 0.1)
-    monkeypatch.setattr(preparing, "SILENT_SECONDS", 1.0)
+    monkeypatch.setattr(preparing, "HEARTBEAT_SECONDS", 0.1)
+    monkeypatch.setattr(preparing, "TIMEOUT_SECONDS", 1.0)
 
 
 @pytest.fixture
 def first(tmp_path):
     """Starts a thread that does some work as the first process; its sign, and the folder in which its file will lie."""
-    sign, threads = sign_file(tmp_path, {"seed": 1}), []
+    sign, threads = heartbeat_file(tmp_path, {"seed": 1}), []
 
     def start(work, sign=sign):
         def run():
             time.sleep(0.2)  # the others look first
             try:
-                with showing_work(sign):
+                with heartbeat(sign):
                     work()
             except OSError:
                 pass
@@ -61,42 +61,42 @@ def test_they_wait_as_long_as_it_works_and_say_so_once(first, tmp_path, caplog):
 
 
 def test_they_end_with_its_reason_when_it_fails(first):
-    with pytest.raises(
-        InputError, match=r"the first process of this run failed \(the disk is full\): see what it said"
-    ):
+    with pytest.raises(InputError, match=r"the first process of this run failed \(the disk is full\): see its output"):
         wait_for_first(lambda: False, first(fail))
 
 
 def test_a_failure_of_an_earlier_start_is_not_believed(first, tmp_path):
-    file, sign = tmp_path / "corpus", sign_file(tmp_path, {"seed": 1})
-    with pytest.raises(OSError, match="the disk is full"), showing_work(sign):
+    file, sign = tmp_path / "corpus", heartbeat_file(tmp_path, {"seed": 1})
+    with pytest.raises(OSError, match="the disk is full"), heartbeat(sign):
         fail()
     wait_for_first(file.exists, first(lambda: prepare_slowly(file)))
 
 
 def test_files_that_cannot_be_seen_from_here_are_told_of(first, tmp_path):
-    with pytest.raises(InputError, match=rf"has prepared the corpus, but {tmp_path} on .* does not show its files"):
+    with pytest.raises(InputError, match=rf"has prepared the corpus, but its files are not in {tmp_path} on "):
         wait_for_first(lambda: False, first(lambda: None))
 
 
 def test_a_first_process_that_never_shows_itself(tmp_path):
-    with pytest.raises(InputError, match=r"nothing is heard of the first process of this run .*: give cache_dir="):
-        wait_for_first(lambda: False, sign_file(tmp_path, {}))
+    with pytest.raises(
+        InputError, match=r"there has been no sign of the first process of this run .*: give cache_dir="
+    ):
+        wait_for_first(lambda: False, heartbeat_file(tmp_path, {}))
 
 
 def test_runs_that_are_started_at_once_have_signs_of_their_own(tmp_path, monkeypatch):
     monkeypatch.setenv("SLURM_JOB_ID", "7")
-    signs = [sign_file(tmp_path, {"seed": 1}), sign_file(tmp_path, {"seed": 2})]
-    assert signs[0] == sign_file(tmp_path, {"seed": 1})
+    signs = [heartbeat_file(tmp_path, {"seed": 1}), heartbeat_file(tmp_path, {"seed": 2})]
+    assert signs[0] == heartbeat_file(tmp_path, {"seed": 1})
     monkeypatch.setenv("SLURM_JOB_ID", "8")
-    assert len({*signs, sign_file(tmp_path, {"seed": 1})}) == 3
+    assert len({*signs, heartbeat_file(tmp_path, {"seed": 1})}) == 3
 
 
 IMPATIENT = """
 from fervid.processes import preparing
 from fervid.train import main
 
-preparing.BEAT_SECONDS, preparing.SILENT_SECONDS = 0.5, 10.0
+preparing.HEARTBEAT_SECONDS, preparing.TIMEOUT_SECONDS = 0.5, 10.0
 main()
 """
 
@@ -128,5 +128,5 @@ def test_when_the_first_task_of_slurm_is_killed_while_it_prepares_the_other_ends
     said = tasks[1].communicate(timeout=120)[1]
     tasks[0].communicate()
     assert tasks[1].returncode == 1
-    assert "the first process of this run was killed or lost its machine" in said
+    assert "the first process of this run was killed or its machine failed" in said
     assert "Traceback" not in said
