@@ -40,7 +40,7 @@ from fervid.faces.detection import Detector
 from fervid.media.files import FAILED
 from fervid.processes.lifetime import for_workers
 from fervid.schema.columns import Role, columns_of
-from fervid.storage.atomic import cut_half_line, write_csv
+from fervid.storage.atomic import truncate_partial_line, write_csv
 from fervid.storage.escaping import spreadsheet
 
 JOURNAL = "progress.jsonl"
@@ -114,7 +114,7 @@ def crop_clips(
         delayed(for_workers(crop_faces))(task, detector, alignment) for task in takewhile(lambda _: running, waiting)
     )
     path = folder / (JOURNAL if part is None else f"progress-{part.name}.jsonl")
-    cut_half_line(path)
+    truncate_partial_line(path)
     try:
         with open(path, "a", encoding="utf-8") as journal, _progress() as progress:
             bar = progress.add_task(description, total=len(own), completed=done)

@@ -26,7 +26,7 @@ from fervid.errors import InputError, first_line
 from fervid.processes.lifetime import check_terminated
 from fervid.schema.tables import Table
 from fervid.search.space import SearchSpace
-from fervid.storage.atomic import cut_half_line
+from fervid.storage.atomic import truncate_partial_line
 from fervid.train import training
 from fervid.train.process_setup import set_up_process
 
@@ -71,7 +71,7 @@ def _open_study(folder: Path, words: list[str], config: DictConfig) -> optuna.St
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     path = folder.resolve() / "study.log"
     # Of a search that was killed while it wrote: no other is at work here.
-    cut_half_line(path)
+    truncate_partial_line(path)
     path.with_name(f"{path.name}.lock").unlink(missing_ok=True)
     try:
         study = optuna.create_study(

@@ -1,1 +1,1 @@
-"""How files are written, whole or not at all, locked, and kept from leading elsewhere."""
+"""Atomic writing of files, locks, escaping of text, and checks for links."""

@@ -1,4 +1,4 @@
-"""Large arrays in memory-mapped files."""
+"""Memory-mapped files for large arrays."""
 
 import errno
 import os
@@ -11,20 +11,20 @@ from fervid.errors import InputError
 
 
 def allocate(path: Path, dtype: type, shape: tuple[int, ...]) -> np.memmap:
-    """Makes a memory-mapped ``.npy`` file and takes its room on the disk at once.
+    """Creates a memory-mapped ``.npy`` file and reserves its disk space.
 
-    Without that a disk that fills up kills the process at some later write.
+    Without the reservation, a disk that becomes full would kill the process at a later write.
 
     Args:
-        path: the file to write.
-        dtype: of the array.
-        shape: of the array.
+        path: path of the file.
+        dtype: data type of the array.
+        shape: shape of the array.
 
     Raises:
-        InputError: if the disk has no room for it, or the folder cannot be written.
+        InputError: if the disk has too little free space, or the folder cannot be written.
     """
     try:
-        # Where the file system takes no room in advance the system writes zeros instead, until nobody has any left.
+        # Checked first: where a file system cannot reserve space, posix_fallocate writes zeros until the disk is full.
         if np.prod(shape, dtype=float) * np.dtype(dtype).itemsize > shutil.disk_usage(path.parent).free:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         array = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)

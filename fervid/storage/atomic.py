@@ -1,8 +1,9 @@
-"""Files that other processes see whole or not at all, and leftovers of killed processes that the next start removes.
+"""Atomic writing of files, and removal of temporary files that killed processes have left.
 
-A file is written beside its target, under a name that carries host and process, and renamed once it is on the disk:
-a reader sees the old content or the new, two writers at once do not mix, and a full disk leaves the target untouched:
-the ``OSError`` reaches the command, which says it in a sentence (:mod:`fervid.cli.mistakes`).
+A file is written to a temporary file in the same folder, whose name contains the host and the process id, and renamed
+once its content is on the disk. A reader sees either the old or the new content, simultaneous writers do not interfere,
+and a full disk leaves the target unchanged. The command reports the ``OSError`` in one sentence
+(:mod:`fervid.cli.mistakes`).
 """
 
 import json
@@ -22,22 +23,22 @@ if TYPE_CHECKING:
     import pandas as pd
 
 PREFIX = ".fervid-partial"
-MAX_AGE_SECONDS = 86_400  # of a leftover of another host, whose process may still be alive
+MAX_AGE_SECONDS = 86_400  # after which a temporary file of another host is removed; its process may still be alive
 _HOST = re.sub(r"[^A-Za-z0-9]+", "_", socket.gethostname())[:60]
-with suppress(OSError):  # containers may share their host's name, but not its process numbers
+with suppress(OSError):  # containers may have the same host name, but different process namespaces
     _HOST += f"_{os.stat('/proc/self/ns/pid').st_ino}"
 _NAME = re.compile(re.escape(PREFIX) + r"-([A-Za-z0-9_]*)-(\d+)-[0-9a-f]{8}(\..*)?")
 
 
 @contextmanager
 def writing(path: str | Path) -> Iterator[Path]:
-    """Gives a path to write to, in the folder of ``path`` with its suffix; it takes the target's place at the end.
+    """Yields a temporary path with the same folder and suffix, which is renamed to ``path`` at the end.
 
     Args:
-        path: the target; its folder is made if absent.
+        path: path of the target; its folder is created if absent.
 
     Raises:
-        OSError: if the file cannot be written; what stood at ``path`` before still does.
+        OSError: if the file cannot be written. An existing file at ``path`` is left unchanged.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -45,38 +46,38 @@ def writing(path: str | Path) -> Iterator[Path]:
     partial = _partial(path.parent, path.suffix)
     try:
         yield partial
-        with open(partial, "r+b") as file:  # some file systems would rename it before its content is on the disk
+        with open(partial, "r+b") as file:  # some file systems would rename the file before its content is on the disk
             os.fsync(file.fileno())
         partial.replace(path)
     finally:
-        with suppress(OSError):  # it was renamed, or never made
+        with suppress(OSError):  # the file was renamed, or never created
             partial.unlink()
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Writes a text file in UTF-8 (see :func:`writing`)."""
+    """Writes a text file in UTF-8 atomically (see :func:`writing`)."""
     with writing(path) as partial:
         partial.write_text(text, encoding="utf-8")
 
 
 def write_json(path: str | Path, content: object) -> None:
-    """Writes JSON (see :func:`writing`); numbers that JSON does not know (NaN, infinite ones) become null."""
+    """Writes JSON atomically (see :func:`writing`); NaN and infinite numbers become null."""
     content = json.loads(json.dumps(content, default=str), parse_constant=lambda name: None)
     write_text(path, json.dumps(content, indent=1) + "\n")
 
 
 def write_csv(path: str | Path, table: "pd.DataFrame") -> None:
-    """Writes a table as CSV, without its index (see :func:`writing`)."""
+    """Writes a table as CSV without its index, atomically (see :func:`writing`)."""
     with writing(path) as partial:
         table.to_csv(partial, index=False)
 
 
 @contextmanager
 def scratch(parent: str | Path) -> Iterator[Path]:
-    """Gives an empty folder of this process, readable by its user only, which is removed at the end.
+    """Yields an empty temporary folder, readable only by the user, which is removed at the end.
 
     Args:
-        parent: where it is made; made itself if absent.
+        parent: folder in which it is created; created if absent.
     """
     Path(parent).mkdir(parents=True, exist_ok=True)
     remove_leftovers(Path(parent))
@@ -90,15 +91,17 @@ def scratch(parent: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def filling(folder: str | Path) -> Iterator[Path]:
-    """Gives an empty folder; what is in it at the end replaces what has the same name in ``folder``, the rest stays.
+    """Yields an empty temporary folder, whose entries at the end replace those of the same name in ``folder``.
+
+    Other entries of ``folder`` are left unchanged.
 
     Args:
-        folder: made if absent.
+        folder: target folder; created if absent.
 
     Raises:
-        OSError: if something cannot be written; ``folder`` is then as it was.
+        OSError: if an entry cannot be written; ``folder`` is left unchanged.
     """
-    made = not Path(folder).exists()
+    is_new = not Path(folder).exists()
     try:
         with scratch(folder) as new:
             yield new
@@ -109,45 +112,48 @@ def filling(folder: str | Path) -> Iterator[Path]:
             for entry in sorted(new.iterdir()):
                 target = Path(folder, entry.name)
                 if target.is_dir() and not target.is_symlink():
-                    target.replace(new / f"{entry.name}.old")  # a folder cannot be renamed over a full one
+                    target.replace(new / f"{entry.name}.old")  # renaming cannot replace a folder that is not empty
                 entry.replace(target)
     finally:
-        if made:
-            with suppress(OSError):  # it has been filled
+        if is_new:
+            with suppress(OSError):  # the folder is not empty
                 Path(folder).rmdir()
 
 
-@cache  # once a process
+@cache  # once per process
 def remove_leftovers(folder: Path) -> None:
-    """Removes what killed processes left in a folder: at once where the process ran on this host, else after a day."""
-    for left in folder.glob(f"{PREFIX}-*"):
-        with suppress(OSError):  # it is another user's, or another process was faster
-            if _is_abandoned(left):
-                if left.is_dir() and not left.is_symlink():
-                    shutil.rmtree(left)
+    """Removes the temporary files that killed processes left in a folder.
+
+    Files of processes on this host are removed at once, files of other hosts after a day.
+    """
+    for leftover in folder.glob(f"{PREFIX}-*"):
+        with suppress(OSError):  # it belongs to another user, or another process has already removed it
+            if _is_abandoned(leftover):
+                if leftover.is_dir() and not leftover.is_symlink():
+                    shutil.rmtree(leftover)
                 else:
-                    left.unlink()
+                    leftover.unlink()
 
 
-def cut_half_line(path: Path) -> None:
-    """Cuts off the end of a file of lines that was killed, or had no room, in the middle of a line."""
+def truncate_partial_line(path: Path) -> None:
+    """Removes an incomplete last line, which a killed process or a full disk has left, from a file of lines."""
     with suppress(FileNotFoundError), open(path, "r+b") as file:
-        whole = sum(len(line) for line in file if line.endswith(b"\n"))
-        file.truncate(whole)
+        size = sum(len(line) for line in file if line.endswith(b"\n"))
+        file.truncate(size)
 
 
 def _partial(folder: Path, suffix: str = "") -> Path:
-    # Random letters: threads share a process.
+    # The random part distinguishes threads, which share a process id.
     return folder / f"{PREFIX}-{_HOST}-{os.getpid()}-{secrets.token_hex(4)}{suffix}"
 
 
-def _is_abandoned(left: Path) -> bool:
-    name = _NAME.fullmatch(left.name)
+def _is_abandoned(leftover: Path) -> bool:
+    name = _NAME.fullmatch(leftover.name)
     if name is None:
         return False
-    if name[1] == _HOST:  # a process that is alive may work for days
+    if name[1] == _HOST:  # a process that is still alive may need the file for days
         return not _is_alive(int(name[2]))
-    return time.time() - left.lstat().st_mtime > MAX_AGE_SECONDS
+    return time.time() - leftover.lstat().st_mtime > MAX_AGE_SECONDS
 
 
 def _is_alive(process: int) -> bool:
@@ -155,6 +161,6 @@ def _is_alive(process: int) -> bool:
         os.kill(process, 0)
     except (ProcessLookupError, OverflowError):
         return False
-    except PermissionError:  # another user's
+    except PermissionError:  # the process belongs to another user
         return True
     return True

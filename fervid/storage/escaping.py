@@ -1,4 +1,4 @@
-"""Text that a medium would read as more than text: names of classes, subjects, files and runs may hold anything."""
+"""Escaping of text for Markdown, LaTeX and spreadsheets, since names of classes, subjects and files are arbitrary."""
 
 import html
 import math
@@ -9,23 +9,23 @@ import pandas as pd
 
 
 def markdown_text(text: object) -> str:
-    """Text for a paragraph, a list item or a cell of a table in Markdown, in one line; HTML does not pass through.
+    """Escapes text for a paragraph, a list item or a table cell in Markdown, in one line; HTML is escaped, too.
 
     Args:
-        text: of any kind; a value that is no text is written as ``str`` has it.
+        text: text, or any object, which is converted by ``str``.
     """
     line = html.escape(" ".join(str(text).split()), quote=False)
-    # An underscore within a word is a plain letter to Markdown, and many names have one.
+    # An underscore inside a word, which is common in names, has no meaning in Markdown and is not escaped.
     line = re.sub(r"[\\`*\[\]|~$]|(?<![^\W_])_|_(?![^\W_])", r"\\\g<0>", line)
-    # What begins a heading, a list or a line; ">" is an entity by now.
+    # Characters that start a heading, a list or a rule; ">" is already an entity.
     return re.sub(r"^(\d*)(?=#|[-+.)] |--)", r"\1\\", line)
 
 
 def markdown_code(text: object) -> str:
-    """Text in a typewriter face for a paragraph in Markdown: a path, a command.
+    """Formats text such as a path or a command as inline code in Markdown.
 
     Args:
-        text: of any kind.
+        text: text, or any object, which is converted by ``str``.
     """
     line = " ".join(str(text).split())
     fence = "`" * (1 + max(map(len, re.findall("`+", line)), default=0))
@@ -33,27 +33,27 @@ def markdown_code(text: object) -> str:
 
 
 def latex_text(text: object) -> str:
-    """Text for a paragraph or a cell of a table in LaTeX, in one line.
+    """Escapes text for a paragraph or a table cell in LaTeX, in one line.
 
     Args:
-        text: of any kind.
+        text: text, or any object, which is converted by ``str``.
     """
     special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$"}
     special |= {"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}"}
     special |= {letter: f"\\{letter}" for letter in "&%$#_{}"}
     line = " ".join(str(text).split())
-    # The line break before a row would take "[" and "*" for its own.
+    # At the start of a row, "[" and "*" would be read as arguments of the preceding line break.
     return "{}" * line.startswith(("[", "*")) + "".join(special.get(letter, letter) for letter in line)
 
 
 def spreadsheet(table: pd.DataFrame) -> pd.DataFrame:
-    """A table for people, whose text a spreadsheet does not take for formulas: a ``'`` stands before it.
+    """Prefixes text that a spreadsheet would evaluate as a formula with ``'``.
 
-    For CSV files that people open. The files that fervid reads again (``predictions.csv`` of a run) are written as
-    they are, so that names read are the names that were written.
+    Use it for CSV files that people open. Files that fervid reads again, such as ``predictions.csv`` of a run, are
+    written without it, so that names are read exactly as they were written.
 
     Args:
-        table: numbers stay numbers, also negative ones that are text.
+        table: table to guard. Numbers are not changed, including negative numbers stored as text.
     """
     text = table.select_dtypes(exclude="number")
     guarded = {str(name): column.map(formula_guard) for name, column in text.items()}
@@ -61,7 +61,7 @@ def spreadsheet(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def formula_guard(cell: Hashable) -> Hashable:
-    """A cell as it is, with a ``'`` before text that begins as a formula does."""
+    """Returns a cell, prefixed with ``'`` if it is text that starts like a formula."""
     if not isinstance(cell, str) or not cell.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) or len(cell) == 1:
         return cell
     try:

@@ -1,4 +1,4 @@
-"""Links in a run folder from elsewhere: followed, they would let it read and overwrite files outside of it."""
+"""Checks for links in untrusted run folders, through which files outside the folder could be read or overwritten."""
 
 import os
 from collections.abc import Iterator
@@ -8,15 +8,14 @@ from fervid.errors import InputError
 
 
 def refuse_links_out(folder: Path) -> None:
-    """Checks that everything in a run folder is a file or folder of its own.
+    """Checks that no entry of a run folder leads out of it.
 
-    The folder itself may be reached through a link: that is the user's choice. Links inside it that stay inside it
-    are allowed.
+    The folder itself may be a link, since the user has chosen it. Links to entries inside the folder are allowed.
 
     Raises:
-        InputError: if a link leads out of the folder, or an entry is neither a file nor a folder (reading a named
-            pipe would never end). The message names the entry, not the folder.
-        OSError: if a folder in it cannot be listed.
+        InputError: if a link leads out of the folder, or an entry is neither a file nor a folder, such as a named pipe,
+            on which reading would block forever. The message contains the name of the entry, not of the folder.
+        OSError: if a subfolder cannot be listed.
     """
     root = os.path.realpath(folder)
     for entry in _entries(root):
@@ -25,8 +24,8 @@ def refuse_links_out(folder: Path) -> None:
             target = os.path.realpath(entry.path)
             if target != root and not target.startswith(root + os.sep):
                 raise InputError(
-                    f"its entry {name} is a link that leads out of the folder: remove it, or put a copy of what it "
-                    "points to in its place"
+                    f"its entry {name} is a link that leads out of the folder: remove it, or replace it with a copy of "
+                    "its target"
                 )
         elif not entry.is_file() and not entry.is_dir():
             raise InputError(f"its entry {name} is neither a file nor a folder: remove it")

@@ -1,4 +1,4 @@
-"""Locks between processes that prepare a folder."""
+"""Locks for processes that prepare a folder."""
 
 import os
 import socket
@@ -12,13 +12,13 @@ from fervid.errors import InputError
 
 
 def sign(lock: FileLock) -> None:
-    """Writes into a lock that this process holds which process of which machine it is."""
+    """Writes the host name and the process id into the file of a lock that this process holds."""
     with suppress(OSError):
         Path(lock.lock_file).write_text(f"{socket.gethostname()} {os.getpid()}", encoding="utf-8")
 
 
 def holder(lock: FileLock) -> str:
-    """Which process of which machine holds a lock, in brackets; empty if that is not known."""
+    """Returns the process id and host of the holder of a lock, in brackets; empty if unknown."""
     try:
         host, process = Path(lock.lock_file).read_text(encoding="utf-8").split()
     except (OSError, ValueError):
@@ -28,62 +28,62 @@ def holder(lock: FileLock) -> str:
 
 @contextmanager
 def lock(folder: Path) -> Iterator[None]:
-    """Keeps two processes from preparing the same folder at once: the second waits for the first, and says so."""
+    """Lets only one process at a time prepare a folder; other processes print a message and wait."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with _waited_for(folder.with_name(f"{folder.name}.lock"), folder):
+    with _acquired(folder.with_name(f"{folder.name}.lock"), folder):
         yield
 
 
 @contextmanager
 def lock_parts(folder: Path) -> Iterator[None]:
-    """Waits for the processes that prepare parts of a folder (:func:`lock_part`) and keeps new ones away."""
+    """Waits for the processes that prepare parts of a folder (:func:`lock_part`), and blocks new ones."""
     with ExitStack() as stack:
         for path in sorted(folder.parent.glob(f"{folder.name}.part-*.lock")):
-            stack.enter_context(_waited_for(path, folder))
+            stack.enter_context(_acquired(path, folder))
         yield
 
 
 @contextmanager
 def lock_part(folder: Path, name: str) -> Iterator[None]:
-    """Around the work on a part of a folder.
+    """Locks a part of a folder while it is prepared.
 
     Args:
-        folder: whose parts other processes may be at.
-        name: of the part.
+        folder: folder whose other parts may be prepared by other processes.
+        name: name of the part.
 
     Raises:
-        InputError: if another process is at this part, or at the whole folder.
+        InputError: if another process prepares this part or the whole folder.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    own = FileLock(folder.with_name(f"{folder.name}.part-{name}.lock"))
+    part = FileLock(folder.with_name(f"{folder.name}.part-{name}.lock"))
     whole = FileLock(folder.with_name(f"{folder.name}.lock"))
     try:
-        own.acquire(timeout=0)
+        part.acquire(timeout=0)
     except Timeout:
-        raise InputError(f"another process prepares part {name} of {folder}{holder(own)}: wait for it.") from None
+        raise InputError(f"another process prepares part {name} of {folder}{holder(part)}: wait for it.") from None
     try:
-        sign(own)
-        # A process that prepares the whole folder waits for the parts that had begun before it, and for no others.
+        sign(part)
+        # A process that prepares the whole folder waits only for parts that were started before it.
         try:
-            whole.acquire(timeout=2)  # seconds: another part may be asking the same
+            whole.acquire(timeout=2)  # seconds, since another part may hold the lock for the same check
         except Timeout:
             raise InputError(f"another process prepares all of {folder}{holder(whole)}: wait for it.") from None
         whole.release()
         yield
     finally:
-        own.release()
+        part.release()
 
 
 @contextmanager
-def _waited_for(path: Path, folder: Path) -> Iterator[None]:
-    waiting = FileLock(path)
+def _acquired(path: Path, folder: Path) -> Iterator[None]:
+    file_lock = FileLock(path)
     try:
-        waiting.acquire(timeout=0)
+        file_lock.acquire(timeout=0)
     except Timeout:
-        print(f"another process is preparing {folder}{holder(waiting)}: waiting for it.", flush=True)
-        waiting.acquire()
+        print(f"another process is preparing {folder}{holder(file_lock)}: waiting for it.", flush=True)
+        file_lock.acquire()
     try:
-        sign(waiting)
+        sign(file_lock)
         yield
     finally:
-        waiting.release()
+        file_lock.release()

@@ -11,7 +11,15 @@ import time
 import pandas as pd
 import pytest
 
-from fervid.storage.atomic import cut_half_line, filling, remove_leftovers, scratch, write_csv, write_text, writing
+from fervid.storage.atomic import (
+    filling,
+    remove_leftovers,
+    scratch,
+    truncate_partial_line,
+    write_csv,
+    write_text,
+    writing,
+)
 
 
 def test_what_stood_there_survives_a_failure_and_nothing_else_stays(tmp_path):
@@ -137,8 +145,8 @@ def test_leftovers_of_another_host_go_after_a_day(tmp_path):
 
 def test_half_a_line_is_cut_off(tmp_path):
     path = tmp_path / "journal"
-    cut_half_line(path)
+    truncate_partial_line(path)
     for content, whole in ((b"", b""), (b"a\nb", b"a\n"), (b"a\nb\n", b"a\nb\n"), (b"a\n\0\0\0", b"a\n"), (b"a", b"")):
         path.write_bytes(content)
-        cut_half_line(path)
+        truncate_partial_line(path)
         assert path.read_bytes() == whole
