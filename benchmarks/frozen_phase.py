@@ -32,7 +32,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision.models import mobilenet_v2
 
-from fervid.data.frame_datamodule import EVALUATION_BATCH
+from fervid.data.frame_datamodule import EVALUATION_BATCH_SIZE
 from fervid.schema.config_folder import CONFIG_FOLDER
 from fervid.schema.csv_tables import read_csv
 
@@ -82,7 +82,7 @@ class PlainLoop:
             rows = np.flatnonzero(manifest["split"] == side)
             files = [root / path for path in manifest["clip"].iloc[rows]]
             pictures = Pictures(files, labels[rows], augmentation if side == "train" else None)
-            batch = BATCH if side == "train" else EVALUATION_BATCH
+            batch = BATCH if side == "train" else EVALUATION_BATCH_SIZE
             self.loaders[side] = DataLoader(pictures, batch_size=batch, shuffle=side == "train")
 
     def logits(self, pictures: torch.Tensor) -> torch.Tensor:

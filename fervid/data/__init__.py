@@ -1,7 +1,6 @@
-"""Datamodules: the frames of corpora as batches.
+"""Datamodules that serve the frames of corpora as batches.
 
-The classes are imported when first asked for, so that a process that only draws or decodes frames never pays for
-importing torch.
+The classes are imported on first access, so that processes that only render or decode frames do not import torch.
 """
 
 from importlib import import_module

@@ -1,4 +1,4 @@
-"""The datamodules of the corpora: each is a :class:`FrameDataModule` of one corpus and the settings that prepare it."""
+"""Datamodules of the corpora: a :class:`FrameDataModule` for one corpus with its preparation settings."""
 
 import inspect
 from importlib import import_module
@@ -17,27 +17,27 @@ _LOADING = {name: each for name, each in inspect.signature(FrameDataModule).para
 
 
 class CorpusDataModule(FrameDataModule):
-    """Serves the faces of a corpus of videos or pictures, which it prepares when that has not been done.
+    """Serves the faces of a corpus of videos or pictures, and prepares the corpus if necessary.
 
     Args:
-        corpus: the class of the corpus, or its full name such as ``fervid.corpora.RAVDESS``.
-        detector: see :class:`fervid.prepare.prepared_corpus.PreparedCorpus`.
-        frame_stride: likewise, as the following ones.
-        frames_per_clip: frames per clip, instead of ``frame_stride``.
+        corpus: class of the corpus, or its full name such as ``fervid.corpora.RAVDESS``.
+        detector: see :class:`fervid.prepare.prepared_corpus.PreparedCorpus`, also for the following arguments.
+        frame_stride: use every ``frame_stride``-th frame of a video.
+        frames_per_clip: number of frames per clip, instead of ``frame_stride``.
         window: ``all`` or ``centre``.
-        face_size: side of the crops in pixels.
-        margin: share of the bare face added on each side.
-        max_failures: share of the files that may fail.
-        prepared_dir: where prepared corpora lie; ``prepared`` in the cache unless given.
+        face_size: side of the face crops in pixels.
+        margin: margin on each side of the face, as a fraction of its size.
+        max_failures: maximum fraction of files that may fail.
+        prepared_dir: folder of prepared corpora. Default: the folder ``prepared`` in the cache.
         cache_dir: see :class:`FrameDataModule`.
-        **options: those of :class:`FrameDataModule`; all others are the corpus's own, such as ``root``.
+        **options: arguments of :class:`FrameDataModule`, and options of the corpus such as ``root``.
 
     Attributes:
-        prepared: the corpus with these settings.
+        prepared: the corpus with its preparation settings.
 
     Raises:
-        InputError: if a setting cannot be used, the corpus cannot be prepared, or an option of its own has the name of
-            one of the settings above.
+        InputError: if a setting cannot be used, the corpus cannot be prepared, or an option of the corpus has the same
+            name as a setting of every corpus.
     """
 
     def __init__(
@@ -57,12 +57,12 @@ class CorpusDataModule(FrameDataModule):
     ):
         found = _find(corpus)
         settings = {**_LOADING, **inspect.signature(CorpusDataModule).parameters}
-        settings.pop("options", None)  # no setting, but all others
+        settings.pop("options", None)  # the variable keyword arguments
         own = inspect.signature(found).parameters
         if taken := [name for name in own if name in settings and own[name].kind is not inspect.Parameter.VAR_KEYWORD]:
             raise InputError(
-                f"{found.__name__} has an option {taken[0]!r}, which would never reach it, as a setting of every "
-                "corpus has that name: rename the option."
+                f"{found.__name__} has an option {taken[0]!r}, which is also the name of a setting of every corpus: "
+                "rename the option."
             )
         loading = {name: options.pop(name) for name in _LOADING.keys() & set(options)}
         self.prepared = PreparedCorpus(
@@ -121,28 +121,28 @@ class HFFacesDataModule(CorpusDataModule):
 
 
 class ImageFolderDataModule(CorpusDataModule):
-    """One's own pictures (options: :class:`fervid.corpora.labelled_folder.ImageFolder` and CorpusDataModule)."""
+    """A folder of pictures (options: :class:`fervid.corpora.labelled_folder.ImageFolder` and CorpusDataModule)."""
 
     def __init__(self, root: str | Path | None, **options: Any):
         super().__init__(ImageFolder, root=root, **options)
 
 
 class VideoFolderDataModule(CorpusDataModule):
-    """One's own videos (options: :class:`fervid.corpora.labelled_folder.VideoFolder` and CorpusDataModule)."""
+    """A folder of videos (options: :class:`fervid.corpora.labelled_folder.VideoFolder` and CorpusDataModule)."""
 
     def __init__(self, root: str | Path | None, **options: Any):
         super().__init__(VideoFolder, root=root, **options)
 
 
 class SyntheticDataModule(FrameDataModule):
-    """Rendered subjects who act eight emotions while they talk (:class:`fervid.synthetic.corpus.RenderedSubjects`).
+    """Rendered talking subjects with eight emotions (:class:`fervid.synthetic.corpus.RenderedSubjects`).
 
     Args:
-        identities: how many subjects.
-        clips: clips of each subject in each emotion.
-        frames: frames of each clip.
-        render_seed: another seed draws other subjects.
-        **options: those of :class:`FrameDataModule`.
+        identities: number of subjects.
+        clips: number of clips per subject and emotion.
+        frames: number of frames per clip.
+        render_seed: seed of the subjects' appearance.
+        **options: arguments of :class:`FrameDataModule`.
 
     Raises:
         InputError: if a number is out of range.

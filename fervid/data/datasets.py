@@ -1,7 +1,7 @@
-"""Torch datasets over a manifest's frames, and the order in which training walks them.
+"""Torch datasets of the frames of a manifest, and the sampler that orders them for training.
 
-Everything random here is a pure function of (seed, epoch), whatever the number of workers: a resumed run draws the
-same order and the same augmentations as an uninterrupted one.
+All randomness is a pure function of (seed, epoch) and independent of the number of workers, so that a resumed run draws
+the same order and the same augmentations as an uninterrupted one.
 """
 
 from collections.abc import Iterator, Mapping
@@ -14,40 +14,39 @@ from torch.utils.data import Dataset, Sampler
 from fervid.data.face_cache import FaceCache
 from fervid.data.seeds import draw_seed
 
-if TYPE_CHECKING:  # half a second that training without augmentation need not wait for
+if TYPE_CHECKING:  # importing albumentations takes half a second, which training without augmentation need not wait for
     import albumentations as A
 
 Batch = dict[str, torch.Tensor]
 
 
 def cached_name(modality: str) -> str:
-    """The entry of a batch that holds cached features of a modality instead of the modality itself."""
+    """Returns the name of the batch entry with the cached features of a modality, which replaces the modality."""
     return f"{modality}_features"
 
 
 class EpochSampler(Sampler[int]):
-    """The order of the training frames in an epoch, drawn from (seed, epoch) and shared out over ranks.
+    """Draws the order of the training frames from (seed, epoch) and distributes the frames over ranks.
 
-    As with PyTorch's DistributedSampler, ``set_epoch`` moves on; Lightning calls it by itself.
+    As with PyTorch's DistributedSampler, ``set_epoch`` sets the epoch; Lightning calls it automatically.
 
     Args:
-        weights: chance of each of the N frames to be drawn, shape (N,): N draws with replacement. None: every frame
-            once.
         count: number of frames N.
-        seed: of the order.
-        epoch: where to begin.
+        seed: seed of the order.
+        weights: sampling weight of each frame, shape (N,), for N draws with replacement. None: every frame once.
+        epoch: first epoch.
     """
 
     def __init__(self, count: int, *, seed: int, weights: np.ndarray | None = None, epoch: int = 0):
         self.count, self.seed, self.weights = count, seed, weights
-        # Workers that outlive an epoch read it too, to draw their augmentations.
+        # In shared memory, since persistent workers read the epoch to seed their augmentations.
         self.epoch = torch.tensor(epoch).share_memory_()
         distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
         self.rank = torch.distributed.get_rank() if distributed else 0
         self.ranks = torch.distributed.get_world_size() if distributed else 1
 
     def set_epoch(self, epoch: int) -> None:
-        """Says which epoch the next iteration is."""
+        """Sets the epoch of the next iteration."""
         self.epoch.fill_(epoch)
 
     def __iter__(self) -> Iterator[int]:
@@ -55,18 +54,18 @@ class EpochSampler(Sampler[int]):
         if self.weights is None:
             order = torch.randperm(self.count, generator=generator)
         else:
-            chances = torch.from_numpy(self.weights)
-            order = torch.multinomial(chances, self.count, replacement=True, generator=generator)
-        # Ranks of unequal length would wait for each other for ever.
+            weights = torch.from_numpy(self.weights)
+            order = torch.multinomial(weights, self.count, replacement=True, generator=generator)
+        # All ranks draw the same number of frames, since otherwise they would wait for each other forever.
         for block in order[self.rank : len(self) * self.ranks : self.ranks].split(10_000):
-            yield from block.tolist()  # all at once they would take ten times the memory of the order
+            yield from block.tolist()  # in blocks, since a list takes ten times the memory of the tensor
 
     def __len__(self) -> int:
         return self.count // self.ranks
 
 
 class _ManifestDataset(Dataset):
-    """Targets and numbers of samples; a subclass adds what the network sees."""
+    """Targets and row numbers of samples; subclasses add the input of the network."""
 
     def __init__(self, index: np.ndarray, targets: Mapping[str, np.ndarray]):
         self.index = torch.from_numpy(index.astype(np.int64))
@@ -83,16 +82,16 @@ class _ManifestDataset(Dataset):
 
 
 class FrameDataset(_ManifestDataset):
-    """Pictures of one side of a split; a whole batch is fetched in one go.
+    """Pictures of one subset; a whole batch is fetched at once.
 
     Args:
-        face_cache: the faces.
-        rows: row in the face cache of each of the N frames, shape (N,).
+        face_cache: cache of the faces.
+        rows: row of each of the N frames in the face cache, shape (N,).
         index: row of each frame in the sample table, shape (N,).
-        targets: by the name of each target its numbers, (N,) or (N, D).
-        augmentation: what to do to a training picture, or None.
-        seed: of the augmentation.
-        epoch: the sampler's epoch, a shared scalar tensor.
+        targets: values of each target by its name, (N,) or (N, D).
+        augmentation: augmentation of the pictures, or None.
+        seed: seed of the augmentation.
+        epoch: the sampler's epoch, a scalar tensor in shared memory.
 
     A batch is a dict: ``image`` uint8 (B, 3, H, W), the targets (B, ...), ``index`` int64 (B,).
     """
@@ -116,22 +115,22 @@ class FrameDataset(_ManifestDataset):
     def __getitems__(self, positions: list[int]) -> Batch:
         faces = self.face_cache[self.rows[positions]]
         if self.augmentation is not None:
-            # Seeded by what is drawn, not by who draws it: the number of workers changes nothing.
+            # Seeded by the content of the batch, so that the number of workers does not matter.
             self.augmentation.set_random_seed(draw_seed(self.seed, int(self.epoch), positions[0]))
             faces = np.stack([self.augmentation(image=face)["image"] for face in faces])
-        # A view: (B, H, W, 3) in memory is (B, 3, H, W) in channels_last, the fast layout.
+        # A view: (B, H, W, 3) in memory is (B, 3, H, W) in channels_last, the faster layout.
         return {"image": torch.from_numpy(faces).permute(0, 3, 1, 2), **super().__getitems__(positions)}
 
 
 class FeatureDataset(_ManifestDataset):
-    """Cached outputs of the frozen prefix of one side of a split.
+    """Cached features of one subset, the outputs of the frozen stages.
 
     Args:
         features: float32 (V, M, ...), V augmented views of M rows.
-        rows: row in ``features`` of each of the N frames, shape (N,).
+        rows: row of each of the N frames in ``features``, shape (N,).
         index: row of each frame in the sample table, shape (N,).
-        targets: by the name of each target its numbers, (N,) or (N, D).
-        epoch: the sampler's epoch; epoch e shows view e modulo V.
+        targets: values of each target by its name, (N,) or (N, D).
+        epoch: the sampler's epoch; epoch e uses view e modulo V.
 
     A batch is a dict: ``image_features`` float32 (B, ...), the targets (B, ...), ``index`` int64 (B,).
     """
@@ -156,5 +155,5 @@ class FeatureDataset(_ManifestDataset):
 
 
 def already_a_batch(batch: Any) -> Any:
-    """The collate function of datasets that fetch whole batches."""
+    """Collate function for datasets that fetch whole batches; returns the batch unchanged."""
     return batch

@@ -1,12 +1,12 @@
-"""Augmentation of whole batches where the faces are, with the distributions of albumentations' pipelines.
+"""Augmentation of whole batches on the device, with the same distributions as an albumentations pipeline.
 
-albumentations changes one picture after the other on the CPU, which cannot keep up with a GPU. Here each transform
-changes a batch at once: every picture has its own draws, from the ranges that the albumentations object holds, and what
-is computed from them is what albumentations 2.0.8 and OpenCV compute, up to the noise of their rounding. The host never
-reads a number back from the device, so that it can run ahead of it.
+albumentations transforms one picture at a time on the CPU, which cannot keep up with a GPU. Here each transform is
+applied to a batch at once. The parameters of each picture are drawn independently from the ranges of the albumentations
+object, and the results are those of albumentations 2.0.8 and OpenCV up to rounding errors. The host never reads values
+back from the device, so that it can run ahead of it.
 
-Why not a library: torchvision draws once a call, for all of its pictures, and on the host; kornia reads back which
-pictures are to be changed, and its noise has one strength.
+No library does this: torchvision draws one set of parameters per call, for all pictures, and on the host; kornia reads
+back from the device which pictures to transform, and its noise has a fixed strength.
 """
 
 import math
@@ -23,39 +23,39 @@ from fervid.errors import InputError
 
 
 class _Draws:
-    """What one transform draws for a batch, shape (B, 1, 1, 1): for every picture anew.
+    """Draws the parameters of a transform for a batch, of shape (B, 1, 1, 1), independently for every picture.
 
     Args:
         faces: the batch, (B, 3, H, W).
-        p: chance of each picture to be changed.
-        generator: on the device of the faces.
+        p: probability that the transform is applied to a picture.
+        generator: random generator on the device of the faces.
     """
 
     def __init__(self, faces: Tensor, p: float, generator: torch.Generator):
         self.generator = generator
         self.empty = faces.new_empty((len(faces), 1, 1, 1), dtype=torch.float32)
-        # Most transforms change every picture: nothing to launch for those.
+        # Most transforms are applied to every picture and need no mask.
         self.unchanged = self.empty.new_empty(self.empty.shape, dtype=torch.bool) if p < 1 else None
         if self.unchanged is not None:
             self.unchanged.bernoulli_(1 - p, generator=generator)
 
     def uniform(self, limits: tuple[float, float], neutral: float) -> Tensor:
-        """Numbers from a range; ``neutral`` for pictures that are not to be changed."""
+        """Draws numbers from a range; ``neutral`` for pictures that are left unchanged."""
         drawn = torch.empty_like(self.empty).uniform_(*sorted(limits), generator=self.generator)
         return drawn if self.unchanged is None else drawn.masked_fill_(self.unchanged, neutral)
 
     def angle(self, limits: tuple[float, float]) -> Tensor:
-        """Radians from a range in degrees; 0 for pictures that are not to be changed."""
+        """Draws angles in radians from a range in degrees; 0 for pictures that are left unchanged."""
         return self.uniform((math.radians(limits[0]), math.radians(limits[1])), 0)
 
     def integers(self, limits: tuple[float, float]) -> Tensor:
-        """Whole numbers from a range, both ends included; 0 for pictures that are not to be changed."""
+        """Draws integers from a range including both ends; 0 for pictures that are left unchanged."""
         low, high = sorted(int(limit) for limit in limits)
         drawn = torch.empty_like(self.empty).random_(low, high + 1, generator=self.generator)
         return drawn if self.unchanged is None else drawn.masked_fill_(self.unchanged, 0)
 
     def choose(self, changed: Tensor, faces: Tensor) -> Tensor:
-        """Pictures as they were where they are not to be changed."""
+        """Returns the transformed pictures, with the original ones in place of those that are left unchanged."""
         return changed if self.unchanged is None else torch.where(self.unchanged, faces, changed)
 
 
@@ -65,8 +65,8 @@ _BORDERS = {
     cv2.BORDER_REFLECT: ("reflection", False),
     cv2.BORDER_REFLECT_101: ("reflection", True),
 }
-"""OpenCV's borders as ``grid_sample`` calls them: padding mode, and whether -1 and 1 are the middles of the outermost
-pixels, about which it then reflects, or their outer edges."""
+"""OpenCV's border modes as arguments of ``grid_sample``: the padding mode, and whether -1 and 1 refer to the centres of
+the outermost pixels (``align_corners=True``) or to their outer edges."""
 
 
 def _warp(
@@ -78,28 +78,28 @@ def _warp(
     shear: tuple[Tensor, Tensor] | None = None,
     shift: tuple[Tensor, Tensor] | None = None,
 ) -> Tensor:
-    """Turns, stretches, shears and shifts about the middle, as ``cv2.warpAffine`` with albumentations' matrix.
+    """Applies an affine transform about the centre, like ``cv2.warpAffine`` with albumentations' matrix.
 
-    That matrix leads from the faces to the result: first stretched, then turned, sheared and shifted. Here its inverse
-    is put together, which says where in the faces a pixel of the result comes from.
+    The matrix maps the input to the output: scaling, then rotation, shear and translation. This function composes its
+    inverse, which maps each output pixel to its position in the input.
 
     Args:
         faces: uint8 (B, 3, H, W).
-        border_mode: OpenCV's, for what comes from outside.
-        angle: anticlockwise, in radians, (B, 1, 1, 1) as all that follow.
-        scale: factors across and down.
-        shear: across and down, in radians.
-        shift: to the right and down, in pixels.
+        border_mode: OpenCV's border mode for positions outside the input.
+        angle: anticlockwise rotation in radians, (B, 1, 1, 1) like all following arguments.
+        scale: horizontal and vertical factor.
+        shear: horizontal and vertical shear in radians.
+        shift: translation to the right and down in pixels.
 
     Returns:
         uint8 (B, 3, H, W), channels_last.
     """
     height, width = faces.shape[2:]
-    padding, middles = _BORDERS[border_mode]
-    half_width, half_height = (width - middles) / 2, (height - middles) / 2  # in pixels, what grid_sample calls 1
+    padding, align_corners = _BORDERS[border_mode]
+    half_width, half_height = (width - align_corners) / 2, (height - align_corners) / 2  # pixels per unit of the grid
     ratio = half_width / half_height
     cos, sin = torch.cos(angle), torch.sin(angle)
-    # Where in the faces a step right and a step down in the result lead: (B, 1, 1, 2), x and y.
+    # Movement in the input for a step to the right and a step down in the output: (B, 1, 1, 2), x and y.
     right, down = torch.cat((cos, sin * ratio), -1), torch.cat((sin * (-1 / ratio), cos), -1)
     if shear is not None:
         across, along = torch.tan(shear[0]) / ratio, torch.tan(shear[1]) * ratio
@@ -108,15 +108,15 @@ def _warp(
     if scale is not None:
         factors = torch.cat(scale, -1)
         right, down = right / factors, down / factors
-    # Where the pixels of the result are, (1, 1, W, 1) and (1, H, 1, 1).
+    # Coordinates of the output pixels, (1, 1, W, 1) and (1, H, 1, 1).
     end_x, end_y = (width - 1) / 2 / half_width, (height - 1) / 2 / half_height
     x = torch.linspace(-end_x, end_x, width, device=faces.device).view(1, 1, width, 1)
     y = torch.linspace(-end_y, end_y, height, device=faces.device).view(1, height, 1, 1)
     if shift is not None:
         x, y = x - shift[0] / half_width, y - shift[1] / half_height
     grid = torch.addcmul(down * y, right, x)
-    moved = F.grid_sample(faces.float(), grid, padding_mode=padding, align_corners=middles)
-    return moved.round_().to(torch.uint8, memory_format=torch.channels_last)
+    warped = F.grid_sample(faces.float(), grid, padding_mode=padding, align_corners=align_corners)
+    return warped.round_().to(torch.uint8, memory_format=torch.channels_last)
 
 
 def _horizontal_flip(transform: A.HorizontalFlip, faces: Tensor, generator: torch.Generator) -> Tensor:
@@ -126,8 +126,8 @@ def _horizontal_flip(transform: A.HorizontalFlip, faces: Tensor, generator: torc
 def _affine(transform: A.Affine, faces: Tensor, generator: torch.Generator) -> Tensor:
     draws = _Draws(faces, transform.p, generator)
     angle = draws.angle(transform.rotate)
-    wide = draws.uniform(transform.scale["x"], 1)
-    scale = wide, wide if transform.keep_ratio else draws.uniform(transform.scale["y"], 1)
+    scale_x = draws.uniform(transform.scale["x"], 1)
+    scale = scale_x, scale_x if transform.keep_ratio else draws.uniform(transform.scale["y"], 1)
     shear, shift = None, None
     if any(transform.shear["x"]) or any(transform.shear["y"]):
         shear = -draws.angle(transform.shear["x"]), -draws.angle(transform.shear["y"])
@@ -148,12 +148,12 @@ def _rotate(transform: A.Rotate, faces: Tensor, generator: torch.Generator) -> T
 def _brightness_contrast(transform: A.RandomBrightnessContrast, faces: Tensor, generator: torch.Generator) -> Tensor:
     draws = _Draws(faces, transform.p, generator)
     low, high = transform.contrast_limit
-    gray = faces * draws.uniform((1 + low, 1 + high), 1)  # about black, not about the mean
+    levels = faces * draws.uniform((1 + low, 1 + high), 1)  # relative to black, not to the mean
     if any(transform.brightness_limit):
-        most = 255 if transform.brightness_by_max else faces.mean((1, 2, 3), keepdim=True, dtype=torch.float32)
-        gray += draws.uniform(transform.brightness_limit, 0) * most
-    # Cut off, not rounded, as albumentations does it.
-    return gray.clamp_(0, 255).to(torch.uint8)
+        unit = 255 if transform.brightness_by_max else faces.mean((1, 2, 3), keepdim=True, dtype=torch.float32)
+        levels += draws.uniform(transform.brightness_limit, 0) * unit
+    # Truncated instead of rounded, as in albumentations.
+    return levels.clamp_(0, 255).to(torch.uint8)
 
 
 def _gauss_noise(transform: A.GaussNoise, faces: Tensor, generator: torch.Generator) -> Tensor:
@@ -163,7 +163,7 @@ def _gauss_noise(transform: A.GaussNoise, faces: Tensor, generator: torch.Genera
     noise *= draws.uniform(transform.std_range, 0) * 255
     if any(transform.mean_range):
         noise += draws.uniform(transform.mean_range, 0) * 255
-    # Cut off towards zero before it is added, as albumentations does it.
+    # Truncated towards zero before it is added, as in albumentations.
     return (noise.trunc_() + faces).clamp_(0, 255).to(torch.uint8)
 
 
@@ -176,12 +176,12 @@ _COUNTERPARTS: dict[type, tuple[_Counterpart, set[str]]] = {
     A.RandomBrightnessContrast: (_brightness_contrast, {"brightness_limit", "contrast_limit", "brightness_by_max"}),
     A.GaussNoise: (_gauss_noise, {"std_range", "mean_range", "per_channel"}),
 }
-"""What stands in for a transform, and which of its settings it follows whatever they are."""
+"""The function that replaces each transform, and the settings that it supports with any value."""
 
-_NO_MATTER = {"p", "mask_interpolation", "fill_mask", "rotate_method"}
-"""Settings followed everywhere (``p``), and those of masks and boxes, of which faces have none."""
+_ALWAYS_SUPPORTED = {"p", "mask_interpolation", "fill_mask", "rotate_method"}
+"""The setting ``p``, and settings of masks and boxes, which faces do not have."""
 
-_ONLY: dict[str, list[Any]] = {
+_SUPPORTED_VALUES: dict[str, list[Any]] = {
     "border_mode": list(_BORDERS),
     "interpolation": [cv2.INTER_LINEAR],
     "fill": [0],
@@ -191,18 +191,18 @@ _ONLY: dict[str, list[Any]] = {
     "ensure_safe_range": [False],
     "noise_scale_factor": [1],
 }
-"""Settings followed if they have one of these values."""
+"""Settings that are supported only with these values."""
 
 
 def without_counterpart(pipeline: A.BaseCompose) -> list[str]:
-    """Says what of a pipeline `DeviceAugmentation` cannot do.
+    """Returns the parts of a pipeline that :class:`DeviceAugmentation` does not support.
 
     Args:
-        pipeline: of albumentations.
+        pipeline: albumentations pipeline.
 
     Returns:
-        Names of transforms, with the setting that is not followed where it is only that:
-        ``["CLAHE", "GaussNoise(noise_scale_factor=0.5)"]``. Empty if all of it can be done.
+        Names of unsupported transforms, and of supported transforms with an unsupported setting:
+        ``["CLAHE", "GaussNoise(noise_scale_factor=0.5)"]``. Empty if the pipeline is fully supported.
     """
     if type(pipeline) is not A.Compose:
         return [type(pipeline).__name__]
@@ -212,48 +212,48 @@ def without_counterpart(pipeline: A.BaseCompose) -> list[str]:
         if type(transform) not in _COUNTERPARTS:
             missing.append(name)
             continue
-        followed = _COUNTERPARTS[type(transform)][1] | _NO_MATTER
+        supported = _COUNTERPARTS[type(transform)][1] | _ALWAYS_SUPPORTED
         settings = transform.get_transform_init_args().items()
         missing += [
             f"{name}({key}={value})"
             for key, value in settings
-            if key not in followed and value not in _ONLY.get(key, [])
+            if key not in supported and value not in _SUPPORTED_VALUES.get(key, [])
         ]
     return missing
 
 
 class DeviceAugmentation:
-    """Draws new versions of a batch of faces on the device they are on, as an albumentations pipeline would.
+    """Augments batches of faces on their device in the same way as an albumentations pipeline.
 
     Args:
-        pipeline: of albumentations, with the chances and ranges to draw from.
+        pipeline: albumentations pipeline with the probabilities and ranges to draw from.
 
     Raises:
-        InputError: if part of the pipeline has no counterpart here; `without_counterpart` asks beforehand.
+        InputError: if part of the pipeline is not supported; :func:`without_counterpart` checks this in advance.
     """
 
     def __init__(self, pipeline: A.Compose):
         if missing := without_counterpart(pipeline):
             raise InputError(
-                f"{', '.join(missing)} of the augmentation cannot be drawn on the device: leave it out, or let "
-                "albumentations draw on the CPU."
+                f"{', '.join(missing)} of the augmentation is not supported on the device: remove it, or let "
+                "albumentations augment on the CPU."
             )
         self.p = pipeline.p
         self.steps = [(_COUNTERPARTS[type(transform)][0], transform) for transform in pipeline.transforms]
 
     def __call__(self, faces: Tensor, generator: torch.Generator) -> Tensor:
-        """Draws a version of each face.
+        """Augments each face.
 
         Args:
-            faces: uint8 (B, 3, H, W), in channels_last memory for speed; left as they are.
-            generator: on the same device; the result depends on nothing else.
+            faces: uint8 (B, 3, H, W), preferably in channels_last memory format for speed; not modified.
+            generator: random generator on the same device, which alone determines the draws.
 
         Returns:
-            float32 (B, 3, H, W) in [0, 1] on the same device: whole gray levels / 255, as from albumentations.
+            float32 (B, 3, H, W) in [0, 1] on the same device: integer levels divided by 255, as from albumentations.
         """
-        drawn = faces
+        augmented = faces
         for step, transform in self.steps:
-            drawn = step(transform, drawn, generator)
+            augmented = step(transform, augmented, generator)
         if self.p < 1:
-            drawn = _Draws(faces, self.p, generator).choose(drawn, faces)
-        return drawn / 255
+            augmented = _Draws(faces, self.p, generator).choose(augmented, faces)
+        return augmented / 255

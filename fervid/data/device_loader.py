@@ -1,4 +1,4 @@
-"""Faces, or cached features, that live on the GPU: batches are gathered and augmented there, and nothing travels."""
+"""Loading from faces or cached features in GPU memory, where batches are gathered and augmented without transfers."""
 
 from collections.abc import Callable, Iterator
 
@@ -10,41 +10,41 @@ from torch.utils.data import Sampler
 from fervid.data.datasets import Batch, FeatureDataset, FrameDataset, cached_name
 from fervid.data.seeds import draw_seed
 
-SHARE = 0.25  # of the device's memory: the network and its gradients want the rest
-CHUNK = 2**28  # bytes read from the disk at a time: RAM need not hold the whole
+MAX_MEMORY_FRACTION = 0.25  # of the device's memory; the rest is for the network and its gradients
+CHUNK_BYTES = 2**28  # read from disk at a time, so that the whole array need not fit into RAM
 
 
 def fits(array: np.ndarray, device: torch.device) -> bool:
-    """Whether a CUDA device has room for an array beside the network.
+    """Whether an array fits into the memory of a CUDA device beside the network.
 
-    It asks how large the device is, not what is free: a run that is resumed decides as before.
+    The decision depends on the total memory instead of the free memory, so that a resumed run decides in the same way.
     """
-    return array.nbytes <= SHARE * torch.cuda.get_device_properties(device).total_memory
+    return array.nbytes <= MAX_MEMORY_FRACTION * torch.cuda.get_device_properties(device).total_memory
 
 
 def to_device(array: np.ndarray, device: torch.device) -> Tensor:
-    """Copies a memory-mapped array to a device, a part at a time."""
+    """Copies a memory-mapped array to a device in chunks."""
     copy = torch.empty(array.shape, dtype=torch.from_numpy(np.empty(0, array.dtype)).dtype, device=device)
-    flat, there = array.reshape(-1), copy.view(-1)  # one view of features may be all of them
-    step = CHUNK // array.itemsize
-    for start in range(0, len(flat), step):
-        there[start : start + step] = torch.from_numpy(np.array(flat[start : start + step]))
+    source, target = array.reshape(-1), copy.view(-1)  # flat, since the first axis of features may have length 1
+    step = CHUNK_BYTES // array.itemsize
+    for start in range(0, len(source), step):
+        target[start : start + step] = torch.from_numpy(np.array(source[start : start + step]))
     return copy
 
 
 class DeviceLoader:
-    """Walks one side of a split in batches, as a DataLoader does, on the device.
+    """Iterates over one subset in batches, like a DataLoader, but on the device.
 
-    Without augmentation its batches equal those of a DataLoader over the same dataset. The host asks nothing back from
-    the device, so that it can run ahead of it.
+    Without augmentation, its batches equal those of a DataLoader of the same dataset. The host never reads values back
+    from the device, so that it can run ahead of it.
 
     Args:
-        dataset: which rows, labels and, with pictures, augmentation.
-        source: gives, on the device, what the dataset reads from disk: the face cache, uint8 (M, H, W, 3), or the
-            features, float32 (V, M, ...). Asked for at the start of every epoch, and not held between them.
-        batch_size: frames a step.
-        sampler: the order of an epoch; None for the dataset's own.
-        drop_last: whether to leave out a last batch that is smaller.
+        dataset: provides rows, labels and, for pictures, the augmentation.
+        source: returns the data of the dataset on the device: the face cache, uint8 (M, H, W, 3), or the features,
+            float32 (V, M, ...). Called at the start of every epoch; the result is not kept between epochs.
+        batch_size: number of frames per step.
+        sampler: order of an epoch; None: the order of the dataset.
+        drop_last: whether to drop a smaller last batch.
 
     A batch is a dict: ``image`` uint8 (B, 3, H, W), float32 in [0, 1] if augmented, or ``image_features`` (B, ...);
     ``emotion`` int64 (B,), ``index`` int64 (B,).
@@ -86,13 +86,14 @@ class DeviceLoader:
         def of(chosen: Tensor) -> Batch:
             return {name: values[chosen] for name, values in known.items()}
 
-        def batch(start: int) -> Batch:  # whose tensors end with the step: a generator would hold them through it
+        # A function, so that the tensors of a batch are freed after the step; a generator would keep them alive.
+        def batch(start: int) -> Batch:
             chosen = on_device[start : start + self.batch_size]
             if isinstance(self.dataset, FeatureDataset):
                 return {cached_name("image"): source[epoch % len(source)][rows[chosen]], **of(chosen)}
             faces = source[rows[chosen]].permute(0, 3, 1, 2)
             if self.augment is not None:
-                # The host knows which frame comes first: the seed waits for nothing.
+                # Taken from the order on the host, which does not wait for the device.
                 generator.manual_seed(draw_seed(self.dataset.seed, epoch, int(order[start])))
                 faces = self.augment(faces, generator)
             return {"image": faces, **of(chosen)}

@@ -1,4 +1,4 @@
-"""Faces at the training size in one memory-mapped file, so that RAM does not grow with the corpus."""
+"""Faces at the training size in one memory-mapped file, so that memory use does not grow with the corpus."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -12,14 +12,14 @@ from fervid.audit.duplicates import BITS, hash_picture
 from fervid.storage.array_files import allocate
 from fervid.storage.atomic import writing
 
-BLOCK = 64  # rows a thread writes at a time, at most: all that wait in line lie in memory
+MAX_BLOCK_ROWS = 64  # maximum number of rows per task of a thread, since finished blocks are kept in memory
 
 
 class FaceCache:
-    """N square pictures, uint8 (N, size, size, 3) RGB, read from disk as they are asked for.
+    """N square pictures, uint8 (N, size, size, 3) RGB, read from disk on access.
 
     Args:
-        path: the ``.npy`` file.
+        path: path of the ``.npy`` file.
     """
 
     def __init__(self, path: Path):
@@ -28,27 +28,27 @@ class FaceCache:
 
     @property
     def faces(self) -> np.memmap:
-        """The memory map itself, opened when it is first asked for."""
+        """The memory map, opened on first access."""
         if self._faces is None:
             self._faces = np.load(self.path, mmap_mode="r")
         return self._faces
 
     def __getitem__(self, rows: np.ndarray | int) -> np.ndarray:
-        """Copies out rows: an array of B row numbers gives (B, size, size, 3), one number (size, size, 3)."""
+        """Returns a copy of rows: (B, size, size, 3) for an array of B row numbers, (size, size, 3) for one number."""
         return np.asarray(self.faces[rows])
 
     def __getstate__(self) -> dict:
-        # A memory map pickles as the whole array: workers open their own.
+        # Pickling a memory map would copy the whole array; workers open the file themselves.
         return {"path": self.path, "_faces": None}
 
 
 def resize(picture: np.ndarray, size: int, *, grayscale: bool) -> np.ndarray:
-    """Makes a face what the network sees.
+    """Resizes a face to the training size.
 
     Args:
         picture: uint8 (side, side, 3) RGB of any size.
-        size: side wanted, in pixels.
-        grayscale: luminance in all three channels.
+        size: side of the result in pixels.
+        grayscale: whether to replace all three channels with the luminance.
 
     Returns:
         uint8 (size, size, 3) RGB.
@@ -64,24 +64,24 @@ def build_face_cache(
     """Writes a face cache and the perceptual hashes of its faces, atomically.
 
     Args:
-        path: the ``.npy`` file to write; the hashes, uint8 (N, 32), go to ``<stem>.hashes.npy``.
+        path: path of the ``.npy`` file; the hashes, uint8 (N, 32), are written to ``<stem>.hashes.npy``.
         count: number of rows N.
-        read: gives row i as uint8 (side, side, 3) RGB of any size.
-        size: side of the stored pictures in pixels.
-        grayscale: store luminance in all three channels.
-        description: what to show beside the progress bar.
+        read: returns row i as uint8 (side, side, 3) RGB of any size.
+        size: side of the cached pictures in pixels.
+        grayscale: whether to replace all three channels with the luminance.
+        description: label of the progress bar.
 
     Raises:
-        InputError: if the disk has no room for the face cache, or cannot be written.
+        InputError: if the disk has too little free space or cannot be written.
     """
     hashes = np.empty((count, BITS // 8), dtype=np.uint8)
 
-    block = min(BLOCK, count // 32 + 1)  # a small corpus is shared out over all cores, too
+    block = min(MAX_BLOCK_ROWS, count // 32 + 1)  # small blocks let a small corpus use all cores
 
     def write(start: int) -> None:
         for row in range(start, min(start + block, count)):
             picture = read(row)
-            hashes[row] = hash_picture(picture)  # before it is made small
+            hashes[row] = hash_picture(picture)  # of the picture at its original size
             faces[row] = resize(picture, size, grayscale=grayscale)
 
     starts = range(0, count, block)
@@ -91,5 +91,6 @@ def build_face_cache(
             for _ in track(pool.map(write, starts), description, total=len(starts), transient=True):
                 pass
         faces.flush()
-        with writing(path.with_suffix(".hashes.npy")) as beside:  # first: they belong to any face cache that is seen
-            np.save(beside, hashes)
+        # Written before the face cache gets its final name, so that every visible face cache has its hashes.
+        with writing(path.with_suffix(".hashes.npy")) as unfinished_hashes:
+            np.save(unfinished_hashes, hashes)

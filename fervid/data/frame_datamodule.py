@@ -1,4 +1,4 @@
-"""From the frames of corpora to batches."""
+"""The datamodule: from the frames of corpora to batches."""
 
 import hashlib
 import logging
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 Split = Callable[[pd.DataFrame], np.ndarray]
-EVALUATION_BATCH = 64  # frames: nothing is learned from them, so that how many share a batch is free
+EVALUATION_BATCH_SIZE = 64  # frames; without training, the batch size does not affect the results
 DEFAULT_CACHE = Path(os.environ.get("FERVID_CACHE", "~/.cache/fervid"))
 
 
@@ -55,28 +55,30 @@ class FrameDataModule(pl.LightningDataModule):
     device), the target such as ``emotion`` int64 (B,), ``index`` int64 (B,) = row of :attr:`samples`.
 
     Args:
-        sources: where the frames come from: corpora that are prepared (:class:`PreparedCorpus`) or rendered. The labels
-            of several are aligned by their shared names (:func:`fervid.schema.emotions.shared_name`).
-        sample: what the network is shown at once; a single frame unless given.
-        target: what is learned of a sample; the emotion unless given.
-        split: says for each row of a manifest ``train``, ``val`` or ``test``; default: unseen subjects, 60/20/20.
-        image_size: side in pixels of what the network sees.
-        batch_size: frames a step; where nothing is learned up to eight times as many, 64 unless it is larger itself.
-        num_workers: processes that load; 0 loads in the training process.
-        augmentation: albumentations pipeline for training pictures; None or an empty one leaves them alone.
-        sampler: ``shuffle`` (each frame once an epoch) or ``balanced`` (every class as often, with replacement).
-        grayscale: show luminance only (in all three channels).
-        near_duplicates: ``keep``, or ``group``: clips with pictures that look the same count as one where a split draws
-            clips (``clips``, and ``given`` for validation).
-        cache_dir: where faces at the training size are kept between runs; the environment's ``FERVID_CACHE`` or
-            ``~/.cache/fervid`` unless given.
-        seed: of order and augmentation.
+        sources: prepared (:class:`PreparedCorpus`) or rendered corpora. The labels of several corpora are aligned by
+            their shared names (:func:`fervid.schema.emotions.shared_name`).
+        sample: kind of sample. Default: a single frame.
+        target: target to learn. Default: the emotion.
+        split: function that assigns ``train``, ``val`` or ``test`` to each row of a manifest. Default:
+            subject-independent, 60/20/20 %.
+        image_size: side of the network's input in pixels.
+        batch_size: number of frames per training step. Validation and test use batches of 64, but at most eight times
+            this number and at least this number.
+        num_workers: number of worker processes that load batches; 0 loads in the training process.
+        augmentation: albumentations pipeline for training pictures; None or an empty pipeline: no augmentation.
+        sampler: ``shuffle`` (each frame once per epoch) or ``balanced`` (all classes equally often, with replacement).
+        grayscale: whether to replace all three channels with the luminance.
+        near_duplicates: ``keep``, or ``group`` to treat clips with near-duplicate pictures as one clip in splits that
+            draw clips (``clips``, and ``predefined`` for validation).
+        cache_dir: folder of the faces at the training size, shared by all runs. Default: the environment variable
+            ``FERVID_CACHE``, or ``~/.cache/fervid``.
+        seed: seed of the order and the augmentation.
 
     Attributes:
-        manifest: one row a usable frame with its split, after :meth:`setup`.
-        audit: what stands on two sides of the split, likewise.
-        failures: files that could not be used: ``path``, ``reason`` and ``outcome``, ``failed`` or ``left out``.
-        folder: where the faces lie.
+        manifest: one row per usable frame with its subset, after :meth:`setup`.
+        audit: leakage between the subsets, after :meth:`setup`.
+        failures: files that could not be used: ``path``, ``reason`` and ``outcome`` (``failed`` or ``left out``).
+        folder: folder of the cached faces.
 
     Raises:
         InputError: if a setting cannot be used, or the corpus cannot be trained on.
@@ -101,18 +103,20 @@ class FrameDataModule(pl.LightningDataModule):
     ):
         super().__init__()
         if batch_size < 1:
-            raise InputError(f"dataset.batch_size={batch_size} trains on nothing: give at least 1.")
+            raise InputError(f"dataset.batch_size={batch_size} is out of range: give at least 1.")
         if image_size < 1:
-            raise InputError(f"image_size={image_size} shows nothing: give the side of the picture in pixels.")
+            raise InputError(f"image_size={image_size} is out of range: give the side of the picture in pixels.")
         if num_workers < 0:
-            raise InputError(f"dataset.num_workers={num_workers} is not a number of processes: give 0 or more.")
+            raise InputError(f"dataset.num_workers={num_workers} is out of range: give 0 or more.")
         if sampler not in ("shuffle", "balanced"):
             raise InputError(f"dataset.sampler={sampler} is unknown: choose shuffle or balanced.")
         if near_duplicates not in ("keep", "group"):
             raise InputError(f"dataset.near_duplicates={near_duplicates} is unknown: choose keep or group.")
         names = [source.name for source in sources]
         if not names or len(set(names)) < len(names):
-            raise InputError(f"the corpora {', '.join(names) or '[]'} cannot be used together: give each once.")
+            raise InputError(
+                f"the corpora {', '.join(names) or '[]'} cannot be combined: give at least one, and each only once."
+            )
         self.sources, self.sample, self.target = list(sources), sample or FrameSample(), target or ClassTarget()
         self.split, self.image_size, self.batch_size = split, image_size, batch_size
         self.num_workers, self.sampler, self.grayscale, self.seed = num_workers, sampler, grayscale, seed
@@ -123,18 +127,18 @@ class FrameDataModule(pl.LightningDataModule):
         self._is_set_up = False
         self._features: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         self._features_of: Callable[[], Any] = lambda: None
-        self._resident: dict[int, torch.Tensor] = {}
+        self._device_arrays: dict[int, torch.Tensor] = {}
 
-    # What is known of the corpora
+    # Corpora
 
     @property
     def corpus(self) -> str:
-        """The name of the corpus; of several, all names."""
+        """Name of the corpus; for several corpora, their names joined by ``+``."""
         return "+".join(source.name for source in self.sources)
 
     @property
     def corpora(self) -> list[dict[str, Any]]:
-        """What cards and results tell of each corpus."""
+        """Description of each corpus for model cards and results."""
         return [source.about() for source in self.sources]
 
     @property
@@ -144,7 +148,7 @@ class FrameDataModule(pl.LightningDataModule):
 
     @property
     def subjects_from(self) -> str | None:
-        """Where subjects come from if nobody has verified that each of their names is one person; None if verified."""
+        """Origin of the subjects' names if it is not verified that each name is one person; None if verified."""
         unverified = dict.fromkeys(source.subjects_from for source in self.sources if source.subjects_from)
         return " and ".join(unverified) or None
 
@@ -155,24 +159,24 @@ class FrameDataModule(pl.LightningDataModule):
 
     @property
     def failures(self) -> pd.DataFrame:
-        """Files that could not be used: ``path``, ``reason`` and ``outcome``, ``failed`` or ``left out``."""
+        """Files that could not be used: ``path``, ``reason`` and ``outcome`` (``failed`` or ``left out``)."""
         return pd.concat([source.failures for source in self.sources], ignore_index=True)
 
     @property
     def failed_files(self) -> int:
-        """How many videos and pictures gave nothing; files that are no part of the corpus are not among them."""
+        """Number of videos and pictures that could not be used, without files that are not part of the corpus."""
         return int((self.failures["outcome"] == FAILED).sum())
 
     # From frames to a split manifest
 
     @cached_property
     def frames(self) -> pd.DataFrame:
-        """Every frame that shows a face, in the order of the corpora."""
+        """All frames that show a face, in the order of the corpora."""
         tables = [source.frames() for source in self.sources]
         for source in self.sources:
             if source.face_size is not None and self.image_size > source.face_size:
                 log.warning(
-                    "faces of %d px are shown at %d: dataset.face_size=%d prepares them as large as that.",
+                    "faces prepared at %d px are enlarged to %d px: use dataset.face_size=%d to prepare larger ones.",
                     *(source.face_size, self.image_size, self.image_size),
                 )
         if len(tables) > 1:
@@ -181,14 +185,14 @@ class FrameDataModule(pl.LightningDataModule):
 
     @cached_property
     def folder(self) -> Path:
-        """Where the corpora, as they are now, keep their faces: a changed corpus or setting is another folder."""
+        """Folder of the cached faces; its name depends on the content of the corpora and on their settings."""
         key = hashlib.sha256(pd.util.hash_pandas_object(self.frames).to_numpy().tobytes())
         key.update(f"{list(self.frames.columns)} {' '.join(source.fingerprint() for source in self.sources)}".encode())
         return self.cache_dir / f"{self.corpus}-{key.hexdigest()[:12]}"
 
     @property
     def face_cache_path(self) -> Path:
-        """The file of the faces at the training size."""
+        """Path of the face cache."""
         return self.folder / f"faces_{self.image_size}{'_gray' if self.grayscale else ''}.npy"
 
     @cached_property
@@ -197,13 +201,13 @@ class FrameDataModule(pl.LightningDataModule):
         return FaceCache(self.face_cache_path)
 
     def prepare_data(self) -> None:
-        """Writes the faces at the training size and looks for near-duplicates, unless both are there."""
-        for folder in (self.folder, self.folder / "features"):  # what is large and lies in the cache for years
+        """Writes the faces at the training size and finds near-duplicates, unless both have already been done."""
+        for folder in (self.folder, self.folder / "features"):  # large files, which may stay in the cache for years
             remove_leftovers(folder)
         if self.face_cache_path.exists() and self._duplicates_path.exists():
             return
         self._make_folder()
-        with lock(self.folder):  # one rank, or run, works and the others wait
+        with lock(self.folder):  # one rank or run prepares, the others wait
             if not self.face_cache_path.exists():
                 self._build_face_cache()
             if not self._duplicates_path.exists():
@@ -211,7 +215,7 @@ class FrameDataModule(pl.LightningDataModule):
 
     @property
     def is_ready(self) -> bool:
-        """Whether :meth:`prepare_data` has nothing left to do, since another process did it."""
+        """Whether all files that :meth:`prepare_data` writes exist."""
         prepared = all(source.is_prepared for source in self.sources)
         return prepared and self.face_cache_path.exists() and self._duplicates_path.exists()
 
@@ -224,13 +228,13 @@ class FrameDataModule(pl.LightningDataModule):
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(
-                f"cache_dir={self.cache_dir} cannot be written ({error.strerror}): choose another."
+                f"cache_dir={self.cache_dir} cannot be written ({error.strerror}): choose another folder."
             ) from error
 
     def _find_duplicates(self) -> None:
         hashes = np.load(self.face_cache_path.with_suffix(".hashes.npy"))
         if len(hashes) > 20_000:
-            log.info("comparing %d faces with each other, once: it may take a minute or two.", len(hashes))
+            log.info("searching near-duplicates among %d faces, which may take a minute or two.", len(hashes))
         with writing(self._duplicates_path) as unfinished:
             near_duplicates(hashes, keys(self.frames, "clip")).to_parquet(unfinished)
 
@@ -244,15 +248,15 @@ class FrameDataModule(pl.LightningDataModule):
             description=f"{self.corpus}: faces at {self.image_size} px",
         )
 
-    @cached_property  # a run asks for it twice
+    @cached_property  # used twice per run
     def fingerprint(self) -> str:
-        """A digest of the data with their split (:func:`fervid.schema.same_system.fingerprint`)."""
+        """Digest of the data with their split (:func:`fervid.schema.same_system.fingerprint`)."""
         hashes = np.load(self.face_cache_path.with_suffix(".hashes.npy"))[self.manifest["cache_row"].to_numpy()]
-        of_emotion = isinstance(self.target, ClassTarget) and self.target.name == "emotion"  # a column of the manifest
-        return fingerprint(self.manifest, hashes, None if of_emotion else self.target.values(self.samples))
+        is_emotion = isinstance(self.target, ClassTarget) and self.target.name == "emotion"  # a manifest column
+        return fingerprint(self.manifest, hashes, None if is_emotion else self.target.values(self.samples))
 
     def _open_pictures(self) -> Callable[[int], np.ndarray]:
-        """Gives a function from a row of :attr:`frames` to its face."""
+        """Returns a function that returns the face of a row of :attr:`frames`."""
         corpus = self.frames["corpus"].to_numpy(dtype=object)
         first = {source.name: int(np.argmax(corpus == source.name)) for source in self.sources}
         openers = {
@@ -262,7 +266,7 @@ class FrameDataModule(pl.LightningDataModule):
         return lambda row: openers[corpus[row]](row - first[corpus[row]])
 
     def setup(self, stage: str | None = None) -> None:
-        """Splits, leaves out the frames that are in no subset, fits the target; does nothing a second time."""
+        """Splits and audits the frames, and fits the target; does nothing if called again."""
         if self._is_set_up:
             return
         manifest = self.frames.assign(cache_row=np.arange(len(self.frames)))
@@ -274,18 +278,18 @@ class FrameDataModule(pl.LightningDataModule):
         if left_out.any():
             gone = sorted(set(manifest["emotion"]) - set(manifest["emotion"][~left_out]))
             log.warning(
-                "%d of %d frames are on no side of this split and left out%s.",
-                *(left_out.sum(), len(manifest), f", among them all of {', '.join(gone)}" if gone else ""),
+                "%d of %d frames are in no subset of this split and are left out%s.",
+                *(left_out.sum(), len(manifest), f", including all frames of {', '.join(gone)}" if gone else ""),
             )
         manifest = self.manifest = check_manifest(manifest[~left_out])
-        if left_out.any():  # of a pair of clips only the closest frames were noted, and one of these may be gone
+        if left_out.any():  # only the closest frames of a pair of clips are recorded, and they may have been left out
             hashes = np.load(self.face_cache_path.with_suffix(".hashes.npy"))[manifest["cache_row"].to_numpy()]
             pairs = near_duplicates(hashes, keys(manifest, "clip"))
         self.audit = audit(manifest, pairs, subjects_from=self.subjects_from, verified=self.verified)
         self.target.fit(self.samples)
         self._check_batch_size()
         if "group" in manifest and (manifest.groupby("group")["split"].nunique() > 1).any():
-            log.warning("this split does not follow dataset.near_duplicates=group: split=clips does.")
+            log.warning("this split ignores dataset.near_duplicates=group: use split=clips.")
         sentence = self.audit.sentence()
         if sentence:
             log.warning(sentence)
@@ -295,46 +299,46 @@ class FrameDataModule(pl.LightningDataModule):
         train = int((self.samples["split"] == "train").sum())
         if self.batch_size > train:
             raise InputError(
-                f"dataset.batch_size={self.batch_size} is larger than the training side of {train} frames: "
-                f"give at most {train}."
+                f"dataset.batch_size={self.batch_size} is larger than the training subset of {train} frames: give at "
+                f"most {train}."
             )
 
     @property
     def samples(self) -> pd.DataFrame:
-        """One row a sample: what the network is shown at once, and what a row of predictions answers."""
+        """The sample table: one row per sample, that is per input of the network and per row of predictions."""
         return self.sample.table(self.manifest)
 
     @property
     def class_names(self) -> list[str]:
-        """The classes of the target, sorted; a label is a position among them.
+        """The sorted classes of the target; a label is an index into them.
 
         Raises:
-            InputError: if the target is of another kind.
+            InputError: if the target has no classes.
         """
         if not isinstance(self.target, ClassTarget):
-            raise InputError(f"the target {self.target.name} has no classes.")
+            raise InputError(f"the target {self.target.name} has no classes: use a task of classes.")
         return self.target.class_names
 
     def samples_of(self, subset: str) -> pd.DataFrame:
-        """The rows of :attr:`samples` in one subset."""
+        """Returns the rows of :attr:`samples` in one subset."""
         return self.samples[self.samples["split"] == subset]
 
     # From the manifest to batches
 
     def use_features(self, features: dict[str, tuple[np.ndarray, np.ndarray]], model: pl.LightningModule) -> None:
-        """From the next loader on, serves cached features instead of pictures, to one model alone.
+        """Makes subsequent loaders serve cached features instead of pictures, but only for one model.
 
         Args:
-            features: for a split its features (V, M, ...) and the row in them of each of its N frames, shape (N,);
-                an empty dict goes back to pictures.
-            model: whose frozen prefix gave them; any other one is given pictures.
+            features: for each cached subset the features (V, M, ...) and the row of each of its N frames in them, shape
+                (N,). An empty dict switches back to pictures.
+            model: model with the frozen stages that computed the features; other models are served pictures.
         """
         self._features, self._features_of = features, weakref.ref(model)
-        self._resident.clear()  # what the phase before had on the GPU
+        self._device_arrays.clear()  # frees the GPU memory of the previous phase
 
-    def frame_dataset(self, side: str, *, augment: bool = False, epoch: torch.Tensor | None = None) -> FrameDataset:
-        """The samples of one subset, in the order of :attr:`samples`."""
-        samples = self.samples_of(side)
+    def frame_dataset(self, subset: str, *, augment: bool = False, epoch: torch.Tensor | None = None) -> FrameDataset:
+        """Returns the samples of one subset, in the order of :attr:`samples`."""
+        samples = self.samples_of(subset)
         return self.sample.dataset(
             self.face_cache,
             samples,
@@ -350,13 +354,13 @@ class FrameDataModule(pl.LightningDataModule):
     def train_dataloader(self) -> DataLoader | DeviceLoader:
         samples = self.samples_of("train")
         weights = self.target.balancing_weights(samples) if self.sampler == "balanced" else None
-        # Lightning's own count of finished epochs: right also when a run resumes.
+        # Lightning's count of finished epochs is also correct in a resumed run.
         epoch = self.trainer.fit_loop.epoch_progress.current.processed if self.trainer else 0  # type: ignore[attr-defined]
         sampler = EpochSampler(len(samples), seed=self.seed, weights=weights, epoch=epoch)
-        # A last batch of one frame has no statistics for BatchNorm.
-        lonely = self.batch_size > 1 and len(sampler) % self.batch_size == 1
+        # BatchNorm cannot compute batch statistics of a last batch with a single frame.
+        drop_last = self.batch_size > 1 and len(sampler) % self.batch_size == 1
         dataset = self._dataset("train", sampler.epoch)
-        return self._loader(dataset, batch_size=self.batch_size, sampler=sampler, drop_last=lonely)
+        return self._loader(dataset, batch_size=self.batch_size, sampler=sampler, drop_last=drop_last)
 
     def val_dataloader(self) -> DataLoader | DeviceLoader:
         return self._loader(self._dataset("val"), batch_size=self._evaluation_batch)
@@ -366,22 +370,22 @@ class FrameDataModule(pl.LightningDataModule):
 
     @property
     def _evaluation_batch(self) -> int:
-        # Whoever trains with batches of 2 because the device holds no more gets no 64.
-        return max(self.batch_size, min(EVALUATION_BATCH, 8 * self.batch_size))
+        # Limited to a multiple of the training batch size, which may be small because the device has little memory.
+        return max(self.batch_size, min(EVALUATION_BATCH_SIZE, 8 * self.batch_size))
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        """Makes pictures float32 in [0, 1], on the device: bytes travel, floats do not."""
+        """Converts pictures to float32 in [0, 1] on the device, so that only uint8 is transferred."""
         if "image" in batch and batch["image"].dtype == torch.uint8:
             batch["image"] = batch["image"].float().div_(255)
         return batch
 
-    def _dataset(self, side: str, epoch: torch.Tensor | None = None) -> FrameDataset | FeatureDataset:
-        asking = self.trainer.lightning_module if self.trainer else None
-        if side in self._features and asking is not None and asking is self._features_of():
-            features, rows = self._features[side]
-            samples = self.samples_of(side)
+    def _dataset(self, subset: str, epoch: torch.Tensor | None = None) -> FrameDataset | FeatureDataset:
+        model = self.trainer.lightning_module if self.trainer else None
+        if subset in self._features and model is not None and model is self._features_of():
+            features, rows = self._features[subset]
+            samples = self.samples_of(subset)
             return FeatureDataset(features, rows, samples.index.to_numpy(), self._targets(samples), epoch=epoch)
-        return self.frame_dataset(side, augment=side == "train", epoch=epoch)
+        return self.frame_dataset(subset, augment=subset == "train", epoch=epoch)
 
     def _loader(
         self, dataset: FrameDataset | FeatureDataset, *, batch_size: int, **kwargs: Any
@@ -389,7 +393,7 @@ class FrameDataModule(pl.LightningDataModule):
         source = self._on_device(dataset)
         if source is not None:
             return DeviceLoader(dataset, source, batch_size=batch_size, **kwargs)
-        # Features come straight from a memory map: handing them from process to process would only slow them.
+        # Features are read from a memory map; passing them between processes would only slow this down.
         workers = self.num_workers if isinstance(dataset, FrameDataset) else 0
         return DataLoader(
             dataset,
@@ -399,12 +403,12 @@ class FrameDataModule(pl.LightningDataModule):
             pin_memory=torch.cuda.is_available(),
             collate_fn=already_a_batch,
             worker_init_fn=partial(end_with_parent, os.getpid()),
-            generator=torch.Generator(),  # else it draws from the one that dropout draws from, at times of its own
+            generator=torch.Generator(),  # the default generator is also used by dropout, whose draws would change
             **kwargs,
         )
 
     def _on_device(self, dataset: FrameDataset | FeatureDataset) -> Callable[[], torch.Tensor] | None:
-        """Gives what the dataset reads on the GPU that trains, if it fits there and nothing needs the CPU."""
+        """Returns a function that returns the dataset's data on the GPU; None if the CPU must load them."""
         device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
         if device.type != "cuda":
             return None
@@ -413,13 +417,13 @@ class FrameDataModule(pl.LightningDataModule):
 
             missing = without_counterpart(dataset.augmentation)
             if missing:
-                log.info("%s of the augmentation is drawn on the CPU: it will hold the GPU up.", ", ".join(missing))
+                log.info("%s of the augmentation runs on the CPU, which slows training down.", ", ".join(missing))
                 return None
         array = dataset.features if isinstance(dataset, FeatureDataset) else dataset.face_cache.faces
         return partial(self._copy_on, array, device) if fits(array, device) else None
 
     def _copy_on(self, array: np.ndarray, device: torch.device) -> torch.Tensor:
-        """The one copy of an array on the device that all sides share."""
-        if id(array) not in self._resident:
-            self._resident[id(array)] = to_device(array, device)
-        return self._resident[id(array)]
+        """Returns the copy of an array on the device, which all subsets share."""
+        if id(array) not in self._device_arrays:
+            self._device_arrays[id(array)] = to_device(array, device)
+        return self._device_arrays[id(array)]

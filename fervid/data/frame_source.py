@@ -1,4 +1,4 @@
-"""Where a datamodule's frames come from."""
+"""Interface of the corpora that provide a datamodule's frames."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -9,15 +9,15 @@ import pandas as pd
 
 
 class FrameSource(Protocol):
-    """A corpus whose frames can be listed and opened: prepared from files, or rendered.
+    """A prepared or rendered corpus, whose frames can be listed and opened.
 
     Attributes:
-        name: of the corpus, the value of the column ``corpus``.
-        subjects_from: where subjects come from if nobody has verified that each of their names is one person; None
-            where the corpus itself says who is who.
+        name: name of the corpus, the value of the column ``corpus``.
+        subjects_from: origin of the subjects' names if it is not verified that each name is one person; None if the
+            corpus identifies its subjects.
         failures: files that could not be used: ``path``, ``reason`` and ``outcome``.
-        face_size: side in pixels of the faces it gives; None if that is of no matter.
-        is_prepared: whether its frames can be listed and opened without preparing files first.
+        face_size: side of the prepared faces in pixels; None if faces can be rendered at any size.
+        is_prepared: whether the frames can be listed and opened without preparing files first.
     """
 
     failures: pd.DataFrame
@@ -35,22 +35,22 @@ class FrameSource(Protocol):
     def is_prepared(self) -> bool: ...
 
     def frames(self) -> pd.DataFrame:
-        """Lists the frames that show a face: a manifest without ``split``."""
+        """Returns the frames that show a face, as a manifest without the column ``split``."""
         ...
 
     def open_pictures(self, frames: pd.DataFrame, cache: Path) -> Callable[[int], np.ndarray]:
-        """Gives a function from a row of ``frames`` to its face, uint8 (side, side, 3) RGB of any size.
+        """Returns a function that returns the face of a row of ``frames``, uint8 (side, side, 3) RGB of any size.
 
         Args:
-            frames: of :meth:`frames`.
-            cache: a folder for what is made on the way.
+            frames: frames from :meth:`frames`.
+            cache: folder for intermediate files.
         """
         ...
 
     def fingerprint(self) -> str:
-        """All that shapes the pictures besides :meth:`frames`: another one, another folder in the cache."""
+        """Returns a key of everything besides :meth:`frames` that determines the pictures; part of the cache key."""
         ...
 
     def about(self) -> dict[str, Any]:
-        """What cards and results tell of the corpus (:meth:`fervid.corpora.corpus.Corpus.about`)."""
+        """Returns the description of the corpus for cards and results (:meth:`fervid.corpora.corpus.Corpus.about`)."""
         ...

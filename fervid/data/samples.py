@@ -1,7 +1,7 @@
-"""What the network is shown at once, and what one row of predictions answers.
+"""Samples: the inputs of the network, with one row of predictions each.
 
-Another modality, such as sound, is another kind of sample: its batches hold an entry of that name, which an encoder of
-``fervid/models`` turns into features (:attr:`fervid.tasks.task.Task.encoders`).
+Another modality, such as sound, is another kind of sample. Its batches have an entry with the name of the modality,
+which an encoder of ``fervid/models`` maps to features (:attr:`fervid.tasks.task.Task.encoders`).
 """
 
 from collections.abc import Mapping
@@ -19,10 +19,13 @@ if TYPE_CHECKING:
 
 
 class Sample(Protocol):
-    """A kind of sample: how frames become samples, and how samples become batches."""
+    """A kind of sample: defines how frames form samples, and how samples form batches."""
 
     def table(self, manifest: pd.DataFrame) -> pd.DataFrame:
-        """One row a sample, of a manifest with one row a frame: its number is the ``index`` of a batch."""
+        """Returns the sample table, one row per sample, of a manifest with one row per frame.
+
+        The row number of a sample is its ``index`` in a batch.
+        """
         ...
 
     def dataset(
@@ -35,21 +38,21 @@ class Sample(Protocol):
         seed: int,
         epoch: torch.Tensor | None,
     ) -> FrameDataset:
-        """Batches of some samples.
+        """Returns a dataset of samples.
 
         Args:
-            face_cache: the faces.
+            face_cache: cache of the faces.
             samples: N rows of :meth:`table`.
-            targets: by the name of each target its numbers, (N,) or (N, D).
-            augmentation: what to do to training pictures, or None.
-            seed: of the augmentation.
-            epoch: the sampler's epoch, a shared scalar tensor.
+            targets: values of each target by its name, (N,) or (N, D).
+            augmentation: augmentation of the pictures, or None.
+            seed: seed of the augmentation.
+            epoch: the sampler's epoch, a scalar tensor in shared memory.
         """
         ...
 
 
 class FrameSample:
-    """A single frame: the batch's ``image`` is (B, 3, H, W)."""
+    """A single frame; the entry ``image`` of a batch is (B, 3, H, W)."""
 
     def table(self, manifest: pd.DataFrame) -> pd.DataFrame:
         return manifest

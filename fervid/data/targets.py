@@ -1,4 +1,4 @@
-"""What is learned of samples: columns of the manifest as numbers."""
+"""Targets: the values that a task learns, from columns of the manifest."""
 
 import logging
 from collections.abc import Sequence
@@ -14,36 +14,36 @@ log = logging.getLogger(__name__)
 
 
 class Target(Protocol):
-    """What a task learns of a sample; a task makes its own (:meth:`fervid.tasks.task.Task.make_target`).
+    """The target of a task (:meth:`fervid.tasks.task.Task.make_target`).
 
     Attributes:
-        name: the entry of a batch that holds its numbers.
+        name: name of the batch entry with the target's values.
     """
 
     name: str
 
     @property
     def size(self) -> int:
-        """How many outputs a network has for it."""
+        """Number of outputs of the network."""
         ...
 
     def fit(self, samples: pd.DataFrame) -> None:
-        """Learns what it needs to know of the samples, such as their classes.
+        """Fits the target to the samples, for example by collecting their classes.
 
         Args:
-            samples: one row a sample, with its ``split``.
+            samples: one row per sample, with its ``split``.
 
         Raises:
-            InputError: if it cannot be learned from this split.
+            InputError: if the target cannot be learned from this split.
         """
         ...
 
     def values(self, samples: pd.DataFrame) -> np.ndarray:
-        """The numbers of N samples, (N,) or (N, D)."""
+        """Returns the target values of N samples, (N,) or (N, D)."""
         ...
 
     def balancing_weights(self, samples: pd.DataFrame) -> np.ndarray:
-        """How often each of N training samples is to be drawn for ``sampler=balanced``, relatively, shape (N,).
+        """Returns the sampling weights of N training samples for ``sampler=balanced``, shape (N,).
 
         Raises:
             InputError: if there is nothing to balance.
@@ -52,15 +52,15 @@ class Target(Protocol):
 
 
 class ClassTarget:
-    """One of several classes: a label is its position among them.
+    """A class label: the index of the sample's class in ``class_names``.
 
     Args:
-        class_names: the classes, if they are known already.
+        class_names: the classes, if they are already known.
         name: column of the manifest.
 
     Attributes:
-        class_names: the classes, sorted, after :meth:`fit`.
-        counts: training samples of each class, shape (C,), likewise.
+        class_names: the sorted classes, after :meth:`fit`.
+        counts: number of training samples per class, shape (C,), after :meth:`fit`.
     """
 
     def __init__(self, class_names: Sequence[str] = (), name: str = "emotion"):
@@ -72,25 +72,25 @@ class ClassTarget:
         return len(self.class_names)
 
     def fit(self, samples: pd.DataFrame) -> None:
-        """Numbers the classes; warns of a class without validation or test samples.
+        """Collects and counts the classes; warns if a class has no validation or test samples.
 
         Raises:
-            InputError: if there is a single class, or one without training samples.
+            InputError: if there is only one class, or a class has no training samples.
         """
         classes = set(samples[self.name])
         if len(classes) < 2:
             (only,) = classes
-            raise InputError(f"the corpus holds only one {self.name} ({only!r}): at least two are needed.")
+            raise InputError(f"the corpus has only one {self.name} ({only!r}): at least two are needed.")
         for subset in SPLITS:
             absent = sorted(classes - set(samples.loc[samples["split"] == subset, self.name]))
             if absent and subset == "train":
                 raise InputError(
-                    f"no frame of {listed(absent)} is on the training side: add pictures, leave the class out, "
-                    "or choose another split or split.seed."
+                    f"the training subset has no frame of {listed(absent)}: add pictures, leave the class out, or "
+                    "choose another split or split.seed."
                 )
             if absent:
                 log.warning(
-                    "no frame of %s on the %s side: its recall cannot be measured there.", listed(absent), subset
+                    "the %s subset has no frame of %s: its recall cannot be measured there.", subset, listed(absent)
                 )
         self.class_names = sorted(classes)
         self.counts = np.bincount(self.values(samples[samples["split"] == "train"]), minlength=self.size)
@@ -99,6 +99,6 @@ class ClassTarget:
         return pd.Categorical(samples[self.name], categories=self.class_names).codes.astype(np.int64)
 
     def balancing_weights(self, samples: pd.DataFrame) -> np.ndarray:
-        """All classes are drawn equally often."""
+        """Returns weights with which all classes are drawn equally often."""
         labels = self.values(samples)
         return 1.0 / np.bincount(labels, minlength=self.size)[labels]

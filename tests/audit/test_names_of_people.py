@@ -230,4 +230,4 @@ def test_a_split_file_that_leaves_out_an_emotion_is_told_so(fervid_command, tmp_
     ]
     (tmp_path / "sides.csv").write_text("\n".join(["path,split", *rows]))
     audited(fervid_command, tmp_path / "audit", root, PATTERN, "split=csv", f"split.path={tmp_path / 'sides.csv'}")
-    assert "left out, among them all of fear" in " ".join(capfd.readouterr().out.split())
+    assert "left out, including all frames of fear" in " ".join(capfd.readouterr().out.split())

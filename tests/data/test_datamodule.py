@@ -30,7 +30,7 @@ def test_setup_twice_changes_nothing(synthetic):
     [
         ("batch_size", 0, "batch_size=0"),
         ("batch_size", -3, "batch_size=-3"),
-        ("batch_size", 33, "batch_size=33 is larger than the training side of 32 frames"),
+        ("batch_size", 33, "batch_size=33 is larger than the training subset of 32 frames"),
         ("num_workers", -1, "num_workers=-1"),
         ("image_size", 0, "image_size=0"),
         ("sampler", "fair", "sampler=fair"),
@@ -47,7 +47,7 @@ def test_a_class_missing_from_train(synthetic):
     def without_fear(manifest):
         return np.where(manifest["emotion"] == "fear", "test", np.where(manifest.index % 2, "train", "val"))
 
-    with pytest.raises(InputError, match="no frame of fear is on the training side"):
+    with pytest.raises(InputError, match="the training subset has no frame of fear"):
         synthetic(split=without_fear)
 
 
@@ -57,7 +57,7 @@ def test_a_class_missing_from_test_is_a_warning(synthetic, caplog):
         return np.where((manifest["emotion"] == "fear") & (side == "test"), "train", side)
 
     synthetic(split=without_fear)
-    assert "no frame of fear on the test side" in caplog.text
+    assert "the test subset has no frame of fear" in caplog.text
 
 
 def test_a_leaking_split_is_a_warning(synthetic, caplog):
@@ -120,7 +120,7 @@ def test_frames_on_no_side_are_left_out(image_folder, caplog):
     made = image_folder(split=lambda manifest: sides[np.arange(len(manifest)) % 4], batch_size=2)
     made.prepare_data()
     made.setup()
-    assert "7 of 30 frames are on no side of this split and left out" in caplog.text
+    assert "7 of 30 frames are in no subset of this split and are left out" in caplog.text
     assert len(made.manifest) == 23
     assert made.manifest["cache_row"].tolist() == [row for row in range(30) if row % 4 != 3]
 
@@ -166,4 +166,4 @@ def test_groups_do_not_change_the_sides_of_a_file(image_folder, pictures, tmp_pa
     made.prepare_data()
     made.setup()
     assert made.manifest.set_index("path")["split"].to_dict() == sides
-    assert "this split does not follow dataset.near_duplicates=group" in caplog.text
+    assert "this split ignores dataset.near_duplicates=group" in caplog.text

@@ -11,7 +11,7 @@ from fervid.callbacks import EpochSeed, FreezeThenFineTune
 from fervid.data import frame_datamodule as datamodule_module
 from fervid.data.datasets import EpochSampler, FeatureDataset
 from fervid.data.device_loader import DeviceLoader, to_device
-from fervid.data.frame_datamodule import EVALUATION_BATCH
+from fervid.data.frame_datamodule import EVALUATION_BATCH_SIZE
 
 CPU = torch.device("cpu")
 
@@ -88,7 +88,7 @@ def test_features_take_turns_over_the_epochs():
 
 
 def test_a_large_array_is_copied_in_parts(monkeypatch):
-    monkeypatch.setattr("fervid.data.device_loader.CHUNK", 1000)
+    monkeypatch.setattr("fervid.data.device_loader.CHUNK_BYTES", 1000)
     parts = []
     watched = SimpleNamespace(array=lambda part: parts.append(part.nbytes) or np.array(part), empty=np.empty)
     monkeypatch.setattr("fervid.data.device_loader.np", watched)
@@ -126,7 +126,7 @@ def test_a_gpu_holds_the_faces_once_for_all_sides(synthetic, on_gpu):
     train, val = datamodule.train_dataloader(), datamodule.val_dataloader()
     assert isinstance(train, DeviceLoader)
     assert train.source() is val.source()
-    assert (train.batch_size, val.batch_size) == (8, EVALUATION_BATCH)
+    assert (train.batch_size, val.batch_size) == (8, EVALUATION_BATCH_SIZE)
     assert sum(len(batch["emotion"]) for batch in val) == 32
 
 
@@ -139,7 +139,7 @@ def test_what_cannot_be_drawn_on_a_gpu_is_drawn_on_the_cpu(synthetic, on_gpu, ca
     datamodule = on_gpu(synthetic(augmentation=A.Compose([A.CLAHE(p=1.0)])))
     assert isinstance(datamodule.train_dataloader(), torch.utils.data.DataLoader)
     assert isinstance(datamodule.val_dataloader(), DeviceLoader)
-    assert "CLAHE of the augmentation is drawn on the CPU" in caplog.text
+    assert "CLAHE of the augmentation runs on the CPU" in caplog.text
 
 
 def trained(datamodule, model, folder):

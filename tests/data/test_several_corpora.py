@@ -86,7 +86,7 @@ def test_what_is_known_of_each_corpus_is_told(both):
 
 
 def test_a_corpus_is_given_once():
-    with pytest.raises(InputError, match="synthetic, synthetic cannot be used together"):
+    with pytest.raises(InputError, match="synthetic, synthetic cannot be combined"):
         FrameDataModule([RenderedSubjects(), RenderedSubjects()])
-    with pytest.raises(InputError, match="cannot be used together"):
+    with pytest.raises(InputError, match="cannot be combined"):
         FrameDataModule([])

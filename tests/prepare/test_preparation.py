@@ -444,9 +444,9 @@ def test_a_face_that_went_missing_or_is_damaged(raw, tmp_path, gone):
 
 def test_faces_smaller_than_the_network_sees_are_told(raw, tmp_path, caplog):
     _ = corpus(raw, tmp_path, image_size=64).frames
-    assert "px are shown at" not in caplog.text
+    assert "are enlarged to" not in caplog.text
     _ = corpus(raw, tmp_path, image_size=96).frames
-    assert "faces of 64 px are shown at 96: dataset.face_size=96" in caplog.text
+    assert "faces prepared at 64 px are enlarged to 96 px: use dataset.face_size=96" in caplog.text
 
 
 def test_given_faces_need_no_detector(raw):

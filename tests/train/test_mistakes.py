@@ -36,7 +36,7 @@ BAD = [
     (["+optimizer.betas=[0.9]"], "the optimizer rejects its settings"),
     (["optimizer=sgd", "+optimizer.foreach=true"], "`fused` and `foreach` cannot be `True` together"),
     (["dataset.batch_size=0"], "dataset.batch_size=0"),
-    (["dataset.batch_size=1000"], "dataset.batch_size=1000 is larger than the training side"),
+    (["dataset.batch_size=1000"], "dataset.batch_size=1000 is larger than the training subset"),
     (["~experiment", "dataset=image_folder"], "needs dataset.root"),
     (["~experiment", "dataset=image_folder", "dataset.root=/nowhere"], "dataset.root=/nowhere is not a folder"),
     (["backbone.image_size=6"], "picture of 6 px"),
