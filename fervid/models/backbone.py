@@ -1,4 +1,4 @@
-"""What every backbone is: a chain of named stages from pictures to feature maps."""
+"""Base class of all backbones: a chain of named stages from pictures to feature maps."""
 
 import hashlib
 import logging
@@ -22,14 +22,14 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 @dataclass(frozen=True)
 class Weights:
-    """Where a backbone's first weights came from.
+    """Origin of a backbone's initial weights.
 
     Attributes:
-        requested: what was asked for; None for random weights.
+        requested: requested name or file; None for random weights.
         source: ``random``, ``file``, ``torchvision`` or ``timm``.
-        sha256: of the file, or, where there is none, of the tensors; None for random weights.
-        missing: why the requested weights are not in use; None if they are.
-        unwrapped: under which entry and prefix of the file they were found; None if neither.
+        sha256: digest of the file or, if there is no file, of the tensors; None for random weights.
+        missing: reason why the requested weights are not used; None if they are used.
+        unwrapped: entry and prefix of the file under which the weights were found; None if there is neither.
     """
 
     requested: str | None
@@ -39,7 +39,7 @@ class Weights:
     unwrapped: str | None = None
 
     def as_dict(self) -> dict[str, str | None]:
-        """Plain containers, for checkpoints and results."""
+        """Returns the attributes as plain containers, for checkpoints and results."""
         return asdict(self)
 
 
@@ -47,23 +47,23 @@ class Backbone(nn.Module):
     """A network without its classifier, as a chain of named stages.
 
     Args:
-        network: holds the stages under their names.
-        stages: names of submodules of ``network``, in the order in which a picture passes them.
-        num_features: channels C of the last stage's output.
-        image_size: side in pixels of the pictures it is meant for.
-        last_block: the stage from which ``finetune=last_block`` learns; None: the last one.
-        weights: a file with a state dict of ``network``; None keeps the random weights.
-        mean: subtracted from each channel of a picture in [0, 1].
-        std: then divided by.
-        channel_order: ``rgb``, or ``bgr`` for weights that were trained so (Caffe's).
-        freeze_batchnorm: let BatchNorm of learning stages normalise with its stored statistics and keep them, as
-            Keras does when it fine-tunes; None: yes with pretrained weights, no with random ones, whose statistics
-            mean nothing yet.
+        network: module that contains the stages as submodules.
+        stages: names of submodules of ``network``, in the order in which they are applied.
+        num_features: number of channels C of the last stage's output.
+        image_size: side of the input pictures in pixels.
+        last_block: first stage that ``finetune=last_block`` trains; None: the last stage.
+        weights: path of a file with a state dict of ``network``; None: random weights.
+        mean: mean to subtract from each channel of a picture in [0, 1].
+        std: standard deviation to divide by.
+        channel_order: ``rgb``, or ``bgr`` for weights trained with this order (Caffe).
+        freeze_batchnorm: whether BatchNorm in trainable stages normalises with its stored statistics and does not
+            update them, as in fine-tuning with Keras. None: True with pretrained weights, and False with random
+            weights, whose statistics are still meaningless.
 
     Attributes:
-        stages: the names.
-        num_features: channels C of the output.
-        weights: where the first weights came from.
+        stages: names of the stages.
+        num_features: number of channels C of the output.
+        weights: origin of the initial weights.
 
     Shapes:
         (B, 3, H, W) in [0, 1] -> (B, C, h, w).
@@ -104,32 +104,32 @@ class Backbone(nn.Module):
 
     @property
     def own_prefix(self) -> str:
-        """What stands before the library's names of tensors in those of ``network``."""
+        """Prefix of the library's tensor names in the state dict of ``network``."""
         return ""
 
     @property
     def pretrained(self) -> bool:
-        """Whether other than random weights are in use."""
+        """Whether the initial weights are not random."""
         return self.weights.source != "random"
 
     @property
     def batchnorm_is_frozen(self) -> bool:
-        """Whether BatchNorm keeps its statistics also in stages that learn."""
+        """Whether BatchNorm keeps its statistics even in trainable stages."""
         return self.pretrained if self.freeze_batchnorm is None else self.freeze_batchnorm
 
     def stage_modules(self, start: int = 0, stop: int | None = None) -> list[nn.Module]:
-        """The modules of the stages from number ``start`` to before ``stop``."""
+        """Returns the modules of the stages from number ``start`` up to, but not including, ``stop``."""
         return [self.network.get_submodule(name) for name in self.stages[start:stop]]
 
     def stage_number(self, name: str) -> int:
-        """Finds a stage.
+        """Returns the number of a stage.
 
         Args:
-            name: of a stage, or of a block of which it is the first (``layer4`` finds ``layer4.0``); ``all`` is the
-                first stage, ``last_block`` the one of :attr:`last_block`, ``head`` the number after the last stage.
+            name: name of a stage, or of a block, for its first stage (``layer4`` finds ``layer4.0``). ``all`` is the
+                first stage, ``last_block`` the stage :attr:`last_block`, and ``head`` the number after the last stage.
 
         Raises:
-            InputError: if there is none.
+            InputError: if there is no such stage.
         """
         if name == "all":
             return 0
@@ -145,15 +145,16 @@ class Backbone(nn.Module):
         )
 
     def forward(self, x: Tensor, start: int = 0, stop: int | None = None) -> Tensor:
-        """Runs the stages from number ``start`` to before ``stop``.
+        """Runs the stages from number ``start`` up to, but not including, ``stop``.
 
         Args:
-            x: pictures (B, 3, H, W) in [0, 1] (or bytes) if ``start`` is 0, else the output of the stage before.
-            start: first stage to run.
-            stop: first stage not to run; None runs to the end.
+            x: if ``start`` is 0, pictures (B, 3, H, W), float in [0, 1] or uint8; otherwise the output of the preceding
+                stage.
+            start: number of the first stage to run.
+            stop: number of the first stage not to run; None: run to the end.
         """
         if start == 0:
-            if x.dtype == torch.uint8:  # straight from a loader, without the datamodule's hook
+            if x.dtype == torch.uint8:  # directly from a loader, without the datamodule's hook
                 x = x.float() / 255
             if self.channel_order == "bgr":
                 x = x.flip(1)
@@ -164,14 +165,14 @@ class Backbone(nn.Module):
 
     @torch.no_grad()
     def output_shape(self) -> tuple[int, int, int]:
-        """Shape (C, h, w) of the features of one picture of :attr:`image_size`.
+        """Returns the shape (C, h, w) of the features of one picture of size :attr:`image_size`.
 
         Raises:
-            InputError: if the network cannot see a picture that small.
+            InputError: if the picture is too small for the network.
         """
         if self._output_shape is not None:
             return self._output_shape
-        learning = self.training
+        was_training = self.training
         self.eval()
         try:
             features = self(torch.zeros(1, 3, self.image_size, self.image_size, device=self.mean.device))
@@ -181,23 +182,23 @@ class Backbone(nn.Module):
                 "give a larger backbone.image_size."
             ) from error
         finally:
-            self.train(learning)
+            self.train(was_training)
         if features.dim() != 4 or 0 in features.shape:
             raise InputError(
-                f"a picture of {self.image_size} px leaves features of shape {tuple(features.shape)}: "
+                f"a picture of {self.image_size} px gives empty features of shape {tuple(features.shape)}: "
                 "give a larger backbone.image_size."
             )
         self._output_shape = tuple(features.shape[1:])
         return self._output_shape
 
     def load_file(self, path: Path) -> None:
-        """Loads a state dict; a classifier that this backbone does not have, wrappers and prefixes are skipped.
+        """Loads a state dict from a file; ignores the weights of a classifier, wrappers and prefixes.
 
         Args:
             path: see :func:`fervid.models.weight_files.read_checkpoint`.
 
         Raises:
-            InputError: if the file is missing, damaged or of another network.
+            InputError: if the file is missing, damaged or belongs to another network.
         """
         if not path.is_file():
             raise InputError(f"backbone.weights={path} is not a file: give a state dict, a name, or null.")
@@ -207,19 +208,19 @@ class Backbone(nn.Module):
             raise InputError(f"backbone.weights={path} cannot be read: {error}.") from error
         unwrapped = self.load_tensors(content, str(path))
         if unwrapped is not None:
-            log.info("backbone.weights=%s: taken from %s.", path, unwrapped)
+            log.info("backbone.weights=%s: loaded from %s.", path, unwrapped)
         self.weights = Weights(str(path), "file", hashlib.sha256(path.read_bytes()).hexdigest(), unwrapped=unwrapped)
 
     def load_tensors(self, content: dict[str, Any], name: str) -> str | None:
         """Copies weights into the network.
 
         Args:
-            content: tensors by the network's own names, or what :func:`find_weights` finds them in; more than the
-                network has, such as a classifier, is allowed.
-            name: what to call it in an error.
+            content: tensors by the names of the network, or a checkpoint in which :func:`find_weights` finds them.
+                Additional tensors, such as those of a classifier, are ignored.
+            name: name of the weights in error messages.
 
         Returns:
-            Under which entry and prefix they were found; None if neither.
+            The entry and prefix under which the tensors were found; None if there is neither.
 
         Raises:
             InputError: if a tensor is missing, has another shape or is not finite.

@@ -1,7 +1,7 @@
-"""Heads: from a backbone's feature maps to one logit an emotion.
+"""Heads: from a backbone's feature maps to one logit per emotion.
 
-A head is in two parts: ``reduce`` makes a vector of the maps and learns nothing, so it belongs to the frozen prefix
-while the whole backbone is frozen; ``layers`` learns.
+A head has two parts. ``reduce`` turns the feature maps into a vector and has no parameters, so it is part of the frozen
+prefix while the whole backbone is frozen. ``layers`` is trainable.
 """
 
 import math
@@ -29,17 +29,17 @@ class Head(nn.Module):
         self.layers.apply(glorot)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits (B, num_classes) of feature maps (B, C, h, w)."""
+        """Returns the logits (B, num_classes) for feature maps (B, C, h, w)."""
         return self.layers(self.reduce(x))
 
 
 class LinearHead(Head):
-    """Global average pooling, dropout, one dense layer.
+    """Global average pooling, dropout and one dense layer.
 
     Args:
-        feature_shape: (C, h, w) of the backbone's output.
-        num_classes: how many emotions.
-        dropout: share of the C features that is dropped.
+        feature_shape: shape (C, h, w) of the backbone's output.
+        num_classes: number of emotions.
+        dropout: dropout probability of the C features.
 
     Examples:
         >>> import torch
@@ -57,17 +57,17 @@ class LinearHead(Head):
 
 
 class MLPHead(Head):
-    """Flattened maps through hidden dense layers.
+    """Flattened feature maps followed by hidden dense layers.
 
     Args:
-        feature_shape: (C, h, w) of the backbone's output.
-        num_classes: how many emotions.
-        hidden: units of each hidden layer.
-        dropout: share dropped after each hidden layer, one number a layer.
+        feature_shape: shape (C, h, w) of the backbone's output.
+        num_classes: number of emotions.
+        hidden: number of units of each hidden layer.
+        dropout: dropout probability after each hidden layer.
         activation: ``relu`` or ``tanh``, after each hidden layer.
 
     Raises:
-        InputError: if ``hidden`` and ``dropout`` are of different length, or the activation is unknown.
+        InputError: if ``hidden`` and ``dropout`` have different lengths, or the activation is unknown.
 
     Examples:
         >>> import torch
@@ -87,28 +87,29 @@ class MLPHead(Head):
     ):
         if len(hidden) != len(dropout):
             raise InputError(
-                f"head.hidden={list(hidden)} and head.dropout={list(dropout)} need one number a layer each."
+                f"head.hidden={list(hidden)} and head.dropout={list(dropout)} have different lengths: give one number "
+                "per hidden layer in each."
             )
         if activation not in ACTIVATIONS:
             raise InputError(f"head.activation={activation} is unknown: choose {' or '.join(ACTIVATIONS)}.")
         _check_dropout(dropout)
         layers: list[nn.Module] = []
         width = math.prod(feature_shape)
-        for units, share in zip(hidden, dropout, strict=True):
-            layers += [nn.Linear(width, units), ACTIVATIONS[activation](), nn.Dropout(share)]
+        for units, probability in zip(hidden, dropout, strict=True):
+            layers += [nn.Linear(width, units), ACTIVATIONS[activation](), nn.Dropout(probability)]
             width = units
         super().__init__(nn.Flatten(), nn.Sequential(*layers, nn.Linear(width, num_classes)))
 
 
 def glorot(layer: nn.Module) -> None:
-    """Starts a convolution or dense layer as Keras does, which all four papers used: Glorot uniform, biases zero."""
+    """Initialises a layer like Keras, which all four papers used: Glorot uniform weights and zero biases."""
     if isinstance(layer, nn.Conv2d | nn.Linear):
         nn.init.xavier_uniform_(layer.weight)
         if layer.bias is not None:
             nn.init.zeros_(layer.bias)
 
 
-def _check_dropout(shares: Sequence[float]) -> None:
-    for share in shares:
-        if not 0 <= share < 1:
-            raise InputError(f"head.dropout={share} is no share: give a number from 0 to below 1.")
+def _check_dropout(probabilities: Sequence[float]) -> None:
+    for probability in probabilities:
+        if not 0 <= probability < 1:
+            raise InputError(f"head.dropout={probability} is out of range: give a number from 0 to below 1.")

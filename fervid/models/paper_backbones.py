@@ -1,4 +1,4 @@
-"""The papers' own networks, trained from scratch; with their own head each has the parameters its paper prints."""
+"""The networks of the papers, trained from scratch; each with its head has the number of parameters of its paper."""
 
 from collections import OrderedDict
 from typing import Any
@@ -16,11 +16,11 @@ def _chain(**stages: nn.Module) -> nn.Sequential:
 class LeNet(Backbone):
     """LeNet-5 for colour pictures of 28 px: (B, 3, 28, 28) -> (B, 16, 5, 5).
 
-    With head=lenet and four classes 61,496 parameters, as printed. Source: ISED paper, section III-C.
+    With ``head=lenet`` and four classes it has 61,496 parameters, as in the paper. Source: ISED paper, section III-C.
 
     Args:
-        image_size: side in pixels of the pictures.
-        **options: those of :class:`Backbone`.
+        image_size: side of the input pictures in pixels.
+        **options: further arguments of :class:`Backbone`.
 
     Examples:
         >>> import torch
@@ -46,14 +46,15 @@ class LeNet(Backbone):
 
 
 class AlexNetISED(Backbone):
-    """The ISED authors' AlexNet, two of its convolutions 1 x 1: (B, 3, 227, 227) -> (B, 256, 6, 6).
+    """The ISED authors' variant of AlexNet with two 1 x 1 convolutions: (B, 3, 227, 227) -> (B, 256, 6, 6).
 
-    With head=alexnet_ised and four classes 56,337,156 parameters as Keras counts (BatchNorm's running statistics
-    included); the paper prints 56,377,156, one digit off. Source: the authors' public notebook.
+    With ``head=alexnet_ised`` and four classes it has 56,337,156 parameters as counted by Keras, that is including the
+    running statistics of BatchNorm. The paper prints 56,377,156, which differs in one digit. Source: the authors'
+    public notebook.
 
     Args:
-        image_size: side in pixels of the pictures.
-        **options: those of :class:`Backbone`.
+        image_size: side of the input pictures in pixels.
+        **options: further arguments of :class:`Backbone`.
     """
 
     def __init__(self, *, image_size: int = 227, **options: Any):
@@ -83,14 +84,14 @@ class AlexNetISED(Backbone):
 
 
 class CNN(Backbone):
-    """The eNTERFACE'05 paper's own network, for any size from 8 px: (B, 3, H, H) -> (B, 128, H // 8, H // 8).
+    """The network of the eNTERFACE'05 paper, for any size from 8 px: (B, 3, H, H) -> (B, 128, H // 8, H // 8).
 
-    With head=cnn and six classes 4,813,638 / 1,274,694 / 226,118 parameters at 100 / 50 / 20 px, as printed.
-    Source: eNTERFACE'05 paper, figures 3.1 to 3.3.
+    With ``head=cnn`` and six classes it has 4,813,638 / 1,274,694 / 226,118 parameters at 100 / 50 / 20 px, as in the
+    paper. Source: eNTERFACE'05 paper, figures 3.1 to 3.3.
 
     Args:
-        image_size: side in pixels of the pictures.
-        **options: those of :class:`Backbone`.
+        image_size: side of the input pictures in pixels.
+        **options: further arguments of :class:`Backbone`.
     """
 
     def __init__(self, *, image_size: int = 50, **options: Any):

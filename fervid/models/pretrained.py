@@ -22,7 +22,7 @@ POOLS = ("avgpool", "global_pool")
 
 
 class _WholeNetwork(nn.Module):
-    """A network that is no chain of its children, as the one stage it then is: pooled features (B, C, 1, 1)."""
+    """A single stage for a network whose children do not form a chain; returns pooled features (B, C, 1, 1)."""
 
     def __init__(self, network: nn.Module):
         super().__init__()
@@ -34,7 +34,7 @@ class _WholeNetwork(nn.Module):
 
 
 def _leaf_stages(module: nn.Module, prefix: str = "") -> list[str]:
-    """Names of the children in order, plain Sequentials opened up."""
+    """Returns the names of the children in order; the children of plain Sequentials are listed individually."""
     names = []
     for name, child in module.named_children():
         full = f"{prefix}{name}"
@@ -44,17 +44,18 @@ def _leaf_stages(module: nn.Module, prefix: str = "") -> list[str]:
 
 @torch.no_grad()
 def _chain_features(network: nn.Module, stages: list[str], picture: Tensor) -> Tensor | None:
-    """Runs the stages one after the other; None if that is not what the network itself does."""
+    """Runs the stages one after the other; returns None if the result differs from that of the network."""
     try:
         x = picture
         for name in stages:
             x = network.get_submodule(name)(x)
         if x.dim() != 4:
             return None
-        if hasattr(network, "forward_features"):  # timm says what its features are
+        if hasattr(network, "forward_features"):  # timm defines the features of its networks
             expected, found = network.forward_features(picture), x  # type: ignore[operator]
         else:
-            # VGG and AlexNet pool to more than one pixel, most to one in a function, SqueezeNet in its classifier.
+            # VGG and AlexNet pool to more than one pixel. Most networks pool to one pixel in their forward function,
+            # and SqueezeNet in its classifier.
             pool: nn.Module = getattr(network, "avgpool", nn.Identity())
             expected, found = network(picture).flatten(1), pool(x).flatten(1)
             if found.shape != expected.shape:
@@ -68,25 +69,27 @@ def _chain_features(network: nn.Module, stages: list[str], picture: Tensor) -> T
 class PretrainedBackbone(Backbone):
     """A network of torchvision or timm without its classifier.
 
-    A network whose children form a chain (VGG, ResNet, MobileNet, EfficientNet, ConvNeXt, ...) has as stages these
-    children, with torchvision's own names (``features.26``, ``layer4.0``). Any other (DenseNet, transformers, ...)
-    is one stage, ``network``, that is frozen or learns as a whole and gives pooled features.
+    If the children of the network form a chain (VGG, ResNet, MobileNet, EfficientNet, ConvNeXt, ...), they are the
+    stages, with the names of the library (``features.26``, ``layer4.0``). Any other network (DenseNet, transformers,
+    ...) is a single stage, ``network``, which is frozen or trained as a whole and returns pooled features.
 
     Args:
-        name: as the library calls it (``vgg16``, ``convnext_tiny``).
+        name: name of the network in the library (``vgg16``, ``convnext_tiny``).
         library: ``torchvision`` or ``timm``.
-        weights: torchvision's name (``IMAGENET1K_V1``, ``DEFAULT``; timm: ``DEFAULT``), a local file, or None for
-            random weights.
+        weights: name of the weights (torchvision: ``IMAGENET1K_V1``, ``DEFAULT``, ...; timm: ``DEFAULT``), a local
+            file, or None for random weights.
         image_size: see :class:`Backbone`.
         last_block: see :class:`Backbone`.
-        on_missing_weights: when named weights cannot be fetched, ``error`` stops, ``warn`` goes on from random ones.
-        mean: see :class:`Backbone`; None: what timm says the network was trained with, ImageNet's for torchvision.
-        std: likewise.
+        on_missing_weights: what to do if named weights cannot be downloaded: ``error`` raises, ``warn`` continues with
+            random weights.
+        mean: see :class:`Backbone`. None: the value with which the network was trained according to timm, or that of
+            ImageNet for torchvision.
+        std: see ``mean``.
         channel_order: see :class:`Backbone`.
         freeze_batchnorm: see :class:`Backbone`.
 
     Raises:
-        InputError: if the library has no such network or weights, or they cannot be fetched or fit.
+        InputError: if the library has no such network or weights, or the weights cannot be downloaded or do not match.
     """
 
     def __init__(
@@ -147,15 +150,15 @@ class PretrainedBackbone(Backbone):
             state, sha256 = _fetch(name, library, weights, self.image_size)
         except InputError:
             raise
-        except Exception as error:  # urllib, huggingface_hub and torch.hub each have their own kinds
+        except Exception as error:  # urllib, huggingface_hub and torch.hub raise different exceptions
             reason = first_line(error)
             sentence = (
-                f"the {library} weights {weights} of {name} cannot be fetched ({reason}): connect to a network, give "
-                "a file with backbone.weights=<path>, or ask for random weights with backbone.weights=null"
+                f"the {library} weights {weights} of {name} cannot be downloaded ({reason}): connect to a network, "
+                "give a file with backbone.weights=<path>, or use random weights with backbone.weights=null"
             )
             if on_missing_weights == "error":
                 raise InputError(sentence + ".") from error
-            log.warning("NO PRETRAINED WEIGHTS, going on from RANDOM ones: %s.", sentence)
+            log.warning("NO PRETRAINED WEIGHTS, training starts from RANDOM weights: %s.", sentence)
             self.weights = Weights(weights, missing=reason)
             return
         self.load_tensors(state, weights)
@@ -168,29 +171,29 @@ def _pooled_features(network: nn.Module, name: str, picture: Tensor) -> Tensor:
         return network(picture)
     except (AssertionError, RuntimeError, ValueError) as error:
         raise InputError(
-            f"{name} cannot see a picture of {picture.shape[-1]} px ({first_line(error)}): "
-            "give the backbone.image_size it was made for."
+            f"{name} cannot process a picture of {picture.shape[-1]} px ({first_line(error)}): "
+            "give the backbone.image_size it was designed for."
         ) from error
 
 
 def _timm() -> Any:
-    import timm  # a second and a half that torchvision's networks need not wait for
+    import timm  # takes a second and a half, for which torchvision's networks need not wait
 
     return timm
 
 
 def _build(name: str, library: str, image_size: int) -> nn.Module:
-    """The network with random weights, its classifier taken out."""
+    """Builds the network with random weights and without its classifier."""
     known = torchvision.models.list_models(torchvision.models) if library == "torchvision" else _timm().list_models()
     if name.split(".")[0] not in known:
-        near = difflib.get_close_matches(name, known, n=3)
+        similar = difflib.get_close_matches(name, known, n=3)
         raise InputError(
-            f"{library} has no network {name!r}" + (f": did you mean {' or '.join(near)}?" if near else ".")
+            f"{library} has no network {name!r}" + (f": did you mean {' or '.join(similar)}?" if similar else ".")
         )
     if library == "torchvision":
         options: dict[str, Any] = {"weights": None}
-        if name in ("googlenet", "inception_v3"):  # their extra heads are for training on ImageNet alone
-            options |= {"aux_logits": False, "init_weights": True, "transform_input": True}  # as their weights want
+        if name in ("googlenet", "inception_v3"):  # their auxiliary heads are only for training on ImageNet
+            options |= {"aux_logits": False, "init_weights": True, "transform_input": True}  # as for their weights
         network = torchvision.models.get_model(name, **options)
         for classifier in CLASSIFIERS:
             if hasattr(network, classifier):
@@ -202,12 +205,12 @@ def _build(name: str, library: str, image_size: int) -> nn.Module:
 def _timm_network(name: str, image_size: int, *, pretrained: bool) -> nn.Module:
     try:
         return _timm().create_model(name, pretrained=pretrained, num_classes=0, img_size=image_size)
-    except TypeError:  # convolutional networks take any size and have no such argument
+    except TypeError:  # convolutional networks accept any size and have no argument img_size
         return _timm().create_model(name, pretrained=pretrained, num_classes=0)
 
 
 def _fetch(name: str, library: str, weights: str, image_size: int) -> tuple[dict[str, Tensor], str]:
-    """The named weights and their sha256, from the library's cache or the network."""
+    """Returns the named weights and their sha256, from the library's cache or a download."""
     if library == "timm":
         state = _timm_network(name, image_size, pretrained=True).state_dict()
         digest = hashlib.sha256()

@@ -1,4 +1,4 @@
-"""Finds the weights of a network in a checkpoint that somebody shared, under whatever wrappers and prefix."""
+"""Finds the weights of a network in shared checkpoints with arbitrary wrappers and prefixes."""
 
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
@@ -8,29 +8,31 @@ from torch import Tensor
 
 from fervid.errors import InputError
 
-MAX_DEPTH = 3  # of dictionaries in dictionaries
-WRAPPERS = ("module.", "_orig_mod.")  # of DataParallel and torch.compile, which may also stand inside a name
+MAX_DEPTH = 3  # levels of nested dictionaries
+WRAPPERS = ("module.", "_orig_mod.")  # prefixes of DataParallel and torch.compile, which may also occur inside a name
 CLASSIFIERS = ("classifier", "fc", "head", "heads")
-MAX_NAMES = 3  # quoted in an error
+MAX_NAMES = 3  # names quoted in an error message
 
 
 def find_weights(content: Any, own: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], str | None]:
-    """Picks the tensors of a network out of a checkpoint.
+    """Extracts the tensors of a network from a checkpoint.
 
     Args:
-        content: of the file: a state dict, or dictionaries that hold one, such as ``{"model": ..., "epoch": 3}``.
-        own: the network's tensors by the names that its library gives them.
+        content: content of the file: a state dict, or dictionaries that contain one, such as
+            ``{"model": ..., "epoch": 3}``.
+        own: the network's tensors by their names in its library.
 
     Returns:
-        The tensors by these names, and in words which entry and prefix they were found under; None if neither.
+        The tensors by these names, and a description of the entry and prefix under which they were found; None if there
+        is neither.
 
     Raises:
-        InputError: if there is no state dict, it is of another network, it holds several networks of the kind, or
-            weights that are not finite. The message is a reason that does not name the file.
+        InputError: if the checkpoint contains no state dict, that of another network, several networks of this kind, or
+            weights that are not finite. The message is a reason without the name of the file.
     """
     dicts = dict(_state_dicts(content))
     if not dicts:
-        raise InputError("it holds no state dict: save torch.save(model.state_dict(), 'weights.pt') instead")
+        raise InputError("it contains no state dict: save torch.save(model.state_dict(), 'weights.pt') instead")
     found: list[tuple[str, str, dict[str, Tensor]]] = []
     best: tuple[int, str, dict[str, Tensor]] = (-1, "", {})
     for entry, state in dicts.items():
@@ -38,17 +40,17 @@ def find_weights(content: Any, own: Mapping[str, Tensor]) -> tuple[dict[str, Ten
         for named in (state, {_unwrapped(key): tensor for key, tensor in state.items()}):
             for prefix in _prefixes(named, own):
                 inside = {key.removeprefix(prefix): value for key, value in named.items() if key.startswith(prefix)}
-                fitting = len(own) - len(_wrong(inside, own))
-                if fitting == len(own) and not _unexpected(inside, own):
+                matching = len(own) - len(_mismatched(inside, own))
+                if matching == len(own) and not _unexpected(inside, own):
                     prefixes[prefix] = inside
-                if fitting > best[0]:
-                    best = (fitting, prefix, inside)
+                if matching > best[0]:
+                    best = (matching, prefix, inside)
             if prefixes:
                 break
         if len(prefixes) > 1 and "" not in prefixes:
             raise InputError(
-                f"it holds several networks of this kind, under {' and '.join(prefixes)}: save the one you want as a "
-                "state dict of its own"
+                f"it contains several networks of this kind, under {' and '.join(prefixes)}: save one of them as a "
+                "separate state dict"
             )
         if prefixes:
             prefix = min(prefixes, key=len)
@@ -57,17 +59,17 @@ def find_weights(content: Any, own: Mapping[str, Tensor]) -> tuple[dict[str, Ten
         raise InputError(_difference(best[2], own))
     entry, prefix, inside = found[0]
     tensors = {key: inside.get(key, own[key]) for key in own}
-    broken = [key for key, tensor in tensors.items() if not torch.isfinite(tensor).all()]
-    if broken:
-        raise InputError(f"it holds weights that are not finite (first: {prefix}{broken[0]})")
+    not_finite = [key for key, tensor in tensors.items() if not torch.isfinite(tensor).all()]
+    if not_finite:
+        raise InputError(f"it contains weights that are not finite (first: {prefix}{not_finite[0]})")
     words = ([f"entry {entry}"] if entry else []) + ([f"prefix {prefix}"] if prefix else [])
     if len(found) > 1:
-        words.append(f"not {' or '.join(other for other, _, _ in found[1:])}, which fits too")
+        words.append(f"not {' or '.join(other for other, _, _ in found[1:])}, which also matches")
     return tensors, ", ".join(words) or None
 
 
 def _state_dicts(content: Any, entry: str = "", depth: int = 0) -> Iterator[tuple[str, dict[str, Tensor]]]:
-    """All dictionaries that hold tensors, by where they lie; the outermost first."""
+    """Yields all dictionaries with tensors and their dotted entry names, starting with the outermost."""
     if not isinstance(content, dict) or depth > MAX_DEPTH:
         return
     tensors = {key: value for key, value in content.items() if isinstance(key, str) and isinstance(value, Tensor)}
@@ -84,15 +86,15 @@ def _unwrapped(key: str) -> str:
 
 
 def _prefixes(state: Collection[str], own: Mapping[str, Tensor]) -> list[str]:
-    """What may stand before the network's names: nothing, or whatever stands before one of its first names."""
+    """Returns candidate prefixes: none, and everything that precedes one of the network's first names in a key."""
     prefixes = [""]
     for name in list(own)[:5]:
         prefixes += [key.removesuffix(name) for key in state if key.endswith(f".{name}")]
     return list(dict.fromkeys(prefixes))
 
 
-def _wrong(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> list[str]:
-    """The network's names that are missing or of another shape; counters that older files lack say nothing."""
+def _mismatched(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> list[str]:
+    """Returns the network's names that are missing or have another shape, except counters that older files lack."""
     return [
         key
         for key, tensor in own.items()
@@ -101,7 +103,7 @@ def _wrong(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> list[str]:
 
 
 def _unexpected(state: Collection[str], own: Collection[str]) -> list[str]:
-    """Names that the network lacks inside its own parts: it is a smaller one of the same family."""
+    """Returns names that the network's parts do not have, as in the file of a larger network of the same family."""
     parts = {key.split(".")[0] for key in own} - set(CLASSIFIERS)
     return [
         key for key in state if key not in own and key.split(".")[0] in parts and key.endswith((".weight", ".bias"))
@@ -109,14 +111,14 @@ def _unexpected(state: Collection[str], own: Collection[str]) -> list[str]:
 
 
 def _difference(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> str:
-    wrong, unexpected = _wrong(state, own), _unexpected(state, own)
+    mismatched, unexpected = _mismatched(state, own), _unexpected(state, own)
     kinds = {
-        "are missing": [key for key in wrong if key not in state],
-        "have another shape": [key for key in wrong if key in state],
-        "are unexpected": unexpected or ([key for key in state if key not in own] if wrong else []),
+        "are missing": [key for key in mismatched if key not in state],
+        "have another shape": [key for key in mismatched if key in state],
+        "are unexpected": unexpected or ([key for key in state if key not in own] if mismatched else []),
     }
-    told = [f"{len(keys)} {kind} ({_quoted(keys)})" for kind, keys in kinds.items() if keys]
-    return f"it is of another network: of {len(own)} tensors {', '.join(told)}; choose the backbone it was made for"
+    parts = [f"{len(keys)} {kind} ({_quoted(keys)})" for kind, keys in kinds.items() if keys]
+    return f"it belongs to another network: of {len(own)} tensors {', '.join(parts)}; choose the matching backbone"
 
 
 def _quoted(names: list[str]) -> str:

@@ -175,8 +175,8 @@ class TestWeights:
     @pytest.mark.parametrize(
         ("content", "match"),
         [
-            (b"", "cannot be read: it is damaged or of another kind"),
-            (b"rubbish" * 100, "cannot be read: it is damaged or of another kind"),
+            (b"", "cannot be read: it is damaged or has another format"),
+            (b"rubbish" * 100, "cannot be read: it is damaged or has another format"),
         ],
     )
     def test_a_damaged_file(self, tmp_path, content, match):
@@ -195,7 +195,7 @@ class TestWeights:
 
     def test_of_another_network(self, tmp_path):
         torch.save(torchvision.models.squeezenet1_1(weights=None).state_dict(), tmp_path / "weights.pth")
-        with pytest.raises(InputError, match=r"is of another network: of \d+ tensors \d+ are missing"):
+        with pytest.raises(InputError, match=r"belongs to another network: of \d+ tensors \d+ are missing"):
             PretrainedBackbone("mobilenet_v2", weights=str(tmp_path / "weights.pth"), image_size=64)
 
     def test_torchvisions_own_download_cache(self, tmp_path, monkeypatch):

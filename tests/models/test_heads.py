@@ -29,8 +29,8 @@ def test_reduce_learns_nothing():
 @pytest.mark.parametrize(
     ("options", "match"),
     [
-        ({"hidden": [3, 3], "dropout": [0.1]}, "one number a layer"),
-        ({"hidden": [3], "dropout": [1.0]}, "dropout=1.0 is no share"),
+        ({"hidden": [3, 3], "dropout": [0.1]}, "one number per hidden layer"),
+        ({"hidden": [3], "dropout": [1.0]}, "dropout=1.0 is out of range"),
         ({"activation": "swish"}, "activation=swish is unknown"),
     ],
 )

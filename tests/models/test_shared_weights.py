@@ -61,7 +61,7 @@ def test_wrappers_are_opened_and_told(wrap, state, tmp_path, caplog):
     assert is_loaded(backbone, state)
     entry = next(iter(wrap(state)))
     assert backbone.weights.unwrapped.startswith(f"entry {entry}")
-    assert f"taken from entry {entry}" in caplog.text
+    assert f"loaded from entry {entry}" in caplog.text
 
 
 def test_a_network_that_was_wrapped_in_parts(state, tmp_path):
@@ -75,7 +75,7 @@ def test_of_weights_and_their_moving_average_the_first_is_taken_and_the_other_is
     torch.save({"model": state, "model_ema": other}, tmp_path / "weights.pt")
     backbone = opened(tmp_path / "weights.pt")
     assert is_loaded(backbone, state)
-    assert backbone.weights.unwrapped == "entry model, not model_ema, which fits too"
+    assert backbone.weights.unwrapped == "entry model, not model_ema, which also matches"
 
 
 def test_two_networks_side_by_side_are_not_chosen_between(state, tmp_path):
@@ -112,7 +112,7 @@ def test_of_another_network_it_says_which_names_differ(state, tmp_path):
     with pytest.raises(InputError) as refused:
         opened(tmp_path / "weights.pt", "mobilenet_v2")
     said = str(refused.value)
-    assert "is of another network" in said
+    assert "belongs to another network" in said
     assert "features.0.0.weight" in said
     assert "are unexpected" in said
     assert len(said.splitlines()) == 1
