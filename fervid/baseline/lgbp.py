@@ -9,6 +9,7 @@ from functools import cache
 import cv2
 import numpy as np
 from joblib import Parallel, delayed
+from rich import get_console
 from rich.progress import track
 from skimage.feature import local_binary_pattern
 from skimage.filters import gabor_kernel
@@ -59,7 +60,8 @@ def lgbp_features(
     few = len(chunks) < 4  # done before processes have started
     # Processes, because most of the time goes into the patterns, which hold Python's lock.
     done = Parallel(n_jobs=1 if few else processes, return_as="generator")(jobs)
-    for number, rows in enumerate(track(done, description, total=len(chunks), transient=True, disable=few)):
+    hidden = few or not get_console().is_terminal
+    for number, rows in enumerate(track(done, description, total=len(chunks), transient=True, disable=hidden)):
         features[number * CHUNK : number * CHUNK + len(rows)] = rows
     return features
 

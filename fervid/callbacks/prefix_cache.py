@@ -19,6 +19,7 @@ import cv2
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from rich import get_console
 from rich.progress import Progress
 from torch.utils.data import DataLoader
 
@@ -202,7 +203,8 @@ def _compute(
             for stage, path in paths.items()
         }
         # During training Lightning's progress bar already occupies the terminal.
-        with Progress(transient=True, disable=trainer.global_step > 0) as progress, torch.no_grad():
+        hidden = trainer.global_step > 0 or not get_console().is_terminal
+        with Progress(transient=True, disable=hidden) as progress, torch.no_grad():
             task = progress.add_task("features of frozen stages", total=len(views) * len(views[0]))
             for view, dataset in enumerate(views):
                 loader = DataLoader(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from rich import get_console
 from rich.progress import track
 
 from fervid.audit.duplicates import BITS, hash_picture
@@ -87,8 +88,9 @@ def build_face_cache(
     starts = range(0, count, block)
     with writing(path) as unfinished:
         faces = allocate(unfinished, np.uint8, (count, size, size, 3))
+        hidden = not get_console().is_terminal
         with ThreadPoolExecutor() as pool:
-            for _ in track(pool.map(write, starts), description, total=len(starts), transient=True):
+            for _ in track(pool.map(write, starts), description, total=len(starts), transient=True, disable=hidden):
                 pass
         faces.flush()
         # Written before the face cache gets its final name, so that every visible face cache has its hashes.

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
+from rich import get_console
 from rich.progress import track
 
 from fervid.audit.duplicates import near_duplicates
@@ -205,8 +206,9 @@ def ask(member: Member, device: str, trust: Trust = ()) -> np.ndarray:
     predictor = Predictor(member.run.folder, detector=NoDetector(), device=device, trust=trust)
     face_cache, rows = FaceCache(member.datamodule.face_cache_path), member.frames["cache_row"].to_numpy()
     starts = range(0, len(rows), BATCH)
+    hidden = not get_console().is_terminal
     parts = [
         predictor.classify(face_cache[rows[start : start + BATCH]])
-        for start in track(starts, f"{member.name}: looking at {len(rows)} frames", transient=True)
+        for start in track(starts, f"{member.name}: looking at {len(rows)} frames", transient=True, disable=hidden)
     ]
     return np.concatenate(parts)

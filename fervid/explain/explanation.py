@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from rich import get_console
 from rich.progress import track
 
 from fervid import figures
@@ -104,7 +105,8 @@ def explain_pictures(predictor: Predictor, sources: Sequence[str], *, max_faces:
     if len(items) > len(pictures):
         log.warning("%d videos are left out: only pictures are explained.", len(items) - len(pictures))
     shown: list[tuple[list[np.ndarray], list[str], str]] = []
-    for item in track(pictures, "looking at pictures", transient=True):
+    hidden = not get_console().is_terminal
+    for item in track(pictures, "looking at pictures", transient=True, disable=hidden):
         if len(shown) > max_faces:
             break
         try:
@@ -197,7 +199,8 @@ def mean_heat_maps(
     place, classes = (pd.Index(names).get_indexer(true) for names in (emotions, predictor.class_names))
     size = predictor.image_size
     faces, maps = np.zeros((len(emotions), size, size, 3)), np.zeros((len(emotions), size, size))
-    for start in track(range(0, len(frames), BATCH), f"heat maps of {len(frames)} test faces", transient=True):
+    hidden, starts = not get_console().is_terminal, range(0, len(frames), BATCH)
+    for start in track(starts, f"heat maps of {len(frames)} test faces", transient=True, disable=hidden):
         part = slice(start, start + BATCH)
         pictures = face_cache[cache_row[part]]
         np.add.at(faces, place[part], pictures)

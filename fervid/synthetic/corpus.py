@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
+from rich import get_console
 from rich.progress import track
 
 from fervid.corpora.corpus import RENDERED_TERMS
@@ -123,7 +124,8 @@ class RenderedSubjects:
             pictures = allocate(unfinished, np.uint8, (len(frames), SIZE, SIZE, 3))
             done = 0
             drawn = Parallel(n_jobs=-1, return_as="generator")(jobs)
-            for clip in track(drawn, "synthetic: rendering people", total=len(jobs), transient=True):
+            hidden = not get_console().is_terminal
+            for clip in track(drawn, "synthetic: rendering people", total=len(jobs), transient=True, disable=hidden):
                 pictures[done : done + len(clip.images)] = clip.images
                 done += len(clip.images)
             pictures.flush()

@@ -62,6 +62,8 @@ def test_a_line_an_epoch_where_no_bar_can_move(tmp_path):
         )
     assert "left" in lines[0]
     assert "left" not in lines[1]
+    for left_by_a_bar in (b"\r", b"\x1b", b"\n\n\n"):
+        assert left_by_a_bar not in b"\n\n" + out + err
 
 
 @pytest.mark.parametrize(

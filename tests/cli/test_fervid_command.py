@@ -1,12 +1,15 @@
 """``fervid <command>`` is ``python -m fervid.<command>``."""
 
 import re
+import shlex
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
 
 import pytest
+
+from fervid.cli import compose
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = sorted(path.parent.name for path in (ROOT / "fervid").glob("*/__main__.py"))
@@ -91,3 +94,21 @@ def test_processes_are_started_by_the_name_of_the_command(tmp_path, command):
     words = [command, "seed=3", "-m"]
     done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, cwd=tmp_path)
     assert done.stdout == f"fervid.{command}.__main__ seed=3 -m\n", done.stderr
+
+
+def test_the_site_has_a_section_for_each_command():
+    page = (ROOT / "docs" / "commands.md").read_text("utf-8")
+    sections = [line.removeprefix("## ") for line in page.splitlines() if re.fullmatch(r"## [a-z]+", line)]
+    assert sorted(sections) == COMMANDS
+    for command in COMMANDS:
+        section = page.split(f"\n## {command}\n")[1].split("\n## ")[0]
+        assert f"\nfervid {command} " in section, command
+
+
+EXAMPLES = re.findall(r"^fervid (?!search)\w+ .*=.*", (ROOT / "docs" / "commands.md").read_text("utf-8"), re.MULTILINE)
+
+
+@pytest.mark.parametrize("line", EXAMPLES)
+def test_the_examples_of_the_site_compose(line):
+    command, *words = shlex.split(line)[1:]
+    compose(command, words)
