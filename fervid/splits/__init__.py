@@ -1,9 +1,9 @@
-"""Splits by name: each takes a manifest and says for every frame whether it is trained, validated or tested on.
+"""Split rules: each assigns every frame of a manifest to the subset train, val or test.
 
 Frames that a split leaves out (:func:`counts`, :func:`from_csv`, :func:`predefined`) are None.
-Subjects and clips are told apart by corpus and name.
+A subject or clip is identified by its corpus and name together.
 
-Which of them is honest is not a matter of its name: :func:`fervid.audit.leakage.audit` looks at what leaks.
+:func:`fervid.audit.leakage.audit` reports what a split leaks.
 """
 
 from fervid.splits.drawn import clips, counts, random_frames, stratified, subject

@@ -1,4 +1,4 @@
-"""What splits keep in one subset, clips and subjects, and how some of the subjects are drawn."""
+"""Helpers shared by the split rules: indivisible clips and subjects, and random choice of subjects."""
 
 import math
 
@@ -8,63 +8,69 @@ import pandas as pd
 from fervid.errors import InputError
 from fervid.schema.columns import keys
 
-DRAWS = 200  # of people, of which the one is taken that shares out the emotions best
+DRAWS = 200  # random draws of subjects; the one with the most even distribution of emotions is used
 
 
-def draw_subjects(table: pd.DataFrame, share: float, seed: int) -> pd.Index:
-    """Of a table of subject x emotion, the people that come nearest to a share of every emotion."""
-    least = 1 / len(table)
-    held = math.ceil(min(max(share, least), 1 - least) * len(table))
-    # As scikit-learn's ShuffleSplit draws, without the quarter of a second that it takes to be imported.
+def draw_subjects(table: pd.DataFrame, fraction: float, seed: int) -> pd.Index:
+    """Draws subjects at random so that they have about the given fraction of the frames of every emotion.
+
+    Args:
+        table: Number of frames, one row per subject and one column per emotion.
+        fraction: Fraction of subjects to draw, and of frames of every emotion to approximate.
+        seed: Random seed.
+    """
+    smallest = 1 / len(table)
+    number = math.ceil(min(max(fraction, smallest), 1 - smallest) * len(table))
+    # The same draws as scikit-learn's ShuffleSplit, which takes a quarter of a second to import.
     random = np.random.RandomState(seed)
-    drawn = [random.permutation(len(table))[:held] for _ in range(DRAWS)]
-    # Whole people never give every emotion exactly its share: the draw that comes nearest is taken.
+    draws = [random.permutation(len(table))[:number] for _ in range(DRAWS)]
+    # Whole subjects rarely have exactly this fraction of every emotion, so use the draw that comes closest.
     counts = table.to_numpy()
-    counts = counts[:, counts.any(axis=0)]  # those who show an emotion may all be taken already
-    off = [float(np.abs(counts[taken].sum(axis=0) / counts.sum(axis=0) - share).sum()) for taken in drawn]
-    return table.index[drawn[int(np.argmin(off))]]
+    counts = counts[:, counts.any(axis=0)]  # all subjects with an emotion may be in another subset already
+    errors = [float(np.abs(counts[drawn].sum(axis=0) / counts.sum(axis=0) - fraction).sum()) for drawn in draws]
+    return table.index[draws[int(np.argmin(errors))]]
 
 
 def validate_on_subjects(manifest: pd.DataFrame, split: np.ndarray, val: float, seed: int, name: str) -> np.ndarray:
-    """Moves people from the training to the validation side."""
+    """Moves some subjects from the training subset to the validation subset."""
     check_val(val)
     subjects, train = keys(manifest, "subject"), split == "train"
     table = pd.crosstab(subjects[train], manifest["emotion"][train])
     if len(table) < 2:
         raise InputError(
-            f"split={name} leaves {len(table)} people to both train and validate on: at least 2 are needed, so add "
-            "people, or use split=clips."
+            f"split={name} leaves {len(table)} subject(s) for training and validation, and at least 2 are needed: add "
+            "subjects, or use split=clips."
         )
     split[train & subjects.isin(draw_subjects(table, val, seed)).to_numpy()] = "val"
     return split
 
 
-def clips_to_keep_whole(manifest: pd.DataFrame) -> pd.Series:
-    """What has to stay together: clips, or groups of clips that look the same where they are known."""
+def indivisible_clips(manifest: pd.DataFrame) -> pd.Series:
+    """Returns what must stay in one subset, for each frame: its group of near-duplicates if known, else its clip."""
     return manifest["group"] if "group" in manifest else keys(manifest, "clip")
 
 
 def emotion_of_clips(clips: pd.Series, emotions: pd.Series) -> pd.Series:
-    """The emotion of most frames of each clip, by clip.
+    """Returns the most frequent emotion of each clip, indexed by clip.
 
     Args:
-        clips: of each of N frames, of :func:`clips_to_keep_whole`.
-        emotions: of the same frames.
+        clips: Clip of each of N frames, from :func:`indivisible_clips`.
+        emotions: Emotion of each of the N frames.
     """
     return pd.crosstab(clips, emotions).idxmax(axis=1)
 
 
 def check_subjects_known(manifest: pd.DataFrame, name: str) -> None:
-    """Refuses a corpus with unknown subjects for the split of that name."""
+    """Raises an InputError if a frame has no subject; ``name`` is the split that needs it."""
     unknown = int(manifest["subject"].isna().sum())
     if unknown:
         raise InputError(
-            f"split={name} needs to know who is seen, but {unknown} of {len(manifest)} frames have no subject: "
-            "give dataset.subject_pattern (a regular expression on the file name), or use split=stratified."
+            f"split={name} needs subjects, but {unknown} of {len(manifest)} frames have none: give "
+            "dataset.subject_pattern (a regular expression for the file name), or use split=stratified."
         )
 
 
 def check_val(val: float) -> None:
-    """Refuses a share of validation frames that is not between 0 and 1."""
+    """Raises an InputError if the validation fraction is not between 0 and 1."""
     if not 0 < val < 1:
-        raise InputError(f"split.val={val} leaves nothing to train or to validate on: it must lie between 0 and 1.")
+        raise InputError(f"split.val={val} leaves train or val empty: give a fraction between 0 and 1.")

@@ -1,4 +1,4 @@
-"""Two corpora may call different subjects, and different clips, by one name; one corpus is drawn as ever."""
+"""Splits of several corpora, in which different subjects or clips may have the same name."""
 
 import numpy as np
 import pandas as pd
@@ -10,7 +10,7 @@ from fervid.schema.columns import keys
 
 
 def corpus(name="ravdess", seed=3):
-    """12 numbered people with 1 to 3 clips of 3 emotions, each of 1 to 3 frames."""
+    """12 subjects, named by number, with 1 to 3 clips of 1 to 3 frames in each of 3 emotions."""
     rng = np.random.default_rng(seed)
     rows = []
     for subject in range(1, 13):
@@ -21,8 +21,8 @@ def corpus(name="ravdess", seed=3):
     return pd.DataFrame(rows)
 
 
-def drawn(manifest, split, column="subject", side="test"):
-    names = manifest.loc[split == side, column].unique()
+def drawn(manifest, split, column="subject", subset="test"):
+    names = manifest.loc[split == subset, column].unique()
     return " ".join(sorted(names, key=lambda name: (len(name), name)))
 
 
@@ -44,7 +44,7 @@ def drawn(manifest, split, column="subject", side="test"):
         ),
     ],
 )
-def test_what_is_drawn_from_one_corpus_never_changes(rule, options, column, val, test):
+def test_splits_of_one_corpus_are_stable(rule, options, column, val, test):
     manifest = corpus()
     manifest["predefined_split"] = np.where(manifest["subject"].isin(["3", "4"]), "test", "train")
     split = getattr(splits, rule)(manifest, **options)
@@ -52,15 +52,15 @@ def test_what_is_drawn_from_one_corpus_never_changes(rule, options, column, val,
     assert (getattr(splits, rule)(manifest.drop(columns="corpus"), **options) == split).all()
 
 
-def test_what_is_drawn_of_the_clips_of_unknown_people_never_changes():
+def test_clip_splits_of_unknown_subjects_are_stable():
     manifest = corpus()
     manifest["predefined_split"] = np.where(manifest["subject"].isin(["3", "4"]), "test", "train")
     split = splits.predefined(manifest.assign(subject=None), val=0.1, seed=3)
-    told = "8-sad-1 11-sad-0 10-angry-0 10-happy-2 12-angry-0 12-angry-2 12-happy-1"
-    assert drawn(manifest, split, "clip", "val") == told
+    expected = "8-sad-1 11-sad-0 10-angry-0 10-happy-2 12-angry-0 12-angry-2 12-happy-1"
+    assert drawn(manifest, split, "clip", "val") == expected
 
 
-def test_what_is_drawn_of_single_frames_never_changes():
+def test_frame_splits_are_stable():
     manifest, shares = corpus(), {"val": 0.05, "test": 0.05, "seed": 42}
     counts = {emotion: [20, 2, 2] for emotion in ("happy", "sad", "angry")}
     tested = [
@@ -80,11 +80,11 @@ def test_what_is_drawn_of_single_frames_never_changes():
 
 @pytest.fixture
 def two():
-    """Two corpora whose people and clips have the same names."""
+    """Two corpora whose subjects and clips have the same names."""
     return pd.concat([corpus("one"), corpus("other", seed=4)], ignore_index=True)
 
 
-def test_names_are_told_apart_by_corpus_and_one_corpus_keeps_its_names(two):
+def test_keys_of_several_corpora_include_the_corpus(two):
     assert keys(two, "subject").nunique() == 24
     assert set(keys(two, "clip")) >= {"one/1-happy-0", "other/1-happy-0"}
     assert keys(corpus(), "subject").tolist() == corpus()["subject"].tolist()
@@ -101,14 +101,14 @@ def test_names_are_told_apart_by_corpus_and_one_corpus_keeps_its_names(two):
         ("clips", {"val": 0.25, "test": 0.25, "seed": 0}, "clip"),
     ],
 )
-def test_subjects_and_clips_of_one_name_are_drawn_apart(two, rule, options, column):
+def test_same_names_in_two_corpora_are_split_separately(two, rule, options, column):
     two["predefined_split"] = np.where(two["subject"].isin(["3", "4"]) & (two["corpus"] == "one"), "test", "train")
     split = pd.Series(getattr(splits, rule)(two, **options))
     assert (split.groupby(keys(two, column)).nunique() == 1).all()
     assert (split.groupby(two[column]).nunique() > 1).any()  # by their names alone they would stay together
 
 
-def test_every_subject_of_every_corpus_is_left_out_once(two):
+def test_loso_leaves_out_every_subject_of_every_corpus_once(two):
     tested = []
     for fold in range(24):
         split = splits.loso(two, fold=fold, val=0.2, seed=0)
@@ -118,23 +118,23 @@ def test_every_subject_of_every_corpus_is_left_out_once(two):
         splits.loso(two, fold=24, val=0.2, seed=0)
 
 
-def test_clips_of_unknown_people_are_validated_on_by_corpus(two):
+def test_clips_of_unknown_subjects_are_split_by_corpus(two):
     two["predefined_split"] = np.where(two["subject"] == "3", "test", "train")
     split = pd.Series(splits.predefined(two.assign(subject=None), val=0.3, seed=0))
     assert (split.groupby(keys(two, "clip")).nunique() == 1).all()
     assert (split.groupby(two["clip"]).nunique() > 1).any()
 
 
-def test_published_folds_are_those_of_one_corpus(two):
-    with pytest.raises(InputError, match="one corpus by number, and there are one, other"):
+def test_published_folds_need_a_single_corpus(two):
+    with pytest.raises(InputError, match="one corpus by number, but there are one, other"):
         splits.published_folds(two, folds="ravdess_5", fold=0, val=0.2, seed=0)
 
 
-def test_a_file_names_the_corpus_of_each_row(two, tmp_path):
+def test_csv_needs_the_corpus_of_each_row(two, tmp_path):
     path = tmp_path / "own.csv"
-    sides = {"1": "test", "2": "val"}
+    subsets = {"1": "test", "2": "val"}
     rows = two.drop_duplicates(["corpus", "subject"])
-    rows = rows.assign(split=rows["subject"].map(sides).where(rows["corpus"] == "one", "train").fillna("train"))
+    rows = rows.assign(split=rows["subject"].map(subsets).where(rows["corpus"] == "one", "train").fillna("train"))
     rows[["subject", "split"]].query("subject > '2'").to_csv(path, index=False)
     with pytest.raises(InputError, match="there are one, other: add the column corpus"):
         splits.from_csv(two, path=path)
