@@ -59,7 +59,7 @@ class TestAudit:
         assert found.level == "leaky"
         assert [(e["corpus"], e["clip"], e["subject"]) for e in found.clips.examples] == [("other", "a", "01")]
         assert [(e["corpus"], e["subject"]) for e in found.subjects.examples] == [("other", "01")]
-        assert worst_pairs(two, found)[0] == (5, 4, "one clip on two sides")
+        assert worst_pairs(two, found)[0] == (5, 4, "one clip in two subsets")
         print_audit(Console(width=120), found)
         assert "other, 01, a" in capsys.readouterr().out
 
@@ -81,9 +81,9 @@ class TestAudit:
 
     def test_near_duplicates_across_corpora(self, two):
         hashes = np.zeros((8, 32), dtype=np.uint8)
-        hashes[np.arange(8) % 4 > 1] = 255  # the sad ones look alike, and the happy ones
+        hashes[np.arange(8) % 4 > 1] = 255  # all sad frames look alike, and all happy frames
         pairs = near_duplicates(hashes, keys(two, "clip"))
-        assert len(pairs) == 2  # a and a, b and b: each of two corpora
+        assert len(pairs) == 2  # a and a, b and b, across the corpora
         assert set(group(pairs, keys(two, "clip"))) == {"one/a", "one/b"}
         found = audit(two, pairs)
         assert (found.near_duplicates.count, found.unknown_subjects, found.level) == (2, 2, "leaky")

@@ -15,19 +15,19 @@ from fervid.schema.config_folder import CONFIG_FOLDER
 
 @hydra.main(version_base="1.3", config_path=CONFIG_FOLDER, config_name="audit")
 def command(config: DictConfig) -> None:
-    """Splits the corpus as a run would, looks at what stands on two sides, and writes it down."""
+    """Splits the corpus as a training run would and reports what several subsets share."""
     with job(config) as running:
         from hydra.utils import instantiate
         from rich.console import Console
 
         from fervid.audit.leakage import worst_pairs
         from fervid.runs.printing import print_audit, print_split
-        from fervid.storage.atomic import write_json  # pandas and all that: seconds that --help should not wait for
+        from fervid.storage.atomic import write_json  # imported here: pandas would slow down --help by seconds
 
         folder = running.folder
         datamodule = instantiate(
             config.dataset,
-            image_size=min(96, config.dataset.get("face_size", 96)),  # of the faces in the picture
+            image_size=min(96, config.dataset.get("face_size", 96)),  # of the faces drawn in leaks.png
             split=instantiate(config.split),
             cache_dir=config.cache_dir,
             seed=config.seed,
@@ -47,9 +47,9 @@ def command(config: DictConfig) -> None:
             leaks = draw_leaks(datamodule)
             if leaks:
                 figures.save(leaks, folder / "leaks.png")
-        console.print(f"everything lies in {folder}", highlight=False, soft_wrap=True, markup=False)
+        console.print(f"Output: {folder}", highlight=False, soft_wrap=True, markup=False)
 
 
 def main() -> None:
-    """Runs the command; also as ``fervid audit``."""
+    """Entry point of ``fervid audit``."""
     run(command, "audit")

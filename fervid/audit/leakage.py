@@ -1,4 +1,4 @@
-"""What stands on two sides of a split, and what its scores can therefore say."""
+"""What several subsets of a split share, and what its scores therefore mean."""
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
@@ -13,18 +13,18 @@ from fervid.schema.leakage_levels import LeakageLevel
 from fervid.schema.manifest import SPLITS
 from fervid.schema.names import doubts
 
-# What pairs of clips have in common that differ only in their repetition or statement, of what a corpus knows.
+# Columns in which a pair must agree to count as differing only in its repetition or statement.
 COMMON = ["corpus", "subject", "emotion", *columns_of(Role.CONDITION)]
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One kind of thing that should stand on one side.
+    """Result for one kind of item, such as subjects or clips, that should be in a single subset.
 
     Attributes:
-        count: how many stand on two sides.
-        total: how many there are.
-        examples: the first few that stand on two sides, each a dict of numbers and words.
+        count: Number of items in more than one subset.
+        total: Number of items.
+        examples: The first few items in more than one subset, each a dict of plain values.
     """
 
     count: int
@@ -34,26 +34,27 @@ class Finding:
 
 @dataclass(frozen=True)
 class Audit:
-    """What stands on more than one side of a split.
+    """Everything that is in more than one subset of a split.
 
-    A side is ``train``, ``val`` or ``test``; what stands on several is named with all of them, ``test+train``. Two
-    clips stand on two sides unless all their frames stand on one. A kind that the corpus has no column for is None.
+    A subset is ``train``, ``val`` or ``test``. An item in several subsets is labelled with all of them, such as
+    ``test+train``. A pair of clips is in a single subset only if all frames of both clips are. A finding is None if the
+    corpus lacks its column.
 
     Attributes:
-        subjects: people, of those that are known.
-        clips: recordings.
-        recordings: recordings that the corpus has as several clips, such as with sound and as video only.
-        repetitions: pairs of clips of one person that differ only in their repetition.
-        statements: pairs of clips of one person that differ only in what is said.
-        near_duplicates: pairs of clips with pictures that look the same; None where nobody looked. Its examples
-            have ``row_a`` and ``row_b``, rows of the manifest; those of different or unknown subjects come first, then
-            the closest.
-        unknown_subjects: those of the near-duplicates on two sides that show different or unknown people.
-        subjects_known: whether every frame says who is seen.
-        subjects_from: where subjects come from if nobody has verified that each of their names is one person; None
-            where the corpus itself says who is who.
-        doubts: what speaks against these names, one sentence each.
-        clips_known: whether the corpus knows which frames belong together; else every frame is a clip of its own.
+        subjects: Known subjects.
+        clips: Clips.
+        recordings: Recordings that the corpus has as several clips, such as with sound and as video only.
+        repetitions: Pairs of clips of one subject that differ only in their repetition.
+        statements: Pairs of clips of one subject that differ only in what is said.
+        near_duplicates: Pairs of clips with near-duplicate pictures; None if they were not searched. Its examples have
+            ``row_a`` and ``row_b``, rows of the manifest; pairs of different or unknown subjects come first, then the
+            closest.
+        unknown_subjects: Number of near-duplicates in more than one subset that show different or unknown subjects.
+        subjects_known: Whether every frame has a subject.
+        subjects_from: Where the names of subjects come from if nobody has verified that each name is one person; None
+            if the corpus itself identifies its subjects.
+        doubts: Reasons to doubt these names, one sentence each.
+        clips_known: Whether the corpus defines which frames form a clip; if not, every frame is its own clip.
     """
 
     subjects: Finding
@@ -70,12 +71,15 @@ class Audit:
 
     @property
     def level(self) -> LeakageLevel:
-        """How far the scores carry.
+        """How well the scores generalise to new people.
 
-        ``leaky``: the same recording or picture is trained and tested on, or may be: people are shared and nobody
-        knows which frames belong together. ``subject-dependent``: only people are shared. ``unknown-subjects``: nothing
-        is, as far as is known. ``subject-independent by name``: nothing is, if each name of a subject is one person,
-        which nobody has verified: names were found in file names or in a table. ``subject-independent``: nothing is.
+        - ``leaky``: subsets share recordings or pictures, or may do so, because they share subjects and the clips are
+          unknown.
+        - ``subject-dependent``: subsets share only subjects.
+        - ``unknown-subjects``: subsets share nothing that is known, but the subjects are unknown.
+        - ``subject-independent by name``: subsets share no subject name, but the names come from file names or a table
+          and nobody has verified that each name is one person.
+        - ``subject-independent``: subsets share nothing.
         """
         recordings = self.recordings.count if self.recordings else 0
         if self.clips.count or recordings or self.unknown_subjects or (self.subjects.count and not self.clips_known):
@@ -89,18 +93,18 @@ class Audit:
         return LeakageLevel.SUBJECT_INDEPENDENT
 
     def as_dict(self) -> dict[str, Any]:
-        """The level and everything found, of plain containers, for ``results.json``."""
+        """Returns the level and all findings as plain containers, for ``results.json``."""
         return {"level": self.level.value, **asdict(self)}
 
     def sentence(self) -> str | None:
-        """For the log: what the subsets share, what follows from it, what to do, and why names are doubted.
+        """Returns a warning for the log: what subsets share, the consequence, the remedy and doubts about names.
 
-        None if nothing is to be said.
+        None if there is nothing to warn of.
         """
-        said = [sentence for sentence in (self._about_the_split(), *self.doubts) if sentence]
-        return " ".join([*said[:1], *(sentence[0].upper() + sentence[1:] for sentence in said[1:])]) or None
+        sentences = [sentence for sentence in (self._split_warning(), *self.doubts) if sentence]
+        return " ".join([*sentences[:1], *(text[0].upper() + text[1:] for text in sentences[1:])]) or None
 
-    def _about_the_split(self) -> str | None:
+    def _split_warning(self) -> str | None:
         level = self.level
         if level is LeakageLevel.SUBJECT_INDEPENDENT:
             return None
@@ -111,29 +115,27 @@ class Audit:
             )
         if level is LeakageLevel.UNKNOWN_SUBJECTS:
             return (
-                "who is seen is unknown, so nobody knows whether the same people stand on several sides of the split; "
-                "of files of your own dataset.subject_pattern or a CSV can say it."
+                "subjects are unknown, so several subsets may show the same people; for your own files, give "
+                "dataset.subject_pattern or a CSV with the column subject."
             )
         kinds = [
-            (self.subjects, "people"),
+            (self.subjects, "subjects"),
             (self.clips, "clips"),
             (self.recordings, "recordings kept as several clips"),
         ]
         shared = [f"{found.count} of {found.total} {name}" for found, name in kinds if found and found.count]
         if self.unknown_subjects:
-            shared.append(
-                f"{self.unknown_subjects} pair(s) of clips that look the same but are not known to show one person"
-            )
+            shared.append(f"{self.unknown_subjects} pair(s) of clips that look the same but may show different people")
         if self.subjects.count:
-            advice = "split=subject keeps people apart"
+            advice = "use split=subject to keep subjects in one subset"
         elif self.subjects_known:
-            advice = "look whether they are copies to leave out or one person under two names"
+            advice = "check whether they are copies to exclude, or one person under two names"
         else:
-            advice = "split=clips keeps clips that belong or look together on one side"
-        what = "leaks" if level is LeakageLevel.LEAKY else "shares people"
+            advice = "use split=clips to keep clips of one recording or near-duplicates in one subset"
+        problem = "leaks" if level is LeakageLevel.LEAKY else "is subject-dependent"
         return (
-            f"this split {what}: {' and '.join(shared)} stand on more "
-            f"than one side, so the scores promise too much for people never seen; {advice}."
+            f"this split {problem}: {' and '.join(shared)} are in more than one subset, so the scores are too "
+            f"optimistic for people never seen in training; {advice}."
         )
 
 
@@ -145,15 +147,15 @@ def audit(
     verified: Collection[str] = (),
     examples: int = 5,
 ) -> Audit:
-    """Looks for everything that stands on more than one side of a split.
+    """Finds everything that is in more than one subset of a split.
 
     Args:
-        manifest: one row a frame, with its ``split``; of several corpora the examples say which, too.
-        pairs: near-duplicates (:func:`fervid.audit.duplicates.near_duplicates`), their rows positions in the
-            manifest; None if nobody looked for them.
-        subjects_from: see :class:`Audit`.
-        verified: corpora whose subjects are not in doubt all the same.
-        examples: how many of each kind to tell in full.
+        manifest: One row per frame, with its ``split``. For several corpora, examples include the corpus.
+        pairs: Near-duplicates from :func:`fervid.audit.duplicates.near_duplicates`, with positions in the manifest;
+            None if they were not searched.
+        subjects_from: See :class:`Audit`.
+        verified: Corpora whose subjects are verified in spite of ``subjects_from``.
+        examples: Maximum number of examples per finding.
 
     Examples:
         >>> import pandas as pd
@@ -169,13 +171,13 @@ def audit(
         ('subject-dependent', 1)
     """
     clip = keys(manifest, "clip")
-    sides = clip.map(_sides_of_clips(clip, manifest["split"]))
-    clips = manifest.assign(sides=sides)[~clip.duplicated()]
-    near, unknown_subjects = (None, 0) if pairs is None else _near_duplicates(manifest, sides, pairs, examples)
+    subsets = clip.map(_subsets_of_clips(clip, manifest["split"]))
+    clips = manifest.assign(subsets=subsets)[~clip.duplicated()]
+    near, unknown_subjects = (None, 0) if pairs is None else _near_duplicates(manifest, subsets, pairs, examples)
     return Audit(
         subjects=_shared(manifest, "subject", ["subject"], examples),
         clips=_shared(manifest, "clip", ["clip", "subject", "emotion"], examples),
-        recordings=_recordings(manifest, sides, examples) if "recording" in manifest else None,
+        recordings=_recordings(manifest, subsets, examples) if "recording" in manifest else None,
         repetitions=_varied(clips, REPETITION, examples),
         statements=_varied(clips, SPOKEN, examples),
         near_duplicates=near,
@@ -187,16 +189,18 @@ def audit(
     )
 
 
-def worst_pairs(manifest: pd.DataFrame, found: Audit, most: int = 6) -> list[tuple[int, int, str]]:
-    """Pairs of frames that show what leaks: near-duplicates, then one clip, then one person on two sides.
+def worst_pairs(manifest: pd.DataFrame, found: Audit, limit: int = 6) -> list[tuple[int, int, str]]:
+    """Returns pairs of frames in different subsets that show the leaks, worst first.
+
+    Near-duplicates come first, then frames of one clip, then frames of one subject.
 
     Args:
-        manifest: the audited one.
-        found: what :func:`audit` found in it.
-        most: how many pairs at most.
+        manifest: The audited manifest.
+        found: Result of :func:`audit` for it.
+        limit: Maximum number of pairs.
 
     Returns:
-        Row of the one frame, row of the other, and what they are.
+        The rows of both frames and a description for each pair.
     """
     near = found.near_duplicates.examples if found.near_duplicates else []
     pairs = [
@@ -206,116 +210,116 @@ def worst_pairs(manifest: pd.DataFrame, found: Audit, most: int = 6) -> list[tup
             f"{'mirrored ' if pair['mirrored'] else ''}near-duplicates, {pair['distance']} of 256 bits apart",
         )
         for pair in near
-        if manifest["split"][pair["row_a"]] != manifest["split"][pair["row_b"]]  # their clips may be on two, not they
+        if manifest["split"][pair["row_a"]] != manifest["split"][pair["row_b"]]  # clips may be shared, frames not
     ]
-    for column, kind, words in (("clip", found.clips, "one clip"), ("subject", found.subjects, "one person")):
-        for example in kind.examples:
-            known = [name for name in ("corpus", column) if name in example]
-            frames = manifest[(manifest[known] == [example[name] for name in known]).all(axis=1)]
-            first = frames.drop_duplicates("split").sort_values("split", key=lambda side: side.map(SPLITS.index))
-            pairs.append((int(first.index[0]), int(first.index[-1]), f"{words} on two sides"))
-    return pairs[:most]
+    for column, finding in (("clip", found.clips), ("subject", found.subjects)):
+        for example in finding.examples:
+            names = [name for name in ("corpus", column) if name in example]
+            frames = manifest[(manifest[names] == [example[name] for name in names]).all(axis=1)]
+            first = frames.drop_duplicates("split").sort_values("split", key=lambda subset: subset.map(SPLITS.index))
+            pairs.append((int(first.index[0]), int(first.index[-1]), f"one {column} in two subsets"))
+    return pairs[:limit]
 
 
-def _sides_of_clips(clips: pd.Series, splits: pd.Series) -> pd.Series:
-    """The sides each clip stands on, by its key: ``train``, ``test+train``."""
+def _subsets_of_clips(clips: pd.Series, splits: pd.Series) -> pd.Series:
+    """Returns the subsets of each clip, indexed by its key, such as ``train`` or ``test+train``."""
     known = clips.notna() & splits.notna()
     clip, names = pd.factorize(clips[known], sort=True)
-    side, subsets = pd.factorize(splits[known], sort=True)
-    there = np.zeros((len(names), len(subsets)), dtype=bool)
-    there[clip, side] = True
-    kinds, kind = np.unique(there, axis=0, return_inverse=True)
-    words = np.array(["+".join(subsets[on]) for on in kinds], dtype=object)
-    return pd.Series(words[kind.ravel()], index=names)
+    subset, labels = pd.factorize(splits[known], sort=True)
+    present = np.zeros((len(names), len(labels)), dtype=bool)
+    present[clip, subset] = True
+    combinations_found, index = np.unique(present, axis=0, return_inverse=True)
+    words = np.array(["+".join(labels[row]) for row in combinations_found], dtype=object)
+    return pd.Series(words[index.ravel()], index=names)
 
 
-def _shared(manifest: pd.DataFrame, column: str, told: list[str], examples: int) -> Finding:
-    """Counts the subjects or clips whose frames stand on several sides."""
+def _shared(manifest: pd.DataFrame, column: str, shown: list[str], examples: int) -> Finding:
+    """Counts the subjects or clips whose frames are in several subsets; examples have the columns ``shown``."""
     names = keys(manifest, column)
-    sides = manifest["split"].groupby(names).nunique()
-    apart = sides.index[sides > 1]
-    tales = []
-    for name in apart[:examples]:
+    subsets = manifest["split"].groupby(names).nunique()
+    shared = subsets.index[subsets > 1]
+    described = []
+    for name in shared[:examples]:
         frames = manifest[names == name]
-        about = _plain(frames[_with_corpus(manifest, told)].head(1))[0]
-        tales += [{**about, "frames": frames["split"].value_counts().to_dict()}]
-    return Finding(len(apart), len(sides), tales)
+        about = _plain(frames[_with_corpus(manifest, shown)].head(1))[0]
+        described += [{**about, "frames": frames["split"].value_counts().to_dict()}]
+    return Finding(len(shared), len(subsets), described)
 
 
-def _with_corpus(manifest: pd.DataFrame, told: list[str]) -> list[str]:
-    """The columns that an example tells of, and where there are several corpora, which it is from."""
-    return ["corpus", *told] if len(corpora(manifest)) > 1 else told
+def _with_corpus(manifest: pd.DataFrame, columns: list[str]) -> list[str]:
+    """Adds the column ``corpus`` if the manifest has several corpora."""
+    return ["corpus", *columns] if len(corpora(manifest)) > 1 else columns
 
 
-def _recordings(manifest: pd.DataFrame, sides: pd.Series, examples: int) -> Finding:
+def _recordings(manifest: pd.DataFrame, subsets: pd.Series, examples: int) -> Finding:
     names = keys(manifest, "recording")
     recordings = manifest.groupby(names)[["clip", "split"]].nunique()
     several = recordings[recordings["clip"] > 1]
-    apart = several.index[several["split"] > 1]
-    tales = []
-    for name in apart[:examples]:
-        clips = manifest.assign(sides=sides)[names == name].drop_duplicates("clip")
+    shared = several.index[several["split"] > 1]
+    described = []
+    for name in shared[:examples]:
+        clips = manifest.assign(subsets=subsets)[names == name].drop_duplicates("clip")
         about = _plain(clips[_with_corpus(manifest, ["recording"])].head(1))[0]
-        tales += [{**about, "clips": dict(zip(clips["clip"], clips["sides"], strict=True))}]
-    return Finding(len(apart), len(several), tales)
+        described += [{**about, "clips": dict(zip(clips["clip"], clips["subsets"], strict=True))}]
+    return Finding(len(shared), len(several), described)
 
 
 def _varied(clips: pd.DataFrame, columns: Sequence[str], examples: int) -> Finding | None:
-    """Counts the pairs of clips that differ in one column only: never by listing them, they may be millions."""
+    """Counts the pairs of clips that differ only in one column, without listing them: there may be millions."""
     present = [column for column in columns if column in clips]
     if not present:
         return None
     total, count = 0, 0
-    tales: list[dict[str, Any]] = []
-    for column in present:  # corpora have words of their own for what is said
+    described: list[dict[str, Any]] = []
+    for column in present:  # corpora name the spoken text differently
         known = clips.dropna(subset=["subject", column])
         common = [name for name in COMMON if name in clips and name != column]
         pairs = _count_pairs(known, common, column)
-        apart = pairs - _count_pairs(known[~_several(known["sides"])], [*common, "sides"], column)
-        total, count = total + pairs, count + apart
-        tales += islice(_pairs_apart(known, common, column), min(apart, examples))
-    return Finding(count, total, tales[:examples])
+        shared = pairs - _count_pairs(known[~_several(known["subsets"])], [*common, "subsets"], column)
+        total, count = total + pairs, count + shared
+        described += islice(_shared_pairs(known, common, column), min(shared, examples))
+    return Finding(count, total, described[:examples])
 
 
 def _count_pairs(clips: pd.DataFrame, common: list[str], column: str) -> int:
-    """Pairs of rows that agree in ``common`` and differ in ``column``."""
+    """Counts pairs of rows that agree in ``common`` and differ in ``column``."""
     alike = clips.groupby(common, dropna=False).size()
     same = clips.groupby([*common, column], dropna=False).size()
     return int((alike * (alike - 1) // 2).sum() - (same * (same - 1) // 2).sum())
 
 
-def _pairs_apart(clips: pd.DataFrame, common: list[str], column: str) -> Iterator[dict[str, Any]]:
-    """Tells one pair of each group that agrees in ``common`` and has pairs that stand on two sides."""
+def _shared_pairs(clips: pd.DataFrame, common: list[str], column: str) -> Iterator[dict[str, Any]]:
+    """Yields one pair in two subsets for each group of clips that agree in ``common`` and has such a pair."""
     for _, alike in clips.groupby(common, dropna=False):
-        # Only groups that hold such a pair are searched: the search then ends soon.
-        if alike[column].nunique() > 1 and (alike["sides"].nunique() > 1 or _several(alike["sides"]).any()):
-            rows = _plain(alike[["clip", column, "sides"]])
+        # Only groups with such a pair are searched, so the search ends early.
+        if alike[column].nunique() > 1 and (alike["subsets"].nunique() > 1 or _several(alike["subsets"]).any()):
+            rows = _plain(alike[["clip", column, "subsets"]])
             pairs = ((a, b) for a, b in combinations(rows, 2) if a[column] != b[column])
-            a, b = next((a, b) for a, b in pairs if a["sides"] != b["sides"] or "+" in a["sides"])
+            a, b = next((a, b) for a, b in pairs if a["subsets"] != b["subsets"] or "+" in a["subsets"])
             about = _plain(alike[_with_corpus(clips, ["subject", "emotion"])].head(1))[0]
             yield about | {f"{key}_a": a[key] for key in a} | {f"{key}_b": b[key] for key in b}
 
 
 def _near_duplicates(
-    manifest: pd.DataFrame, sides: pd.Series, pairs: pd.DataFrame, examples: int
+    manifest: pd.DataFrame, subsets: pd.Series, pairs: pd.DataFrame, examples: int
 ) -> tuple[Finding, int]:
-    seen = manifest[_with_corpus(manifest, ["clip", "subject", "emotion"])].assign(sides=sides)
-    ends = [seen.iloc[pairs[f"row_{end}"]].reset_index(drop=True).add_suffix(f"_{end}") for end in "ab"]
+    frames = manifest[_with_corpus(manifest, ["clip", "subject", "emotion"])].assign(subsets=subsets)
+    ends = [frames.iloc[pairs[f"row_{end}"]].reset_index(drop=True).add_suffix(f"_{end}") for end in "ab"]
     table = pd.concat([pairs.reset_index(drop=True), *ends], axis=1)
     subject = pd.factorize(keys(manifest, "subject"))[0]  # -1 where it is unknown
     a, b = (subject[pairs[f"row_{end}"]] for end in "ab")
     table["unknown_subjects"] = (a != b) | (a < 0)
-    apart = table[(table["sides_a"] != table["sides_b"]) | _several(table["sides_a"])]
-    worst = apart.sort_values(["unknown_subjects", "distance"], ascending=[False, True], kind="stable")
-    return Finding(len(apart), len(table), _plain(worst.head(examples))), int(apart["unknown_subjects"].sum())
+    shared = table[(table["subsets_a"] != table["subsets_b"]) | _several(table["subsets_a"])]
+    worst = shared.sort_values(["unknown_subjects", "distance"], ascending=[False, True], kind="stable")
+    return Finding(len(shared), len(table), _plain(worst.head(examples))), int(shared["unknown_subjects"].sum())
 
 
-def _several(sides: pd.Series) -> pd.Series:
-    return sides.str.contains("+", regex=False).astype(bool)
+def _several(subsets: pd.Series) -> pd.Series:
+    return subsets.str.contains("+", regex=False).astype(bool)
 
 
 def _plain(rows: pd.DataFrame) -> list[dict[str, Any]]:
-    """One dict a row, of Python's own numbers and words, None where a value is missing: JSON has no other."""
+    """Returns one dict per row with plain Python values and None for missing values, as JSON needs."""
     return [
         {str(column): value for column, value in row.items()}
         for row in rows.astype(object).where(rows.notna(), None).to_dict("records")

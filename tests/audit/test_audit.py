@@ -3,7 +3,7 @@ import json
 import pytest
 
 
-def test_says_and_draws_what_leaks(fervid_command, tmp_path, capsys):
+def test_reports_and_draws_leaks(fervid_command, tmp_path, capsys):
     words = ["dataset.identities=6", "dataset.clips=2", "dataset.frames=2"]
     fervid_command("audit", *words, "split=random_frames", f"hydra.run.dir={tmp_path / 'leaky'}")
     said = capsys.readouterr().out
@@ -11,7 +11,7 @@ def test_says_and_draws_what_leaks(fervid_command, tmp_path, capsys):
     found = json.loads((tmp_path / "leaky" / "audit.json").read_text())
     assert found["level"] == "leaky"
     assert found["clips"]["total"] == 96
-    assert 30 < found["clips"]["count"] < 96  # of two frames each, some lie on one side by chance
+    assert 30 < found["clips"]["count"] < 96  # clips of two frames; some are in one subset by chance
     assert (tmp_path / "leaky" / "leaks.png").stat().st_size > 10_000
     fervid_command("audit", *words, f"hydra.run.dir={tmp_path / 'clean'}")
     assert "Leakage between subsets (subject-independent)" in capsys.readouterr().out
@@ -27,9 +27,9 @@ def test_says_and_draws_what_leaks(fervid_command, tmp_path, capsys):
         (["dataset=hf_faces", "dataset.root=/nowhere"], "/nowhere"),
     ],
 )
-def test_mistakes_are_one_sentence(fervid_command, capsys, words, sentence, tmp_path):
+def test_mistakes_are_reported_in_one_sentence(fervid_command, capsys, words, sentence, tmp_path):
     with pytest.raises(SystemExit):
         fervid_command("audit", *words, f"hydra.run.dir={tmp_path}")
-    said = capsys.readouterr().err.strip()
-    assert sentence in said
-    assert "\n" not in said
+    text = capsys.readouterr().err.strip()
+    assert sentence in text
+    assert "\n" not in text

@@ -25,9 +25,9 @@ COPIES = {
 
 @pytest.fixture(scope="module")
 def faces():
-    """One picture each of twelve rendered people, uint8 (12, 128, 128, 3)."""
-    people = [rendering.make_identity(number, 0) for number in range(1, 13)]
-    return np.stack([rendering.render_crops(who, "happy", take=0, frames=1, seed=0).images[0] for who in people])
+    """One picture of each of twelve rendered subjects, uint8 (12, 128, 128, 3)."""
+    subjects = [rendering.make_identity(number, 0) for number in range(1, 13)]
+    return np.stack([rendering.render_crops(who, "happy", take=0, frames=1, seed=0).images[0] for who in subjects])
 
 
 def hashes_of(pictures):
@@ -45,7 +45,7 @@ def changed(a_hash, bits):
     return np.packbits(flipped)
 
 
-def by_hand(hashes, clips, limit):
+def plain_loop(hashes, clips, limit):
     """Distances of the closest frames of each pair of clips, by a plain loop."""
     closest = {}
     for a in range(len(hashes)):
@@ -58,12 +58,12 @@ def by_hand(hashes, clips, limit):
     return closest
 
 
-def test_different_people_are_no_duplicates(faces):
+def test_different_subjects_are_not_duplicates(faces):
     assert near_duplicates(hashes_of(faces), np.arange(len(faces))).empty
 
 
-def test_people_who_look_alike_are_no_duplicates():
-    """The two rendered people of the first 24 who come nearest to each other: the same hair, other faces."""
+def test_similar_subjects_are_not_duplicates():
+    """The two most similar of the first 24 rendered subjects: the same hair, different faces."""
     frames = range(15, 46, 10)
     one = rendering.render_crops(rendering.make_identity(4, 0), "fear", take=0, frames=60, seed=0, times=frames)
     other = rendering.render_crops(rendering.make_identity(16, 0), "disgust", take=2, frames=60, seed=0, times=frames)
@@ -82,13 +82,13 @@ def test_copies_are_found(faces, name):
     assert (pairs["distance"] == 0).all() or name not in ("same", "mirrored")
 
 
-def test_the_mask_is_the_mirrored_picture(faces):
+def test_mirror_mask_gives_the_hash_of_the_mirrored_picture(faces):
     assert (hashes_of(faces[:, :, ::-1]) == hashes_of(faces) ^ MIRROR).all()
     assert hash_picture(faces[0]).shape == (32,)
     assert hash_picture(faces[0]).dtype == np.uint8
 
 
-def test_the_limit_is_the_last_distance_that_counts():
+def test_limit_is_inclusive():
     first = noise(1)[0]
     hashes = np.stack([first, changed(first, LIMIT), changed(first ^ MIRROR, LIMIT + 1)])
     pairs = near_duplicates(hashes, ["a", "b", "c"])
@@ -102,21 +102,21 @@ def test_the_limit_is_the_last_distance_that_counts():
     assert len(near_duplicates(hashes, ["a", "b", "c"], limit=LIMIT + 1)) == 3
 
 
-def test_one_clip_has_no_duplicates_of_its_own():
+def test_frames_of_one_clip_are_not_compared():
     hashes = np.repeat(noise(1), 6, axis=0)
     assert near_duplicates(hashes, ["a"] * 6).empty
     assert len(near_duplicates(hashes, ["a", "a", "a", "b", "b", "b"])) == 1
 
 
-def test_the_closest_frames_stand_for_a_pair_of_clips():
+def test_each_pair_of_clips_has_its_closest_frames():
     first = noise(1)[0]
     hashes = np.stack([changed(first, 9), first, changed(first, 3), changed(first, 4)])
     pairs = near_duplicates(hashes, ["a", "b", "a", "b"])
     assert pairs.to_dict("records") == [{"row_a": 2, "row_b": 3, "distance": 1, "mirrored": False}]
 
 
-def test_all_pairs_across_the_tiles(monkeypatch):
-    """The same as a plain loop, with tiles so small that pairs fall within, between and at the end of them."""
+def test_all_pairs_are_found_across_tiles(monkeypatch):
+    """The result equals that of a plain loop, with tiles small enough to have pairs within and between tiles."""
     monkeypatch.setattr("fervid.audit.duplicates.TILE", 7)
     rng = np.random.default_rng(1)
     # Copies of five pictures, some mirrored, each with up to 20 bits changed.
@@ -125,7 +125,7 @@ def test_all_pairs_across_the_tiles(monkeypatch):
     clips = rng.integers(0, 25, 60)
     pairs = near_duplicates(hashes, clips)
     found = {frozenset((clips[a], clips[b])): d for a, b, d in pairs[["row_a", "row_b", "distance"]].to_numpy()}
-    assert found == by_hand(hashes, clips, LIMIT)
+    assert found == plain_loop(hashes, clips, LIMIT)
     assert len(found) == len(pairs) > 25
     assert pairs["distance"].is_monotonic_increasing
     assert (pairs["row_a"] < pairs["row_b"]).all()
@@ -148,7 +148,7 @@ def test_five_thousand_pictures_take_seconds():
     assert pairs[["row_a", "row_b", "mirrored"]].to_numpy().tolist() == [[17, 4999, True]]
 
 
-def test_groups_join_clips_also_through_a_third():
+def test_groups_join_clips_through_a_third_clip():
     clips = ["e", "a", "a", "b", "c", "d", "f"]
     pairs = pd.DataFrame({"row_a": [2, 3], "row_b": [3, 4]})  # a looks like b, b like c
     assert group(pairs, clips).tolist() == ["e", "a", "a", "a", "a", "d", "f"]

@@ -1,4 +1,4 @@
-"""What a corpus calls its subjects and emotions, from the disk through all commands."""
+"""Unusual names of subjects and emotions, through all commands."""
 
 import json
 import shutil
@@ -13,19 +13,19 @@ from rendered_corpora.ravdess import write_ravdess
 
 from fervid.runs.run import open_run
 
-PEOPLE = ("NA", "nan", "null", "None", "N/A", "-")
+SUBJECTS = ("NA", "nan", "null", "None", "N/A", "-")
 EMOTIONS = ("None", "NA", "happy")
 
 
-def write_pictures(root: Path, people, emotions=EMOTIONS, each=1) -> Path:
+def write_pictures(root: Path, subjects, emotions=EMOTIONS, each=1) -> Path:
     rng = np.random.default_rng(0)
     for number, emotion in enumerate(emotions):
         (root / emotion).mkdir(parents=True)
-        for person in people:
+        for subject in subjects:
             for picture in range(each):
                 image = rng.integers(0, 60, (40, 32, 3), dtype=np.uint8)
                 image[..., number] += 150
-                cv2.imwrite(str(root / emotion / f"{person.replace('/', '')}__{picture}.png"), image)
+                cv2.imwrite(str(root / emotion / f"{subject.replace('/', '')}__{picture}.png"), image)
     return root
 
 
@@ -44,27 +44,27 @@ def audited(fervid_command, folder: Path, root: Path, *more: str) -> dict:
     return json.loads((folder / "audit.json").read_text())
 
 
-def test_people_and_emotions_called_na_and_none_survive_every_command(fervid_command, tmp_path):
-    people = {person.replace("/", "") for person in PEOPLE}
-    root, run = write_pictures(tmp_path / "pictures", PEOPLE), tmp_path / "run"
+def test_names_such_as_na_and_none_survive_every_command(fervid_command, tmp_path):
+    subjects = {subject.replace("/", "") for subject in SUBJECTS}
+    root, run = write_pictures(tmp_path / "pictures", SUBJECTS), tmp_path / "run"
     fervid_command("prepare", "dataset=image_folder", f"dataset.root={root}", PATTERN)
     fervid_command("train", *words(root, run, PATTERN))
     opened = open_run(run)
     assert opened.class_names == sorted(EMOTIONS)
-    assert opened.results["data"]["subjects"] == len(people)
+    assert opened.results["data"]["subjects"] == len(subjects)
     for table in (opened.predictions, opened.validation):
         assert set(table["label"]) == set(EMOTIONS)
-        assert set(table["subject"]) < people
+        assert set(table["subject"]) < subjects
     fervid_command("evaluate", f"run={run}", f"hydra.run.dir={tmp_path / 'asked'}", "resamples=100")
-    (asked,) = (tmp_path / "asked" / "members").glob("*")
-    assert open_run(asked).predictions[["subject", "label"]].equals(opened.predictions[["subject", "label"]])
-    assert open_run(asked).results["data"]["subjects"] == opened.predictions["subject"].nunique()
+    (evaluation,) = (tmp_path / "evaluation" / "members").glob("*")
+    assert open_run(evaluation).predictions[["subject", "label"]].equals(opened.predictions[["subject", "label"]])
+    assert open_run(evaluation).results["data"]["subjects"] == opened.predictions["subject"].nunique()
     fervid_command("report", f"runs={run}", f"hydra.run.dir={tmp_path / 'report'}", "resamples=100")
     text = (tmp_path / "report" / "tables" / "classes.csv").read_text()
     assert all(f",{emotion}," in text for emotion in EMOTIONS)
 
 
-def test_a_csv_may_list_people_and_emotions_called_na_and_none(fervid_command, tmp_path):
+def test_csv_may_list_names_such_as_na_and_none(fervid_command, tmp_path):
     root = write_pictures(tmp_path / "pictures", ["a", "b", "c", "d"])
     names = dict(zip("abcd", ("NA", "null", "nan", "None"), strict=True))
     rows = [f"{emotion}/{person}__0.png,{emotion},{name}" for emotion in EMOTIONS for person, name in names.items()]
@@ -76,8 +76,8 @@ def test_a_csv_may_list_people_and_emotions_called_na_and_none(fervid_command, t
 
 
 @pytest.mark.parametrize("odd", ["{} ", " {}", "{}\u00a0", "{}\u200b", "\ufeff{}"])
-def test_a_subject_with_blanks_behind_is_not_somebody_else(fervid_command, tmp_path, odd):
-    """Else 9 people are 18, and 6 of them stand on two sides of a split that is called subject-independent."""
+def test_spaces_and_invisible_characters_do_not_make_a_new_subject(fervid_command, tmp_path, odd):
+    """Otherwise 9 subjects become 18, and 6 of them are in two subsets of a supposedly subject-independent split."""
     emotions = ("angry", "happy", "sad")
     people = [f"S{number:03d}" for number in range(1, 10)]
     root = write_pictures(tmp_path / "pictures", people, emotions)
@@ -92,7 +92,7 @@ def test_a_subject_with_blanks_behind_is_not_somebody_else(fervid_command, tmp_p
     assert found["subjects"]["count"] == 0
 
 
-def test_subjects_that_differ_in_case_or_zeros_are_named(fervid_command, tmp_path, capfd):
+def test_subjects_that_differ_in_case_or_zeros_are_reported(fervid_command, tmp_path, capfd):
     root = write_pictures(tmp_path / "pictures", ["S1", "S2", "S3", "S4"], ("happy", "sad"))
     shutil.move(root / "sad" / "S1__0.png", root / "sad" / "S01__0.png")
     shutil.move(root / "sad" / "S2__0.png", root / "sad" / "s2__0.png")
@@ -102,8 +102,8 @@ def test_subjects_that_differ_in_case_or_zeros_are_named(fervid_command, tmp_pat
     assert "differ only in blanks, case, leading zeros" in " ".join(capfd.readouterr().out.split())
 
 
-def test_subjects_from_file_names_are_not_called_verified(fervid_command, tmp_path, capfd):
-    """Film stills named after actor and number: 30 names of three actors."""
+def test_subjects_from_file_names_are_not_verified(fervid_command, tmp_path, capfd):
+    """Film stills named by actor and number: 30 names of three people."""
     stills = [f"unknown-{actor}-{number}" for actor in ("Ann", "Ben", "Cy") for number in range(10)]
     root, run = write_pictures(tmp_path / "pictures", [*stills, "Eve"], ("happy",)), tmp_path / "run"
     (root / "sad").mkdir()
@@ -133,21 +133,21 @@ def test_subjects_from_file_names_are_not_called_verified(fervid_command, tmp_pa
     assert "Leakage: **subject-independent by name**" in card
     assert "30 of 31 subjects have names that differ only in a trailing number" in card
 
-    # The right pattern makes them three people and Eve.
+    # With the right pattern there are three subjects and Eve.
     right = r'dataset.subject_pattern="(?:unknown-)?(.+?)(?:-\d+)?__"'
     found = audited(fervid_command, tmp_path / "audit", root, right)
     assert found["subjects"]["total"] == 4
     assert found["doubts"] == []
 
 
-def test_documented_subjects_need_no_word(fervid_command, tmp_path):
+def test_verified_subjects_give_no_doubts(fervid_command, tmp_path):
     small = ("dataset.identities=6", "dataset.clips=1", "dataset.frames=1", f"hydra.run.dir={tmp_path}")
     fervid_command("audit", "dataset=synthetic", *small)
     found = json.loads((tmp_path / "audit.json").read_text())
     assert (found["level"], found["subjects_from"], found["doubts"]) == ("subject-independent", None, [])
 
 
-def test_a_misspelt_column_is_not_ignored(fervid_command, tmp_path, capfd):
+def test_misspelt_column_is_refused(fervid_command, tmp_path, capfd):
     root = write_pictures(tmp_path / "pictures", ["a", "b", "c", "d"], ("happy", "sad"))
     rows = [f"{emotion}/{person}__0.png,{emotion},{person}" for emotion in ("happy", "sad") for person in "abcd"]
     (tmp_path / "list.csv").write_text("\n".join(["path,emotion,Subject", *rows]))
@@ -156,7 +156,7 @@ def test_a_misspelt_column_is_not_ignored(fervid_command, tmp_path, capfd):
     assert "has the column 'Subject': write 'subject'" in " ".join(capfd.readouterr().err.split())
 
 
-def test_pictures_taken_as_they_are_have_no_detection_rate(fervid_command, tmp_path, capfd):
+def test_pictures_without_detection_have_no_detection_rate(fervid_command, tmp_path, capfd):
     root = write_pictures(tmp_path / "pictures", ["a", "b"], ("happy", "sad"))
     fervid_command("prepare", "dataset=image_folder", f"dataset.root={root}", f"dataset.prepared_dir={tmp_path / 'p'}")
     said = " ".join(capfd.readouterr().out.split())
@@ -177,16 +177,16 @@ SMALL_VIDEOS = {"frames": 2, "width": 160, "height": 120}
         (
             "ravdess",
             "dataset.emotions=[happy,sad,fearful]",
-            "dataset.emotions names fearful, of which there is no clip",
+            "dataset.emotions selects fearful, which has no clips",
         ),
-        ("ravdess", "dataset.subjects=[1,2,7]", "dataset.subjects names 07, of which there is no clip"),
-        ("enterface", "dataset.emotions=[anger,fear,sad]", "dataset.emotions names sadness, of which there is no clip"),
-        ("ised", "dataset.emotions=[happy,surprise,sad]", "dataset.emotions names sadness, of which there is no clip"),
-        ("ised", "dataset.subjects=[1,2]", "dataset.subjects names 2, of which there is no clip"),
-        ("enterface", "dataset.subjects=[1,3]", "dataset.subjects names 3, of which there is no clip"),
+        ("ravdess", "dataset.subjects=[1,2,7]", "dataset.subjects selects 07, which has no clips"),
+        ("enterface", "dataset.emotions=[anger,fear,sad]", "dataset.emotions selects sadness, which has no clips"),
+        ("ised", "dataset.emotions=[happy,surprise,sad]", "dataset.emotions selects sadness, which has no clips"),
+        ("ised", "dataset.subjects=[1,2]", "dataset.subjects selects 2, which has no clips"),
+        ("enterface", "dataset.subjects=[1,3]", "dataset.subjects selects 3, which has no clips"),
     ],
 )
-def test_an_emotion_or_a_subject_that_is_named_must_be_there(fervid_command, tmp_path, capfd, dataset, named, sentence):
+def test_selected_emotions_and_subjects_must_exist(fervid_command, tmp_path, capfd, dataset, named, sentence):
     if dataset == "ravdess":
         write_ravdess(tmp_path / "raw", subjects=(1, 2), emotions=("happy", "sad"), **SMALL_VIDEOS)
     elif dataset == "ised":
@@ -201,7 +201,7 @@ def test_an_emotion_or_a_subject_that_is_named_must_be_there(fervid_command, tmp
     assert sentence in " ".join(capfd.readouterr().err.split())
 
 
-def test_an_emotion_of_which_no_face_is_left_does_not_vanish(fervid_command, tmp_path, capfd):
+def test_emotion_without_any_face_is_an_error(fervid_command, tmp_path, capfd):
     root = write_pictures(tmp_path / "pictures", [f"p{number}" for number in range(10)], ("happy", "sad"))
     (root / "afraid").mkdir()
     (root / "afraid" / "p1__0.png").write_bytes(b"not a picture")
@@ -210,24 +210,27 @@ def test_an_emotion_of_which_no_face_is_left_does_not_vanish(fervid_command, tmp
     assert "no face of afraid was found in any of its files" in " ".join(capfd.readouterr().err.split())
 
 
-def test_a_split_file_that_writes_names_otherwise_is_told_so(fervid_command, tmp_path, capfd):
+def test_csv_split_with_look_alike_names_warns(fervid_command, tmp_path, capfd):
     root = write_pictures(tmp_path / "pictures", ["S1", "S2", "S3", "S4"], ("happy", "sad"))
-    (tmp_path / "sides.csv").write_text("subject ,split\nS1,train\nS2 , Train\nS03,train\nS3,val\nS4,test\n")
+    (tmp_path / "split.csv").write_text("subject ,split\nS1,train\nS2 , Train\nS03,train\nS3,val\nS4,test\n")
     found = audited(
-        fervid_command, tmp_path / "audit", root, PATTERN, "split=csv", f"split.path={tmp_path / 'sides.csv'}"
+        fervid_command, tmp_path / "audit", root, PATTERN, "split=csv", f"split.path={tmp_path / 'split.csv'}"
     )
     assert found["subjects"]["total"] == 4
     said = " ".join(capfd.readouterr().out.split())
-    assert "has the subject S03 where the corpus has S3: two names to fervid, so write them alike" in said
+    assert (
+        "has the subject S03 where the corpus has S3: these are different names, so use the spelling of the corpus"
+        in said
+    )
 
 
-def test_a_split_file_that_leaves_out_an_emotion_is_told_so(fervid_command, tmp_path, capfd):
+def test_csv_split_without_an_emotion_warns(fervid_command, tmp_path, capfd):
     root = write_pictures(tmp_path / "pictures", ["a", "b", "c"], ("fear", "happy", "sad"))
     rows = [
         f"{emotion}/{person}__0.png,{side}"
         for emotion in ("happy", "sad")
         for person, side in (("a", "train"), ("b", "val"), ("c", "test"))
     ]
-    (tmp_path / "sides.csv").write_text("\n".join(["path,split", *rows]))
-    audited(fervid_command, tmp_path / "audit", root, PATTERN, "split=csv", f"split.path={tmp_path / 'sides.csv'}")
+    (tmp_path / "split.csv").write_text("\n".join(["path,split", *rows]))
+    audited(fervid_command, tmp_path / "audit", root, PATTERN, "split=csv", f"split.path={tmp_path / 'split.csv'}")
     assert "left out, including all frames of fear" in " ".join(capfd.readouterr().out.split())
