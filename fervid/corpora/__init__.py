@@ -1,6 +1,7 @@
-"""Readers of corpora: one plain class a corpus, from a folder to a table of clips.
+"""Readers of corpora: one class per corpus, which turns a folder into a table of clips.
 
-A class is found by its name in any module of this room: a new corpus is one file here and one yaml in ``conf/dataset``.
+Classes are found by name in all modules of this package. A new corpus needs one module here and one yaml in
+``conf/dataset``.
 """
 
 from functools import cache
@@ -11,7 +12,7 @@ from typing import Any
 
 @cache
 def find_corpora() -> dict[str, type]:
-    """Every corpus of this room, by the name of its class."""
+    """Returns all corpora of this package by class name."""
     from fervid.corpora.corpus import Corpus
 
     modules = [import_module(f"{__name__}.{module.name}") for module in iter_modules(__path__)]
@@ -20,7 +21,7 @@ def find_corpora() -> dict[str, type]:
 
 
 def __getattr__(name: str) -> Any:
-    # Looked for when asked: a process that needs one module of this room does not load pyarrow and SciPy for others.
+    # Lazy: a process that needs one module of this package must not load pyarrow and SciPy for the others.
     if name.startswith("_") or name not in find_corpora():
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return find_corpora()[name]

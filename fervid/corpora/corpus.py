@@ -1,4 +1,4 @@
-"""What a corpus is: a reader from a folder to a table of clips, and what must be known to use it."""
+"""Base class of corpora: reads a folder into a table of clips and knows licence and citation."""
 
 from collections.abc import Iterator
 from functools import cached_property
@@ -12,87 +12,88 @@ from fervid.media.sources import Source
 from fervid.schema.names import clean_identities, doubts
 
 RENDERED_TERMS = {
-    "licence": "rendered by fervid (MIT): no picture of a person is in it",
+    "licence": "rendered by fervid (MIT): contains no pictures of people",
     "citation": "",
-    "expressions": "are rendered after a few rules: on real faces it has not been tested.",
+    "expressions": "are rendered by a few rules: it has not been tested on real faces.",
     "rendered": True,
 }
-"""What holds of rendered subjects, in whatever layout they lie."""
+"""Terms of corpora with rendered subjects, in any layout."""
 
 
 class Corpus:
     """A corpus of videos or pictures.
 
-    A new corpus is a subclass that sets the class attributes and implements :meth:`read`; it decodes nothing and needs
-    neither torch nor OpenCV. Its options are keyword arguments of its ``__init__``, and settings under ``dataset`` in
-    its yaml file; the name of one that holds a path ends in ``_path``: a run is the same wherever that file lies.
+    To add a corpus, write a subclass that sets the class attributes and implements :meth:`read`. It decodes nothing and
+    needs neither torch nor OpenCV. Options are keyword arguments of ``__init__`` and settings under ``dataset`` in the
+    yaml file. The name of an option with a path must end in ``_path``: such a path does not affect whether two runs
+    count as the same.
 
     Args:
-        root: the folder of the corpus.
+        root: Path to the folder of the corpus.
 
     Attributes:
-        name: the value of the manifest's column ``corpus``.
-        licence: the terms of use.
-        citation: the paper to cite; empty if there is none.
-        expressions: ends the sentence "The expressions that it learned from ..." of a model card.
-        pictures: whether the files are pictures, not videos.
-        published: whether subjects and clips have the same names wherever the corpus lies. The names in a folder of
-            one's own files mean nothing elsewhere.
-        subjects_from: where the names of subjects come from if nobody has verified that each name is one person; None
+        name: Value of the manifest's column ``corpus``.
+        licence: Terms of use.
+        citation: Paper to cite; empty if there is none.
+        expressions: End of the sentence "The expressions that it learned from ..." in a model card.
+        pictures: Whether the files are pictures rather than videos.
+        published: Whether subjects and clips have the same names in every copy of the corpus. Names in a folder of
+            your own files have no meaning elsewhere.
+        subjects_from: Where the names of subjects come from if nobody has verified that each name is one person; None
             if the corpus itself identifies its subjects. Set by :meth:`read`.
 
     Raises:
-        InputError: if there is no root.
+        InputError: If ``root`` is None.
     """
 
     name: ClassVar[str]
-    licence: ClassVar[str] = "unknown: whoever gave you the files can say"
+    licence: ClassVar[str] = "unknown: ask the provider of the files"
     citation: ClassVar[str] = ""
-    expressions: ClassVar[str] = "may be acted or spontaneous, which look different: the corpus does not say."
+    expressions: ClassVar[str] = "may be acted or spontaneous, which look different; the corpus does not state which."
     pictures: ClassVar[bool] = False
     published: ClassVar[bool] = True
 
     def __init__(self, root: str | Path | None):
         if root is None:
-            raise InputError(f"dataset={self.name} needs dataset.root=<folder>: where the corpus lies.")
+            raise InputError(f"dataset={self.name} needs dataset.root=<folder>: give the folder of the corpus.")
         self.root = Path(root).expanduser()
         self.subjects_from: str | None = None
 
     def read(self) -> Inventory:
-        """Lists the clips, or pictures, that the options ask for, and what is odd or missing; decodes nothing.
+        """Lists the clips or pictures selected by the options, and anything missing or unexpected; decodes nothing.
 
         Raises:
-            InputError: if the folder cannot be read, or holds nothing that the options ask for.
+            InputError: If the folder cannot be read or has nothing that the options select.
         """
         raise NotImplementedError
 
     def choices(self) -> dict[str, Any]:
-        """The options that say which clips were asked for, as plain values, for the card."""
+        """Returns the options that select clips, as plain values, for the card."""
         return {}
 
     def sources(self) -> Iterator[Source]:
-        """The video or picture of each row of the inventory, in order, each read only when it is asked for."""
+        """Yields the video or picture of each row of the inventory, in order, reading each one lazily."""
         return (file.source for file in self.inventory.files)
 
     @property
     def rendered(self) -> bool:
-        """Whether its subjects are rendered: a file ``RENDERED.txt`` lies in its folder."""
+        """Whether the subjects are rendered, that is, the folder contains a file ``RENDERED.txt``."""
         return ((self.root if self.root.is_dir() else self.root.parent) / RENDERED).exists()
 
     @cached_property
     def inventory(self) -> Inventory:
-        """What :meth:`read` found, with clean names.
+        """The result of :meth:`read`, with normalised names.
 
         Raises:
-            InputError: if there is no clip, or none of an emotion or subject that the user named.
+            InputError: If there are no clips, or none of an emotion or subject that the user selected.
         """
         inventory = self.read()
         if inventory.clips.empty:
             raise InputError(
-                f"no clip of {self.name} was found in {self.root}: check dataset.root and its options. "
+                f"no clips of {self.name} were found in {self.root}: check dataset.root and the options. "
                 f"{' '.join(inventory.notes)}".strip()
             )
-        inventory.check_named(self.root)
+        inventory.check_selected(self.root)
         clips = inventory.clips.assign(corpus=self.name, path=[file.path for file in inventory.files])
         inventory.clips = clean_identities(clips).reset_index(drop=True)
         if self.subjects_from:
@@ -101,7 +102,7 @@ class Corpus:
         return inventory
 
     def about(self) -> dict[str, Any]:
-        """What cards and results tell of the corpus, as plain values."""
+        """Returns the description of the corpus for cards and results, as plain values."""
         terms = {"licence": self.licence, "citation": self.citation, "expressions": self.expressions, "rendered": False}
         return {
             "name": self.name,

@@ -1,4 +1,4 @@
-"""eNTERFACE'05: 44 people who say five sentences in each of six emotions."""
+"""eNTERFACE'05: 44 subjects say five sentences in each of six emotions."""
 
 import re
 from collections import Counter
@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from fervid.corpora.corpus import Corpus
-from fervid.corpora.inventory import Inventory, choose_people, note
+from fervid.corpora.inventory import Inventory, choose_subjects, note
 from fervid.errors import InputError
 from fervid.media.files import File, list_files
 from fervid.media.formats import VIDEO_SUFFIXES
@@ -20,8 +20,8 @@ from fervid.schema.emotions import choose, shared_name
 EMOTIONS = ("anger", "disgust", "fear", "happiness", "sadness", "surprise")
 SUBJECTS = tuple(range(1, 45))
 SENTENCES = tuple(range(1, 6))
-UNSEGMENTED = 6  # this subject's clips are not cut into sentences
-FEW_HAPPY = 23  # this subject has two clips of happiness; which sentences they are is not known
+UNSEGMENTED = 6  # subject whose recordings are not segmented into sentences
+TWO_HAPPY_CLIPS = 23  # subject with only two clips of happiness; their sentences are unknown
 FOLDERS = {name: emotion for emotion in EMOTIONS for name in (emotion, shared_name(emotion))}
 SUBJECT = re.compile(r"subject[ _]*(\d+)(\.zip)?", re.IGNORECASE)
 SENTENCE = re.compile(r"sentence[ _]*(\d+)", re.IGNORECASE)
@@ -31,18 +31,18 @@ NAME = re.compile(r"s_?(\d+)_([a-z]{2})(?:_(\d))?(?:avi)?", re.IGNORECASE)
 class ENTERFACE(Corpus):
     """The eNTERFACE'05 Audio-Visual Emotion Database (Martin, Kotsia, Macq & Pitas 2006).
 
-    Subject, emotion and sentence are those of the folders ``subject N/<emotion>/sentence K``, wherever these lie, in
-    zips too; names of files are not to be trusted: all of subject 11's say 12. In subject 2's anger the folders of
-    sentences 1 and 2 are swapped, which is put right.
+    Subject, emotion and sentence are taken from the folders ``subject N/<emotion>/sentence K``, at any depth and in
+    zips too. File names are not used, since they are not reliable: all files of subject 11 are named after subject 12.
+    For subject 2 and anger, the folders of sentences 1 and 2 are swapped; this is corrected.
 
     Args:
-        root: the folder that holds the folders of the subjects or zips of them.
-        emotions: some of the six; None: all.
-        subjects: numbers of some subjects; None: all 44.
-        unsegmented: take the clips of subject 6, which are not cut into sentences.
+        root: Path to the folder with the subject folders or zips of them.
+        emotions: Emotions to use; None: all six.
+        subjects: Numbers of the subjects to use; None: all 44.
+        unsegmented: Whether to include the clips of subject 6, which are not segmented into sentences.
 
     Raises:
-        InputError: if an option is unknown, or nothing of what it asks for is there.
+        InputError: If an option is invalid or selects no clips.
     """
 
     name = "enterface"
@@ -51,7 +51,7 @@ class ENTERFACE(Corpus):
         "O. Martin, I. Kotsia, B. Macq, I. Pitas: The eNTERFACE'05 Audio-Visual Emotion Database. "
         "ICDE Workshops, 2006. https://doi.org/10.1109/ICDEW.2006.145"
     )
-    expressions = "are acted on request, by people who are no actors, after hearing a story."
+    expressions = "are acted on request by people who are not actors, after hearing a story."
 
     def __init__(
         self,
@@ -63,15 +63,16 @@ class ENTERFACE(Corpus):
     ):
         super().__init__(root)
         self.emotions = choose(emotions, EMOTIONS)
-        self.subjects = choose_people(subjects, SUBJECTS, "subjects")
+        self.subjects = choose_subjects(subjects, SUBJECTS)
         if subjects is not None and UNSEGMENTED in self.subjects and not unsegmented:
             raise InputError(
-                f"dataset.subjects={subjects} asks for subject 6, whose clips are not cut into sentences: give "
-                "dataset.unsegmented=true, or leave subject 6 out."
+                f"dataset.subjects={subjects} includes subject 6, whose clips are not segmented into sentences: give "
+                "dataset.unsegmented=true, or exclude subject 6."
             )
         self.unsegmented = unsegmented
-        self.named = {"emotions": sorted(self.emotions)} if emotions is not None else {}
-        self.named |= {"subjects": [str(number) for number in sorted(self.subjects)]} if subjects is not None else {}
+        self.selected = {"emotions": sorted(self.emotions)} if emotions is not None else {}
+        if subjects is not None:
+            self.selected["subjects"] = [str(number) for number in sorted(self.subjects)]
 
     def choices(self) -> dict[str, Any]:
         return {
@@ -81,66 +82,66 @@ class ENTERFACE(Corpus):
         }
 
     def read(self) -> Inventory:
-        """Parses folders; of a clip that lies there twice (zipped and unpacked) the first is taken."""
+        """Parses the folders; if a clip is there twice (zipped and unpacked), the first one is used."""
         listing = list_files(self.root, VIDEO_SUFFIXES)
         videos: dict[tuple[str, ...], _Video] = {}
-        stray: list[str] = []
-        twice: list[str] = []
+        misplaced: list[str] = []
+        duplicates: list[str] = []
         for file in listing.files:
             video = _parse(file)
             if video is None:
-                stray.append(file.path)
+                misplaced.append(file.path)
             else:
-                twice += [file.path] if video.place in videos else []
+                duplicates += [file.path] if video.place in videos else []
                 videos.setdefault(video.place, video)
-        asked = [v for v in videos.values() if v.emotion in self.emotions and v.subject in self.subjects]
-        wanted = [video for video in asked if self.unsegmented or video.sentence]
-        if videos and not wanted:
-            people = ", ".join(str(subject) for subject in sorted({video.subject for video in videos.values()}))
+        selected = [v for v in videos.values() if v.emotion in self.emotions and v.subject in self.subjects]
+        used = [video for video in selected if self.unsegmented or video.sentence]
+        if videos and not used:
+            found = ", ".join(str(subject) for subject in sorted({video.subject for video in videos.values()}))
             raise InputError(
-                f"{self.root} holds {len(videos)} videos of subjects {people}, but none that dataset.emotions, "
-                "subjects and unsegmented ask for."
+                f"{self.root} has {len(videos)} videos of subjects {found}, but none that dataset.emotions, subjects "
+                "and unsegmented select: change these options."
             )
-        wanted.sort(key=lambda video: (video.subject, video.emotion, video.sentence or 0, video.file.path))
+        used.sort(key=lambda video: (video.subject, video.emotion, video.sentence or 0, video.file.path))
         clips = pd.DataFrame(
             {
-                "clip": [_name(video.subject, video.emotion, video.sentence) for video in wanted],
-                "subject": [str(video.subject) for video in wanted],
-                "emotion": [video.emotion for video in wanted],
-                "sentence": pd.array([video.said for video in wanted], dtype="Int64"),
+                "clip": [_name(video.subject, video.emotion, video.sentence) for video in used],
+                "subject": [str(video.subject) for video in used],
+                "emotion": [video.emotion for video in used],
+                "sentence": pd.array([video.spoken for video in used], dtype="Int64"),
             }
         )
-        named = set(clips["clip"])
+        names = set(clips["clip"])
         take = clips.groupby("clip").cumcount() + 1
         clips["clip"] = clips["clip"].where(take == 1, clips["clip"] + "-take" + take.astype(str))
         expected = [key for key in _complete(self.unsegmented) if key[0] in self.subjects and key[1] in self.emotions]
-        doubles = [video.file.path for video, number in zip(wanted, take, strict=True) if number > 1]
-        listing.leave_out("in no folder of a subject and an emotion", stray)
-        listing.leave_out("second copies", twice)
+        second_takes = [video.file.path for video, number in zip(used, take, strict=True) if number > 1]
+        listing.leave_out("not in a folder of a subject and an emotion", misplaced)
+        listing.leave_out("duplicates", duplicates)
         listing.leave_out(
-            "not cut into sentences (dataset.unsegmented=true takes them)",
-            [video.file.path for video in asked if not (self.unsegmented or video.sentence)],
+            "not segmented into sentences (dataset.unsegmented=true includes them)",
+            [video.file.path for video in selected if not (self.unsegmented or video.sentence)],
         )
         notes = [
             *note(
-                "named after another subject, emotion or sentence than their folders, which are believed",
-                [video.file.path for video in wanted if video.misnamed],
+                "named after another subject, emotion or sentence than their folders; the folders are used",
+                [video.file.path for video in used if video.misnamed],
             ),
             *note(
-                "in the folder of another sentence than is said, put right",
-                [video.file.path for video in wanted if video.said != video.sentence],
+                "in the folder of another sentence; corrected",
+                [video.file.path for video in used if video.spoken != video.sentence],
             ),
-            *note("second in the folder of a sentence, clips of their own", doubles),
+            *note("further videos in the folder of a sentence; used as separate clips", second_takes),
         ]
-        there = {video.subject for video in wanted}
-        missing = [key for key in expected if _name(*key) not in named and key[:2] != (FEW_HAPPY, "happiness")]
+        present = {video.subject for video in used}
+        missing = [key for key in expected if _name(*key) not in names and key[:2] != (TWO_HAPPY_CLIPS, "happiness")]
         return Inventory(
             clips,
-            [video.file for video in wanted],
+            [video.file for video in used],
             expected=dict(Counter(emotion for _, emotion, _ in expected)),
             expected_subjects=dict(Counter(str(subject) for subject, _, _ in expected)),
-            named=self.named,
-            missing=[_name(*key) for key in sorted(missing, key=lambda key: key[0] not in there)],
+            selected=self.selected,
+            missing=[_name(*key) for key in sorted(missing, key=lambda key: key[0] not in present)],
             notes=listing.notes + notes,
             left_out=listing.left_out,
         )
@@ -148,23 +149,23 @@ class ENTERFACE(Corpus):
 
 @dataclass(frozen=True)
 class _Video:
-    """A file, and what its folders say."""
+    """A file with the subject, emotion and sentence of its folders."""
 
     file: File
-    place: tuple[str, ...]  # from the subject's folder on, without suffix: the same for a copy elsewhere
+    place: tuple[str, ...]  # path from the subject folder on, without suffix; equal for copies
     subject: int
     emotion: str
-    sentence: int | None  # as the folder has it
+    sentence: int | None  # of the folder
 
     @property
-    def said(self) -> int | None:
-        """The sentence that is really spoken."""
+    def spoken(self) -> int | None:
+        """The sentence that is spoken, which may differ from that of the folder."""
         swapped = (self.subject, self.emotion) == (2, "anger") and self.sentence in (1, 2)
         return 3 - self.sentence if swapped and self.sentence else self.sentence
 
     @property
     def misnamed(self) -> bool:
-        """Whether the name of the file says something else."""
+        """Whether the file name disagrees with the folders."""
         name = NAME.fullmatch(self.file.stem)
         if name is None:
             return False
@@ -175,7 +176,7 @@ class _Video:
 
 
 def _parse(file: File) -> _Video | None:
-    """Reads the folders of a file; None if they name no subject or no emotion."""
+    """Parses the folders of a file; None if they name no subject or no emotion."""
     *folders, _ = re.split(r"[/\\]", file.path)  # zips packed on Windows may have backslashes
     at = [depth for depth, folder in enumerate(folders) if SUBJECT.fullmatch(folder)]
     if not at:
@@ -191,17 +192,17 @@ def _parse(file: File) -> _Video | None:
 
 
 def _name(subject: int, emotion: str, sentence: int | None) -> str:
-    """Name of a clip, after its folders."""
+    """Returns the name of a clip, derived from its folders."""
     return f"s{subject}-{emotion}" + (f"-{sentence}" if sentence else "")
 
 
 def _complete(unsegmented: bool) -> list[tuple[int, str, int | None]]:
-    """Subject, emotion and sentence of all clips that there should be."""
+    """Returns subject, emotion and sentence of all clips of the complete corpus."""
     clips: list[tuple[int, str, int | None]] = []
     for subject, emotion in product(SUBJECTS, EMOTIONS):
         if subject == UNSEGMENTED:
             clips += [(subject, emotion, None)] if unsegmented else []
         else:
-            few = (subject, emotion) == (FEW_HAPPY, "happiness")
-            clips += [(subject, emotion, sentence) for sentence in (SENTENCES[:2] if few else SENTENCES)]
+            two_clips = (subject, emotion) == (TWO_HAPPY_CLIPS, "happiness")
+            clips += [(subject, emotion, sentence) for sentence in (SENTENCES[:2] if two_clips else SENTENCES)]
     return clips

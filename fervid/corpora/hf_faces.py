@@ -1,4 +1,4 @@
-"""tukey/human_face_emotions_roboflow: pictures of faces in eight emotions, in a Parquet file of Hugging Face."""
+"""tukey/human_face_emotions_roboflow: pictures of faces in eight emotions, as a Parquet file on Hugging Face."""
 
 import ast
 import json
@@ -31,27 +31,29 @@ COUNTS = {
     "happy": 1088,
 }
 NAMES = {shared_name(emotion): emotion for emotion in COUNTS}
-BATCH = 64  # rows that are in memory at once
-BUFFER = 2**20  # bytes that are read at once
+BATCH_ROWS = 64  # rows in memory at once
+BUFFER_BYTES = 2**20  # read at once
 
 
 class HFFaces(Corpus):
     """The 9,400 pictures of ``tukey/human_face_emotions_roboflow`` on Hugging Face.
 
-    A row holds a picture and questions with answers; the first answer is the emotion. Who is seen is not known.
+    Each row has a picture and questions with answers; the first answer is the emotion. Subjects are unknown.
 
     Args:
-        root: the Parquet file, or a folder that holds it (or several of them); None: it is downloaded.
-        repo: where from: a dataset's name on Hugging Face.
+        root: Path to the Parquet file or to a folder with one or more of them; None: download it.
+        repo: Name of the dataset on Hugging Face to download.
 
     Raises:
-        InputError: if there is nothing to read, or it cannot be downloaded.
+        InputError: If there is no Parquet file, or it cannot be downloaded.
     """
 
     name = "hf_faces"
     licence = "not stated by its publisher"
     citation = f"{REPO}, Hugging Face. https://huggingface.co/datasets/{REPO}"
-    expressions = "come from a collection that does not say whether they are acted or spontaneous: the two differ."
+    expressions = (
+        "come from a collection that does not state whether they are acted or spontaneous, which look different."
+    )
     pictures = True
 
     def __init__(self, root: str | Path | None = None, *, repo: str = REPO):
@@ -59,7 +61,7 @@ class HFFaces(Corpus):
         self.repo = repo if root is None else None
 
     def read(self) -> Inventory:
-        """Reads the labels and whether there is a picture; what kind of picture, the decoder finds out."""
+        """Reads the labels and checks that each row has a picture; pictures are decoded later."""
         if self.repo:
             self.root = _download(self.repo)
         rows, files, dropped = [], [], []
@@ -86,41 +88,40 @@ class HFFaces(Corpus):
         )
 
     def sources(self) -> Iterator[bytes]:
-        """Pictures in the order of the rows, a few in memory at a time."""
-        wanted = {file.path for file in self.inventory.files}
+        """Yields the encoded pictures in the order of the rows, with a few in memory at a time."""
+        used = {file.path for file in self.inventory.files}
         for parquet in self._parquets().files:
             for number, picture in enumerate(_read_pictures(parquet.source)):
-                if f"{parquet.path}/{number}" in wanted:
+                if f"{parquet.path}/{number}" in used:
                     yield picture.as_py()
 
     def _parquets(self) -> Listing:
         if self.root.is_file():
             return Listing([File(self.root.name, self.root, stamp(self.root))])
         listing = list_files(self.root, {".parquet"})
-        # Those in zips could only be read whole.
+        # Zipped Parquet files could only be read as a whole.
         zipped = [file.path for file in listing.files if not isinstance(file.source, Path)]
         listing.files = [file for file in listing.files if isinstance(file.source, Path)]
         listing.leave_out("zipped (unpack them)", zipped)
         if not listing.files:
             raise InputError(
-                f"there is no .parquet file in dataset.root={self.root}: give the one of {REPO}. "
-                f"{' '.join(listing.notes)}".strip()
+                f"dataset.root={self.root} has no .parquet file: give that of {REPO}. {' '.join(listing.notes)}".strip()
             )
         return listing
 
 
 def read_label(qa: Any) -> str:
-    """The emotion in the questions and answers of a row.
+    """Returns the emotion from the questions and answers of a row.
 
     Args:
-        qa: a list of question and answer, each a dict or a pair; or one of them; or a dict of lists; or any of these
-            as JSON or Python text.
+        qa: A list of questions with answers, each a dict or a pair; or a single one of them; or a dict of lists; or any
+            of these as JSON or Python text.
 
     Returns:
-        The first answer, in the corpus's own words: ``happiness`` is ``happy``.
+        The first answer, in the corpus's spelling: ``happiness`` becomes ``happy``.
 
     Raises:
-        ValueError: if there is none, or it is none of the eight emotions.
+        ValueError: If there is no answer, or it is not one of the eight emotions.
     """
     match _plain(qa):
         case (
@@ -137,11 +138,11 @@ def read_label(qa: Any) -> str:
         case None | "" | [] | [None | [] | "", *_] | {"answer": _} | [{"answer": _}, *_] | [[_, str() | None], *_]:
             raise ValueError("no answer")
         case _:
-            raise ValueError("qa holds no questions and answers")
+            raise ValueError("qa has no questions and answers")
 
 
 def _plain(qa: Any) -> Any:
-    """Texts and arrays as the lists and dicts that they stand for."""
+    """Converts text and arrays to the lists and dicts that they represent."""
     if isinstance(qa, np.ndarray):
         return _plain(qa.tolist())
     if isinstance(qa, bytes):
@@ -151,7 +152,7 @@ def _plain(qa: Any) -> Any:
     if not isinstance(qa, str) or not qa.strip():
         return qa.strip() if isinstance(qa, str) else qa
     text = re.sub(r"^array\((.*?)(,\s*dtype=\w+)?\)$", r"\1", qa.strip(), flags=re.DOTALL)
-    text = re.sub(r"\}\s+\{", "}, {", text)  # numpy prints no commas
+    text = re.sub(r"\}\s+\{", "}, {", text)  # NumPy prints arrays without commas
     for parse in (json.loads, ast.literal_eval):
         try:
             return _plain(parse(text))
@@ -165,15 +166,15 @@ def _download(repo: str) -> Path:
 
     try:
         return Path(snapshot_download(repo, repo_type="dataset", allow_patterns="*.parquet"))
-    except Exception as error:  # the hub, its HTTP library and the disk have kinds of their own
+    except Exception as error:  # the hub, its HTTP library and the disk raise different types
         raise InputError(
-            f"{repo} cannot be downloaded from Hugging Face ({first_line(error)}): fetch its Parquet file where there "
-            "is a network and give dataset.root=<file or folder>."
+            f"{repo} cannot be downloaded from Hugging Face ({first_line(error)}): download its Parquet file on a "
+            "machine with network access and give dataset.root=<file or folder>."
         ) from error
 
 
 def _read_labels(path: Any) -> Iterator[tuple[int, Any]]:
-    """Of each row: how many bytes its picture has, and its questions and answers."""
+    """Yields the number of bytes of the picture and the questions and answers of each row."""
     for batch in _batches(path, ["image", "qa"]):
         sizes = pc.fill_null(pc.binary_length(_bytes(batch.column("image"))), 0)
         yield from zip(sizes.to_pylist(), batch.column("qa").to_pylist(), strict=True)
@@ -190,10 +191,10 @@ def _bytes(image: pa.Array) -> pa.Array:
 
 def _batches(path: Any, columns: list[str]) -> Iterator[pa.RecordBatch]:
     try:
-        # Else the whole file would be read ahead, and kept.
-        with pq.ParquetFile(path, buffer_size=BUFFER, pre_buffer=False) as file:
+        # Without these options the whole file would be read ahead and kept in memory.
+        with pq.ParquetFile(path, buffer_size=BUFFER_BYTES, pre_buffer=False) as file:
             _check(path, file.schema_arrow)
-            yield from file.iter_batches(BATCH, columns=columns, use_threads=False)
+            yield from file.iter_batches(BATCH_ROWS, columns=columns, use_threads=False)
     except (pa.ArrowException, OSError) as error:
         raise InputError(
             f"{path} cannot be read as Parquet ({first_line(error)}): download it again, or give another dataset.root."
@@ -212,5 +213,5 @@ def _check(path: Any, schema: pa.Schema) -> None:
         kind = kind.field("bytes").type
     if not (pa.types.is_binary(kind) or pa.types.is_large_binary(kind)):
         raise InputError(
-            f"{path} has pictures as {kind} in its column image: bytes, or a struct with bytes, are needed."
+            f"{path} has the type {kind} in its column image: bytes, or a struct with bytes, are expected."
         )

@@ -1,4 +1,4 @@
-"""What a reader found of a corpus, held against what the corpus should hold."""
+"""Clips found by a corpus reader, checked against the published inventory."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,24 +20,24 @@ class Inventory:
     """The clips of a corpus.
 
     Attributes:
-        clips: one row a video or picture: ``clip, subject, emotion`` and what else the corpus knows.
-        files: the file of each row.
-        expected: how many clips each emotion should have; empty if nobody knows.
-        expected_subjects: how many clips each subject should have; empty if nobody knows.
-        named: what the user named, by the option: emotions, or numbers of subjects; empty if everything is wanted.
-        missing: names of expected clips that were not found; those of subjects that are there first.
-        notes: sentences on oddities and on what was left out.
-        left_out: path and reason of each file that is not part of the corpus.
-        windows: the frames of each clip that the corpus itself names, such as those around a peak; None: it names none.
-        faces: where the face is in each clip, if the corpus says so; nothing is detected then.
-        dropped: files that hold nothing to learn from: columns ``path`` and ``reason``.
+        clips: One row per video or picture, with ``clip, subject, emotion`` and any other columns of the corpus.
+        files: The file of each row.
+        expected: Expected number of clips per emotion; empty if unknown.
+        expected_subjects: Expected number of clips per subject; empty if unknown.
+        selected: Emotions or subjects selected by the user, by option; empty if everything is used.
+        missing: Names of expected clips that were not found, starting with those of subjects that were found.
+        notes: Sentences on anything unexpected and on files that were left out.
+        left_out: Path and reason for each file that is not part of the corpus.
+        windows: Frames of each clip that the corpus annotates, such as those around a peak; None if it does not.
+        faces: Annotated face of each clip; no faces are detected then. None if the corpus has no such annotation.
+        dropped: Files without a usable label or content, with columns ``path`` and ``reason``.
     """
 
     clips: pd.DataFrame
     files: list[File]
     expected: dict[str, int] = field(default_factory=dict)
     expected_subjects: dict[str, int] = field(default_factory=dict)
-    named: Mapping[str, Collection[str]] = field(default_factory=dict)
+    selected: Mapping[str, Collection[str]] = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     left_out: list[tuple[str, str]] = field(default_factory=list)
@@ -45,43 +45,44 @@ class Inventory:
     windows: Sequence[Around] | None = None
     faces: Sequence[Face | None] | None = None
 
-    def check_named(self, root: Path) -> None:
-        """Checks that there are clips of every emotion and subject that the user named.
+    def check_selected(self, root: Path) -> None:
+        """Checks that there are clips of every emotion and subject that the user selected.
 
         Raises:
-            InputError: if the user named one of which there is no clip.
+            InputError: If there are none.
         """
-        for option, names in self.named.items():
+        for option, names in self.selected.items():
             found = set(self.clips["emotion" if option == "emotions" else "subject"])
             absent = [name for name in names if name not in found]
             if absent:
                 raise InputError(
-                    f"dataset.{option} names {', '.join(absent)}, of which there is no clip in {root}: there are "
-                    f"{', '.join(sorted(found))}; add the files, or leave the name out."
+                    f"dataset.{option} selects {', '.join(absent)}, which has no clips in {root}: found "
+                    f"{', '.join(sorted(found))}; add the files, or remove the name."
                 )
 
     def sentences(self) -> list[str]:
-        """What is odd or missing."""
-        said = list(self.notes)
+        """Returns sentences on anything missing or unexpected."""
+        sentences = list(self.notes)
         found = self.clips["subject"].value_counts()
-        people = [(name, int(found.get(name, 0)), count) for name, count in self.expected_subjects.items()]
-        absent = [name for name, clips, _ in people if not clips]
+        subjects = [(name, int(found.get(name, 0)), count) for name, count in self.expected_subjects.items()]
+        absent = [name for name, clips, _ in subjects if not clips]
         if absent:
-            said.append(f"subjects missing: {len(absent)} of {len(people)} ({_some(absent)}).")
-        partial = [f"{name} has {clips} of {count} clips" for name, clips, count in people if 0 < clips < count]
+            sentences.append(f"subjects missing: {len(absent)} of {len(subjects)} ({_some(absent)}).")
+        partial = [f"{name} has {clips} of {count} clips" for name, clips, count in subjects if 0 < clips < count]
         if partial:
-            said.append(f"subjects incomplete: {len(partial)} ({_some(partial)}).")
+            sentences.append(f"subjects incomplete: {len(partial)} ({_some(partial)}).")
         if self.missing:
-            said.append(f"clips missing: {len(self.missing)} of {sum(self.expected.values())} ({_some(self.missing)}).")
+            total = sum(self.expected.values())
+            sentences.append(f"clips missing: {len(self.missing)} of {total} ({_some(self.missing)}).")
         if len(self.dropped):
             reasons = ", ".join(
                 f"{count} x {reason}" for reason, count in self.dropped["reason"].value_counts().items()
             )
-            said.append(f"without a usable label or file: {len(self.dropped)} entries ({reasons}).")
-        return said
+            sentences.append(f"without a usable label or file: {len(self.dropped)} entries ({reasons}).")
+        return sentences
 
     def print(self, console: Console, corpus: str) -> None:
-        """Counts by emotion, then what is odd or missing."""
+        """Prints the number of clips per emotion, then anything missing or unexpected."""
         found = self.clips["emotion"].value_counts()
         rows: list[tuple[str, int, int | None]] = [
             (str(name), int(found.get(name, 0)), self.expected.get(name))
@@ -90,40 +91,39 @@ class Inventory:
         rows.append(("total", len(self.clips), sum(self.expected.values())))
         if subjects := self.clips["subject"].nunique():
             rows.append(("subjects", subjects, len(self.expected_subjects) or None))
-        data = pd.DataFrame(rows, columns=["emotion", "found", "complete"]).astype({"complete": "Int64"})
-        data = data if self.expected else data.drop(columns="complete")
-        Table("found", f"{corpus}: what was found", data).print(console)
+        data = pd.DataFrame(rows, columns=["emotion", "found", "expected"]).astype({"expected": "Int64"})
+        data = data if self.expected else data.drop(columns="expected")
+        Table("found", f"Inventory of {corpus}", data).print(console)
         for sentence in self.sentences():
             console.print(f"[yellow]note:[/] {escape(sentence)}", highlight=False)
 
 
-def choose_people(asked: Sequence[int] | None, known: Collection[int], option: str) -> set[int]:
-    """Some of a corpus's people.
+def choose_subjects(subjects: Sequence[int] | None, known: Collection[int]) -> set[int]:
+    """Returns the selected subjects of a corpus.
 
     Args:
-        asked: their numbers; None: all.
-        known: those of the corpus.
-        option: what the user calls them.
+        subjects: Numbers of the selected subjects; None: all.
+        known: Numbers of all subjects of the corpus.
 
     Raises:
-        InputError: if it is no list of numbers that the corpus knows.
+        InputError: If ``subjects`` is not a list of known numbers.
     """
-    if asked is None:
+    if subjects is None:
         return set(known)
     try:
-        people = {float(number) for number in asked}
+        chosen = {float(number) for number in subjects}
     except (TypeError, ValueError):
-        people = set()
-    if isinstance(asked, str) or not people or not people <= set(known):
+        chosen = set()
+    if isinstance(subjects, str) or not chosen or not chosen <= set(known):
         raise InputError(
-            f"dataset.{option}={asked} cannot be used: give a list such as [1,2] of the numbers {min(known)} to "
+            f"dataset.subjects={subjects} cannot be used: give a list such as [1,2] of the numbers {min(known)} to "
             f"{max(known)}."
         )
-    return {int(number) for number in people}
+    return {int(number) for number in chosen}
 
 
 def note(what: str, paths: list[str]) -> list[str]:
-    """A sentence on the files something is true of; none if there is none."""
+    """Returns a list with one sentence on the given files; an empty list if there are none."""
     return [f"{what}: {len(paths)} (first: {paths[0]})."] if paths else []
 
 

@@ -14,7 +14,7 @@ from fervid.errors import InputError
 
 @pytest.fixture
 def archive(tmp_path):
-    """All 1,293 videos of the archive, empty, under their names."""
+    """All 1,293 videos of the archive as empty files."""
     root = tmp_path / "enterface" / "database"
     for subject, emotion, sentence in product(range(1, 45), EMOTIONS, range(1, 6)):
         code = emotion[:2]
@@ -38,25 +38,25 @@ def read(root, **options):
     return ENTERFACE(root, **options).read()
 
 
-def test_the_archive_is_whole(archive):
+def test_complete_archive_is_read(archive):
     assert len(list(archive.rglob("*.avi"))) == 1293
     inventory = read(archive.parent)
     clips = inventory.clips
     assert len(clips) == len(inventory.files) == clips["clip"].nunique() == 1287
     counts = dict.fromkeys(EMOTIONS, 215) | {"happiness": 212}
     assert clips["emotion"].value_counts().to_dict() == inventory.expected == counts
-    people = {str(n): 30 for n in range(1, 45) if n != 6} | {"23": 27}
-    assert clips["subject"].value_counts().to_dict() == inventory.expected_subjects == people
+    subjects = {str(n): 30 for n in range(1, 45) if n != 6} | {"23": 27}
+    assert clips["subject"].value_counts().to_dict() == inventory.expected_subjects == subjects
     assert inventory.missing == []
     assert inventory.sentences() == inventory.notes
     unsegmented, names, swapped = inventory.notes
-    assert unsegmented.startswith("not cut into sentences (dataset.unsegmented=true takes them), left out")
+    assert unsegmented.startswith("not segmented into sentences (dataset.unsegmented=true includes them), left out")
     assert unsegmented.endswith("6 (first: database/subject 6/anger/s6_an.avi).")
-    assert names.endswith("believed: 30 (first: database/subject 11/anger/sentence 1/s12_an_1.avi).")
-    assert swapped.endswith("put right: 2 (first: database/subject 2/anger/sentence 1/s2_an_1.avi).")
+    assert names.endswith("the folders are used: 30 (first: database/subject 11/anger/sentence 1/s12_an_1.avi).")
+    assert swapped.endswith("corrected: 2 (first: database/subject 2/anger/sentence 1/s2_an_1.avi).")
 
 
-def test_folders_are_believed(archive):
+def test_folders_take_precedence_over_file_names(archive):
     clips = read(archive).clips.set_index("clip")
     files = read(archive).files
     paths = pd.Series([file.path for file in files], clips.index)
@@ -64,12 +64,12 @@ def test_folders_are_believed(archive):
     assert paths["s11-fear-4"].endswith("subject 11/fear/sentence 4/s12_fe_4.avi")
     assert paths["s16-surprise-3"].endswith("s16_su_3avi.avi")
     assert clips.loc["s4-disgust-2", "sentence"] == 2
-    # The folders of these are swapped.
+    # The folders of sentences 1 and 2 are swapped.
     assert clips.loc[[f"s2-anger-{k}" for k in (1, 2, 3)], "sentence"].tolist() == [2, 1, 3]
     assert (clips["sentence"].astype(str) == clips.index.str[-1]).sum() == 1285
 
 
-def test_unsegmented_clips_are_taken_when_asked_for(archive):
+def test_unsegmented_clips_can_be_included(archive):
     inventory = read(archive, unsegmented=True)
     assert len(inventory.clips) == sum(inventory.expected.values()) == 1293
     six = inventory.clips[inventory.clips["subject"] == "6"]
@@ -77,23 +77,23 @@ def test_unsegmented_clips_are_taken_when_asked_for(archive):
     assert six["sentence"].isna().all()
     assert inventory.expected_subjects["6"] == 6
     assert inventory.missing == []
-    assert not any("not cut into" in note for note in inventory.notes)
+    assert not any("not segmented" in note for note in inventory.notes)
 
 
-def test_what_is_missing_is_named(archive):
+def test_missing_clips_are_reported(archive):
     shutil.rmtree(archive / "subject 7")
     shutil.rmtree(archive / "subject 8" / "fear" / "sentence 5")
     shutil.rmtree(archive / "subject 23" / "happiness" / "sentence 1")
     inventory = read(archive)
     assert len(inventory.clips) == 1287 - 30 - 1 - 1
-    assert len(inventory.missing) == 31  # which of subject 23's happy clips there should be, nobody knows
+    assert len(inventory.missing) == 31  # the expected happy clips of subject 23 are unknown
     assert [*inventory.missing[:2], inventory.missing[-1]] == ["s8-fear-5", "s7-anger-1", "s7-surprise-5"]
-    said = " ".join(inventory.sentences())
-    assert "subjects missing: 1 of 43 (7)." in said
-    assert "(8 has 29 of 30 clips, 23 has 26 of 27 clips)" in said
+    text = " ".join(inventory.sentences())
+    assert "subjects missing: 1 of 43 (7)." in text
+    assert "(8 has 29 of 30 clips, 23 has 26 of 27 clips)" in text
 
 
-def test_emotions_and_subjects_can_be_chosen(archive):
+def test_emotions_and_subjects_can_be_selected(archive):
     inventory = read(archive, emotions=["angry", "happiness"], subjects=[2, 23])
     assert inventory.clips["emotion"].value_counts().to_dict() == inventory.expected == {"anger": 10, "happiness": 7}
     assert inventory.expected_subjects == {"2": 10, "23": 7}
@@ -103,7 +103,7 @@ def test_emotions_and_subjects_can_be_chosen(archive):
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "sentence"),
     [
         ({"emotions": ["anger", "bored"]}, "'bored' is none of them"),
         ({"emotions": ["anger", "angry"]}, "two at least"),
@@ -112,12 +112,12 @@ def test_emotions_and_subjects_can_be_chosen(archive):
         ({"subjects": [6, 7]}, "unsegmented=true"),
     ],
 )
-def test_what_does_not_exist_is_refused(tmp_path, options, said):
-    with pytest.raises(InputError, match=said):
+def test_invalid_options_are_refused(tmp_path, options, sentence):
+    with pytest.raises(InputError, match=sentence):
         read(tmp_path, **options)
 
 
-def test_copies_are_taken_once_and_strangers_left_out(tmp_path):
+def test_duplicates_and_unrelated_files_are_left_out(tmp_path):
     shutil.copytree(make(tmp_path / "raw" / "Subject 1"), tmp_path / "zip" / "subject 1")
     shutil.make_archive(str(tmp_path / "raw" / "whole"), "zip", tmp_path / "zip")
     two = tmp_path / "raw" / "Subject 1" / "anger" / "sentence 1"
@@ -128,10 +128,10 @@ def test_copies_are_taken_once_and_strangers_left_out(tmp_path):
     inventory = read(tmp_path / "raw")
     assert inventory.clips["clip"].tolist() == ["s1-anger-1", "s1-anger-1-take2", "s1-fear-1"]
     assert inventory.files[0].path == "Subject 1/anger/sentence 1/again.avi"
-    stray, twice, doubles = inventory.notes
-    assert stray.endswith("left out: 2 (first: subject 99/fear/sentence 1/s99_fe_1.avi).")
-    assert twice.startswith("second copies, left out: 2 (first: whole.zip/subject 1/")
-    assert doubles.endswith("own: 1 (first: Subject 1/anger/sentence 1/s1_an_1.avi).")
+    misplaced, duplicates, second_takes = inventory.notes
+    assert misplaced.endswith("left out: 2 (first: subject 99/fear/sentence 1/s99_fe_1.avi).")
+    assert duplicates.startswith("duplicates, left out: 2 (first: whole.zip/subject 1/")
+    assert second_takes.endswith("separate clips: 1 (first: Subject 1/anger/sentence 1/s1_an_1.avi).")
 
 
 def make(subject):
@@ -141,7 +141,7 @@ def make(subject):
     return subject
 
 
-def test_from_raw_to_prepared(tmp_path):
+def test_prepares_videos_and_loads_batches(tmp_path):
     table = write_enterface(
         tmp_path / "raw",
         subjects=(2, 6, 11),
@@ -164,11 +164,11 @@ def test_from_raw_to_prepared(tmp_path):
     datamodule.prepare_data()
     datamodule.setup()
     manifest = datamodule.manifest
-    told = manifest.drop_duplicates("path").set_index("path")
-    table = table[table["subject"] != "6"].set_index("path").loc[told.index]
-    assert len(told) == 8
+    clips = manifest.drop_duplicates("path").set_index("path")
+    table = table[table["subject"] != "6"].set_index("path").loc[clips.index]
+    assert len(clips) == 8
     for column in ("subject", "emotion", "sentence"):
-        assert told[column].tolist() == table[column].tolist()
+        assert clips[column].tolist() == table[column].tolist()
     assert len(manifest) == 8 * 2
     assert manifest["frame"].tolist() == [0, 3] * 8
     assert datamodule.failed_files == 0

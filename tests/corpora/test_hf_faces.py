@@ -23,7 +23,7 @@ SAD = {"question": "Really?", "answer": "sad"}
 
 
 def write(path, labels, pictures=None, **options):
-    """A Parquet file as the hub has it, with the same picture in every row unless told otherwise."""
+    """Writes a Parquet file like the one on the hub, by default with the same picture in every row."""
     path.parent.mkdir(parents=True, exist_ok=True)
     images = [{"bytes": picture, "path": "x.jpg"} for picture in pictures or [TINY] * len(labels)]
     qa = [label if label is None else [{"question": "What?", "answer": label}] for label in labels]
@@ -40,7 +40,7 @@ def read(root, **options):
     return HFFaces(root, **options).read()
 
 
-def test_the_corpus_is_whole(tmp_path):
+def test_complete_corpus_is_read(tmp_path):
     labels = shuffled()
     write(tmp_path / "data" / "train-00000-of-00001.parquet", labels)
     inventory = read(tmp_path)
@@ -53,15 +53,15 @@ def test_the_corpus_is_whole(tmp_path):
     assert inventory.sentences() == []
 
 
-def test_the_published_split_is_drawn_row_for_row(tmp_path):
+def test_published_split_is_reproduced_row_by_row(tmp_path):
     clips = read(write(tmp_path / "train.parquet", shuffled())).clips
     split = splits.stratified(clips, val=0.2, test=0.2, seed=42)
     assert pd.Series(split).value_counts().to_dict() == {"train": 5640, "val": 1880, "test": 1880}
     options = {"random_state": 42}
     train, rest = train_test_split(np.arange(9400), test_size=0.4, stratify=clips["emotion"], **options)
     val, test = train_test_split(rest, test_size=0.5, stratify=clips["emotion"][rest], **options)
-    for side, rows in (("train", train), ("val", val), ("test", test)):
-        assert np.flatnonzero(split == side).tolist() == sorted(rows)
+    for subset, rows in (("train", train), ("val", val), ("test", test)):
+        assert np.flatnonzero(split == subset).tolist() == sorted(rows)
 
 
 @pytest.mark.parametrize(
@@ -92,14 +92,14 @@ def test_the_published_split_is_drawn_row_for_row(tmp_path):
     ],
     ids=lambda qa: f"{type(qa).__name__} {qa!r}"[:50],
 )
-def test_all_spellings_of_an_answer_are_read(qa):
+def test_all_formats_of_an_answer_are_read(qa):
     assert read_label(qa) == "happy"
 
 
 @pytest.mark.parametrize(
     ("answer", "emotion"), [("angry", "anger"), ("Fearful", "fear"), ("sadness", "sad"), ("surprised\n", "surprise")]
 )
-def test_other_words_for_an_emotion_are_known(answer, emotion):
+def test_synonyms_of_emotions_are_read(answer, emotion):
     assert read_label([{"question": "What?", "answer": answer}]) == emotion
 
 
@@ -119,17 +119,17 @@ def test_other_words_for_an_emotion_are_known(answer, emotion):
         ("happy", "qa cannot be parsed"),
         ("(" * 100_000, "qa cannot be parsed"),
         ("[" * 100_000, "qa cannot be parsed"),
-        ("42", "qa holds no questions and answers"),
-        ('{"a": 1}', "qa holds no questions and answers"),
-        (0.5, "qa holds no questions and answers"),
+        ("42", "qa has no questions and answers"),
+        ('{"a": 1}', "qa has no questions and answers"),
+        (0.5, "qa has no questions and answers"),
     ],
 )
-def test_what_is_no_answer_has_a_reason(qa, reason):
+def test_unusable_answers_raise_a_reason(qa, reason):
     with pytest.raises(ValueError, match=f"^{reason}$"):
         read_label(qa)
 
 
-def test_bad_rows_are_left_out_by_name_and_pictures_stay_with_their_labels(tmp_path):
+def test_bad_rows_are_dropped_and_pictures_keep_their_labels(tmp_path):
     pictures = [b"0", b"", None, b"3", b"4", b"5"]
     write(tmp_path / "b.parquet", ["happy", "happy", "sad", None, "confused", "sad"], pictures)
     many = [b"a%d" % row for row in range(150)]  # more than one batch
@@ -149,7 +149,7 @@ def test_bad_rows_are_left_out_by_name_and_pictures_stay_with_their_labels(tmp_p
     ]
 
 
-def test_pictures_may_be_plain_bytes_and_absent(tmp_path):
+def test_pictures_may_be_plain_bytes_or_missing(tmp_path):
     whole = pa.array([{"bytes": b"p", "path": "x"}, None], pa.struct([("bytes", pa.binary()), ("path", pa.string())]))
     qa = [json.dumps([HAPPY])] * 2
     for images in (pa.array([b"p", None]), pa.array([b"p", None], pa.large_binary()), whole):
@@ -160,7 +160,7 @@ def test_pictures_may_be_plain_bytes_and_absent(tmp_path):
         assert inventory.dropped["reason"].tolist() == ["no picture"]
 
 
-def test_files_that_cannot_be_used_are_refused(tmp_path):
+def test_unusable_files_are_refused(tmp_path):
     path = write(tmp_path / "in" / "x.parquet", ["happy", "sad"] * 500)
     good = path.read_bytes()
     damaged = bytearray(good)
@@ -174,33 +174,33 @@ def test_files_that_cannot_be_used_are_refused(tmp_path):
         read(tmp_path)
     for images in (["path.jpg"], [{"path": "x"}]):
         pq.write_table(pa.table({"image": images, "qa": ["happy"]}), path)
-        with pytest.raises(InputError, match="bytes, or a struct with bytes, are needed"):
+        with pytest.raises(InputError, match="bytes, or a struct with bytes, are expected"):
             read(tmp_path)
     path.unlink()
-    with pytest.raises(InputError, match=r"there is no \.parquet file"):
+    with pytest.raises(InputError, match=r"has no \.parquet file"):
         read(tmp_path)
     with pytest.raises(InputError, match="is not a folder"):
         read(tmp_path / "nowhere")
 
 
-def test_without_a_root_it_is_downloaded_when_it_is_read(tmp_path, monkeypatch):
+def test_without_root_it_is_downloaded_lazily(tmp_path, monkeypatch):
     write(tmp_path / "data" / "x.parquet", ["happy", "sad"])
-    asked = []
+    requests = []
 
     def download(repo, **options):
-        asked.append((repo, options))
+        requests.append((repo, options))
         return str(tmp_path)
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", download)
     module = HFFaces()
-    assert not asked
+    assert not requests
     assert module.inventory.clips["clip"].tolist() == ["data/x.parquet/0", "data/x.parquet/1"]
     assert len(list(module.sources())) == 2
     options = {"repo_type": "dataset", "allow_patterns": "*.parquet"}
-    assert asked == [("tukey/human_face_emotions_roboflow", options)]
+    assert requests == [("tukey/human_face_emotions_roboflow", options)]
 
 
-def test_without_a_network_one_sentence_says_so(monkeypatch):
+def test_failed_download_is_one_sentence(monkeypatch):
     def refuse(*_, **__):
         raise ConnectionError("no route\nto host")
 
@@ -210,7 +210,7 @@ def test_without_a_network_one_sentence_says_so(monkeypatch):
 
 
 @pytest.mark.parametrize("text_qa", [False, True])
-def test_from_raw_to_prepared(tmp_path, text_qa):
+def test_prepares_pictures_and_loads_batches(tmp_path, text_qa):
     path: Path = tmp_path / "raw" / "train.parquet"
     table = write_hf_parquet(path, rows=40, size=48, text_qa=text_qa, bad_rows=True)
     datamodule = HFFacesDataModule(
@@ -228,7 +228,7 @@ def test_from_raw_to_prepared(tmp_path, text_qa):
     assert manifest["path"].tolist() == [f"train.parquet/{row}" for row in range(40)]
     assert manifest["subject"].isna().all()
     assert (manifest["aligned"] == "whole").all()
-    # A broken picture is found when it is decoded, the others before.
+    # A broken picture fails when it is decoded; the other rows fail earlier.
     assert datamodule.failures["path"].tolist() == [
         "train.parquet/40",
         "train.parquet/42",
@@ -239,7 +239,7 @@ def test_from_raw_to_prepared(tmp_path, text_qa):
     assert manifest["split"].value_counts().to_dict() == {"train": 24, "val": 8, "test": 8}
 
 
-def test_what_is_left_out_is_named(tmp_path):
+def test_left_out_files_are_reported(tmp_path):
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         archive.writestr("deep/a.parquet", b"x")
     (tmp_path / "b.arrow").write_bytes(b"x")

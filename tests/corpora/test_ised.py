@@ -16,18 +16,18 @@ from fervid.errors import InputError
 from fervid.media.decoding import read_picture
 
 
-def cells(participant, number, code, **changes):
-    """A row of the table."""
+def cells(subject, number, code, **changes):
+    """Returns a row of the table."""
     row = {
-        "participant": participant,
-        "id": f"PS {participant}",
+        "subject": subject,
+        "id": f"PS {subject}",
         "number": number,
         "peak": 31,
-        "path": f"videos/PS {participant}/{number}.avi",
-        "peak_path": f"peakImages/{participant}_{number}_31.jpg",
+        "path": f"videos/PS {subject}/{number}.avi",
+        "peak_path": f"peakImages/{subject}_{number}_31.jpg",
         "emotion": code,
         "intensity": 2,
-        "sex": "Female" if participant in range(2, 51, 2) else "Male",
+        "sex": "Female" if subject in range(2, 51, 2) else "Male",
         "spectacles": 0,
         "beard": 1,
         "occlusion": 0,
@@ -41,7 +41,7 @@ def cells(participant, number, code, **changes):
 
 
 def write(root, rows, variable="ISED_details", videos=None):
-    """The table, and an empty video for each row unless told otherwise."""
+    """Writes the table, and by default an empty video for each row."""
     for row in rows if videos is None else videos:
         video = root / f"videos/PS {row[0]}/{row[2]}.avi"
         video.parent.mkdir(parents=True, exist_ok=True)
@@ -54,21 +54,21 @@ def write(root, rows, variable="ISED_details", videos=None):
 
 
 def whole():
-    """428 rows of 50 participants."""
+    """The 428 rows of all 50 subjects."""
     codes = [code for code, count in enumerate(COUNTS.values(), start=1) for _ in range(count)]
     return [cells(1 + place % 50, 1 + place // 50, code) for place, code in enumerate(codes)]
 
 
 def few():
-    """Two participants, every emotion once of each."""
-    return [cells(person, code, code) for person in (1, 2) for code in (1, 2, 3, 4)]
+    """Two subjects with one clip of every emotion."""
+    return [cells(subject, code, code) for subject in (1, 2) for code in (1, 2, 3, 4)]
 
 
 def read(root, **options):
     return ISED(root, **options).read()
 
 
-def test_the_corpus_is_whole(tmp_path):
+def test_complete_corpus_is_read(tmp_path):
     write(tmp_path / "deep" / "ised", whole(), variable="x")
     inventory = read(tmp_path)
     clips = inventory.clips
@@ -90,19 +90,19 @@ def test_the_corpus_is_whole(tmp_path):
     assert inventory.files[-1].path == "deep/ised/videos/PS 50/8.avi"
 
 
-def test_what_is_odd_is_said(tmp_path):
+def test_missing_and_unlabelled_videos_are_reported(tmp_path):
     rows = [row for row in whole() if row[0] != 7]
     write(tmp_path, [*rows[:-1], cells(1, 99, 1)], videos=[*rows, cells(3, "intro", 1)])
     (tmp_path / "videos" / "trailer.avi").touch()
     inventory = read(tmp_path)
     assert len(inventory.clips) == len(rows) - 1
     assert inventory.missing == ["PS 1/99"]
-    assert inventory.notes[-1] == "participants: 49 of 50."
+    assert inventory.notes[-1] == "subjects: 49 of 50."
     left_out = {"videos/trailer.avi", "videos/PS 3/intro.avi", f"videos/PS {rows[-1][0]}/{rows[-1][2]}.avi"}
     assert set(inventory.left_out) == {(path, "not in ISED_details.mat") for path in left_out}
 
 
-def test_cells_may_be_text_floats_or_nested(tmp_path):
+def test_cells_may_be_text_floats_or_nested_arrays(tmp_path):
     rows = few()
     rows[0] = cells(1.0, "1", np.array([[1.0]]), peak="12", eye="[30 40]", other_eye="20.5, 41", intensity=" 3 ")
     deep = np.empty((1, 1), dtype=object)
@@ -121,7 +121,7 @@ def test_cells_may_be_text_floats_or_nested(tmp_path):
     assert by_peak.windows[0].frame == 11
 
 
-def test_folders_may_have_zeros_and_the_table_a_cell_around_it(tmp_path):
+def test_folders_may_have_leading_zeros_and_the_table_may_be_nested(tmp_path):
     write(tmp_path, few(), videos=[])
     for row in few():
         video = tmp_path / f"ps_{row[0]:02d}" / f"{row[2]:03d}.AVI"
@@ -131,11 +131,11 @@ def test_folders_may_have_zeros_and_the_table_a_cell_around_it(tmp_path):
     around[0, 0] = loadmat(tmp_path / "ISED_details.mat")["ISED_details"]
     savemat(tmp_path / "ISED_details.mat", {"x": around})
     inventory = read(tmp_path)
-    assert inventory.clips["clip"].tolist() == [f"PS {person}/{k}" for person in (1, 2) for k in (1, 2, 3, 4)]
+    assert inventory.clips["clip"].tolist() == [f"PS {subject}/{k}" for subject in (1, 2) for k in (1, 2, 3, 4)]
     assert inventory.missing == []
 
 
-def test_a_video_is_found_by_its_path_where_numbers_fail(tmp_path):
+def test_videos_are_found_by_path_if_numbers_match_none(tmp_path):
     rows = few()
     rows[0] = cells("?", "?", 1, path="D:\\data\\PS 1\\1.avi")
     rows[1] = cells(1, 88, 2, path="/elsewhere/videos/PS 1/2.avi")
@@ -145,13 +145,13 @@ def test_a_video_is_found_by_its_path_where_numbers_fail(tmp_path):
     inventory = read(tmp_path)
     assert inventory.clips["clip"].tolist() == [*(f"PS 1/{k}" for k in (1, 2, 3, 4)), *(f"PS 2/{k}" for k in (1, 2, 3))]
     assert inventory.clips["emotion"].tolist() == [*EMOTIONS, *EMOTIONS[:3]]
-    assert inventory.notes[1].endswith("another video than their path: 1 (first: PS 1/3).")
+    assert inventory.notes[1].endswith("the numbers are used: 1 (first: PS 1/3).")
     reasons = dict(inventory.dropped.itertuples(index=False))
     assert reasons == {"ISED_details.mat row 8": "names no video"}
     assert inventory.left_out == [("videos/PS 2/4.avi", "not in ISED_details.mat")]
 
 
-def test_rows_that_cannot_be_used_are_left_out(tmp_path):
+def test_unusable_rows_are_dropped(tmp_path):
     nothing = np.array([])
     rows = [
         *few(),
@@ -168,20 +168,20 @@ def test_rows_that_cannot_be_used_are_left_out(tmp_path):
     always = {"videos/PS 1/5.avi": "emotion code '7' is unknown"}
     inventory = read(tmp_path)
     assert len(inventory.clips) == 12
-    assert inventory.notes[0] == "second copies, left out: 1 (first: videos/PS 1/1.avi)."
-    row = {"ISED_details.mat row 10": "says of a video what an earlier row says"}
+    assert inventory.notes[0] == "duplicates, left out: 1 (first: videos/PS 1/1.avi)."
+    row = {"ISED_details.mat row 10": "repeats the video of an earlier row"}
     assert dict(inventory.dropped.itertuples(index=False)) == always | row
     peak = read(tmp_path, peak=1)
     assert len(peak.clips) == 9
     assert dict(peak.dropped.itertuples(index=False)) == always | row | {
-        "videos/PS 2/5.avi": "no peak frame is given",
-        "videos/PS 2/6.avi": "no two eyes are given",
-        "videos/PS 2/7.avi": "no two eyes are given",
+        "videos/PS 2/5.avi": "no peak frame is annotated",
+        "videos/PS 2/6.avi": "the eyes are not annotated",
+        "videos/PS 2/7.avi": "the eyes are not annotated",
     }
     assert peak.clips["clip"].iloc[-1] == "PS 2/8"
 
 
-def test_emotions_and_participants_can_be_chosen(tmp_path):
+def test_emotions_and_subjects_can_be_selected(tmp_path):
     write(tmp_path, few(), videos=few()[1:-1])
     inventory = read(tmp_path, emotions=["happy", "disgust"], subjects=[1])
     assert inventory.clips["clip"].tolist() == ["PS 1/4"]
@@ -195,37 +195,37 @@ def test_emotions_and_participants_can_be_chosen(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "sentence"),
     [
         ({"emotions": ["happy", "fear"]}, "'fear' is none of them"),
         ({"emotions": ["happy"]}, "two at least"),
-        ({"peak": -1}, "peak=-1 is no number"),
+        ({"peak": -1}, "peak=-1 is out of range"),
     ],
 )
-def test_what_does_not_exist_is_refused(tmp_path, options, said):
-    with pytest.raises(InputError, match=said):
+def test_invalid_options_are_refused(tmp_path, options, sentence):
+    with pytest.raises(InputError, match=sentence):
         read(tmp_path, **options)
 
 
-def test_a_table_that_cannot_be_used_is_refused(tmp_path):
+def test_unusable_table_is_refused(tmp_path):
     write(tmp_path, few())
     table = tmp_path / "ISED_details.mat"
     good = table.read_bytes()
     for bad in (b"", b"labels", good[: len(good) // 2], good[:200] + b"\xff" * 300):
         table.write_bytes(bad)
-        with pytest.raises(InputError, match=r"ISED_details.mat (cannot be read|holds no table)"):
+        with pytest.raises(InputError, match=r"ISED_details.mat (cannot be read|has no table)"):
             read(tmp_path)
     savemat(table, {"x": np.zeros((16, 5))})
-    with pytest.raises(InputError, match="holds no table of 16 columns"):
+    with pytest.raises(InputError, match="has no table of 16 columns"):
         read(tmp_path)
     table.unlink()
-    with pytest.raises(InputError, match=r"there is no ISED_details\.mat"):
+    with pytest.raises(InputError, match=r"has no ISED_details\.mat"):
         read(tmp_path)
 
 
-def test_nothing_with_a_peak_is_refused(tmp_path):
+def test_no_clips_with_a_peak_is_an_error(tmp_path):
     write(tmp_path, [cells(1, code, code, peak="") for code in (1, 2)])
-    with pytest.raises(InputError, match=r"2 labelled videos, but none .* \(first: no peak frame is given\)"):
+    with pytest.raises(InputError, match=r"2 labelled videos, but none .* \(first: no peak frame is annotated\)"):
         read(tmp_path, peak=2)
 
 
@@ -251,23 +251,23 @@ def prepare(rendered, tmp_path, **options):
     return datamodule
 
 
-def test_every_fourth_frame_by_the_detector(rendered, tmp_path):
+def test_frame_stride_with_detector(rendered, tmp_path):
     datamodule = prepare(rendered, tmp_path, frame_stride=4)
     manifest = datamodule.manifest
     table = rendered[1].set_index("path").loc[manifest["path"].unique()]
     assert len(table) == 8
     assert manifest["frame"].tolist() == [0, 4, 8] * 8
-    told = manifest.drop_duplicates("path")
+    clips = manifest.drop_duplicates("path")
     for column in ("subject", "emotion", "sex", "intensity", "spectacles", "beard"):
-        assert told[column].tolist() == table[column].tolist()
-    assert told["peak_frame"].tolist() == [6] * 8
+        assert clips[column].tolist() == table[column].tolist()
+    assert clips["peak_frame"].tolist() == [6] * 8
     settings = datamodule.prepared.card()["settings"]
     assert settings["detector"] == "haar"
     assert "peak" not in settings
     assert len(list((datamodule.prepared.folder / "faces").rglob("*.jpg"))) == 24
 
 
-def test_frames_around_the_peak_by_the_eyes_that_are_given(rendered, tmp_path):
+def test_frames_around_the_peak_with_annotated_eyes(rendered, tmp_path):
     datamodule = prepare(rendered, tmp_path, peak=1)
     manifest = datamodule.manifest
     assert manifest["frame"].tolist() == [5, 6, 7] * 8
@@ -277,13 +277,13 @@ def test_frames_around_the_peak_by_the_eyes_that_are_given(rendered, tmp_path):
         np.testing.assert_allclose(manifest[eye], table[eye], atol=0.051)
     settings = datamodule.prepared.card()["settings"]
     assert settings["peak"] == 1
-    assert settings["detector"] == "eyes given by ISED_details.mat"
+    assert settings["detector"] == "eyes annotated in ISED_details.mat"
     assert "frame_stride" not in settings
     other = ISEDDataModule(rendered[0], face_size=64, cache_dir=tmp_path, peak=2)
     assert other.prepared.folder != datamodule.prepared.folder
 
 
-def test_given_eyes_are_in_displayed_pixels(rendered, tmp_path):
+def test_annotated_eyes_are_in_displayed_pixels(rendered, tmp_path):
     """The same videos, stored at half the width with pixels twice as wide as high."""
     shutil.copytree(rendered[0], tmp_path / "ised")
     for video in (tmp_path / "ised").rglob("*.avi"):
@@ -304,12 +304,12 @@ def test_given_eyes_are_in_displayed_pixels(rendered, tmp_path):
         assert np.abs(before - after).mean() < 6
 
 
-def test_other_eyes_in_the_table_are_prepared_anew(tmp_path):
+def test_changed_eyes_in_the_table_change_the_prepared_folder(tmp_path):
     keys = []
     for eye in (1080.0, 1081.0):
         write(tmp_path, [cells(1, code, code, eye=np.array([eye, 450])) for code in (1, 2)])
         for video in tmp_path.rglob("*.avi"):
-            os.utime(video, (1, 1))  # only the table is another
+            os.utime(video, (1, 1))  # only the table differs
         keys.append([ISEDDataModule(tmp_path, cache_dir=tmp_path, peak=peak).prepared.folder for peak in (0, None)])
     assert keys[0][0] != keys[1][0]
     assert keys[0][1] == keys[1][1]

@@ -1,4 +1,4 @@
-"""A corpus that fervid does not know: one class and one yaml are all that it needs."""
+"""A user-defined corpus needs only one class and one yaml."""
 
 import json
 import re
@@ -43,13 +43,13 @@ class Portraits(Corpus):
     def read(self):
         listing = list_files(self.root, {".png"})
         files = [file for file in listing.files if self.subjects is None or file.stem.split("_")[0] in self.subjects]
-        named = [file.stem.split("_") for file in files]
+        parts = [file.stem.split("_") for file in files]
         clips = pd.DataFrame(
             {
-                "subject": [subject for subject, _, _ in named],
+                "subject": [subject for subject, _, _ in parts],
                 "clip": [file.stem for file in files],
-                "emotion": [emotion for _, emotion, _ in named],
-                "school": [self.schools[number != "0"] for _, _, number in named],
+                "emotion": [emotion for _, emotion, _ in parts],
+                "school": [self.schools[number != "0"] for _, _, number in parts],
             }
         )
         return Inventory(clips, files, notes=listing.notes, left_out=listing.left_out)
@@ -66,7 +66,7 @@ dataset:
   subjects: null           # null: all; or a list
   schools_path: null       # a file that names the two schools
   face_size: 48            # side in pixels of the prepared faces
-  batch_size: 4            # frames a step
+  batch_size: 4            # frames per step
 """
 
 
@@ -91,12 +91,11 @@ def portraits(tmp_path, monkeypatch):
     sys.modules.pop("portraits_corpus", None)
 
 
-def test_it_is_prepared_trained_reported_and_carded(portraits, fervid_command, capsys):
+def test_new_corpus_works_in_all_commands(portraits, fervid_command, capsys):
     folder = f"--config-dir={portraits / 'conf'}"
     words = words_of(portraits)
     fervid_command("prepare", folder, *words)
-    said = capsys.readouterr().out
-    assert "portraits: what was found" in said
+    assert "Inventory of portraits" in capsys.readouterr().out
     (card,) = portraits.glob("cache/prepared/portraits-*/card.md")
     assert "A. Painter: Portraits. 1900." in card.read_text()
     assert "Licence: CC0." in card.read_text()
@@ -121,23 +120,23 @@ def test_it_is_prepared_trained_reported_and_carded(portraits, fervid_command, c
     assert (portraits / "audit" / "audit.json").exists()
 
 
-@pytest.mark.filterwarnings("ignore:A worker stopped")  # loky replaces those that grow
+@pytest.mark.filterwarnings("ignore:A worker stopped")  # loky replaces workers whose memory grows
 @pytest.mark.slow
-def test_the_workers_of_a_launcher_know_it_too(portraits, fervid_command, monkeypatch):
-    """They have a command line of their own, without ``--config-dir``."""
-    folder, run, asked = f"--config-dir={portraits / 'conf'}", portraits / "run", portraits / "asked"
+def test_workers_of_a_launcher_find_the_new_corpus(portraits, fervid_command, monkeypatch):
+    """Workers have their own command line, without ``--config-dir``."""
+    folder, run, evaluation = f"--config-dir={portraits / 'conf'}", portraits / "run", portraits / "evaluation"
     training = ["backbone=lenet", "trainer.max_epochs=1", "+trainer.enable_progress_bar=false", "logger=none"]
     fervid_command("train", folder, *words_of(portraits), *training, f"hydra.run.dir={run}")
-    words = ["-m", f"run={run}", "seed=0,1", f"cache_dir={portraits / 'cache'}", f"hydra.sweep.dir={asked}"]
+    words = ["-m", f"run={run}", "seed=0,1", f"cache_dir={portraits / 'cache'}", f"hydra.sweep.dir={evaluation}"]
     fervid_command("evaluate", folder, *words, jobs_in_processes(monkeypatch))
-    assert len(list(asked.glob("*/report.html"))) == 2
+    assert len(list(evaluation.glob("*/report.html"))) == 2
 
 
 def words_of(portraits):
     return ["dataset=portraits", f"dataset.root={portraits / 'pictures'}", f"cache_dir={portraits / 'cache'}"]
 
 
-def test_its_own_options_and_mistakes(portraits, fervid_command, capsys):
+def test_options_and_mistakes_of_a_new_corpus(portraits, fervid_command, capsys):
     folder, words = f"--config-dir={portraits / 'conf'}", words_of(portraits)
     fervid_command("prepare", folder, *words, "dataset.subjects=[s0,s1]")
     assert "12 faces in 12 frames" in capsys.readouterr().out
@@ -155,7 +154,7 @@ def test_its_own_options_and_mistakes(portraits, fervid_command, capsys):
         assert sentence in capsys.readouterr().err
 
 
-def test_a_path_of_its_own_is_text_and_may_move(portraits, fervid_command, capsys, monkeypatch):
+def test_path_option_is_text_and_the_file_may_move(portraits, fervid_command, capsys, monkeypatch):
     monkeypatch.chdir(portraits)
     Path("2024").write_text("early late")
     folder, words = f"--config-dir={portraits / 'conf'}", [*words_of(portraits), "backbone=lenet", "finetune=full"]
@@ -200,15 +199,15 @@ def test_example_yaml_has_every_setting_of_preparation_and_loading(portraits, fe
 
 
 @pytest.mark.parametrize("name", ["split", "seed", "frame_stride", "detector", "corpus"])
-def test_an_option_that_a_setting_of_every_corpus_hides_is_refused(portraits, name):
+def test_option_with_the_name_of_a_common_setting_is_refused(portraits, name):
     file = portraits / "site" / "portraits_corpus.py"
     file.write_text(CLASS.replace("subjects=None", f"{name}=None").replace("= subjects", f"= {name}"))
     with pytest.raises(InputError, match=f"^Portraits has an option '{name}', .* rename the option"):
         CorpusDataModule("portraits_corpus.Portraits", root=portraits / "pictures")
 
 
-def test_a_corpus_in_fervids_own_room_is_found(portraits, monkeypatch):
-    """What a file in fervid/corpora needs: nothing else is told of it."""
+def test_corpus_in_fervid_corpora_is_found(portraits, monkeypatch):
+    """A module in fervid/corpora needs no registration."""
     assert set(fervid.corpora.find_corpora()) >= {
         *("ENTERFACE", "HFFaces", "ISED", "ImageFolder", "RAVDESS", "VideoFolder")
     }
@@ -223,6 +222,6 @@ def test_a_corpus_in_fervids_own_room_is_found(portraits, monkeypatch):
         fervid.corpora.find_corpora.cache_clear()
 
 
-def test_an_unknown_corpus_is_an_attribute_error():
+def test_unknown_corpus_is_an_attribute_error():
     with pytest.raises(AttributeError, match="Nobody"):
         _ = fervid.corpora.Nobody

@@ -1,4 +1,4 @@
-"""What a folder of one's own pictures may hold beside pictures that are read: nothing is left out without a word."""
+"""Folders of pictures with other files: everything that is left out is reported."""
 
 import json
 
@@ -33,7 +33,7 @@ def prepare(fervid_command, tmp_path, capsys):
     return run
 
 
-def test_pictures_of_all_suffixes_are_taken_and_the_rest_is_counted(prepare, tmp_path):
+def test_other_files_are_counted_by_suffix(prepare, tmp_path):
     root = tmp_path / "corpus"
     faces(root / "happy", ".png", 9)
     for suffix in (".jfif", ".gif", ".jpg"):
@@ -58,7 +58,7 @@ def test_pictures_of_all_suffixes_are_taken_and_the_rest_is_counted(prepare, tmp
     assert "1 files failed" in said
 
 
-def test_files_that_were_added_later_are_named_too(image_folder, pictures):
+def test_files_added_after_preparation_are_reported(image_folder, pictures):
     image_folder().prepare_data()
     (pictures / "sad" / "new.rar").write_bytes(b"x")
     datamodule = image_folder()
@@ -68,7 +68,7 @@ def test_files_that_were_added_later_are_named_too(image_folder, pictures):
     assert datamodule.failed_files == 0
 
 
-def test_names_of_left_out_files_are_no_formulas_in_the_run_folder(image_folder, pictures, tmp_path):
+def test_names_of_left_out_files_are_not_spreadsheet_formulas(image_folder, pictures, tmp_path):
     (pictures / "=1+1.rar").write_bytes(b"x")
     datamodule = image_folder()
     datamodule.prepare_data()
@@ -77,7 +77,7 @@ def test_names_of_left_out_files_are_no_formulas_in_the_run_folder(image_folder,
     assert pd.read_csv(tmp_path / "failures.csv")["path"].tolist() == ["'=1+1.rar"]
 
 
-def test_a_folder_of_pictures_that_nothing_here_decodes(prepare, tmp_path, capsys):
+def test_folder_of_unreadable_pictures_is_an_error(prepare, tmp_path, capsys):
     faces(tmp_path / "corpus" / "happy", ".png", 9)
     (tmp_path / "corpus" / "sad").mkdir()
     for number in range(9):
@@ -90,7 +90,7 @@ def test_a_folder_of_pictures_that_nothing_here_decodes(prepare, tmp_path, capsy
     assert ".heic is not a format that can be read: save it as JPEG or PNG" in said
 
 
-def test_faces_that_show_nothing_are_told(prepare, tmp_path):
+def test_flat_faces_are_reported(prepare, tmp_path):
     root = tmp_path / "corpus"
     faces(root / "happy", ".png", 5)
     faces(root / "sad", ".png", 3)

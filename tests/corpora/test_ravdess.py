@@ -19,7 +19,7 @@ SHARED = Path(__file__).resolve().parents[3] / "shared" / "data" / "ravdess"
 
 
 def names(channel, modalities=("01", "02", "03")):
-    """The names that Zenodo's archives of one vocal channel hold, written down without help of the reader."""
+    """The names in Zenodo's archives of one vocal channel, generated independently of the reader."""
     for modality, actor in product(modalities, range(1, 25)):
         for emotion, intensity, statement, repetition in product(range(1, 9), (1, 2), (1, 2), (1, 2)):
             if (emotion == 1 and intensity == 2) or (channel == "02" and (emotion > 6 or actor == 18)):
@@ -29,7 +29,7 @@ def names(channel, modalities=("01", "02", "03")):
 
 @pytest.fixture(scope="module")
 def complete(tmp_path_factory):
-    """Every video of the corpus, and the sound alone, as empty files, in three of the layouts that are seen."""
+    """Every video and audio-only file of the corpus as an empty file, in four common layouts."""
     root = tmp_path_factory.mktemp("ravdess")
     for name in [*names("01"), *names("02")]:
         actor, song = name[18:20], name[3:5] == "02"
@@ -45,7 +45,7 @@ def read(root, **options):
     return RAVDESS(root, **options).inventory
 
 
-def test_speech(complete):
+def test_complete_speech_is_read(complete):
     inventory = read(complete)
     assert inventory.clips["emotion"].value_counts().to_dict() == {
         "neutral": 96, **dict.fromkeys(EMOTIONS[1:], 192)
@@ -73,14 +73,14 @@ def test_speech(complete):
         ({"emotions": "six", "channel": "song"}, 1012),
     ],
 )
-def test_options(complete, options, count):
+def test_options_select_clips(complete, options, count):
     inventory = read(complete, **options)
     assert len(inventory.clips) == count
     assert inventory.sentences() == []
     assert Counter(inventory.clips["emotion"]) == inventory.expected
 
 
-def test_what_a_name_says(complete):
+def test_file_name_gives_labels(complete):
     clips = read(complete).clips.set_index("clip")
     row = clips.loc["02-01-06-02-01-02-12"]
     assert row[["subject", "emotion", "sex", "intensity", "channel", "statement", "repetition"]].tolist() == [
@@ -89,7 +89,7 @@ def test_what_a_name_says(complete):
     assert row["recording"] == "01-06-02-01-02-12"
 
 
-def test_what_is_missing_is_named(complete, tmp_path):
+def test_missing_clips_are_reported(complete, tmp_path):
     root = shutil.copytree(complete, tmp_path / "r")
     gone = next(root.rglob("02-01-08-02-02-02-03.mp4"))
     gone.unlink()
@@ -100,7 +100,7 @@ def test_what_is_missing_is_named(complete, tmp_path):
     assert sentences[2].startswith("clips missing: 61 of 1440 (02-01-08-02-02-02-03, 02-01-01-01-01-01-07,")
 
 
-def test_zips_in_place_and_twice(complete, tmp_path):
+def test_zips_are_read_and_duplicates_left_out(complete, tmp_path):
     some = [path for path in complete.rglob("*-05.mp4") if path.name[3:5] == "01"]
     with zipfile.ZipFile(tmp_path / "Video_Speech_Actor_05.zip", "w") as archive:
         for path in some:
@@ -111,21 +111,21 @@ def test_zips_in_place_and_twice(complete, tmp_path):
     shutil.copy(next(path for path in some if path.name.startswith("02")), tmp_path)
     inventory = read(tmp_path)
     assert len(inventory.clips) == 60
-    assert inventory.sentences()[0].startswith("second copies, left out: 1 (first: Video_Speech")
+    assert inventory.sentences()[0].startswith("duplicates, left out: 1 (first: Video_Speech")
 
 
-def test_files_that_only_look_like_it(tmp_path):
+def test_other_file_names_are_left_out(tmp_path):
     write_ravdess(tmp_path, emotions=["happy", "sad"], subjects=[1], frames=2, width=64, height=48)
     for name in ("02-01-09-01-01-01-01.mp4", "02-01-03-01-01-01-99.mp4", "02-01-03-01-01-01.mp4", "holiday.mp4"):
         (tmp_path / name).touch()
     (tmp_path / "02-01-03-01-01-01-01.txt").touch()
     inventory = read(tmp_path)
     assert len(inventory.clips) == 4
-    assert "not named as RAVDESS names its videos, left out: 4 (first: 02-01-03-01-01-01-99.mp4)." in inventory.notes
+    assert "without a RAVDESS file name, left out: 4 (first: 02-01-03-01-01-01-99.mp4)." in inventory.notes
     assert len(inventory.left_out) == 5
     for path in tmp_path.rglob("*-0[12].mp4"):
         path.unlink()
-    with pytest.raises(InputError, match=r"no clip of ravdess was found .* names its videos, left out: 2 "):
+    with pytest.raises(InputError, match=r"no clips of ravdess were found .* RAVDESS file name, left out: 2 "):
         _ = RAVDESS(root=tmp_path).inventory
 
 
@@ -149,19 +149,19 @@ def test_files_that_only_look_like_it(tmp_path):
         ({"subjects": ["a"]}, "cannot be used"),
     ],
 )
-def test_options_that_cannot_be_used(complete, options, match):
+def test_invalid_options_are_refused(complete, options, match):
     with pytest.raises(InputError, match=match):
         read(complete, **options)
 
 
-def test_what_is_not_there_is_told_from_what_is(tmp_path):
+def test_missing_selection_lists_what_was_found(tmp_path):
     write_ravdess(tmp_path, emotions=["happy"], modalities=["01"], frames=2, width=64, height=48)
     with pytest.raises(
-        InputError, match=r"holds 4 videos \(audio-video speech\), but none that dataset.modality=video-only"
+        InputError, match=r"has 4 videos \(audio-video speech\), but none that dataset.modality=video-only"
     ):
         read(tmp_path)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match="no clip of ravdess was found"):
+    with pytest.raises(InputError, match="no clips of ravdess were found"):
         read(tmp_path / "empty")
 
 
@@ -176,14 +176,14 @@ def ready(root, folder, **options):
 
 @pytest.fixture(scope="module")
 def miniature(tmp_path_factory):
-    """4 actors x (happy, sad) x 2 intensities x 2 repetitions, in both modalities: 64 videos of 12 frames."""
+    """4 subjects x (happy, sad) x 2 intensities x 2 repetitions, in both modalities: 64 videos of 12 frames."""
     root = tmp_path_factory.mktemp("miniature")
     options = {"repetitions": ("01", "02"), "modalities": ("01", "02"), "frames": 12, "width": 480, "height": 270}
     write_ravdess(root, subjects=(1, 2, 3, 4), emotions=["happy", "sad"], **options)
     return root
 
 
-def test_from_raw_to_batches(miniature, tmp_path):
+def test_prepares_videos_and_loads_batches(miniature, tmp_path):
     made = ready(miniature, tmp_path)
     assert made.class_names == ["happy", "sad"]
     assert made.frames["clip"].nunique() == 32
@@ -204,7 +204,7 @@ def test_recordings_split_across_subsets_are_found(miniature, tmp_path, caplog):
     assert "this split leaks" in caplog.text
 
 
-def test_repetitions_parted_by_a_split_are_found(miniature, tmp_path):
+def test_repetitions_split_across_subsets_are_found(miniature, tmp_path):
     made = ready(miniature, tmp_path)
     manifest = made.manifest.assign(split=["test" if r == "02" else "train" for r in made.manifest["repetition"]])
     found = audit(manifest)
@@ -215,15 +215,15 @@ def test_repetitions_parted_by_a_split_are_found(miniature, tmp_path):
 @pytest.mark.parametrize("fold", range(2))
 def test_published_folds_on_the_complete_corpus(complete, fold):
     clips = read(complete).clips
-    sides = splits.published_folds(clips, folds="ravdess_5", fold=fold, val=0.2, seed=0)
-    people = {side: set(clips.loc[sides == side, "subject"]) for side in ("train", "val", "test")}
-    assert people["test"] == [{"02", "05", "14", "15", "16"}, {"03", "06", "07", "13", "18"}][fold]
-    assert len(people["train"] | people["val"] | people["test"]) == 24
-    assert not people["train"] & people["val"]
+    split = splits.published_folds(clips, folds="ravdess_5", fold=fold, val=0.2, seed=0)
+    subjects = {subset: set(clips.loc[split == subset, "subject"]) for subset in ("train", "val", "test")}
+    assert subjects["test"] == [{"02", "05", "14", "15", "16"}, {"03", "06", "07", "13", "18"}][fold]
+    assert len(subjects["train"] | subjects["val"] | subjects["test"]) == 24
+    assert not subjects["train"] & subjects["val"]
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason=f"no real videos in {SHARED}")
-def test_the_real_clips(tmp_path):
+def test_real_clips(tmp_path):
     made = RAVDESSDataModule(SHARED, modality="both", face_size=224, cache_dir=tmp_path, prepared_dir=tmp_path)
     card = made.prepared.prepare()
     assert card["counts"]["files"] == 10
@@ -231,7 +231,7 @@ def test_the_real_clips(tmp_path):
     assert card["counts"]["frames"] == 101
     assert card["detection_rate"] >= 0.98
     assert card["counts"]["aligned_by"] == {"eyes": 101}
-    # Level: found again in the crops, the eyes differ in height by less than a twentieth of their distance.
+    # In the crops the eyes are level: their height differs by less than a tenth of their distance.
     tilts = []
     for face in made.frames["face"]:
         found = HaarDetector(min_size=0.3).find(read_picture(made.prepared.folder / face))

@@ -23,7 +23,7 @@ def test_prepares_then_trains(fervid_command, raw, tmp_path, capsys):
     words = ["dataset=ravdess", f"dataset.root={raw}", "dataset.frame_stride=4", f"cache_dir={tmp_path / 'cache'}"]
     fervid_command("prepare", *words)
     said = capsys.readouterr().out
-    assert "ravdess: what was found" in said
+    assert "Inventory of ravdess" in said
     assert "subjects missing: 19 of 24" in said
     assert "45 frames of 15 files" in said
     (folder,) = (tmp_path / "cache" / "prepared").glob("ravdess-*/")
@@ -33,7 +33,7 @@ def test_prepares_then_trains(fervid_command, raw, tmp_path, capsys):
     run = ["backbone=lenet", "trainer.max_epochs=1", "dataset.batch_size=4", "+trainer.enable_progress_bar=false"]
     fervid_command("train", *words, *run, "logger=none", f"hydra.run.dir={tmp_path / 'run'}")
     said = capsys.readouterr().out
-    assert "what was found" not in said
+    assert "Inventory of" not in said
     assert list((tmp_path / "cache" / "prepared").glob("ravdess-*/")) == [folder]
     results = json.loads((tmp_path / "run" / "results.json").read_text())
     faces = pd.read_parquet(folder / "manifest.parquet")["face"].notna().sum()
@@ -62,7 +62,7 @@ def test_training_prepares_by_itself_and_cross_validates(fervid_command, raw, tm
             f"hydra.sweep.dir={tmp_path / 'sweep'}",
         ),
     )
-    assert capsys.readouterr().out.count("what was found") == 1
+    assert capsys.readouterr().out.count("Inventory of") == 1
     tested = []
     for fold in range(3):
         manifest = pd.read_parquet(tmp_path / "sweep" / str(fold) / "manifest.parquet")
