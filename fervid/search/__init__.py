@@ -22,7 +22,7 @@ A setting with several values or an interval is searched, any other is the same 
   optimizer=sgd,adam                            one of the values
   dataset.batch_size=16,32,64                   one of the numbers
   'finetune.phases.0.epochs=range(5,21,5)'      5, 10, 15 or 20
-  'head.dropout=interval(0,0.6)'                a number from 0 to 0.6
+  'task.loss.label_smoothing=interval(0,0.2)'   a number from 0 to 0.2
   'dataset.batch_size=int(interval(16,64))'     a whole number from 16 to 64
   'optimizer.lr=tag(log,interval(1e-5,1e-2))'   a number drawn on a logarithmic scale
 Put what contains brackets in quotes."""

@@ -1,6 +1,7 @@
 """``--help`` explains each setting of each command and of each option."""
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,8 @@ import pytest
 from fervid.cli.options import command_groups, options_by_group
 from fervid.cli.settings_help import settings_help
 from fervid.schema.config_folder import CONFIG_FOLDER
+from fervid.search import DESCRIPTION
+from fervid.search.space import SearchSpace
 
 COMMANDS = sorted(path.stem for path in Path(CONFIG_FOLDER).glob("*.yaml"))
 DELTAS = ("experiment", "paper", "sweep")  # they set what is explained elsewhere
@@ -50,3 +53,9 @@ def test_a_group_names_the_option_that_is_chosen():
 
 def test_the_printed_tables_of_a_paper_are_no_settings():
     assert "printed:" not in settings_help("train", ["experiment=ised_lenet"])
+
+
+@pytest.mark.parametrize("line", re.findall(r"^  \S.*", DESCRIPTION, flags=re.MULTILINE))
+def test_the_syntax_that_search_explains_is_searched(line):
+    word = shlex.split(line)[0]
+    SearchSpace(["finetune=two_phase", word]).check()
