@@ -256,7 +256,7 @@ def test_subject_independent_counterpart_needs_one_override(name):
 @pytest.mark.parametrize("name", PRESETS)
 def test_presets_start_with_citation_protocol_and_deviations(name):
     opening = (Path(CONFIG_FOLDER) / "experiment" / f"{name}.yaml").read_text().split("defaults:")[0]
-    for word in ("Protocol:", "Printed", "Chosen here", "Deviations:", "honest twin", f"experiment={name}"):
+    for word in ("Protocol:", "Reported", "Chosen here", "Deviations:", "ounterpart", f"experiment={name}"):
         assert word in opening
     paper = preset(f"experiment={name}").paper
     assert name in paper.experiments
