@@ -10,7 +10,7 @@ import pytorch_lightning as pl
 import torch
 
 from fervid import EmotionClassifier, splits
-from fervid.callbacks import Answers, FreezeThenFineTune
+from fervid.callbacks import FreezeThenFineTune, OutputCollector
 from fervid.data import SyntheticDataModule
 from fervid.data.targets import ClassTarget
 from fervid.models.heads import MLPHead
@@ -43,18 +43,18 @@ def main() -> None:
 
     model = make_model(datamodule.target)
     phases = [{"name": "all", "epochs": 10, "unfreeze_from": "all"}]
-    finetune, answers = FreezeThenFineTune(phases, monitor="val/uar"), Answers()
+    finetune, collector = FreezeThenFineTune(phases, monitor="val/uar"), OutputCollector()
     trainer = pl.Trainer(
         accelerator="cpu",
         max_epochs=finetune.max_epochs,
-        callbacks=[finetune, answers],
+        callbacks=[finetune, collector],
         logger=False,
         enable_progress_bar=False,
         enable_model_summary=False,
     )
     trainer.fit(model, datamodule)
     trainer.test(model, datamodule)  # with the weights of the best epoch
-    predictions = answers.table(model, datamodule.samples)
+    predictions = collector.table(model, datamodule.samples)
     scores = model.measure(predictions)["metrics"]
     print(f"UAR {scores['test/uar']:.2f} on frames, {scores['test/clip_uar']:.2f} on clips")
 

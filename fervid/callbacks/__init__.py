@@ -1,9 +1,9 @@
 """Lightning callbacks: fine-tuning in phases, feature caching, seeding, checkpoints and recorded outputs."""
 
-from fervid.callbacks.answers import Answers
 from fervid.callbacks.epoch_seed import EpochSeed
 from fervid.callbacks.finetune import FreezeThenFineTune
 from fervid.callbacks.last_checkpoint import LastCheckpoint
+from fervid.callbacks.output_collector import OutputCollector
 from fervid.callbacks.sigterm import SigtermHandler
 
-__all__ = ["Answers", "EpochSeed", "FreezeThenFineTune", "LastCheckpoint", "SigtermHandler"]
+__all__ = ["EpochSeed", "FreezeThenFineTune", "LastCheckpoint", "OutputCollector", "SigtermHandler"]

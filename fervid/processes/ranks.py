@@ -25,7 +25,7 @@ from fervid.processes.lifetime import POLL_SECONDS, end_with_parent, exit_now
 log = logging.getLogger(__name__)
 
 GRACE_SECONDS = 5.0  # time for a process to notice by itself that another one has ended
-GONE = "another process of this run was killed or failed"
+PROCESS_ENDED = "another process of this run was killed or failed"
 
 
 class Launcher(NamedTuple):
@@ -120,7 +120,7 @@ def set_up_rank(devices: Any = 1, num_nodes: Any = 1) -> RankInfo:
             "SLURM_NTASKS_PER_NODE", str((_number(SLURM.size) or 1) // (count_devices(num_nodes) or 1))
         )
     if info.rank:
-        end_with_parent(os.getppid(), grace=GRACE_SECONDS, message=f"fervid: {GONE}.")
+        end_with_parent(os.getppid(), grace=GRACE_SECONDS, message=f"fervid: {PROCESS_ENDED}.")
     return info
 
 
@@ -168,7 +168,7 @@ def ending_together(trainer: Any, next_step: Callable[[], str]) -> Iterator[None
                 # An exception cannot interrupt a process that waits for another one inside NCCL or gloo.
                 if not stop.wait(GRACE_SECONDS):
                     _kill(processes)
-                    exit_now(f"fervid: {GONE}: {next_step()}")
+                    exit_now(f"fervid: {PROCESS_ENDED}: {next_step()}")
                 return
 
     watcher = threading.Thread(target=watch, name="watch the other processes", daemon=True)
@@ -181,7 +181,7 @@ def ending_together(trainer: Any, next_step: Callable[[], str]) -> Iterator[None
         take_over()
         _kill(processes)
         if isinstance(error, RuntimeError) and _is_connection_error(error):
-            raise InputError(f"{GONE}: {next_step()}") from error
+            raise InputError(f"{PROCESS_ENDED}: {next_step()}") from error
         raise
     finally:
         stop.set()

@@ -65,7 +65,7 @@ class EmotionClassifier(Task):
     def loss_of(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return self.loss(outputs, targets)
 
-    def answers(self, outputs: Tensor) -> dict[str, Tensor]:
+    def recorded_outputs(self, outputs: Tensor) -> dict[str, Tensor]:
         """Returns the ``probabilities`` (B, num_classes)."""
         return {"probabilities": outputs.float().softmax(dim=1)}
 
@@ -90,8 +90,8 @@ class EmotionClassifier(Task):
                 logger.log_metrics(by_emotion, step=self.current_epoch + 1)
         self.scores[subset] = {**logged, **by_emotion}
 
-    def predictions(self, samples: pd.DataFrame, answers: dict[str, np.ndarray]) -> pd.DataFrame:
-        return predictions_table(samples, answers["probabilities"], self.class_names, target=self.target.name)
+    def predictions(self, samples: pd.DataFrame, recorded: dict[str, np.ndarray]) -> pd.DataFrame:
+        return predictions_table(samples, recorded["probabilities"], self.class_names, target=self.target.name)
 
     def measure(self, predictions: pd.DataFrame) -> dict[str, Any]:
         return {**measure(predictions, self.class_names)}

@@ -71,7 +71,7 @@ class Task(pl.LightningModule):
         """Returns the mean loss of a batch."""
         raise NotImplementedError
 
-    def answers(self, outputs: Tensor) -> dict[str, Tensor]:
+    def recorded_outputs(self, outputs: Tensor) -> dict[str, Tensor]:
         """Returns what is recorded for each sample of a validation or test batch, each entry of shape (B, ...)."""
         raise NotImplementedError
 
@@ -83,12 +83,12 @@ class Task(pl.LightningModule):
         """Logs the scores of the epoch that ends, including ``loss``, and fills :attr:`scores`."""
         raise NotImplementedError
 
-    def predictions(self, samples: pd.DataFrame, answers: dict[str, np.ndarray]) -> pd.DataFrame:
+    def predictions(self, samples: pd.DataFrame, recorded: dict[str, np.ndarray]) -> pd.DataFrame:
         """Returns the table of predictions of a validation or a test.
 
         Args:
             samples: N rows of the sample table, indexed by their row number.
-            answers: the :meth:`answers` of these samples, each entry of shape (N, ...).
+            recorded: the :meth:`recorded_outputs` of these samples, each entry of shape (N, ...).
         """
         raise NotImplementedError
 
@@ -167,16 +167,16 @@ class Task(pl.LightningModule):
         return self._step(batch, "train")[0]
 
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        """Returns the ``index`` (B,) and the :meth:`answers` of a batch for the callbacks."""
-        return {"index": batch["index"], **self.answers(self._step(batch, "val")[1])}
+        """Returns the ``index`` (B,) and the :meth:`recorded_outputs` of a batch for the callbacks."""
+        return {"index": batch["index"], **self.recorded_outputs(self._step(batch, "val")[1])}
 
     def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """Like :meth:`validation_step`."""
-        return {"index": batch["index"], **self.answers(self._step(batch, "test")[1])}
+        return {"index": batch["index"], **self.recorded_outputs(self._step(batch, "test")[1])}
 
     def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """Like :meth:`validation_step`, but without scores."""
-        return {"index": batch["index"], **self.answers(self._outputs(batch))}
+        return {"index": batch["index"], **self.recorded_outputs(self._outputs(batch))}
 
     def on_train_epoch_end(self) -> None:
         self.log_scores("train")

@@ -53,7 +53,7 @@ def collect(
         "seconds": {**seconds, "by_phase": phases.sum().to_dict(), "by_epoch": phases.median().to_dict()},
         "parameters": {
             "total": sum(parameter.numel() for parameter in model.parameters()),
-            "trainable": {phase.name: _learning(model, phase.unfreeze_from) for phase in finetune.phases},
+            "trainable": {phase.name: _trainable_parameters(model, phase.unfreeze_from) for phase in finetune.phases},
         },
         "weights": model.backbone.weights.as_dict(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
@@ -73,6 +73,6 @@ def compared_settings(config: DictConfig) -> dict[str, Any]:
     return {group: chosen[group] for group in groups} | told_settings(config)
 
 
-def _learning(model: Task, unfreeze_from: str) -> int:
+def _trainable_parameters(model: Task, unfreeze_from: str) -> int:
     parameters = model.trainable_parameters(model.backbone.stage_number(unfreeze_from))
     return sum(parameter.numel() for parameter in parameters)

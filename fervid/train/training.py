@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from fervid import figures
-from fervid.callbacks import Answers, EpochSeed, FreezeThenFineTune, LastCheckpoint, SigtermHandler
+from fervid.callbacks import EpochSeed, FreezeThenFineTune, LastCheckpoint, OutputCollector, SigtermHandler
 from fervid.callbacks.checkpoint_io import AtomicCheckpointIO
 from fervid.cli.checks import check_files
 from fervid.cli.folders import alone
@@ -107,8 +107,8 @@ def _run(
     pl.seed_everything(config.seed, workers=True, verbose=False)
     datamodule = make_datamodule(config)
     finetune = _make_finetune(config, folder)
-    answers, checkpoint_io = Answers(), AtomicCheckpointIO()
-    built_in = [finetune, EpochSeed(config.seed), SigtermHandler(), answers]
+    collector, checkpoint_io = OutputCollector(), AtomicCheckpointIO()
+    built_in = [finetune, EpochSeed(config.seed), SigtermHandler(), collector]
     last = LastCheckpoint(last_checkpoint(folder))
     trainer = make_trainer(config, folder, [*built_in, last, *_make_callbacks(config), *callbacks], checkpoint_io)
     if config.trainer.accelerator == "cpu" and torch.cuda.is_available():
@@ -132,7 +132,7 @@ def _run(
         seconds["fit"] = _fit(trainer, model, datamodule, finetune, ckpt_path, identity)
         if not test:
             return float(finetune.best["score"])
-        tables, seconds["test"] = _predict(trainer, model, datamodule, answers)
+        tables, seconds["test"] = _predict(trainer, model, datamodule, collector)
     if trainer.is_global_zero:
         write_predictions(folder, tables["test"], tables["val"])
         outcome = collect(config, trainer, model, datamodule, finetune, tables["test"], warnings, seconds)
@@ -222,7 +222,7 @@ def _fit(
 
 
 def _predict(
-    trainer: pl.Trainer, model: Task, datamodule: FrameDataModule, answers: Answers
+    trainer: pl.Trainer, model: Task, datamodule: FrameDataModule, collector: OutputCollector
 ) -> tuple[dict[str, pd.DataFrame], float]:
     """Predicts the test and validation samples with the selected weights.
 
@@ -232,9 +232,9 @@ def _predict(
     began = time.perf_counter()
     trainer.test(model, datamodule, verbose=False)
     took = time.perf_counter() - began
-    tables = {"test": answers.table(model, datamodule.samples)}
+    tables = {"test": collector.table(model, datamodule.samples)}
     trainer.validate(model, datamodule, verbose=False)
-    tables["val"] = answers.table(model, datamodule.samples)
+    tables["val"] = collector.table(model, datamodule.samples)
     return tables, took
 
 

@@ -6,7 +6,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
-from fervid.callbacks import Answers
+from fervid.callbacks import OutputCollector
 
 FROZEN = [{"name": "frozen", "epochs": 3, "unfreeze_from": "head"}]
 MIDDLE = [{"name": "middle", "epochs": 3, "unfreeze_from": "conv2"}]
@@ -41,12 +41,12 @@ class Count(pl.Callback):
 def test_cached_is_uncached(fit, private, phases, head):
     outcomes = []
     for gigabytes in (0.0, 1.0):
-        answers = Answers()
+        collector = OutputCollector()
         trainer, model, finetune, datamodule = fit(
-            phases, head=head, data=private, cache_gb=gigabytes, callbacks=[answers]
+            phases, head=head, data=private, cache_gb=gigabytes, callbacks=[collector]
         )
         trainer.test(model, datamodule, verbose=False)
-        outcomes.append((answers.values["probabilities"], answers.index, finetune.history))
+        outcomes.append((collector.values["probabilities"], collector.index, finetune.history))
         assert bool(features_of(datamodule)) == bool(gigabytes)
     plain, cached = outcomes
     assert np.array_equal(plain[1], cached[1])
@@ -103,7 +103,7 @@ def test_another_model_is_never_given_these_features(fit, private, lenet):
     torch.nn.init.normal_(other.backbone.network.conv1.weight)
     other.freeze_before(other.backbone.stage_number("head"))  # what the features would fit, too
     quiet = {"accelerator": "cpu", "logger": False, "enable_progress_bar": False, "enable_model_summary": False}
-    served = Answers()
+    served = OutputCollector()
     pl.Trainer(**quiet, callbacks=[served]).test(other, datamodule, verbose=False)
     batch = datamodule.frame_dataset("test").__getitems__(list(range(len(served.index))))
     with torch.no_grad():

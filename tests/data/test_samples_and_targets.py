@@ -6,7 +6,7 @@ import pytorch_lightning as pl
 import torch
 
 from fervid import figures
-from fervid.callbacks import Answers, FreezeThenFineTune
+from fervid.callbacks import FreezeThenFineTune, OutputCollector
 from fervid.data.samples import FrameSample
 from fervid.data.targets import ClassTarget
 from fervid.errors import InputError
@@ -39,13 +39,13 @@ def test_a_batch_and_its_index_are_of_the_sample_table(synthetic):
 
 
 def trained(datamodule, *callbacks):
-    """A LeNet after one epoch of its head, with what it answers to the test samples."""
-    backbone, answers = LeNet(), Answers()
+    """A LeNet after one epoch of its head, with what it collector to the test samples."""
+    backbone, collector = LeNet(), OutputCollector()
     model = EmotionClassifier(backbone, LinearHead(backbone.output_shape(), datamodule.target.size), datamodule.target)
-    trainer = pl.Trainer(max_epochs=1, callbacks=[*callbacks, answers], enable_checkpointing=bool(callbacks), **QUIET)
+    trainer = pl.Trainer(max_epochs=1, callbacks=[*callbacks, collector], enable_checkpointing=bool(callbacks), **QUIET)
     trainer.fit(model, datamodule)
     trainer.test(model, datamodule, verbose=False)
-    return model.eval(), answers.table(model, datamodule.samples)
+    return model.eval(), collector.table(model, datamodule.samples)
 
 
 @pytest.mark.parametrize("gigabytes", [0.0, 1.0])  # pictures, or cached features

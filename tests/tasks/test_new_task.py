@@ -48,7 +48,7 @@ class Seconds(Task):
     def loss_of(self, outputs, targets):
         return self.weight * F.mse_loss(outputs[:, 0] + self.mean, targets)
 
-    def answers(self, outputs):
+    def recorded_outputs(self, outputs):
         return {"seconds": outputs[:, 0] + self.mean}
 
     def count(self, subset, outputs, targets, loss):
@@ -60,8 +60,8 @@ class Seconds(Task):
         self.scores[subset] = {f"{subset}/loss": value}
         self.log(f"{subset}/loss", value)
 
-    def predictions(self, samples, answers):
-        return samples.assign(predicted_time=answers["seconds"])
+    def predictions(self, samples, recorded):
+        return samples.assign(predicted_time=recorded["seconds"])
 
     def measure(self, predictions):
         error = (predictions["predicted_time"] - predictions["time"]).abs().mean()

@@ -42,7 +42,7 @@ class Intensity(Task):
     def loss_of(self, outputs, targets):
         return functional.mse_loss(outputs[:, 0], targets)
 
-    def answers(self, outputs):
+    def recorded_outputs(self, outputs):
         return {"intensity": outputs[:, 0]}
 
     def count(self, subset, outputs, targets, loss):
@@ -53,9 +53,9 @@ class Intensity(Task):
         self.losses[subset].reset()
         self.log_dict(self.scores[subset])
 
-    def predictions(self, samples, answers):
+    def predictions(self, samples, recorded):
         target = self.target.values(samples)
-        return samples.assign(label=target, predicted=answers["intensity"])
+        return samples.assign(label=target, predicted=recorded["intensity"])
 
     def measure(self, predictions):
         error = (predictions["predicted"] - predictions["label"]).abs().mean()

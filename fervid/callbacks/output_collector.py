@@ -9,12 +9,12 @@ import torch
 from fervid.tasks.task import Task
 
 
-class Answers(pl.Callback):
+class OutputCollector(pl.Callback):
     """Collects the outputs of the most recent test or validation.
 
     Attributes:
         index: row of each of the N samples in the sample table, shape (N,).
-        values: recorded outputs by name (:meth:`fervid.tasks.task.Task.answers`), each of shape (N, ...).
+        values: recorded outputs by name (:meth:`fervid.tasks.task.Task.recorded_outputs`), each of shape (N, ...).
     """
 
     def on_test_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
