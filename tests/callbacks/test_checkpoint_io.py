@@ -6,7 +6,7 @@ import torch
 from fervid.callbacks.checkpoint_io import AtomicCheckpointIO
 
 
-def test_what_stood_there_survives_a_full_disk(tmp_path):
+def test_existing_checkpoint_survives_full_disk(tmp_path):
     path = tmp_path / "checkpoints" / "last.ckpt"
     AtomicCheckpointIO().save_checkpoint({"epoch": 1}, path)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)

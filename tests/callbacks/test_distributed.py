@@ -44,7 +44,7 @@ if __name__ == "__main__":
 
 
 @pytest.mark.slow
-def test_ranks_stay_equal_through_the_phases(tmp_path):
+def test_ranks_have_equal_weights_after_each_phase(tmp_path):
     (tmp_path / "script.py").write_text(SCRIPT)
     process = subprocess.run(
         [sys.executable, str(tmp_path / "script.py"), str(tmp_path)], capture_output=True, text=True, timeout=120

@@ -40,7 +40,7 @@ class Watch(pl.Callback):
 
 
 @pytest.mark.parametrize("cache_gb", [0.0, 1.0])
-def test_frozen_weights_do_not_move_even_under_weight_decay(fit, lenet, cache_gb):
+def test_frozen_weights_do_not_change_with_weight_decay(fit, lenet, cache_gb):
     watch = Watch()
     fit(optimizer=ADAMW, callbacks=[watch], cache_gb=cache_gb)
     start = weights(lenet())
@@ -51,7 +51,7 @@ def test_frozen_weights_do_not_move_even_under_weight_decay(fit, lenet, cache_gb
         assert layers == ({"head"} if number < 2 else {"head", "conv2"})
 
 
-def test_what_has_learned_can_be_frozen_again(fit):
+def test_trained_stages_can_be_frozen_again(fit):
     watch = Watch()
     phases = [
         {"name": "all", "epochs": 1, "unfreeze_from": "all"},
@@ -71,7 +71,7 @@ def test_learning_rates_follow_the_phases(fit):
     assert [row["phase"] for row in finetune.history] == ["frozen"] * 2 + ["fine_tune"] * 3
 
 
-def test_every_epoch_draws_its_own_dropout(fit):
+def test_dropout_differs_between_epochs(fit):
     class Draw(pl.Callback):
         drawn = []
 
@@ -85,7 +85,7 @@ def test_every_epoch_draws_its_own_dropout(fit):
     assert not any(torch.equal(first, other) for other in others)
 
 
-def test_a_phase_begins_with_a_fresh_optimizer(fit):
+def test_phase_starts_with_fresh_optimizer_state(fit):
     sizes = []
 
     class Peek(pl.Callback):
@@ -122,7 +122,7 @@ def test_a_phase_begins_with_a_fresh_optimizer(fit):
         ),
     ],
 )
-def test_a_resumed_run_equals_the_uninterrupted_one_bit_for_bit(fit, tmp_path, options):
+def test_resumed_run_is_bit_identical(fit, tmp_path, options):
     trainer, model, finetune, _ = fit(each=tmp_path, **options)
     expected, last = weights(model), trainer.optimizers[0].state_dict()
     for epoch in range(len(finetune.history) - 1):  # in the first phase, at the change of phases, in the second phase
@@ -140,14 +140,14 @@ def test_a_resumed_run_equals_the_uninterrupted_one_bit_for_bit(fit, tmp_path, o
         )
 
 
-def test_resuming_with_workers(fit, tmp_path):
+def test_resumed_run_with_workers_is_identical(fit, tmp_path):
     options = {"data": {"num_workers": 2, "augmentation": A.Compose([A.GaussNoise(p=1.0)])}, "cache_gb": 0.0}
     _, model, _, _ = fit(each=tmp_path, **options)
     _, resumed, _, _ = fit(resume=tmp_path / "2.ckpt", **options)
     assert equal(weights(resumed), weights(model))
 
 
-def test_a_finished_run_has_nothing_to_go_on_with(fit, tmp_path):
+def test_resuming_a_finished_run_trains_no_epoch(fit, tmp_path):
     _, model, finetune, _ = fit(each=tmp_path)
     _, resumed, again, _ = fit(resume=tmp_path / "4.ckpt")
     assert len(again.history) == len(finetune.history)
@@ -171,7 +171,7 @@ PATIENT = [
 ]
 
 
-def test_patience_ends_a_phase_and_the_best_weights_come_back(fit):
+def test_patience_ends_phase_and_best_weights_are_restored(fit):
     #                frozen: best in epoch 2        fine_tune: best in epoch 6
     script = Script(0.1, 0.5, 0.4, 0.3, 0.45, 0.7, 0.6, 0.6)
     _, model, finetune, _ = fit(PATIENT, callbacks=[script], monitor="val/wanted")
@@ -180,7 +180,7 @@ def test_patience_ends_a_phase_and_the_best_weights_come_back(fit):
     assert equal(weights(model), script.seen[5])
 
 
-def test_a_phase_that_makes_nothing_better_is_undone(fit):
+def test_phase_without_improvement_is_discarded(fit):
     script = Script(0.1, 0.5, 0.4, 0.3, 0.2, 0.2, 0.2, 0.2)
     _, model, finetune, _ = fit(PATIENT, callbacks=[script], monitor="val/wanted")
     assert len(finetune.history) == 6
@@ -188,7 +188,7 @@ def test_a_phase_that_makes_nothing_better_is_undone(fit):
     assert equal(weights(model), script.seen[1])
 
 
-def test_loss_is_to_fall(fit):
+def test_monitored_loss_is_minimised(fit):
     class Loss(Script):
         def on_validation_epoch_end(self, trainer, pl_module):
             self.seen.append(weights(pl_module))
@@ -200,13 +200,13 @@ def test_loss_is_to_fall(fit):
     assert equal(weights(model), script.seen[1])
 
 
-def test_cosine_runs_over_each_phase(fit):
+def test_cosine_schedule_spans_each_phase(fit):
     watch = Watch()
     fit(callbacks=[watch], scheduler=partial(torch.optim.lr_scheduler.CosineAnnealingLR, T_max=None))
     assert watch.rates == pytest.approx([0.01, 0.005, 0.005, 0.00375, 0.00125])
 
 
-def test_plateau_divides_the_rate(fit):
+def test_plateau_reduces_learning_rate(fit):
     watch = Watch()
     script = Script(0.5, 0.4, 0.4, 0.4, 0.4)
     plateau = partial(torch.optim.lr_scheduler.ReduceLROnPlateau, mode=None, patience=0)
@@ -215,7 +215,7 @@ def test_plateau_divides_the_rate(fit):
     assert watch.rates == pytest.approx([1e-2, 1e-2, 1e-3, 1e-4, 1e-5])
 
 
-def test_weights_that_are_the_best_are_written_once(fit, tmp_path):
+def test_best_weights_equal_to_current_ones_are_stored_once(fit, tmp_path):
     fit(select="last", each=tmp_path)
     state = torch.load(tmp_path / "3.ckpt", weights_only=True)
     best = state["callbacks"]["FreezeThenFineTune"]["best_weights"]
@@ -223,7 +223,7 @@ def test_weights_that_are_the_best_are_written_once(fit, tmp_path):
     assert all(tensor.data_ptr() == state["state_dict"][name].data_ptr() for name, tensor in best.items())
 
 
-def test_checkpoints_are_plain_and_best_is_the_best(fit, tmp_path):
+def test_checkpoints_contain_plain_data_and_best_weights(fit, tmp_path):
     _, model, _, _ = fit(folder=tmp_path / "checkpoints", each=tmp_path)
     best = torch.load(tmp_path / "checkpoints" / "best.ckpt", weights_only=True)
     assert equal(best["state_dict"], weights(model))
@@ -232,13 +232,13 @@ def test_checkpoints_are_plain_and_best_is_the_best(fit, tmp_path):
     assert {"optimizer_states", "state_dict", "callbacks"} <= whole.keys()
 
 
-def test_a_network_that_diverges(fit):
+def test_diverged_network_is_an_error(fit):
     with pytest.raises(InputError, match=r"training loss is (nan|inf).*smaller optimizer.lr"):
         fit(optimizer=partial(torch.optim.SGD, lr=1e30), head="linear")
 
 
 @pytest.mark.parametrize("failure", [RuntimeError("broken"), KeyboardInterrupt(), InputError("diverged")])
-def test_a_run_that_fails_leaves_its_best_weights(fit, tmp_path, failure):
+def test_failed_run_saves_best_weights(fit, tmp_path, failure):
     def fail(trainer, pl_module):
         if trainer.current_epoch == 2:
             raise failure
@@ -250,7 +250,7 @@ def test_a_run_that_fails_leaves_its_best_weights(fit, tmp_path, failure):
     assert all(torch.equal(best[name], watch.epochs[1][name]) for name in best if "epoch_scores" not in name)
 
 
-def test_what_went_wrong_first_is_told_where_best_weights_cannot_be_written_either(fit, tmp_path, monkeypatch, caplog):
+def test_original_error_is_raised_if_best_weights_cannot_be_written(fit, tmp_path, monkeypatch, caplog):
     def fill(trainer, pl_module):
         if trainer.current_epoch == 2:
             raise OSError(28, "No space left on device, at first")
@@ -266,19 +266,19 @@ def test_what_went_wrong_first_is_told_where_best_weights_cannot_be_written_eith
     assert "again" in caplog.text
 
 
-def test_one_process_of_several_that_fails_does_not_wait_for_the_others(lenet, tmp_path):
+def test_failed_rank_does_not_wait_for_other_ranks(lenet, tmp_path):
     finetune = FreezeThenFineTune(TWO_PHASES, folder=tmp_path)
     finetune.best = {"epoch": 1, "score": 0.5}
     finetune.on_exception(SimpleNamespace(world_size=2), lenet(), RuntimeError("broken"))  # which could save nothing
 
 
-def test_an_unknown_stage_of_a_late_phase_is_found_at_once(fit):
+def test_unknown_stage_of_later_phase_fails_at_start(fit):
     phases = [TWO_PHASES[0], {"name": "late", "epochs": 1, "unfreeze_from": "conv9"}]
     with pytest.raises(InputError, match="no stage 'conv9'"):
         fit(phases)
 
 
-def test_an_unknown_monitor(fit):
+def test_unknown_monitor_is_an_error(fit):
     with pytest.raises(InputError, match=r"monitor=val/uarr is not logged: choose one of .*val/uar"):
         fit(monitor="val/uarr")
 
@@ -293,12 +293,12 @@ def test_an_unknown_monitor(fit):
         (TWO_PHASES, {"cached_views": 0}, "cached_views=0"),
     ],
 )
-def test_settings_that_cannot_be_used(phases, options, match):
+def test_invalid_settings_are_errors(phases, options, match):
     with pytest.raises(InputError, match=match):
         FreezeThenFineTune(phases, **options)
 
 
-def test_the_last_epoch_is_kept_where_none_is_to_be_chosen(fit):
+def test_select_last_keeps_weights_of_last_epoch(fit):
     """Scores that only fall: the best epoch is the first, the last is the one that is wanted."""
 
     class Worse(pl.Callback):
@@ -314,7 +314,7 @@ def test_the_last_epoch_is_kept_where_none_is_to_be_chosen(fit):
         assert equal(own, {name: watch.epochs[epoch - 1][name] for name in own})
 
 
-def test_what_to_keep_is_checked():
+def test_select_is_checked():
     with pytest.raises(InputError, match=r"finetune.select=first is unknown: choose best or last"):
         FreezeThenFineTune(TWO_PHASES, select="first")
     impatient = [TWO_PHASES[0], {**TWO_PHASES[1], "patience": 3}]

@@ -43,18 +43,18 @@ def written_epochs(monkeypatch, takes, epochs=100, stop_after=None, begin=0, max
     return saved
 
 
-def test_a_quick_checkpoint_is_written_after_every_epoch(monkeypatch):
+def test_fast_checkpoint_is_written_after_every_epoch(monkeypatch):
     assert written_epochs(monkeypatch, takes=0.01) == list(range(1, 101))
 
 
-def test_a_slow_one_costs_little_and_the_last_epoch_is_always_kept(monkeypatch):
+def test_slow_checkpoints_are_throttled_and_last_epoch_is_written(monkeypatch):
     assert written_epochs(monkeypatch, takes=1) == [1, 42, 83, 100]
     assert written_epochs(monkeypatch, takes=1, stop_after=70) == [1, 42, 70]
 
 
-def test_a_resumed_run_has_what_was_before(monkeypatch):
+def test_resumed_run_counts_epochs_of_its_checkpoint(monkeypatch):
     assert written_epochs(monkeypatch, takes=1, begin=60) == [61, 100]
 
 
-def test_the_last_step_is_a_last_epoch_too(monkeypatch):
+def test_checkpoint_is_written_after_max_steps(monkeypatch):
     assert written_epochs(monkeypatch, takes=1, stop_after=None, epochs=50, max_steps=300)[:3] == [1, 30, 31]

@@ -38,7 +38,7 @@ class Count(pl.Callback):
 
 @pytest.mark.parametrize("phases", [FROZEN, MIDDLE])
 @pytest.mark.parametrize("head", ["linear", "mlp"])
-def test_cached_is_uncached(fit, private, phases, head):
+def test_training_on_cached_features_equals_training_on_pictures(fit, private, phases, head):
     outcomes = []
     for gigabytes in (0.0, 1.0):
         collector = OutputCollector()
@@ -55,13 +55,13 @@ def test_cached_is_uncached(fit, private, phases, head):
     assert [row["val/uar"] for row in plain[2]] == [row["val/uar"] for row in cached[2]]
 
 
-def test_a_frozen_epoch_does_not_run_the_backbone(fit, private):
+def test_epoch_with_frozen_backbone_does_not_run_it(fit, private):
     count = Count()
     fit(FROZEN, data=private, callbacks=[count])
     assert count.pictures == 96  # once each; the shape of what comes out is known
 
 
-def test_jobs_of_a_sweep_share_the_features(fit, private):
+def test_sweep_jobs_share_features(fit, private):
     for batch_size in (8, 16):
         count = Count()
         _, _, _, datamodule = fit(FROZEN, data={**private, "batch_size": batch_size}, callbacks=[count])
@@ -69,14 +69,14 @@ def test_jobs_of_a_sweep_share_the_features(fit, private):
     assert count.pictures == 0
 
 
-def test_both_phases_are_computed_in_one_pass(fit, private):
+def test_features_of_both_phases_are_computed_in_one_pass(fit, private):
     count = Count()
     _, _, _, datamodule = fit(data=private, callbacks=[count])
     assert len(features_of(datamodule)) == 2
     assert count.pictures == 96 + 2  # the second stage's shape is asked in each phase, the head's is known
 
 
-def test_whatever_shapes_them_names_them(fit, private, lenet):
+def test_file_name_depends_on_everything_that_determines_features(fit, private, lenet):
     _, _, _, datamodule = fit(FROZEN, data=private)
     before = features_of(datamodule)
     fit(FROZEN, data=private, head="linear")  # pools instead of flattening
@@ -97,7 +97,7 @@ def test_whatever_shapes_them_names_them(fit, private, lenet):
     assert len(features_of(datamodule)) == now + 1
 
 
-def test_another_model_is_never_given_these_features(fit, private, lenet):
+def test_features_are_not_served_to_another_model(fit, private, lenet):
     _, _, _, datamodule = fit(FROZEN, data=private)
     other = lenet()
     torch.nn.init.normal_(other.backbone.network.conv1.weight)
@@ -111,7 +111,7 @@ def test_another_model_is_never_given_these_features(fit, private, lenet):
     assert np.abs(served.values["probabilities"] - expected.numpy()).max() < 1e-6
 
 
-def test_views_do_not_depend_on_the_batch_size(fit, private):
+def test_views_do_not_depend_on_batch_size(fit, private):
     drawn = []
     for batch_size, folder in ((8, "one"), (4, "other")):
         data = {**NOISE, "batch_size": batch_size, "cache_dir": private["cache_dir"] / folder}
@@ -120,7 +120,7 @@ def test_views_do_not_depend_on_the_batch_size(fit, private):
     assert drawn[0] == drawn[1]
 
 
-def test_augmentation_without_views_learns_from_pictures(fit, private):
+def test_augmentation_without_views_trains_on_pictures(fit, private):
     class Loaders(pl.Callback):
         def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
             assert "image" in batch
@@ -131,7 +131,7 @@ def test_augmentation_without_views_learns_from_pictures(fit, private):
     fit(FROZEN, data={**private, **NOISE}, callbacks=[Loaders()])
 
 
-def test_views_take_turns(fit, private):
+def test_views_alternate_over_epochs(fit, private):
     seen = []
 
     class Loaders(pl.Callback):
@@ -147,14 +147,14 @@ def test_views_take_turns(fit, private):
     assert torch.equal(epochs[1], epochs[3])
 
 
-def test_too_large_for_its_share_of_the_disk(fit, private, caplog):
+def test_features_larger_than_limit_are_not_cached(fit, private, caplog):
     with caplog.at_level("INFO"):
         _, _, _, datamodule = fit(FROZEN, data=private, cache_gb=1e-5)
     assert not features_of(datamodule)
     assert "not cached" in caplog.text
 
 
-def test_half_written_features_are_never_used(fit, private, monkeypatch):
+def test_partially_written_features_are_not_used(fit, private, monkeypatch):
     def stop(*args, **kwargs):
         raise KeyboardInterrupt
 

@@ -67,7 +67,7 @@ def start():
 
 
 @pytest.mark.slow
-def test_what_one_process_is_writing_no_other_reads(start, tmp_path):
+def test_unfinished_files_are_not_read_by_other_processes(start, tmp_path):
     slow = start(
         """
         whole = np.save
@@ -102,7 +102,7 @@ def test_what_one_process_is_writing_no_other_reads(start, tmp_path):
 
 
 @pytest.mark.slow
-def test_what_a_killed_process_leaves_is_gone_after_the_next_start(start, tmp_path):
+def test_leftovers_of_killed_process_are_removed_at_next_start(start, tmp_path):
     program = """
         made = FrameDataModule([Noise()], image_size=8, cache_dir=sys.argv[1])
         if len(sys.argv) > 2:

@@ -9,7 +9,7 @@ from fervid.errors import InputError
 from fervid.schema.manifest import check_manifest, emotion_by_split
 
 
-def test_numbers_emotions_in_sorted_order_and_counts_them(synthetic):
+def test_classes_are_sorted_and_counted(synthetic):
     datamodule = synthetic()
     assert datamodule.class_names == ["angry", "calm", "disgust", "fear", "happy", "neutral", "sad", "surprise"]
     assert datamodule.target.counts.tolist() == [4] * 8
@@ -18,7 +18,7 @@ def test_numbers_emotions_in_sorted_order_and_counts_them(synthetic):
     assert table.loc["fear"].to_dict() == {"train": 4, "val": 4, "test": 4}
 
 
-def test_setup_twice_changes_nothing(synthetic):
+def test_second_setup_changes_nothing(synthetic):
     datamodule = synthetic()
     before = datamodule.manifest.copy()
     datamodule.setup()
@@ -38,12 +38,12 @@ def test_setup_twice_changes_nothing(synthetic):
         ("clips", -1, "clips=-1"),
     ],
 )
-def test_settings_that_cannot_be_used(synthetic, option, value, match):
+def test_invalid_settings_are_errors(synthetic, option, value, match):
     with pytest.raises(InputError, match=match):
         synthetic(**{option: value})
 
 
-def test_a_class_missing_from_train(synthetic):
+def test_class_missing_from_training_is_an_error(synthetic):
     def without_fear(manifest):
         return np.where(manifest["emotion"] == "fear", "test", np.where(manifest.index % 2, "train", "val"))
 
@@ -51,7 +51,7 @@ def test_a_class_missing_from_train(synthetic):
         synthetic(split=without_fear)
 
 
-def test_a_class_missing_from_test_is_a_warning(synthetic, caplog):
+def test_class_missing_from_test_is_a_warning(synthetic, caplog):
     def without_fear(manifest):
         side = np.array(["train", "val", "test"], dtype=object)[manifest.index % 3]
         return np.where((manifest["emotion"] == "fear") & (side == "test"), "train", side)
@@ -60,7 +60,7 @@ def test_a_class_missing_from_test_is_a_warning(synthetic, caplog):
     assert "the test subset has no frame of fear" in caplog.text
 
 
-def test_a_leaking_split_is_a_warning(synthetic, caplog):
+def test_leaky_split_is_a_warning(synthetic, caplog):
     synthetic(split=lambda manifest: np.array(["train", "val", "test"], dtype=object)[manifest.index % 3])
     assert "this split leaks" in caplog.text
     assert "6 of 6 people" in caplog.text
@@ -69,24 +69,24 @@ def test_a_leaking_split_is_a_warning(synthetic, caplog):
     assert "leak" not in caplog.text
 
 
-def test_a_last_batch_of_one_frame_is_left_out(synthetic):
+def test_last_batch_of_one_frame_is_dropped(synthetic):
     assert len(synthetic(batch_size=31).train_dataloader()) == 1
     assert len(synthetic(batch_size=30).train_dataloader()) == 2
 
 
-def test_evaluation_takes_more_at_a_time_but_not_beyond_measure(synthetic):
+def test_evaluation_batch_is_larger_but_limited(synthetic):
     sizes = {size: synthetic(batch_size=size).val_dataloader().batch_size for size in (1, 2, 8, 32)}
     assert sizes == {1: 8, 2: 16, 8: 64, 32: 64}
     assert synthetic(batch_size=100, identities=24).val_dataloader().batch_size == 100
 
 
-def test_a_cache_that_cannot_be_written(synthetic, tmp_path):
+def test_unwritable_cache_is_an_error(synthetic, tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(InputError, match=r"cache_dir=.* cannot be written"):
         synthetic(cache_dir=tmp_path / "file")
 
 
-def test_manifest_checks(synthetic):
+def test_manifest_is_checked(synthetic):
     frames = synthetic().frames
     with pytest.raises(InputError, match="lacks the column"):
         check_manifest(frames.drop(columns="clip"))
@@ -96,7 +96,7 @@ def test_manifest_checks(synthetic):
         check_manifest(frames[frames["emotion"] == "sad"])
 
 
-def test_pictures_that_look_the_same_can_be_kept_on_one_side(image_folder, pictures):
+def test_near_duplicates_can_be_kept_in_one_subset(image_folder, pictures):
     """Ten pictures of each emotion, five of them copies of the others under other names."""
     for folder in pictures.iterdir():
         for number, path in enumerate(sorted(folder.iterdir())[:5]):
@@ -115,7 +115,7 @@ def test_pictures_that_look_the_same_can_be_kept_on_one_side(image_folder, pictu
     assert made["group"].manifest["clip"].is_unique  # grouped for the split alone
 
 
-def test_frames_on_no_side_are_left_out(image_folder, caplog):
+def test_frames_in_no_subset_are_left_out(image_folder, caplog):
     sides = np.array(["train", "val", "test", None], dtype=object)
     made = image_folder(split=lambda manifest: sides[np.arange(len(manifest)) % 4], batch_size=2)
     made.prepare_data()
@@ -125,7 +125,7 @@ def test_frames_on_no_side_are_left_out(image_folder, caplog):
     assert made.manifest["cache_row"].tolist() == [row for row in range(30) if row % 4 != 3]
 
 
-def test_a_leak_is_found_though_the_closest_frames_are_left_out(image_folder, pictures, tmp_path):
+def test_leak_is_found_if_closest_frames_are_left_out(image_folder, pictures, tmp_path):
     """Two clips of the same five pictures: the pair that was noted is left out, four pairs still stand on two sides."""
     (tmp_path / "list.csv").write_text("path,emotion,subject,clip\n")
     with open(tmp_path / "list.csv", "a") as file:
@@ -156,7 +156,7 @@ def test_a_leak_is_found_though_the_closest_frames_are_left_out(image_folder, pi
     assert made.audit.level == "leaky"
 
 
-def test_groups_do_not_change_the_sides_of_a_file(image_folder, pictures, tmp_path, caplog):
+def test_groups_do_not_change_a_split_from_csv(image_folder, pictures, tmp_path, caplog):
     first, second = sorted((pictures / "sad").iterdir())[:2]
     shutil.copy(first, second)
     paths = sorted(path.relative_to(pictures).as_posix() for path in pictures.rglob("*.png"))

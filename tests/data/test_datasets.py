@@ -11,7 +11,7 @@ def order(sampler, epoch):
     return list(sampler)
 
 
-def test_the_order_is_a_function_of_seed_and_epoch():
+def test_order_depends_only_on_seed_and_epoch():
     one, same, other = EpochSampler(50, seed=1), EpochSampler(50, seed=1), EpochSampler(50, seed=2)
     assert order(one, 3) == order(same, 3)
     assert order(one, 3) != order(one, 4)
@@ -19,7 +19,7 @@ def test_the_order_is_a_function_of_seed_and_epoch():
     assert sorted(order(one, 3)) == list(range(50))
 
 
-def test_ranks_share_the_frames_out():
+def test_frames_are_distributed_over_ranks():
     samplers = [EpochSampler(11, seed=1) for _ in range(2)]
     for rank, sampler in enumerate(samplers):
         sampler.rank, sampler.ranks = rank, 2
@@ -28,13 +28,13 @@ def test_ranks_share_the_frames_out():
     assert not set(first) & set(second)
 
 
-def test_weights_balance():
+def test_weights_balance_classes():
     labels = np.array([0] * 900 + [1] * 100)
     sampler = EpochSampler(1000, seed=0, weights=1 / np.bincount(labels)[labels])
     assert labels[list(sampler)].mean() == pytest.approx(0.5, abs=0.06)
 
 
-def test_batches(synthetic):
+def test_batches_have_documented_shapes_and_types(synthetic):
     datamodule = synthetic()
     everyone = 32  # of either side: more share a batch where nothing is learned
     for loader, frames in (
@@ -68,7 +68,7 @@ def shifting(synthetic):
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_epochs_draw_different_augmentations_and_a_seed_repeats_them(shifting, workers):
+def test_augmentation_differs_between_epochs_and_is_reproducible(shifting, workers):
     loader = shifting(num_workers=workers)
     first, rows = epoch_of(loader, 0)
     second, later_rows = epoch_of(loader, 1)
@@ -80,7 +80,7 @@ def test_epochs_draw_different_augmentations_and_a_seed_repeats_them(shifting, w
     assert not torch.equal(first, other)
 
 
-def test_the_number_of_workers_changes_nothing(shifting):
+def test_batches_do_not_depend_on_number_of_workers(shifting):
     for epoch in (0, 5):
         alone, rows = epoch_of(shifting(), epoch)
         shared, shared_rows = epoch_of(shifting(num_workers=2), epoch)
@@ -103,7 +103,7 @@ def test_workers_draw_different_augmentations(synthetic):
     assert agreement < 0.2
 
 
-def test_validation_is_never_augmented(synthetic):
+def test_validation_is_not_augmented(synthetic):
     flip = A.Compose([A.HorizontalFlip(p=1.0)])
     one, other = synthetic(augmentation=flip), synthetic()
     for loader, plain in (

@@ -122,7 +122,7 @@ def look(drawn, face):
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_every_file_has_a_counterpart(name):
+def test_every_configured_augmentation_is_supported(name):
     missing = without_counterpart(FILES[name])
     assert bool(missing) == (name in ONLY_ON_THE_CPU), f"{missing}: write it, or list {name} as ONLY_ON_THE_CPU"
 
@@ -135,7 +135,7 @@ def least_likely(theirs, ours):
 
 @pytest.mark.parametrize("size", [28, pytest.param(96, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", PIPELINES)
-def test_distributions_are_those_of_albumentations(name, size):
+def test_distributions_match_albumentations(name, size):
     pipeline, face, draws = PIPELINES[name], rendered(size)[0], 400
     theirs, ours = (draw(pipeline, np.stack([face] * draws), seed=1) for draw in (on_the_cpu, on_the_device))
     error = np.sqrt((theirs.var(axis=0) + ours.var(axis=0)) / draws).mean()  # of a mean picture, gray levels
@@ -167,7 +167,7 @@ BEND = {
     ],
     ids=str,
 )
-def test_the_same_movement_gives_the_same_picture(transform, width):
+def test_same_affine_transform_gives_same_picture(transform, width):
     height = width if width in (96, 28) else 96
     faces = np.ascontiguousarray(rendered(height)[:, :, :width])
     pipeline = A.Compose([transform])
@@ -189,13 +189,13 @@ def test_the_same_movement_gives_the_same_picture(transform, width):
     ],
     ids=str,
 )
-def test_what_does_not_interpolate_is_the_same_to_the_bit(transform):
+def test_transforms_without_interpolation_are_bit_identical(transform):
     faces, pipeline = rendered(28), A.Compose([transform])
     assert (on_the_cpu(pipeline, faces) == on_the_device(pipeline, faces)).all()
 
 
 @pytest.mark.parametrize("name", PIPELINES)
-def test_what_comes_out(name):
+def test_output_has_documented_type_and_range(name):
     faces = torch.from_numpy(np.concatenate([rendered(28)] * 4)).permute(0, 3, 1, 2)
     before, draw = faces.clone(), DeviceAugmentation(PIPELINES[name])
 
@@ -215,13 +215,13 @@ def test_what_comes_out(name):
 
 
 @pytest.mark.parametrize("name", ["hf_faces", "ised"])
-def test_every_picture_has_its_own_draws(name):
+def test_pictures_are_drawn_independently(name):
     drawn = on_the_device(PIPELINES[name], np.stack([rendered(28)[0]] * 30))
     assert len(np.unique(drawn.reshape(30, -1), axis=0)) == 30
 
 
 @pytest.mark.parametrize("pipeline", [A.Compose([A.HorizontalFlip(p=0.5)]), A.Compose([A.HorizontalFlip(p=1)], p=0.5)])
-def test_half_of_the_pictures_are_mirrored(pipeline):
+def test_half_of_the_pictures_are_flipped(pipeline):
     pictures = np.stack([coordinates(4)] * 4000)
     changed = (on_the_device(pipeline, pictures) != pictures).any(axis=(1, 2, 3))
     assert changed.mean() == pytest.approx(0.5, abs=0.03)
@@ -242,7 +242,7 @@ class _Operations(TorchDispatchMode):
 
 
 @pytest.mark.parametrize("name", PIPELINES)
-def test_the_host_reads_nothing_back(name):
+def test_host_reads_nothing_back_from_device(name):
     draw, generator = DeviceAugmentation(PIPELINES[name]), torch.Generator()
     # Tensors without numbers: whoever asks for one, or for how many are true, fails.
     with FakeTensorMode():
@@ -256,7 +256,7 @@ def test_the_host_reads_nothing_back(name):
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize("name", PIPELINES)
-def test_a_gpu_is_not_waited_for_and_draws_the_same_way(name):
+def test_gpu_runs_asynchronously_with_same_distributions(name):
     faces = torch.from_numpy(np.stack([rendered(28)[0]] * 400)).cuda().permute(0, 3, 1, 2)
     draw, generator = DeviceAugmentation(PIPELINES[name]), torch.Generator("cuda").manual_seed(0)
     draw(faces, generator)
@@ -295,7 +295,7 @@ class OwnFlip(A.HorizontalFlip):
         ),
     ],
 )
-def test_what_has_no_counterpart_is_named(pipeline, missing):
+def test_unsupported_transforms_are_listed(pipeline, missing):
     assert without_counterpart(pipeline) == missing
     if missing:
         with pytest.raises(InputError) as error:

@@ -23,7 +23,7 @@ def device_loader(datamodule, side="train", *, augment=False, epoch=0, batch_siz
     return DeviceLoader(dataset, lambda: source, batch_size=batch_size, sampler=sampler, drop_last=drop_last), sampler
 
 
-def test_batches_equal_those_of_a_dataloader(synthetic):
+def test_batches_equal_those_of_dataloader(synthetic):
     datamodule = synthetic(batch_size=5)
     loader, sampler = device_loader(datamodule, batch_size=5)
     usual = torch.utils.data.DataLoader(
@@ -37,7 +37,7 @@ def test_batches_equal_those_of_a_dataloader(synthetic):
         assert ours["image"].is_contiguous(memory_format=torch.channels_last)
 
 
-def test_nothing_of_a_batch_is_held_through_the_step(synthetic):
+def test_batch_is_not_kept_alive_during_step(synthetic):
     loader, _ = device_loader(synthetic())
     batches = iter(loader)
     batch = next(batches)
@@ -46,7 +46,7 @@ def test_nothing_of_a_batch_is_held_through_the_step(synthetic):
     assert image() is None  # the next one finds its room free
 
 
-def test_a_last_small_batch_is_left_out_when_asked_for(synthetic):
+def test_drop_last_drops_smaller_last_batch(synthetic):
     datamodule = synthetic()
     loader, _ = device_loader(datamodule, batch_size=5, drop_last=True)
     batches = list(loader)
@@ -54,7 +54,7 @@ def test_a_last_small_batch_is_left_out_when_asked_for(synthetic):
     assert {len(batch["emotion"]) for batch in batches} == {5}
 
 
-def test_the_order_follows_the_epoch(synthetic):
+def test_order_depends_on_epoch(synthetic):
     loader, sampler = device_loader(synthetic())
     first = torch.cat([batch["index"] for batch in loader])
     sampler.set_epoch(1)
@@ -63,7 +63,7 @@ def test_the_order_follows_the_epoch(synthetic):
     assert torch.equal(first.sort().values, second.sort().values)
 
 
-def test_augmentation_is_a_function_of_seed_and_epoch(synthetic):
+def test_augmentation_depends_only_on_seed_and_epoch(synthetic):
     datamodule = synthetic(augmentation=A.Compose([A.Affine(rotate=(-20, 20), p=1.0)]))
     pictures = [
         torch.cat([batch["image"] for batch in device_loader(datamodule, augment=True, epoch=epoch)[0]])
@@ -76,7 +76,7 @@ def test_augmentation_is_a_function_of_seed_and_epoch(synthetic):
     assert not torch.equal(pictures[0], pictures[2])
 
 
-def test_features_take_turns_over_the_epochs():
+def test_feature_views_alternate_over_epochs():
     features = np.arange(2 * 6 * 3, dtype=np.float32).reshape(2, 6, 3)
     epoch = torch.tensor(0)
     dataset = FeatureDataset(features, np.array([5, 1, 3]), np.arange(3), {}, epoch=epoch)
@@ -87,7 +87,7 @@ def test_features_take_turns_over_the_epochs():
         np.testing.assert_array_equal(served, features[turn % 2][[5, 1, 3]])
 
 
-def test_a_large_array_is_copied_in_parts(monkeypatch):
+def test_large_array_is_copied_in_chunks(monkeypatch):
     monkeypatch.setattr("fervid.data.device_loader.CHUNK_BYTES", 1000)
     parts = []
     watched = SimpleNamespace(array=lambda part: parts.append(part.nbytes) or np.array(part), empty=np.empty)
@@ -121,7 +121,7 @@ def on_gpu(monkeypatch):
     return pretend
 
 
-def test_a_gpu_holds_the_faces_once_for_all_sides(synthetic, on_gpu):
+def test_gpu_keeps_one_copy_of_faces_for_all_subsets(synthetic, on_gpu):
     datamodule = on_gpu(synthetic())
     train, val = datamodule.train_dataloader(), datamodule.val_dataloader()
     assert isinstance(train, DeviceLoader)
@@ -130,11 +130,11 @@ def test_a_gpu_holds_the_faces_once_for_all_sides(synthetic, on_gpu):
     assert sum(len(batch["emotion"]) for batch in val) == 32
 
 
-def test_what_does_not_fit_stays_on_the_disk(synthetic, on_gpu):
+def test_arrays_too_large_for_gpu_are_loaded_from_disk(synthetic, on_gpu):
     assert isinstance(on_gpu(synthetic(), room=1000).train_dataloader(), torch.utils.data.DataLoader)
 
 
-def test_what_cannot_be_drawn_on_a_gpu_is_drawn_on_the_cpu(synthetic, on_gpu, caplog):
+def test_unsupported_augmentation_runs_on_cpu(synthetic, on_gpu, caplog):
     caplog.set_level("INFO", "fervid")
     datamodule = on_gpu(synthetic(augmentation=A.Compose([A.CLAHE(p=1.0)])))
     assert isinstance(datamodule.train_dataloader(), torch.utils.data.DataLoader)
@@ -164,7 +164,7 @@ def trained(datamodule, model, folder):
     return [{name: value for name, value in row.items() if name != "seconds"} for row in finetune.history]
 
 
-def test_training_on_the_device_is_training_from_the_disk(synthetic, lenet, monkeypatch, tmp_path):
+def test_training_on_device_equals_training_from_disk(synthetic, lenet, monkeypatch, tmp_path):
     from_disk, on_device = lenet(), lenet()
     history = trained(synthetic(), from_disk, tmp_path / "disk")
     served = []
@@ -183,6 +183,6 @@ def test_training_on_the_device_is_training_from_the_disk(synthetic, lenet, monk
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_on_a_gpu(fervid_train, tmp_path):
+def test_training_on_gpu(fervid_train, tmp_path):
     fervid_train("experiment=smoke", "trainer=gpu", "augmentation=hf_faces", f"hydra.run.dir={tmp_path}")
     assert (tmp_path / "results.json").exists()

@@ -18,7 +18,7 @@ def build(path, pictures, **options):
     return build_face_cache(path, len(pictures), read, **{**defaults, **options})
 
 
-def test_resizes(tmp_path):
+def test_faces_are_resized(tmp_path):
     large = np.full((64, 64, 3), 7, np.uint8)
     small = np.full((3, 3, 3), 9, np.uint8)
     build(tmp_path / "faces.npy", [np.full((8, 8, 3), (10, 20, 30), np.uint8), large, small])
@@ -28,18 +28,18 @@ def test_resizes(tmp_path):
     assert face_cache[np.array([2, 1])].shape == (2, 8, 8, 3)
 
 
-def test_keeps_the_hash_of_the_whole_picture(tmp_path):
+def test_hash_is_of_original_picture(tmp_path):
     pictures = list(np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), dtype=np.uint8))
     build(tmp_path / "faces.npy", pictures)
     assert (np.load(tmp_path / "faces.hashes.npy") == [hash_picture(picture) for picture in pictures]).all()
 
 
-def test_grey_is_luminance_in_three_channels(tmp_path):
+def test_grayscale_is_luminance_in_three_channels(tmp_path):
     build(tmp_path / "faces.npy", [np.full((8, 8, 3), (255, 0, 0), np.uint8)], grayscale=True)
     assert (FaceCache(tmp_path / "faces.npy")[0] == round(0.299 * 255)).all()
 
 
-def test_a_broken_off_build_leaves_nothing(tmp_path):
+def test_failed_build_leaves_no_files(tmp_path):
     def read(row):
         raise KeyboardInterrupt
 
@@ -48,7 +48,7 @@ def test_a_broken_off_build_leaves_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_no_room_on_the_disk(tmp_path):
+def test_full_disk_is_an_error(tmp_path):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))
     try:
@@ -59,14 +59,14 @@ def test_no_room_on_the_disk(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_store_larger_than_the_disk_takes_no_room(tmp_path, monkeypatch):
+def test_cache_larger_than_disk_reserves_no_space(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "posix_fallocate", lambda *words: pytest.fail("the disk is filled before it is refused"))
     with pytest.raises(InputError, match="has no room for"):
         allocate(tmp_path / "faces.npy", np.uint8, (10**9, 10**9, 3))
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_worker_gets_the_path_not_the_pictures(tmp_path):
+def test_pickled_cache_contains_path_not_pictures(tmp_path):
     import pickle
 
     build(tmp_path / "faces.npy", [np.zeros((8, 8, 3), np.uint8)] * 50)

@@ -26,7 +26,7 @@ class LastFrame(FrameSample):
         return manifest[manifest["frame"] == manifest.groupby("clip")["frame"].transform("max")].reset_index(drop=True)
 
 
-def test_a_batch_and_its_index_are_of_the_sample_table(synthetic):
+def test_batch_index_refers_to_sample_table(synthetic):
     datamodule = synthetic(frames=3, sample=LastFrame())
     whole = synthetic(frames=3)
     assert len(datamodule.samples) == len(whole.samples) / 3
@@ -39,7 +39,7 @@ def test_a_batch_and_its_index_are_of_the_sample_table(synthetic):
 
 
 def trained(datamodule, *callbacks):
-    """A LeNet after one epoch of its head, with what it collector to the test samples."""
+    """A LeNet after one epoch of its head, with its outputs for the test samples."""
     backbone, collector = LeNet(), OutputCollector()
     model = EmotionClassifier(backbone, LinearHead(backbone.output_shape(), datamodule.target.size), datamodule.target)
     trainer = pl.Trainer(max_epochs=1, callbacks=[*callbacks, collector], enable_checkpointing=bool(callbacks), **QUIET)
@@ -49,7 +49,7 @@ def trained(datamodule, *callbacks):
 
 
 @pytest.mark.parametrize("gigabytes", [0.0, 1.0])  # pictures, or cached features
-def test_answers_and_figures_are_of_the_sample_table(synthetic, monkeypatch, tmp_path, gigabytes):
+def test_outputs_and_figures_refer_to_sample_table(synthetic, monkeypatch, tmp_path, gigabytes):
     datamodule = synthetic(frames=3, sample=LastFrame())
     phases = [{"name": "frozen", "epochs": 1, "unfreeze_from": "head"}]
     model, table = trained(datamodule, FreezeThenFineTune(phases, cache_gb=gigabytes))
@@ -69,7 +69,7 @@ def test_answers_and_figures_are_of_the_sample_table(synthetic, monkeypatch, tmp
     assert {face.tobytes() for face in shown} <= {face.tobytes() for face in faces}
 
 
-def test_another_column_is_learned(synthetic):
+def test_another_column_can_be_the_target(synthetic):
     datamodule = synthetic(clips=2, target=ClassTarget(name="intensity"), sampler="balanced")
     assert datamodule.class_names == ["normal", "strong"]
     model, table = trained(datamodule)
@@ -78,7 +78,7 @@ def test_another_column_is_learned(synthetic):
     assert model.measure(table)["class_names"] == ["normal", "strong"]
 
 
-def test_corrected_labels_of_another_target_are_other_data(synthetic):
+def test_changed_labels_of_another_target_change_fingerprint(synthetic):
     class Seconds:
         name, size = "time", 1
 
@@ -98,6 +98,6 @@ def test_corrected_labels_of_another_target_are_other_data(synthetic):
     assert intensity != synthetic(clips=2).fingerprint == synthetic(clips=2, target=ClassTarget()).fingerprint
 
 
-def test_a_single_class_is_nothing_to_learn(synthetic):
+def test_single_class_is_an_error(synthetic):
     with pytest.raises(InputError, match=r"only one intensity \('normal'\)"):
         synthetic(target=ClassTarget(name="intensity"))

@@ -45,7 +45,7 @@ def both(folder, tmp_path, cache):
     return make
 
 
-def test_labels_are_aligned_and_faces_are_those_of_their_rows(both, folder):
+def test_labels_are_aligned_and_faces_match_rows(both, folder):
     datamodule = both()
     manifest = datamodule.manifest
     assert datamodule.corpus == "image_folder+synthetic"
@@ -58,7 +58,7 @@ def test_labels_are_aligned_and_faces_are_those_of_their_rows(both, folder):
         assert colours.argmax() == {"happy": 2, "sad": 1}[frame["emotion"]]  # OpenCV wrote BGR
 
 
-def test_it_is_ready_once_every_corpus_is_prepared(both):
+def test_datamodule_is_ready_when_every_corpus_is_prepared(both):
     datamodule = both()
     pictures, rendered = datamodule.sources
     assert (pictures.is_prepared, rendered.is_prepared, datamodule.is_ready) == (True, True, True)
@@ -66,7 +66,7 @@ def test_it_is_ready_once_every_corpus_is_prepared(both):
     assert (pictures.is_prepared, rendered.is_prepared, datamodule.is_ready) == (False, True, False)
 
 
-def test_subjects_of_the_same_name_are_two_subjects(both):
+def test_same_subject_name_in_two_corpora_is_two_subjects(both):
     manifest = both().manifest
     subsets = manifest.groupby(["corpus", "subject"])["split"].nunique()
     assert len(subsets) == 12
@@ -75,7 +75,7 @@ def test_subjects_of_the_same_name_are_two_subjects(both):
     assert both().audit.subjects.count == 0
 
 
-def test_what_is_known_of_each_corpus_is_told(both):
+def test_each_corpus_is_described(both):
     datamodule = both()
     assert [about["name"] for about in datamodule.corpora] == ["image_folder", "synthetic"]
     assert datamodule.rendered
@@ -85,7 +85,7 @@ def test_what_is_known_of_each_corpus_is_told(both):
     assert datamodule.audit.level == "subject-independent by name"
 
 
-def test_a_corpus_is_given_once():
+def test_same_corpus_twice_is_an_error():
     with pytest.raises(InputError, match="synthetic, synthetic cannot be combined"):
         FrameDataModule([RenderedSubjects(), RenderedSubjects()])
     with pytest.raises(InputError, match="cannot be combined"):

@@ -33,7 +33,7 @@ def keras_count(*modules):
         (AlexNetISED, 227, 4, [4096, 4096], 56_337_156),
     ],
 )
-def test_the_papers_own_networks_have_the_printed_parameters(make, size, classes, hidden, printed):
+def test_paper_networks_have_reported_number_of_parameters(make, size, classes, hidden, printed):
     backbone = make(image_size=size)
     head = MLPHead(backbone.output_shape(), classes, hidden=hidden, dropout=[0.0] * len(hidden))
     assert keras_count(backbone, head) == printed
@@ -50,7 +50,7 @@ def test_the_papers_own_networks_have_the_printed_parameters(make, size, classes
         ("resnet50", 2048, 23_508_032),
     ],
 )
-def test_torchvision_backbones_lose_their_classifier_alone(name, features, count):
+def test_torchvision_backbones_lose_only_their_classifier(name, features, count):
     backbone = PretrainedBackbone(name, weights=None, image_size=64)
     assert backbone.num_features == features
     assert backbone.output_shape()[0] == features
@@ -67,7 +67,7 @@ def test_torchvision_backbones_lose_their_classifier_alone(name, features, count
         ("efficientnet_b2", "features.7", 3_234_252),
     ],
 )
-def test_the_papers_cuts_are_names_of_stages(name, cut, learning):
+def test_first_trainable_stages_of_papers_exist(name, cut, learning):
     backbone = PretrainedBackbone(name, weights=None, image_size=64)
     stages = backbone.stage_modules(backbone.stage_number(cut))
     assert parameters(*stages) == learning
@@ -84,7 +84,7 @@ def test_the_papers_cuts_are_names_of_stages(name, cut, learning):
         ("timm", "resnet10t", 64),
     ],
 )
-def test_a_chain_gives_the_same_in_one_go_and_stage_by_stage(library, name, size):
+def test_stages_run_one_by_one_give_same_output(library, name, size):
     torch.manual_seed(0)
     backbone = PretrainedBackbone(name, library=library, weights=None, image_size=size).eval()
     assert len(backbone.stages) > 4
@@ -102,7 +102,7 @@ def test_a_chain_gives_the_same_in_one_go_and_stage_by_stage(library, name, size
         ("timm", "vit_tiny_patch16_224", 64, 192),
     ],
 )
-def test_any_other_network_learns(library, name, size, features):
+def test_network_without_chain_can_be_trained(library, name, size, features):
     backbone = PretrainedBackbone(name, library=library, weights=None, image_size=size)
     assert backbone.output_shape()[0] == features
     head = LinearHead(backbone.output_shape(), 3)
@@ -111,7 +111,7 @@ def test_any_other_network_learns(library, name, size, features):
     assert sum(p.grad is not None for p in backbone.parameters()) > 10
 
 
-def test_the_features_are_those_of_torchvision():
+def test_features_equal_those_of_torchvision():
     torch.manual_seed(0)
     network = torchvision.models.resnet18(weights=None).eval()
     backbone = PretrainedBackbone("resnet18", weights=None, image_size=64).eval()
@@ -124,7 +124,7 @@ def test_the_features_are_those_of_torchvision():
     assert torch.allclose(backbone(x).flatten(1), expected, rtol=1e-4, atol=1e-5)
 
 
-def test_bgr():
+def test_bgr_reverses_channels():
     torch.manual_seed(0)
     rgb, bgr = LeNet().eval(), LeNet(channel_order="bgr").eval()
     bgr.load_state_dict(rgb.state_dict())
@@ -132,7 +132,7 @@ def test_bgr():
     assert torch.equal(rgb(x), bgr(x.flip(1)))
 
 
-def test_blocks_and_words_name_stages():
+def test_stage_number_accepts_blocks_and_keywords():
     backbone = PretrainedBackbone("resnet18", weights=None, image_size=64, last_block="layer4")
     assert backbone.stages[backbone.stage_number("layer4")] == "layer4.0"
     assert backbone.stage_number("last_block") == backbone.stage_number("layer4.0")
@@ -142,7 +142,7 @@ def test_blocks_and_words_name_stages():
         backbone.stage_number("layer5")
 
 
-def test_too_small_a_picture():
+def test_too_small_picture_is_an_error():
     with pytest.raises(InputError, match=r"picture of 4 px.*larger backbone.image_size"):
         CNN(image_size=4).output_shape()
 
@@ -240,7 +240,7 @@ class TestWeights:
             PretrainedBackbone("alexnet", weights="IMAGENET2K", image_size=64, on_missing_weights="warn")
 
 
-def test_batchnorm_of_a_pretrained_backbone_can_be_asked_to_learn(tmp_path):
+def test_freeze_batchnorm_false_trains_pretrained_batchnorm(tmp_path):
     torch.save(torchvision.models.resnet18(weights=None).state_dict(), tmp_path / "weights.pth")
     backbone = PretrainedBackbone(
         "resnet18", weights=str(tmp_path / "weights.pth"), image_size=64, freeze_batchnorm=False

@@ -5,14 +5,14 @@ from fervid.errors import InputError
 from fervid.models.heads import LinearHead, MLPHead
 
 
-def test_linear_is_pool_then_dense():
+def test_linear_head_is_pooling_and_dense_layer():
     head = LinearHead((5, 3, 3), 4).eval()
     x = torch.rand(2, 5, 3, 3)
     dense = head.layers[1]
     assert torch.allclose(head(x), x.mean((2, 3)) @ dense.weight.T + dense.bias, atol=1e-6)
 
 
-def test_mlp_is_the_ravdess_papers_top():
+def test_mlp_head_matches_ravdess_paper():
     """Flatten (2 x 2 x 512) -> 4096 -> dropout 0.3 -> 4096 -> dropout 0.5 -> 6."""
     head = MLPHead((512, 2, 2), 6, hidden=[4096, 4096], dropout=[0.3, 0.5])
     assert [type(layer).__name__ for layer in head.layers] == ["Linear", "ReLU", "Dropout"] * 2 + ["Linear"]
@@ -21,7 +21,7 @@ def test_mlp_is_the_ravdess_papers_top():
     assert head(torch.rand(1, 512, 2, 2)).shape == (1, 6)
 
 
-def test_reduce_learns_nothing():
+def test_reduce_has_no_parameters():
     for head in (LinearHead((4, 2, 2), 3), MLPHead((4, 2, 2), 3)):
         assert not list(head.reduce.parameters())
 
@@ -34,6 +34,6 @@ def test_reduce_learns_nothing():
         ({"activation": "swish"}, "activation=swish is unknown"),
     ],
 )
-def test_settings_that_cannot_be_used(options, match):
+def test_invalid_settings_are_errors(options, match):
     with pytest.raises(InputError, match=match):
         MLPHead((4, 2, 2), 3, **options)

@@ -33,7 +33,7 @@ def prefixed(state, prefix):
     "prefix", ["module.", "model.", "backbone.", "_orig_mod.", "module._orig_mod.encoder.", "net.x."]
 )
 @pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
-def test_a_common_prefix_is_stripped_and_told(prefix, suffix, state, tmp_path):
+def test_common_prefix_is_removed_and_reported(prefix, suffix, state, tmp_path):
     path = tmp_path / f"weights{suffix}"
     write = torch.save if suffix == ".pt" else save_file
     write(prefixed(state, prefix) | {"loss.weight": torch.ones(3)}, path)
@@ -54,7 +54,7 @@ def test_a_common_prefix_is_stripped_and_told(prefix, suffix, state, tmp_path):
         lambda state: {"state_dict": prefixed(state, "model.backbone.")},
     ],
 )
-def test_wrappers_are_opened_and_told(wrap, state, tmp_path, caplog):
+def test_wrappers_are_removed_and_reported(wrap, state, tmp_path, caplog):
     torch.save(wrap(state), tmp_path / "weights.pt")
     with caplog.at_level("INFO", logger="fervid"):
         backbone = opened(tmp_path / "weights.pt")
@@ -64,13 +64,13 @@ def test_wrappers_are_opened_and_told(wrap, state, tmp_path, caplog):
     assert f"loaded from entry {entry}" in caplog.text
 
 
-def test_a_network_that_was_wrapped_in_parts(state, tmp_path):
+def test_partially_wrapped_network_is_loaded(state, tmp_path):
     split = {key.replace("features.", "features.module.", 1): value for key, value in state.items()}
     torch.save(split, tmp_path / "weights.pt")
     assert is_loaded(opened(tmp_path / "weights.pt"), state)
 
 
-def test_of_weights_and_their_moving_average_the_first_is_taken_and_the_other_is_named(state, tmp_path):
+def test_first_of_weights_and_moving_average_is_loaded(state, tmp_path):
     other = {key: value + 1 for key, value in state.items()}
     torch.save({"model": state, "model_ema": other}, tmp_path / "weights.pt")
     backbone = opened(tmp_path / "weights.pt")
@@ -78,14 +78,14 @@ def test_of_weights_and_their_moving_average_the_first_is_taken_and_the_other_is
     assert backbone.weights.unwrapped == "entry model, not model_ema, which also matches"
 
 
-def test_two_networks_side_by_side_are_not_chosen_between(state, tmp_path):
+def test_two_matching_networks_are_an_error(state, tmp_path):
     torch.save(prefixed(state, "encoder_q.") | prefixed(state, "encoder_k."), tmp_path / "weights.pt")
     with pytest.raises(InputError, match=r"several networks of this kind, under encoder_q\. and encoder_k\."):
         opened(tmp_path / "weights.pt")
 
 
 @pytest.mark.parametrize("library", ["torchvision", "timm"])
-def test_a_network_of_one_stage(library, tmp_path):
+def test_network_of_one_stage_is_loaded(library, tmp_path):
     name = {"torchvision": "densenet121", "timm": "mobilenetv3_small_050"}[library]
     options = {"library": library, "image_size": 64, "weights": None}
     first = PretrainedBackbone(name, **options)
@@ -98,7 +98,7 @@ def test_a_network_of_one_stage(library, tmp_path):
         assert torch.equal(value, again), key
 
 
-def test_a_checkpoint_of_fervid_gives_its_backbone(trained):
+def test_backbone_is_loaded_from_fervid_checkpoint(trained):
     path = trained.folder / "checkpoints" / "best.ckpt"
     backbone = LeNet(weights=path)
     stored = torch.load(path, weights_only=True)["state_dict"]
@@ -107,7 +107,7 @@ def test_a_checkpoint_of_fervid_gives_its_backbone(trained):
     assert backbone.weights.unwrapped == "entry state_dict, prefix backbone.network."
 
 
-def test_of_another_network_it_says_which_names_differ(state, tmp_path):
+def test_error_lists_names_that_differ(state, tmp_path):
     torch.save({"model": prefixed(state, "module.")}, tmp_path / "weights.pt")
     with pytest.raises(InputError) as refused:
         opened(tmp_path / "weights.pt", "mobilenet_v2")
@@ -118,7 +118,7 @@ def test_of_another_network_it_says_which_names_differ(state, tmp_path):
     assert len(said.splitlines()) == 1
 
 
-def test_a_larger_network_of_the_same_family_is_another_network(tmp_path):
+def test_weights_of_larger_network_of_same_family_are_an_error(tmp_path):
     torch.save(torchvision.models.resnet34(weights=None).state_dict(), tmp_path / "weights.pt")
     with pytest.raises(InputError, match=r"another network.*are unexpected \(layer1\.2\.conv1\.weight"):
         opened(tmp_path / "weights.pt", "resnet18")
@@ -126,7 +126,7 @@ def test_a_larger_network_of_the_same_family_is_another_network(tmp_path):
     assert opened(tmp_path / "weights.pt", "resnet18").pretrained
 
 
-def test_weights_that_are_not_finite(state, tmp_path):
+def test_weights_that_are_not_finite_are_an_error(state, tmp_path):
     broken = {key: value.clone() for key, value in state.items()}
     broken["features.0.weight"][0, 0, 0, 0] = float("nan")
     torch.save(broken, tmp_path / "weights.pt")
@@ -135,7 +135,7 @@ def test_weights_that_are_not_finite(state, tmp_path):
 
 
 @pytest.mark.parametrize("content", [nn.Linear(2, 2), {"model": nn.Linear(2, 2)}])
-def test_a_pickled_model_is_one_sentence_that_says_how_to_save_it(content, tmp_path, fervid_train, capsys):
+def test_error_for_pickled_model_explains_how_to_save_it(content, tmp_path, fervid_train, capsys):
     path = tmp_path / "weights.pt"
     torch.save(content, path)
     for setting in (f"backbone.weights={path}", f"ckpt_path={path}"):

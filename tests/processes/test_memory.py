@@ -21,7 +21,7 @@ print(pages())
 
 @pytest.mark.slow
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is asked to keep memory")
-def test_large_buffers_are_used_again():
+def test_large_buffers_are_reused():
     kept, given_back = (
         float(subprocess.run([sys.executable, "-c", FAULTS.format(call=call)], capture_output=True).stdout)
         for call in ("keep_memory()", "")

@@ -40,7 +40,7 @@ def runs(process):
 
 
 @pytest.mark.slow
-def test_workers_of_a_preparation(tmp_path):
+def test_preparation_workers_end_with_parent(tmp_path):
     emotions = ["neutral", "happy", "sad", "angry"]
     write_ravdess(tmp_path / "raw", subjects=(1, 2, 3, 4), emotions=emotions, frames=30, width=320, height=240)
     words = ["dataset=ravdess", "dataset.root=raw", "dataset.frame_stride=1", "cache_dir=cache"]
@@ -51,7 +51,7 @@ def test_workers_of_a_preparation(tmp_path):
     assert kill_once(process, journal) == []
 
 
-def test_workers_that_load_pictures(tmp_path, cache):
+def test_loader_workers_end_with_parent(tmp_path, cache):
     words = [*SMOKE[:-1], "trainer.max_epochs=9000", "finetune=full", "finetune.phases.0.epochs=9000", "logger=none"]
     words += ["finetune.phases.0.patience=null", "dataset.num_workers=2", f"cache_dir={cache}", "hydra.run.dir=run"]
     process = subprocess.Popen(
@@ -63,7 +63,7 @@ def test_workers_that_load_pictures(tmp_path, cache):
     assert kill_once(process, (tmp_path / "run" / "checkpoints" / "last.ckpt").exists) == []
 
 
-def test_a_sweep_of_three_jobs_leaves_as_many_threads_as_one(fervid_train, tmp_path):
+def test_number_of_threads_does_not_grow_with_jobs(fervid_train, tmp_path):
     left = []
     for name, seeds in (("one", "1"), ("three", "1,2,3")):
         fervid_train("-m", *SMOKE, f"seed={seeds}", f"hydra.sweep.dir={tmp_path / name}")

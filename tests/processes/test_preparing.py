@@ -52,7 +52,7 @@ def fail():
     raise OSError("the disk is full")
 
 
-def test_they_wait_as_long_as_it_works_and_say_so_once(first, tmp_path, caplog):
+def test_ranks_wait_while_first_rank_works(first, tmp_path, caplog):
     file = tmp_path / "corpus"
     with caplog.at_level("INFO", logger="fervid"):
         wait_for_first(file.exists, first(lambda: prepare_slowly(file)))
@@ -60,31 +60,31 @@ def test_they_wait_as_long_as_it_works_and_say_so_once(first, tmp_path, caplog):
     assert caplog.messages == ["waiting for the first process of this run, which prepares the corpus."]
 
 
-def test_they_end_with_its_reason_when_it_fails(first):
+def test_ranks_end_with_reason_of_failed_first_rank(first):
     with pytest.raises(InputError, match=r"the first process of this run failed \(the disk is full\): see its output"):
         wait_for_first(lambda: False, first(fail))
 
 
-def test_a_failure_of_an_earlier_start_is_not_believed(first, tmp_path):
+def test_failure_of_earlier_start_is_ignored(first, tmp_path):
     file, sign = tmp_path / "corpus", heartbeat_file(tmp_path, {"seed": 1})
     with pytest.raises(OSError, match="the disk is full"), heartbeat(sign):
         fail()
     wait_for_first(file.exists, first(lambda: prepare_slowly(file)))
 
 
-def test_files_that_cannot_be_seen_from_here_are_told_of(first, tmp_path):
+def test_files_not_visible_on_this_machine_are_an_error(first, tmp_path):
     with pytest.raises(InputError, match=rf"has prepared the corpus, but its files are not in {tmp_path} on "):
         wait_for_first(lambda: False, first(lambda: None))
 
 
-def test_a_first_process_that_never_shows_itself(tmp_path):
+def test_missing_first_rank_is_an_error(tmp_path):
     with pytest.raises(
         InputError, match=r"there has been no sign of the first process of this run .*: give cache_dir="
     ):
         wait_for_first(lambda: False, heartbeat_file(tmp_path, {}))
 
 
-def test_runs_that_are_started_at_once_have_signs_of_their_own(tmp_path, monkeypatch):
+def test_simultaneous_runs_have_separate_heartbeat_files(tmp_path, monkeypatch):
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     signs = [heartbeat_file(tmp_path, {"seed": 1}), heartbeat_file(tmp_path, {"seed": 2})]
     assert signs[0] == heartbeat_file(tmp_path, {"seed": 1})
@@ -102,7 +102,7 @@ main()
 
 
 @pytest.mark.slow
-def test_when_the_first_task_of_slurm_is_killed_while_it_prepares_the_other_ends(tmp_path, request):
+def test_slurm_tasks_end_when_first_is_killed_during_preparation(tmp_path, request):
     """Its parent, slurmstepd, lives on."""
     words = ["experiment=smoke", "logger=none", "trainer.devices=2", "dataset.identities=500", "dataset.clips=9"]
     tasks = []

@@ -44,7 +44,7 @@ def environment(**variables):
     ],
     ids=lambda variables: " ".join(f"{name}={value}" for name, value in variables.items())[:60],
 )
-def test_a_run_on_one_device_is_whole_whatever_the_environment_says(fervid_train, tmp_path, monkeypatch, variables):
+def test_run_on_one_device_ignores_launcher_variables(fervid_train, tmp_path, monkeypatch, variables):
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     fervid_train(*SMOKE, f"hydra.run.dir={tmp_path}/run")
@@ -53,7 +53,7 @@ def test_a_run_on_one_device_is_whole_whatever_the_environment_says(fervid_train
 
 @pytest.mark.slow
 @pytest.mark.parametrize("variables", [INDEPENDENT | {"SLURM_PROCID": "1"}, {"RANK": "", "SLURM_PROCID": "abc"}])
-def test_so_it_is_in_a_process_of_its_own(tmp_path, cache, variables):
+def test_process_on_one_device_ignores_launcher_variables(tmp_path, cache, variables):
     """Lightning reads the variables when it is imported."""
     words = command(f"hydra.run.dir={tmp_path}/run", f"cache_dir={cache}")
     process = subprocess.run(words, env=environment(**variables), capture_output=True, text=True, timeout=120)
@@ -63,7 +63,7 @@ def test_so_it_is_in_a_process_of_its_own(tmp_path, cache, variables):
 
 
 @pytest.mark.parametrize("variable", ["RANK", "LOCAL_RANK", "SLURM_PROCID"])
-def test_no_variable_gives_a_second_process_the_folder_of_a_run(fervid_train, tmp_path, monkeypatch, capfd, variable):
+def test_second_process_never_uses_run_folder(fervid_train, tmp_path, monkeypatch, capfd, variable):
     from fervid.cli.folders import alone
 
     monkeypatch.setenv(variable, "1")
@@ -113,14 +113,14 @@ def train_on_two(tmp_path, cache):
     return run
 
 
-def test_plain_two_devices(train_on_two):
+def test_two_devices_without_launcher(train_on_two):
     folder, said = train_on_two("finetune=full", "trainer.max_epochs=2")
     assert [path.name for path in folder.glob("*.log")] == ["train.log"]
     assert "Traceback" not in said
 
 
 @pytest.mark.slow
-def test_torchrun_leaves_one_folder(train_on_two):
+def test_torchrun_creates_one_run_folder(train_on_two):
     """Through both phases: stages that were frozen begin to learn."""
     torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
     words = ["finetune.phases.0.epochs=2", "finetune.phases.1.epochs=2", "finetune.phases.1.unfreeze_from=all"]
@@ -137,7 +137,7 @@ def test_every_preset_trains_on_two_devices(train_on_two, preset):
 
 
 @pytest.mark.slow
-def test_tasks_of_slurm_are_ranks_where_they_are_as_many_as_devices(tmp_path, cache):
+def test_slurm_tasks_are_ranks_if_number_of_devices_matches(tmp_path, cache):
     tasks = []
     for rank in "01":
         slurm = {"SLURM_JOB_ID": "1234", "SLURM_JOB_NAME": "train", "SLURM_NTASKS": "2", "SLURM_NODEID": "0"}
@@ -164,7 +164,7 @@ def test_tasks_of_slurm_are_ranks_where_they_are_as_many_as_devices(tmp_path, ca
         pytest.param(0, signal.SIGTERM, 143, marks=pytest.mark.slow),
     ],
 )
-def test_when_one_rank_is_killed_the_other_ends_in_one_sentence(tmp_path, cache, victim, number, code):
+def test_rank_ends_with_one_sentence_when_other_is_killed(tmp_path, cache, victim, number, code):
     folder = tmp_path / "run"
     endless = ["trainer.max_epochs=9000", "finetune.phases.0.epochs=9000", "finetune.phases.0.patience=null"]
     words = command(*endless, "trainer.devices=2", f"hydra.run.dir={folder}", f"cache_dir={cache}")
@@ -206,7 +206,7 @@ print(data.face_cache_path.stat().st_mtime_ns, flush=True)
 
 
 @pytest.mark.slow
-def test_of_two_processes_that_want_the_same_faces_one_makes_them(tmp_path):
+def test_one_of_two_processes_prepares_shared_faces(tmp_path):
     words = [sys.executable, "-c", TOGETHER, str(tmp_path)]
     pair = [
         subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment())
@@ -224,7 +224,7 @@ def test_of_two_processes_that_want_the_same_faces_one_makes_them(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_rank_that_waits_prepares_nothing_and_ends_with_what_started_it(tmp_path):
+def test_waiting_rank_prepares_nothing_and_ends_with_parent(tmp_path):
     """The first rank never comes: its parent, which stands for it, is killed."""
     code = "import subprocess, sys; subprocess.run(sys.argv[1:])"
     words = command("trainer.devices=2", f"cache_dir={tmp_path / 'cache'}")

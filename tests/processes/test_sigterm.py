@@ -65,7 +65,7 @@ def ends_with_143(monkeypatch, capfd):
     ],
     ids=["training", "testing", "drawing"],
 )
-def test_a_training_tells_the_command_that_resumes_it(ends_with_143, terminate, tmp_path, cache, owner, name, call):
+def test_interrupted_training_prints_command_to_resume(ends_with_143, terminate, tmp_path, cache, owner, name, call):
     terminate(owner, name, call)
     said = ends_with_143("train", *SMOKE, f"cache_dir={cache}", f"hydra.run.dir={tmp_path}/run")
     assert f"hydra.run.dir={tmp_path}/run ckpt_path={tmp_path}/run/checkpoints/last.ckpt\n" in said
@@ -73,7 +73,7 @@ def test_a_training_tells_the_command_that_resumes_it(ends_with_143, terminate, 
 
 
 @pytest.mark.parametrize("words", [["dataset=synthetic"], ["dataset=ravdess", "dataset.root=raw"]])
-def test_while_faces_are_prepared(ends_with_143, terminate, tmp_path, monkeypatch, words):
+def test_sigterm_while_faces_are_prepared(ends_with_143, terminate, tmp_path, monkeypatch, words):
     monkeypatch.chdir(tmp_path)
     if "dataset=ravdess" in words:
         write_ravdess(tmp_path / "raw", subjects=(1, 2), emotions=["sad"], frames=2, width=160, height=120)
@@ -83,7 +83,7 @@ def test_while_faces_are_prepared(ends_with_143, terminate, tmp_path, monkeypatc
     assert not (tmp_path / "run" / "results.json").exists()
 
 
-def test_prepare_says_how_far_it_came(ends_with_143, terminate, tmp_path):
+def test_interrupted_preparation_reports_progress(ends_with_143, terminate, tmp_path):
     write_ravdess(tmp_path / "raw", subjects=(1, 2), emotions=["sad"], frames=2, width=160, height=120)
     terminate(Progress, "advance")
     words = ["dataset=ravdess", f"dataset.root={tmp_path}/raw", f"cache_dir={tmp_path}/cache"]
@@ -91,14 +91,14 @@ def test_prepare_says_how_far_it_came(ends_with_143, terminate, tmp_path):
     assert "of 4 files: the same command resumes from there" in said
 
 
-def test_a_sweep_begins_no_other_job(ends_with_143, terminate, tmp_path, cache):
+def test_interrupted_sweep_starts_no_further_job(ends_with_143, terminate, tmp_path, cache):
     terminate(torch.optim.Adam, "step", 4)
     said = ends_with_143("train", "-m", *SMOKE, "seed=1,2", f"cache_dir={cache}", f"hydra.sweep.dir={tmp_path}")
     assert "run the same command again" in said
     assert not (tmp_path / "1").exists()
 
 
-def test_a_search_draws_no_other_trial(terminate, tmp_path, cache, monkeypatch, capfd):
+def test_interrupted_search_starts_no_further_trial(terminate, tmp_path, cache, monkeypatch, capfd):
     from fervid import search
 
     terminate(torch.optim.Adam, "step", 4)
@@ -124,7 +124,7 @@ def test_a_search_draws_no_other_trial(terminate, tmp_path, cache, monkeypatch, 
         ("demo", "run"),
     ],
 )
-def test_every_other_command(ends_with_143, terminate, trained, cache, tmp_path, name, setting):
+def test_sigterm_during_other_commands(ends_with_143, terminate, trained, cache, tmp_path, name, setting):
     words = [] if setting is None else [f"{setting}={trained.folder}"]
     if setting is None:
         words += ["dataset.identities=6", "dataset.clips=1", "dataset.frames=2", f"cache_dir={cache}"]
@@ -153,7 +153,7 @@ main()
 """
 
 
-def test_while_libraries_are_imported(tmp_path):
+def test_sigterm_while_libraries_are_imported(tmp_path):
     words = [sys.executable, "-c", IMPORTING, *SMOKE, f"hydra.run.dir={tmp_path}/run"]
     process = subprocess.run(words, capture_output=True, text=True, timeout=120)
     assert process.returncode == 143

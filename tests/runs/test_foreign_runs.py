@@ -95,7 +95,7 @@ def test_no_command_reads_an_environment_variable_for_a_run(name, run, command, 
 
 
 @pytest.mark.parametrize("reference", ["${oc.env:FERVID_TEST_SECRET}", "{{ config }} {{ 7 * 191 }}"])
-def test_text_of_a_run_stays_as_it_is(reference, run, command, monkeypatch, tmp_path):
+def test_text_of_a_run_is_not_interpolated(reference, run, command, monkeypatch, tmp_path):
     monkeypatch.setenv("FERVID_TEST_SECRET", SECRET)
     edit(run, lambda results: results.update(warnings=[reference], git_revision=reference))
     edit(run, put("data.corpus", reference))
@@ -180,13 +180,13 @@ def test_python_follows_no_link_out_of_a_run(plant, link, run, outside):
             opened(run)
 
 
-def test_a_link_that_leads_out_is_named(run, outside):
+def test_error_names_link_that_leads_out(run, outside):
     (run / "tensorboard" / "more").symlink_to(os.path.relpath(outside, run / "tensorboard"))
     with pytest.raises(InputError, match=r"tensorboard/more.* leads out of the folder"):
         fervid.Predictor(run)
 
 
-def test_a_file_that_never_ends_is_refused(run):
+def test_named_pipe_is_rejected(run):
     (run / "predictions_val.csv").unlink()
     os.mkfifo(run / "predictions_val.csv")
     with pytest.raises(InputError, match=r"predictions_val\.csv is neither a file nor a folder"):
@@ -200,7 +200,7 @@ def test_links_within_a_run_and_to_a_run_are_followed(run, tmp_path):
     assert fervid.load_run(tmp_path / "mine", "last").class_names == ["angry", "happy", "sad"]
 
 
-def test_a_training_writes_through_no_link(fervid_train, tmp_path, outside, capsys):
+def test_training_does_not_write_through_links(fervid_train, tmp_path, outside, capsys):
     folder = tmp_path / "begun"
     (folder / ".hydra").mkdir(parents=True)
     (folder / ".hydra" / "config.yaml").symlink_to(outside / "secret.txt")
@@ -213,7 +213,7 @@ def test_a_training_writes_through_no_link(fervid_train, tmp_path, outside, caps
     assert (outside / "secret.txt").read_text() == SECRET
 
 
-def test_an_export_keeps_nothing_that_it_did_not_write(run, command):
+def test_export_folder_contains_only_exported_files(run, command):
     (run / "export").mkdir()
     for name in ("model.onnx", "model.safetensors", "run_onnx.py"):
         (run / "export" / name).write_text("planted")
@@ -290,7 +290,7 @@ def test_a_wrong_type_ends_each_command_with_one_sentence(name, run, command):
 
 
 @pytest.mark.parametrize("absent", ["parameters", "versions", "recall"])
-def test_results_without_what_a_model_card_says_are_one_sentence(absent, run, command):
+def test_results_missing_model_card_entries_are_one_sentence(absent, run, command):
     edit(run, lambda results: results.pop(absent))
     code, said = command("export", run)
     assert (code, "model card" in said, "Traceback" in said) == (1, True, False), said
@@ -345,7 +345,7 @@ def test_wrong_cells_in_predictions_are_one_sentence(column, value, run, command
         ("detector", "haar"),
     ],
 )
-def test_parts_that_are_not_what_they_should_be_are_one_sentence(place, value, run, command):
+def test_malformed_parts_are_one_sentence(place, value, run, command):
     edit(run, put(f"config.{place}", value))
     for name in ("predict", "evaluate", "explain", "export"):  # demo would serve what it can open
         code, said = command(name, run)
@@ -356,7 +356,7 @@ def test_parts_that_are_not_what_they_should_be_are_one_sentence(place, value, r
 
 
 @pytest.mark.parametrize("name", ["evaluate", "explain"])
-def test_no_run_chooses_what_is_downloaded(name, run, command, monkeypatch):
+def test_run_cannot_choose_what_is_downloaded(name, run, command, monkeypatch):
     asked = []
     monkeypatch.setattr("huggingface_hub.snapshot_download", lambda repo, **_: asked.append(repo))
     stored = {"_target_": "fervid.data.CorpusDataModule", "corpus": "fervid.corpora.HFFaces", "root": None}
@@ -414,7 +414,7 @@ def test_python_opens_a_run_of_a_trusted_package(own_net):
 
 
 @pytest.mark.parametrize("trust", ["own", "own_net.Net", "net", "Own_net", ["own", "own_net2"]])
-def test_a_package_is_trusted_by_its_whole_name(trust, own_net):
+def test_trusted_package_must_match_whole_name(trust, own_net):
     run, imported = own_net
     with pytest.raises(InputError, match="if you know and trust this code"):
         fervid.load_run(run, trust=trust)
@@ -422,12 +422,12 @@ def test_a_package_is_trusted_by_its_whole_name(trust, own_net):
 
 
 @pytest.mark.parametrize("trust", ["", ".", "own_net.", "own-net", "own net", "../own_net", 3, [None], "1own"])
-def test_what_is_no_package_is_refused(trust, own_net):
+def test_invalid_package_name_is_rejected(trust, own_net):
     with pytest.raises(InputError, match="is not a package name"):
         fervid.load_run(own_net[0], trust=trust)
 
 
-def test_what_a_trusted_package_has_imported_is_not_its_own(own_net, tmp_path):
+def test_code_only_imported_by_trusted_package_is_rejected(own_net, tmp_path):
     run, _ = own_net
     edit(run, put("config.head", {"_target_": "own_net.os.system", "command": f"touch {tmp_path / 'called'}"}))
     with pytest.raises(InputError, match=r"own_net\.os\.system .* is not defined in own_net"):
@@ -439,7 +439,7 @@ def test_what_a_trusted_package_has_imported_is_not_its_own(own_net, tmp_path):
 
 
 @pytest.mark.parametrize("extra", [{"_args_": [1]}, {"_call_": "x"}])
-def test_a_trusted_package_takes_no_other_instructions(extra, own_net):
+def test_other_hydra_keywords_are_rejected_with_trusted_package(extra, own_net):
     run, imported = own_net
     edit(run, put("config.backbone", {"_target_": "own_net.Net", "image_size": 28} | extra))
     with pytest.raises(InputError, match="which fervid never writes"):
@@ -447,7 +447,7 @@ def test_a_trusted_package_takes_no_other_instructions(extra, own_net):
     assert not imported.exists()
 
 
-def test_other_code_is_refused_before_a_trusted_package_is_imported(own_net):
+def test_untrusted_code_is_rejected_before_trusted_package_is_imported(own_net):
     run, imported = own_net
     edit(run, put("config.head._target_", "os.system"))
     with pytest.raises(InputError, match=r"refers to os\.system"):
@@ -455,7 +455,7 @@ def test_other_code_is_refused_before_a_trusted_package_is_imported(own_net):
     assert not imported.exists()
 
 
-def test_a_package_that_is_not_there_is_one_sentence(own_net, command):
+def test_missing_trusted_package_is_one_sentence(own_net, command):
     run, _ = own_net
     edit(run, put("config.backbone._target_", "not_there.Net"))
     for name in ("predict", "report"):

@@ -7,7 +7,7 @@ from rich.console import Console
 from fervid.runs.printing import print_split
 
 
-def test_the_split_of_a_thousand_emotions_can_be_read_on_a_terminal(capsys):
+def test_split_table_of_a_thousand_emotions_is_shortened(capsys):
     emotions = np.repeat([f"emotion {number:04d}" for number in range(1000)], 3)
     manifest = pd.DataFrame({"emotion": emotions, "split": ["train", "val", "test"] * 1000, "subject": "S001"})
     corpus = SimpleNamespace(

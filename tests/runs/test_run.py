@@ -22,39 +22,39 @@ def names(runs):
     return [run.folder.name for run in runs]
 
 
-def test_a_folder_at_any_depth_in_the_order_of_numbers(sweep):
+def test_runs_at_any_depth_are_in_natural_order(sweep):
     runs, unusable = find_runs(str(sweep))
     assert names(runs) == ["alone", *map(str, range(11))]
     assert unusable == {}
     assert [run.setting("seed") for run in runs if run.folder.parent.name == "sweep"] == list(range(11))
 
 
-def test_a_run_itself_globs_and_lists(sweep):
+def test_run_folders_globs_and_lists_are_accepted(sweep):
     assert names(find_runs(str(sweep / "sweep" / "3"))[0]) == ["3"]
     assert names(find_runs(str(sweep / "sweep" / "1*"))[0]) == ["1", "10"]
     assert names(find_runs(str(sweep / "**" / "1*"))[0]) == ["1", "10"]
     assert names(find_runs([str(sweep / "sweep" / "10"), str(sweep / "sweep" / "2")])[0]) == ["2", "10"]
 
 
-def test_the_folder_of_the_user(sweep, monkeypatch):
+def test_home_folder_is_expanded(sweep, monkeypatch):
     monkeypatch.setenv("HOME", str(sweep))
     assert names(find_runs("~/alone")[0]) == ["alone"]
 
 
-def test_a_number_is_a_folder_too(sweep, monkeypatch):
+def test_number_is_accepted_as_folder_name(sweep, monkeypatch):
     monkeypatch.chdir(sweep / "sweep")  # the command line makes runs=3 a number
     assert names(find_runs(3)[0]) == ["3"]
     assert names(find_runs([3, 10])[0]) == ["3", "10"]
 
 
-def test_a_run_that_is_named_twice_counts_once(sweep, monkeypatch):
+def test_run_given_twice_is_opened_once(sweep, monkeypatch):
     patterns = [str(sweep / "alone"), str(sweep / "al*"), str(sweep), str(sweep / "sweep" / ".." / "alone")]
     assert len(find_runs(patterns)[0]) == 12
     monkeypatch.chdir(sweep)
     assert len(find_runs(["alone", str(sweep / "alone")])[0]) == 1
 
 
-def test_what_is_not_a_finished_run_is_told_of(sweep):
+def test_unfinished_runs_are_reported(sweep):
     jobs = sweep / "sweep"
     os.remove(jobs / "0" / "results.json")
     (jobs / "1" / "results.json").write_text('{"metrics": {')
@@ -76,7 +76,7 @@ def test_what_is_not_a_finished_run_is_told_of(sweep):
 
 
 @pytest.mark.parametrize("pattern", ["nowhere", "empty", "*/none*", "file"])
-def test_no_run_at_all(tmp_path, pattern):
+def test_folder_without_runs_is_an_error(tmp_path, pattern):
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").touch()
     with pytest.raises(
@@ -85,19 +85,19 @@ def test_no_run_at_all(tmp_path, pattern):
         find_runs(str(tmp_path / pattern))
 
 
-def test_one_of_several_names_no_run(sweep):
+def test_each_pattern_must_contain_a_run(sweep):
     with pytest.raises(InputError, match="nowhere contains no run"):
         find_runs([str(sweep), str(sweep / "nowhere")])
 
 
-def test_only_unfinished_runs(sweep):
+def test_only_unfinished_runs_are_an_error(sweep):
     for path in sweep.rglob("results.json"):
         path.unlink()
     with pytest.raises(InputError, match="none of the 12 run folders contains a finished run"):
         find_runs(str(sweep))
 
 
-def test_words_stay_words(a_run):
+def test_names_stay_strings(a_run):
     people = {"00": "01", "01": "2", "02": "NA", "03": "None", "04": None, "05": "nan"}
 
     def rename(table):
@@ -113,13 +113,13 @@ def test_words_stay_words(a_run):
     assert run.predictions["prob_null"].dtype == run.predictions["time"].dtype == float
 
 
-def test_the_person_01_is_not_the_number_1(a_run):
+def test_subject_01_is_not_read_as_number(a_run):
     run = a_run("run", edit=lambda table: table.assign(clip=table["subject"] + "7"))
     assert run.predictions["subject"].unique().tolist() == [f"0{number}" for number in range(6)]
     assert run.predictions["clip"].unique().tolist() == [f"0{number}7" for number in range(6)]
 
 
-def test_settings(a_run):
+def test_setting_returns_choices_and_values(a_run):
     run = a_run("run", {"backbone": "vgg16", "optimizer.lr": 0.5}, fold=3, level="leaky")
     asked = ("backbone", "optimizer", "optimizer.lr", "split.fold", "seed", "head.hidden", "optimizer.lr.deep", "no")
     assert [run.setting(name) for name in asked] == ["vgg16", "adam", 0.5, 3, 0, None, None, None]
@@ -128,7 +128,7 @@ def test_settings(a_run):
 
 @pytest.mark.parametrize("name", ["predictions.csv", "predictions_val.csv"])
 @pytest.mark.parametrize("damage", ["missing", "empty", "half a line", "a column less", "not text"])
-def test_damaged_predictions_name_their_file(a_run, name, damage):
+def test_error_names_damaged_predictions(a_run, name, damage):
     run = a_run("run")
     path = run.folder / name
     text = path.read_text()
@@ -146,7 +146,7 @@ def test_damaged_predictions_name_their_file(a_run, name, damage):
     assert "\n" not in str(error.value)
 
 
-def test_predictions_that_end_early(a_run):
+def test_truncated_predictions_are_an_error(a_run):
     run = a_run("run")
     lines = (run.folder / "predictions.csv").read_text().splitlines(keepends=True)
     (run.folder / "predictions.csv").write_text("".join(lines[:31]))
@@ -156,14 +156,14 @@ def test_predictions_that_end_early(a_run):
         _ = run.predictions
 
 
-def test_the_folder_is_gone(a_run):
+def test_missing_folder_is_an_error(a_run):
     run = a_run("run")
     shutil.rmtree(run.folder)
     with pytest.raises(InputError, match=r"predictions.csv cannot be read: .*No such file"):
         _ = run.predictions
 
 
-def test_predictions_that_a_spreadsheet_saved_name_the_same_people(tmp_path, write_run):
+def test_predictions_saved_by_a_spreadsheet_have_same_subjects(tmp_path, write_run):
     write_run(tmp_path / "run", people=range(2), clips=1)
     path = tmp_path / "run" / "predictions.csv"
     (plain,), _ = find_runs(str(tmp_path))
@@ -176,7 +176,7 @@ def test_predictions_that_a_spreadsheet_saved_name_the_same_people(tmp_path, wri
     assert again.predictions.equals(before)
 
 
-def test_people_called_na_are_people(tmp_path, write_run):
+def test_subjects_called_na_are_not_missing(tmp_path, write_run):
     write_run(tmp_path / "run", people=range(2), clips=1)
     path = tmp_path / "run" / "predictions.csv"
     table = pd.read_csv(path, dtype=str)

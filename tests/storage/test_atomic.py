@@ -22,7 +22,7 @@ from fervid.storage.atomic import (
 )
 
 
-def test_what_stood_there_survives_a_failure_and_nothing_else_stays(tmp_path):
+def test_existing_file_survives_failed_write(tmp_path):
     write_text(tmp_path / "results.json", "old")
 
     def interrupted():
@@ -36,7 +36,7 @@ def test_what_stood_there_survives_a_failure_and_nothing_else_stays(tmp_path):
 
 
 @pytest.mark.parametrize("write", [write_text, lambda path, text: write_csv(path, pd.DataFrame({"x": [text]}))])
-def test_what_stood_there_survives_a_full_disk(tmp_path, write):
+def test_existing_file_survives_full_disk(tmp_path, write):
     write(tmp_path / "file", "old")
     before = (tmp_path / "file").read_text()
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -49,7 +49,7 @@ def test_what_stood_there_survives_a_full_disk(tmp_path, write):
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("file", before)]
 
 
-def test_the_temporary_file_keeps_the_suffix_and_names_host_and_process(tmp_path):
+def test_temporary_name_has_suffix_host_and_process(tmp_path):
     with writing(tmp_path / "faces.hashes.npy") as one, writing(tmp_path / "faces.hashes.npy") as other:
         assert one != other
         assert one.suffix == ".npy"
@@ -59,7 +59,7 @@ def test_the_temporary_file_keeps_the_suffix_and_names_host_and_process(tmp_path
             path.write_text("x")
 
 
-def test_a_folder_is_filled_when_all_is_written(tmp_path):
+def test_folder_is_filled_only_after_everything_is_written(tmp_path):
     folder = tmp_path / "report"
     for name in ("tables/old.csv", "notes.txt", "report.md"):
         write_text(folder / name, "old")
@@ -88,7 +88,7 @@ for number in range(300):
 """
 
 
-def test_a_reader_beside_two_writers_never_sees_half_a_file(tmp_path):
+def test_reader_never_sees_partial_file(tmp_path):
     path = tmp_path / "shared.json"
     write_text(path, "a" * 100_000)
     writers = [subprocess.Popen([sys.executable, "-c", WRITER, path, letter]) for letter in "ab"]
@@ -113,7 +113,7 @@ with writing(sys.argv[1] + "/results.json") as file, scratch(sys.argv[1]) as fol
 """
 
 
-def test_leftovers_of_a_killed_process_go_at_once_and_those_of_a_live_one_stay(tmp_path):
+def test_only_leftovers_of_ended_processes_are_removed(tmp_path):
     command = [sys.executable, "-c", KILLED, str(tmp_path)]
     killed, alive = (subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(2))
     try:
@@ -129,7 +129,7 @@ def test_leftovers_of_a_killed_process_go_at_once_and_those_of_a_live_one_stay(t
         alive.communicate()
 
 
-def test_leftovers_of_another_host_go_after_a_day(tmp_path):
+def test_leftovers_of_another_host_are_removed_after_a_day(tmp_path):
     new, old = tmp_path / ".fervid-partial-elsewhere-1-0123abcd.npy", tmp_path / ".fervid-partial-elsewhere-2-0123abcd"
     new.write_text("")
     old.mkdir()
@@ -143,7 +143,7 @@ def test_leftovers_of_another_host_go_after_a_day(tmp_path):
     assert set(tmp_path.iterdir()) == {new, foreign}
 
 
-def test_half_a_line_is_cut_off(tmp_path):
+def test_partial_line_is_truncated(tmp_path):
     path = tmp_path / "journal"
     truncate_partial_line(path)
     for content, whole in ((b"", b""), (b"a\nb", b"a\n"), (b"a\nb\n", b"a\nb\n"), (b"a\n\0\0\0", b"a\n"), (b"a", b"")):

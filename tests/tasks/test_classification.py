@@ -17,7 +17,7 @@ def resnet():
     )
 
 
-def test_optimizer_groups_hold_every_parameter_once(resnet):
+def test_optimizer_groups_contain_every_parameter_once(resnet):
     groups = resnet.configure_optimizers().param_groups
     assert [group["name"] for group in groups] == ["backbone", "head"]
     held = [id(p) for group in groups for p in group["params"]]
@@ -25,7 +25,7 @@ def test_optimizer_groups_hold_every_parameter_once(resnet):
 
 
 @pytest.mark.parametrize("first", ["all", "layer3.1", "last_block", "head"])
-def test_the_frozen_prefix_gets_no_gradient_and_does_not_change_the_result(resnet, first):
+def test_frozen_prefix_has_no_gradient_and_same_output(resnet, first):
     x = torch.rand(4, 3, 64, 64)
     resnet.freeze_before(0)
     resnet.eval()
@@ -42,7 +42,7 @@ def test_the_frozen_prefix_gets_no_gradient_and_does_not_change_the_result(resne
     assert len(frozen) + len(resnet.trainable_parameters()) == len(list(resnet.parameters()))
 
 
-def test_batchnorm_of_the_prefix_stands_still_and_the_rest_learns(resnet):
+def test_batchnorm_is_frozen_only_in_prefix(resnet):
     resnet.freeze_before(resnet.backbone.stage_number("layer4"))
     before = {name: buffer.clone() for name, buffer in resnet.named_buffers() if "running" in name}
     resnet.train()
@@ -53,7 +53,7 @@ def test_batchnorm_of_the_prefix_stands_still_and_the_rest_learns(resnet):
     assert moved == {name for name in before if ".layer4." in name}
 
 
-def test_batchnorm_of_pretrained_weights_stands_still_also_where_it_learns(resnet):
+def test_pretrained_batchnorm_is_frozen_in_trainable_stages(resnet):
     resnet.backbone.freeze_batchnorm = True
     resnet.freeze_before(0)
     before = {name: buffer.clone() for name, buffer in resnet.named_buffers() if "running" in name}
@@ -73,7 +73,7 @@ def test_freeze_before_is_idempotent(resnet):
         assert [stage.training for stage in resnet.backbone.stage_modules()][:5] == [i >= first for i in range(5)]
 
 
-def test_predict_says_what_test_says(synthetic, lenet):
+def test_predict_step_equals_test_step(synthetic, lenet):
     datamodule = synthetic()
     quiet = {"accelerator": "cpu", "logger": False, "enable_progress_bar": False, "enable_model_summary": False}
     model = lenet()
@@ -85,7 +85,7 @@ def test_predict_says_what_test_says(synthetic, lenet):
     assert torch.allclose(by_module[0]["probabilities"], expected, atol=1e-6)
 
 
-def test_learns_to_overfit_eight_faces(synthetic, lenet):
+def test_network_overfits_eight_faces(synthetic, lenet):
     datamodule = synthetic()
     batch = datamodule.on_after_batch_transfer(next(iter(datamodule.val_dataloader())), 0)
     batch = {name: tensor[:8] for name, tensor in batch.items()}
@@ -99,7 +99,7 @@ def test_learns_to_overfit_eight_faces(synthetic, lenet):
     assert (model(batch["image"]).argmax(1) == batch["emotion"]).all()
 
 
-def test_a_training_step_asks_nothing_back_from_the_device(lenet):
+def test_training_step_reads_nothing_back_from_device(lenet):
     """On a GPU each question waits for all that was asked before; the meta device has no answers at all."""
     model = lenet().to("meta")
     optimizer = model.configure_optimizers()

@@ -84,7 +84,7 @@ def seconds(tmp_path, monkeypatch):
     sys.modules.pop("seconds_task", None)
 
 
-def test_it_is_trained_recorded_and_listed(seconds, fervid_command, cache, capsys):
+def test_new_task_is_trained_recorded_and_listed(seconds, fervid_command, cache, capsys):
     run, words = seconds / "run", [f"--config-dir={seconds / 'conf'}", "task=seconds", "finetune.monitor=val/loss"]
     words += ["experiment=smoke", "trainer.max_epochs=2", f"cache_dir={cache}", "+trainer.enable_progress_bar=false"]
     fervid_command("train", *words, f"hydra.run.dir={run}")
@@ -115,7 +115,7 @@ def test_it_is_trained_recorded_and_listed(seconds, fervid_command, cache, capsy
 
 
 @pytest.mark.parametrize("command", ["export", "explain", "evaluate"])
-def test_what_asks_for_emotions_refuses_it_in_one_sentence(seconds, fervid_command, cache, capsys, command):
+def test_commands_for_emotions_reject_new_task_in_one_sentence(seconds, fervid_command, cache, capsys, command):
     run = seconds / "run"
     words = [f"--config-dir={seconds / 'conf'}", "task=seconds", "finetune.monitor=val/loss", "experiment=smoke"]
     words += ["trainer.max_epochs=1", f"cache_dir={cache}", "+trainer.enable_progress_bar=false", "logger=none"]

@@ -51,14 +51,14 @@ def folder(tmp_path, monkeypatch):
     sys.modules.pop("own_callbacks", None)
 
 
-def test_help_lists_and_explains_them(folder, fervid_train, capsys):
+def test_help_lists_and_explains_callbacks(folder, fervid_train, capsys):
     fervid_train(folder, "callbacks=count", "--help")
     printed = capsys.readouterr().out
     assert "callbacks: count, greet, none" in printed
     assert "# what is counted at once" in printed
 
 
-def test_several_run_are_recorded_and_keep_their_state(folder, fervid_train, tmp_path, capsys):
+def test_several_callbacks_run_and_keep_their_state(folder, fervid_train, tmp_path, capsys):
     run = tmp_path / "run"
     fervid_train(folder, *WORDS, "callbacks=[count,greet]", f"hydra.run.dir={run}")
     printed = capsys.readouterr().out
@@ -92,7 +92,7 @@ def test_systems_with_other_callbacks_are_other_systems():
     assert system_settings(with_count, {}) != system_settings({"callbacks": {}}, {})
 
 
-def test_what_is_no_callback_is_refused(folder, fervid_train, tmp_path, capsys):
+def test_object_that_is_not_a_callback_is_an_error(folder, fervid_train, tmp_path, capsys):
     with pytest.raises(SystemExit):
         fervid_train(folder, *WORDS, "callbacks=greet", "callbacks.greet._target_=builtins.dict")
     assert "callbacks.greet is a dict, not a callback" in capsys.readouterr().err

@@ -10,7 +10,7 @@ SMOKE = ["experiment=smoke", "+trainer.enable_progress_bar=false"]
 
 
 @pytest.mark.slow
-def test_a_sweep_goes_on_after_a_job_that_fails(fervid_train, tmp_path, capfd):
+def test_sweep_continues_after_failed_job(fervid_train, tmp_path, capfd):
     words = ["-m", *SMOKE, f"hydra.sweep.dir={tmp_path}", "logger=none", "trainer.max_epochs=1"]
     with pytest.raises(SystemExit) as stop:
         fervid_train(*words, "optimizer=adam,sgd", "optimizer.lr=-1,0.001")
@@ -20,7 +20,7 @@ def test_a_sweep_goes_on_after_a_job_that_fails(fervid_train, tmp_path, capfd):
 
 
 @pytest.mark.slow
-def test_a_sweep_keeps_no_model_of_its_finished_or_failed_jobs(fervid_train, tmp_path, monkeypatch):
+def test_sweep_frees_models_of_ended_jobs(fervid_train, tmp_path, monkeypatch):
     models, alive, make = [], [], training.make_model
 
     def remember(*args):
@@ -36,14 +36,14 @@ def test_a_sweep_keeps_no_model_of_its_finished_or_failed_jobs(fervid_train, tmp
     assert alive == [0, 0, 0, 0]
 
 
-def test_a_sweep_refuses_several_devices(fervid_train, tmp_path, capfd):
+def test_sweep_rejects_several_devices(fervid_train, tmp_path, capfd):
     with pytest.raises(SystemExit):
         fervid_train("-m", *SMOKE, f"hydra.sweep.dir={tmp_path}", "trainer.devices=2", "seed=1,2")
     assert "cannot use trainer.devices=2" in capfd.readouterr().err
 
 
 @pytest.mark.slow
-def test_six_jobs_share_what_is_cached(fervid_train, tmp_path):
+def test_six_jobs_share_cached_files(fervid_train, tmp_path):
     words = ["-m", *SMOKE, f"hydra.sweep.dir={tmp_path / 'sweep'}", f"cache_dir={tmp_path / 'cache'}", "logger=none"]
     fervid_train(*words, "optimizer=sgd,rmsprop,adam", "dataset.batch_size=4,8", "finetune=frozen")
     assert len(list((tmp_path / "sweep").glob("*/results.json"))) == 6

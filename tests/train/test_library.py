@@ -24,7 +24,7 @@ def words(cache):
     return [*WORDS, f"cache_dir={cache}"]
 
 
-def test_runs_from_plain_python_twice_in_one_process(words, tmp_path):
+def test_train_can_be_called_twice_from_python(words, tmp_path):
     handlers = logging.getLogger("fervid").handlers[:]
     hydra = HydraConfig.instance().cfg  # that of a command another test has run in this process, if any
     scores = [train_composed([*words, "seed=3"], tmp_path / name) for name in ("one", "two")]
@@ -40,12 +40,12 @@ def test_runs_from_plain_python_twice_in_one_process(words, tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore:A worker stopped")  # loky replaces those that grow
-def test_a_worker_process_needs_no_hydra_either(words, tmp_path):
+def test_train_can_be_called_in_worker_process(words, tmp_path):
     (score,) = Parallel(n_jobs=2, backend="loky")([delayed(train_composed)(words, tmp_path / "run")])
     assert score == json.loads((tmp_path / "run" / "results.json").read_text())["best_score"]
 
 
-def test_a_finished_run_is_skipped_or_refused(words, tmp_path):
+def test_finished_run_is_skipped_or_rejected(words, tmp_path):
     config = compose("train", words)
     score = train(config, tmp_path)
     before = (tmp_path / "results.json").stat().st_mtime_ns
@@ -65,7 +65,7 @@ def of_pictures(pictures, tmp_path):
     return compose("train", [*corpus, *small, "+trainer.enable_progress_bar=false", f"cache_dir={tmp_path / 'cache'}"])
 
 
-def test_a_corpus_that_was_edited_in_its_place_is_other_data(of_pictures, pictures, tmp_path, caplog):
+def test_edited_corpus_is_other_data(of_pictures, pictures, tmp_path, caplog):
     caplog.set_level(logging.INFO, "fervid")
     folder = tmp_path / "run"
     score = train(of_pictures, folder)
@@ -82,7 +82,7 @@ def test_a_corpus_that_was_edited_in_its_place_is_other_data(of_pictures, pictur
     assert "cannot check" not in caplog.text
 
 
-def test_a_finished_run_whose_corpus_is_gone_is_skipped(of_pictures, pictures, tmp_path, caplog):
+def test_finished_run_with_missing_corpus_is_skipped(of_pictures, pictures, tmp_path, caplog):
     caplog.set_level(logging.INFO, "fervid")
     score = train(of_pictures, tmp_path / "run")
     pictures.rename(tmp_path / "elsewhere")
@@ -93,7 +93,7 @@ def test_a_finished_run_whose_corpus_is_gone_is_skipped(of_pictures, pictures, t
         train(of_pictures, tmp_path / "run", resume=True)
 
 
-def test_a_folder_in_which_another_process_trains_is_refused(words, tmp_path):
+def test_folder_locked_by_another_process_is_an_error(words, tmp_path):
     with alone(tmp_path), pytest.raises(InputError, match="another process is at work"):
         train_composed(words, tmp_path)
     score = train_composed(words, tmp_path)
@@ -101,7 +101,7 @@ def test_a_folder_in_which_another_process_trains_is_refused(words, tmp_path):
         assert train(compose("train", words), tmp_path, resume=True) == score
 
 
-def test_curves_lie_in_the_run_folder(words, tmp_path):
+def test_curves_are_in_run_folder(words, tmp_path):
     words = [word for word in words if word != "logger=none"]
     train(compose("train", words), tmp_path / "run", test=False)
     assert list((tmp_path / "run" / "tensorboard").glob("events.*"))

@@ -96,7 +96,7 @@ def test_a_mistake_is_one_sentence(cache, tmp_path, words, match):
 
 
 @pytest.mark.parametrize(("words", "match"), [*BAD[:4], *BAD[-4:]], ids=lambda words: str(words))
-def test_a_command_says_a_mistake_in_one_line(fervid_train, tmp_path, capfd, words, match):
+def test_command_reports_a_mistake_in_one_line(fervid_train, tmp_path, capfd, words, match):
     with pytest.raises(SystemExit) as stop:
         fervid_train(*SMOKE, f"hydra.run.dir={tmp_path / 'run'}", *words)
     assert stop.value.code == 1
@@ -119,13 +119,13 @@ def test_a_command_says_a_mistake_in_one_line(fervid_train, tmp_path, capfd, wor
     ],
     ids=" ".join,
 )
-def test_a_mistake_is_told_before_the_corpus_is_prepared(tmp_path, words):
+def test_mistake_is_reported_before_corpus_is_prepared(tmp_path, words):
     with pytest.raises(InputError):
         train(compose("train", [*SMOKE, *words, f"cache_dir={tmp_path / 'cache'}"]), tmp_path / "run")
     assert not (tmp_path / "cache").exists()
 
 
-def test_a_run_folder_that_cannot_be_made_is_one_sentence(fervid_train, capfd):
+def test_run_folder_that_cannot_be_created_is_one_sentence(fervid_train, capfd):
     with pytest.raises(SystemExit):
         fervid_train(*SMOKE, "hydra.run.dir=/proc/run")
     assert capfd.readouterr().err == "fervid: /proc/run cannot be written or read: no such file or directory.\n"
@@ -140,7 +140,7 @@ def test_a_folder_that_is_a_file_is_one_sentence(fervid_train, tmp_path, capfd):
     assert "defect" not in said
 
 
-def test_a_finished_run_is_not_written_over(fervid_train, run, capfd):
+def test_finished_run_is_not_overwritten(fervid_train, run, capfd):
     folder, _, _ = run
     before = (folder / "results.json").read_bytes()
     with pytest.raises(SystemExit):
@@ -164,7 +164,7 @@ def test_a_full_disk_is_one_sentence(tmp_path):
     assert not list((tmp_path / "cache").rglob("*.npy"))
 
 
-def test_a_group_that_a_command_does_not_have_is_named(fervid_command, tmp_path, capfd):
+def test_group_unknown_to_a_command_is_reported(fervid_command, tmp_path, capfd):
     for name, word, own in (
         ("audit", "backbone=vgg16", "dataset, split"),
         ("baseline", "optimizer=sgd", "dataset, split"),
@@ -185,7 +185,7 @@ def test_a_group_that_a_command_does_not_have_is_named(fervid_command, tmp_path,
         ["dataset=image_folder", "dataset.root=/tmp", "dataset.csv=/nowhere.csv"],
     ],
 )
-def test_what_is_not_there_is_told_before_anything_is_loaded(words, tmp_path):
+def test_missing_files_are_reported_before_libraries_are_loaded(words, tmp_path):
     code = "import sys; from fervid.train import main\ntry: main()\nfinally: print('torch' in sys.modules)"
     process = subprocess.run(
         [sys.executable, "-c", code, *words, f"hydra.run.dir={tmp_path}/run"], capture_output=True, text=True

@@ -25,7 +25,7 @@ def command(*words):
 
 
 @pytest.mark.parametrize("content", [b"", b"rubbish", "best"])
-def test_a_checkpoint_that_cannot_be_resumed(run, cache, tmp_path, content):
+def test_unusable_checkpoint_is_an_error(run, cache, tmp_path, content):
     folder, _, _ = run
     file = tmp_path / "broken.ckpt"
     file.write_bytes((folder / "checkpoints" / "best.ckpt").read_bytes() if content == "best" else content)
@@ -33,7 +33,7 @@ def test_a_checkpoint_that_cannot_be_resumed(run, cache, tmp_path, content):
         train(compose("train", [*QUICK, f"cache_dir={cache}", f"ckpt_path={file}"]), tmp_path / "run")
 
 
-def test_ctrl_c_keeps_the_last_checkpoint_and_says_how_to_go_on(tmp_path):
+def test_ctrl_c_keeps_last_checkpoint_and_prints_how_to_resume(tmp_path):
     words = [
         *SMOKE,
         f"cache_dir={tmp_path / 'cache'}",
@@ -63,7 +63,7 @@ def test_ctrl_c_keeps_the_last_checkpoint_and_says_how_to_go_on(tmp_path):
     assert not (folder / "results.json").exists()
 
 
-def test_the_command_that_resumes_finds_own_yaml_files(tmp_path):
+def test_resume_command_includes_config_dir(tmp_path):
     try:
         use_config_folders([str(tmp_path)])
         command = resume_command(tmp_path / "run", ["optimizer=mine", "ckpt_path=before.ckpt"])
@@ -72,7 +72,7 @@ def test_the_command_that_resumes_finds_own_yaml_files(tmp_path):
     assert f"-m fervid.train --config-dir={tmp_path} optimizer=mine hydra.run.dir={tmp_path}/run ckpt_path=" in command
 
 
-def test_a_resumed_run_ends_as_one_that_was_not_interrupted(cache, tmp_path):
+def test_resumed_run_has_same_results_as_uninterrupted_run(cache, tmp_path):
     whole, parted = tmp_path / "whole", tmp_path / "parted"
     words = [*QUICK, f"cache_dir={cache}", "finetune.phases.0.epochs=2", "finetune.phases.1.epochs=2"]
     train(compose("train", words), whole)
@@ -85,7 +85,7 @@ def test_a_resumed_run_ends_as_one_that_was_not_interrupted(cache, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_run_that_was_killed_after_its_last_epoch_still_tests_its_best_weights(cache, tmp_path):
+def test_run_killed_after_last_epoch_tests_best_weights(cache, tmp_path):
     words = [*QUICK, "trainer.max_epochs=4", f"cache_dir={cache}"]
     train(compose("train", words), tmp_path)
     whole = json.loads((tmp_path / "results.json").read_text())
@@ -95,14 +95,14 @@ def test_a_run_that_was_killed_after_its_last_epoch_still_tests_its_best_weights
     assert json.loads((tmp_path / "results.json").read_text())["metrics"] == whole["metrics"]
 
 
-def test_a_checkpoint_of_another_network(run, cache, tmp_path):
+def test_checkpoint_of_another_network_is_an_error(run, cache, tmp_path):
     folder, _, _ = run
     words = [*QUICK, f"cache_dir={cache}", "backbone=cnn", f"ckpt_path={folder}/checkpoints/last.ckpt"]
     with pytest.raises(InputError, match="belongs to another network"):
         train(compose("train", words), tmp_path)
 
 
-def test_a_checkpoint_of_other_data_is_refused(run, cache, tmp_path):
+def test_checkpoint_of_other_data_is_an_error(run, cache, tmp_path):
     """Else subjects that its run was trained on would be tested."""
     folder, _, _ = run
     words = [*QUICK, f"cache_dir={cache}", "split.seed=7", f"ckpt_path={folder}/checkpoints/last.ckpt"]
@@ -110,7 +110,7 @@ def test_a_checkpoint_of_other_data_is_refused(run, cache, tmp_path):
         train(compose("train", words), tmp_path)
 
 
-def test_a_checkpoint_without_its_run_is_refused(run, cache, tmp_path):
+def test_checkpoint_without_run_identity_is_an_error(run, cache, tmp_path):
     folder, _, _ = run
     state = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
     del state["run"]
@@ -119,7 +119,7 @@ def test_a_checkpoint_without_its_run_is_refused(run, cache, tmp_path):
         train(compose("train", [*QUICK, f"cache_dir={cache}", f"ckpt_path={tmp_path}/nameless.ckpt"]), tmp_path / "run")
 
 
-def test_more_epochs_at_another_rate_are_a_warning(run, cache, tmp_path):
+def test_changed_settings_are_a_warning(run, cache, tmp_path):
     folder, _, _ = run
     checkpoint = folder / "checkpoints" / "last.ckpt"
     more = torch.load(checkpoint, weights_only=True)["epoch"] + 2

@@ -20,7 +20,7 @@ from fervid.train.training import train
 SMOKE = ["experiment=smoke", "+trainer.enable_progress_bar=false"]
 
 
-def test_everything_a_run_leaves_lies_in_its_folder(run):
+def test_run_writes_only_to_its_folder(run):
     folder, _, _ = run
     assert {path.name for path in folder.parent.iterdir()} == {"folder", "cache"}
     assert {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} >= {
@@ -37,7 +37,7 @@ def test_everything_a_run_leaves_lies_in_its_folder(run):
     }
 
 
-def test_the_results_say_what_happened(run):
+def test_results_describe_the_run(run):
     folder, _, _ = run
     results = json.loads((folder / "results.json").read_text())
     assert results["data"]["frames"] == 96
@@ -62,7 +62,7 @@ def test_the_results_say_what_happened(run):
     assert results["seed"] == 42
 
 
-def test_the_predictions_give_the_scores(run):
+def test_scores_follow_from_predictions(run):
     folder, _, _ = run
     results = json.loads((folder / "results.json").read_text())
     table = pd.read_csv(folder / "predictions.csv")
@@ -80,7 +80,7 @@ def test_the_predictions_give_the_scores(run):
     assert (manifest.loc[table["index"], "emotion"].to_numpy() == table["label"]).all()
 
 
-def test_the_run_opens_in_one_line(run):
+def test_run_can_be_loaded_in_one_line(run):
     folder, _, _ = run
     model = fervid.load_run(folder)
     table = pd.read_csv(folder / "predictions.csv")
@@ -104,7 +104,7 @@ def test_the_run_opens_in_one_line(run):
     assert np.allclose(chances, table[[f"prob_{name}" for name in model.class_names]], atol=1e-5)
 
 
-def test_a_tampered_run_runs_no_code(run, tmp_path):
+def test_tampered_run_executes_no_code(run, tmp_path):
     folder, _, _ = run
     shutil.copytree(folder, tmp_path / "run")
     results = tmp_path / "run" / "results.json"
@@ -116,7 +116,7 @@ def test_a_tampered_run_runs_no_code(run, tmp_path):
 
 
 @pytest.mark.parametrize("part", ["backbone", "head", "optimizer"])
-def test_no_depth_of_a_tampered_run_runs_code(run, tmp_path, part):
+def test_nested_settings_of_tampered_run_execute_no_code(run, tmp_path, part):
     folder, _, _ = run
     shutil.copytree(folder, tmp_path / "run")
     file = tmp_path / "run" / "results.json"
@@ -165,7 +165,7 @@ def test_float32_stays_float32_after_a_job_with_mixed_precision():
         torch.backends.cudnn.allow_tf32 = True  # as torch has it by itself
 
 
-def test_the_terminal_tells_it_in_short(run):
+def test_terminal_shows_split_and_results(run):
     _, out, err = run
     assert "Frames per emotion and subset" in out
     assert "Results (" in out
@@ -174,7 +174,7 @@ def test_the_terminal_tells_it_in_short(run):
     assert "litlogger" not in err + out
 
 
-def test_a_random_split_says_that_it_leaks(cache, tmp_path):
+def test_random_split_warns_about_leakage(cache, tmp_path):
     words = [*SMOKE, "logger=none", "split=random_frames", "trainer.max_epochs=1", f"cache_dir={cache}"]
     train(compose("train", words), tmp_path)
     results = json.loads((tmp_path / "results.json").read_text())
@@ -182,7 +182,7 @@ def test_a_random_split_says_that_it_leaks(cache, tmp_path):
     assert any("this split leaks" in warning for warning in results["warnings"])
 
 
-def test_missing_weights_are_told_everywhere(fervid_train, tmp_path, monkeypatch, capfd):
+def test_missing_weights_are_reported_everywhere(fervid_train, tmp_path, monkeypatch, capfd):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "hub"))
     monkeypatch.setattr("socket.create_connection", lambda *a, **k: (_ for _ in ()).throw(OSError("no network")))
     words = [*SMOKE, "backbone=alexnet", "backbone.image_size=64", "head=linear", "trainer.max_epochs=1"]

@@ -15,7 +15,7 @@ def command(*words):
 
 
 @pytest.mark.parametrize("words", [["--help"], ["--cfg", "job"]])
-def test_help_answers_at_once(words):
+def test_help_is_fast(words):
     """In seconds of the processor: 0.4 where nothing else runs; importing torch alone would take two."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     process = subprocess.run(command(*words), capture_output=True, text=True)
@@ -26,7 +26,7 @@ def test_help_answers_at_once(words):
 
 
 @pytest.mark.slow
-def test_an_installed_wheel_carries_the_configuration(tmp_path):
+def test_installed_wheel_includes_configuration(tmp_path):
     root, site = Path(__file__).parents[2], tmp_path / "site"
     build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(tmp_path), str(root)]
     subprocess.run(build, check=True)

@@ -21,30 +21,30 @@ def threads(setting, network, accelerator="cpu", batch_size=10):
         return torch.get_num_threads()
 
 
-def test_a_small_network_trains_on_one_thread_and_the_others_are_restored():
+def test_small_network_trains_on_one_thread_which_is_restored():
     assert threads("auto", LeNet()) == 1
     assert torch.get_num_threads() == 3
 
 
-def test_a_larger_network_and_one_on_a_gpu_keep_their_threads():
+def test_larger_or_gpu_network_keeps_number_of_threads():
     assert threads("auto", CNN(image_size=50)) == 3
     assert threads("auto", LeNet(), "gpu") == 3
     assert threads("auto", LeNet(), batch_size=300) == 3
 
 
 @pytest.mark.parametrize("accelerator", ["cpu", "gpu"])
-def test_a_number_is_taken_as_it_is(accelerator):
+def test_number_of_threads_is_used(accelerator):
     assert threads(2, LeNet(), accelerator) == 2
     assert threads(2, CNN(image_size=50), accelerator) == 2
 
 
-def test_a_failed_run_restores_them():
+def test_failed_run_restores_threads():
     with pytest.raises(RuntimeError, match="no"), torch_threads("auto", LeNet(), 10, "cpu"):
         raise RuntimeError("no")
     assert torch.get_num_threads() == 3
 
 
 @pytest.mark.parametrize("setting", [0, 1.5, True, "many"])
-def test_other_settings_are_refused(setting):
+def test_invalid_settings_are_rejected(setting):
     with pytest.raises(InputError, match=f"threads={setting} is out of range: use auto, or 1 to 1024"):
         check_limits(OmegaConf.create({"threads": setting}))
