@@ -405,7 +405,7 @@ def test_every_command_opens_a_run_of_a_trusted_package(name, own_net, command, 
 def test_python_opens_a_run_of_a_trusted_package(own_net):
     run, imported = own_net
     for opened in (fervid.load_run, fervid.Predictor):
-        with pytest.raises(InputError, match=r"refers to own_net\.Net .* give trust=<its package>"):
+        with pytest.raises(InputError, match=r"refers to own_net\.Net, .* give trust=<its package>"):
             opened(run)
     assert not imported.exists()
     for trust in ("own_net", ["torch", "own_net"]):
@@ -430,10 +430,10 @@ def test_invalid_package_name_is_rejected(trust, own_net):
 def test_code_only_imported_by_trusted_package_is_rejected(own_net, tmp_path):
     run, _ = own_net
     edit(run, put("config.head", {"_target_": "own_net.os.system", "command": f"touch {tmp_path / 'called'}"}))
-    with pytest.raises(InputError, match=r"own_net\.os\.system .* is not defined in own_net"):
+    with pytest.raises(InputError, match=r"own_net\.os\.system, which is not defined in own_net"):
         fervid.load_run(run, trust="own_net")
     edit(run, put("config.head", {"_target_": "own_net.LeNet"}))
-    with pytest.raises(InputError, match=r"own_net\.LeNet .* is not defined in own_net"):
+    with pytest.raises(InputError, match=r"own_net\.LeNet, which is not defined in own_net"):
         fervid.load_run(run, trust="own_net")
     assert not (tmp_path / "called").exists()
 
