@@ -20,7 +20,7 @@ ADAM = partial(torch.optim.Adam, lr=0.01)
 
 
 class KeepEach(pl.callbacks.Checkpoint):
-    """Keeps the checkpoint of every epoch, to go on from each."""
+    """Saves a checkpoint of every epoch, so that a test can resume from each."""
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -31,7 +31,7 @@ class KeepEach(pl.callbacks.Checkpoint):
 
 @pytest.fixture
 def fit(tmp_path: Path, synthetic: Callable, lenet: Callable) -> Callable:
-    """Trains a LeNet through phases; gives back trainer, model, callback and datamodule."""
+    """Trains a LeNet in phases; returns trainer, model, callback and datamodule."""
 
     def run(
         phases: list[dict] = TWO_PHASES,
@@ -63,7 +63,7 @@ def fit(tmp_path: Path, synthetic: Callable, lenet: Callable) -> Callable:
         try:
             trainer.fit(model, datamodule, ckpt_path=resume, weights_only=True)
         finally:
-            signal.signal(signal.SIGINT, deaf)  # Lightning ignores Ctrl-C for good once it has come
+            signal.signal(signal.SIGINT, deaf)  # Lightning ignores all further Ctrl-C after the first
         return trainer, model, finetune, datamodule
 
     return run

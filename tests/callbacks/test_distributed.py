@@ -1,4 +1,4 @@
-"""Two processes learn as one: they stay equal when stages that stood still begin to learn."""
+"""Two ranks keep equal weights when frozen stages are unfrozen."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Freeze, then fine-tune: what stands still stands still, and a resumed run is the uninterrupted one."""
+"""Training in phases: frozen stages do not change, and a resumed run equals an uninterrupted one."""
 
 from functools import partial
 from types import SimpleNamespace
@@ -28,7 +28,7 @@ def equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
 
 
 class Watch(pl.Callback):
-    """Keeps the weights and rates at the end of every epoch, before a next phase begins."""
+    """Records the weights and learning rates at the end of every epoch, before the next phase begins."""
 
     def __init__(self):
         self.epochs, self.rates = [], []
@@ -155,7 +155,7 @@ def test_resuming_a_finished_run_trains_no_epoch(fit, tmp_path):
 
 
 class Script(pl.Callback):
-    """Gives the validation scores that a test wants, epoch by epoch."""
+    """Logs given validation scores, one per epoch."""
 
     def __init__(self, *scores):
         self.scores, self.seen = scores, []
@@ -244,7 +244,7 @@ def test_failed_run_saves_best_weights(fit, tmp_path, failure):
             raise failure
 
     watch, failing = Watch(), pl.callbacks.LambdaCallback(on_train_epoch_start=fail)
-    with pytest.raises((type(failure), SystemExit)):  # Lightning's answer to Ctrl-C is to exit
+    with pytest.raises((type(failure), SystemExit)):  # Lightning exits on Ctrl-C
         fit(callbacks=[watch, failing], folder=tmp_path, select="last")
     best = torch.load(tmp_path / "best.ckpt", weights_only=True)["state_dict"]
     assert all(torch.equal(best[name], watch.epochs[1][name]) for name in best if "epoch_scores" not in name)
@@ -269,7 +269,7 @@ def test_original_error_is_raised_if_best_weights_cannot_be_written(fit, tmp_pat
 def test_failed_rank_does_not_wait_for_other_ranks(lenet, tmp_path):
     finetune = FreezeThenFineTune(TWO_PHASES, folder=tmp_path)
     finetune.best = {"epoch": 1, "score": 0.5}
-    finetune.on_exception(SimpleNamespace(world_size=2), lenet(), RuntimeError("broken"))  # which could save nothing
+    finetune.on_exception(SimpleNamespace(world_size=2), lenet(), RuntimeError("broken"))  # must not save
 
 
 def test_unknown_stage_of_later_phase_fails_at_start(fit):
@@ -299,7 +299,7 @@ def test_invalid_settings_are_errors(phases, options, match):
 
 
 def test_select_last_keeps_weights_of_last_epoch(fit):
-    """Scores that only fall: the best epoch is the first, the last is the one that is wanted."""
+    """The scores decrease, so the best epoch is the first, but the last one is selected."""
 
     class Worse(pl.Callback):
         def on_validation_end(self, trainer, pl_module):

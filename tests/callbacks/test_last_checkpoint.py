@@ -5,7 +5,7 @@ from fervid.callbacks import LastCheckpoint, last_checkpoint
 
 
 class Clock:
-    """Time as the test wants it: an epoch takes a second, a checkpoint ``takes`` seconds."""
+    """A simulated clock: an epoch takes one second, a checkpoint ``takes`` seconds."""
 
     def __init__(self, takes):
         self.now, self.takes = 0.0, takes

@@ -58,7 +58,7 @@ def test_training_on_cached_features_equals_training_on_pictures(fit, private, p
 def test_epoch_with_frozen_backbone_does_not_run_it(fit, private):
     count = Count()
     fit(FROZEN, data=private, callbacks=[count])
-    assert count.pictures == 96  # once each; the shape of what comes out is known
+    assert count.pictures == 96  # once each; the shape of the features is already known
 
 
 def test_sweep_jobs_share_features(fit, private):
@@ -73,7 +73,7 @@ def test_features_of_both_phases_are_computed_in_one_pass(fit, private):
     count = Count()
     _, _, _, datamodule = fit(data=private, callbacks=[count])
     assert len(features_of(datamodule)) == 2
-    assert count.pictures == 96 + 2  # the second stage's shape is asked in each phase, the head's is known
+    assert count.pictures == 96 + 2  # both phases compute the shape at the second stage; that at the head is known
 
 
 def test_file_name_depends_on_everything_that_determines_features(fit, private, lenet):
@@ -82,7 +82,7 @@ def test_file_name_depends_on_everything_that_determines_features(fit, private, 
     fit(FROZEN, data=private, head="linear")  # pools instead of flattening
     fit(FROZEN, data={**private, **NOISE})
     fit(FROZEN, data={**private, **NOISE}, cached_views=1)
-    assert len(features_of(datamodule)) == len(before) + 4 - 1  # noise and views share validation and test
+    assert len(features_of(datamodule)) == len(before) + 4 - 1  # both share the features of val and test
     fit(FROZEN, data={**private, "augmentation": A.Compose([A.HorizontalFlip(p=0.5)])}, cached_views=1)
     fit(FROZEN, data={**private, **NOISE, "seed": 7}, cached_views=1)
     assert len(features_of(datamodule)) == len(before) + 3 + 2
@@ -101,7 +101,7 @@ def test_features_are_not_served_to_another_model(fit, private, lenet):
     _, _, _, datamodule = fit(FROZEN, data=private)
     other = lenet()
     torch.nn.init.normal_(other.backbone.network.conv1.weight)
-    other.freeze_before(other.backbone.stage_number("head"))  # what the features would fit, too
+    other.freeze_before(other.backbone.stage_number("head"))  # the features would also match this model
     quiet = {"accelerator": "cpu", "logger": False, "enable_progress_bar": False, "enable_model_summary": False}
     served = OutputCollector()
     pl.Trainer(**quiet, callbacks=[served]).test(other, datamodule, verbose=False)

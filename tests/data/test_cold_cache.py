@@ -1,4 +1,4 @@
-"""Processes that begin at once on an empty cache, and processes that are killed while they fill it."""
+"""Processes that start simultaneously with an empty cache, and processes killed while they fill it."""
 
 import subprocess
 import sys
@@ -51,7 +51,7 @@ CORPUS = """
 
 @pytest.fixture
 def start():
-    """Runs a program with the corpus above in a process of its own, whose input and output are pipes."""
+    """Runs a program with the corpus above in a separate process with piped input and output."""
     started = []
 
     def run(program, *words):

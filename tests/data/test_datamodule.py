@@ -53,8 +53,8 @@ def test_class_missing_from_training_is_an_error(synthetic):
 
 def test_class_missing_from_test_is_a_warning(synthetic, caplog):
     def without_fear(manifest):
-        side = np.array(["train", "val", "test"], dtype=object)[manifest.index % 3]
-        return np.where((manifest["emotion"] == "fear") & (side == "test"), "train", side)
+        subset = np.array(["train", "val", "test"], dtype=object)[manifest.index % 3]
+        return np.where((manifest["emotion"] == "fear") & (subset == "test"), "train", subset)
 
     synthetic(split=without_fear)
     assert "the test subset has no frame of fear" in caplog.text
@@ -97,7 +97,7 @@ def test_manifest_is_checked(synthetic):
 
 
 def test_near_duplicates_can_be_kept_in_one_subset(image_folder, pictures):
-    """Ten pictures of each emotion, five of them copies of the others under other names."""
+    """Ten pictures per emotion, five of which are copies of the others under other names."""
     for folder in pictures.iterdir():
         for number, path in enumerate(sorted(folder.iterdir())[:5]):
             shutil.copy(path, sorted(folder.iterdir())[5 + number])
@@ -112,12 +112,12 @@ def test_near_duplicates_can_be_kept_in_one_subset(image_folder, pictures):
     assert made["keep"].audit.level == "leaky"
     assert made["group"].audit.near_duplicates.count == 0
     assert made["group"].audit.level == "unknown-subjects"
-    assert made["group"].manifest["clip"].is_unique  # grouped for the split alone
+    assert made["group"].manifest["clip"].is_unique  # grouped only for the split
 
 
 def test_frames_in_no_subset_are_left_out(image_folder, caplog):
-    sides = np.array(["train", "val", "test", None], dtype=object)
-    made = image_folder(split=lambda manifest: sides[np.arange(len(manifest)) % 4], batch_size=2)
+    subsets = np.array(["train", "val", "test", None], dtype=object)
+    made = image_folder(split=lambda manifest: subsets[np.arange(len(manifest)) % 4], batch_size=2)
     made.prepare_data()
     made.setup()
     assert "7 of 30 frames are in no subset of this split and are left out" in caplog.text
@@ -126,7 +126,7 @@ def test_frames_in_no_subset_are_left_out(image_folder, caplog):
 
 
 def test_leak_is_found_if_closest_frames_are_left_out(image_folder, pictures, tmp_path):
-    """Two clips of the same five pictures: the pair that was noted is left out, four pairs still stand on two sides."""
+    """Two clips of the same five pictures: the recorded pair is left out, but four pairs still leak between subsets."""
     (tmp_path / "list.csv").write_text("path,emotion,subject,clip\n")
     with open(tmp_path / "list.csv", "a") as file:
         copied = sorted((pictures / "sad").iterdir())[:5]
@@ -138,16 +138,16 @@ def test_leak_is_found_if_closest_frames_are_left_out(image_folder, pictures, tm
                 shutil.copy(path, pictures / "sad" / f"{copy}{number}.png")
                 file.write(f"sad/{copy}{number}.png,sad,{copy},{copy}\n")
 
-    def sides(manifest, without):
-        side = np.array(["train", "val", "test"], dtype=object)[np.arange(len(manifest)) % 3]
-        side[(manifest["clip"] == "x").to_numpy()], side[(manifest["clip"] == "y").to_numpy()] = "train", "test"
-        side[manifest["path"].isin(without).to_numpy()] = None
-        return side
+    def subsets(manifest, without):
+        subset = np.array(["train", "val", "test"], dtype=object)[np.arange(len(manifest)) % 3]
+        subset[(manifest["clip"] == "x").to_numpy()], subset[(manifest["clip"] == "y").to_numpy()] = "train", "test"
+        subset[manifest["path"].isin(without).to_numpy()] = None
+        return subset
 
     found = {}
-    # With other frames gone too, the rows of those that remain are other ones.
+    # When other frames are left out, too, the row numbers of the remaining ones change.
     for without in ((), ("sad/x0.png", *(f"happy/p{number}__0.png" for number in range(7)))):
-        made = image_folder(csv=tmp_path / "list.csv", subject_pattern=None, split=partial(sides, without=without))
+        made = image_folder(csv=tmp_path / "list.csv", subject_pattern=None, split=partial(subsets, without=without))
         made.prepare_data()
         made.setup()
         table = made.audit.near_duplicates
@@ -160,10 +160,12 @@ def test_groups_do_not_change_a_split_from_csv(image_folder, pictures, tmp_path,
     first, second = sorted((pictures / "sad").iterdir())[:2]
     shutil.copy(first, second)
     paths = sorted(path.relative_to(pictures).as_posix() for path in pictures.rglob("*.png"))
-    sides = {path: ("train", "val", "test")[number % 3] for number, path in enumerate(paths)}
-    (tmp_path / "sides.csv").write_text("clip,split\n" + "\n".join(f"{path},{side}" for path, side in sides.items()))
-    made = image_folder(near_duplicates="group", split=partial(splits.from_csv, path=tmp_path / "sides.csv"))
+    subsets = {path: ("train", "val", "test")[number % 3] for number, path in enumerate(paths)}
+    (tmp_path / "subsets.csv").write_text(
+        "clip,split\n" + "\n".join(f"{path},{subset}" for path, subset in subsets.items())
+    )
+    made = image_folder(near_duplicates="group", split=partial(splits.from_csv, path=tmp_path / "subsets.csv"))
     made.prepare_data()
     made.setup()
-    assert made.manifest.set_index("path")["split"].to_dict() == sides
+    assert made.manifest.set_index("path")["split"].to_dict() == subsets
     assert "this split ignores dataset.near_duplicates=group" in caplog.text

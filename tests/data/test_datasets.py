@@ -36,7 +36,7 @@ def test_weights_balance_classes():
 
 def test_batches_have_documented_shapes_and_types(synthetic):
     datamodule = synthetic()
-    everyone = 32  # of either side: more share a batch where nothing is learned
+    everyone = 32  # frames of each subset; evaluation uses larger batches
     for loader, frames in (
         (datamodule.train_dataloader(), 8),
         (datamodule.val_dataloader(), everyone),
@@ -89,7 +89,7 @@ def test_batches_do_not_depend_on_number_of_workers(shifting):
 
 
 def test_workers_draw_different_augmentations(synthetic):
-    """The trap: every worker a copy of one generator, so that batch 0 and batch 1 are shifted alike."""
+    """A common error: all workers copy one generator, so that batches 0 and 1 are shifted in the same way."""
     noise = A.Compose([A.GaussNoise(std_range=(0.2, 0.2), p=1.0)])
     datamodule = synthetic(augmentation=noise, num_workers=2)
     loader = datamodule.train_dataloader()
@@ -98,7 +98,7 @@ def test_workers_draw_different_augmentations(synthetic):
     position = {row: number for number, row in enumerate(plain.index.tolist())}
     clean = plain.__getitems__([position[row] for row in rows.tolist()])["image"]
     drawn = (noisy.int() - clean.int()).flatten(1)
-    # Clipping differs with the picture: two frames with the same noise would still agree in most pixels.
+    # Clipping depends on the picture, but two frames with the same noise would still agree in most pixels.
     agreement = (drawn[0] == drawn[8]).float().mean()
     assert agreement < 0.2
 

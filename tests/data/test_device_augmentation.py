@@ -1,4 +1,4 @@
-"""albumentations is the reference: what is drawn on the device must be distributed as its pictures are."""
+"""Augmentation on the device has the same distributions as albumentations, the reference."""
 
 from functools import cache
 from pathlib import Path
@@ -19,7 +19,7 @@ from fervid.errors import InputError
 from fervid.schema.config_folder import CONFIG_FOLDER
 from fervid.synthetic.rendering import make_identity, render_crops
 
-ONLY_ON_THE_CPU: set[str] = set()  # files of conf/augmentation that have no counterpart on the device
+ONLY_ON_THE_CPU: set[str] = set()  # files of conf/augmentation that are not supported on the device
 FILES = {
     file.stem: pipeline
     for file in sorted(Path(CONFIG_FOLDER).glob("augmentation/*.yaml"))
@@ -50,7 +50,7 @@ def rendered(size):
 
 
 def on_the_device(pipeline, pictures, seed=0):
-    """(N, H, W, 3) as from albumentations, from the counterpart."""
+    """Augments on the device; returns (N, H, W, 3) like albumentations."""
     faces = torch.from_numpy(pictures).permute(0, 3, 1, 2)
     drawn = DeviceAugmentation(pipeline)(faces, torch.Generator().manual_seed(seed))
     return drawn.mul(255).round().byte().permute(0, 2, 3, 1).numpy()
@@ -62,13 +62,13 @@ def on_the_cpu(pipeline, pictures, seed=0):
 
 
 def coordinates(size):
-    """A picture that says where each of its pixels is: x in red, y in green, and a gray level in blue."""
+    """A picture that encodes pixel positions: x in red, y in green, and a gray level in blue."""
     place = np.linspace(0, 255, size).round().astype(np.uint8)
     return np.stack([*np.meshgrid(place, place), np.full((size, size), 128, np.uint8)], axis=-1)
 
 
 def geometry(drawn):
-    """What was done to `coordinates`, from the middle of the pictures, where no border shows; (N,) each.
+    """Estimates the transforms of `coordinates` from the centre of the pictures, without borders; (N,) each.
 
     Rounded: a distribution with steps, such as whole pixels or nothing at all, must not be judged by what is left of
     OpenCV's places in 1/32 of a pixel.
@@ -81,7 +81,7 @@ def geometry(drawn):
     places = middle[..., :2] / contrast[:, None, None] * ((size - 1) / 255) - (size - 1) / 2
     steps = np.einsum("pk,npc->nck", np.linalg.pinv(np.stack([x, y, np.ones_like(x)])), places)
     mirror = np.sign(steps[:, 0, 0])
-    steps[:, 0] *= mirror[:, None]  # mirrored first, then moved
+    steps[:, 0] *= mirror[:, None]  # flipped first, then translated
     shift = -np.linalg.solve(steps[:, :, :2], steps[:, :, 2:])[..., 0]
     wide, high = (1 / np.hypot(*steps[:, row, :2].T) for row in (0, 1))
     angle, other = np.degrees([np.arctan2(steps[:, 1, 0], steps[:, 1, 1]), np.arctan2(-steps[:, 0, 1], steps[:, 0, 0])])
@@ -128,7 +128,7 @@ def test_every_configured_augmentation_is_supported(name):
 
 
 def least_likely(theirs, ours):
-    """The statistic that differs most, and how likely that is if both are draws of the same distribution."""
+    """The statistic that differs most, and the p-value of this difference."""
     chances = {key: ks_2samp(theirs[key].round(2), ours[key].round(2), method="asymp").pvalue for key in theirs}
     return min((chance, key) for key, chance in chances.items())
 
@@ -172,7 +172,7 @@ def test_same_affine_transform_gives_same_picture(transform, width):
     faces = np.ascontiguousarray(rendered(height)[:, :, :width])
     pipeline = A.Compose([transform])
     error = np.abs(on_the_cpu(pipeline, faces).astype(int) - on_the_device(pipeline, faces))
-    # OpenCV takes places to 1/32 of a pixel.
+    # OpenCV rounds positions to 1/32 of a pixel.
     assert error.mean() < 0.25
     assert error.max() <= 5
 
@@ -228,7 +228,7 @@ def test_half_of_the_pictures_are_flipped(pipeline):
 
 
 class _Operations(TorchDispatchMode):
-    """Notes what is called; on a GPU each is about one kernel, except views and making room."""
+    """Records operations; on a GPU each is about one kernel, except views and allocations."""
 
     def __init__(self):
         super().__init__()
@@ -244,13 +244,13 @@ class _Operations(TorchDispatchMode):
 @pytest.mark.parametrize("name", PIPELINES)
 def test_host_reads_nothing_back_from_device(name):
     draw, generator = DeviceAugmentation(PIPELINES[name]), torch.Generator()
-    # Tensors without numbers: whoever asks for one, or for how many are true, fails.
+    # Tensors without values: reading a value, or counting true elements, fails.
     with FakeTensorMode():
         out = draw(torch.empty((8, 3, 28, 28), dtype=torch.uint8), generator)
     assert out.shape == (8, 3, 28, 28)
     with _Operations() as operations:
         draw(torch.zeros((8, 3, 28, 28), dtype=torch.uint8), generator)
-    assert "lift_fresh" not in operations.names  # a tensor made of Python's numbers is copied, and waited for
+    assert "lift_fresh" not in operations.names  # a copy of Python numbers would wait for the device
     assert len(operations.names) <= 50
 
 
@@ -272,7 +272,7 @@ def test_gpu_runs_asynchronously_with_same_distributions(name):
 
 
 class OwnFlip(A.HorizontalFlip):
-    """Might do anything."""
+    """An unsupported transform."""
 
 
 @pytest.mark.parametrize(

@@ -16,9 +16,9 @@ from fervid.data.frame_datamodule import EVALUATION_BATCH_SIZE
 CPU = torch.device("cpu")
 
 
-def device_loader(datamodule, side="train", *, augment=False, epoch=0, batch_size=8, drop_last=False):
-    sampler = EpochSampler(int((datamodule.manifest["split"] == side).sum()), seed=3, epoch=epoch)
-    dataset = datamodule.frame_dataset(side, augment=augment, epoch=sampler.epoch)
+def device_loader(datamodule, subset="train", *, augment=False, epoch=0, batch_size=8, drop_last=False):
+    sampler = EpochSampler(int((datamodule.manifest["split"] == subset).sum()), seed=3, epoch=epoch)
+    dataset = datamodule.frame_dataset(subset, augment=augment, epoch=sampler.epoch)
     source = to_device(dataset.face_cache.faces, CPU)
     return DeviceLoader(dataset, lambda: source, batch_size=batch_size, sampler=sampler, drop_last=drop_last), sampler
 
@@ -43,7 +43,7 @@ def test_batch_is_not_kept_alive_during_step(synthetic):
     batch = next(batches)
     image = weakref.ref(batch["image"])
     del batch
-    assert image() is None  # the next one finds its room free
+    assert image() is None  # its memory is free for the next batch
 
 
 def test_drop_last_drops_smaller_last_batch(synthetic):
@@ -105,7 +105,7 @@ def test_large_array_is_copied_in_chunks(monkeypatch):
 
 @pytest.fixture
 def on_gpu(monkeypatch):
-    """A data module that takes this machine's memory for a GPU's."""
+    """A datamodule that treats the CPU as a GPU."""
 
     def pretend(datamodule, room=2**30):
         monkeypatch.setattr(datamodule_module, "fits", lambda array, device: array.nbytes <= room)
@@ -143,7 +143,7 @@ def test_unsupported_augmentation_runs_on_cpu(synthetic, on_gpu, caplog):
 
 
 def trained(datamodule, model, folder):
-    """Two phases, so that features and pictures change places."""
+    """Two phases, so that training switches between features and pictures."""
     phases = [
         {"name": "frozen", "epochs": 2, "unfreeze_from": "head"},
         {"name": "full", "epochs": 2, "unfreeze_from": "all"},

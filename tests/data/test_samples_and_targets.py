@@ -1,4 +1,4 @@
-"""Another sample than a frame, and another target than the emotion."""
+"""Samples other than frames, and targets other than the emotion."""
 
 import numpy as np
 import pytest
@@ -91,9 +91,9 @@ def test_changed_labels_of_another_target_change_fingerprint(synthetic):
         def values(self, samples):
             return samples["time"].to_numpy(dtype=np.float32) + np.float32(self.delay)
 
-    told = synthetic(target=Seconds()).fingerprint
-    assert synthetic(target=Seconds()).fingerprint == told
-    assert synthetic(target=Seconds(delay=0.1)).fingerprint != told
+    fingerprint = synthetic(target=Seconds()).fingerprint
+    assert synthetic(target=Seconds()).fingerprint == fingerprint
+    assert synthetic(target=Seconds(delay=0.1)).fingerprint != fingerprint
     intensity = synthetic(clips=2, target=ClassTarget(name="intensity")).fingerprint
     assert intensity != synthetic(clips=2).fingerprint == synthetic(clips=2, target=ClassTarget()).fingerprint
 

@@ -1,4 +1,4 @@
-"""One datamodule over several corpora, whose names of subjects and clips may be the same."""
+"""One datamodule of several corpora with the same names of subjects and clips."""
 
 from functools import partial
 
@@ -16,7 +16,7 @@ from fervid.synthetic.corpus import RenderedSubjects
 
 @pytest.fixture
 def folder(tmp_path):
-    """Pictures of happiness and sadness of subjects 01 to 06, as the rendered subjects are called, too."""
+    """Pictures of happiness and sadness of subjects 01 to 06, the same names as in the rendered corpus."""
     rng = np.random.default_rng(0)
     for label, emotion in enumerate(("happiness", "sadness")):
         (tmp_path / "pictures" / emotion).mkdir(parents=True)

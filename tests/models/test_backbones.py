@@ -1,4 +1,4 @@
-"""Golden parameter counts, stages, and what happens to weights."""
+"""Numbers of parameters, stages and loading of weights."""
 
 import hashlib
 
@@ -199,7 +199,7 @@ class TestWeights:
             PretrainedBackbone("mobilenet_v2", weights=str(tmp_path / "weights.pth"), image_size=64)
 
     def test_torchvisions_own_download_cache(self, tmp_path, monkeypatch):
-        """What a machine with a network has after a first run: the file under torch's hub folder."""
+        """Puts a weight file into torch's hub folder, as after a first download."""
         torch.manual_seed(3)
         state = torchvision.models.alexnet(weights=None).state_dict()
         (tmp_path / "hub" / "checkpoints").mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""Weights that others have shared are found under their wrappers and prefixes, or refused for the true reason."""
+"""Shared weights are found under wrappers and prefixes, or rejected with the correct reason."""
 
 import pytest
 import torch
@@ -111,11 +111,11 @@ def test_error_lists_names_that_differ(state, tmp_path):
     torch.save({"model": prefixed(state, "module.")}, tmp_path / "weights.pt")
     with pytest.raises(InputError) as refused:
         opened(tmp_path / "weights.pt", "mobilenet_v2")
-    said = str(refused.value)
-    assert "belongs to another network" in said
-    assert "features.0.0.weight" in said
-    assert "are unexpected" in said
-    assert len(said.splitlines()) == 1
+    output = str(refused.value)
+    assert "belongs to another network" in output
+    assert "features.0.0.weight" in output
+    assert "are unexpected" in output
+    assert len(output.splitlines()) == 1
 
 
 def test_weights_of_larger_network_of_same_family_are_an_error(tmp_path):
@@ -141,7 +141,7 @@ def test_error_for_pickled_model_explains_how_to_save_it(content, tmp_path, ferv
     for setting in (f"backbone.weights={path}", f"ckpt_path={path}"):
         with pytest.raises(SystemExit):
             fervid_train("backbone=lenet", setting, f"hydra.run.dir={tmp_path / 'out'}", "trainer.max_epochs=1")
-        said = capsys.readouterr().err.strip().splitlines()[-1]
-        assert "pickled Python objects (torch.nn.modules.linear.Linear)" in said
-        assert "torch.save(model.state_dict(), 'weights.pt')" in said
-        assert "weights_only" not in said
+        output = capsys.readouterr().err.strip().splitlines()[-1]
+        assert "pickled Python objects (torch.nn.modules.linear.Linear)" in output
+        assert "torch.save(model.state_dict(), 'weights.pt')" in output
+        assert "weights_only" not in output

@@ -26,5 +26,5 @@ def test_large_buffers_are_reused():
         float(subprocess.run([sys.executable, "-c", FAULTS.format(call=call)], capture_output=True).stdout)
         for call in ("keep_memory()", "")
     )
-    assert given_back > 20  # pages, some of them huge, asked for anew for each buffer
+    assert given_back > 20  # page faults, some of them for huge pages, for every new buffer
     assert kept < given_back / 10

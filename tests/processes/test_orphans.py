@@ -11,11 +11,11 @@ import pytest
 from rendered_corpora.ravdess import write_ravdess
 
 SMOKE = ["experiment=smoke", "+trainer.enable_progress_bar=false", "trainer.max_epochs=1"]
-LIMIT = 10  # seconds; left alone, joblib's workers wait for 300
+LIMIT = 10  # seconds; by default joblib's workers wait for 300
 
 
 def kill_once(process, ready):
-    """Kills a command once ``ready`` and its workers are there; gives the processes that outlive it for long."""
+    """Kills a command once ``ready`` and its workers exist; returns the processes that outlive it for long."""
     main, deadline = psutil.Process(process.pid), time.monotonic() + 120
     while not (ready() and len(main.children(recursive=True)) >= 2):
         assert process.poll() is None

@@ -1,4 +1,4 @@
-"""The other processes of a run wait while the first one prepares the corpus, and no longer."""
+"""The other ranks wait while the first rank prepares the corpus, but no longer."""
 
 import os
 import subprocess
@@ -22,12 +22,12 @@ def quick(monkeypatch):
 
 @pytest.fixture
 def first(tmp_path):
-    """Starts a thread that does some work as the first process; its sign, and the folder in which its file will lie."""
+    """Starts a thread that acts as the first rank; returns its heartbeat file."""
     sign, threads = heartbeat_file(tmp_path, {"seed": 1}), []
 
     def start(work, sign=sign):
         def run():
-            time.sleep(0.2)  # the others look first
+            time.sleep(0.2)  # so that the other ranks check first
             try:
                 with heartbeat(sign):
                     work()
@@ -44,7 +44,7 @@ def first(tmp_path):
 
 
 def prepare_slowly(file):
-    time.sleep(2)  # longer than silence is suffered
+    time.sleep(2)  # longer than the timeout
     file.write_text("prepared")
 
 
@@ -103,7 +103,7 @@ main()
 
 @pytest.mark.slow
 def test_slurm_tasks_end_when_first_is_killed_during_preparation(tmp_path, request):
-    """Its parent, slurmstepd, lives on."""
+    """Its parent, slurmstepd, keeps running."""
     words = ["experiment=smoke", "logger=none", "trainer.devices=2", "dataset.identities=500", "dataset.clips=9"]
     tasks = []
     for rank in "01":
@@ -123,10 +123,10 @@ def test_slurm_tasks_end_when_first_is_killed_during_preparation(tmp_path, reque
         assert time.monotonic() < deadline
         assert tasks[0].poll() is None
         time.sleep(0.1)
-    time.sleep(5)  # the other one has seen it work
+    time.sleep(5)  # so that the other task has seen its heartbeat
     tasks[0].kill()
-    said = tasks[1].communicate(timeout=120)[1]
+    printed = tasks[1].communicate(timeout=120)[1]
     tasks[0].communicate()
     assert tasks[1].returncode == 1
-    assert "the first process of this run was killed or its machine failed" in said
-    assert "Traceback" not in said
+    assert "the first process of this run was killed or its machine failed" in printed
+    assert "Traceback" not in printed

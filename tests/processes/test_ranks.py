@@ -1,4 +1,4 @@
-"""Variables of launchers mean a rank only where the run was started as one of several; ranks end together."""
+"""Launcher variables define a rank only in distributed runs, and ranks end together."""
 
 import json
 import os
@@ -114,14 +114,14 @@ def train_on_two(tmp_path, cache):
 
 
 def test_two_devices_without_launcher(train_on_two):
-    folder, said = train_on_two("finetune=full", "trainer.max_epochs=2")
+    folder, output = train_on_two("finetune=full", "trainer.max_epochs=2")
     assert [path.name for path in folder.glob("*.log")] == ["train.log"]
-    assert "Traceback" not in said
+    assert "Traceback" not in output
 
 
 @pytest.mark.slow
 def test_torchrun_creates_one_run_folder(train_on_two):
-    """Through both phases: stages that were frozen begin to learn."""
+    """With both phases, so that frozen stages are unfrozen."""
     torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
     words = ["finetune.phases.0.epochs=2", "finetune.phases.1.epochs=2", "finetune.phases.1.unfreeze_from=all"]
     folder, _ = train_on_two("finetune=two_phase", *words, launcher=torchrun)
@@ -150,9 +150,9 @@ def test_slurm_tasks_are_ranks_if_number_of_devices_matches(tmp_path, cache):
                 text=True,
             )
         )
-    said = [task.communicate(timeout=120)[0] for task in tasks]
+    output = [task.communicate(timeout=120)[0] for task in tasks]
     assert [task.returncode for task in tasks] == [0, 0]
-    assert ["Results (" in each for each in said] == [True, False]
+    assert ["Results (" in each for each in output] == [True, False]
     assert len(list(tmp_path.glob("runs/*"))) == len(list(tmp_path.glob("runs/*/results.json"))) == 1
 
 
@@ -168,15 +168,15 @@ def test_rank_ends_with_one_sentence_when_other_is_killed(tmp_path, cache, victi
     folder = tmp_path / "run"
     endless = ["trainer.max_epochs=9000", "finetune.phases.0.epochs=9000", "finetune.phases.0.patience=null"]
     words = command(*endless, "trainer.devices=2", f"hydra.run.dir={folder}", f"cache_dir={cache}")
-    with open(tmp_path / "said", "w+") as said:
-        process = subprocess.Popen(words, env=environment(), stdout=said, stderr=said)
+    with open(tmp_path / "output", "w+") as output:
+        process = subprocess.Popen(words, env=environment(), stdout=output, stderr=output)
         wait_for(lambda: (folder / "checkpoints" / "last.ckpt").exists(), 120, process)
         [child] = psutil.Process(process.pid).children()
         os.kill([process.pid, child.pid][victim], number)
         assert process.wait(timeout=30) == code
         wait_for(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE, 30)
-        said.seek(0)
-        text = said.read()
+        output.seek(0)
+        text = output.read()
     assert "Traceback" not in text
     assert text.count(f"hydra.run.dir={folder} ckpt_path={folder}/checkpoints/last.ckpt") == 1
     if number == signal.SIGKILL:
@@ -218,14 +218,14 @@ def test_one_of_two_processes_prepares_shared_faces(tmp_path):
     for process in pair:
         process.stdin.write("\n")
         process.stdin.flush()
-    said = [process.communicate(timeout=120)[0].splitlines() for process in pair]
-    assert said[0][-1] == said[1][-1]  # the file was written once
-    assert sum("another process is preparing" in line for lines in said for line in lines) == 1
+    output = [process.communicate(timeout=120)[0].splitlines() for process in pair]
+    assert output[0][-1] == output[1][-1]  # the file was written once
+    assert sum("another process is preparing" in line for lines in output for line in lines) == 1
 
 
 @pytest.mark.slow
 def test_waiting_rank_prepares_nothing_and_ends_with_parent(tmp_path):
-    """The first rank never comes: its parent, which stands for it, is killed."""
+    """The first rank never starts: its parent, which simulates it, is killed."""
     code = "import subprocess, sys; subprocess.run(sys.argv[1:])"
     words = command("trainer.devices=2", f"cache_dir={tmp_path / 'cache'}")
     variables = environment(LOCAL_RANK="1", WORLD_SIZE="2", TMPDIR=str(tmp_path))
@@ -233,7 +233,7 @@ def test_waiting_rank_prepares_nothing_and_ends_with_parent(tmp_path):
     wait_for(lambda: psutil.Process(parent.pid).children(), 60, parent)
     [child] = psutil.Process(parent.pid).children()
     wait_for(lambda: list(tmp_path.glob("fervid-rank-*")), 60, parent)
-    time.sleep(20)  # it has imported torch, and waits
+    time.sleep(20)  # by then it has imported torch and waits
     assert parent.poll() is None
     parent.kill()
     assert "another process of this run was killed" in parent.communicate(timeout=30)[1]

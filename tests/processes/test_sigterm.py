@@ -1,4 +1,4 @@
-"""SIGTERM never looks like success: exit code 143 and one sentence on how to go on, whatever a command is doing."""
+"""On SIGTERM every command exits with code 143 and one sentence on how to resume."""
 
 import importlib.util
 import os
@@ -31,7 +31,7 @@ def terminate(monkeypatch):
             calls.append(name)
             if len(calls) == call:
                 os.kill(os.getpid(), signal.SIGTERM)
-                time.sleep(0.01)  # the handler has run by then
+                time.sleep(0.01)  # so that the handler runs
             return wrapped(*args, **kwargs)
 
         monkeypatch.setattr(owner, name, kill)
@@ -41,17 +41,17 @@ def terminate(monkeypatch):
 
 @pytest.fixture
 def ends_with_143(monkeypatch, capfd):
-    """Runs a command that is terminated; gives what it said."""
+    """Runs a command that is terminated and returns its output."""
 
     def run(name, *words):
         GlobalHydra.instance().clear()
         monkeypatch.setattr("sys.argv", [f"fervid.{name}", *words])
         with pytest.raises(SystemExit) as stop:
             import_module(f"fervid.{name}").main()
-        said = capfd.readouterr()
+        text = capfd.readouterr()
         assert stop.value.code == 143
-        assert "Traceback" not in said.err
-        return said.out + said.err
+        assert "Traceback" not in text.err
+        return text.out + text.err
 
     return run
 
@@ -67,8 +67,8 @@ def ends_with_143(monkeypatch, capfd):
 )
 def test_interrupted_training_prints_command_to_resume(ends_with_143, terminate, tmp_path, cache, owner, name, call):
     terminate(owner, name, call)
-    said = ends_with_143("train", *SMOKE, f"cache_dir={cache}", f"hydra.run.dir={tmp_path}/run")
-    assert f"hydra.run.dir={tmp_path}/run ckpt_path={tmp_path}/run/checkpoints/last.ckpt\n" in said
+    text = ends_with_143("train", *SMOKE, f"cache_dir={cache}", f"hydra.run.dir={tmp_path}/run")
+    assert f"hydra.run.dir={tmp_path}/run ckpt_path={tmp_path}/run/checkpoints/last.ckpt\n" in text
     assert (tmp_path / "run" / "checkpoints" / "last.ckpt").exists()
 
 
@@ -78,8 +78,8 @@ def test_sigterm_while_faces_are_prepared(ends_with_143, terminate, tmp_path, mo
     if "dataset=ravdess" in words:
         write_ravdess(tmp_path / "raw", subjects=(1, 2), emotions=["sad"], frames=2, width=160, height=120)
     terminate(Progress, "advance")
-    said = ends_with_143("train", *words, "logger=none", f"cache_dir={tmp_path}/cache", f"hydra.run.dir={tmp_path}/run")
-    assert "the same command" in said
+    text = ends_with_143("train", *words, "logger=none", f"cache_dir={tmp_path}/cache", f"hydra.run.dir={tmp_path}/run")
+    assert "the same command" in text
     assert not (tmp_path / "run" / "results.json").exists()
 
 
@@ -87,14 +87,14 @@ def test_interrupted_preparation_reports_progress(ends_with_143, terminate, tmp_
     write_ravdess(tmp_path / "raw", subjects=(1, 2), emotions=["sad"], frames=2, width=160, height=120)
     terminate(Progress, "advance")
     words = ["dataset=ravdess", f"dataset.root={tmp_path}/raw", f"cache_dir={tmp_path}/cache"]
-    said = ends_with_143("prepare", *words, f"hydra.run.dir={tmp_path}/run")
-    assert "of 4 files: the same command resumes from there" in said
+    text = ends_with_143("prepare", *words, f"hydra.run.dir={tmp_path}/run")
+    assert "of 4 files: the same command resumes from there" in text
 
 
 def test_interrupted_sweep_starts_no_further_job(ends_with_143, terminate, tmp_path, cache):
     terminate(torch.optim.Adam, "step", 4)
-    said = ends_with_143("train", "-m", *SMOKE, "seed=1,2", f"cache_dir={cache}", f"hydra.sweep.dir={tmp_path}")
-    assert "run the same command again" in said
+    text = ends_with_143("train", "-m", *SMOKE, "seed=1,2", f"cache_dir={cache}", f"hydra.sweep.dir={tmp_path}")
+    assert "run the same command again" in text
     assert not (tmp_path / "1").exists()
 
 
@@ -135,8 +135,8 @@ def test_sigterm_during_other_commands(ends_with_143, terminate, trained, cache,
     elif name == "export":
         words.append(f"folder={tmp_path}/export")
     terminate(*(importlib.util, "find_spec") if name == "demo" else (Console, "print"))
-    said = ends_with_143(name, *words, f"hydra.run.dir={tmp_path}/out")
-    assert "run the same command again" in said
+    text = ends_with_143(name, *words, f"hydra.run.dir={tmp_path}/out")
+    assert "run the same command again" in text
 
 
 IMPORTING = """

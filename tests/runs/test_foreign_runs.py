@@ -1,4 +1,4 @@
-"""A run folder from elsewhere reads no secret, leads to no other folder and fails in one sentence."""
+"""Untrusted run folders cannot read secrets or other folders, and fail with one sentence."""
 
 import json
 import os
@@ -28,7 +28,7 @@ def run(trained, tmp_path):
 
 @pytest.fixture
 def command(trained, tmp_path, monkeypatch, capsys):
-    """Runs a command on a run folder, with further words; gives its exit code and all that it printed."""
+    """Runs a command on a run folder with further arguments; returns its exit code and its output."""
     monkeypatch.chdir(tmp_path)
     cv2.imwrite("face.png", np.full((40, 40, 3), 128, dtype=np.uint8))
     out, cache = f"hydra.run.dir={tmp_path / 'out'}", f"cache_dir={trained.cache}"
@@ -347,7 +347,7 @@ def test_wrong_cells_in_predictions_are_one_sentence(column, value, run, command
 )
 def test_malformed_parts_are_one_sentence(place, value, run, command):
     edit(run, put(f"config.{place}", value))
-    for name in ("predict", "evaluate", "explain", "export"):  # demo would serve what it can open
+    for name in ("predict", "evaluate", "explain", "export"):  # demo would start a server
         code, said = command(name, run)
         assert "Traceback" not in said, (name, said)
         assert "defect" not in said, (name, said)
@@ -384,7 +384,7 @@ class Net(LeNet):
 
 @pytest.fixture
 def own_net(run, tmp_path, monkeypatch):
-    """A run with the backbone of a user's package, and the file that the package writes when it is imported."""
+    """A run with a backbone of a user's package, and the file that the package writes on import."""
     (tmp_path / "site" / "own_net").mkdir(parents=True)
     (tmp_path / "site" / "own_net" / "__init__.py").write_text(PACKAGE)
     monkeypatch.setenv("IMPORTED", str(tmp_path / "imported"))
@@ -396,7 +396,7 @@ def own_net(run, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_opens_a_run_of_a_trusted_package(name, own_net, command, monkeypatch):
-    monkeypatch.setattr("fervid.demo.page.build_page", lambda *_, **__: sys.exit(0))  # the run is open by then
+    monkeypatch.setattr("fervid.demo.page.build_page", lambda *_, **__: sys.exit(0))  # by then the run has been opened
     code, printed = command(name, own_net[0], "trust=own_net")
     assert code == 0, printed
     assert own_net[1].exists()

@@ -1,4 +1,4 @@
-"""Opening and auditing runs loads neither what trains nor what draws."""
+"""Opening and auditing runs imports neither training nor plotting libraries."""
 
 import subprocess
 import sys

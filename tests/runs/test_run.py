@@ -11,7 +11,7 @@ from fervid.runs.run import find_runs
 
 @pytest.fixture
 def sweep(tmp_path, write_run):
-    """A sweep of eleven jobs and a run beside it."""
+    """A sweep of eleven jobs, and a single run."""
     for number in range(11):
         write_run(tmp_path / "sweep" / str(number), people=range(1), clips=1, seed=number)
     write_run(tmp_path / "alone", people=range(1), clips=1)
@@ -42,7 +42,7 @@ def test_home_folder_is_expanded(sweep, monkeypatch):
 
 
 def test_number_is_accepted_as_folder_name(sweep, monkeypatch):
-    monkeypatch.chdir(sweep / "sweep")  # the command line makes runs=3 a number
+    monkeypatch.chdir(sweep / "sweep")  # on the command line, runs=3 is parsed as a number
     assert names(find_runs(3)[0]) == ["3"]
     assert names(find_runs([3, 10])[0]) == ["3", "10"]
 

@@ -1,4 +1,4 @@
-"""Files that are whole or not there."""
+"""Atomic writing of files."""
 
 import os
 import resource
@@ -135,7 +135,7 @@ def test_leftovers_of_another_host_are_removed_after_a_day(tmp_path):
     old.mkdir()
     (old / "file").write_text("")
     os.utime(old, (0, time.time() - 90_000))
-    foreign = tmp_path / ".fervid-partial-thoughts"  # a user's own
+    foreign = tmp_path / ".fervid-partial-thoughts"  # a file of the user
     foreign.write_text("")
     os.utime(foreign, (0, 0))
     with scratch(tmp_path):

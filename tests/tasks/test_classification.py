@@ -100,7 +100,7 @@ def test_network_overfits_eight_faces(synthetic, lenet):
 
 
 def test_training_step_reads_nothing_back_from_device(lenet):
-    """On a GPU each question waits for all that was asked before; the meta device has no answers at all."""
+    """Reading a value from a GPU waits for all pending operations; the meta device has no values to read."""
     model = lenet().to("meta")
     optimizer = model.configure_optimizers()
     batch = {

@@ -1,4 +1,4 @@
-"""A task that fervid does not know: one class and one yaml train, record and list it."""
+"""A new task: one class and one yaml file suffice to train, record and list it."""
 
 import json
 import sys
@@ -88,11 +88,11 @@ def test_new_task_is_trained_recorded_and_listed(seconds, fervid_command, cache,
     run, words = seconds / "run", [f"--config-dir={seconds / 'conf'}", "task=seconds", "finetune.monitor=val/loss"]
     words += ["experiment=smoke", "trainer.max_epochs=2", f"cache_dir={cache}", "+trainer.enable_progress_bar=false"]
     fervid_command("train", *words, f"hydra.run.dir={run}")
-    said = capsys.readouterr().out
-    assert "val loss" in said
-    assert "error" in said
-    assert "UAR" not in said
-    assert "whole clips" not in said  # of which it measures nothing
+    output = capsys.readouterr().out
+    assert "val loss" in output
+    assert "error" in output
+    assert "UAR" not in output
+    assert "whole clips" not in output  # this task has no clip scores
 
     results = json.loads((run / "results.json").read_text())
     table = pd.read_csv(run / "predictions.csv")
@@ -100,16 +100,16 @@ def test_new_task_is_trained_recorded_and_listed(seconds, fervid_command, cache,
     assert "class_names" not in results
     assert set(results["metrics"]) == {"train/loss", "val/loss", "test/loss", "test/error"}
     assert results["metrics"]["test/error"] == pytest.approx((table["predicted_time"] - table["time"]).abs().mean())
-    # Twice the mean squared error, since the yaml weighs it so.
+    # Twice the mean squared error, by the weight in the yaml file.
     squared = np.square(table["predicted_time"] - table["time"]).mean()
     assert results["metrics"]["test/loss"] == pytest.approx(2 * squared, rel=1e-4)
     assert (run / "curves.png").exists()
 
     fervid_command("report", f"runs={run}", f"hydra.run.dir={seconds / 'report'}")
     assert pd.read_csv(seconds / "report" / "tables" / "runs.csv")["folder"].tolist() == [str(run)]
-    said = capsys.readouterr().out
-    assert "reports nothing on the task seconds" in said
-    assert "scores.csv" not in said
+    output = capsys.readouterr().out
+    assert "reports nothing on the task seconds" in output
+    assert "scores.csv" not in output
     assert not (seconds / "report" / "scores.csv").exists()
     fervid_command("report", f"runs={run}", "paper=ised", f"hydra.run.dir={seconds / 'of_a_paper'}")
 

@@ -1,4 +1,4 @@
-"""A run that the tests of training only look at."""
+"""A finished run shared by the tests of training."""
 
 import subprocess
 import sys
@@ -8,7 +8,7 @@ import pytest
 
 @pytest.fixture(scope="session")
 def run(tmp_path_factory):
-    """One run through both phases: its folder, and what it said."""
+    """One run with both phases: its folder, and its terminal output."""
     folder = tmp_path_factory.mktemp("run") / "folder"
     command = [sys.executable, "-m", "fervid.train", "experiment=smoke", "+trainer.enable_progress_bar=false"]
     words = [f"hydra.run.dir={folder}", f"cache_dir={folder.parent / 'cache'}"]

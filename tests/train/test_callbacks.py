@@ -1,4 +1,4 @@
-"""Callbacks of a user's own package, chosen like any other option."""
+"""Callbacks of a user's package, chosen like any other option."""
 
 import json
 import sys
@@ -39,7 +39,7 @@ WORDS += ("trainer.max_epochs=2", "+trainer.enable_progress_bar=false", "logger=
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """The word that names a folder with two options of the group callbacks."""
+    """The override for a folder with two options of the group callbacks."""
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "own_callbacks.py").write_text(PACKAGE)
     (tmp_path / "conf" / "callbacks").mkdir(parents=True)

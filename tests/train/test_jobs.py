@@ -1,4 +1,4 @@
-"""The jobs of a sweep share a process."""
+"""Jobs of a sweep, which share a process."""
 
 import weakref
 

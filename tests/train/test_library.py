@@ -1,4 +1,4 @@
-"""Training as a function: a configuration and a folder, nothing else."""
+"""Training as a function of a configuration and a folder."""
 
 import json
 import logging
@@ -26,7 +26,7 @@ def words(cache):
 
 def test_train_can_be_called_twice_from_python(words, tmp_path):
     handlers = logging.getLogger("fervid").handlers[:]
-    hydra = HydraConfig.instance().cfg  # that of a command another test has run in this process, if any
+    hydra = HydraConfig.instance().cfg  # of a command that another test has run in this process, if any
     scores = [train_composed([*words, "seed=3"], tmp_path / name) for name in ("one", "two")]
     assert scores[0] == scores[1]
     assert HydraConfig.instance().cfg is hydra
@@ -39,7 +39,7 @@ def test_train_can_be_called_twice_from_python(words, tmp_path):
     assert "overrides" not in one["config"]
 
 
-@pytest.mark.filterwarnings("ignore:A worker stopped")  # loky replaces those that grow
+@pytest.mark.filterwarnings("ignore:A worker stopped")  # loky replaces workers whose memory grows
 def test_train_can_be_called_in_worker_process(words, tmp_path):
     (score,) = Parallel(n_jobs=2, backend="loky")([delayed(train_composed)(words, tmp_path / "run")])
     assert score == json.loads((tmp_path / "run" / "results.json").read_text())["best_score"]
@@ -97,7 +97,7 @@ def test_folder_locked_by_another_process_is_an_error(words, tmp_path):
     with alone(tmp_path), pytest.raises(InputError, match="another process is at work"):
         train_composed(words, tmp_path)
     score = train_composed(words, tmp_path)
-    with alone(tmp_path):  # nothing is written: whoever skips a finished run takes it from nobody
+    with alone(tmp_path):  # skipping a finished run writes nothing and needs no lock
         assert train(compose("train", words), tmp_path, resume=True) == score
 
 

@@ -1,4 +1,4 @@
-"""Mistakes of the user: one sentence, early, and nothing is written over."""
+"""Mistakes of the user are reported early, in one sentence, and nothing is overwritten."""
 
 import os
 import resource
@@ -84,7 +84,7 @@ BAD = [
 def test_a_mistake_is_one_sentence(cache, tmp_path, words, match):
     if words == ["trainer=gpu"] and torch.cuda.is_available():
         pytest.skip("this machine has a CUDA device")
-    preset = [] if words[0] == "~experiment" else SMOKE  # the preset is one of the rendered corpus
+    preset = [] if words[0] == "~experiment" else SMOKE  # the preset uses the rendered corpus
     words = [*preset, f"cache_dir={cache}", *(word for word in words if word != "~experiment")]
     with pytest.raises(Exception) as raised:  # noqa: PT011 - whatever it is, a command makes a sentence of it
         train(compose("train", words), tmp_path)
@@ -135,9 +135,9 @@ def test_a_folder_that_is_a_file_is_one_sentence(fervid_train, tmp_path, capfd):
     (tmp_path / "file").write_text("")
     with pytest.raises(SystemExit):
         fervid_train(*SMOKE, f"hydra.run.dir={tmp_path / 'file' / 'run'}")
-    said = capfd.readouterr().err
-    assert "cannot be written or read: not a directory" in said
-    assert "defect" not in said
+    output = capfd.readouterr().err
+    assert "cannot be written or read: not a directory" in output
+    assert "defect" not in output
 
 
 def test_finished_run_is_not_overwritten(fervid_train, run, capfd):
@@ -150,7 +150,7 @@ def test_finished_run_is_not_overwritten(fervid_train, run, capfd):
 
 
 def test_a_full_disk_is_one_sentence(tmp_path):
-    """Files may grow to 60 kB: the face cache does not fit."""
+    """Limits files to 60 kB, which is too small for the face cache."""
 
     def limit():
         resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))
@@ -171,10 +171,10 @@ def test_group_unknown_to_a_command_is_reported(fervid_command, tmp_path, capfd)
     ):
         with pytest.raises(SystemExit):
             fervid_command(name, word, f"hydra.run.dir={tmp_path}")
-        said = capfd.readouterr().err
-        assert f"there is no {word.partition('=')[0]} to choose here" in said
-        assert own in said
-        assert said.count("\n") == 1
+        output = capfd.readouterr().err
+        assert f"there is no {word.partition('=')[0]} to choose here" in output
+        assert own in output
+        assert output.count("\n") == 1
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ def test_ctrl_c_keeps_last_checkpoint_and_prints_how_to_resume(tmp_path):
         "trainer.max_epochs=900",
     ]
     folder = tmp_path / "run"
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs inherit deaf ears
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs of a shell ignore SIGINT
     process = subprocess.Popen(
         command(*words, f"hydra.run.dir={folder}"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -57,7 +57,7 @@ def test_ctrl_c_keeps_last_checkpoint_and_prints_how_to_resume(tmp_path):
     out, err = process.communicate(timeout=60)
     assert process.returncode != 0, out + err
     assert "interrupted" in out + err
-    assert f"hydra.run.dir={folder} ckpt_path={folder}/checkpoints/last.ckpt\n" in out  # in one piece, to copy
+    assert f"hydra.run.dir={folder} ckpt_path={folder}/checkpoints/last.ckpt\n" in out  # on one line, to copy it
     state = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
     assert state["epoch"] >= 0
     assert not (folder / "results.json").exists()
@@ -89,7 +89,7 @@ def test_run_killed_after_last_epoch_tests_best_weights(cache, tmp_path):
     words = [*QUICK, "trainer.max_epochs=4", f"cache_dir={cache}"]
     train(compose("train", words), tmp_path)
     whole = json.loads((tmp_path / "results.json").read_text())
-    assert whole["best_epoch"] < 4  # or best and last would be the same
+    assert whole["best_epoch"] < 4  # otherwise best and last would be the same
     (tmp_path / "results.json").unlink()
     train(compose("train", [*words, f"ckpt_path={tmp_path}/checkpoints/last.ckpt"]), tmp_path)
     assert json.loads((tmp_path / "results.json").read_text())["metrics"] == whole["metrics"]
@@ -103,7 +103,7 @@ def test_checkpoint_of_another_network_is_an_error(run, cache, tmp_path):
 
 
 def test_checkpoint_of_other_data_is_an_error(run, cache, tmp_path):
-    """Else subjects that its run was trained on would be tested."""
+    """Otherwise the test could include subjects that the run was trained on."""
     folder, _, _ = run
     words = [*QUICK, f"cache_dir={cache}", "split.seed=7", f"ckpt_path={folder}/checkpoints/last.ckpt"]
     with pytest.raises(InputError, match=r"other data or another split \(split\.seed=7 \(was \d+\)\)"):

@@ -1,4 +1,4 @@
-"""What a run leaves in its folder."""
+"""Content of a run folder."""
 
 import json
 import shutil
@@ -162,7 +162,7 @@ def test_float32_stays_float32_after_a_job_with_mixed_precision():
             assert torch.get_float32_matmul_precision() == matmul
             assert torch.backends.cudnn.allow_tf32 == (matmul == "high")
     finally:
-        torch.backends.cudnn.allow_tf32 = True  # as torch has it by itself
+        torch.backends.cudnn.allow_tf32 = True  # the default of torch
 
 
 def test_terminal_shows_split_and_results(run):
@@ -187,8 +187,8 @@ def test_missing_weights_are_reported_everywhere(fervid_train, tmp_path, monkeyp
     monkeypatch.setattr("socket.create_connection", lambda *a, **k: (_ for _ in ()).throw(OSError("no network")))
     words = [*SMOKE, "backbone=alexnet", "backbone.image_size=64", "head=linear", "trainer.max_epochs=1"]
     fervid_train(*words, f"hydra.run.dir={tmp_path / 'run'}")
-    said = capfd.readouterr()
-    assert "NO PRETRAINED WEIGHTS" in said.out + said.err
+    output = capfd.readouterr()
+    assert "NO PRETRAINED WEIGHTS" in output.out + output.err
     results = json.loads((tmp_path / "run" / "results.json").read_text())
     assert results["weights"]["missing"]
     assert any("NO PRETRAINED WEIGHTS" in warning for warning in results["warnings"])

@@ -16,7 +16,7 @@ def command(*words):
 
 @pytest.mark.parametrize("words", [["--help"], ["--cfg", "job"]])
 def test_help_is_fast(words):
-    """In seconds of the processor: 0.4 where nothing else runs; importing torch alone would take two."""
+    """Measured in CPU seconds: 0.4 on an idle machine, while importing torch alone takes two."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     process = subprocess.run(command(*words), capture_output=True, text=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
