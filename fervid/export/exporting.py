@@ -24,7 +24,7 @@ from fervid.errors import InputError, first_line
 from fervid.export.model_card import faces_in_words, model_card, weights_licence, without_folders
 from fervid.models.pretrained import PretrainedBackbone
 from fervid.runs.build import make_network
-from fervid.runs.load import load_run, stored_config
+from fervid.runs.load import load_classifier, stored_config
 from fervid.runs.run import open_run
 from fervid.runs.trust import Trust
 from fervid.schema.tables import Table
@@ -76,7 +76,7 @@ def export_run(
     unknown = [name for name in formats if name not in FORMATS]
     if unknown or not formats:
         raise InputError(f"format={', '.join(unknown) or '[]'} is unknown: choose {', '.join(FORMATS)}, or a list.")
-    model = load_run(run, trust=trust)
+    model = load_classifier(run, trust=trust)
     finished = open_run(run)
     config = stored_config(finished.results, run, trust=trust)
     about = describe(finished.results, config, model)

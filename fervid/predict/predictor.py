@@ -17,7 +17,7 @@ from fervid.faces.detection import Detector, HaarDetector, NoDetector
 from fervid.faces.face import Face
 from fervid.media.decoding import read_picture
 from fervid.media.sources import Source
-from fervid.runs.load import load_run, read_run, stored_config
+from fervid.runs.load import load_classifier, read_run, stored_config
 from fervid.runs.trust import Trust
 
 BATCH = 32  # pictures that the network is shown at once
@@ -87,7 +87,8 @@ class Predictor:
         trust: Trust = (),
     ):
         self.folder = Path(folder).expanduser()
-        self.model = load_run(self.folder, trust=trust).to(device=_device(device), memory_format=torch.channels_last)
+        model = load_classifier(self.folder, trust=trust)
+        self.model = model.to(device=_device(device), memory_format=torch.channels_last)
         run = read_run(self.folder)
         self.results = run.results
         config = stored_config(self.results, self.folder, trust=trust)

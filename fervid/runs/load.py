@@ -13,15 +13,15 @@ from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from fervid.data.frame_datamodule import FrameDataModule
-from fervid.data.targets import ClassTarget
 from fervid.errors import InputError, first_line, reason
 from fervid.models.weight_files import read_checkpoint
-from fervid.runs.build import make_datamodule, make_network
+from fervid.runs.build import make_datamodule, make_network, task_class
 from fervid.runs.run import Run, open_run
 from fervid.runs.trust import Trust, is_in, trusted_packages
 from fervid.schema.columns import FRAME_KEY
 from fervid.schema.config_folder import config_folders
 from fervid.tasks.classification import EmotionClassifier
+from fervid.tasks.task import Task
 
 IMPORTED = ("_target_", "corpus")  # settings whose values are imported
 INSTRUCTIONS = ("_target_", "_partial_", "_convert_", "_recursive_")  # keywords of Hydra; _args_ could name any code
@@ -30,8 +30,8 @@ CORPUS = ("task", "dataset", "detector", "split")  # groups that open the corpus
 MAPPINGS = ("task", "dataset", "split", "backbone", "head")  # groups that must be mappings if a run has them
 
 
-def load_run(folder: str | Path, checkpoint: str = "best", *, trust: Trust = ()) -> EmotionClassifier:
-    """Loads the trained classifier of a run.
+def load_run(folder: str | Path, checkpoint: str = "best", *, trust: Trust = ()) -> Task:
+    """Loads the trained network of a run: a classifier, or the task of your own that it was trained on.
 
     Args:
         folder: run folder.
@@ -40,8 +40,8 @@ def load_run(folder: str | Path, checkpoint: str = "best", *, trust: Trust = ())
             classes are called, whatever the run folder refers to.
 
     Returns:
-        The classifier in ``eval()`` mode on the CPU. It maps float pictures (B, 3, H, W) in [0, 1], where H and W are
-        its ``backbone.image_size``, to logits (B, num_classes) in the order of its ``class_names``.
+        The task in ``eval()`` mode on the CPU. A classifier maps float pictures (B, 3, H, W) in [0, 1], where H and W
+        are its ``backbone.image_size``, to logits (B, num_classes) in the order of its ``class_names``.
 
     Raises:
         InputError: if the folder contains no finished run, or its files are damaged or inconsistent.
@@ -49,7 +49,7 @@ def load_run(folder: str | Path, checkpoint: str = "best", *, trust: Trust = ())
     folder = Path(folder).expanduser()
     run = read_run(folder)
     results = run.results
-    class_names, config = run.class_names, stored_config(results, folder, trust=trust)
+    config = stored_config(results, folder, trust=trust)
     if "head" not in config:
         raise InputError(f"{folder} is a run of the classical baseline and has no network: give another run.")
     path = folder / "checkpoints" / f"{checkpoint}.ckpt"
@@ -60,11 +60,10 @@ def load_run(folder: str | Path, checkpoint: str = "best", *, trust: Trust = ())
     try:
         if "weights" in config.backbone:
             config.backbone.weights = None  # replaced by the weights of the checkpoint
-        backbone, head = make_network(config, len(class_names))
+        target = task_class(config).stored_target(results)
+        backbone, head = make_network(config, target.size)
         config.task.pop("loss", None)  # not needed without training
-        model: EmotionClassifier = instantiate(
-            config.task, backbone=backbone, head=head, target=ClassTarget(class_names)
-        )
+        model: Task = instantiate(config.task, backbone=backbone, head=head, target=target)
     except Exception as error:  # an untrusted configuration may contain anything
         raise InputError(f"the network of {folder} cannot be built from its configuration: {reason(error)}.") from error
     try:
@@ -78,6 +77,19 @@ def load_run(folder: str | Path, checkpoint: str = "best", *, trust: Trust = ())
             f"{f' and {len(not_finite) - 1} more' if not_finite[1:] else ''}): train the network again."
         )
     return model.eval()
+
+
+def load_classifier(folder: Path, *, trust: Trust = ()) -> EmotionClassifier:
+    """Loads a run as :func:`load_run` does, if it classifies emotions.
+
+    Raises:
+        InputError: also if the run was trained on another task.
+    """
+    class_names = read_run(folder).class_names  # refuses other tasks before anything is built
+    model = load_run(folder, trust=trust)
+    if not isinstance(model, EmotionClassifier) or model.class_names != class_names:
+        raise InputError(f"the task of {folder} is a {type(model).__name__}: an EmotionClassifier is needed.")
+    return model
 
 
 def read_run(folder: Path) -> Run:

@@ -62,6 +62,10 @@ class EmotionClassifier(Task):
     def make_target(cls) -> ClassTarget:
         return ClassTarget()
 
+    @classmethod
+    def stored_target(cls, results: dict[str, Any]) -> ClassTarget:
+        return ClassTarget(results["class_names"])
+
     def loss_of(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return self.loss(outputs, targets)
 

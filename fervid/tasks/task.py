@@ -67,6 +67,17 @@ class Task(pl.LightningModule):
         """Returns the unfitted target of the task; the datamodule fits it."""
         raise NotImplementedError
 
+    @classmethod
+    def stored_target(cls, results: dict[str, Any]) -> Target:
+        """Returns the target of a finished run, with which :func:`fervid.load_run` builds the task again.
+
+        Override it if the target learns something when it is fitted: :meth:`measure` can record it.
+
+        Args:
+            results: content of ``results.json``.
+        """
+        return cls.make_target()
+
     def loss_of(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Returns the mean loss of a batch."""
         raise NotImplementedError

@@ -6,6 +6,9 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+
+from fervid import load_run
 
 TASK = """
 import numpy as np
@@ -65,7 +68,13 @@ class Seconds(Task):
 
     def measure(self, predictions):
         error = (predictions["predicted_time"] - predictions["time"]).abs().mean()
-        return {"task": "seconds", "metrics": {"test/error": float(error)}}
+        return {"task": "seconds", "metrics": {"test/error": float(error)}, "mean": self.mean}
+
+    @classmethod
+    def stored_target(cls, results):
+        target = cls.make_target()
+        target.mean = results["mean"]
+        return target
 """
 YAML = """
 _target_: seconds_task.Seconds
@@ -104,6 +113,10 @@ def test_new_task_is_trained_recorded_and_listed(seconds, fervid_command, cache,
     squared = np.square(table["predicted_time"] - table["time"]).mean()
     assert results["metrics"]["test/loss"] == pytest.approx(2 * squared, rel=1e-4)
     assert (run / "curves.png").exists()
+
+    model = load_run(run, trust="seconds_task")
+    assert (type(model).__name__, model.mean) == ("Seconds", results["mean"])
+    assert model(torch.rand(2, 3, 28, 28)).shape == (2, 1)
 
     fervid_command("report", f"runs={run}", f"hydra.run.dir={seconds / 'report'}")
     assert pd.read_csv(seconds / "report" / "tables" / "runs.csv")["folder"].tolist() == [str(run)]
