@@ -18,17 +18,17 @@ from fervid.schema.config_folder import CONFIG_FOLDER
 
 @hydra.main(version_base="1.3", config_path=CONFIG_FOLDER, config_name="baseline")
 def command(config: DictConfig) -> float:
-    """Fits the baseline on the training side and records what it says of the others.
+    """Fits the baseline on the training subset and records its predictions on the others.
 
     Returns:
         The validation UAR.
     """
     with job(config) as running:
-        from fervid.baseline.baseline import baseline  # torch and all that: seconds that --help should not wait for
+        from fervid.baseline.baseline import baseline  # imports torch, which would delay --help by seconds
 
         return baseline(config, running.folder, resume=running.is_sweep)
 
 
 def main() -> None:
-    """Runs the command; also as ``fervid baseline``."""
+    """Runs the command line; ``fervid baseline`` calls it too."""
     run(command, "baseline")

@@ -1,4 +1,4 @@
-"""A run of the classical baseline, top to bottom."""
+"""Runs the classical baseline."""
 
 import logging
 import time
@@ -31,26 +31,26 @@ log = logging.getLogger(__name__)
 
 
 def baseline(config: DictConfig, folder: str | Path, *, resume: bool = False) -> float:
-    """Fits the baseline on the training frames, scores the others and records the run.
+    """Fits the baseline on training frames, scores validation and test frames, and records the run.
 
     Args:
-        config: of the command ``baseline``; :func:`fervid.cli.compose` gives one.
-        folder: where everything that it leaves lies.
-        resume: whether the same run may have been finished there before, which is then not run again.
+        config: configuration of the command ``baseline``, such as from :func:`fervid.cli.compose`.
+        folder: run folder.
+        resume: whether to skip the run if the same run is already finished in the folder.
 
     Returns:
         The validation UAR.
 
     Raises:
-        InputError: if the configuration or the corpus cannot be used, another process is at work in the folder, or a
-            finished run would be written over.
+        InputError: if the configuration or corpus cannot be used, another process uses the folder, or a finished run
+            would be overwritten.
     """
     folder = Path(folder).expanduser()
     folder.mkdir(parents=True, exist_ok=True)
     look = partial(finished_score, folder, config, lambda: _read_corpus(config).fingerprint, resume=resume)
     with WarningCollector() as collected, ExitStack() as stack:
         finished = look()
-        if finished is None:  # what is finished may be read by many at once
+        if finished is None:  # several processes may read a finished run
             stack.enter_context(alone(folder))
             finished = look()  # again: the process that held the folder until now may have finished the run
         return _run(config, folder, collected.sentences) if finished is None else finished
@@ -70,17 +70,17 @@ def _run(config: DictConfig, folder: Path, warnings: list[str]) -> float:
     fitted = time.perf_counter()
 
     tables = {}
-    for side in ("val", "test"):
-        tables[side], reached = _score(classifier, config, datamodule, side)
-        metrics |= {f"{side}/{name}": value for name, value in reached.items()}
+    for subset in ("val", "test"):
+        tables[subset], subset_scores = _score(classifier, config, datamodule, subset)
+        metrics |= {f"{subset}/{name}": value for name, value in subset_scores.items()}
     seconds = {"prepare": prepared - began, "fit": fitted - prepared, "test": time.perf_counter() - fitted}
 
     results = {**describe(config, datamodule, warnings), **measure(tables["test"], datamodule.class_names)}
     results["metrics"] |= metrics
-    results["choices"]["backbone"] = "lgbp"  # as tables call it
+    results["choices"]["backbone"] = "lgbp"  # name in report tables
     results |= {"best_score": metrics["val/uar"], "seconds": seconds, "device": "cpu"}
     write_predictions(folder, tables["test"], tables["val"])
-    # Before anything is drawn: no figure can lose what was learned.
+    # Written before figures are drawn, so that an error there does not lose the results.
     write_results(folder, results)
     draw_predictions(folder, datamodule, results, tables["test"])
     print_summary(console, folder, results)
@@ -98,7 +98,7 @@ def _read_corpus(config: DictConfig) -> FrameDataModule:
         split=instantiate(config.split),
         cache_dir=config.cache_dir,
         seed=config.seed,
-        batch_size=1,  # it knows no batches: none is too large for the training side
+        batch_size=1,  # not used; 1 is valid for every size of the training subset
         _convert_="all",
     )
     datamodule.prepare_data()
@@ -106,31 +106,34 @@ def _read_corpus(config: DictConfig) -> FrameDataModule:
     return datamodule
 
 
-def _look_at(config: DictConfig, datamodule: FrameDataModule, side: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Features (N, D), labels (N,) and manifest rows (N,) of one side of the split."""
-    frames = datamodule.frame_dataset(side)
-    described = f"LGBP features of {len(frames)} {side} faces"
+def _extract(config: DictConfig, datamodule: FrameDataModule, subset: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Features (N, D), labels (N,) and manifest rows (N,) of a subset."""
+    frames = datamodule.frame_dataset(subset)
+    described = f"LGBP features of {len(frames)} {subset} faces"
     x = lgbp_features(frames.face_cache[frames.rows], **_features(config), description=described)
     return x, frames.targets["emotion"].numpy(), frames.index.numpy()
 
 
 def _fit(classifier: Pipeline, config: DictConfig, datamodule: FrameDataModule) -> float:
-    """Fits the classifier on the training frames; its accuracy on them."""
-    x, labels, _ = _look_at(config, datamodule, "train")
+    """Fits the classifier on the training frames and returns its accuracy on them."""
+    x, labels, _ = _extract(config, datamodule, "train")
     if config.pca > min(x.shape):
-        raise InputError(f"pca={config.pca} is more than {len(x)} training faces have: give {min(x.shape)} at most.")
+        raise InputError(f"pca={config.pca} is too large for {len(x)} training faces: use at most {min(x.shape)}.")
     if config.pca < 1 and len(x) > 5000:
-        log.info("PCA of %d faces by a share of variance takes long: pca=300, say, is faster.", len(x))
+        log.info(
+            "PCA of %d faces by a fraction of variance is slow: a number of components such as pca=300 is faster.",
+            len(x),
+        )
     classifier.fit(x, labels)
     return float(classifier.score(x, labels))
 
 
 def _score(
-    classifier: Pipeline, config: DictConfig, datamodule: FrameDataModule, side: str
+    classifier: Pipeline, config: DictConfig, datamodule: FrameDataModule, subset: str
 ) -> tuple[pd.DataFrame, dict[str, float]]:
-    """The predictions of one side, one row a frame, and their scores with the loss."""
-    x, labels, index = _look_at(config, datamodule, side)
-    answers = classifier.predict_proba(x)
-    table = predictions_table(datamodule.manifest.loc[index], answers, datamodule.class_names)
-    loss = log_loss(labels, answers, labels=range(len(datamodule.class_names)))
+    """Predictions of a subset, one row per frame, and their scores and loss."""
+    x, labels, index = _extract(config, datamodule, subset)
+    probabilities = classifier.predict_proba(x)
+    table = predictions_table(datamodule.manifest.loc[index], probabilities, datamodule.class_names)
+    loss = log_loss(labels, probabilities, labels=range(len(datamodule.class_names)))
     return table, scores(confusion(table, datamodule.class_names)).means() | {"loss": float(loss)}

@@ -1,4 +1,4 @@
-"""Evaluates trained runs again, on their own test set or on another corpus.
+"""Evaluates stored runs on their own test subset or on another corpus.
 
 Example: ``python -m fervid.evaluate run=runs/mine dataset=enterface dataset.root=eNTERFACE``.
 
@@ -17,7 +17,7 @@ from fervid.schema.config_folder import CONFIG_FOLDER
 
 @hydra.main(version_base="1.3", config_path=CONFIG_FOLDER, config_name="evaluate")
 def command(config: DictConfig) -> None:
-    """Shows each run the frames, writes down what it says of them, and reports."""
+    """Predicts the test frames with each run and writes a report."""
     with job(config) as running:
         runs = config.run if isinstance(config.run, ListConfig) else [] if config.run is None else [config.run]
         if not runs:
@@ -25,7 +25,7 @@ def command(config: DictConfig) -> None:
         folders = [run_folder(each) for each in runs]
         from rich.console import Console
 
-        from fervid.evaluate.evaluation import evaluate  # torch and all that: seconds that --help should not wait for
+        from fervid.evaluate.evaluation import evaluate  # imports torch, which would delay --help by seconds
 
         evaluate(
             empty_folder(running.folder),
@@ -36,5 +36,5 @@ def command(config: DictConfig) -> None:
 
 
 def main() -> None:
-    """Runs the command; also as ``fervid evaluate``."""
+    """Runs the command line; ``fervid evaluate`` calls it too."""
     run(command, "evaluate")

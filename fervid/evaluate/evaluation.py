@@ -1,4 +1,4 @@
-"""An evaluation of stored runs, top to bottom."""
+"""Evaluates stored runs and writes the report."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from rich.console import Console
 
 from fervid.errors import InputError
 from fervid.evaluate.ensemble import gain_sentence, member_table, member_weights, soft_vote
-from fervid.evaluate.members import Member, align, ask, leakage, leave_out_seen, open_members, open_runs
+from fervid.evaluate.members import Member, align, leakage, leave_out_seen, open_members, open_runs, predict_frames
 from fervid.evaluate.sentences import emotion_sections, sentences_on
 from fervid.evaluate.writing import (
     ensemble_settings,
@@ -31,17 +31,17 @@ from fervid.schema.predictions import predictions_table
 
 
 @dataclass(frozen=True)
-class Answers:
-    """What the members say of the same frames, in the emotions that are scored.
+class MemberPredictions:
+    """Predictions of all members on the same frames, restricted to the scored emotions.
 
     Attributes:
-        members: those who were asked.
-        own: whether they were asked about the test side of their own corpus; else about another corpus.
-        emotions: the C that are scored.
-        labels: the emotion of each frame, by the names of the corpus.
-        true: the same by the names that are scored.
-        kept: whether a frame shows one of ``emotions``.
-        probabilities: for each member those of the frames kept, shape (N, C).
+        members: the members.
+        own: whether the frames are the test subset of the members' own corpus; otherwise they are of another corpus.
+        emotions: the C scored emotions.
+        labels: label of each frame, as the corpus names it.
+        true: label of each frame by its scored name.
+        kept: whether the label of a frame is one of ``emotions``.
+        probabilities: probabilities (N, C) of the kept frames, for each member.
     """
 
     members: list[Member]
@@ -54,13 +54,13 @@ class Answers:
 
 
 def evaluate(folder: Path, console: Console, *, folders: Sequence[str], config: DictConfig) -> None:
-    """Shows stored runs the frames of a test split or of another corpus, scores what they say, and reports.
+    """Evaluates stored runs on their test subset or on another corpus, and writes a report.
 
     Args:
-        folder: where to.
-        console: where the main tables are printed.
-        folders: of the runs; several are an ensemble.
-        config: what ``conf/evaluate.yaml`` composes.
+        folder: output folder.
+        console: console for the main tables.
+        folders: run folders; several runs form an ensemble.
+        config: configuration composed from ``conf/evaluate.yaml``.
 
     Raises:
         InputError: if a run, the corpus or a setting cannot be used.
@@ -72,59 +72,62 @@ def evaluate(folder: Path, console: Console, *, folders: Sequence[str], config: 
     weights = member_weights(config.weights, runs)
     own = config.get("dataset") is None
     if config.root is not None and not own:
-        raise InputError(f"root={config.root} is where a run's own corpus lies: give dataset.root for another corpus.")
+        raise InputError(
+            f"root={config.root} is the folder of the run's own corpus: give dataset.root for another corpus."
+        )
     members = open_members(runs, config)
     align(members, own)
     left_out = leave_out_seen(members) if config.subjects == "unseen" else 0
     for member in members:
         member.leakage = leakage(member, own, left_out)
 
-    answers = _ask_all(members, own, config, console)
-    written = _write_runs(folder, answers, weights, config)
-    sections = _main_sections(answers, written, weights, left_out, config)
+    predicted = _predict_all(members, own, config, console)
+    written = _write_runs(folder, predicted, weights, config)
+    sections = _main_sections(predicted, written, weights, left_out, config)
     compared = compare(written, {}, resamples=config.resamples, seed=config.seed)
-    _write_report(folder, answers, [*sections, *compared])
-    # The summary of a report pools repeats; the table of the members says the same of each by itself.
+    _write_report(folder, predicted, [*sections, *compared])
+    # Not the summary of the report, which pools replicates: the table of members lists each run.
     print_report(console, sections)
     console.print(
-        f"everything lies in {folder}: report.html, report.md, tables/, figures/, members/"
-        f"{', ensemble/' if len(members) > 1 else ''}",
+        f"Output: {folder} (report.html, report.md, tables/, figures/, members/"
+        f"{', ensemble/' if len(members) > 1 else ''})",
         soft_wrap=True,
         highlight=False,
         markup=False,
     )
 
 
-def _ask_all(members: list[Member], own: bool, config: DictConfig, console: Console) -> Answers:
-    """Shows every member its frames."""
+def _predict_all(members: list[Member], own: bool, config: DictConfig, console: Console) -> MemberPredictions:
+    """Predicts the frames with every member."""
     vocabularies = [member.run.class_names for member in members]
     labels = members[0].frames["emotion"]
     emotions = vocabularies[0] if own else shared_emotions(vocabularies, sorted(labels.unique()))
     for member in members:
         console.print(f"{member.name}: {len(member.frames)} frames of {member.datamodule.corpus}", highlight=False)
-        said = ask(member, config.device, config.trust)
         names = [name if own else shared_name(name) for name in member.run.class_names]
-        member.probabilities, member.classes = merge_classes(said, names)
+        member.probabilities, member.classes = merge_classes(predict_frames(member, config.device, config.trust), names)
     true = labels if own else labels.map(shared_name)
     kept = true.isin(emotions).to_numpy()
     probabilities = [restrict(member.probabilities, member.classes, emotions)[kept] for member in members]
-    return Answers(members, own, emotions, labels, true, kept, probabilities)
+    return MemberPredictions(members, own, emotions, labels, true, kept, probabilities)
 
 
-def _write_runs(folder: Path, answers: Answers, weights: np.ndarray, config: DictConfig) -> list[Run]:
-    """Leaves what each member says, and the ensemble of several, in the form of runs."""
-    members, own, emotions = answers.members, answers.own, answers.emotions
+def _write_runs(folder: Path, predicted: MemberPredictions, weights: np.ndarray, config: DictConfig) -> list[Run]:
+    """Writes the predictions of each member, and of the ensemble, as run folders."""
+    members, own, emotions = predicted.members, predicted.own, predicted.emotions
     base = [training_entries(member.run, None if own else config) for member in members]
-    frames = members[0].frames[answers.kept].assign(emotion=answers.true[answers.kept])
+    frames = members[0].frames[predicted.kept].assign(emotion=predicted.true[predicted.kept])
     written = []
-    for number, (member, said, results) in enumerate(zip(members, answers.probabilities, base, strict=True), start=1):
+    for number, (member, probabilities, results) in enumerate(
+        zip(members, predicted.probabilities, base, strict=True), start=1
+    ):
         place = folder / "members" / f"{number}_{member.name.replace('/', '_')}"
         validation = member.run.validation if own and member.run.has_validation else None
-        predictions = predictions_table(frames, said, emotions)
+        predictions = predictions_table(frames, probabilities, emotions)
         written.append(write_run(place, results, member, predictions, emotions, member.leakage, validation))
     if len(members) > 1:
         runs = [member.run for member in members]
-        predictions = predictions_table(frames, soft_vote(answers.probabilities, weights), emotions)
+        predictions = predictions_table(frames, soft_vote(predicted.probabilities, weights), emotions)
         worst = max((member.leakage for member in members), key=lambda leakage: LeakageLevel(leakage["level"]).rank)
         results = ensemble_settings(base) | {
             "ensemble": {"members": [str(run.folder) for run in runs], "weights": weights.tolist()}
@@ -135,44 +138,44 @@ def _write_runs(folder: Path, answers: Answers, weights: np.ndarray, config: Dic
 
 
 def _main_sections(
-    answers: Answers, written: Sequence[Run], weights: np.ndarray, left_out: int, config: DictConfig
+    predicted: MemberPredictions, written: Sequence[Run], weights: np.ndarray, left_out: int, config: DictConfig
 ) -> list[Section]:
-    """The sections that the terminal shows: emotions of another corpus, members, and the ensemble of several."""
-    members, is_ensemble = answers.members, len(answers.members) > 1
-    names = _names(answers)
+    """Builds the sections for the terminal: emotions of another corpus, members and ensemble."""
+    members, is_ensemble = predicted.members, len(predicted.members) > 1
+    names = _names(predicted)
     systems = [System({}, [run], {}, name) for run, name in zip(written, names, strict=True)]
     options = {"resamples": config.resamples, "seed": config.seed}
-    sentences = sentences_on(members, written, answers.own, left_out, config.subjects)
+    sentences = sentences_on(members, written, predicted.own, left_out, config.subjects)
     if is_ensemble:
         sentences.insert(0, gain_sentence(systems[-1], systems[:-1], **options))
-    own_choice: list[float | None] | None = None
-    if not answers.own:
-        true = answers.true[answers.kept]
-        own_choice = [_uar_of_own_choice(member, true, answers.kept) for member in members]
-        own_choice += [None] * is_ensemble
-    table = member_table(systems, [*weights.tolist(), None][: len(systems)], own_choice, **options)
-    title = "Members and ensemble" if is_ensemble else "Scores in short"
+    uar_all_emotions: list[float | None] | None = None
+    if not predicted.own:
+        true = predicted.true[predicted.kept]
+        uar_all_emotions = [_uar_over_all_emotions(member, true, predicted.kept) for member in members]
+        uar_all_emotions += [None] * is_ensemble
+    table = member_table(systems, [*weights.tolist(), None][: len(systems)], uar_all_emotions, **options)
+    title = "Members and ensemble" if is_ensemble else "Scores of the run"
     sections = [Section(title, [table], sentences=sentences, terminal=True)]
-    return sections if answers.own else [*emotion_sections(members, answers.labels, answers.emotions), *sections]
+    return sections if predicted.own else [*emotion_sections(members, predicted.labels, predicted.emotions), *sections]
 
 
-def _write_report(folder: Path, answers: Answers, sections: Sequence[Section]) -> None:
-    names, datamodule = _names(answers), answers.members[0].datamodule
-    where = f"{datamodule.corpus}{', test split' if answers.own else ''}"
-    title = f"What {', '.join(names)} {'reaches' if len(names) == 1 else 'reach'} on {where}"
+def _write_report(folder: Path, predicted: MemberPredictions, sections: Sequence[Section]) -> None:
+    names, datamodule = _names(predicted), predicted.members[0].datamodule
+    where = f"{datamodule.corpus}{', test subset' if predicted.own else ''}"
+    title = f"Evaluation of {', '.join(names)} on {where}"
     summary = []
     if datamodule.rendered:
-        summary = ["Rendered people: such scores show that the protocol runs, not what it reaches."]
+        summary = ["The corpus is rendered: scores show that the protocol works, not how well emotions are recognised."]
     write_report(folder, title, summary, sections)
 
 
-def _names(answers: Answers) -> list[str]:
-    """Of the members, and of the ensemble of several."""
-    return [member.name for member in answers.members] + ["ensemble"] * (len(answers.members) > 1)
+def _names(predicted: MemberPredictions) -> list[str]:
+    """Names of the members, and of the ensemble if there is one."""
+    return [member.name for member in predicted.members] + ["ensemble"] * (len(predicted.members) > 1)
 
 
-def _uar_of_own_choice(member: Member, true: pd.Series, kept: np.ndarray) -> float:
-    """The mean recall of the shared emotions if the member may choose among all that it knows."""
+def _uar_over_all_emotions(member: Member, true: pd.Series, kept: np.ndarray) -> float:
+    """UAR over the shared labels if the member may predict any of its emotions."""
     predicted = np.array(member.classes, dtype=object)[member.probabilities[kept].argmax(axis=1)]
     table = pd.DataFrame({"label": true.to_numpy(), "predicted": predicted})
     return float(scores(confusion(table, member.classes)).uar)

@@ -1,10 +1,10 @@
-"""What a reader of an evaluation's scores has to know."""
+"""Sentences that explain the scores of an evaluation."""
 
 from collections.abc import Sequence
 
 import pandas as pd
 
-from fervid.evaluate.cross_corpus import ALL_SHARED, emotion_table, first_choice_table
+from fervid.evaluate.cross_corpus import ALL_SHARED, all_emotions_table, emotion_table
 from fervid.evaluate.members import Member
 from fervid.report.writing import Section
 from fervid.runs.run import Run
@@ -15,7 +15,7 @@ from fervid.schema.emotions import shared_name
 def sentences_on(
     members: Sequence[Member], written: Sequence[Run], own: bool, left_out: int, subjects: str
 ) -> list[str]:
-    """What a reader of the scores has to know."""
+    """Returns sentences on reproduced scores, overlap with the training data and omitted frames."""
     frames = members[0].frames
     sentences = []
     for member, run in zip(members, written, strict=False):
@@ -25,28 +25,32 @@ def sentences_on(
             same = abs(before - now) < 1e-4 or before != before
             if not same:
                 sentences.append(
-                    f"{member.name}: UAR {now:.1%} on frames, where the run itself reported {before:.1%}: faces are "
-                    "found or weights are multiplied otherwise by other libraries."
+                    f"{member.name}: UAR of {now:.1%} on frames, but the run recorded {before:.1%}. Other library "
+                    "versions may detect faces or compute the network differently."
                 )
             else:
-                sentences.append(f"{member.name}: the same UAR as the run itself reported, {before:.1%} on frames.")
+                sentences.append(
+                    f"{member.name}: the UAR of {before:.1%} on frames equals the value recorded by the run."
+                )
         if not own and found["subjects"]["count"] + found["clips"]["count"]:
             sentences.append(
                 f"{member.name} was trained or validated on {found['subjects']['count']} of these "
-                f"{keys(frames, 'subject').nunique()} people and on {found['clips']['count']} of these "
-                f"{keys(frames, 'clip').nunique()} clips of {corpus}, going by their names: its scores are "
-                f"{found['level']} and promise too much; subjects=unseen leaves them out."
+                f"{keys(frames, 'subject').nunique()} subjects and on {found['clips']['count']} of these "
+                f"{keys(frames, 'clip').nunique()} clips of {corpus}, according to their names. Its scores "
+                f"are {found['level']} and too optimistic; subjects=unseen omits these frames."
             )
     if subjects == "unseen":
-        sentences.append(f"{left_out} frames of people or clips that a member had seen are left out.")
-    strange = [member.name for member in members if not member.names_tell]
-    if not own and (strange or frames["subject"].isna().any()):
         sentences.append(
-            f"Nobody can tell whether {', '.join(strange) or 'a member'} was trained on people of this corpus: "
-            + ("the names in a folder of files say nothing elsewhere." if strange else "who is seen is unknown.")
+            f"{left_out} frames of subjects or clips that a member was trained or validated on are omitted."
+        )
+    incomparable = [member.name for member in members if not member.names_comparable]
+    if not own and (incomparable or frames["subject"].isna().any()):
+        sentences.append(
+            f"It is unknown whether {', '.join(incomparable) or 'a member'} was trained on subjects of this corpus: "
+            + ("names in different folders cannot be compared." if incomparable else "some subjects are unknown.")
         )
     if not own:
-        sentences.append("Pictures that look the same were not searched for between this corpus and the runs' own.")
+        sentences.append("Near-duplicates between this corpus and the training data were not searched for.")
     return sentences
 
 
@@ -55,24 +59,26 @@ def _shared_and_dropped(labels: pd.Series, models: Sequence[Sequence[str]], shar
     dropped = [f"{emotion} ({counts[emotion]} frames)" for emotion in sorted(counts.index)
                if shared_name(emotion) not in shared]  # fmt: skip
     unused = sorted({name for names in models for name in names if shared_name(name) not in shared})
-    sentences = [f"Shared by model and corpus, and scored: {', '.join(shared)}."]
+    sentences = [f"Scored emotions, shared by model and corpus: {', '.join(shared)}."]
     if dropped:
-        sentences.append(f"Of the corpus left out: {', '.join(dropped)}.")
+        sentences.append(f"Omitted emotions of the corpus: {', '.join(dropped)}.")
     if unused:
-        sentences.append(f"Of the model left out: {', '.join(unused)}; the rest of its probabilities is scaled up.")
+        sentences.append(
+            f"Omitted emotions of the model: {', '.join(unused)}; the remaining probabilities are renormalised."
+        )
     return sentences
 
 
 def emotion_sections(members: Sequence[Member], labels: pd.Series, emotions: Sequence[str]) -> list[Section]:
-    """Which emotions are shared, and what the members say before the others are left out."""
+    """Builds the sections on shared emotions and on predictions over all emotions."""
     vocabularies = [member.run.class_names for member in members]
-    answers = [(member.name, member.probabilities, member.classes) for member in members]
-    choices = first_choice_table(labels, answers, emotions)
-    told = _shared_and_dropped(labels, vocabularies, emotions)
-    for _, row in choices.data[choices.data["the frames show"] == ALL_SHARED].iterrows():
-        told.append(
-            f"{row['model']}: on {row['outside']:.0%} of the {row['frames']} frames that are scored, its own first "
-            "choice was an emotion that is not shared."
+    predictions = [(member.name, member.probabilities, member.classes) for member in members]
+    all_emotions = all_emotions_table(labels, predictions, emotions)
+    sentences = _shared_and_dropped(labels, vocabularies, emotions)
+    for _, row in all_emotions.data[all_emotions.data["label"] == ALL_SHARED].iterrows():
+        sentences.append(
+            f"{row['model']}: on {row['not shared']:.0%} of the {row['frames']} scored frames, its most "
+            "probable emotion is not shared."
         )
-    shown = Section("Emotions", [emotion_table(labels, vocabularies, emotions)], sentences=told, terminal=True)
-    return [shown, Section("First choices", [choices])]  # too wide for a terminal
+    shown = Section("Emotions", [emotion_table(labels, vocabularies, emotions)], sentences=sentences, terminal=True)
+    return [shown, Section("Predictions over all emotions", [all_emotions])]  # too wide for a terminal

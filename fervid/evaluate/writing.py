@@ -1,4 +1,4 @@
-"""An evaluation in the form of a run: what a report needs to know of it."""
+"""Writes evaluations as run folders that a report can read."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +9,7 @@ import pandas as pd
 from omegaconf import DictConfig, OmegaConf
 
 from fervid.evaluate.ensemble import soft_vote
-from fervid.evaluate.members import Member, asked_settings
+from fervid.evaluate.members import Member, corpus_settings
 from fervid.metrics.aggregation import measure
 from fervid.runs.load import stored_config
 from fervid.runs.record import describe_data
@@ -20,7 +20,7 @@ from fervid.schema.results import write_results
 
 
 def joint_validation(runs: Sequence[Run], weights: np.ndarray, emotions: Sequence[str]) -> pd.DataFrame | None:
-    """What the ensemble says of the validation frames; None unless all members have the same."""
+    """Ensemble predictions of the validation frames; None unless all members have the same validation frames."""
     if not all(run.has_validation for run in runs):
         return None
     tables = [run.validation.sort_values(FRAME_KEY, ignore_index=True) for run in runs]
@@ -31,10 +31,10 @@ def joint_validation(runs: Sequence[Run], weights: np.ndarray, emotions: Sequenc
 
 
 def training_entries(run: Run, config: DictConfig | None) -> dict[str, Any]:
-    """A run's ``results.json`` as far as it is of training; with the corpus it is asked about, if that is another."""
-    kept = {name: value for name, value in run.results["metrics"].items() if not name.startswith("test/")}
-    told = ("seed", "seconds", "warnings", "versions", "git_revision", "choices", "config", "epochs", "best_epoch")
-    results: dict[str, Any] = {name: run.results.get(name) for name in told} | {"metrics": kept}
+    """Entries of ``results.json`` that describe the training, with the settings of the other corpus, if any."""
+    metrics = {name: value for name, value in run.results["metrics"].items() if not name.startswith("test/")}
+    names = ("seed", "seconds", "warnings", "versions", "git_revision", "choices", "config", "epochs", "best_epoch")
+    results: dict[str, Any] = {name: run.results.get(name) for name in names} | {"metrics": metrics}
     if config is not None:
         chosen, stored = config.choices, stored_config(run.results, run.folder, trust=config.trust)
         before = results["choices"]
@@ -42,7 +42,7 @@ def training_entries(run: Run, config: DictConfig | None) -> dict[str, Any]:
             "dataset": chosen["dataset"], "detector": chosen["detector"], "split": "all frames", "paper": None,
         }  # fmt: skip
         results["config"] = results["config"] | {
-            "dataset": OmegaConf.to_container(asked_settings(config, stored)),
+            "dataset": OmegaConf.to_container(corpus_settings(config, stored)),
             "detector": OmegaConf.to_container(config.detector) if config.get("detector") else None,
             "trained_on": {group: before.get(group) for group in ("dataset", "split", "detector")},
             "paper": None,
@@ -51,19 +51,19 @@ def training_entries(run: Run, config: DictConfig | None) -> dict[str, Any]:
 
 
 def ensemble_settings(members: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """What an ensemble's ``results.json`` says of settings: those that all members have in common."""
+    """Settings in ``results.json`` of an ensemble: those that all members have in common."""
     first = members[0]
     seconds = {"fit": sum(results["seconds"]["fit"] for results in members)}
     choices = _common([results["choices"] for results in members]) | {"backbone": "ensemble"}
     config = _common([results["config"] for results in members])
-    told = {name: first[name] for name in ("versions", "git_revision")}
-    return told | {
+    shared = {name: first[name] for name in ("versions", "git_revision")}
+    return shared | {
         "choices": choices, "config": config, "seconds": seconds, "seed": None, "warnings": [], "metrics": {},
     }  # fmt: skip
 
 
 def _common(settings: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Nested settings with ``several`` where they differ."""
+    """Merges nested settings; values that differ become ``several``."""
     merged: dict[str, Any] = {}
     for name in dict.fromkeys(name for each in settings for name in each):
         values = [each.get(name) for each in settings]
@@ -84,12 +84,12 @@ def write_run(
     leakage: dict[str, Any],
     validation: pd.DataFrame | None,
 ) -> Run:
-    """Writes what a report needs to know of a run."""
+    """Writes the run folder of a member or an ensemble."""
     measured = measure(predictions, emotions)
-    sides = {side: int(member.run.results["data"]["split"][side]) for side in ("train", "val")}
+    sizes = {subset: int(member.run.results["data"]["split"][subset]) for subset in ("train", "val")}
     folder.mkdir(parents=True, exist_ok=True)
     write_predictions(folder, predictions, validation)
-    # Last: with it the folder is whole.
+    # Written last: it marks the folder as complete.
     write_results(
         folder,
         results
@@ -98,7 +98,7 @@ def write_run(
             "evaluated": str(member.run.folder),
             "metrics": results["metrics"] | measured["metrics"],
             "leakage": leakage,
-            "data": describe_data(member.datamodule, predictions) | {"split": sides | {"test": len(predictions)}},
+            "data": describe_data(member.datamodule, predictions) | {"split": sizes | {"test": len(predictions)}},
         },
     )
     return open_run(folder)

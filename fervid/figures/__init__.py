@@ -1,4 +1,4 @@
-"""Figures, as functions that return a matplotlib Figure: for run folders, TensorBoard, reports and notebooks alike."""
+"""Functions that return matplotlib figures for run folders, TensorBoard, reports and notebooks."""
 
 from fervid.figures.drawing import save
 from fervid.figures.faces import contact_sheet, pairs, sample_predictions

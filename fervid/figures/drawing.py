@@ -1,4 +1,4 @@
-"""What all figures share: colours, texts that fit, and how a figure becomes a PNG file."""
+"""Shared by all figures: colours, shortened texts and writing PNG files."""
 
 import textwrap
 from pathlib import Path
@@ -12,9 +12,9 @@ from PIL import Image
 
 from fervid.storage.atomic import writing
 
-TRAIN, VAL, GRAY = "#0072b2", "#d55e00", "#777777"  # told apart by colour-blind readers too
+TRAIN, VAL, GRAY = "#0072b2", "#d55e00", "#777777"  # distinguishable with colour blindness
 
-# Tol's muted scheme, which colour-blind readers tell apart, too; one an emotion, in the order of the classes.
+# Tol's muted scheme, distinguishable with colour blindness; one colour per emotion, in class order.
 EMOTION_COLOURS = (
     "#cc6677",
     "#332288",
@@ -27,39 +27,39 @@ EMOTION_COLOURS = (
     "#aa4499",
     "#bbbbbb",
 )
-MAX_CLASSES = 30  # emotions that a figure names or shows one by one: each more takes time to draw, and none to read
-MAX_NAME = 40  # characters of a class name in a figure
+MAX_CLASSES = 30  # emotions shown individually in a figure; more would be slow to draw and illegible
+MAX_NAME = 40  # maximum length of a class name in a figure
 
 
 class Figure(matplotlib_figure.Figure):
-    """A figure whose texts are drawn as they are: class and subject names may hold ``$``, which starts a formula."""
+    """A figure without mathtext: class and subject names may contain ``$``, which would start a formula."""
 
     def draw(self, renderer: RendererBase) -> None:
-        # Here and not where texts are made: no text of any figure is missed, in whatever format it is drawn.
+        # Set when drawing, not when creating texts, so that it applies to all texts and output formats.
         for text in self.findobj(Text):
             text.set_parse_math(False)
         super().draw(renderer)
 
 
 def save(figure: matplotlib_figure.Figure, path: Path, dpi: int = 110) -> Path:
-    """Draws a figure once (``savefig`` goes through it twice) and writes it.
+    """Writes a figure as PNG; draws it only once, while ``savefig`` draws it twice.
 
     Args:
-        figure: any.
-        path: the PNG file to write.
-        dpi: pixels an inch.
+        figure: figure to write.
+        path: path of the PNG file.
+        dpi: resolution in pixels per inch.
 
     Returns:
-        The file.
+        The path.
     """
     picture = Image.fromarray(pixels(figure, dpi))
     with writing(path) as partial:
-        picture.save(partial, dpi=(dpi, dpi), compress_level=1)  # a quarter of the time for a tenth more bytes
+        picture.save(partial, dpi=(dpi, dpi), compress_level=1)  # a quarter of the time, 10 % larger files
     return path
 
 
 def pixels(figure: matplotlib_figure.Figure, dpi: int = 110) -> np.ndarray:
-    """A figure as a picture, uint8 (H, W, 3) RGB."""
+    """Renders a figure as an image, uint8 (H, W, 3) RGB."""
     figure.set_dpi(dpi)
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
@@ -67,15 +67,15 @@ def pixels(figure: matplotlib_figure.Figure, dpi: int = 110) -> np.ndarray:
 
 
 def not_shown(count: int) -> str:
-    """Says how many emotions a figure leaves out."""
+    """Returns a note on the number of emotions that a figure omits."""
     return f"{count} more emotions not shown"
 
 
 def wrapped(line: str, width: int = 26) -> str:
-    """A line broken into lines of at most ``width`` characters."""
+    """Wraps a text into lines of at most ``width`` characters."""
     return textwrap.fill(line, width=width)
 
 
 def shortened(name: str, length: int = MAX_NAME) -> str:
-    """A name that leaves room for the figure it stands in."""
+    """Shortens a name to ``length`` characters."""
     return name if len(name) <= length else f"{name[: length - 3]}..."

@@ -1,4 +1,4 @@
-"""Faces: predictions, a corpus, and pairs that look alike."""
+"""Figures of faces: predictions, contact sheets and pairs of near-duplicates."""
 
 from collections.abc import Sequence
 
@@ -10,39 +10,43 @@ from fervid.figures.drawing import MAX_CLASSES, Figure, not_shown, shortened, wr
 def sample_predictions(
     faces: np.ndarray, true: Sequence[str], predicted: Sequence[str], confidence: Sequence[float], columns: int = 8
 ) -> Figure:
-    """A grid of faces, each with what was predicted, how surely, and what it is if that was wrong.
+    """Draws a grid of faces, each with prediction and confidence, and with its label if the prediction is wrong.
 
     Args:
         faces: uint8 (N, H, W, 3) RGB.
-        true: N emotions.
-        predicted: N emotions.
+        true: N labels.
+        predicted: N predicted emotions.
         confidence: N probabilities of the predicted emotion.
-        columns: faces in a row.
+        columns: number of faces per row.
     """
     rows = max(1, -(-len(faces) // columns))
-    wide, high, side = 1.5, 1.95, 1.41  # inches: of a place, and of the face in it, below two lines of text
+    wide, high, side = 1.5, 1.95, 1.41  # in inches: cell width and height, and side of the face below two lines of text
     figure = Figure(figsize=(wide * columns, high * rows))
-    axes = figure.add_axes((0, 0, 1, 1))  # one for all: an axes for each face takes half a second
+    axes = figure.add_axes((0, 0, 1, 1))  # a single axes: one per face would take half a second
     axes.axis("off")
-    for number, (face, is_, said, sure) in enumerate(zip(faces, true, predicted, confidence, strict=True)):
+    for number, (face, label, prediction, probability) in enumerate(
+        zip(faces, true, predicted, confidence, strict=True)
+    ):
         middle, bottom = wide * (number % columns + 0.5), high * (number // columns + 1) - 0.05
         axes.imshow(face, extent=(middle - side / 2, middle + side / 2, bottom, bottom - side))
-        right = is_ == said
-        text = f"{shortened(said, 18)} {sure:.0%}" + ("" if right else f"\nis {shortened(is_, 18)}")
-        colour = "#117733" if right else "#aa0000"
+        is_correct = label == prediction
+        text = f"{shortened(prediction, 18)} {probability:.0%}" + (
+            "" if is_correct else f"\nlabel: {shortened(label, 18)}"
+        )
+        colour = "#117733" if is_correct else "#aa0000"
         axes.text(middle, bottom - side - 0.06, text, ha="center", va="bottom", fontsize=8, color=colour)
     axes.set(xlim=(0, wide * columns), ylim=(high * rows, 0))
     return figure
 
 
 def contact_sheet(faces: np.ndarray, emotions: Sequence[str], columns: int = 10, left_out: int = 0) -> Figure:
-    """Faces of a corpus, one row an emotion.
+    """Draws faces of a corpus, one row per emotion.
 
     Args:
         faces: uint8 (N, H, W, 3) RGB.
-        emotions: N emotions; of each of the first :data:`MAX_CLASSES` the first ``columns`` faces are shown.
-        columns: faces in a row.
-        left_out: emotions that are not among these already.
+        emotions: N labels; the first ``columns`` faces of each of the first :data:`MAX_CLASSES` emotions are shown.
+        columns: number of faces per row.
+        left_out: number of further emotions without faces here.
     """
     every = sorted(set(emotions))
     names = every[:MAX_CLASSES]
@@ -57,7 +61,7 @@ def contact_sheet(faces: np.ndarray, emotions: Sequence[str], columns: int = 10,
         axes.set_yticks([])
         axes.set_frame_on(False)
         axes.set_ylabel(shortened(name, 18))
-        # One picture a row: an axes for each face would take a second to draw.
+        # One image per row: an axes per face would take a second to draw.
         row = np.full((height, columns * (width + gap) - gap, 3), 255, np.uint8)
         shown = [face for face, emotion in zip(faces, emotions, strict=True) if emotion == name][:columns]
         for place, face in enumerate(shown):
@@ -75,16 +79,16 @@ def pairs(
     title: str = "",
     columns: int = 2,
 ) -> Figure:
-    """Pairs of faces side by side, each pair under its heading, such as those that stand on two sides of a split.
+    """Draws pairs of faces with headings, such as near-duplicates in different subsets of a split.
 
     Args:
-        faces_a: uint8 (N, H, W, 3) RGB, the left ones.
-        faces_b: uint8 (N, H, W, 3) RGB, the right ones.
-        titles_a: N texts of one or more lines, to stand under the left faces; long lines are broken.
-        titles_b: N texts, to stand under the right faces.
-        headings: N texts, one above each pair.
-        title: above all.
-        columns: pairs in a row.
+        faces_a: uint8 (N, H, W, 3) RGB, left faces.
+        faces_b: uint8 (N, H, W, 3) RGB, right faces.
+        titles_a: N texts below the left faces; long lines are wrapped.
+        titles_b: N texts below the right faces.
+        headings: N headings of the pairs.
+        title: title of the figure.
+        columns: number of pairs per row.
     """
     columns = max(1, min(columns, len(faces_a)))
     rows = max(1, -(-len(faces_a) // columns))
@@ -92,7 +96,7 @@ def pairs(
         ["\n".join(map(wrapped, text.splitlines())) for text in texts] for texts in (titles_a, titles_b)
     )
     lines = max((text.count("\n") + 1 for text in [*under_a, *under_b]), default=0)
-    # In inches: a face and a heading, and the lines of text under the face that has most of them.
+    # In inches: a face, a heading and the largest number of text lines below a face.
     figure = Figure(figsize=(3.8 * columns, 0.4 + rows * (2.3 + 0.14 * lines)), layout="constrained")
     figure.suptitle(title)
     places = figure.subfigures(rows, columns, squeeze=False).flat
@@ -102,7 +106,7 @@ def pairs(
         place.suptitle(heading, fontsize=9, fontweight="bold")
         for axes, (face, text) in zip(place.subplots(1, 2), halves, strict=True):
             axes.imshow(face)
-            axes.set_anchor("N")  # room to spare belongs below the texts, not between a heading and its faces
+            axes.set_anchor("N")  # align at the top, so that headings stay next to their faces
             axes.set_xticks([])
             axes.set_yticks([])
             axes.set_xlabel(text, fontsize=8)

@@ -1,4 +1,4 @@
-"""Heat maps over faces, and those that ``fervid.explain`` leaves of each emotion for the report."""
+"""Heat maps over faces, and the mean heat maps that ``fervid.explain`` stores for reports."""
 
 import textwrap
 import zipfile
@@ -13,19 +13,19 @@ from fervid.figures.drawing import MAX_CLASSES, Figure, not_shown, shortened, wr
 from fervid.storage.atomic import writing
 
 HEAT_MAPS = "explanation/heat_maps.npz"  # in a run folder
-MAX_OPACITY = 0.6  # how much of a face the hottest spot of a heat map hides
+MAX_OPACITY = 0.6  # opacity of a heat map at its maximum
 
 
 @dataclass(frozen=True)
 class MeanHeatMaps:
-    """What a network looks at in each of K emotions, on the mean of the faces it was shown.
+    """Mean heat maps and mean faces of K emotions.
 
     Attributes:
-        emotions: the K emotions that are in the test.
-        faces: the mean faces, uint8 (K, S, S, 3) RGB.
-        maps: the means of their heat maps, float32 (K, S, S) in [0, 1].
-        frames: how many were averaged, shape (K,).
-        right: whether these were frames that the network is right about, shape (K,); else any of the emotion.
+        emotions: the K emotions of the test subset.
+        faces: mean faces, uint8 (K, S, S, 3) RGB.
+        maps: mean heat maps, float32 (K, S, S) in [0, 1].
+        frames: numbers of averaged frames, shape (K,).
+        right: whether only correctly classified frames were averaged, shape (K,); otherwise all frames.
     """
 
     emotions: np.ndarray
@@ -35,24 +35,24 @@ class MeanHeatMaps:
     right: np.ndarray
 
     def draw(self, title: str = "") -> Figure:
-        """The mean faces and, below, what is looked at in them; all on one scale."""
+        """Draws the mean faces above their heat maps, all on one colour scale."""
         heat = self.maps / max(float(self.maps.max()), 1e-6)
-        shown = np.stack([overlay(face, own) for face, own in zip(self.faces, heat, strict=True)])
-        kinds = np.where(self.right, " right", ", right or wrong")
+        shown = np.stack([overlay(face, heat_map) for face, heat_map in zip(self.faces, heat, strict=True)])
+        kinds = np.where(self.right, " correct frames", " frames")
         captions = [f"{count}{kind}" for count, kind in zip(self.frames, kinds, strict=True)]
         return mean_heat_maps(self.faces, shown, self.emotions.tolist(), captions, title)
 
     def save(self, path: Path) -> None:
-        """Writes an ``.npz`` of plain arrays."""
+        """Writes the arrays to an ``.npz`` file."""
         with writing(path) as partial:
             np.savez_compressed(partial, **vars(self))
 
     @classmethod
     def load(cls, path: Path) -> "MeanHeatMaps":
-        """Reads what :meth:`save` wrote.
+        """Reads a file written by :meth:`save`.
 
         Raises:
-            InputError: if the file is damaged or of another kind.
+            InputError: if the file is damaged or does not contain heat maps.
         """
         try:
             with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
@@ -63,53 +63,53 @@ class MeanHeatMaps:
         number, size = len(made.faces), made.faces.shape[1:2]
         shapes = [(number,), (number, *size, *size, 3), (number, *size, *size), (number,), (number,)]
         if kinds != ["U", "u", "f", "i", "b"] or [array.shape for array in vars(made).values()] != shapes or not number:
-            raise InputError(f"{path} holds no heat maps: run fervid.explain again.")
+            raise InputError(f"{path} does not contain heat maps: run fervid.explain again.")
         return made
 
 
 def overlay(picture: np.ndarray, heat: np.ndarray) -> np.ndarray:
-    """Lays a heat map over a face, which is made gray: all colour is heat.
+    """Overlays a heat map on a face, which is converted to grayscale.
 
     Args:
-        picture: uint8 (S, S, 3) RGB.
-        heat: (S, S) in [0, 1].
+        picture: face, uint8 (S, S, 3) RGB.
+        heat: heat map (S, S) in [0, 1].
 
     Returns:
-        uint8 (S, S, 3) RGB.
+        The overlay, uint8 (S, S, 3) RGB.
     """
-    import cv2  # a report draws no heat map of its own, and its import takes a while
+    import cv2  # not at the top: reports rarely need cv2, which is slow to import
 
     heat = np.clip(heat, 0, 1)
     gray = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)[..., None].astype(np.float32)
     colour = cv2.applyColorMap(np.uint8(255 * heat), cv2.COLORMAP_TURBO)[..., ::-1]  # type: ignore[call-overload]
-    cover = MAX_OPACITY * heat[..., None] ** 0.7
-    return np.uint8(np.rint((1 - cover) * gray + cover * colour))  # type: ignore[return-value]
+    opacity = MAX_OPACITY * heat[..., None] ** 0.7
+    return np.uint8(np.rint((1 - opacity) * gray + opacity * colour))  # type: ignore[return-value]
 
 
 def explained_faces(
     views: Sequence[Sequence[np.ndarray]], captions: Sequence[Sequence[str]], headings: Sequence[str], columns: int = 2
 ) -> Figure:
-    """Faces, each beside its heat maps and under its heading.
+    """Draws faces next to their heat maps, with headings.
 
     Args:
-        views: for each of N faces itself and its heat maps laid over it, uint8 (S, S, 3) RGB each.
-        captions: what to say under each of these.
-        headings: N texts.
-        columns: faces in a row.
+        views: for each of N faces, the face and its heat map overlays, each uint8 (S, S, 3) RGB.
+        captions: caption of each of these images.
+        headings: N headings.
+        columns: number of faces per row.
     """
     wide = max(map(len, views))
     columns = max(1, min(columns, len(views)))
     rows = -(-len(views) // columns)
     figure = Figure(figsize=(columns * (1.65 * wide + 0.3), 2.25 * rows), layout="constrained")
     places = figure.subfigures(rows, columns, squeeze=False, wspace=0.03).flat
-    for place, own, texts, heading in zip(places, views, captions, headings, strict=False):
+    for place, images, texts, heading in zip(places, views, captions, headings, strict=False):
         place.suptitle(textwrap.shorten(heading, 16 * wide, placeholder="..."), fontsize=9, fontweight="bold")
         for number, axes in enumerate(place.subplots(1, wide)):
             axes.set_anchor("N")
-            if number >= len(own):
+            if number >= len(images):
                 axes.axis("off")
                 continue
-            axes.imshow(own[number])
+            axes.imshow(images[number])
             axes.set_xticks([])
             axes.set_yticks([])
             axes.set_xlabel(texts[number], fontsize=8)
@@ -119,14 +119,14 @@ def explained_faces(
 def mean_heat_maps(
     faces: np.ndarray, shown: np.ndarray, emotions: Sequence[str], captions: Sequence[str], title: str = ""
 ) -> Figure:
-    """Mean faces and, below, what is looked at in them.
+    """Draws mean faces above their heat maps.
 
     Args:
-        faces: one an emotion, uint8 (K, S, S, 3) RGB; of more than :data:`MAX_CLASSES` the first are shown.
-        shown: the same with their heat maps, uint8 (K, S, S, 3) RGB.
-        emotions: K names.
-        captions: K texts, to stand below.
-        title: above all.
+        faces: mean face of each emotion, uint8 (K, S, S, 3) RGB; at most :data:`MAX_CLASSES` are shown.
+        shown: the same faces with heat maps, uint8 (K, S, S, 3) RGB.
+        emotions: K emotions.
+        captions: K captions.
+        title: title of the figure.
     """
     if len(emotions) > MAX_CLASSES:
         title = f"{title} ({not_shown(len(emotions) - MAX_CLASSES)})".lstrip()

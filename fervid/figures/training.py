@@ -1,4 +1,4 @@
-"""Training curves and confusion matrices."""
+"""Figures of training curves and confusion matrices."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,20 +15,20 @@ TITLES = {"loss": "Loss", "accuracy": "Accuracy (WAR)", "uar": "UAR"}
 
 
 def curves(history: Sequence[dict[str, Any]], best_epoch: int | None = None, scores: Sequence[str] = SCORES) -> Figure:
-    """Scores of training and validation over the epochs, phases parted by a line.
+    """Draws training and validation scores over the epochs, with lines between phases.
 
     Args:
-        history: one dict an epoch with ``epoch`` (from 1), ``phase``, ``train/loss``, ``val/loss`` and so on.
-        best_epoch: epoch (from 1) whose weights were kept; marked.
-        scores: those that are drawn, by their names behind ``train/`` and ``val/``.
+        history: one dict per epoch with ``epoch`` (from 1), ``phase``, ``train/loss``, ``val/loss`` and so on.
+        best_epoch: epoch (from 1) whose weights are used; marked by a line.
+        scores: scores to draw, by their names without ``train/`` or ``val/``.
     """
     table = pd.DataFrame(history)
     epochs = table["epoch"]
     figure = Figure(figsize=(4 * len(scores), 3.6), layout="constrained")
     for axes, metric in zip(figure.subplots(1, len(scores), squeeze=False)[0], scores, strict=True):
-        for side, colour in (("train", TRAIN), ("val", VAL)):
-            if f"{side}/{metric}" in table:
-                axes.plot(epochs, table[f"{side}/{metric}"], color=colour, label=side, marker="o", markersize=3)
+        for subset, colour in (("train", TRAIN), ("val", VAL)):
+            if f"{subset}/{metric}" in table:
+                axes.plot(epochs, table[f"{subset}/{metric}"], color=colour, label=subset, marker="o", markersize=3)
         starts = table.index[table["phase"] != table["phase"].shift()]
         for start in starts:
             if start:
@@ -38,7 +38,7 @@ def curves(history: Sequence[dict[str, Any]], best_epoch: int | None = None, sco
                     epochs[start] - 0.4, 1.01, table["phase"][start], transform=axes.get_xaxis_transform(), color=GRAY
                 )
         if best_epoch is not None:
-            axes.axvline(best_epoch, color=VAL, linestyle=":", linewidth=1, label="kept")
+            axes.axvline(best_epoch, color=VAL, linestyle=":", linewidth=1, label="best epoch")
         axes.set_title(TITLES.get(metric, metric), pad=18)
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -50,14 +50,14 @@ def curves(history: Sequence[dict[str, Any]], best_epoch: int | None = None, sco
 
 
 def confusion_matrix(confusion: np.ndarray, class_names: Sequence[str], title: str = "") -> Figure:
-    """A confusion matrix: shade and large number are the share of the true emotion, the small number is the count.
+    """Draws a confusion matrix with the fraction of each row as shade and percentage, and the count below.
 
-    With more than :data:`MAX_CLASSES` emotions there are shades alone, and not all emotions are named.
+    With more than :data:`MAX_CLASSES` emotions only shades are drawn, and only some emotions are named.
 
     Args:
-        confusion: counts (num_classes, num_classes), a row a true emotion.
+        confusion: counts (num_classes, num_classes); rows are labels, columns predictions.
         class_names: the emotions.
-        title: above the picture.
+        title: title of the figure.
 
     Examples:
         >>> figure = confusion_matrix([[8, 2], [1, 1]], ["happy", "sad"])
@@ -87,7 +87,7 @@ def confusion_matrix(confusion: np.ndarray, class_names: Sequence[str], title: s
     axes.set_xticks(range(0, len(names), step), names[::step], rotation=45, ha="right")
     axes.set_yticks(range(0, len(names), step), labels[::step])
     axes.set_xlabel("predicted")
-    axes.set_ylabel("true (recall)")
+    axes.set_ylabel("label (recall)")
     axes.set_title(title)
     figure.colorbar(image, shrink=0.7, format="{x:.0%}")
     return figure

@@ -1,1 +1,1 @@
-"""Scores, calibration, intervals and paired tests."""
+"""Scores, calibration, confidence intervals and paired tests."""

@@ -1,4 +1,4 @@
-"""From frames to clips, and from predictions to counts."""
+"""Aggregates frame predictions to clips, and predictions to counts and scores."""
 
 from typing import TypedDict
 
@@ -15,29 +15,29 @@ RULES = ("mean", "majority", "confidence")
 
 
 def clip_predictions(frames: pd.DataFrame, class_names: list[str], rule: str = "mean") -> pd.DataFrame:
-    """Makes one statement on each clip of what was said of its frames.
+    """Aggregates frame predictions to clip predictions.
 
-    The rules of :data:`RULES`:
+    The rules in :data:`RULES` are:
 
-    - ``mean``: the mean of the frames' probabilities.
-    - ``majority``: each frame has one vote, for its likeliest emotion; the probabilities are the shares of the votes.
-      Of emotions with as many votes the one with the larger mean probability wins.
-    - ``confidence``: the mean of the frames' probabilities, each frame weighted by its largest one.
+    - ``mean``: mean of the frame probabilities.
+    - ``majority``: each frame votes for its most probable emotion; the probabilities are the fractions of the votes.
+      Ties are broken by the larger mean probability.
+    - ``confidence``: mean of the frame probabilities, weighted by the largest probability of each frame.
 
-    Emotions that are still even go by the order of ``class_names``.
+    Remaining ties are broken by the order of ``class_names``.
 
     Args:
-        frames: one row a frame, with ``corpus``, ``clip``, ``label`` and a probability ``prob_<emotion>`` each.
+        frames: one row per frame, with ``corpus``, ``clip``, ``label`` and a column ``prob_<emotion>`` per emotion.
         class_names: the C emotions.
         rule: one of :data:`RULES`.
 
     Returns:
-        One row a clip, in the order of first appearance: ``clip``; ``frames``, how many it has; each further column
-        of ``frames`` that never varies within a clip; ``label``, the most frequent label of its frames; ``predicted``;
-        ``prob_<emotion>`` each.
+        One row per clip, in order of first appearance: ``clip``; ``frames``, its number of frames; every other column
+        that is constant within clips; ``label``, the most frequent label of its frames; ``predicted``; and
+        ``prob_<emotion>`` for each emotion.
 
     Raises:
-        InputError: if the rule or a true emotion is unknown.
+        InputError: if the rule or a label is unknown.
 
     Examples:
         >>> import numpy as np, pandas as pd
@@ -68,8 +68,8 @@ def clip_predictions(frames: pd.DataFrame, class_names: list[str], rule: str = "
         predicted = np.where(first, clip_probabilities, -1).argmax(axis=1)
         clip_probabilities = votes / counts[:, None]
 
-    own = [column for column in frames if column not in ("clip", "label", "predicted", *chances)]
-    constant = frames[own].groupby(clips).nunique(dropna=False).le(1).all()
+    other = [column for column in frames if column not in ("clip", "label", "predicted", *chances)]
+    constant = frames[other].groupby(clips).nunique(dropna=False).le(1).all()
     names = np.array(class_names, dtype=object)
     table = (
         frames[["clip", *constant.index[constant]]].iloc[np.unique(clips, return_index=True)[1]].reset_index(drop=True)
@@ -81,7 +81,7 @@ def clip_predictions(frames: pd.DataFrame, class_names: list[str], rule: str = "
 
 
 def level_predictions(predictions: pd.DataFrame, class_names: list[str]) -> dict[str, pd.DataFrame]:
-    """The predictions of frames, and of clips by each rule of :data:`RULES`; of single pictures nothing but frames."""
+    """Returns frame predictions and clip predictions by each rule; only frames if every clip has a single frame."""
     if keys(predictions, "clip").is_unique:
         return {"frames": predictions}
     by_rule = {f"clips, {rule}": clip_predictions(predictions, class_names, rule) for rule in RULES}
@@ -89,14 +89,14 @@ def level_predictions(predictions: pd.DataFrame, class_names: list[str]) -> dict
 
 
 def confusion(predictions: pd.DataFrame, class_names: list[str]) -> np.ndarray:
-    """Counts each pair of a true and a predicted emotion.
+    """Computes the confusion matrix.
 
     Args:
-        predictions: one row a frame or clip, with ``label`` and ``predicted``.
+        predictions: one row per frame or clip, with ``label`` and ``predicted``.
         class_names: the C emotions.
 
     Returns:
-        Counts (C, C), a row a true emotion, a column a predicted one.
+        Counts (C, C); rows are labels, columns predictions.
 
     Raises:
         InputError: if an emotion is unknown.
@@ -107,23 +107,23 @@ def confusion(predictions: pd.DataFrame, class_names: list[str]) -> np.ndarray:
 
 
 def class_indices(labels: pd.Series, class_names: list[str]) -> np.ndarray:
-    """The number of each label in ``class_names``, shape (N,).
+    """Returns the index of each label in ``class_names``, shape (N,).
 
     Raises:
-        InputError: if a label is none of them.
+        InputError: if a label is not in ``class_names``.
     """
     indices = pd.Index(class_names).get_indexer(pd.Index(labels))
     if (indices < 0).any():
         unknown = sorted({str(label) for label in labels[indices < 0]})
         raise InputError(
-            f"the predictions speak of {', '.join(unknown)}, the classes are {', '.join(class_names)}: "
-            "give the classes of the run that made them."
+            f"the predictions contain {', '.join(unknown)}, but the classes are {', '.join(class_names)}: "
+            "use the classes of the run that made the predictions."
         )
     return indices
 
 
 class Measured(TypedDict):
-    """The entries of the results record that are read off a table of test predictions."""
+    """Entries of the results record that are computed from test predictions."""
 
     task: str
     class_names: list[str]
@@ -134,20 +134,20 @@ class Measured(TypedDict):
 
 
 def measure(predictions: pd.DataFrame, class_names: list[str]) -> Measured:
-    """Measures a table of test predictions, on frames and on whole clips (the mean of their frames' probabilities).
+    """Computes the scores of test predictions on frames and on clips (mean of the frame probabilities).
 
     Args:
-        predictions: one row a test frame (:mod:`fervid.schema.predictions`).
+        predictions: one row per test frame (:mod:`fervid.schema.predictions`).
         class_names: the C emotions.
 
     Returns:
-        ``metrics``: ``test/accuracy``, ``test/uar``, ``test/f1`` of frames and ``test/clip_...`` of clips, NaN if there
-        is no frame; ``recall`` and ``precision`` of each emotion, None where there is nothing to divide by; and
-        ``confusion``, of frames.
+        ``metrics``: ``test/accuracy``, ``test/uar`` and ``test/f1`` of frames and ``test/clip_...`` of clips, NaN if
+        there are no frames; ``recall`` and ``precision`` of each emotion, None where the denominator is 0; and
+        ``confusion`` of frames.
     """
     counts = confusion(predictions, class_names)
     clips = confusion(clip_predictions(predictions, class_names), class_names)
-    reached = scores(counts)
+    frame_scores = scores(counts)
 
     def by_class(values: np.ndarray) -> dict[str, float | None]:
         return {
@@ -159,10 +159,10 @@ def measure(predictions: pd.DataFrame, class_names: list[str]) -> Measured:
         "class_names": list(class_names),
         "metrics": {
             f"{prefix}{name}": value
-            for prefix, found in (("test/", reached), ("test/clip_", scores(clips)))
+            for prefix, found in (("test/", frame_scores), ("test/clip_", scores(clips)))
             for name, value in found.means().items()
         },
-        "recall": by_class(reached.recall),
-        "precision": by_class(reached.precision),
+        "recall": by_class(frame_scores.recall),
+        "precision": by_class(frame_scores.precision),
         "confusion": counts.tolist(),
     }

@@ -1,4 +1,4 @@
-"""Whether a probability means what it says, and how to make it so."""
+"""Calibration errors, reliability diagrams and temperature scaling."""
 
 import numpy as np
 import pandas as pd
@@ -11,50 +11,52 @@ _BELOW_ONE = float(np.nextafter(np.float32(1), np.float32(0)))
 
 
 def expected_calibration_error(probabilities: np.ndarray, labels: np.ndarray, bins: int = 15) -> float:
-    """How far the largest probability is from the share that is right, on average (Guo et al. 2017, equation 3).
+    """Computes the expected calibration error (Guo et al. 2017, equation 3).
+
+    It is the mean difference between confidence, the largest probability, and accuracy.
 
     Args:
-        probabilities: of each frame or clip, shape (N, C).
-        labels: the number of the true emotion, shape (N,).
-        bins: how many equally wide bins of the largest probability from 0 to 1.
+        probabilities: probabilities of each frame or clip, shape (N, C).
+        labels: class index of the label, shape (N,).
+        bins: number of equal-width confidence bins from 0 to 1.
 
     Returns:
-        The mean of the bins' :math:`|accuracy - confidence|`, each weighted by its frames; from 0 (best) to 1. NaN
-        if there is no frame.
+        Mean of :math:`|accuracy - confidence|` over the bins, weighted by their frames; from 0 (best) to 1. NaN if
+        there are no frames.
 
     Raises:
-        InputError: if there is no bin.
+        InputError: if ``bins`` is below 1.
 
     Examples:
         >>> import numpy as np
         >>> probabilities = np.array([[0.9, 0.1], [0.9, 0.1], [0.9, 0.1], [0.9, 0.1]])
-        >>> round(expected_calibration_error(probabilities, np.array([0, 0, 0, 1])), 2)  # 90 % sure, 75 % right
+        >>> round(expected_calibration_error(probabilities, np.array([0, 0, 0, 1])), 2)  # confidence 0.9, accuracy 0.75
         0.15
     """
-    # Not torchmetrics' function, which gives the same: a report would wait seconds for torch.
+    # Not from torchmetrics, which gives the same value: importing torch would delay a report by seconds.
     table = reliability(probabilities, labels, bins)
     gaps = (table["accuracy"] - table["confidence"]).abs()
     return float((gaps * table["frames"]).sum() / table["frames"].sum()) if len(table) else float("nan")
 
 
 def reliability(probabilities: np.ndarray, labels: np.ndarray, bins: int = 15) -> pd.DataFrame:
-    """The reliability diagram as a table (Guo et al. 2017, figure 1).
+    """Computes the reliability diagram as a table (Guo et al. 2017, figure 1).
 
     Args:
-        probabilities: of each frame or clip, shape (N, C).
-        labels: the number of the true emotion, shape (N,).
-        bins: how many equally wide bins of the largest probability from 0 to 1.
+        probabilities: probabilities of each frame or clip, shape (N, C).
+        labels: class index of the label, shape (N,).
+        bins: number of equal-width confidence bins from 0 to 1.
 
     Returns:
-        One row a bin that is not empty, those of :func:`expected_calibration_error`: ``low`` and ``high``, its ends;
-        ``confidence``, the mean of the largest probability; ``accuracy``, the share that is right; ``frames``.
+        One row per non-empty bin, as used by :func:`expected_calibration_error`: ``low`` and ``high``, its limits;
+        ``confidence``, the mean confidence; ``accuracy``, the fraction of correct frames; ``frames``, their number.
 
     Raises:
-        InputError: if there is no bin.
+        InputError: if ``bins`` is below 1.
     """
     _check_bins(bins)
     probabilities = _bounded(probabilities)
-    # In the precision of a network: a confidence of float32(0.6) lies on the border of two bins, as 0.6 does.
+    # In float32, the precision of a network: float32(0.6) must fall on the same bin limit as 0.6.
     confidence = probabilities.max(axis=1).astype(np.float32)
     number = np.searchsorted(np.linspace(0, 1, bins + 1, dtype=np.float32), confidence, side="right") - 1
     frames = pd.DataFrame(
@@ -69,20 +71,20 @@ def reliability(probabilities: np.ndarray, labels: np.ndarray, bins: int = 15) -
 
 
 def fit_temperature(probabilities: np.ndarray, labels: np.ndarray) -> float:
-    """Finds the temperature that makes the true emotions likeliest (Guo et al. 2017, section 4.2).
+    """Fits the temperature of temperature scaling (Guo et al. 2017, section 4.2).
 
-    It is fitted on validation frames, never on those of the test.
+    Fit it on validation frames, never on test frames.
 
     Args:
-        probabilities: of each frame or clip, shape (N, C).
-        labels: the number of the true emotion, shape (N,).
+        probabilities: probabilities of each frame or clip, shape (N, C).
+        labels: class index of the label, shape (N,).
 
     Returns:
-        T from 0.05 to 20 that minimises the negative log likelihood of softmax(log(p) / T): above 1 for a model that
-        is too sure of itself, below 1 for one that is not sure enough.
+        T from 0.05 to 20 that minimises the negative log-likelihood of softmax(log(p) / T): above 1 for an
+        overconfident model, below 1 for an underconfident one.
 
     Raises:
-        InputError: if there is no frame.
+        InputError: if there are no frames.
 
     Examples:
         >>> import numpy as np
@@ -94,23 +96,25 @@ def fit_temperature(probabilities: np.ndarray, labels: np.ndarray) -> float:
         [0.75, 0.25]
     """
     if len(probabilities) == 0:
-        raise InputError("a temperature cannot be fitted to no frame: give the predictions of the validation frames.")
+        raise InputError(
+            "a temperature cannot be fitted without frames: pass the predictions of the validation frames."
+        )
     logits, labels = _logits(probabilities), np.asarray(labels)
 
     def negative_log_likelihood(log_temperature: float) -> float:
-        log_chances = log_softmax(logits / np.exp(log_temperature), axis=1)
-        return -log_chances[np.arange(len(labels)), labels].mean()
+        log_probabilities = log_softmax(logits / np.exp(log_temperature), axis=1)
+        return -log_probabilities[np.arange(len(labels)), labels].mean()
 
     best = minimize_scalar(negative_log_likelihood, bounds=(np.log(0.05), np.log(20)), method="bounded")
     return float(np.exp(best.x))
 
 
 def apply_temperature(probabilities: np.ndarray, temperature: float) -> np.ndarray:
-    """Softens (T > 1) or sharpens (T < 1) probabilities; which emotion is the likeliest does not change.
+    """Softens (T > 1) or sharpens (T < 1) probabilities; the most probable emotion does not change.
 
     Args:
-        probabilities: of each frame or clip, shape (N, C).
-        temperature: T, as :func:`fit_temperature` finds it.
+        probabilities: probabilities of each frame or clip, shape (N, C).
+        temperature: temperature T, such as from :func:`fit_temperature`.
 
     Returns:
         softmax(log(p) / T), shape (N, C); each row sums to 1 (Guo et al. 2017, equation 9).
@@ -119,20 +123,20 @@ def apply_temperature(probabilities: np.ndarray, temperature: float) -> np.ndarr
         InputError: if the temperature is not above 0.
     """
     if not temperature > 0:
-        raise InputError(f"temperature={temperature} cannot be applied: give a number above 0.")
+        raise InputError(f"temperature={temperature} is out of range: use a number above 0.")
     return softmax(_logits(probabilities) / temperature, axis=1)
 
 
 def _logits(probabilities: np.ndarray) -> np.ndarray:
-    # A network's probability, which is float32, is no smaller unless it is 0.
+    # The smallest positive float32: only probabilities of 0 are smaller.
     return np.log(np.clip(np.asarray(probabilities, dtype=float), np.finfo(np.float32).tiny, None))
 
 
 def _bounded(probabilities: np.ndarray) -> np.ndarray:
-    # A confidence of exactly 1, or a rounding above it, belongs to the last bin.
+    # A confidence of 1, or slightly above it after rounding, belongs to the last bin.
     return np.clip(np.asarray(probabilities, dtype=float), 0, _BELOW_ONE)
 
 
 def _check_bins(bins: int) -> None:
     if bins < 1:
-        raise InputError(f"bins={bins} cannot be drawn: give a whole number above 0.")
+        raise InputError(f"bins={bins} is out of range: use a whole number above 0.")

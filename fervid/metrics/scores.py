@@ -1,4 +1,4 @@
-"""Recall, precision, F1 and accuracy, all read off confusion matrices."""
+"""Recall, precision, F1 and accuracy, computed from confusion matrices."""
 
 from dataclasses import dataclass
 
@@ -7,16 +7,17 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Scores:
-    """The scores of confusion matrices (..., C, C); NaN where there is nothing to divide by.
+    """Scores of confusion matrices (..., C, C); NaN where the denominator is 0.
 
     Attributes:
-        recall: of each emotion, shape (..., C): share of its frames that are predicted as it; NaN if it does not occur.
-        precision: of each emotion, shape (..., C): share of the frames predicted as it that are it; NaN if it is never
+        recall: fraction of the frames of each emotion that are predicted correctly, shape (..., C); NaN if the emotion
+            does not occur.
+        precision: fraction of the predictions of each emotion that are correct, shape (..., C); NaN if it is never
             predicted.
-        f1: of each emotion, shape (..., C): harmonic mean of the two; NaN if it neither occurs nor is predicted.
-        accuracy: share of all frames that are right, shape (...); also called WAR (weighted average recall).
-        uar: unweighted average recall, shape (...): mean of the recalls of the emotions that occur.
-        macro_f1: mean of the F1 scores of the emotions that occur, shape (...).
+        f1: harmonic mean of recall and precision, shape (..., C); NaN if the emotion neither occurs nor is predicted.
+        accuracy: fraction of correct frames, shape (...); also called WAR (weighted average recall).
+        uar: unweighted average recall, shape (...): mean recall of the emotions that occur.
+        macro_f1: mean F1 score of the emotions that occur, shape (...).
     """
 
     recall: np.ndarray
@@ -27,15 +28,15 @@ class Scores:
     macro_f1: np.ndarray
 
     def means(self) -> dict[str, float]:
-        """``accuracy``, ``uar`` and ``f1`` (the macro F1) of a single matrix, by the names that metrics carry."""
+        """Returns ``accuracy``, ``uar`` and ``f1`` (the macro F1) of a single matrix."""
         return {"accuracy": float(self.accuracy), "uar": float(self.uar), "f1": float(self.macro_f1)}
 
 
 def scores(confusions: np.ndarray) -> Scores:
-    """Reads the scores off confusion matrices.
+    """Computes the scores of confusion matrices.
 
     Args:
-        confusions: counts (..., C, C), a row a true emotion, a column a predicted one.
+        confusions: counts (..., C, C); rows are labels, columns predictions.
 
     Returns:
         The scores of each matrix. The means of an empty matrix are NaN.
@@ -49,21 +50,21 @@ def scores(confusions: np.ndarray) -> Scores:
         True
     """
     confusions = np.asarray(confusions, dtype=float)
-    right = np.diagonal(confusions, axis1=-2, axis2=-1)
+    correct = np.diagonal(confusions, axis1=-2, axis2=-1)
     true, predicted = confusions.sum(axis=-1), confusions.sum(axis=-2)
     occurs = true > 0
-    recall, f1 = _share(right, true), _share(2 * right, true + predicted)
+    recall, f1 = _ratio(correct, true), _ratio(2 * correct, true + predicted)
     occurring = occurs.sum(axis=-1)
     return Scores(
         recall=recall,
-        precision=_share(right, predicted),
+        precision=_ratio(correct, predicted),
         f1=f1,
-        accuracy=_share(right.sum(axis=-1), true.sum(axis=-1)),
-        uar=_share(np.where(occurs, recall, 0).sum(axis=-1), occurring),
-        macro_f1=_share(np.where(occurs, f1, 0).sum(axis=-1), occurring),
+        accuracy=_ratio(correct.sum(axis=-1), true.sum(axis=-1)),
+        uar=_ratio(np.where(occurs, recall, 0).sum(axis=-1), occurring),
+        macro_f1=_ratio(np.where(occurs, f1, 0).sum(axis=-1), occurring),
     )
 
 
-def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    """Part / whole; NaN where the whole is 0."""
+def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """Divides part by whole; NaN where whole is 0."""
     return np.divide(part, whole, out=np.full(np.shape(whole), np.nan), where=np.asarray(whole) > 0)

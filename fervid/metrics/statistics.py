@@ -1,4 +1,4 @@
-"""How sure a score is, and whether one system is better than another."""
+"""Confidence intervals of scores and paired tests of systems."""
 
 from collections.abc import Sequence
 
@@ -13,38 +13,39 @@ from fervid.metrics.aggregation import class_indices
 from fervid.metrics.scores import scores
 from fervid.schema.columns import Role, keys, role
 
-MAX_BLOCK_VALUES = 2**22  # numbers of a block of resamples: 32 MiB
+MAX_BLOCK_VALUES = 2**22  # draws per block of resamples: 32 MiB
 
 
 def bootstrap_unit(predictions: pd.DataFrame) -> str:
-    """The column whose values are resampled for intervals: ``subject`` where everyone is known, else ``clip``.
+    """Returns the unit to resample for intervals: ``subject`` if all subjects are known, otherwise ``clip``.
 
     Args:
-        predictions: one row a frame or clip.
+        predictions: one row per frame or clip.
     """
     return "subject" if "subject" in predictions and predictions["subject"].notna().all() else "clip"
 
 
 def run_confusions(predictions: pd.DataFrame, class_names: list[str], unit: str) -> np.ndarray:
-    """Counts each pair of a true and a predicted emotion, for each run and person or clip by itself.
+    """Computes a confusion matrix for each run and each unit, such as each subject.
 
-    Rows whose unit is missing are left out: of frames of unknown people none can say which belong together.
+    Rows with a missing unit are dropped, because frames of unknown subjects cannot be grouped.
 
     Args:
-        predictions: one row a frame or clip, with ``label``, ``predicted`` and the number of the ``run``, from 0.
+        predictions: one row per frame or clip, with ``label``, ``predicted`` and the number of the ``run``, from 0.
         class_names: the C emotions.
-        unit: the column that names the units, such as ``subject`` or ``clip``; these are told apart by corpus, too.
+        unit: column that identifies the units, such as ``subject`` or ``clip``; units of different corpora are
+            distinct.
 
     Returns:
-        Counts (R, S, C, C), a row a true emotion, a column a predicted one; the S units in the order of their names, so
-        that those of two systems tested on the same rows are in the same.
+        Counts (R, S, C, C); rows are labels, columns predictions. The S units are sorted by name, so that systems
+        tested on the same rows have their units in the same order.
 
     Raises:
-        InputError: if there is no such column, or an emotion is unknown.
+        InputError: if the column does not exist or an emotion is unknown.
     """
     if unit not in predictions:
         raise InputError(
-            f"unit={unit} is no column of the predictions: choose one of {', '.join(map(str, predictions))}."
+            f"unit={unit} is not a column of the predictions: choose one of {', '.join(map(str, predictions))}."
         )
     names = keys(predictions, unit) if role(unit) is Role.KEY else predictions[unit]
     known = predictions[names.notna()]
@@ -59,19 +60,19 @@ def run_confusions(predictions: pd.DataFrame, class_names: list[str], unit: str)
 def bootstrap_intervals(
     confusions: np.ndarray, *, level: float = 0.95, resamples: int = 2000, seed: int = 0
 ) -> dict[str, tuple[float, float]]:
-    """Percentile intervals of the scores over people (Efron & Tibshirani 1993, section 13.3).
+    """Computes bootstrap percentile intervals of the scores over subjects (Efron & Tibshirani 1993, section 13.3).
 
     Args:
-        confusions: as :func:`bootstrap_scores` takes them.
-        level: share of the resamples within the interval.
-        resamples: how many there are.
-        seed: of the draws.
+        confusions: counts as for :func:`bootstrap_scores`.
+        level: confidence level.
+        resamples: number of bootstrap samples.
+        seed: seed of the bootstrap.
 
     Returns:
-        The lower and the upper end for ``accuracy``, ``uar`` and ``f1``; NaN for fewer than two units.
+        The lower and upper limits of ``accuracy``, ``uar`` and ``f1``; NaN for fewer than two units.
 
     Raises:
-        InputError: if the level is no share.
+        InputError: if the level is not between 0 and 1.
 
     Examples:
         >>> import numpy as np
@@ -85,20 +86,21 @@ def bootstrap_intervals(
 
 
 def bootstrap_scores(confusions: np.ndarray, *, resamples: int = 2000, seed: int = 0) -> dict[str, np.ndarray]:
-    """The scores of people drawn with replacement, many times.
+    """Computes the scores of bootstrap samples of units, such as subjects.
 
-    The units are drawn, not their frames: frames of one person are alike, and intervals over frames are too narrow.
+    Units are resampled instead of frames, because frames of one subject are correlated and intervals over frames would
+    be too narrow.
 
     Args:
-        confusions: counts (S, C, C), one matrix a unit, or (R, S, C, C) of R runs as :func:`run_confusions` gives,
-            whose scores are averaged: the same people are drawn for all of them. A unit without a frame is none, a run
-            without one in a resample is left out of its mean.
-        resamples: how many there are.
-        seed: of the draws.
+        confusions: counts (S, C, C), one matrix per unit, or (R, S, C, C) of R runs from :func:`run_confusions`. The
+            scores of the runs are averaged; all runs use the same resamples. Units without frames are dropped. A run
+            without frames in a resample is excluded from its mean.
+        resamples: number of bootstrap samples.
+        seed: seed of the bootstrap.
 
     Returns:
-        Shape (resamples,) for ``accuracy``, ``uar`` and ``f1``, as :class:`fervid.metrics.scores.Scores` defines them:
-        an emotion that does not occur in a resample is left out of its means. NaN for fewer than two units.
+        Arrays (resamples,) of ``accuracy``, ``uar`` and ``f1`` (see :class:`fervid.metrics.scores.Scores`). Emotions
+        that do not occur in a resample are excluded from its means. NaN for fewer than two units.
     """
     confusions = np.asarray(confusions, dtype=float)
     if confusions.ndim == 3:
@@ -107,9 +109,9 @@ def bootstrap_scores(confusions: np.ndarray, *, resamples: int = 2000, seed: int
     units = confusions.shape[1]
     if units < 2:
         return {name: np.full(resamples, np.nan) for name in ("accuracy", "uar", "f1")}
-    # How often each unit is drawn is all that a sum of matrices needs to know.
+    # The sum of the matrices depends only on how often each unit is drawn.
     rng, chances = np.random.default_rng(seed), np.full(units, 1 / units)
-    # A block of resamples at a time: clips of unknown people may be a million units.
+    # Resamples are drawn in blocks: with unknown subjects there may be a million clips.
     block = max(1, MAX_BLOCK_VALUES // units)
     blocks = [
         np.tensordot(
@@ -124,35 +126,36 @@ def bootstrap_scores(confusions: np.ndarray, *, resamples: int = 2000, seed: int
 
 
 def percentile_interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float]:
-    """The ends between which a share of the resamples lies; NaN if any is.
+    """Returns the percentile interval of bootstrap scores; NaN if any score is NaN.
 
     Args:
-        values: of :func:`bootstrap_scores`, or the difference of two of the same units and seed, which are paired.
-        level: the share.
+        values: scores from :func:`bootstrap_scores`, or the paired difference of two with the same units and seed.
+        level: confidence level.
 
     Raises:
-        InputError: if the level is no share.
+        InputError: if the level is not between 0 and 1.
     """
     if not 0 < level < 1:
-        raise InputError(f"level={level} is no share: give a number between 0 and 1, such as 0.95.")
+        raise InputError(f"level={level} is out of range: use a number between 0 and 1, such as 0.95.")
     low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
 
-def mcnemar(right_a: np.ndarray, right_b: np.ndarray) -> tuple[int, int, float]:
-    """Whether two systems are right equally often on the same clips (McNemar 1947; exact binomial test).
+def mcnemar(correct_a: np.ndarray, correct_b: np.ndarray) -> tuple[int, int, float]:
+    """Tests whether two systems are correct equally often on the same clips (McNemar 1947; exact binomial test).
 
-    It takes the clips for independent, which several clips of one person are not.
+    The test assumes independent clips; several clips of one subject are not independent.
 
     Args:
-        right_a: whether the first system is right, bool (N,).
-        right_b: the same of the second system, clip by clip.
+        correct_a: whether the first system is correct on each clip, bool (N,).
+        correct_b: the same for the second system.
 
     Returns:
-        How many clips only the first and only the second system has right, and the two-sided p-value.
+        The number of clips that only the first and only the second system classifies correctly, and the two-sided
+        p-value.
 
     Raises:
-        InputError: if there are not as many of one as of the other.
+        InputError: if the numbers of clips differ.
 
     Examples:
         >>> first, second = [True] * 6 + [False] * 4, [True] + [False] * 9
@@ -160,9 +163,11 @@ def mcnemar(right_a: np.ndarray, right_b: np.ndarray) -> tuple[int, int, float]:
         >>> print(only_first, only_second, round(p, 3))
         5 0 0.062
     """
-    a, b = np.asarray(right_a, dtype=bool), np.asarray(right_b, dtype=bool)
+    a, b = np.asarray(correct_a, dtype=bool), np.asarray(correct_b, dtype=bool)
     if a.shape != b.shape:
-        raise InputError(f"{a.size} and {b.size} clips cannot be paired: give both systems' answers on the same clips.")
+        raise InputError(
+            f"{a.size} and {b.size} clips cannot be paired: pass the results of both systems on the same clips."
+        )
     only_a, only_b = int((a & ~b).sum()), int((b & ~a).sum())
     table = [[int((a & b).sum()), only_a], [only_b, int((~a & ~b).sum())]]
     return only_a, only_b, float(contingency_tables.mcnemar(table, exact=True).pvalue)
@@ -171,22 +176,22 @@ def mcnemar(right_a: np.ndarray, right_b: np.ndarray) -> tuple[int, int, float]:
 def corrected_t(
     differences: Sequence[float] | np.ndarray, *, train: int | Sequence[int], test: int | Sequence[int]
 ) -> tuple[float, float]:
-    """The corrected resampled t-test (Nadeau & Bengio 2003).
+    """Computes the corrected resampled t-test (Nadeau & Bengio 2003).
 
-    The training sets of k folds or repeats overlap, so the differences between two systems are not independent. The
+    The training sets of k folds or repetitions overlap, so the differences between two systems are not independent. The
     variance of their mean is therefore taken as s^2 * (1 / k + n_test / n_train) instead of s^2 / k.
 
     Args:
-        differences: score of one system less that of the other, shape (k,).
-        train: size of the training set; one number, or one for each of the k.
-        test: size of the test set, in the same unit. Where sizes differ, the mean of the k ratios counts.
+        differences: differences between the scores of two systems, shape (k,).
+        train: size of the training set; one number, or k numbers.
+        test: size of the test set, in the same unit. If sizes differ, the mean of the k ratios is used.
 
     Returns:
-        t and the two-sided p-value, with k - 1 degrees of freedom. Differences that are all the same give (0, 1) if
-        they are zero, else an infinite t and p = 0.
+        t and the two-sided p-value, with k - 1 degrees of freedom. If all differences are equal, returns (0, 1) if they
+        are zero, and otherwise an infinite t and p = 0.
 
     Raises:
-        InputError: if there are fewer than two differences, or the sizes are not usable.
+        InputError: if there are fewer than two differences, or the sizes are invalid.
 
     Examples:
         >>> t, p = corrected_t([0.04, 0.01, 0.05, 0.03, 0.02], train=80, test=20)  # 5 folds
@@ -196,14 +201,14 @@ def corrected_t(
     values = np.asarray(differences, dtype=float)
     k = len(values)
     if k < 2:
-        raise InputError(f"{k} difference(s) cannot be tested: give those of at least two folds or repeats.")
+        raise InputError(f"{k} difference(s) cannot be tested: pass those of at least two folds or repetitions.")
     trains, tests = np.asarray(train, dtype=float), np.asarray(test, dtype=float)
     if any(sizes.shape not in ((), (k,)) or (sizes <= 0).any() for sizes in (trains, tests)):
         raise InputError(
-            f"train={train} and test={test} are no sizes for {k} differences: give one positive number or {k}."
+            f"train={train} and test={test} are invalid for {k} differences: pass one positive number or {k}."
         )
     mean = values.mean()
-    # The computed variance of equal numbers need not be quite zero.
+    # The computed variance of equal numbers may not be exactly zero.
     if np.ptp(values) == 0:
         return (0.0, 1.0) if mean == 0 else (float(np.copysign(np.inf, mean)), 0.0)
     t = mean / np.sqrt(values.var(ddof=1) * (1 / k + (tests / trains).mean()))
@@ -211,21 +216,21 @@ def corrected_t(
 
 
 def holm(p_values: Sequence[float] | np.ndarray) -> np.ndarray:
-    """Adjusts p-values for their number (Holm 1979).
+    """Adjusts p-values for multiple testing (Holm 1979).
 
     Args:
-        p_values: of m tests, shape (m,); a test that could not be made is NaN.
+        p_values: p-values of m tests, shape (m,); NaN for a test that could not be computed.
 
     Returns:
-        The adjusted p-values in the same order. NaN stays NaN and does not count as a test.
+        The adjusted p-values in the same order. NaN stays NaN and is not counted as a test.
 
     Examples:
         >>> holm([0.01, 0.04, 0.03]).round(2).tolist()
         [0.03, 0.06, 0.06]
     """
     adjusted = np.array(p_values, dtype=float)
-    made = ~np.isnan(adjusted)
-    # Statsmodels before 0.15 divides by their number.
-    if made.any():
-        adjusted[made] = multipletests(adjusted[made], method="holm")[1]
+    valid = ~np.isnan(adjusted)
+    # Statsmodels before 0.15 divides by the number of p-values, which may be 0.
+    if valid.any():
+        adjusted[valid] = multipletests(adjusted[valid], method="holm")[1]
     return adjusted

@@ -1,1 +1,1 @@
-"""The contracts that all rooms share: tables, keys, records, levels, and what makes two runs the same."""
+"""Contracts shared by all packages: tables, keys, records, leakage levels and the identity of runs."""

@@ -1,7 +1,7 @@
-"""Every column that fervid or one of its readers writes, declared once: its role, its kind and its meaning.
+"""Declares every column that fervid or one of its readers writes, with its role, kind and meaning.
 
-Whoever needs to know what a column is for asks its role: reports compare scores by :func:`grouping_columns`, readers
-refuse :data:`RESERVED` names, CSV files are read by kind.
+Other modules look up the role or kind of a column: reports group scores by :func:`grouping_columns`, readers reject
+:data:`RESERVED` names, and CSV files are parsed by kind.
 """
 
 from collections.abc import Collection, Iterable
@@ -15,31 +15,31 @@ if TYPE_CHECKING:
     import pandas as pd
 
 CLIP_KEY = ["corpus", "clip"]
-"""Names a clip: another corpus may use the same name for another one."""
+"""Identifies a clip: clip names are unique only within a corpus."""
 FRAME_KEY = [*CLIP_KEY, "frame"]
-"""Names a frame."""
-PROBABILITY = "prob_"  # begins the name of a column of probabilities, before the class
-MAX_GROUPS = 12  # values of a column by which scores are compared
+"""Identifies a frame."""
+PROBABILITY = "prob_"  # prefix of probability columns; the class name follows
+MAX_GROUPS = 12  # largest number of values of a column that scores are grouped by
 BOX = ("box_left", "box_top", "box_width", "box_height")
 EYES = ("left_eye_x", "left_eye_y", "right_eye_x", "right_eye_y")
 REPETITION = ("repetition",)
-SPOKEN = ("statement", "sentence")  # as RAVDESS and as eNTERFACE'05 call what is said in a clip
+SPOKEN = ("statement", "sentence")  # what is said in a clip, in RAVDESS and in eNTERFACE'05
 SEX = ("sex", "gender")  # a CSV may use either word
 
 
 class Role(Enum):
-    """What a column is for."""
+    """Role of a column."""
 
-    KEY = "names a corpus, a subject, a clip or a frame"
+    KEY = "identifies a corpus, a subject, a clip or a frame"
     SUBJECT = "an attribute of the subject"
     CONDITION = "how the clip was recorded"
-    TARGET = "what is learned"
+    TARGET = "the label or a prediction of it"
     GEOMETRY = "where the face is in the frame"
     BOOKKEEPING = "everything else"
 
 
 class Kind(Enum):
-    """How the cells of a column are read."""
+    """How the cells of a column are parsed."""
 
     NAME = "text, never read as a number"
     PATH = "text, exactly as stored on disk"
@@ -48,15 +48,15 @@ class Kind(Enum):
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a manifest, of a table of predictions or of a list of files.
+    """A column of a manifest, a predictions table or a list of files.
 
     Attributes:
-        name: as it is written.
-        role: what it is for.
-        kind: how its cells are read.
+        name: name of the column.
+        role: role of the column.
+        kind: how its cells are parsed.
         meaning: one line for the documentation.
-        required: whether every corpus reader gives it.
-        reserved: whether fervid itself writes it, so that a CSV of one's own must not have it.
+        required: whether every corpus reader must provide it.
+        reserved: whether fervid writes it, so that a user's CSV must not contain it.
     """
 
     name: str
@@ -122,28 +122,28 @@ _DECLARED = (
 COLUMNS = {column.name: column for column in _DECLARED}
 """Every declared column by its name."""
 REQUIRED = [column.name for column in _DECLARED if column.required]
-"""What every corpus reader gives."""
+"""Columns that every corpus reader must provide."""
 RESERVED = {column.name for column in _DECLARED if column.reserved}
-"""What fervid writes itself, so that no list of one's own may have it."""
+"""Columns that fervid writes, which a user's list must not contain."""
 LISTED = {column.name for column in _DECLARED if column.required and not column.reserved} | {"split"}
-"""The columns of a CSV of one's own that mean something to fervid."""
+"""Columns of a user's CSV that fervid interprets."""
 
 
 def corpora(table: "pd.DataFrame") -> list[str]:
-    """The corpora of a table, sorted; none if it does not say."""
+    """Returns the corpora of a table, sorted; empty if it has no such column."""
     return sorted(table["corpus"].dropna().astype(str).unique()) if "corpus" in table else []
 
 
 def keys(table: "pd.DataFrame", column: str) -> "pd.Series":
-    """The names in a column, such as ``subject`` or ``clip``, unique over the corpora of a table.
+    """Returns the names in a column, such as ``subject`` or ``clip``, made unique across the corpora of a table.
 
     Args:
-        table: one row a frame or clip.
-        column: of names that are unique within a corpus.
+        table: one row per frame or clip.
+        column: column with names that are unique within a corpus.
 
     Returns:
-        The names as they are if the table holds a single corpus, else ``<corpus>/<name>``. Whatever is counted or
-        grouped in one table can go by them; to look up names of another table use both columns.
+        The names unchanged if the table contains a single corpus, otherwise ``<corpus>/<name>``. Use them to count or
+        group within one table; to join tables, use both columns.
 
     Examples:
         >>> import pandas as pd
@@ -157,20 +157,20 @@ def keys(table: "pd.DataFrame", column: str) -> "pd.Series":
 
 
 def role(name: str) -> Role:
-    """The role of a column; one that is not declared, such as a user's own, is a condition."""
+    """Returns the role of a column; undeclared columns, such as those of a user's CSV, are conditions."""
     return COLUMNS[name].role if name in COLUMNS else Role.CONDITION
 
 
-def columns_of(*wanted: Role | Kind) -> tuple[str, ...]:
-    """The names of the declared columns of some roles or kinds, in the order in which they are declared."""
-    return tuple(column.name for column in _DECLARED if column.role in wanted or column.kind in wanted)
+def columns_of(*types: Role | Kind) -> tuple[str, ...]:
+    """Returns the names of the declared columns with one of these roles or kinds, in order of declaration."""
+    return tuple(column.name for column in _DECLARED if column.role in types or column.kind in types)
 
 
 def grouping_columns(table: "pd.DataFrame") -> list[str]:
-    """The columns by which scores may be compared: attributes of subjects and conditions, each with 2 to 12 values.
+    """Returns the columns that scores are grouped by: subject attributes and conditions with 2 to 12 values.
 
     Args:
-        table: one row a frame or clip.
+        table: one row per frame or clip.
 
     Examples:
         >>> import pandas as pd
@@ -188,15 +188,15 @@ def grouping_columns(table: "pd.DataFrame") -> list[str]:
 
 
 def check_spelling(names: Iterable[object], known: Collection[object], where: str) -> None:
-    """Refuses a column that differs from a known one in capitals alone.
+    """Checks that no column differs from a known column only in capitalisation.
 
     Args:
-        names: the columns of a table.
-        known: those that mean something.
-        where: how the user calls the table, such as ``dataset.csv=list.csv``.
+        names: columns of a table.
+        known: names of the known columns.
+        where: setting that names the table, such as ``dataset.csv=list.csv``.
 
     Raises:
-        InputError: naming the first such column.
+        InputError: if there is such a column; the message names the first one.
     """
     for name in map(str, names):
         if name not in known and name.lower() in known:
@@ -206,8 +206,8 @@ def check_spelling(names: Iterable[object], known: Collection[object], where: st
 
 
 def _is_measure(values: "pd.Series") -> bool:
-    """Whether a column measures something: numbers with a fraction."""
-    import pandas as pd  # here: the processes that cut out faces start without it
+    """Whether a column contains measurements: numbers, not all of them whole."""
+    import pandas as pd  # not at the top: face cropping workers start faster without pandas
 
     numbers = pd.to_numeric(values.dropna(), errors="coerce")
     return bool(numbers.notna().all() and (numbers % 1 != 0).any())

@@ -1,4 +1,4 @@
-"""The one reader of CSV files, of fervid's own and of users': only an empty cell is missing."""
+"""Reads all CSV files, written by fervid or by users; only empty cells are missing values."""
 
 from pathlib import Path
 from typing import Any, TextIO
@@ -8,32 +8,32 @@ import pandas as pd
 from fervid.schema.columns import Kind, columns_of
 from fervid.schema.names import clean_column, clean_name
 
-TEXT = columns_of(Kind.NAME, Kind.PATH)  # never numbers: the subject 01 is not the number 1
-VERBATIM = columns_of(Kind.PATH)  # names of files are what the disk says, blanks included
+TEXT = columns_of(Kind.NAME, Kind.PATH)  # never parsed as numbers: subject 01 is not 1
+VERBATIM = columns_of(Kind.PATH)  # file names are kept exactly, including blanks
 
 
 def read_csv(source: str | Path | TextIO, *, numbers: bool = False, **options: Any) -> pd.DataFrame:
     """Reads a CSV file.
 
-    pandas takes ``NA``, ``None``, ``nan`` and ``null`` for missing, which are names of people and of emotions: here
-    an empty cell alone is. Names are cleaned (:func:`fervid.schema.names.clean_name`), in cells and in the first line;
-    paths are left as they are.
+    Only empty cells are missing values. pandas would also treat ``NA``, ``None``, ``nan`` and ``null`` as missing, but
+    these can be names of subjects or emotions. Names are cleaned (:func:`fervid.schema.names.clean_name`) in cells and
+    in the header; paths are not changed.
 
     Args:
-        source: the file, or one that is open.
-        numbers: turn columns of numbers into numbers, except :data:`TEXT`; else every cell is text.
-        **options: of :func:`pandas.read_csv`.
+        source: path of the file, or an open file.
+        numbers: whether to parse columns of numbers, except those in :data:`TEXT`; otherwise every cell is text.
+        **options: further arguments of :func:`pandas.read_csv`.
 
     Raises:
         OSError: if the file cannot be read.
-        ValueError: if it is not such a table.
+        ValueError: if the file is not a valid table.
     """
     dtype: Any = dict.fromkeys(TEXT, str) if numbers else str
     table = pd.read_csv(source, dtype=dtype, keep_default_na=False, na_values=[""], low_memory=False, **options)
     if not isinstance(table.index, pd.RangeIndex):
-        raise ValueError("it has more fields in its rows than names in its first line")
+        raise ValueError("its rows have more fields than its header has names")
     table.columns = [clean_name(str(column)) for column in table.columns]
-    twice = table.columns[table.columns.duplicated()]
-    if len(twice):
-        raise ValueError(f"it has two columns {twice[0]!r}")
+    duplicated = table.columns[table.columns.duplicated()]
+    if len(duplicated):
+        raise ValueError(f"it has two columns named {duplicated[0]!r}")
     return table.assign(**{name: clean_column(table[name]) for name in table if name not in VERBATIM})

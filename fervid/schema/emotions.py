@@ -1,4 +1,4 @@
-"""One vocabulary for the emotions of all corpora: ``happiness`` and ``happy`` are the same, ``calm`` stays apart."""
+"""A common vocabulary for the emotions of all corpora: ``happiness`` is ``happy``; ``calm`` is not ``neutral``."""
 
 from collections.abc import Sequence
 
@@ -15,14 +15,14 @@ SHARED = {
     "sadness": "sad",
     "surprised": "surprise",
 }
-"""The shared name of each name that some corpus uses instead."""
+"""Maps names used by individual corpora to the shared name."""
 
 
 def shared_name(emotion: str) -> str:
-    """The shared name of an emotion; a name no corpus uses is its own.
+    """Returns the shared name of an emotion; names without an entry in :data:`SHARED` are returned in lower case.
 
     Args:
-        emotion: in any corpus's words; blanks around it and capitals do not matter.
+        emotion: name as used by any corpus; case and surrounding blanks are ignored.
 
     Examples:
         >>> shared_name("Happiness"), shared_name("calm")
@@ -32,83 +32,83 @@ def shared_name(emotion: str) -> str:
     return SHARED.get(name, name)
 
 
-def choose(asked: Sequence[str] | None, emotions: Sequence[str]) -> set[str]:
-    """Some of a corpus's emotions.
+def choose(selected: Sequence[str] | None, emotions: Sequence[str]) -> set[str]:
+    """Selects emotions of a corpus.
 
     Args:
-        asked: names in any corpus's words; None: all.
-        emotions: those of the corpus, in its own words.
+        selected: names as used by any corpus; None selects all.
+        emotions: emotions of the corpus, as it names them.
 
     Returns:
-        Those asked for, in the corpus's own words.
+        The selected emotions, as the corpus names them.
 
     Raises:
-        InputError: if one is not among them, or fewer than two are asked for.
+        InputError: if a name is unknown, or fewer than two emotions are selected.
     """
     names = {shared_name(emotion): emotion for emotion in emotions}
-    if isinstance(asked, str) or not all(isinstance(name, str) for name in asked or []):
+    if isinstance(selected, str) or not all(isinstance(name, str) for name in selected or []):
         raise InputError(
-            f"dataset.emotions={asked} is no list of names: give one such as [{emotions[0]},{emotions[1]}]."
+            f"dataset.emotions={selected} is not a list of names: give a list such as [{emotions[0]},{emotions[1]}]."
         )
-    asked = emotions if asked is None else asked
-    unknown = [name for name in asked if shared_name(name) not in names]
-    chosen = {names[shared_name(name)] for name in asked if name not in unknown}
+    selected = emotions if selected is None else selected
+    unknown = [name for name in selected if shared_name(name) not in names]
+    chosen = {names[shared_name(name)] for name in selected if name not in unknown}
     if unknown or len(chosen) < 2:
-        what = f"{unknown[0]!r} is none of them" if unknown else "two at least are needed"
-        raise InputError(f"dataset.emotions={list(asked)}: {what}; the corpus has {', '.join(emotions)}.")
+        problem = f"{unknown[0]!r} is unknown" if unknown else "at least two emotions are needed"
+        raise InputError(f"dataset.emotions={list(selected)}: {problem}; the corpus has {', '.join(emotions)}.")
     return chosen
 
 
 def shared_emotions(models: Sequence[Sequence[str]], corpus: Sequence[str]) -> list[str]:
-    """The emotions that every model and the corpus know.
+    """Returns the emotions that the corpus and all models have in common.
 
     Args:
-        models: the class names of each model, in its own words.
-        corpus: the emotions of the corpus, in its own words.
+        models: class names of each model.
+        corpus: emotions of the corpus.
 
     Returns:
-        Their shared names (:func:`shared_name`), sorted.
+        The shared names (:func:`shared_name`), sorted.
 
     Raises:
-        InputError: if there are fewer than two.
+        InputError: if fewer than two emotions are shared.
     """
     known = [{shared_name(emotion) for emotion in names} for names in [*models, corpus]]
     shared = sorted(set.intersection(*known))
     if len(shared) < 2:
-        told = "; ".join(dict.fromkeys(", ".join(names) for names in models))
+        vocabularies = "; ".join(dict.fromkeys(", ".join(names) for names in models))
         raise InputError(
-            f"the model and the corpus share {'no emotion' if not shared else f'only {shared[0]}'}, and at least two "
-            f"are needed: the model knows {told}; the corpus holds {', '.join(sorted(corpus))}. Choose another corpus, "
-            "or more of its emotions."
+            f"the model and the corpus share {'no emotion' if not shared else f'only {shared[0]}'}, but at least two "
+            f"are needed: the model has {vocabularies}; the corpus has {', '.join(sorted(corpus))}. Choose another "
+            "corpus or more of its emotions."
         )
     return shared
 
 
 def merge_classes(probabilities: np.ndarray, names: Sequence[str]) -> tuple[np.ndarray, list[str]]:
-    """Adds up the classes that have one name.
+    """Sums the probabilities of classes with the same name.
 
     Args:
         probabilities: shape (N, num_classes).
-        names: what each class counts as.
+        names: name of each class.
 
     Returns:
-        Probabilities (N, C) of the C different names, and these in the order of first appearance.
+        Probabilities (N, C) of the C distinct names, and these names in order of first appearance.
     """
     numbers, unique = pd.factorize(np.array(names, dtype=object))
     return np.asarray(probabilities, dtype=float) @ np.eye(len(unique))[numbers], [str(name) for name in unique]
 
 
 def restrict(probabilities: np.ndarray, names: Sequence[str], emotions: Sequence[str]) -> np.ndarray:
-    """What a model says if only some emotions can be.
+    """Restricts probabilities to a subset of the emotions and renormalises them.
 
     Args:
         probabilities: shape (N, C).
-        names: what each class counts as, all different.
-        emotions: those that are kept, K of the names.
+        names: name of each class, all different.
+        emotions: K of the names to keep.
 
     Returns:
-        Probabilities (N, K) in the order of ``emotions``; each row sums to 1, also where the model gave them nothing:
-        they are then all alike.
+        Probabilities (N, K) in the order of ``emotions``; each row sums to 1. A row in which all kept probabilities are
+        0 becomes uniform.
     """
     kept = probabilities[:, [list(names).index(emotion) for emotion in emotions]]
     total = kept.sum(axis=1, keepdims=True)

@@ -1,15 +1,15 @@
-"""How far the scores of a split carry, as one ordered list of levels."""
+"""Leakage levels of a split, ordered from best to worst."""
 
 from enum import StrEnum
 
 
 class LeakageLevel(StrEnum):
-    """What a split leaks, from best to worst; a level is its own label.
+    """How much information a split leaks from training to test; the value of a level is its label.
 
     Attributes:
-        sentence: what the scores of such a split say, for a reader of a model card.
-        phrase: what the network was tested on, to stand after "it recognises 60 % of".
-        colour: of its mark in figures and tables, as ``#rrggbb``; colour-blind readers can tell them apart.
+        sentence: what the scores under such a split mean, for readers of a model card.
+        phrase: test data of the network, to follow "it recognises 60 % of".
+        colour: colour of the level in figures and tables, as ``#rrggbb``; distinguishable with colour blindness.
     """
 
     sentence: str
@@ -39,7 +39,7 @@ class LeakageLevel(StrEnum):
         "unknown-subjects",
         "The subjects are unknown, so the same people may have been trained and tested on: for people never seen in "
         "training the scores may be too high.",
-        "pictures of which nobody knows whether their people were in training, too",
+        "pictures of people who may or may not have been in training",
         "#56b4e9",
     )
     SUBJECT_DEPENDENT = (
@@ -53,11 +53,11 @@ class LeakageLevel(StrEnum):
         "leaky",
         "The same recordings or pictures, or unknown subjects that could not be kept apart, were trained and tested "
         "on: the scores say almost nothing about new pictures.",
-        "frames of clips it had seen in training, which flatters it",
+        "frames of clips it had seen in training, which inflates the score",
         "#d55e00",
     )
 
     @property
     def rank(self) -> int:
-        """Its place in the order, from 0 (best)."""
+        """Position in the order, from 0 (best)."""
         return list(LeakageLevel).index(self)

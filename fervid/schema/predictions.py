@@ -1,8 +1,8 @@
-"""The predictions table: one row a frame, what the manifest knows of it, and what a model says of it.
+"""The predictions table: one row per frame with its manifest columns and the predictions of a model.
 
-Besides the manifest's columns it has ``index`` (row of the sample table) and the columns of the task. Those of
-classification are ``label`` (the label, instead of its own column such as ``emotion``), ``predicted`` (the likeliest
-class) and a column ``prob_<class>`` of probabilities for each class.
+In addition to the columns of the manifest it has ``index`` (row of the sample table) and the columns of the task.
+Classification has ``label`` (the label; replaces its original column such as ``emotion``), ``predicted`` (the most
+probable class) and a column ``prob_<class>`` with the probability of each class.
 """
 
 from collections.abc import Sequence
@@ -21,31 +21,31 @@ TEST_FILE, VALIDATION_FILE = "predictions.csv", "predictions_val.csv"  # in a ru
 
 
 def probability_columns(class_names: Sequence[str]) -> list[str]:
-    """The names of the columns of probabilities, in the order of the classes."""
+    """Returns the names of the probability columns, in the order of the classes."""
     return [f"{PROBABILITY}{name}" for name in class_names]
 
 
 def probabilities(table: pd.DataFrame, class_names: Sequence[str]) -> np.ndarray:
-    """The probabilities in a table, float64 (N, num_classes), in the order of the classes."""
+    """Returns the probabilities of a table, float64 (N, num_classes), in the order of the classes."""
     return table[probability_columns(class_names)].to_numpy(dtype=float)
 
 
 def confidence(table: pd.DataFrame, class_names: Sequence[str]) -> np.ndarray:
-    """The largest probability of each row, shape (N,)."""
+    """Returns the largest probability of each row, shape (N,)."""
     return probabilities(table, class_names).max(axis=1)
 
 
 def predictions_table(
     samples: pd.DataFrame, probabilities: np.ndarray, class_names: Sequence[str], *, target: str = "emotion"
 ) -> pd.DataFrame:
-    """Builds the table of classification.
+    """Builds the predictions table of classification.
 
     Args:
-        samples: N rows of a sample table, labelled by their row in it; or of another predictions table, whose
-            predictions are replaced.
+        samples: N rows of a sample table, with the row number as index; or of a predictions table, whose predictions
+            are replaced.
         probabilities: shape (N, num_classes).
         class_names: the classes, in the order of the probabilities.
-        target: the column that holds the labels.
+        target: column with the labels.
     """
     columns = probability_columns(class_names)
     table = samples.drop(columns=["cache_row", "predicted", *columns], errors="ignore").rename(
@@ -58,12 +58,12 @@ def predictions_table(
 
 
 def write_predictions(folder: Path, test: pd.DataFrame, validation: pd.DataFrame | None = None) -> None:
-    """Writes the tables of a run; names are written as they are, so that they are the same when they are read.
+    """Writes the predictions of a run; names are not escaped, so that they are unchanged when read again.
 
     Args:
-        folder: of the run.
-        test: the table of the test frames.
-        validation: that of the validation frames; None if there are none.
+        folder: run folder.
+        test: predictions of the test frames.
+        validation: predictions of the validation frames; None if there are none.
 
     Raises:
         OSError: if a file cannot be written.
@@ -77,12 +77,12 @@ def read_predictions(path: Path, class_names: Sequence[str] = (), rows: int = 0)
     """Reads and checks a predictions table.
 
     Args:
-        path: of the CSV file.
-        class_names: the classes that it has to tell apart; none if it is of another task than classification.
-        rows: how many there have to be; 0: any number.
+        path: path of the CSV file.
+        class_names: expected classes; empty for tasks other than classification.
+        rows: expected number of rows; 0 accepts any number.
 
     Raises:
-        InputError: if the file cannot be read, or is not such a table.
+        InputError: if the file cannot be read or is not a valid predictions table.
     """
     try:
         table = read_csv(path, numbers=True)
@@ -90,7 +90,7 @@ def read_predictions(path: Path, class_names: Sequence[str] = (), rows: int = 0)
         raise InputError(f"{path} cannot be read: {first_line(error)}.") from error
     wrong = _mistake(table, class_names, rows)
     if wrong:
-        raise InputError(f"{path} cannot be read: {wrong}; run it again, or leave it out of runs=.")
+        raise InputError(f"{path} cannot be read: {wrong}; train the run again, or leave it out of runs=.")
     return table
 
 
@@ -101,19 +101,19 @@ def _mistake(table: pd.DataFrame, class_names: Sequence[str], rows: int) -> str 
     if missing:
         return f"it has no column {', '.join(missing)}"
     if table[["corpus", "clip", *full]].isna().any(axis=None):
-        return "cells are empty, as if it were cut off"
+        return "it has empty cells and may be truncated"
     text = [name for name in [*columns, "frame", "index"] if name in table and not _is_numeric(table[name])]
     if text:
-        return f"its column {text[0]} holds other than numbers"
+        return f"its column {text[0]} has values that are not numbers"
     if class_names:
         chances = probabilities(table, class_names)
         if ((chances < -1e-6) | (chances > 1 + 1e-6)).any():
-            return "it holds probabilities outside 0 to 1"
-        strange = sorted(set(table["label"]).union(table["predicted"]) - set(class_names))
-        if strange:
-            return f"it tells of {strange[0]!r}, which is not an emotion of the run"
+            return "it has probabilities outside 0 to 1"
+        unknown = sorted(set(table["label"]).union(table["predicted"]) - set(class_names))
+        if unknown:
+            return f"it contains {unknown[0]!r}, which is not an emotion of the run"
     if rows and len(table) != rows:
-        return f"it has {len(table)} rows, its results.json speaks of {rows}"
+        return f"it has {len(table)} rows, but its results.json records {rows}"
     return None
 
 

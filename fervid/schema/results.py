@@ -1,4 +1,4 @@
-"""The results record of a run, ``results.json``: which entries it has, of which types, how it is written and read."""
+"""The results record of a run, ``results.json``: its entries and types, and functions to write and read it."""
 
 import json
 import os
@@ -10,7 +10,7 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, NotRequired, Union, get_args, get_origin, get_type_hints
 
-# Not those of Python 3.11: they cannot say of which type the entries are that have no names.
+# Not from typing: TypedDict of Python 3.11 does not support extra_items.
 from typing_extensions import TypedDict, is_typeddict
 
 from fervid.errors import InputError, first_line
@@ -20,7 +20,7 @@ from fervid.storage.atomic import write_json
 RESULTS_FILE = "results.json"  # in a run folder
 CLASSIFICATION = "classification"  # the task whose targets are the emotions
 
-Number = float  # whole ones, too; never NaN or infinite, which JSON does not know
+Number = float  # includes whole numbers; never NaN or infinite, which JSON does not support
 
 
 class SplitConfig(TypedDict):
@@ -74,7 +74,7 @@ class PaperConfig(TypedDict):
 
 
 class Config(TypedDict):
-    """The resolved configuration of a run, as far as it is read again; it holds everything else, too.
+    """The resolved configuration of a run; only the entries that fervid reads again are listed.
 
     Attributes:
         seed: seed of weights, order and augmentation.
@@ -317,13 +317,13 @@ WORDS: dict[Any, str] = {
 
 
 def write_results(folder: Path, results: Mapping[str, Any]) -> None:
-    """Writes the results record into a run folder, whole or not at all; numbers that are not finite become null.
+    """Writes the results record atomically into a run folder; numbers that are not finite become null.
 
-    It is what makes a folder that of a finished run: write it after all that a reader needs.
+    A run counts as finished once this file exists: write it after all other files.
 
     Args:
-        folder: of the run.
-        results: :class:`Results`, with whatever else there is to say.
+        folder: run folder.
+        results: :class:`Results`, with any further entries.
 
     Raises:
         OSError: if it cannot be written.
@@ -335,24 +335,24 @@ def read_results(folder: Path) -> dict[str, Any]:
     """Reads and checks the results record of a run folder.
 
     Returns:
-        :class:`Results`, with whatever else is in the file.
+        :class:`Results`, with any further entries of the file.
 
     Raises:
-        InputError: if there is none, or it is of another version of fervid, has entries of wrong types, or references
-            in its configuration; a reason without the folder's name.
+        InputError: if the file is missing, was written by another version of fervid, has entries of the wrong type, or
+            its configuration contains references. The message is a reason without the name of the folder.
     """
     path = folder / RESULTS_FILE
     if not os.path.lexists(path):
-        raise InputError("it was not finished")
+        raise InputError("the run is not finished")
     try:
         results = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"its {RESULTS_FILE} cannot be read: {first_line(error)}") from error
     if not isinstance(results, dict):
-        raise InputError(f"its {RESULTS_FILE} cannot be read: it holds no results")
+        raise InputError(f"its {RESULTS_FILE} cannot be read: it contains no results")
     missing = [name for name in Results.__annotations__ if name in Results.__required_keys__ and name not in results]
     if missing:
-        raise InputError(f"its {RESULTS_FILE} has no {', '.join(missing)}: it was left by another version of fervid")
+        raise InputError(f"its {RESULTS_FILE} has no {', '.join(missing)}: it was written by another version of fervid")
     wrong = mistake(results)
     if wrong:
         raise InputError(f"its {RESULTS_FILE} cannot be used: {wrong}")
@@ -360,7 +360,7 @@ def read_results(folder: Path) -> dict[str, Any]:
 
 
 def mistake(results: dict[str, Any]) -> str | None:
-    """What is wrong with the first entry of another type than a run writes; None if nothing is."""
+    """Describes the first entry with an invalid value or type; None if all are valid."""
     wrong = _wrong_type(results)
     if wrong is not None:
         return wrong
@@ -368,7 +368,7 @@ def mistake(results: dict[str, Any]) -> str | None:
     if results["task"] == CLASSIFICATION and not names:
         return f"class_names is missing: the task {CLASSIFICATION} has them"
     if "" in names or len(set(names)) < len(names):
-        return f"class_names is {reprlib.repr(names)}: expected names that all differ"
+        return f"class_names is {reprlib.repr(names)}: expected distinct names"
     if level not in set(LeakageLevel):
         return f"leakage.level is {reprlib.repr(level)}: expected {', '.join(LeakageLevel)}"
     confusion = results.get("confusion", [])
@@ -379,7 +379,7 @@ def mistake(results: dict[str, Any]) -> str | None:
 
 @cache
 def _checker() -> Any:
-    from pydantic import ConfigDict, TypeAdapter, with_config  # a tenth of a second that --help should not wait for
+    from pydantic import ConfigDict, TypeAdapter, with_config  # imported late: it would delay --help by 0.1 s
 
     return TypeAdapter(with_config(ConfigDict(strict=True, allow_inf_nan=False))(Results))
 
@@ -402,7 +402,7 @@ def _wrong_type(results: dict[str, Any]) -> str | None:
 
 
 def _declared(location: tuple[int | str, ...]) -> tuple[list[int | str], Any]:
-    """Where in the record an error is, without the parts of a union that pydantic adds; and the type it should have."""
+    """Location of an error in the record, without the union members that pydantic adds, and the expected type."""
     place: list[int | str] = []
     form: Any = Results
     for part in location:
@@ -422,13 +422,13 @@ def _alternatives(form: Any) -> tuple[Any, ...]:
 
 
 def in_words(form: Any) -> str:
-    """The type of an entry in words, such as ``a number or null``."""
+    """Describes the type of an entry in words, such as ``a number or null``."""
     kinds = [dict if is_typeddict(each) else get_origin(each) or each for each in _alternatives(form)]
     return " or ".join(WORDS[kind] for kind in kinds)
 
 
 def _references(value: Any, name: str) -> Iterator[str]:
-    """Values that OmegaConf would replace, such as by a variable of the environment."""
+    """Yields a sentence for each value that OmegaConf would interpolate, such as an environment variable."""
     if isinstance(value, dict):
         for key, each in value.items():
             yield from _references(each, f"{name}.{key}")
@@ -436,4 +436,4 @@ def _references(value: Any, name: str) -> Iterator[str]:
         for number, each in enumerate(value):
             yield from _references(each, f"{name}[{number}]")
     elif isinstance(value, str) and ("${" in value or value == "???"):
-        yield f"{name} refers to {reprlib.repr(value)}: the configuration of a finished run has values only"
+        yield f"{name} refers to {reprlib.repr(value)}: the configuration of a finished run contains only values"

@@ -1,6 +1,6 @@
-"""When two runs are the same run, and when they are replicates of the same system: the one definition.
+"""Decides whether two runs are the same run, and whether they are replicates of the same system.
 
-The order in which settings were given never matters.
+The order of settings never matters.
 """
 
 import hashlib
@@ -14,20 +14,20 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-# Where the data lies: two places may hold the same data, which the fingerprint tells.
+# Locations of the data. The same data may be stored in several places: the fingerprint identifies it.
 PLACES = ("dataset.root", "dataset.csv", "split.path")
-PATH_ENDING = "_path"  # of a corpus's own settings that hold a path
-# Settings that change no result: where things lie, how a step is computed, what is shown. Of a name that ends in a
-# point all settings below it, of one that ends in an underscore all that begin so. `threads` is not among them: the
-# number of threads decides in which order torch sums up, and so how it rounds. It is compared as it was given: `auto`
-# may be another number on another machine, where processors differ anyway, and a sweep that moves there must resume.
+PATH_ENDING = "_path"  # of corpus settings that contain a path
+# Settings that do not affect results: paths, how a step is computed, what is displayed. A name that ends in a point
+# stands for all settings below it, one that ends in an underscore for all settings with this prefix. `threads` is not
+# listed: the number of threads determines the order in which torch sums, and hence the rounding. It is compared as
+# given: `auto` may mean another number on another machine, but a sweep that moves there must resume.
 NEUTRAL = (
     *("ckpt_path", "cache_dir", "dataset.prepared_dir", "dataset.num_workers"),
     *("on_missing_weights", "backbone.on_missing_weights", "optimizer.fused", "optimizer.foreach"),
     *("logger", "logger.", "paper", "paper.", "trainer.enable_"),
 )
 REPLICATE_SETTINGS = ("seed", "split.seed", "split.fold", "dataset.seed")  # replicates of one system differ in these
-# The order in which a reader wants to be told of the options.
+# The order in which options are listed.
 GROUPS = (
     *("dataset", "split", "task", "backbone", "head", "finetune", "optimizer", "scheduler", "augmentation", "detector"),
     *("trainer", "experiment"),
@@ -37,31 +37,31 @@ FINGERPRINTED = ("corpus", "subject", "clip", "frame", "emotion", "split")
 
 
 def is_neutral(name: str) -> bool:
-    """Whether a setting changes no result.
+    """Whether a setting does not affect results.
 
     Args:
-        name: dotted, such as ``dataset.num_workers``.
+        name: dotted name, such as ``dataset.num_workers``.
     """
     return any(name.startswith(each) if each[-1] in "._" else name == each for each in NEUTRAL)
 
 
 def is_place(name: str) -> bool:
-    """Whether a setting says where the data lies: one of :data:`PLACES`, or a corpus's own such as ``dataset.x_path``.
+    """Whether a setting is the location of data: one of :data:`PLACES`, or a corpus setting such as ``dataset.x_path``.
 
     Args:
-        name: dotted.
+        name: dotted name.
     """
     return name in PLACES or (name.startswith("dataset.") and name.endswith(PATH_ENDING))
 
 
 def run_settings(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that shape what one run learns, by their dotted names.
+    """Returns the settings that affect the results of a run, by dotted name.
 
     Args:
-        config: plain containers, without references to other settings.
+        config: configuration as plain containers, without references to other settings.
 
     Returns:
-        All values but those that are neutral or places, as JSON has them.
+        All values except neutral settings and data locations, as in JSON.
 
     Examples:
         >>> run_settings({"seed": 1, "optimizer": {"lr": 0.001}, "cache_dir": "/tmp/cache"})
@@ -72,36 +72,36 @@ def run_settings(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def system_settings(config: Mapping[str, Any], choices: Mapping[str, str | None]) -> dict[str, str]:
-    """The settings that shape a system, as text: the options of groups first, then values by their dotted names.
+    """Returns the settings that define a system, as text: group options first, then values by dotted name.
 
     Args:
-        config: as for :func:`run_settings`.
+        config: configuration as for :func:`run_settings`.
         choices: the option chosen in each group.
     """
     chosen = {group: choices.get(group) or ABSENT for group in GROUPS}
-    told = {
+    values = {
         name: json.dumps(value).strip('"')
         for name, value in _flat(config, parts_of_lists=True)
         if not is_neutral(name)
         and name not in REPLICATE_SETTINGS
         and not is_place(name)
-        # Of other groups the option says which class it is; of callbacks there may be several, by any name.
+        # The option of a group determines its class, except for callbacks, of which there may be several.
         and (name.rsplit(".", 1)[-1] not in ("_target_", "_partial_") or name.startswith("callbacks."))
         and value != {}
-        and not (value == [] and name.startswith("augmentation."))  # no augmentation was an empty list once
+        and not (value == [] and name.startswith("augmentation."))  # older runs store no augmentation as an empty list
     }
-    return chosen | dict(sorted(told.items()))
+    return chosen | dict(sorted(values.items()))
 
 
 def fingerprint(manifest: "pd.DataFrame", hashes: "np.ndarray", targets: "np.ndarray | None" = None) -> str:
-    """A digest of which frames there are, of what, in which subset, and of how they look, wherever the corpus lies.
+    """Returns a digest of frames, labels, subsets and faces that does not depend on the location of the corpus.
 
     Args:
-        manifest: N rows, one a frame, in the order in which they are used, with its ``split``.
+        manifest: N rows, one per frame, in the order of use, with the column ``split``.
         hashes: perceptual hash of each face, uint8 (N, 32) (:func:`fervid.audit.duplicates.hash_picture`).
-        targets: the numbers that are learned, one row a sample, if they are not the column ``emotion``.
+        targets: numeric targets, one row per sample, if the target is not the column ``emotion``.
     """
-    import pandas as pd  # not above: --help and settings alone need none
+    import pandas as pd  # not at the top: --help does not need pandas
 
     digest = hashlib.sha256()
     for column in FINGERPRINTED:
@@ -116,12 +116,12 @@ def fingerprint(manifest: "pd.DataFrame", hashes: "np.ndarray", targets: "np.nda
 
 @dataclass(frozen=True)
 class RunIdentity:
-    """What tells whether two runs are the same.
+    """The settings and data that identify a run.
 
     Attributes:
-        settings: of :func:`run_settings`.
-        places: the absolute paths of places (:func:`is_place`) by name, where they are given.
-        fingerprint: of the data; None where it is not known.
+        settings: settings from :func:`run_settings`.
+        places: absolute paths of the data locations (:func:`is_place`), by setting name.
+        fingerprint: fingerprint of the data; None if unknown.
     """
 
     settings: dict[str, Any]
@@ -132,12 +132,12 @@ class RunIdentity:
     def of(
         cls, config: Mapping[str, Any], fingerprint: str | None = None, places: dict[str, str] | None = None
     ) -> "RunIdentity":
-        """Of a run that is described by its configuration, in plain containers.
+        """Builds the identity of a run from its configuration.
 
         Args:
-            config: as for :func:`run_settings`.
-            fingerprint: of its data, if known.
-            places: of a run that was started in another folder, as it saw them; None: as this process sees them.
+            config: configuration as for :func:`run_settings`.
+            fingerprint: fingerprint of the data, if known.
+            places: stored data locations of a run that was started in another folder; None resolves them here.
         """
         if places is not None:
             return cls(run_settings(config), places, fingerprint)
@@ -146,16 +146,16 @@ class RunIdentity:
         return cls(run_settings(config), here, fingerprint)
 
     def changed_settings(self, before: "RunIdentity") -> list[str]:
-        """The settings that are not as in an earlier run, as ``optimizer.lr=0.01 (was 0.001)``, sorted."""
+        """Returns the settings that differ from an earlier run, as ``optimizer.lr=0.01 (was 0.001)``, sorted."""
         names = sorted(self.settings.keys() | before.settings.keys())
         one, other = ([json.dumps(run.settings.get(name)) for name in names] for run in (self, before))
-        told = zip(names, one, other, strict=True)
-        return [f"{name}={value} (was {earlier})" for name, value, earlier in told if value != earlier]
+        compared = zip(names, one, other, strict=True)
+        return [f"{name}={value} (was {earlier})" for name, value, earlier in compared if value != earlier]
 
     def is_same(self, other: "RunIdentity") -> bool:
-        """Whether another run has the same settings and data: what lies in one place may have changed.
+        """Whether another run has the same settings and data.
 
-        Where the fingerprint of one of them is not known, the same places are taken for the same data.
+        Data are compared by fingerprint, because files may change in place; if a fingerprint is unknown, by location.
         """
         if self.fingerprint is None or other.fingerprint is None:
             return self.settings == other.settings and self.places == other.places
@@ -163,12 +163,12 @@ class RunIdentity:
 
 
 def _flat(config: Mapping[str, Any], prefix: str = "", *, parts_of_lists: bool = False) -> Iterator[tuple[str, Any]]:
-    """The values of nested settings by their dotted names.
+    """Yields the values of nested settings with their dotted names.
 
     Args:
-        config: the settings.
-        prefix: before each name.
-        parts_of_lists: whether lists of settings are taken apart, too, by their numbers.
+        config: nested settings.
+        prefix: prefix of each name.
+        parts_of_lists: whether to descend into lists of settings, with the position as part of the name.
     """
     for name, value in config.items():
         full = f"{prefix}{name}"

@@ -1,4 +1,4 @@
-"""A table as it is reported: numbers with the way to write them, a title, notes."""
+"""A table for reports: data with number formats, a title and notes."""
 
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -11,19 +11,19 @@ import pandas as pd
 if TYPE_CHECKING:
     from rich.console import Console
 
-MAX_ROWS = 40  # that a terminal or a page shows; the CSV beside a report has all
+MAX_ROWS = 40  # shown on a terminal or page; CSV files contain all rows
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table for the terminal, Markdown, LaTeX, CSV and the page.
+    """A table for the terminal, Markdown, LaTeX, CSV and HTML.
 
     Attributes:
-        name: its file, in lower case with underscores.
-        title: what it shows, in one line.
-        data: one row a line; numbers are numbers, whatever is unknown is missing.
-        formats: how numbers of a column are written, such as ``{:.1%}``; else they are written as they are.
-        notes: sentences to stand below.
+        name: file name without ending, in lower case with underscores.
+        title: title in one line.
+        data: the rows; unknown values are missing.
+        formats: number format of each column, such as ``{:.1%}``; other columns are converted with ``str``.
+        notes: sentences below the table.
     """
 
     name: str
@@ -33,7 +33,7 @@ class Table:
     notes: Sequence[str] = ()
 
     def text(self) -> pd.DataFrame:
-        """The table as it is read: every cell is text, empty where nothing is known."""
+        """Returns the formatted table: every cell is text, empty if the value is missing."""
 
         def write(value: object, form: str) -> str:
             if value is None or value is pd.NA or value != value:
@@ -47,7 +47,7 @@ class Table:
         return pd.DataFrame(columns, columns=self.data.columns, dtype=str)
 
     def right_columns(self) -> set[str]:
-        """The columns that hold numbers, which are aligned to the right."""
+        """Returns the columns with numbers, which are right-aligned."""
         return {
             str(name)
             for name in self.data
@@ -56,22 +56,22 @@ class Table:
         }
 
     def notes_with_rest(self, rest: str = "") -> list[str]:
-        """The notes, and how many rows a terminal or a page does not show.
+        """Returns the notes, followed by the number of rows that are not shown, if any.
 
         Args:
-            rest: where these are, such as ``: scores.csv``.
+            rest: where to find these rows, such as ``: scores.csv``.
         """
         more = len(self.data) - MAX_ROWS
         return [*self.notes, *([f"{more} more rows{rest}"] if more > 0 else [])]
 
     def print(self, console: "Console", rest: str = "") -> None:
-        """Shows its first :data:`MAX_ROWS` rows on a terminal, and the notes below.
+        """Prints the first :data:`MAX_ROWS` rows and the notes.
 
         Args:
-            console: where to.
-            rest: where the other rows are, such as ``: scores.csv``.
+            console: console to print to.
+            rest: where to find the other rows, such as ``: scores.csv``.
         """
-        from rich import box  # here: most tables are written to files alone
+        from rich import box  # not at the top: most tables are only written to files
         from rich.table import Table as RichTable
         from rich.text import Text
 
@@ -80,11 +80,13 @@ class Table:
         for name in map(str, self.data):
             shown.add_column(Text(name), justify="right" if name in right else "left", overflow="fold")
         text = self.text().head(MAX_ROWS)
-        if "leakage" in text:  # rich breaks a long word anywhere, and a terminal is narrow
+        if "leakage" in text:  # rich would break long words anywhere on a narrow terminal
             text["leakage"] = [textwrap.fill(cell, 12, break_long_words=False) for cell in text["leakage"]]
         for row in text.itertuples(index=False):
-            shown.add_row(*map(Text, row))  # names of files and classes may look like markup
-        console.print(Text(self.title, style="bold"))  # not the table's own, which is as narrow as the table
+            shown.add_row(*map(Text, row))  # file and class names may look like markup
+        console.print(
+            Text(self.title, style="bold")
+        )  # not the title of the rich table, which is wrapped to the width of the table
         console.print(shown)
         for note in self.notes_with_rest(rest):
             console.print(Text(note), style="dim")

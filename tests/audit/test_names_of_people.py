@@ -117,7 +117,7 @@ def test_subjects_from_file_names_are_not_verified(fervid_command, tmp_path, cap
     assert results["leakage"]["subjects_from"] == "file names (dataset.subject_pattern)"
     numbers, singles = results["leakage"]["doubts"]
     assert numbers.startswith("30 of 31 subjects have names that differ only in a trailing number (unknown-Ann-0, ")
-    assert singles.startswith("there are 31 subjects for 31 clips, and 31 of them have a single one")
+    assert singles.startswith("there are 31 subjects for 31 clips, and 31 subjects have only one clip")
     assert "subject-independent by name" in said
     assert "30 of 31 subjects have names that differ only in a trailing number" in said
     assert any("trailing number" in warning for warning in results["warnings"])

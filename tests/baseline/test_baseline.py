@@ -1,4 +1,4 @@
-"""The classical baseline, as a user types it."""
+"""The command ``fervid.baseline``."""
 
 import json
 
@@ -17,12 +17,12 @@ SMALL += ["features.image_size=32", "features.scales=2", "features.orientations=
 
 
 @pytest.fixture
-def folder(fervid_command, tmp_path, capsys):  # capsys: what it says is looked at, too
+def folder(fervid_command, tmp_path, capsys):  # capsys captures the output of this fixture
     fervid_command("baseline", *SMALL, f"hydra.run.dir={tmp_path / 'run'}")
     return tmp_path / "run"
 
 
-def test_a_run_leaves_what_a_training_run_leaves(folder, fervid_command, capsys):
+def test_run_folder_is_complete(folder, fervid_command, capsys):
     said = capsys.readouterr().out
     assert "Results (subject-independent)" in said
     assert f"Output: {folder}" in said
@@ -53,12 +53,12 @@ def test_a_run_leaves_what_a_training_run_leaves(folder, fervid_command, capsys)
     assert (results["seed"], results["device"], results["warnings"]) == (42, "cpu", [])
     assert results["leakage"]["level"] == "subject-independent"
 
-    with pytest.raises(SystemExit):  # and is not written over
+    with pytest.raises(SystemExit):  # a finished run is not overwritten
         fervid_command("baseline", *SMALL, f"hydra.run.dir={folder}")
     assert "already contains a finished run" in capsys.readouterr().err
 
 
-def test_its_predictions_give_its_scores(folder):
+def test_scores_follow_from_the_predictions(folder):
     results = json.loads((folder / "results.json").read_text())
     metrics, names = results["metrics"], results["class_names"]
     manifest = pd.read_parquet(folder / "manifest.parquet")
@@ -88,23 +88,23 @@ def test_its_predictions_give_its_scores(folder):
     assert results["best_score"] == metrics["val/uar"]
 
 
-def test_a_folder_in_which_another_process_is_at_work_is_refused(cache, tmp_path):
+def test_folder_in_use_by_another_process_is_rejected(cache, tmp_path):
     config = compose("baseline", [*SMALL, f"cache_dir={cache}"])
     with alone(tmp_path), pytest.raises(InputError, match="another process is at work"):
         baseline(config, tmp_path)
     score = baseline(config, tmp_path)
-    with alone(tmp_path):  # nothing is written: whoever skips a finished run takes it from nobody
+    with alone(tmp_path):  # skipping a finished run needs no exclusive access
         assert baseline(config, tmp_path, resume=True) == score
 
 
 @pytest.mark.slow
-def test_a_sweep_is_gone_on_with(fervid_command, tmp_path, capsys):
+def test_sweep_is_resumed(fervid_command, tmp_path, capsys):
     words = ["-m", *SMALL, "pca=0.9,5000", f"hydra.sweep.dir={tmp_path}"]
     with pytest.raises(SystemExit):
         fervid_command("baseline", *words)
     said = capsys.readouterr()
     assert "1 of 2 jobs failed" in said.err
-    assert "pca=5000 is more than 48 training faces have: give 48 at most" in said.err
+    assert "pca=5000 is too large for 48 training faces: use at most 48" in said.err
     finished = (tmp_path / "0" / "results.json").stat().st_mtime
     with pytest.raises(SystemExit):
         fervid_command("baseline", *words)
@@ -114,18 +114,18 @@ def test_a_sweep_is_gone_on_with(fervid_command, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["pca=1"], "pca=1 is neither a share nor a number of components"),
+        (["pca=1"], "pca=1 is invalid"),
         (["pca=much"], "pca=much is not a number"),
-        (["features.grid=0"], "features.grid=0 is out of range: give 1 to 16"),
+        (["features.grid=0"], "features.grid=0 is out of range: use 1 to 16"),
         (["features.scales=2.5"], "features.scales=2.5 is not a whole number"),
         (["seed=-1"], "seed=-1 is out of range"),
         (["dataset=hf_faces", "dataset.root=/nowhere"], "/nowhere"),
     ],
 )
-def test_mistakes_are_one_sentence(fervid_command, capsys, words, sentence, tmp_path):
+def test_mistakes_are_reported_in_one_sentence(fervid_command, capsys, words, sentence, tmp_path):
     with pytest.raises(SystemExit):
         fervid_command("baseline", *words, f"hydra.run.dir={tmp_path}")
     said = capsys.readouterr().err.strip()
     assert sentence in said
     assert "\n" not in said
-    assert not (tmp_path / "manifest.parquet").exists()  # found before a corpus is prepared for hours
+    assert not (tmp_path / "manifest.parquet").exists()  # reported before the corpus is prepared

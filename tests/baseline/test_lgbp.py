@@ -16,15 +16,15 @@ def faces(synthetic):
 
 
 @pytest.mark.parametrize(("scales", "orientations", "grid"), [(1, 1, 1), (2, 3, 5)])
-def test_a_histogram_of_59_codes_for_each_filter_and_cell(faces, scales, orientations, grid):
+def test_each_filter_and_cell_has_a_histogram_of_59_codes(faces, scales, orientations, grid):
     features = lgbp_features(faces[:3], image_size=32, scales=scales, orientations=orientations, grid=grid)
     assert (features.shape, features.dtype) == ((3, scales * orientations * grid**2 * 59), np.float32)
     assert np.allclose(features.reshape(-1, 59).sum(axis=1), 1, atol=1e-6)
     assert (features >= 0).all()
 
 
-def test_the_histogram_of_a_cell_counts_its_codes(monkeypatch):
-    """With the plain picture for a magnitude, the lower right quarter is counted by hand."""
+def test_histogram_counts_the_codes_of_a_cell(monkeypatch):
+    """Uses the image itself as magnitude and counts the lower right quarter by hand."""
     one, none = np.float32([[1 / 16]]), np.float32([[0]])
     monkeypatch.setattr(lgbp, "gabor_kernels", lambda scales, orientations: [(one, none)])
     face = np.random.default_rng(0).integers(0, 256, (16, 16), dtype=np.uint8)
@@ -35,13 +35,13 @@ def test_the_histogram_of_a_cell_counts_its_codes(monkeypatch):
         assert histograms[0, 1, code] == pytest.approx((codes[:8, 8:] == code).sum() / 64)
 
 
-def test_a_filter_answers_to_its_wavelength_and_direction():
+def test_filters_respond_to_their_wavelength_and_orientation():
     waves = [np.cos(2 * np.pi * np.arange(65) / wavelength) for wavelength in (4, 8)]
-    across = [np.tile(wave, (65, 1)) for wave in waves]  # a wave that runs along x
+    across = [np.tile(wave, (65, 1)) for wave in waves]  # waves along x
     kernels = lgbp.gabor_kernels(3, 4)
-    answers = np.array([[np.abs(_at_the_middle(kernel, wave)) for kernel in kernels] for wave in across])
-    assert answers.argmax(axis=1).tolist() == [0, 8]  # scale 0 and scale 2, each at 0 degrees
-    assert answers.max(axis=1) == pytest.approx([0.5, 0.5], abs=0.01)
+    responses = np.array([[np.abs(_at_the_middle(kernel, wave)) for kernel in kernels] for wave in across])
+    assert responses.argmax(axis=1).tolist() == [0, 8]  # scale 0 and scale 2, each at 0 degrees
+    assert responses.max(axis=1) == pytest.approx([0.5, 0.5], abs=0.01)
 
 
 def _at_the_middle(kernel, picture):
@@ -51,14 +51,14 @@ def _at_the_middle(kernel, picture):
     return (seen * real).sum() + 1j * (seen * imaginary).sum()
 
 
-def test_brightness_leaves_no_trace(faces):
+def test_brightness_does_not_change_features(faces):
     dark = (faces[..., 0] // 2).astype(np.uint8)
     plain, brighter = (lgbp_features(picture, **SMALL) for picture in (dark, dark + 100))
-    assert (plain == brighter).mean() > 0.999  # a magnitude may lie on the edge between two steps
+    assert (plain == brighter).mean() > 0.999  # a magnitude may be on the limit of two quantisation steps
     assert not np.allclose(plain, lgbp_features(255 - dark[:, ::-1], **SMALL))
 
 
-def test_a_face_is_described_the_same_alone_and_in_a_crowd_of_any_number_of_processes(faces):
+def test_features_do_not_depend_on_other_faces_or_processes(faces):
     many = np.tile(faces, (9, 1, 1, 1))
     settings = {"image_size": 16, "scales": 1, "orientations": 2}
     alone = np.concatenate([lgbp_features(face[None], **settings) for face in faces])
@@ -67,14 +67,14 @@ def test_a_face_is_described_the_same_alone_and_in_a_crowd_of_any_number_of_proc
     assert (one == np.tile(alone, (9, 1))).all()
 
 
-def test_grey_faces_and_faces_of_other_sizes_will_do(faces):
+def test_grayscale_faces_and_other_sizes(faces):
     gray = np.repeat(faces[..., :1], 3, axis=3)
     assert (lgbp_features(gray, **SMALL) == lgbp_features(gray[..., 0], **SMALL)).all()
     assert lgbp_features(faces[:0], **SMALL).shape == (0, 2 * 4 * 16 * 59)
 
 
-def test_known_people_are_read_well_above_chance(synthetic):
-    """New clips of people it has seen: eight emotions, chance is one in eight."""
+def test_seen_subjects_are_recognised_above_chance(synthetic):
+    """New clips of seen subjects; with eight emotions the chance level is 1/8."""
     datamodule = synthetic(identities=4, clips=3, image_size=48)
     faces = datamodule.frame_dataset("train").face_cache[np.arange(len(datamodule.frames))]
     emotions, new = datamodule.frames["emotion"].to_numpy(), datamodule.frames["take"].to_numpy() == 2
@@ -86,7 +86,7 @@ def test_known_people_are_read_well_above_chance(synthetic):
     assert np.allclose(chances.sum(axis=1), 1)
 
 
-def test_pca_keeps_a_share_or_a_number():
+def test_pca_keeps_a_fraction_or_a_number():
     features = np.random.default_rng(0).normal(size=(40, 60)) * np.linspace(1, 3, 60)
     labels = np.arange(40) % 4
     pca = make_classifier(0.5).fit(features, labels)[0]
@@ -95,8 +95,8 @@ def test_pca_keeps_a_share_or_a_number():
 
 
 @pytest.mark.parametrize("pca", [0, -1, 1, 1.0, 2.5])
-def test_pca_is_a_share_or_a_number(pca):
-    with pytest.raises(InputError, match=f"pca={pca} is neither a share"):
+def test_invalid_pca(pca):
+    with pytest.raises(InputError, match=f"pca={pca} is invalid"):
         make_classifier(pca)
 
 

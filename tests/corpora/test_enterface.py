@@ -105,7 +105,7 @@ def test_emotions_and_subjects_can_be_selected(archive):
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"emotions": ["anger", "bored"]}, "'bored' is none of them"),
+        ({"emotions": ["anger", "bored"]}, "'bored' is unknown"),
         ({"emotions": ["anger", "angry"]}, "two at least"),
         ({"subjects": [45]}, r"subjects=\[45\] cannot be used"),
         ({"subjects": []}, r"subjects=\[\] cannot be used"),

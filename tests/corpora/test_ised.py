@@ -197,7 +197,7 @@ def test_emotions_and_subjects_can_be_selected(tmp_path):
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"emotions": ["happy", "fear"]}, "'fear' is none of them"),
+        ({"emotions": ["happy", "fear"]}, "'fear' is unknown"),
         ({"emotions": ["happy"]}, "two at least"),
         ({"peak": -1}, "peak=-1 is out of range"),
     ],

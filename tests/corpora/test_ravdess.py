@@ -136,9 +136,9 @@ def test_other_file_names_are_left_out(tmp_path):
         ({"channel": "sung"}, "dataset.channel=sung"),
         ({"intensity": "weak"}, "dataset.intensity=weak"),
         ({"emotions": "seven"}, "dataset.emotions=seven"),
-        ({"emotions": ["happy", "bored"]}, "'bored' is none of them"),
+        ({"emotions": ["happy", "bored"]}, "'bored' is unknown"),
         ({"emotions": ["happy"]}, "two at least"),
-        ({"emotions": [3, 4]}, "is no list of names"),
+        ({"emotions": [3, 4]}, "is not a list of names"),
         (
             {"subjects": [25]},
             r"dataset.subjects=\[25\] cannot be used: give a list such as \[1,2\] of the numbers 1 to 24",

@@ -1,4 +1,4 @@
-"""Weights of members, the vote, and what is said of it."""
+"""Ensemble weights, soft vote, member table and comparison with the best member."""
 
 from pathlib import Path
 
@@ -29,25 +29,25 @@ def test_weights_sum_to_one():
         ([1], "for 2 runs"),
         ([1, -1], "none below 0"),
         ([0, 0], "not all 0"),
-        ([1, "a"], "a number for each"),
-        ([1, True], "a number for each"),
+        ([1, "a"], "one number per run"),
+        ([1, True], "one number per run"),
         ("test", "validation, or a list"),
         (3, "validation, or a list"),
         ("validation", "needs a validation UAR"),
     ],
 )
-def test_other_weights_are_refused(weights, said):
+def test_invalid_weights(weights, said):
     with pytest.raises(InputError, match=said):
         member_weights(weights, [stored(0.5), stored(None)])
 
 
-def test_the_vote_is_the_weighted_mean():
+def test_soft_vote_is_the_weighted_mean():
     a, b = np.array([[1.0, 0.0], [0.6, 0.4]]), np.array([[0.0, 1.0], [0.2, 0.8]])
     np.testing.assert_allclose(soft_vote([a, b], np.array([0.75, 0.25])), [[0.75, 0.25], [0.5, 0.5]])
 
 
 def system(name, right, people=4):
-    """Says the truth of the first ``right`` of 2 frames a person and emotion."""
+    """A system that is correct on the first ``right`` of 2 frames per subject and emotion."""
     rows = [(f"p{person}", emotion, n) for person in range(people) for emotion in ("happy", "sad") for n in range(2)]
     table = pd.DataFrame(rows, columns=["subject", "label", "frame"])
     table["corpus"], table["clip"] = "made", table["subject"] + table["label"]
@@ -68,20 +68,20 @@ def system(name, right, people=4):
     return System({}, [run], {}, name)
 
 
-def test_the_gain_is_over_the_best_member_with_its_interval():
+def test_gain_over_the_best_member_has_an_interval():
     half, whole, none = (system(str(right), right) for right in (1, 2, 0))
     said = gain_sentence(whole, [none, half], resamples=100, seed=0)
-    assert "UAR of 100.0% on frames, 50.0 points above the best of its members on these frames, 1 with 50.0%" in said
-    assert "over people: +50.0 to +50.0" in said
-    assert "may be chance" not in said
-    assert "just as much as" in gain_sentence(half, [half, none], resamples=100, seed=0)
-    assert "may be chance" in gain_sentence(half, [half, none], resamples=100, seed=0)
+    assert "UAR of 100.0% on frames, 50.0 points above its best member, 1 with 50.0%" in said
+    assert "resampling subjects: +50.0 to +50.0" in said
+    assert "may be due to chance" not in said
+    assert "equal to its best member" in gain_sentence(half, [half, none], resamples=100, seed=0)
+    assert "may be due to chance" in gain_sentence(half, [half, none], resamples=100, seed=0)
     assert "50.0 points below" in gain_sentence(half, [whole], resamples=100, seed=0)
     alone = [system(str(right), right, people=1) for right in (1, 2)]
-    assert "no interval" in gain_sentence(alone[0], alone, resamples=100, seed=0)
+    assert "no interval can be computed" in gain_sentence(alone[0], alone, resamples=100, seed=0)
 
 
-def test_the_table_has_every_member_and_the_whole():
+def test_table_has_every_member_and_the_ensemble():
     table = member_table([system("a", 1), system("b", 2), system("ensemble", 2)], [0.25, 0.75, None],
                          resamples=100, seed=0)  # fmt: skip
     rows = table.data.set_index("model")
@@ -91,7 +91,7 @@ def test_the_table_has_every_member_and_the_whole():
     assert rows["UAR frames"]["a"] == "50.0% (50.0 to 50.0)"
     assert rows["WAR clips"]["ensemble"] == "100.0% (100.0 to 100.0)"
     alone = member_table([system("a", 1, people=1)], [1.0], resamples=100, seed=0)
-    assert "Of a single person no interval" in alone.notes[1]
+    assert "No interval can be computed for a single subject" in alone.notes[1]
     assert "weight" not in alone.data
-    told = member_table([system("a", 1)], [1.0], [0.25], resamples=100, seed=0)
-    assert told.text()["UAR, any emotion"].tolist() == ["25.0%"]
+    table = member_table([system("a", 1)], [1.0], [0.25], resamples=100, seed=0)
+    assert table.text()["UAR, all emotions"].tolist() == ["25.0%"]

@@ -1,4 +1,4 @@
-"""``python -m fervid.evaluate``: stored runs asked again, on their own test split and on other corpora."""
+"""``python -m fervid.evaluate``: stored runs on their own test subset and on other corpora."""
 
 import json
 import shutil
@@ -22,7 +22,7 @@ QUICK = "resamples=100"
 
 @pytest.fixture
 def fervid_evaluate(fervid_command, trained, tmp_path, monkeypatch):
-    """Runs the command, in the cache of the run; gives the output folder. Drawing takes most of its time."""
+    """Runs the command with the cache of the run and returns the output folder; by default without figures."""
 
     def run(*words, name="out", drawn=False):
         if not drawn:
@@ -35,7 +35,7 @@ def fervid_evaluate(fervid_command, trained, tmp_path, monkeypatch):
 
 @pytest.fixture
 def copy(trained, tmp_path):
-    """A copy of the run, to be changed: the names of its classes, and its results."""
+    """Copies the run with changed results."""
 
     def make(name, **changes):
         folder = tmp_path / name
@@ -55,7 +55,7 @@ def copy(trained, tmp_path):
 
 @pytest.fixture(scope="session")
 def enterface(tmp_path_factory):
-    """eNTERFACE's anger, fear, happiness and sadness of two subjects."""
+    """Anger, fear, happiness and sadness of two eNTERFACE'05 subjects."""
     root = tmp_path_factory.mktemp("enterface")
     emotions = ("anger", "fear", "happiness", "sadness")
     write_enterface(root, subjects=(1, 2), emotions=emotions, sentences=(1,), frames=11, width=320, height=240)
@@ -66,7 +66,7 @@ def members(folder):
     return [open_run(path.parent) for path in sorted((folder / "members").glob("*/results.json"))]
 
 
-def test_its_own_test_split_gives_the_scores_of_the_run(fervid_evaluate, trained, tmp_path, capfd):
+def test_own_test_subset_reproduces_the_scores(fervid_evaluate, trained, tmp_path, capfd):
     folder = fervid_evaluate(f"run={trained.folder}")
     (asked,), before = members(folder), open_run(trained.folder)
     for name in ("accuracy", "uar", "f1", "clip_uar"):
@@ -78,15 +78,15 @@ def test_its_own_test_split_gives_the_scores_of_the_run(fervid_evaluate, trained
     told = [column for column in before.predictions if column not in chances]
     pd.testing.assert_frame_equal(asked.predictions[told], before.predictions[told])
     said = " ".join(capfd.readouterr().out.split())
-    assert f"the same UAR as the run itself reported, {before.metric('test/uar'):.1%}" in said
+    assert f"the UAR of {before.metric('test/uar'):.1%} on frames equals the value recorded by the run" in said
     assert "report.html" in said
-    # A report takes it for a run, with calibration.
+    # fervid.report reads it as a run, with calibration.
     again = {"runs": str(folder), "paper": None, "title": "again", "resamples": 100, "seed": 0}
     make_report(tmp_path / "again", Console(quiet=True), **again)
     assert (tmp_path / "again" / "tables" / "calibration.csv").exists()
 
 
-def test_another_corpus_by_its_shared_emotions(fervid_evaluate, trained, enterface, capfd):
+def test_another_corpus_is_scored_on_shared_emotions(fervid_evaluate, trained, enterface, capfd):
     folder = fervid_evaluate(f"run={trained.folder}", "dataset=enterface", f"dataset.root={enterface}")
     (asked,) = members(folder)
     assert asked.class_names == ["angry", "happy", "sad"]
@@ -99,38 +99,38 @@ def test_another_corpus_by_its_shared_emotions(fervid_evaluate, trained, enterfa
     emotions = pd.read_csv(folder / "tables" / "emotions.csv").set_index("emotion")
     assert emotions.loc["fear", ["use", "frames"]].tolist() == ["dropped: not in the model", 4]
     said = " ".join(capfd.readouterr().out.split())
-    assert "scored: angry, happy, sad. - Of the corpus left out: fear (4 frames)." in said
+    assert "shared by model and corpus: angry, happy, sad. - Omitted emotions of the corpus: fear (4 frames)." in said
     assert "were not searched for" in said
-    assert "first choice" in (folder / "report.html").read_text()
+    assert "all emotions" in (folder / "report.html").read_text()
 
 
 @pytest.mark.slow
-def test_members_see_faces_of_their_own_cut_unless_told_otherwise(fervid_evaluate, copy, enterface):
-    other = copy("other", config__dataset__margin=0.3, config__dataset__gray=True, config__dataset__face_size=64)
+def test_faces_are_cropped_as_in_the_run_unless_overridden(fervid_evaluate, copy, enterface):
+    other = copy("other", config__dataset__margin=0.3, config__dataset__grayscale=True, config__dataset__face_size=64)
     corpus = ("dataset=enterface", f"dataset.root={enterface}", "dataset.margin=0.2")
     (asked,) = members(fervid_evaluate(f"run={other}", *corpus))
     told = asked.results["config"]["dataset"]
     assert (told["margin"], told["grayscale"], told["face_size"]) == (0.2, True, 64)
 
 
-def test_people_it_was_trained_on_are_told_and_left_out(fervid_evaluate, trained, copy, capfd):
-    stranger = copy("stranger", seed=7, config__seed=7)
-    manifest = pd.read_parquet(stranger / "manifest.parquet")
-    manifest.assign(corpus="elsewhere").to_parquet(stranger / "manifest.parquet")
+def test_seen_subjects_are_reported_and_can_be_omitted(fervid_evaluate, trained, copy, capfd):
+    unrelated = copy("unrelated", seed=7, config__seed=7)
+    manifest = pd.read_parquet(unrelated / "manifest.parquet")
+    manifest.assign(corpus="elsewhere").to_parquet(unrelated / "manifest.parquet")
     corpus = (
         "dataset=ravdess",
         f"dataset.root={trained.corpus}",
         "dataset.emotions=[angry,happy]",
         "dataset.frame_stride=10",
     )
-    folder = fervid_evaluate(f"run=[{stranger},{trained.folder}]", *corpus)
-    honest, leaky = members(folder)
-    assert honest.level == "subject-independent"
+    folder = fervid_evaluate(f"run=[{unrelated},{trained.folder}]", *corpus)
+    independent, leaky = members(folder)
+    assert independent.level == "subject-independent"
     assert (leaky.level, open_run(folder / "ensemble").level) == ("leaky", "leaky")
     assert leaky.results["leakage"]["subjects"]["count"] == 3
     assert leaky.results["leakage"]["clips"]["count"] == 6
     said = " ".join(capfd.readouterr().out.split())
-    assert "run was trained or validated on 3 of these 4 people and on 6 of these 8 clips of ravdess" in said
+    assert "run was trained or validated on 3 of these 4 subjects and on 6 of these 8 clips of ravdess" in said
 
     (asked,) = members(fervid_evaluate(f"run={trained.folder}", *corpus, "subjects=unseen", name="unseen"))
     assert set(asked.predictions["subject"]) == set(manifest.loc[manifest["split"] == "test", "subject"])
@@ -138,11 +138,11 @@ def test_people_it_was_trained_on_are_told_and_left_out(fervid_evaluate, trained
 
 
 def reversed_classes(folder):
-    """Makes a run's network say the same in another order."""
+    """Reverses the order of the classes of a run and its network."""
     results = json.loads((folder / "results.json").read_text())
     names = results["class_names"]
     results["class_names"] = names[::-1]
-    results["choices"]["optimizer"] = "sgd"  # another system
+    results["choices"]["optimizer"] = "sgd"  # makes it another system
     (folder / "results.json").write_text(json.dumps(results))
     path = folder / "checkpoints" / "best.ckpt"
     state = torch.load(path, weights_only=True)
@@ -168,14 +168,14 @@ def test_an_ensemble_aligns_classes_and_frames(fervid_evaluate, trained, copy, c
     assert whole.results["ensemble"]["weights"] == [0.75, 0.25]
     np.testing.assert_allclose(whole.validation[chances], open_run(trained.folder).validation[chances], atol=1e-6)
     said = " ".join(capfd.readouterr().out.split())
-    assert "just as much as the best of its members" in said
+    assert "equal to its best member" in said
     table = pd.read_csv(folder / "tables" / "members.csv")
     assert set(table["model"]) == {"run", "other", "ensemble"}
     assert set(pd.read_csv(folder / "tables" / "summary.csv")["runs"]) == {1}  # three systems, none pooled
     assert "ensemble" in (folder / "report.html").read_text()
 
 
-def test_members_tested_on_other_frames_are_refused(fervid_evaluate, trained, copy, capfd):
+def test_members_tested_on_different_frames_are_rejected(fervid_evaluate, trained, copy, capfd):
     manifest = pd.read_parquet(trained.folder / "manifest.parquet")
     split = partial(splits.subject, val=0.25, test=0.25)
     seed = next(
@@ -185,7 +185,10 @@ def test_members_tested_on_other_frames_are_refused(fervid_evaluate, trained, co
     manifest["split"] = split(manifest, seed=seed)
     manifest.to_parquet(other / "manifest.parquet")
     refused(
-        fervid_evaluate, capfd, "neither is honest on the test split of the other", f"run=[{trained.folder},{other}]"
+        fervid_evaluate,
+        capfd,
+        "each may have been trained on test frames of the other",
+        f"run=[{trained.folder},{other}]",
     )
 
 
@@ -205,7 +208,7 @@ def test_a_moved_corpus_is_found_by_root(fervid_evaluate, copy, trained, tmp_pat
     assert asked.metric("test/uar") == open_run(trained.folder).metric("test/uar")
 
 
-def test_a_corpus_that_is_not_what_it_was_is_refused(fervid_evaluate, copy, capfd):
+def test_changed_corpus_is_rejected(fervid_evaluate, copy, capfd):
     other = copy("other")
     manifest = pd.read_parquet(other / "manifest.parquet")
     manifest.loc[0, "emotion"] = "sad"
@@ -220,26 +223,26 @@ def test_a_corpus_that_is_not_what_it_was_is_refused(fervid_evaluate, copy, capf
         ("nothing to evaluate", []),
         ("nothing to evaluate", ["run=[]"]),
         ("nowhere is not a folder", ["run=nowhere"]),
-        ("name each member once", ["run=[{run},{run}]"]),
+        ("give each member once", ["run=[{run},{run}]"]),
         ("is unknown: choose all or unseen", ["run={run}", "subjects=some"]),
         ("give cpu or cuda", ["run={run}", "device=abacus"]),
         ("give cpu or cuda", ["run={run}", "device=meta"]),
-        ("too few for an interval", ["run={run}", "resamples=3"]),
-        ("give a number for each", ["run={run}", "weights=[1,2]"]),
+        ("too small for a 95 % interval", ["run={run}", "resamples=3"]),
+        ("give one number per run", ["run={run}", "weights=[1,2]"]),
         ("give dataset.root for another corpus", ["run={run}", "dataset=synthetic", "root=there"]),
         ("needs dataset.root", ["run={run}", "dataset=enterface"]),
     ],
 )
-def test_what_cannot_be_is_said_in_a_sentence(sentence, words, fervid_evaluate, trained, capfd):
+def test_invalid_settings(sentence, words, fervid_evaluate, trained, capfd):
     refused(fervid_evaluate, capfd, sentence, *[word.format(run=trained.folder) for word in words])
 
 
-def test_runs_without_a_network_or_manifest_are_refused(fervid_evaluate, copy, capfd):
+def test_runs_without_network_or_manifest_are_rejected(fervid_evaluate, copy, capfd):
     baseline = copy("baseline")
     results = json.loads((baseline / "results.json").read_text())
     del results["config"]["head"]
     (baseline / "results.json").write_text(json.dumps(results))
-    refused(fervid_evaluate, capfd, "holds the classical baseline", f"run={baseline}")
+    refused(fervid_evaluate, capfd, "is a run of the classical baseline", f"run={baseline}")
     torn = copy("torn")
     (torn / "manifest.parquet").write_bytes(b"PAR1")
     refused(fervid_evaluate, capfd, "it records what the run was trained on", f"run={torn}")
@@ -252,13 +255,13 @@ def test_too_few_shared_emotions_list_both_vocabularies(fervid_evaluate, trained
     refused(
         fervid_evaluate,
         capfd,
-        "only happy, and at least two are needed: the model knows angry, happy, sad; the corpus holds fear, happy",
+        "only happy, but at least two are needed: the model has angry, happy, sad; the corpus has fear, happy",
         f"run={trained.folder}",
         *corpus,
     )
 
 
-def test_what_lies_there_is_not_written_over(fervid_evaluate, trained, tmp_path, capfd):
+def test_existing_output_is_not_overwritten(fervid_evaluate, trained, tmp_path, capfd):
     (tmp_path / "out" / "members" / "1_mine").mkdir(parents=True)
     (tmp_path / "out" / "members" / "1_mine" / "results.json").write_text("{}")
     refused(fervid_evaluate, capfd, "already holds files", f"run={trained.folder}")

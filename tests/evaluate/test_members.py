@@ -1,4 +1,4 @@
-"""Who of a corpus a run has seen, and how its faces are found."""
+"""Overlap of a corpus with the training data, and face settings of another corpus."""
 
 import json
 import shutil
@@ -9,7 +9,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from fervid.cli import compose
-from fervid.evaluate.members import Member, asked_settings, known_to_be_seen, leakage
+from fervid.evaluate.members import Member, corpus_settings, leakage, seen_frames
 from fervid.runs.run import Run
 from fervid.schema.config_folder import CONFIG_FOLDER
 
@@ -18,8 +18,8 @@ def about(name, root):
     return [{"name": name, "root": root, "published": not name.endswith("_folder")}]
 
 
-class Asked:
-    """As much of a datamodule as is asked for."""
+class StubDataModule:
+    """The attributes of a data module that are used."""
 
     subjects_from, verified = None, []
 
@@ -40,26 +40,26 @@ def frames(corpus, split, subjects=("Ann", "Bob")):
     ("own", "other", "level"),
     [
         (("image_folder", "/a"), ("image_folder", "/a"), "leaky"),
-        (("image_folder", "/a"), ("image_folder", "/b"), "unknown-subjects"),  # the same names, other people perhaps
-        (("ravdess", "/a"), ("video_folder", "/b"), "unknown-subjects"),  # RAVDESS itself perhaps
-        (("ravdess", "/a"), ("ravdess", "/b"), "leaky"),  # whose names are the same everywhere
+        (("image_folder", "/a"), ("image_folder", "/b"), "unknown-subjects"),  # same names, possibly different people
+        (("ravdess", "/a"), ("video_folder", "/b"), "unknown-subjects"),  # possibly RAVDESS itself
+        (("ravdess", "/a"), ("ravdess", "/b"), "leaky"),  # published names are the same everywhere
         (("ravdess", "/a"), ("enterface", "/b"), "subject-independent"),
-        (("image_folder", "/a"), ("synthetic", None), "unknown-subjects"),  # which lies nowhere
+        (("image_folder", "/a"), ("synthetic", None), "unknown-subjects"),  # has no folder
     ],
 )
-def test_names_say_who_was_seen_where_they_mean_the_same(own, other, level):
+def test_leakage_level_depends_on_whether_names_are_comparable(own, other, level):
     run = stored(*own)
-    asked = Asked(*other)
-    seen, names_tell = known_to_be_seen(run, frames(own[0], "train"), asked)
-    member = Member(run, "run", seen, asked, frames(other[0], "test"), names_tell)
+    datamodule = StubDataModule(*other)
+    seen, names_comparable = seen_frames(run, frames(own[0], "train"), datamodule)
+    member = Member(run, "run", seen, datamodule, frames(other[0], "test"), names_comparable)
     assert leakage(member, own=False, left_out=0)["level"] == level
 
 
-def test_people_unknown_in_training_may_be_anybody():
+def test_unknown_training_subjects_give_unknown_subjects():
     run = stored("hf_faces", None)
-    asked = Asked("ravdess", "/b")
-    seen, names_tell = known_to_be_seen(run, frames("hf_faces", "train").assign(subject=None), asked)
-    member = Member(run, "run", seen, asked, frames("ravdess", "test"), names_tell)
+    datamodule = StubDataModule("ravdess", "/b")
+    seen, names_comparable = seen_frames(run, frames("hf_faces", "train").assign(subject=None), datamodule)
+    member = Member(run, "run", seen, datamodule, frames("ravdess", "test"), names_comparable)
     assert leakage(member, own=False, left_out=0)["level"] == "unknown-subjects"
 
 
@@ -67,14 +67,14 @@ def test_people_unknown_in_training_may_be_anybody():
     ("stored", "words", "found"),
     [
         ("yunet", [], "YuNetDetector"),
-        ("yunet", ["detector=haar"], "HaarDetector"),  # who says so means it
-        ("none", [], "HaarDetector"),  # its faces were cut out already; a film's are not
+        ("yunet", ["detector=haar"], "HaarDetector"),  # an explicit setting is used
+        ("none", [], "HaarDetector"),  # its faces were already cropped; those of a video are not
     ],
 )
-def test_faces_of_another_corpus_are_found_as_the_run_finds_them(stored, words, found):
+def test_detector_of_the_run_is_used_for_another_corpus(stored, words, found):
     config = compose("evaluate", ["dataset=ravdess", "dataset.root=/b", *words])
     own = OmegaConf.create({"dataset": {}, "detector": OmegaConf.load(f"{CONFIG_FOLDER}/detector/{stored}.yaml")})
-    assert asked_settings(config, own).detector._target_.endswith(found)
+    assert corpus_settings(config, own).detector._target_.endswith(found)
 
 
 def test_a_prepared_folder_of_a_run_from_elsewhere_is_not_written(fervid_command, trained, tmp_path):

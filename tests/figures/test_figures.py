@@ -28,7 +28,7 @@ def test_curves_mark_the_boundary_of_phases():
     assert [line.get_xdata()[0] for line in boundaries] == [3.5]
     assert [text.get_text() for text in figure.axes[0].texts] == ["frozen", "fine_tune"]
     assert figure.axes[0].lines[0].get_xdata().tolist() == [1, 2, 3, 4, 5]
-    assert [line.get_xdata()[0] for line in figure.axes[0].lines if line.get_label() == "kept"] == [4]
+    assert [line.get_xdata()[0] for line in figure.axes[0].lines if line.get_label() == "best epoch"] == [4]
 
 
 def test_one_phase_has_no_boundary():
@@ -36,7 +36,7 @@ def test_one_phase_has_no_boundary():
     assert not [line for line in figure.axes[0].lines if line.get_linestyle() == "--"]
 
 
-def test_confusion_matrix_tells_shares_counts_and_recall():
+def test_confusion_matrix_shows_fractions_counts_and_recall():
     figure = figures.confusion_matrix(np.array([[3, 1], [0, 0]]), ["happy", "sad"], "title")
     axes = figure.axes[0]
     assert [text.get_text() for text in axes.texts] == ["75%", "3", "25%", "1"]
@@ -44,12 +44,12 @@ def test_confusion_matrix_tells_shares_counts_and_recall():
 
 
 @pytest.mark.parametrize("count", [1, 8, 11])
-def test_sample_predictions_say_what_is_wrong(count):
+def test_sample_predictions_show_the_label_of_errors(count):
     faces = np.zeros((count, 10, 10, 3), np.uint8)
     figure = figures.sample_predictions(faces, ["sad"] * count, ["sad"] * (count - 1) + ["happy"], [0.5] * count)
     (axes,) = figure.axes
     assert len(axes.texts) == len(axes.images) == count
-    assert axes.texts[-1].get_text() == "happy 50%\nis sad"
+    assert axes.texts[-1].get_text() == "happy 50%\nlabel: sad"
     places = [tuple(image.get_extent()) for image in axes.images]
     assert len(set(places)) == count
     assert all(right - left == pytest.approx(bottom - top) for left, right, bottom, top in places)
@@ -57,7 +57,7 @@ def test_sample_predictions_say_what_is_wrong(count):
     assert all(0 < left < right < width and 0 < top < bottom < height for left, right, bottom, top in places)
 
 
-def test_contact_sheet_has_a_row_an_emotion():
+def test_contact_sheet_has_a_row_per_emotion():
     faces = np.arange(1, 6, dtype=np.uint8)[:, None, None, None] * np.ones((1, 16, 16, 3), np.uint8)
     figure = figures.contact_sheet(faces, ["b", "a", "b", "b", "b"], columns=3)
     assert [axes.get_ylabel() for axes in figure.axes] == ["a", "b"]
@@ -67,8 +67,8 @@ def test_contact_sheet_has_a_row_an_emotion():
     assert [second[0, column, 0] for column in (0, 16, 17, 34)] == [1, 255, 3, 4]
 
 
-def test_score_intervals_span_what_they_say():
-    # The second score lies outside its interval, as a mean over folds may; the third has no interval.
+def test_score_intervals_span_their_limits():
+    # The second score is outside its interval, as a mean over folds may be; the third has no interval.
     low, high = [0.5, 0.3, float("nan")], [0.7, 0.4, float("nan")]
     levels = ["leaky", "subject-independent", "leaky"]
     figure = figures.score_intervals(["a", "b", "c"], [0.65, 0.45, 0.2], low, high, levels, chance=0.25)
@@ -89,7 +89,7 @@ def test_score_intervals_span_what_they_say():
     assert points[1][1] == LeakageLevel.SUBJECT_INDEPENDENT.colour
     assert [line.get_xdata()[0] for line in axes.lines if line.get_linestyle() == ":"] == [0.25]
     legend = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert sorted(legend) == ["chance", "leaky", "subject-independent"]
+    assert sorted(legend) == ["chance level", "leaky", "subject-independent"]
 
 
 def test_score_intervals_without_chance_and_of_an_unknown_level():
@@ -100,7 +100,7 @@ def test_score_intervals_without_chance_and_of_an_unknown_level():
     figure.draw_without_rendering()
 
 
-def test_subject_scores_have_a_dot_a_person_and_a_bar_at_their_mean():
+def test_subject_scores_have_a_dot_per_subject_and_a_bar_at_the_mean():
     people = [[0.2, 0.4, 0.9], [1.0, 0.0]]
     axes = figures.subject_scores(["first", "second"], people).axes[0]
     dots = [collection.get_offsets() for collection in axes.collections]
@@ -110,7 +110,7 @@ def test_subject_scores_have_a_dot_a_person_and_a_bar_at_their_mean():
     assert [label.get_text() for label in axes.get_yticklabels()] == ["first", "second"]
 
 
-def test_reliability_diagram_shows_both_and_how_many_frames():
+def test_reliability_diagram_shows_both_curves_and_frame_counts():
     def table(confidence, accuracy, frames):
         return pd.DataFrame({"confidence": confidence, "accuracy": accuracy, "frames": frames})
 
@@ -122,7 +122,7 @@ def test_reliability_diagram_shows_both_and_how_many_frames():
     assert (after.get_xdata().tolist(), after.get_ydata().tolist()) == ([0.6], [0.5])
     small, large = axes.collections[0].get_sizes()
     assert large > 2 * small
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["as trained", "temperature fitted"]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["uncalibrated", "temperature-scaled"]
     assert "\n" in axes.get_title()
 
 
@@ -130,19 +130,19 @@ def rows(person, times):
     return [{"person": person, "time": time, "prob_happy": 0.75, "prob_sad": 0.25} for time in times]
 
 
-def test_a_timeline_shows_the_four_seen_most_and_nobody_seen_once():
+def test_timeline_shows_the_four_most_frequent_persons():
     times = [0.0, 0.1, 0.2, 0.3, 0.4, 0.5]
     table = pd.DataFrame([row for person in range(1, 7) for row in rows(person, times[: person + 1])])
     table = pd.concat([table, pd.DataFrame(rows(9, [0.3]))])
     figure = figures.timeline(table, ["happy", "sad"], [*times, 0.6, 0.7], "a.mp4")
     titles = [axes.get_title(loc="left") for axes in figure.axes]
     assert [title.split(",")[0] for title in titles] == ["person 5", "person 6", "person 4", "person 3"]
-    assert titles[0] == "person 5, seen in 6 of 8 frames"
-    assert "2 more people not shown" in figure.axes[-1].get_xlabel()
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["sad", "happy"]  # as they lie on each other
+    assert titles[0] == "person 5, detected in 6 of 8 frames"
+    assert "2 more persons not shown" in figure.axes[-1].get_xlabel()
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["sad", "happy"]  # in stacking order
 
 
-def test_a_timeline_is_empty_where_nobody_was():
+def test_timeline_has_gaps():
     times = [0.0, 0.1, 0.2, 0.7, 0.8]
     figure = figures.timeline(pd.DataFrame(rows(1, times)), ["happy", "sad"], times)
     happy = figure.axes[0].collections[0]
@@ -151,13 +151,13 @@ def test_a_timeline_is_empty_where_nobody_was():
     assert happy.get_paths()[0].vertices[:, 1].max() == 0.75
 
 
-def test_a_timeline_of_no_face_says_so():
+def test_timeline_without_faces():
     table = pd.DataFrame(columns=["time", "person", "prob_happy", "prob_sad"])
     figure = figures.timeline(table, ["happy", "sad"], [0.0, 0.1])
-    assert figure.axes[0].texts[0].get_text() == "no face was found"
+    assert figure.axes[0].texts[0].get_text() == "no face detected"
 
 
-def test_explained_faces_stand_beside_their_heat_maps():
+def test_explained_faces_are_next_to_their_heat_maps():
     face = np.zeros((10, 10, 3), np.uint8)
     views, captions = [[face, face + 9, face + 90], [face, face + 5]] * 2, [["1", "2", "3"], ["4", "5\nmore"]] * 2
     figure = figures.explained_faces(views, captions, ["a face", "b " * 60, "c", "d"], columns=3)
@@ -173,7 +173,7 @@ def test_explained_faces_stand_beside_their_heat_maps():
 
 
 @pytest.mark.parametrize("count", [1, 8])
-def test_mean_heat_maps_stand_below_the_mean_faces(count):
+def test_mean_heat_maps_are_below_the_mean_faces(count):
     faces = np.zeros((count, 10, 10, 3), np.uint8)
     names, captions = [f"emotion{number}" for number in range(count)], [f"{number} right" for number in range(count)]
     figure = figures.mean_heat_maps(faces, faces + 90, names, captions, "the title")
@@ -185,7 +185,7 @@ def test_mean_heat_maps_stand_below_the_mean_faces(count):
     assert figure.get_suptitle() == "the title"
 
 
-def test_saving_draws_what_savefig_draws(tmp_path):
+def test_save_agrees_with_savefig(tmp_path):
     rows = history(["frozen"] * 3 + ["fine_tune"] * 2)
     figures.curves(rows, best_epoch=3).savefig(tmp_path / "usual.png", dpi=110)
     assert figures.save(figures.curves(rows, best_epoch=3), tmp_path / "ours.png") == tmp_path / "ours.png"
@@ -208,10 +208,10 @@ MANY = [f"emotion {number:04d}" for number in range(1000)]
     ],
     ids=["confusion_matrix", "contact_sheet", "mean_heat_maps", "timeline"],
 )
-def test_a_thousand_emotions_fit_on_a_page(draw, tmp_path):
+def test_a_thousand_emotions(draw, tmp_path):
     began = time.process_time()
     figure = draw(np.zeros((1000, 16, 16, 3), np.uint8))
     figures.save(figure, tmp_path / "figure.png")
-    assert time.process_time() - began < 20  # minutes, and gigabytes, if all were shown
+    assert time.process_time() - began < 20  # minutes and gigabytes if all were drawn
     with Image.open(tmp_path / "figure.png") as picture:
         assert max(picture.size) < 6000

@@ -22,14 +22,14 @@ def table(clips, probabilities, true, **columns):
 def random_table(seed, frames=120, clips=25):
     rng = np.random.default_rng(seed)
     return table(
-        [f"clip {number}" for number in rng.integers(0, clips, frames)],  # frames of a clip need not be neighbours
+        [f"clip {number}" for number in rng.integers(0, clips, frames)],  # frames of a clip are not contiguous
         rng.dirichlet(np.ones(len(NAMES)), frames),
         rng.choice(NAMES, frames),
     )
 
 
 def by_hand(frames, rule):
-    """Clip by clip: probabilities, the prediction and the true label."""
+    """Probabilities, prediction and label of each clip."""
     clips = {}
     for clip in frames["clip"]:
         rows = frames[frames["clip"] == clip]
@@ -53,7 +53,7 @@ def by_hand(frames, rule):
 
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("seed", range(4))
-def test_clips_by_hand(seed, rule):
+def test_clip_predictions_agree_with_a_loop(seed, rule):
     frames = random_table(seed)
     clips = clip_predictions(frames, NAMES, rule)
     expected = by_hand(frames, rule)
@@ -65,7 +65,7 @@ def test_clips_by_hand(seed, rule):
     assert clips[CHANCES].sum(axis=1).to_numpy() == pytest.approx(1)
 
 
-def test_the_rules_differ_by_hand():
+def test_rules_differ():
     frames = table(["a"] * 3, [[0.4, 0.6, 0.0], [0.4, 0.6, 0.0], [0.9, 0.0, 0.1]], "sad")
     clips = {rule: clip_predictions(frames, NAMES, rule).iloc[0] for rule in RULES}
     assert clips["mean"][CHANCES].tolist() == pytest.approx([1.7 / 3, 1.2 / 3, 0.1 / 3])
@@ -74,14 +74,14 @@ def test_the_rules_differ_by_hand():
     assert [clips[rule]["predicted"] for rule in ("mean", "majority", "confidence")] == ["happy", "angry", "happy"]
 
 
-def test_even_votes_go_to_the_larger_mean():
+def test_tied_votes_are_broken_by_the_mean():
     frames = table(["a"] * 2, [[0.5, 0.3, 0.2], [0.1, 0.7, 0.2]], "sad")
     clip = clip_predictions(frames, NAMES, "majority").iloc[0]
     assert clip["predicted"] == "angry"
     assert clip[CHANCES].tolist() == [0.5, 0.5, 0]
 
 
-def test_the_larger_mean_wins_only_among_even_votes():
+def test_mean_only_breaks_ties():
     two_each = [[0.5, 0.0, 0.5 - 1e-9], [0.5, 0.0, 0.5 - 1e-9], [0.0, 0.51, 0.49], [0.0, 0.51, 0.49]]
     frames = table(["a"] * 4, two_each, "sad")
     assert clip_predictions(frames, NAMES, "mean")["predicted"].tolist() == ["sad"]
@@ -89,14 +89,14 @@ def test_the_larger_mean_wins_only_among_even_votes():
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_what_is_even_goes_by_the_order_of_the_classes(rule):
+def test_remaining_ties_are_broken_by_class_order(rule):
     frames = table(["a"] * 2, [[0.25, 0.5, 0.25], [0.5, 0.25, 0.25]], ["sad", "angry"])
     clip = clip_predictions(frames, NAMES, rule).iloc[0]
     assert (clip["predicted"], clip["label"]) == ("happy", "angry")
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_a_clip_of_one_frame_is_that_frame(rule):
+def test_clip_with_one_frame_equals_the_frame(rule):
     frames = random_table(0, frames=20).drop_duplicates("clip", ignore_index=True)
     clips = clip_predictions(frames, NAMES, rule)
     kept = ["clip", "label", "predicted", *(CHANCES if rule != "majority" else [])]
@@ -104,18 +104,18 @@ def test_a_clip_of_one_frame_is_that_frame(rule):
     assert clips["frames"].eq(1).all()
 
 
-def test_columns_that_vary_within_a_clip_go():
+def test_columns_that_vary_within_a_clip_are_dropped():
     frames = table(
         ["a", "b", "a", "b"],
         np.eye(3)[[0, 1, 2, 0]],
         "sad",
         subject=["01", None, "01", None],
         sex=["f", "m", "f", "m"],
-        intensity=[1, None, None, None],  # known of some frames of a clip
+        intensity=[1, None, None, None],  # missing in some frames of a clip
         frame=[0, 0, 1, 1],
         spectacles=[None] * 4,
     )
-    frames.index = [7, 7, 3, 1]  # rows of a manifest
+    frames.index = [7, 7, 3, 1]  # row numbers of a manifest
     clips = clip_predictions(frames, NAMES)
     assert clips.columns.tolist() == [
         *("clip", "frames", "subject", "sex", "spectacles", "label", "predicted"),
@@ -128,7 +128,7 @@ def test_columns_that_vary_within_a_clip_go():
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_no_frame_is_no_clip(rule):
+def test_no_frames_give_no_clips(rule):
     clips = clip_predictions(random_table(0)[:0], NAMES, rule)
     assert clips.empty
     assert clips.columns.tolist() == ["clip", "frames", "label", "predicted", *CHANCES]
@@ -136,30 +136,30 @@ def test_no_frame_is_no_clip(rule):
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_confusion_is_scikit_learns(seed):
+def test_confusion_agrees_with_scikit_learn(seed):
     frames = random_table(seed)
-    frames = frames[frames["label"] != "angry"]  # occurs among the predictions only
+    frames = frames[frames["label"] != "angry"]  # now occurs only among the predictions
     counts = confusion(frames, NAMES)
     assert counts.dtype.kind == "i"
     assert (counts == confusion_matrix(frames["label"], frames["predicted"], labels=NAMES)).all()
 
 
-def test_an_unknown_rule():
+def test_unknown_rule():
     with pytest.raises(InputError, match="rule=median is unknown"):
         clip_predictions(random_table(0), NAMES, "median")
 
 
 @pytest.mark.parametrize("label", ["calm", None])
-def test_an_unknown_emotion(label):
+def test_unknown_emotion(label):
     frames = random_table(0)
     frames.loc[3, "label"] = label
     for reading in (confusion, clip_predictions):
-        with pytest.raises(InputError, match=f"speak of {'calm' if label else '(nan|None)'}, the classes are happy"):
+        with pytest.raises(InputError, match=f"contain {'calm' if label else '(nan|None)'}, but the classes are happy"):
             reading(frames, NAMES)
 
 
-def test_what_is_measured_of_a_run():
-    """Clip a: frame by frame happy, happy, sad, and sad by their mean."""
+def test_measure():
+    """The frames of clip a are predicted happy, happy, sad; their mean is sad."""
     rates = [[0.6, 0, 0.4], [0.6, 0, 0.4], [0, 0, 1], [0.9, 0, 0.1], [0.8, 0, 0.2]]
     measured = measure(table(list("aaabc"), rates, ["sad", "sad", "sad", "happy", "sad"]), NAMES)
     assert measured["confusion"] == [[1, 0, 0], [0, 0, 0], [3, 0, 1]]

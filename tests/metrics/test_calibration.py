@@ -11,17 +11,17 @@ from fervid.metrics.calibration import apply_temperature, expected_calibration_e
 
 
 def random_predictions(seed, frames=400, classes=5, sharpness=2.0):
-    """Logits that tell the truth, made surer than they are by the sharpness."""
+    """Calibrated logits, made overconfident by the sharpness."""
     rng = np.random.default_rng(seed)
     logits = rng.normal(0, 1.5, (frames, classes))
-    labels = (logits + rng.gumbel(size=logits.shape)).argmax(axis=1)  # drawn from their softmax
+    labels = (logits + rng.gumbel(size=logits.shape)).argmax(axis=1)  # labels are drawn from the softmax
     return softmax(sharpness * logits, axis=1), labels
 
 
 class TestError:
     @pytest.mark.parametrize("bins", [1, 10, 15])
     @pytest.mark.parametrize("seed", range(3))
-    def test_by_its_definition(self, seed, bins):
+    def test_agrees_with_the_definition(self, seed, bins):
         probabilities, labels = random_predictions(seed)
         confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
         expected = 0.0
@@ -33,7 +33,7 @@ class TestError:
 
     @pytest.mark.parametrize("bins", [1, 10, 15])
     @pytest.mark.parametrize("seed", range(3))
-    def test_it_is_torchmetrics(self, seed, bins):
+    def test_agrees_with_torchmetrics(self, seed, bins):
         probabilities, labels = random_predictions(seed)
         theirs = multiclass_calibration_error(
             torch.from_numpy(probabilities), torch.from_numpy(labels), num_classes=5, n_bins=bins, norm="l1"
@@ -42,40 +42,40 @@ class TestError:
 
     def test_by_hand(self):
         probabilities = [[0.9, 0.1], [0.2, 0.8], [0.6, 0.4], [0.3, 0.7]]
-        # From 0.5 to 0.75 the mean of 0.6 and 0.7, none right; above it the mean of 0.9 and 0.8, both right.
+        # Bin 0.5 to 0.75: confidences 0.6 and 0.7, none correct. Bin above: 0.9 and 0.8, both correct.
         expected = 0.5 * 0.65 + 0.5 * 0.15
         assert expected_calibration_error(probabilities, [0, 1, 1, 0], bins=4) == pytest.approx(expected)
 
-    def test_quite_sure_is_in_the_last_bin(self):
+    def test_confidence_of_one_is_in_the_last_bin(self):
         probabilities = np.array([[1.0, 0.0], [0.97, 0.03]])
         assert expected_calibration_error(probabilities, [1, 0]) == pytest.approx(0.985 - 0.5)
         assert reliability(probabilities, [1, 0])["frames"].tolist() == [2]
 
-    def test_a_rounding_above_one_is_still_a_probability(self):
+    def test_confidence_slightly_above_one_is_accepted(self):
         probabilities = np.array([[1 + 1e-7, 0.0, 0.0], [0.0, 1.0, 0.0]])
         assert expected_calibration_error(probabilities, [0, 1]) == pytest.approx(0, abs=1e-6)
 
-    def test_a_network_that_tells_the_truth(self):
+    def test_calibrated_network(self):
         surer = expected_calibration_error(*random_predictions(0, frames=20000))
         honest = expected_calibration_error(*random_predictions(0, frames=20000, sharpness=1.0))
         assert honest < 0.02 < 0.1 < surer
 
-    def test_no_frame(self):
+    def test_no_frames(self):
         assert np.isnan(expected_calibration_error(np.empty((0, 3)), np.empty(0)))
         table = reliability(np.empty((0, 3)), np.empty(0))
         assert table.empty
         assert table.columns.tolist() == ["low", "high", "confidence", "accuracy", "frames"]
 
     @pytest.mark.parametrize("reading", [expected_calibration_error, reliability])
-    def test_no_bin(self, reading):
-        with pytest.raises(InputError, match="bins=0 cannot be drawn"):
+    def test_no_bins(self, reading):
+        with pytest.raises(InputError, match="bins=0 is out of range"):
             reading(*random_predictions(0), bins=0)
 
 
 class TestReliability:
     @pytest.mark.parametrize("bins", [1, 10, 15])
     @pytest.mark.parametrize("seed", range(3))
-    def test_it_is_scikit_learns(self, seed, bins):
+    def test_agrees_with_scikit_learn(self, seed, bins):
         probabilities, labels = random_predictions(seed)
         confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
         accuracy, mean_confidence = calibration_curve(right, confidence, n_bins=bins)
@@ -90,16 +90,16 @@ class TestReliability:
     @pytest.mark.parametrize("dtype", [np.float32, np.float64])
     @pytest.mark.parametrize("bins", [4, 10, 15])
     @pytest.mark.parametrize("seed", range(3))
-    def test_its_gaps_are_the_error(self, seed, bins, dtype):
+    def test_gaps_give_the_calibration_error(self, seed, bins, dtype):
         probabilities, labels = random_predictions(seed, classes=3, sharpness=20.0)
-        # Many on the border of two bins, and many of exactly 1.
+        # Many confidences on bin limits, and many of exactly 1.
         probabilities = np.concatenate([probabilities, np.round(probabilities, 1)]).astype(dtype)
         labels = np.concatenate([labels, labels])
         table = reliability(probabilities, labels, bins)
         gaps = (table["confidence"] - table["accuracy"]).abs() * table["frames"] / table["frames"].sum()
         assert gaps.sum() == pytest.approx(expected_calibration_error(probabilities, labels, bins), abs=1e-6)
 
-    def test_empty_bins_are_left_out(self):
+    def test_empty_bins_are_omitted(self):
         table = reliability([[0.9, 0.1], [0.45, 0.55], [0.9, 0.1]], [0, 0, 1], bins=5)
         assert table.to_numpy() == pytest.approx(np.array([[0.4, 0.6, 0.55, 0, 1], [0.8, 1.0, 0.9, 0.5, 2]]))
 
@@ -107,7 +107,7 @@ class TestReliability:
 class TestTemperature:
     @pytest.mark.parametrize("sharpness", [0.5, 1.0, 2.5])
     @pytest.mark.parametrize("seed", range(2))
-    def test_it_is_found_again(self, seed, sharpness):
+    def test_known_temperature_is_recovered(self, seed, sharpness):
         probabilities, labels = random_predictions(seed, frames=20000, sharpness=sharpness)
         temperature = fit_temperature(probabilities, labels)
         assert temperature == pytest.approx(sharpness, rel=0.04)
@@ -115,7 +115,7 @@ class TestTemperature:
         assert expected_calibration_error(calibrated, labels) < 0.02
 
     @pytest.mark.parametrize("seed", range(4))
-    def test_no_other_is_likelier(self, seed):
+    def test_likelihood_is_maximal(self, seed):
         probabilities, labels = random_predictions(seed, frames=200)
 
         def loss(temperature):
@@ -125,11 +125,11 @@ class TestTemperature:
         others = [*np.geomspace(0.05, 20, 60), 0.99 * temperature, 1.01 * temperature]
         assert loss(temperature) < min(loss(other) for other in others)
 
-    def test_it_survives_zeros(self):
+    def test_probabilities_of_zero(self):
         sure = np.eye(3)[[0, 1, 2, 0]]
         assert fit_temperature(sure, [0, 1, 2, 1]) > 1  # one of four is wrong
-        assert fit_temperature(sure, [0, 1, 2, 0]) >= 0.05  # none is, and no temperature is too low
-        assert fit_temperature(sure, [1, 2, 0, 1]) <= 20  # all are
+        assert fit_temperature(sure, [0, 1, 2, 0]) >= 0.05  # all are correct: the temperature reaches its lower limit
+        assert fit_temperature(sure, [1, 2, 0, 1]) <= 20  # all are wrong
         for temperature in (0.05, 1.0, 20.0):
             softened = apply_temperature(sure, temperature)
             assert np.isfinite(softened).all()
@@ -137,7 +137,7 @@ class TestTemperature:
 
     @pytest.mark.parametrize("dtype", [np.float32, np.float64])
     @pytest.mark.parametrize("temperature", [0.05, 0.7, 3.0, 20.0])
-    def test_the_likeliest_stays(self, temperature, dtype):
+    def test_most_probable_class_does_not_change(self, temperature, dtype):
         probabilities = random_predictions(0)[0].astype(dtype)
         applied = apply_temperature(probabilities, temperature)
         assert applied.sum(axis=1) == pytest.approx(1)
@@ -145,15 +145,15 @@ class TestTemperature:
         softer = applied.max(axis=1).mean() < probabilities.max(axis=1).mean()
         assert softer == (temperature > 1)
 
-    def test_it_divides_the_logits(self):
+    def test_logits_are_divided(self):
         logits = np.random.default_rng(0).normal(size=(50, 4))
         assert apply_temperature(softmax(logits, axis=1), 2.5) == pytest.approx(softmax(logits / 2.5, axis=1))
 
-    def test_no_frame(self):
-        with pytest.raises(InputError, match="cannot be fitted to no frame"):
+    def test_no_frames(self):
+        with pytest.raises(InputError, match="cannot be fitted without frames"):
             fit_temperature(np.empty((0, 3)), np.empty(0))
 
     @pytest.mark.parametrize("temperature", [0.0, -1.0, float("nan")])
-    def test_no_temperature(self, temperature):
-        with pytest.raises(InputError, match="cannot be applied"):
+    def test_invalid_temperature(self, temperature):
+        with pytest.raises(InputError, match="is out of range"):
             apply_temperature(np.eye(3), temperature)

@@ -17,13 +17,13 @@ from fervid.tasks.losses import EmotionLoss
 
 
 def draw(seed, classes=5):
-    """True and predicted emotions of 200 frames, and their confusion matrix."""
+    """Labels and predictions of 200 frames, and their confusion matrix."""
     true, predicted = np.random.default_rng(seed).integers(0, classes, (2, 200))
     return true, predicted, confusion_matrix(true, predicted, labels=range(classes))
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_scores_are_scikit_learns(seed):
+def test_scores_agree_with_scikit_learn(seed):
     true, predicted, confusion = draw(seed)
     reached = scores(confusion)
     assert reached.means() == pytest.approx(
@@ -48,10 +48,10 @@ def test_scores_by_hand():
     assert reached.f1 == pytest.approx([16 / 23, 8 / 16, 0, np.nan], nan_ok=True)
 
 
-def test_many_matrices_at_once_are_each_by_itself():
+def test_stacked_matrices_are_independent():
     confusions = np.array([draw(seed, 4)[2] for seed in range(6)])
     confusions[1, 2] = 0  # an emotion that does not occur
-    confusions[2] = 0  # no frame at all
+    confusions[2] = 0  # no frames
     together = scores(confusions.reshape(2, 3, 4, 4))
     assert together.recall.shape == (2, 3, 4)
     assert together.uar.shape == (2, 3)
@@ -62,10 +62,10 @@ def test_many_matrices_at_once_are_each_by_itself():
     assert np.isnan(list(scores(confusions[2]).means().values())).all()
 
 
-def test_an_epoch_is_the_whole_of_its_batches():
+def test_epoch_scores_pool_all_batches():
     rng = torch.Generator().manual_seed(0)
     gathered, all_logits, all_labels = EpochScores(4), [], []
-    for size in (7, 7, 2):  # a short last batch counts by its frames
+    for size in (7, 7, 2):  # the last batch is shorter
         logits, labels = torch.randn(size, 4, generator=rng), torch.randint(0, 4, (size,), generator=rng)
         gathered.update(logits, labels, torch.nn.functional.cross_entropy(logits, labels))
         all_logits.append(logits)
@@ -76,7 +76,7 @@ def test_an_epoch_is_the_whole_of_its_batches():
     assert values["accuracy"] == pytest.approx((logits.argmax(1) == labels).float().mean().item())
     assert confusion.sum() == 16
     gathered.update(logits[:1], labels[:1], torch.tensor(1.0))
-    assert gathered.compute()[1].sum() == 1  # began anew
+    assert gathered.compute()[1].sum() == 1  # was reset
 
 
 class TestLoss:
@@ -86,7 +86,7 @@ class TestLoss:
     def test_plain(self):
         assert EmotionLoss()(self.logits, self.labels) == torch.nn.functional.cross_entropy(self.logits, self.labels)
 
-    def test_balanced_weights_are_scikit_learns(self):
+    def test_balanced_weights_agree_with_scikit_learn(self):
         true = np.repeat([0, 1, 2], [60, 30, 10])
         expected = compute_class_weight("balanced", classes=np.arange(3), y=true)
         assert EmotionLoss([60, 30, 10], class_weights="balanced").weight.numpy() == pytest.approx(expected)
@@ -96,14 +96,14 @@ class TestLoss:
         expected = ((1 - p) ** 2 * -p.log()).mean()
         assert EmotionLoss(focal_gamma=2.0)(self.logits, self.labels).item() == pytest.approx(expected.item())
 
-    def test_focal_with_tiny_gamma_is_the_weighted_cross_entropy(self):
+    def test_focal_with_tiny_gamma_equals_weighted_cross_entropy(self):
         options = {"class_weights": "balanced", "label_smoothing": 0.1}
         plain = EmotionLoss([5, 3, 2], **options)(self.logits, self.labels)
         focal = EmotionLoss([5, 3, 2], focal_gamma=1e-9, **options)(self.logits, self.labels)
         assert focal.item() == pytest.approx(plain.item(), rel=1e-5)
 
     @pytest.mark.parametrize("gamma", [0.5, 1.0, 2.0])
-    def test_focal_has_a_slope_where_it_is_sure(self, gamma):
+    def test_focal_has_a_gradient_for_confident_predictions(self, gamma):
         logits = torch.tensor([[200.0, 0.0]], requires_grad=True)
         EmotionLoss(focal_gamma=gamma)(logits, torch.tensor([0])).backward()
         assert torch.isfinite(logits.grad).all()
@@ -116,6 +116,6 @@ class TestLoss:
             ({"focal_gamma": -1}, "focal_gamma=-1"),
         ],
     )
-    def test_settings_that_cannot_be_used(self, options, match):
+    def test_invalid_settings(self, options, match):
         with pytest.raises(InputError, match=match):
             EmotionLoss([1, 1], **options)

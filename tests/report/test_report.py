@@ -112,7 +112,7 @@ def test_skipped_folders_are_listed(made):
     left_out = {Path(folder).name: remark for folder, remark in table.items()}
     assert left_out == {
         "again": "skipped: another run has the same settings, seed and data",
-        "begun": "skipped: it was not finished",
+        "begun": "skipped: the run is not finished",
     }
     assert pd.read_csv(made[0] / "scores.csv")["run"].nunique() == 6
 
@@ -226,7 +226,7 @@ def test_heat_maps_are_shown(tmp_path, write_run, no_pictures):
     (figure,) = section.figures.values()
     assert figure.get_suptitle() == "b"
     assert [axes.get_title() for axes in figure.axes[:2]] == ["sad", "angry"]
-    assert [axes.get_xlabel() for axes in figure.axes[2:]] == ["3, right or wrong", "7 right"]
+    assert [axes.get_xlabel() for axes in figure.axes[2:]] == ["3 frames", "7 correct frames"]
     assert section.sentences[0].startswith("Face regions that contribute to the score of each emotion (Grad-CAM)")
     assert section.sentences[1].startswith(f"Omitted: {damaged} cannot be read")
     (tmp_path / "runs" / "b" / HEAT_MAPS).unlink()  # damaged files are reported even if no heat map is left

@@ -415,14 +415,14 @@ class TestOther:
         runs = [a_run("0", seed=3), a_run("1", seed=3), a_run("2", {"backbone": "lgbp"}, trained=False)]
         runs[1].results["warnings"] = ["Few people.", "Few clips."]
         systems, _, duplicates = find_systems(runs)
-        table = run_table(systems, duplicates, {tmp_path / "3": "it was not finished"})
+        table = run_table(systems, duplicates, {tmp_path / "3": "the run is not finished"})
         text = table.text()
         assert text["folder"].tolist() == [str(tmp_path / name) for name in ("1", "2", "0", "3")]
         assert text["remark"].tolist() == [
             "Few people. Few clips.",
             "",
             "skipped: another run has the same settings, seed and data",
-            "skipped: it was not finished",
+            "skipped: the run is not finished",
         ]
         assert text["seed"].tolist() == ["3", "0", "", ""]
         assert text["best epoch"].tolist() == ["2", "", "", ""]

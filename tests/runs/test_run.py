@@ -68,10 +68,10 @@ def test_unfinished_runs_are_reported(sweep):
     assert sorted(names(runs)) == ["10", "5", "6", "7", "8", "9", "alone"]
     assert list(unusable) == [jobs / str(number) for number in range(5)]
     unfinished, damaged, nothing, old, older = unusable.values()
-    assert unfinished == "it was not finished"
+    assert unfinished == "the run is not finished"
     assert damaged.startswith("its results.json cannot be read: Expecting property name")
-    assert nothing == "its results.json cannot be read: it holds no results"
-    assert old == "its results.json has no choices, task: it was left by another version of fervid"
+    assert nothing == "its results.json cannot be read: it contains no results"
+    assert old == "its results.json has no choices, task: it was written by another version of fervid"
     assert "has no choices, config, task, seconds:" in older
 
 
@@ -151,7 +151,7 @@ def test_truncated_predictions_are_an_error(a_run):
     lines = (run.folder / "predictions.csv").read_text().splitlines(keepends=True)
     (run.folder / "predictions.csv").write_text("".join(lines[:31]))
     with pytest.raises(
-        InputError, match=r"predictions.csv cannot be read: it has 30 rows, its results.json speaks of 72"
+        InputError, match=r"predictions.csv cannot be read: it has 30 rows, but its results.json records 72"
     ):
         _ = run.predictions
 

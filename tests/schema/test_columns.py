@@ -6,7 +6,7 @@ from fervid.errors import InputError
 from fervid.schema.columns import COLUMNS, LISTED, REQUIRED, RESERVED, Role, check_spelling, grouping_columns, role
 
 
-def test_what_readers_give_and_what_a_list_may_have():
+def test_required_reserved_and_listed_columns():
     assert REQUIRED == ["corpus", "subject", "clip", "frame", "time", "emotion", "path"]
     assert {"path", "emotion", "subject", "clip", "split"} == LISTED
     assert {"corpus", "frame", "index", "label", "predicted", "box_left", "left_eye_x", "group"} <= RESERVED
@@ -29,7 +29,7 @@ def test_every_column_of_the_rendered_corpus_is_declared():
     assert set(corpus.frames) <= set(COLUMNS)
 
 
-def test_scores_are_grouped_by_subjects_and_conditions_alone():
+def test_grouping_columns_are_subject_attributes_and_conditions():
     table = pd.DataFrame(
         {
             **{
@@ -39,9 +39,9 @@ def test_scores_are_grouped_by_subjects_and_conditions_alone():
             },
             "sex": ["female", "male", "male", "male"],
             "intensity": [1, 2, 1, 2],
-            "beard": [True] * 4,  # all alike
+            "beard": [True] * 4,  # constant
             "site": ["x", "y", "x", None],
-            "light": [0.5, 1.0, 2.0, 3.0],  # a measure
+            "light": [0.5, 1.0, 2.0, 3.0],  # a measurement
             "prob_happy": [0.0, 1.0, 1.0, 0.0],
         }
     )
@@ -50,7 +50,7 @@ def test_scores_are_grouped_by_subjects_and_conditions_alone():
     assert grouping_columns(many) == ["dozen"]
 
 
-def test_capitals():
+def test_different_capitalisation_is_rejected():
     check_spelling(["path", "Site"], LISTED, "list.csv")
     with pytest.raises(InputError, match=r"list\.csv has the column 'Emotion': write 'emotion', or rename it"):
         check_spelling(["path", "Emotion"], LISTED, "list.csv")

@@ -1,4 +1,4 @@
-"""Which emotions two corpora share, and what becomes of a model's probabilities."""
+"""Shared emotions of corpora and models, and restriction of probabilities to them."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from fervid.errors import InputError
 from fervid.schema.emotions import merge_classes, restrict, shared_emotions
 
 
-def test_shared_emotions_go_by_their_shared_names():
+def test_shared_emotions_are_matched_by_shared_name():
     assert shared_emotions([["sadness", "happiness", "calm"]], ["happy", "sad", "neutral"]) == ["happy", "sad"]
     assert shared_emotions([["sad", "happy", "fear"], ["fearful", "happiness"]], ["fear", "happy", "sad"]) == [
         "fear",
@@ -16,12 +16,12 @@ def test_shared_emotions_go_by_their_shared_names():
 
 
 @pytest.mark.parametrize("corpus", [["happy", "angry"], ["angry", "fear"]])
-def test_fewer_than_two_are_refused_with_both_vocabularies(corpus):
-    with pytest.raises(InputError, match=f"knows calm, happiness; the corpus holds {', '.join(sorted(corpus))}"):
+def test_fewer_than_two_shared_emotions_are_rejected(corpus):
+    with pytest.raises(InputError, match=f"has calm, happiness; the corpus has {', '.join(sorted(corpus))}"):
         shared_emotions([["calm", "happiness"]], corpus)
 
 
-def test_classes_of_one_name_are_added_up():
+def test_classes_with_the_same_name_are_summed():
     merged, names = merge_classes(
         np.array([[0.1, 0.2, 0.3, 0.4], [0.0, 0.5, 0.25, 0.25]]), ["sad", "happy", "sad", "x"]
     )
@@ -29,9 +29,9 @@ def test_classes_of_one_name_are_added_up():
     np.testing.assert_allclose(merged, [[0.4, 0.2, 0.4], [0.25, 0.5, 0.25]])
 
 
-def test_the_rest_is_scaled_to_one_in_the_order_asked_for():
+def test_restricted_probabilities_sum_to_one_in_the_given_order():
     said = np.array([[0.5, 0.3, 0.2], [0.0, 0.0, 1.0], [0.2, 0.8, 0.0]])
     kept = restrict(said, ["calm", "happy", "sad"], ["sad", "happy"])
     np.testing.assert_allclose(kept, [[0.4, 0.6], [1, 0], [0, 1]])
-    # Nothing at all on what is kept says nothing about it.
+    # All kept probabilities are 0: the row becomes uniform.
     np.testing.assert_allclose(restrict(said[[1]], ["calm", "happy", "sad"], ["happy", "calm"]), [[0.5, 0.5]])

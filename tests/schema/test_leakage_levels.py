@@ -3,7 +3,7 @@ import json
 from fervid.schema.leakage_levels import LeakageLevel
 
 
-def test_levels_are_their_labels_from_best_to_worst():
+def test_levels_are_ordered_from_best_to_worst():
     labels = [
         *("subject-independent", "subject-independent by name", "unknown-subjects", "subject-dependent", "leaky"),
     ]
@@ -12,7 +12,7 @@ def test_levels_are_their_labels_from_best_to_worst():
     assert json.loads(json.dumps(list(LeakageLevel))) == labels
 
 
-def test_each_level_has_words_and_a_colour_of_its_own():
+def test_each_level_has_its_own_texts_and_colour():
     for name in ("sentence", "phrase", "colour"):
         assert len({getattr(level, name) for level in LeakageLevel}) == len(LeakageLevel)
     assert all(level.sentence.endswith(".") for level in LeakageLevel)

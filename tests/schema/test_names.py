@@ -5,11 +5,11 @@ from fervid.schema.names import clean_name, doubts, look_alikes, numbered
 
 
 @pytest.mark.parametrize("typed", ["S001 ", " S001", "S001\u00a0", "\ufeffS001", "S0\u200b01", "S001\u2060\t"])
-def test_names_that_look_the_same_are_the_same(typed):
+def test_names_that_look_the_same_are_equal(typed):
     assert clean_name(typed) == "S001"
 
 
-def test_composed_and_decomposed_letters_are_the_same():
+def test_composed_and_decomposed_letters_are_equal():
     assert clean_name("Jose\u0301") == clean_name("Jos\u00e9")
 
 
@@ -25,14 +25,14 @@ def test_names_that_differ_in_blanks_case_zeros_or_width_look_alike():
 
 def test_names_that_differ_only_in_a_trailing_number():
     assert numbered(["Ann-1", "Ann-2", "Ben"]) == [["Ann-1", "Ann-2"]]
-    assert numbered([f"S{number:02d}" for number in range(1, 25)]) == []  # how subjects are usually named
+    assert numbered([f"S{number:02d}" for number in range(1, 25)]) == []  # the usual names of subjects
     assert numbered(["1", "2", "10"]) == []
 
 
-def test_one_picture_a_subject_is_in_doubt():
+def test_one_clip_per_subject_is_doubtful():
     def table(subjects):
         return pd.DataFrame({"subject": subjects, "clip": [f"c{number}" for number in range(len(subjects))]})
 
     assert doubts(table(["Ann"] * 4 + ["Ben"] * 4 + ["Cy"])) == []
     (said,) = doubts(table(["Ann", "Ann", "Ben", "Cy", None]))
-    assert said.startswith("there are 3 subjects for 4 clips, and 2 of them have a single one (Ben, Cy)")
+    assert said.startswith("there are 3 subjects for 4 clips, and 2 subjects have only one clip (Ben, Cy)")

@@ -12,7 +12,7 @@ from fervid.schema.predictions import (
     write_predictions,
 )
 
-NAMES = ["NA", "sad"]  # a name that pandas takes for missing
+NAMES = ["NA", "sad"]  # pandas would read it as missing
 CHANCES = np.array([[0.25, 0.75], [0.5, 0.5], [1.0, 0.0]])
 
 
@@ -22,7 +22,7 @@ def samples():
     return pd.DataFrame({**rows, "emotion": ["sad", "NA", "NA"], "cache_row": [7, 8, 9]}, index=[4, 5, 9])
 
 
-def test_the_table(samples):
+def test_predictions_table(samples):
     table = predictions_table(samples, CHANCES, NAMES)
     assert table.columns.tolist() == [
         *("index", "corpus", "subject", "clip", "frame", "label", "predicted", "prob_NA", "prob_sad")
@@ -34,14 +34,14 @@ def test_the_table(samples):
     assert confidence(table, NAMES).tolist() == [0.75, 0.5, 1.0]
 
 
-def test_other_predictions_of_the_same_frames(samples):
+def test_predictions_are_replaced(samples):
     table = predictions_table(samples, CHANCES, NAMES)
     again = predictions_table(table, CHANCES[:, ::-1], NAMES)
     assert again.columns.tolist() == table.columns.tolist()
     assert (again["index"].tolist(), again["predicted"].tolist()) == ([4, 5, 9], ["NA", "NA", "sad"])
 
 
-def test_what_is_written_is_read(samples, tmp_path):
+def test_written_predictions_are_read_unchanged(samples, tmp_path):
     table = predictions_table(samples, CHANCES, NAMES)
     write_predictions(tmp_path, table)
     assert [path.name for path in tmp_path.iterdir()] == ["predictions.csv"]
@@ -55,25 +55,25 @@ def test_what_is_written_is_read(samples, tmp_path):
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"prob_sad": None}, "cells are empty, as if it were cut off"),
-        ({"prob_sad": "x"}, "its column prob_sad holds other than numbers"),
-        ({"prob_sad": 1.5}, "it holds probabilities outside 0 to 1"),
-        ({"predicted": "joy"}, "it tells of 'joy', which is not an emotion of the run"),
+        ({"prob_sad": None}, "it has empty cells and may be truncated"),
+        ({"prob_sad": "x"}, "its column prob_sad has values that are not numbers"),
+        ({"prob_sad": 1.5}, "it has probabilities outside 0 to 1"),
+        ({"predicted": "joy"}, "it contains 'joy', which is not an emotion of the run"),
     ],
 )
-def test_what_is_no_such_table(samples, tmp_path, change, sentence):
+def test_invalid_tables(samples, tmp_path, change, sentence):
     path = tmp_path / "predictions.csv"
     write_predictions(tmp_path, predictions_table(samples, CHANCES, NAMES).assign(**change))
     with pytest.raises(InputError, match=sentence):
         read_predictions(path, NAMES)
 
 
-def test_columns_and_rows_that_are_not_there(samples, tmp_path):
+def test_missing_columns_and_rows(samples, tmp_path):
     table = predictions_table(samples, CHANCES, NAMES)
     write_predictions(tmp_path, table.drop(columns=["corpus", "prob_sad"]), table)
-    with pytest.raises(InputError, match="it has no column corpus, prob_sad; run it again"):
+    with pytest.raises(InputError, match="it has no column corpus, prob_sad; train the run again"):
         read_predictions(tmp_path / "predictions.csv", NAMES)
-    with pytest.raises(InputError, match=r"it has 3 rows, its results.json speaks of 4"):
+    with pytest.raises(InputError, match=r"it has 3 rows, but its results.json records 4"):
         read_predictions(tmp_path / "predictions_val.csv", NAMES, 4)
     with pytest.raises(InputError, match=r"none\.csv cannot be read"):
         read_predictions(tmp_path / "none.csv", NAMES)

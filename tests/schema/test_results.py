@@ -29,7 +29,7 @@ def put(*path, value):
     return results
 
 
-def test_what_is_written_is_read(tmp_path):
+def test_written_results_are_read_unchanged(tmp_path):
     write_results(tmp_path, {**RESULTS, "best_score": np.nan, "of_another_version": {"a": 1}})
     assert read_results(tmp_path) == {**RESULTS, "best_score": None, "of_another_version": {"a": 1}}
     assert [path.name for path in tmp_path.iterdir()] == ["results.json"]
@@ -49,7 +49,7 @@ def test_what_is_written_is_read(tmp_path):
         (("config", "anything", 0), "${oc.env:HOME}", "config.anything[0] refers to '${oc.env:HOME}'"),
         (("class_names",), [], "class_names is missing: the task classification has them"),
         (("class_names", 1), 3, "class_names[1] is 3: expected text"),
-        (("class_names", 1), "happy", "class_names is ['happy', 'happy']: expected names that all differ"),
+        (("class_names", 1), "happy", "class_names is ['happy', 'happy']: expected distinct names"),
         (("history", 0, "train/loss"), [1], "history[0].train/loss is [1]: expected a number or text or null"),
         (("history", 0, "epoch"), None, "history[0].epoch is None: expected a whole number"),
         (("history",), {}, "history is {}: expected a list"),
@@ -57,22 +57,22 @@ def test_what_is_written_is_read(tmp_path):
         (("confusion",), [[1, 2]], "confusion is not a table of 2 x 2 numbers"),
     ],
 )
-def test_what_is_wrong_is_one_sentence(path, value, sentence):
+def test_invalid_entries(path, value, sentence):
     assert mistake(RESULTS) is None
     assert mistake(put(*path, value=value)).startswith(sentence)
 
 
-def test_what_is_no_record(tmp_path):
-    with pytest.raises(InputError, match="it was not finished"):
+def test_invalid_files(tmp_path):
+    with pytest.raises(InputError, match="the run is not finished"):
         read_results(tmp_path)
     path = tmp_path / "results.json"
     for text, sentence in (
         ("{", "results.json cannot be read"),
-        ("[]", "it holds no results"),
+        ("[]", "it contains no results"),
         (json.dumps({**RESULTS, "seconds": 3}), "cannot be used: seconds is 3: expected an object"),
         (
             json.dumps({"seed": 1}),
-            "has no choices, config, task, data, leakage, metrics, seconds: it was left by",
+            "has no choices, config, task, data, leakage, metrics, seconds: it was written by",
         ),
     ):
         path.write_text(text)

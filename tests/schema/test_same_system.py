@@ -46,38 +46,43 @@ NEUTRAL = [
 
 
 @pytest.mark.parametrize("changes", NEUTRAL, ids=str)
-def test_what_changes_no_result_makes_no_other_run_and_no_other_system(changes):
+def test_neutral_settings_change_neither_run_nor_system(changes):
     other = changed(**changes)
     assert run_settings(other) == run_settings(CONFIG)
     assert system_settings(other, CHOICES) == system_settings(CONFIG, CHOICES)
 
 
-def test_the_order_of_settings_does_not_matter():
+def test_order_of_settings_does_not_matter():
     other = dict(reversed(changed().items()))
     assert run_settings(other) == run_settings(CONFIG)
     assert list(system_settings(other, CHOICES)) == list(system_settings(CONFIG, CHOICES))
 
 
-def test_what_changes_results_makes_another_run():
-    changed_settings = ({"dataset__every": 1}, {"optimizer__lr": 0.01}, {"optimizer___target_": "SGD"}, {"threads": 2})
+def test_other_settings_make_a_different_run():
+    changed_settings = (
+        {"dataset__frame_stride": 1},
+        {"optimizer__lr": 0.01},
+        {"optimizer___target_": "SGD"},
+        {"threads": 2},
+    )
     for changes in (*changed_settings, {"seed": 2}):
         assert run_settings(changed(**changes)) != run_settings(CONFIG)
     assert system_settings(changed(seed=2, split__seed=2), CHOICES) == system_settings(CONFIG, CHOICES)
-    assert system_settings(changed(dataset__every=1), CHOICES) != system_settings(CONFIG, CHOICES)
+    assert system_settings(changed(dataset__frame_stride=1), CHOICES) != system_settings(CONFIG, CHOICES)
     phases = {"phases": [{"name": "head", "epochs": 3}]}
     assert system_settings(changed(finetune=phases), CHOICES)["finetune.phases.0.epochs"] == "3"
 
 
-def test_data_are_known_by_their_content_wherever_they_lie():
+def test_data_are_identified_by_content_not_location():
     there = RunIdentity.of(CONFIG, "content")
     assert RunIdentity.of(changed(dataset__root="/moved"), "content").is_same(there)
     assert RunIdentity.of(changed(dataset__num_workers=2), "content").is_same(there)
     assert not RunIdentity.of(changed(dataset__root="/moved"), "other").is_same(there)
-    assert not RunIdentity.of(CONFIG, "changed").is_same(there)  # a corpus that was edited in its place
+    assert not RunIdentity.of(CONFIG, "changed").is_same(there)  # a corpus edited in place
     assert not RunIdentity.of(changed(seed=2), "content").is_same(there)
 
 
-def test_where_the_content_is_not_known_the_place_tells():
+def test_unknown_content_is_identified_by_location():
     there = RunIdentity.of(CONFIG, "content")
     assert RunIdentity.of(changed(dataset__num_workers=2)).is_same(there)
     assert not RunIdentity.of(changed(dataset__root="/moved")).is_same(there)
@@ -95,7 +100,7 @@ def manifest(**columns):
 HASHES = np.arange(3 * 32, dtype=np.uint8).reshape(3, 32)
 
 
-def test_a_fingerprint_is_of_keys_targets_split_and_pictures():
+def test_fingerprint_depends_on_keys_targets_split_and_pictures():
     own = fingerprint(manifest(), HASHES)
     assert fingerprint(manifest(path="/elsewhere", time=3.0), HASHES) == own
     assert fingerprint(manifest(frame=pd.Series([0, 1, 0], dtype="int32")), HASHES) == own
@@ -108,10 +113,10 @@ def test_a_fingerprint_is_of_keys_targets_split_and_pictures():
         "corpus": "other",
     }.items():
         assert fingerprint(manifest(**{column: values}), HASHES) != own
-    assert fingerprint(manifest(), HASHES[::-1].copy()) != own  # the same names, other pictures
+    assert fingerprint(manifest(), HASHES[::-1].copy()) != own  # same names, different pictures
 
 
-def test_a_fingerprint_is_of_the_numbers_that_another_task_learns():
+def test_fingerprint_depends_on_numeric_targets():
     own = fingerprint(manifest(), HASHES, np.array([0.1, 0.2, 0.3]))
     assert fingerprint(manifest(), HASHES, np.array([0.1, 0.2, 0.3])) == own
     assert fingerprint(manifest(), HASHES, np.array([0.1, 0.2, 0.4])) != own

@@ -17,7 +17,7 @@ def printed(table, width=60, **options):
 DATA = pd.DataFrame({"name": ["[red]a.mp4", "b"], "share": [0.25, None], "count": [7, 12]})
 
 
-def test_a_terminal_shows_text_as_it_is_and_numbers_as_they_are_formatted():
+def test_terminal_formats_numbers_and_keeps_text():
     said = printed(Table("t", "what [b] is there", DATA, {"share": "{:.1%}"}, ["a note on [x]"]))
     lines = [line.split() for line in said.splitlines() if line.strip()]
     assert lines[0] == ["what", "[b]", "is", "there"]
@@ -25,7 +25,7 @@ def test_a_terminal_shows_text_as_it_is_and_numbers_as_they_are_formatted():
     assert lines[3:] == [["[red]a.mp4", "25.0%", "7"], ["b", "12"], ["a", "note", "on", "[x]"]]
 
 
-def test_numbers_are_aligned_to_the_right_and_words_to_the_left():
+def test_numbers_are_right_aligned_and_text_left_aligned():
     said = printed(Table("t", "title", DATA)).splitlines()
     row = next(line for line in said if line.strip().startswith("b"))
     assert row.startswith("b ")
@@ -34,7 +34,7 @@ def test_numbers_are_aligned_to_the_right_and_words_to_the_left():
     assert mixed.right_columns() == {"on two sides"}
 
 
-def test_a_long_table_is_cut_and_says_where_the_rest_is(monkeypatch):
+def test_long_table_is_shortened_with_a_note(monkeypatch):
     monkeypatch.setattr(tables, "MAX_ROWS", 1)
     said = printed(Table("t", "title", DATA), rest=": t.csv")
     assert "b  " not in said
@@ -42,7 +42,7 @@ def test_a_long_table_is_cut_and_says_where_the_rest_is(monkeypatch):
 
 
 @pytest.mark.parametrize("level", ["subject-independent by name", "unknown-subjects"])
-def test_leakage_levels_are_broken_at_hyphens_alone(level):
+def test_leakage_levels_are_broken_only_at_hyphens(level):
     wide = pd.DataFrame({"system": ["a name of a system that is long"], "leakage": [level], "more": ["x" * 30]})
     words = set(printed(Table("t", "title", wide), width=70).split())
     assert words >= set(level.replace("-", "- ").split())
