@@ -58,10 +58,11 @@ class CorpusDataModule(FrameDataModule):
         found = _find(corpus)
         settings = {**_LOADING, **inspect.signature(CorpusDataModule).parameters}
         settings.pop("options", None)  # the variable keyword arguments
-        own = inspect.signature(found).parameters
-        if taken := [name for name in own if name in settings and own[name].kind is not inspect.Parameter.VAR_KEYWORD]:
+        parameters = inspect.signature(found).parameters.values()
+        named = [parameter.name for parameter in parameters if parameter.kind is not inspect.Parameter.VAR_KEYWORD]
+        if clashing := [name for name in named if name in settings]:
             raise InputError(
-                f"{found.__name__} has an option {taken[0]!r}, which is also the name of a setting of every corpus: "
+                f"{found.__name__} has an option {clashing[0]!r}, which is also the name of a setting of every corpus: "
                 "rename the option."
             )
         loading = {name: options.pop(name) for name in _LOADING.keys() & set(options)}

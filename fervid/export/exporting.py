@@ -226,7 +226,7 @@ def _open_onnx(path: Path, config: DictConfig, model: EmotionClassifier) -> Answ
 
 
 def _safetensors(network: FaceNetwork, about: dict[str, str]) -> bytes:
-    prefix = network.backbone.own_prefix  # backbone.weights wants the names of the library
+    prefix = network.backbone.library_prefix  # backbone.weights wants the names of the library
     state = {name.removeprefix(prefix): tensor for name, tensor in network.backbone.network.state_dict().items()}
     state |= {f"head.{name}": tensor for name, tensor in network.head.state_dict().items()}
     # Of their own: weights that are shared, or lie channels last, cannot be written.

@@ -103,7 +103,7 @@ class Backbone(nn.Module):
             self.load_file(Path(weights).expanduser())
 
     @property
-    def own_prefix(self) -> str:
+    def library_prefix(self) -> str:
         """Prefix of the library's tensor names in the state dict of ``network``."""
         return ""
 
@@ -225,10 +225,10 @@ class Backbone(nn.Module):
         Raises:
             InputError: if a tensor is missing, has another shape or is not finite.
         """
-        own = {key.removeprefix(self.own_prefix): tensor for key, tensor in self.network.state_dict().items()}
+        expected = {key.removeprefix(self.library_prefix): tensor for key, tensor in self.network.state_dict().items()}
         try:
-            tensors, unwrapped = find_weights(content, own)
+            tensors, unwrapped = find_weights(content, expected)
         except InputError as error:
             raise InputError(f"backbone.weights={name} cannot be used: {error}.") from error
-        self.network.load_state_dict({f"{self.own_prefix}{key}": tensor for key, tensor in tensors.items()})
+        self.network.load_state_dict({f"{self.library_prefix}{key}": tensor for key, tensor in tensors.items()})
         return unwrapped

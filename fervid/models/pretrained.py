@@ -137,7 +137,7 @@ class PretrainedBackbone(Backbone):
         self._load(name, library, weights, on_missing_weights)
 
     @property
-    def own_prefix(self) -> str:
+    def library_prefix(self) -> str:
         return "network.network." if self.stages == ["network"] else ""
 
     def _load(self, name: str, library: str, weights: str | None, on_missing_weights: str) -> None:

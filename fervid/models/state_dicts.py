@@ -14,13 +14,13 @@ CLASSIFIERS = ("classifier", "fc", "head", "heads")
 MAX_NAMES = 3  # names quoted in an error message
 
 
-def find_weights(content: Any, own: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], str | None]:
+def find_weights(content: Any, expected: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], str | None]:
     """Extracts the tensors of a network from a checkpoint.
 
     Args:
         content: content of the file: a state dict, or dictionaries that contain one, such as
             ``{"model": ..., "epoch": 3}``.
-        own: the network's tensors by their names in its library.
+        expected: the network's tensors by their names in its library.
 
     Returns:
         The tensors by these names, and a description of the entry and prefix under which they were found; None if there
@@ -38,10 +38,10 @@ def find_weights(content: Any, own: Mapping[str, Tensor]) -> tuple[dict[str, Ten
     for entry, state in dicts.items():
         prefixes = {}
         for named in (state, {_unwrapped(key): tensor for key, tensor in state.items()}):
-            for prefix in _prefixes(named, own):
+            for prefix in _prefixes(named, expected):
                 inside = {key.removeprefix(prefix): value for key, value in named.items() if key.startswith(prefix)}
-                matching = len(own) - len(_mismatched(inside, own))
-                if matching == len(own) and not _unexpected(inside, own):
+                matching = len(expected) - len(_mismatched(inside, expected))
+                if matching == len(expected) and not _unexpected(inside, expected):
                     prefixes[prefix] = inside
                 if matching > best[0]:
                     best = (matching, prefix, inside)
@@ -56,9 +56,9 @@ def find_weights(content: Any, own: Mapping[str, Tensor]) -> tuple[dict[str, Ten
             prefix = min(prefixes, key=len)
             found.append((entry, prefix, prefixes[prefix]))
     if not found:
-        raise InputError(_difference(best[2], own))
+        raise InputError(_difference(best[2], expected))
     entry, prefix, inside = found[0]
-    tensors = {key: inside.get(key, own[key]) for key in own}
+    tensors = {key: inside.get(key, expected[key]) for key in expected}
     not_finite = [key for key, tensor in tensors.items() if not torch.isfinite(tensor).all()]
     if not_finite:
         raise InputError(f"it contains weights that are not finite (first: {prefix}{not_finite[0]})")
@@ -85,40 +85,42 @@ def _unwrapped(key: str) -> str:
     return key
 
 
-def _prefixes(state: Collection[str], own: Mapping[str, Tensor]) -> list[str]:
+def _prefixes(state: Collection[str], expected: Mapping[str, Tensor]) -> list[str]:
     """Returns candidate prefixes: none, and everything that precedes one of the network's first names in a key."""
     prefixes = [""]
-    for name in list(own)[:5]:
+    for name in list(expected)[:5]:
         prefixes += [key.removesuffix(name) for key in state if key.endswith(f".{name}")]
     return list(dict.fromkeys(prefixes))
 
 
-def _mismatched(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> list[str]:
+def _mismatched(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> list[str]:
     """Returns the network's names that are missing or have another shape, except counters that older files lack."""
     return [
         key
-        for key, tensor in own.items()
+        for key, tensor in expected.items()
         if (key not in state or state[key].shape != tensor.shape) and not key.endswith("num_batches_tracked")
     ]
 
 
-def _unexpected(state: Collection[str], own: Collection[str]) -> list[str]:
+def _unexpected(state: Collection[str], expected: Collection[str]) -> list[str]:
     """Returns names that the network's parts do not have, as in the file of a larger network of the same family."""
-    parts = {key.split(".")[0] for key in own} - set(CLASSIFIERS)
+    parts = {key.split(".")[0] for key in expected} - set(CLASSIFIERS)
     return [
-        key for key in state if key not in own and key.split(".")[0] in parts and key.endswith((".weight", ".bias"))
+        key
+        for key in state
+        if key not in expected and key.split(".")[0] in parts and key.endswith((".weight", ".bias"))
     ]
 
 
-def _difference(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> str:
-    mismatched, unexpected = _mismatched(state, own), _unexpected(state, own)
+def _difference(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> str:
+    mismatched, unexpected = _mismatched(state, expected), _unexpected(state, expected)
     kinds = {
         "are missing": [key for key in mismatched if key not in state],
         "have another shape": [key for key in mismatched if key in state],
-        "are unexpected": unexpected or ([key for key in state if key not in own] if mismatched else []),
+        "are unexpected": unexpected or ([key for key in state if key not in expected] if mismatched else []),
     }
     parts = [f"{len(keys)} {kind} ({_quoted(keys)})" for kind, keys in kinds.items() if keys]
-    return f"it belongs to another network: of {len(own)} tensors {', '.join(parts)}; choose the matching backbone"
+    return f"it belongs to another network: of {len(expected)} tensors {', '.join(parts)}; choose the matching backbone"
 
 
 def _quoted(names: list[str]) -> str:

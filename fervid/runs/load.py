@@ -31,7 +31,7 @@ MAPPINGS = ("task", "dataset", "split", "backbone", "head")  # groups that must 
 
 
 def load_run(folder: str | Path, checkpoint: str = "best", *, trust: Trust = ()) -> Task:
-    """Loads the trained network of a run: a classifier, or the task of your own that it was trained on.
+    """Loads the trained network of a run: a classifier, or a task of your own.
 
     Args:
         folder: run folder.
@@ -80,12 +80,12 @@ def load_run(folder: str | Path, checkpoint: str = "best", *, trust: Trust = ())
 
 
 def load_classifier(folder: Path, *, trust: Trust = ()) -> EmotionClassifier:
-    """Loads a run as :func:`load_run` does, if it classifies emotions.
+    """Loads the trained classifier of a run, like :func:`load_run`.
 
     Raises:
-        InputError: also if the run was trained on another task.
+        InputError: if :func:`load_run` raises it, or the run was trained on another task.
     """
-    class_names = read_run(folder).class_names  # refuses other tasks before anything is built
+    class_names = read_run(folder).class_names  # rejects other tasks before anything is built
     model = load_run(folder, trust=trust)
     if not isinstance(model, EmotionClassifier) or model.class_names != class_names:
         raise InputError(f"the task of {folder} is a {type(model).__name__}: an EmotionClassifier is needed.")
