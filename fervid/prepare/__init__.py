@@ -17,7 +17,7 @@ from fervid.schema.config_folder import CONFIG_FOLDER
 
 @hydra.main(version_base="1.3", config_path=CONFIG_FOLDER, config_name="prepare")
 def command(config: DictConfig) -> None:
-    """Prepares what the configuration describes, unless it is."""
+    """Prepares the configured corpus unless it is already prepared."""
     with job(config):
         if config.get("dataset") is None:
             corpora = corpora_of_files()
@@ -26,36 +26,39 @@ def command(config: DictConfig) -> None:
                 "dataset.root=<folder>."
             )
         if (config.part is None) != (config.parts is None):
-            raise InputError("part and parts belong together: part=0 parts=4 is the first of four parts.")
+            raise InputError("part and parts must be given together: part=0 parts=4 is the first of four parts.")
         from hydra.utils import instantiate
         from rich.console import Console
 
         from fervid.data.corpus_datamodules import (
-            CorpusDataModule,  # torch and all that: seconds that --help need not wait for
+            CorpusDataModule,  # imported here: torch would slow down --help
         )
         from fervid.prepare.card import summary
         from fervid.prepare.preparation import Part
 
         datamodule = instantiate(config.dataset, cache_dir=config.cache_dir, _convert_="all")
         if not isinstance(datamodule, CorpusDataModule):
-            raise InputError(f"dataset={datamodule.corpus} is rendered when it is needed: there is nothing to prepare.")
+            raise InputError(
+                f"dataset={datamodule.corpus} is rendered on demand and needs no preparation: give it to fervid.train."
+            )
         corpus = datamodule.prepared
         console = Console(highlight=False, soft_wrap=True, markup=False)
-        before = corpus.is_prepared
-        if config.part is not None and not before:
+        was_prepared = corpus.is_prepared
+        if config.part is not None and not was_prepared:
             done = corpus.prepare_part(Part(config.part, config.parts))
             console.print(
                 f"Part {config.part} of {config.parts} is prepared: {done} of {len(corpus.inventory.clips)} files."
             )
-            console.print("Once all parts are, the same command without part and parts joins them.")
+            console.print("When all parts are prepared, run the same command without part and parts to join them.")
         else:
-            console.print(("prepared before: " if before else "") + summary(corpus.prepare()))
+            console.print(("already prepared: " if was_prepared else "") + summary(corpus.prepare()))
             console.print(
-                "look at contact_sheet.png and card.md there; failures.csv names what failed and what was left out"
+                "Check contact_sheet.png and card.md in the output folder. failures.csv lists files that failed or "
+                "were left out."
             )
         console.print(f"Output: {corpus.folder}")
 
 
 def main() -> None:
-    """Runs the command; also as ``fervid prepare``."""
+    """Entry point of ``fervid prepare``."""
     run(command, "prepare")

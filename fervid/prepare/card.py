@@ -1,4 +1,4 @@
-"""The card of a prepared corpus: where it comes from, what was done to it, what is in it."""
+"""The card of a prepared corpus: its source, settings and contents."""
 
 import json
 import platform
@@ -19,7 +19,7 @@ from fervid.schema.columns import keys
 from fervid.storage.atomic import write_text
 from fervid.storage.escaping import markdown_code, markdown_text
 
-SHOWN = 10  # faces of each emotion on the contact sheet
+FACES_PER_EMOTION = 10  # on the contact sheet
 PACKAGES = ("av", "opencv-python", "numpy", "pillow")
 
 
@@ -37,28 +37,28 @@ def write_card(
     """Writes ``card.json``, ``card.md`` and ``contact_sheet.png``; the same corpus and settings give the same bytes.
 
     Args:
-        folder: the prepared folder.
-        about: of the corpus (:meth:`fervid.corpora.corpus.Corpus.about`).
-        settings: which clips were asked for, and how their faces were found and cropped.
-        inventory: what the reader found.
-        manifest: one row a frame that was looked at.
-        failed: files that give nothing.
-        sums: of all faces, as :class:`fervid.faces.clip_faces.Crop` has them.
-        detected: whether faces were detected, so that there is a detection rate.
+        folder: Path to the prepared folder.
+        about: Description of the corpus from :meth:`fervid.corpora.corpus.Corpus.about`.
+        settings: Options that select the clips, and settings of detection and cropping.
+        inventory: Result of the corpus reader.
+        manifest: One row per examined frame.
+        failed: Number of files without a usable face.
+        sums: Pixel sums over all faces, as in :class:`fervid.faces.clip_faces.Crop`.
+        detected: Whether faces were detected, so that there is a detection rate.
     """
     card = describe(about, settings, inventory, manifest, failed, sums, detected)
     write_text(folder / "card.json", json.dumps(card, indent=1, ensure_ascii=False) + "\n")
     write_text(folder / "card.md", _markdown(card))
     faces = manifest[manifest["face"].notna()]
-    # Evenly over the corpus, so that many people and clips are seen.
+    # Evenly spaced over the corpus, to show many subjects and clips.
     shown = pd.concat(
-        group.iloc[np.unique(np.linspace(0, len(group) - 1, min(SHOWN, len(group))).astype(int))]
+        group.iloc[np.unique(np.linspace(0, len(group) - 1, min(FACES_PER_EMOTION, len(group))).astype(int))]
         for _, group in islice(faces.groupby("emotion"), MAX_CLASSES)
     )
     sheet = figures.contact_sheet(
         np.stack([read_picture(folder / face) for face in shown["face"]]),
         shown["emotion"].tolist(),
-        SHOWN,
+        FACES_PER_EMOTION,
         left_out=faces["emotion"].nunique() - shown["emotion"].nunique(),
     )
     figures.save(sheet, folder / "contact_sheet.png")
@@ -73,10 +73,10 @@ def describe(
     sums: list[int],
     detected: bool,
 ) -> dict[str, Any]:
-    """The card as plain containers (arguments: :func:`write_card`).
+    """Returns the card as plain containers. Takes the arguments of :func:`write_card`.
 
-    Mean and standard deviation are those of all pixels of all faces, from 0 to 1: of each channel, and of luminance
-    as in the eNTERFACE'05 paper.
+    Mean and standard deviation are computed over all pixels of all faces, in the range 0 to 1, for each channel and for
+    luminance, as in the eNTERFACE'05 paper.
     """
     found = manifest["face"].notna()
     mean = np.array(sums[1:5]) / sums[0] / 255
@@ -101,7 +101,7 @@ def describe(
             "flat_faces": {str(name): int(count) for name, count in flat.value_counts().items()},
             "aligned_by": {str(name): int(count) for name, count in manifest["aligned"].value_counts().items()},
         },
-        # Null where nothing was looked for.
+        # Null if no faces were detected because no detector was used.
         "detection_rate": float(found.mean()) if detected else None,
         "by_emotion": {
             str(name): {
@@ -120,34 +120,34 @@ def describe(
 
 
 def summary(card: dict[str, Any]) -> str:
-    """What came of a preparation, in one or two sentences."""
+    """Returns a summary of a preparation in a few sentences."""
     counts = card["counts"]
-    told = (
+    text = (
         f"{counts['faces']} faces in {counts['frames']} frames of {counts['files']} files "
         f"({_detected(card)}), {counts['failures']} files failed."
     )
     by_box = counts["aligned_by"].get("box", 0)
     if by_box:
-        told += f" Upright as filmed, since no eyes were found: {by_box}."
+        text += f" Faces without detected eyes, cropped without rotation: {by_box}."
     if counts["flat_faces"]:
-        told += f" {flat_faces(counts['flat_faces'])} The column flat of manifest.parquet says which."
+        text += f" {flat_faces(counts['flat_faces'])} They are marked in the column flat of manifest.parquet."
     if counts["frames_with_several_faces"]:
         several = counts["frames_with_several_faces"]
-        told += f" Several faces in the frame, the largest and most central taken: {several}."
-    return told
+        text += f" Frames with several faces, of which the largest and most central is used: {several}."
+    return text
 
 
 def _detected(card: dict[str, Any]) -> str:
     if card["detection_rate"] is not None:
         return f"detection rate {card['detection_rate']:.1%}"
     detector = card["settings"]["detector"]
-    return f"not detected: {'they are taken as they are' if detector == 'none' else detector}"
+    return f"no face detection: {'whole pictures are used' if detector == 'none' else detector}"
 
 
 def flat_faces(counts: Mapping[str, int]) -> str:
-    """A sentence on faces that show nothing, by what they are: black, white or constant."""
+    """Returns a sentence on faces without content, counted by kind: black, white or constant."""
     kinds = ", ".join(f"{count} {name}" for name, count in counts.items())
-    return f"Faces that show nothing: {kinds}. Check how their files were saved."
+    return f"Faces without content: {kinds}. Check how their files were saved."
 
 
 def _markdown(card: dict[str, Any]) -> str:

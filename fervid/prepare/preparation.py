@@ -1,19 +1,19 @@
-"""From the videos and pictures of a corpus to faces of one size on the disk: decode, detect, align, crop.
+"""Extracts face crops of one size from the videos and pictures of a corpus: decode, detect, align, crop.
 
-A prepared folder holds
+A prepared folder contains:
 
 ==================  ==================================================================================================
-``faces/``          one JPEG a face, in a folder an emotion
-``manifest.parquet``  one row a frame that was looked at, with or without a face; written last: with it all is whole
-``failures.csv``    files that could not be used, one line each: ``path``, ``reason`` and ``outcome``, ``failed`` for
-                    videos and pictures without a usable face, ``left out`` for files that are no part of the corpus
-``card.json``       source, settings, counts, mean and std, detection rate, versions, licence; ``card.md`` to read
+``faces/``          one JPEG per face, in one folder per emotion
+``manifest.parquet``  one row per examined frame, with or without a face; written last, so it marks completion
+``failures.csv``    files that could not be used: ``path``, ``reason`` and ``outcome`` (``failed`` if there is no usable
+                    face, ``left out`` if the file is not part of the corpus)
+``card.json``       source, settings, counts, mean and std, detection rate, versions, licence; readable as ``card.md``
 ``contact_sheet.png``  some faces of each emotion
 ==================  ==================================================================================================
 
-Workers only compute; one process writes. What it has written of a clip is noted in a journal when all of it is there,
-so that a preparation that is killed at any moment resumes where it was, to the same bytes. Several processes, on one
-machine or many, may each prepare a part of the clips: every part has a journal of its own, and :func:`join` reads all.
+Workers only compute; a single process writes. It adds a clip to a journal once all faces of the clip are written, so a
+preparation that is killed at any time resumes and produces the same bytes. Several processes, on one or more machines,
+can each prepare a part of the clips. Every part has its own journal, and :func:`join` reads all of them.
 """
 
 import json
@@ -44,16 +44,16 @@ from fervid.storage.atomic import truncate_partial_line, write_csv
 from fervid.storage.escaping import spreadsheet
 
 JOURNAL = "progress.jsonl"
-JOURNALS = "progress*.jsonl"  # with those of the parts
-DETECTED = ("frame", "time", *columns_of(Role.GEOMETRY), "face")  # what may be known of a frame
+JOURNALS = "progress*.jsonl"  # including those of parts
+FRAME_COLUMNS = ("frame", "time", *columns_of(Role.GEOMETRY), "face")
 
 
 @dataclass(frozen=True)
 class Part:
-    """Part ``number`` of ``count`` of the clips of a corpus: every ``count``-th one.
+    """Part ``number`` of ``count`` of the clips of a corpus, which has every ``count``-th clip.
 
     Raises:
-        InputError: if there is no such part.
+        InputError: If ``number`` is not between 0 and ``count`` - 1.
     """
 
     number: int
@@ -61,15 +61,15 @@ class Part:
 
     def __post_init__(self) -> None:
         if self.count < 1 or not 0 <= self.number < self.count:
-            raise InputError(f"part={self.number} is out of range: parts={self.count} are numbered 0 to count - 1.")
+            raise InputError(f"part={self.number} is out of range: with parts={self.count}, give 0 to parts - 1.")
 
     @property
     def name(self) -> str:
-        """As file names have it."""
+        """The name used in file names."""
         return f"{self.number}-of-{self.count}"
 
     def rows(self, clips: int) -> range:
-        """The rows of its clips in a table of so many."""
+        """Returns the rows of this part in a table of ``clips`` rows."""
         return range(self.number, clips, self.count)
 
 
@@ -84,32 +84,32 @@ def crop_clips(
     description: str,
     part: Part | None = None,
 ) -> None:
-    """Crops the faces of all clips that no journal has yet.
+    """Crops the faces of all clips that are not in a journal yet.
 
     Args:
-        folder: where faces and journals go.
-        clips: one row a clip: ``emotion``, ``clip`` and ``path`` at least.
-        tasks: one for each row, in order; made as they are needed.
-        detector: finds faces.
-        alignment: crops them.
-        max_failures: share of the clips that may fail.
-        description: what to show beside the progress bar.
-        part: of the clips; None: all of them.
+        folder: Path to the folder for faces and journals.
+        clips: One row per clip, with at least ``emotion``, ``clip`` and ``path``.
+        tasks: One task for each row, in order; consumed lazily.
+        detector: Face detector.
+        alignment: Alignment of the crops.
+        max_failures: Maximum fraction of clips that may fail.
+        description: Text next to the progress bar.
+        part: Part of the clips to crop; None: all clips.
 
     Raises:
-        InputError: if too many clips fail, some cannot be read for now, or a worker is killed.
-        OSError: if the folder cannot be written, or the disk is full.
+        InputError: If too many clips fail, some cannot be read temporarily, or a worker is killed.
+        OSError: If the folder cannot be written or the disk is full.
     """
     faces = folder / "faces"
     faces.mkdir(parents=True, exist_ok=True)
-    own = set(range(len(clips)) if part is None else part.rows(len(clips)))
-    # What was seen of the frames waits on the disk: as Python's dicts it takes ten times the room of the table.
-    finished = {entry["row"]: entry["failure"] for entry in _read_journals(folder) if entry["row"] in own}
+    rows = set(range(len(clips)) if part is None else part.rows(len(clips)))
+    # Results for frames stay on disk: as Python dicts they would take ten times the memory of the table.
+    finished = {entry["row"]: entry["failure"] for entry in _read_journals(folder) if entry["row"] in rows}
     failed = {row: failure for row, failure in finished.items() if failure}
-    allowed = max_failures * len(clips)  # of a part, too: one bad clip may be all of a small part's share
-    unread: dict[int, str] = {}  # for a reason that may pass
+    allowed = max_failures * len(clips)  # also for a part: in a small part a single bad clip could exceed its fraction
+    unread: dict[int, str] = {}  # for a temporary reason
     done, running = len(finished), True
-    waiting = (task for task in tasks if task.row in own and task.row not in finished)
+    waiting = (task for task in tasks if task.row in rows and task.row not in finished)
     crops = Parallel(n_jobs=-1, return_as="generator_unordered")(
         delayed(for_workers(crop_faces))(task, detector, alignment) for task in takewhile(lambda _: running, waiting)
     )
@@ -117,7 +117,7 @@ def crop_clips(
     truncate_partial_line(path)
     try:
         with open(path, "a", encoding="utf-8") as journal, _progress() as progress:
-            bar = progress.add_task(description, total=len(own), completed=done)
+            bar = progress.add_task(description, total=len(rows), completed=done)
             for crop in crops:
                 entry = _write_faces(faces, clips.iloc[crop.row], crop)
                 done += 1
@@ -131,58 +131,58 @@ def crop_clips(
                 progress.advance(bar)
     except OSError:
         running = False
-        deque(crops, maxlen=0)  # the clips in work are waited for: cut off, joblib's threads complain of each other
+        deque(crops, maxlen=0)  # wait for clips in progress: otherwise threads of joblib report errors
         raise
     except TerminatedWorkerError as error:
         raise InputError(
-            "a process that decodes was killed, perhaps for want of memory: run the same command again, it resumes "
-            "where it stopped; LOKY_MAX_CPU_COUNT=1 uses less memory."
+            "a cropping worker was killed, perhaps because memory ran out: run the same command again to resume; "
+            "LOKY_MAX_CPU_COUNT=1 uses less memory."
         ) from error
     except KeyboardInterrupt as error:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # joblib's, that results were not waited for
+            warnings.simplefilter("ignore")  # joblib warns of results that were not consumed
             crops.close()
         raise KeyboardInterrupt(
-            f"interrupted after {done} of {len(own)} files: the same command resumes from there."
+            f"interrupted after {done} of {len(rows)} files: run the same command again to resume."
         ) from error
     if len(failed) > allowed:
         where = folder / ("failures.csv" if part is None else f"failures-{part.name}.csv")
-        _refuse_failures(where, _failures(clips, failed), len(own), max_failures)
+        _refuse_failures(where, _failures(clips, failed), len(rows), max_failures)
     if unread:
-        _refuse_unread(_failures(clips, unread), len(own))
+        _refuse_unread(_failures(clips, unread), len(rows))
 
 
 def join(folder: Path, clips: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, list[int]]:
-    """Makes one table of what all journals of a folder have.
+    """Joins all journals of a folder into one table.
 
     Args:
-        folder: with faces and journals of all clips.
-        clips: one row a clip.
+        folder: Path to the folder with faces and journals of all clips.
+        clips: One row per clip.
 
     Returns:
-        The manifest's rows, in the order of ``clips``: one a frame, the clip's columns repeated, with ``face``, its
-        file in the folder, None where no face was found; the failures: ``path`` and ``reason``; and the sums of
-        :class:`fervid.faces.clip_faces.Crop` over all faces.
+        The manifest, the failures and the pixel sums. The manifest has one row per frame, in the order of ``clips``,
+        with the columns of the clip and ``face``, a path in the folder or None. Failures have the columns ``path`` and
+        ``reason``. Pixel sums are those of :class:`fervid.faces.clip_faces.Crop` over all faces.
 
     Raises:
-        InputError: if none shows a face.
+        InputError: If no clip has a face.
     """
-    columns: dict[str, list[Any]] = {name: [] for name in ("row", *DETECTED)}
+    columns: dict[str, list[Any]] = {name: [] for name in ("row", *FRAME_COLUMNS)}
     sums, seen = [0] * 9, set()
     failed: dict[int, str] = {}
     for entry in _read_journals(folder):
-        if entry["row"] in seen:  # in a part and in the whole: both wrote the same
+        if entry["row"] in seen:  # prepared by a part and again as a whole, with the same result
             continue
         seen.add(entry["row"])
         failed |= {entry["row"]: entry["failure"]} if entry["failure"] else {}
         sums = [before + value for before, value in zip(sums, entry["sums"], strict=True)]
         for frame in entry["frames"]:
             columns["row"].append(entry["row"])
-            for name in DETECTED:
+            for name in FRAME_COLUMNS:
                 columns[name].append(frame.get(name))
     if not any(columns["face"]):
-        raise InputError(f"no face was found in any of {len(clips)} files: is this the right folder, or detector?")
-    # Clips are finished in any order. A corpus without eyes has no columns for them.
+        raise InputError(f"no face was found in any of {len(clips)} files: check dataset.root and the detector.")
+    # Clips finish in any order. Columns without any value, such as those of eyes, are dropped.
     table = pd.DataFrame(columns).sort_values("row", kind="stable", ignore_index=True)
     absent = [name for name in columns_of(Role.GEOMETRY) if table[name].isna().all()]
     table = table.drop(columns=absent)
@@ -190,13 +190,13 @@ def join(folder: Path, clips: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame,
     return manifest, _failures(clips, failed), sums
 
 
-def _refuse_failures(where: Path, failures: pd.DataFrame, files: int, max_failures: float) -> NoReturn:
-    """Writes the failures of so many files, which are too many, and says so."""
-    write_csv(where, spreadsheet(failures.assign(outcome=FAILED)))
+def _refuse_failures(path: Path, failures: pd.DataFrame, files: int, max_failures: float) -> NoReturn:
+    """Writes the failures and raises an InputError, since there are too many."""
+    write_csv(path, spreadsheet(failures.assign(outcome=FAILED)))
     first = failures.iloc[0]
     raise InputError(
-        f"{len(failures)} of {files} files fail (first: {first['path']}: {first['reason']}), more than "
-        f"dataset.max_failures={max_failures:g} of them: see {where}; another detector or a larger share may help."
+        f"{len(failures)} of {files} files fail (first: {first['path']}: {first['reason']}), more than the fraction "
+        f"dataset.max_failures={max_failures:g}: see {path}; try another detector, or raise dataset.max_failures."
     )
 
 
@@ -204,7 +204,7 @@ def _refuse_unread(unread: pd.DataFrame, files: int) -> NoReturn:
     first = unread.iloc[0]
     raise InputError(
         f"{len(unread)} of {files} files could not be read this time (first: {first['path']}: {first['reason']}): "
-        "run the same command again, it resumes where it stopped, or take these files away."
+        "run the same command again to resume, or remove these files."
     )
 
 
@@ -214,7 +214,7 @@ def _failures(clips: pd.DataFrame, failed: Mapping[int, str]) -> pd.DataFrame:
 
 
 def _write_faces(faces: Path, clip: pd.Series, crop: Crop) -> dict[str, Any]:
-    """Writes the faces of a clip; its entry in the journal."""
+    """Writes the faces of a clip and returns its entry for the journal."""
     for frame, jpeg in zip(crop.frames, crop.faces, strict=True):
         frame["face"] = jpeg and _write_face(faces, crop.row, clip, frame["frame"], jpeg)
     return {"row": crop.row, "failure": crop.failure, "frames": crop.frames, "sums": crop.sums}
@@ -231,7 +231,7 @@ class _Rate(ProgressColumn):
 
 
 def _write_face(faces: Path, row: int, clip: pd.Series, frame: int, jpeg: bytes) -> str:
-    """Writes a face under a name that no file name or label of the corpus can lead astray."""
+    """Writes a face and returns its path; names and labels of the corpus cannot lead out of the folder."""
     emotion, name = (re.sub(r"[^A-Za-z0-9-]+", "_", str(clip[key])) for key in ("emotion", "clip"))
     path = faces / emotion[:60] / f"{row:06d}_{name[-60:]}_{frame:05d}.jpg"
     path.parent.mkdir(exist_ok=True)
@@ -240,7 +240,7 @@ def _write_face(faces: Path, row: int, clip: pd.Series, frame: int, jpeg: bytes)
 
 
 def _read_journals(folder: Path) -> Iterator[dict[str, Any]]:
-    """The finished clips of all journals; a last line that is not finished may be in work by another process."""
+    """Yields the finished clips of all journals; skips an incomplete last line, which may still be being written."""
     for path in sorted(folder.glob(JOURNALS)):
         with open(path, "rb") as file:
             yield from (json.loads(line) for line in file if line.endswith(b"\n"))

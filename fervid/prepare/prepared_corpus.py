@@ -1,4 +1,4 @@
-"""A corpus with the settings that crop its faces, and the folder in which the crops lie."""
+"""A corpus with the settings for its face crops and the folder that contains them."""
 
 import hashlib
 import json
@@ -31,31 +31,31 @@ from fervid.storage.locks import lock, lock_part, lock_parts
 
 log = logging.getLogger(__name__)
 
-VERSION = 3  # of the preparation: a corpus prepared by another one is prepared again
+VERSION = 3  # of the preparation; corpora prepared by another version are prepared again
 
 
 class PreparedCorpus:
-    """The faces of a corpus of videos or pictures, cropped once and kept on disk.
+    """The face crops of a corpus of videos or pictures, extracted once and kept on disk.
 
-    It is one of the frame sources that a datamodule serves (:class:`fervid.data.frame_source.FrameSource`).
+    Implements :class:`fervid.data.frame_source.FrameSource`, so a datamodule can load it.
 
     Args:
-        corpus: what is prepared.
-        detector: finds the faces; default: Haar for videos, none for pictures, which are taken as they are.
-        frame_stride: frame stride: each ``frame_stride``-th frame of a video is taken.
-        frames_per_clip: instead of ``frame_stride``: frames per clip, evenly spaced.
-        window: which part of a video: ``all`` or ``centre``, the middle half.
-        face_size: side of the crops in pixels.
-        margin: share of the bare face added on each side of a crop.
-        max_failures: share of the files that may be broken or show no face.
-        folder: where prepared corpora lie; each is a folder of its own in it.
+        corpus: The corpus to prepare.
+        detector: Face detector. Default: Haar for videos, none for pictures, which are used whole.
+        frame_stride: Use every ``frame_stride``-th frame of a video.
+        frames_per_clip: Number of evenly spaced frames per video, used instead of ``frame_stride``.
+        window: Part of a video to use: ``all`` or ``centre`` (the middle half).
+        face_size: Side of the crops in pixels.
+        margin: Fraction of the face added on each side of a crop.
+        max_failures: Maximum fraction of files that may be unreadable or show no face.
+        folder: Path to the folder of prepared corpora; each has its own sub-folder.
 
     Attributes:
-        failures: files that could not be used: ``path``, ``reason`` and ``outcome``, ``failed`` or ``left out``; after
-            :meth:`frames`.
+        failures: Files that could not be used, with ``path``, ``reason`` and ``outcome`` (``failed`` or ``left out``);
+            available after :meth:`frames`.
 
     Raises:
-        InputError: if a setting cannot be used.
+        InputError: If a setting is invalid.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class PreparedCorpus:
         folder: str | Path,
     ):
         if not 0 <= max_failures <= 1:
-            raise InputError(f"dataset.max_failures={max_failures} is no share: give 0 to 1.")
+            raise InputError(f"dataset.max_failures={max_failures} is out of range: give 0 to 1.")
         self.corpus = corpus
         self.detector: Detector = detector or (NoDetector() if corpus.pictures else HaarDetector())
         self.sampling = Sampling(frame_stride, frames_per_clip, window)
@@ -92,18 +92,18 @@ class PreparedCorpus:
         return self.corpus.subjects_from
 
     def about(self) -> dict[str, Any]:
-        """What cards and results tell of the corpus, as plain values."""
+        """Returns the description of the corpus for cards and results, as plain values."""
         return self.corpus.about()
 
-    # What shapes the crops
+    # Settings
 
     @property
     def inventory(self) -> Inventory:
-        """What the reader found."""
+        """The result of the corpus reader."""
         return self.corpus.inventory
 
     def settings(self) -> dict[str, Any]:
-        """Which frames are taken, how faces are found and cropped: all that shapes the crops besides the clips."""
+        """Returns all settings that determine the crops of a clip: sampling, detection and cropping."""
         sampled = not self.corpus.pictures and self.inventory.windows is None
         detected = self.inventory.faces is None
         return {
@@ -119,7 +119,7 @@ class PreparedCorpus:
 
     @cached_property
     def folder(self) -> Path:
-        """The folder of this corpus as it is now: changed by a file or setting, not by moving the corpus."""
+        """The folder for the current files and settings; it does not depend on the location of the corpus."""
         files = [(file.path, file.stamp) for file in self.inventory.files]
         windows = [vars(window) for window in self.inventory.windows or ()]
         key = [VERSION, self.inventory.clips.to_csv(), files, windows, self.settings()]
@@ -130,47 +130,48 @@ class PreparedCorpus:
 
     @property
     def is_prepared(self) -> bool:
-        """Whether the folder is there and whole."""
+        """Whether the folder exists and is complete."""
         return (self.folder / "manifest.parquet").exists()
 
-    # From files to faces
+    # Preparation
 
     def prepare(self) -> dict[str, Any]:
-        """Prepares the corpus unless it is prepared, with what parts have done so far; prints what was found.
+        """Prepares the corpus unless it is already prepared; prints the inventory and joins prepared parts.
 
         Returns:
             The card.
 
         Raises:
-            InputError: if too many files fail, or the disk is full or cannot be written.
+            InputError: If too many files fail, or the folder cannot be written.
         """
         if not self.is_prepared:
             self.inventory.print(Console(), self.name)
             with self._writable(), lock(self.folder), lock_parts(self.folder):
-                if not self.is_prepared:  # by another process, while this one waited
+                if not self.is_prepared:  # another process may have prepared it meanwhile
                     self._crop()
                     self._write()
-        for left in [*self.folder.glob(JOURNALS), *self.folder.glob("failures-*.csv")]:  # by parts, or by a kill
-            left.unlink(missing_ok=True)
+        # Left behind by parts, or by a process that was killed.
+        for leftover in [*self.folder.glob(JOURNALS), *self.folder.glob("failures-*.csv")]:
+            leftover.unlink(missing_ok=True)
         return self.card()
 
     def prepare_part(self, part: Part) -> int:
-        """Prepares part k of n, to be joined by :meth:`prepare`; parts may run at once, on several machines.
+        """Prepares one part; parts may be prepared in parallel, on several machines, and :meth:`prepare` joins them.
 
         Returns:
-            The number of clips in this part.
+            Number of clips in this part.
 
         Raises:
-            InputError: as :meth:`prepare`; or if another process prepares the whole corpus or this part.
+            InputError: As :meth:`prepare`, or if another process is preparing the whole corpus or this part.
         """
         rows = part.rows(len(self.inventory.clips))
         with self._writable(), lock_part(self.folder, part.name):
-            if not self.is_prepared:  # nor has another process joined the parts meanwhile
+            if not self.is_prepared:  # another process may have joined the parts meanwhile
                 self._crop(part)
         return len(rows)
 
     def card(self) -> dict[str, Any]:
-        """The card of a prepared corpus."""
+        """Returns the card of the prepared corpus."""
         return json.loads((self.folder / "card.json").read_text(encoding="utf-8"))
 
     def _crop(self, part: Part | None = None) -> None:
@@ -193,7 +194,7 @@ class PreparedCorpus:
             yield ClipTask(row, source, None if self.corpus.pictures else sampling, face)
 
     def _write(self) -> None:
-        """Writes the tables and the card of faces that are all cropped."""
+        """Writes the tables and the card when all faces are cropped."""
         manifest, failures, sums = join(self.folder, self.inventory.clips)
         failures = pd.concat([self.inventory.dropped, failures], ignore_index=True)
         write_csv(self.folder / "failures.csv", spreadsheet(self._with_left_out(failures)))
@@ -207,43 +208,43 @@ class PreparedCorpus:
             sums=sums,
             detected=self.detects_faces,
         )
-        # Last: with it the folder is whole.
+        # Written last, since its presence marks the folder as complete.
         with writing(self.folder / "manifest.parquet") as partial:
             manifest.to_parquet(partial)
 
     @contextmanager
     def _writable(self) -> Iterator[None]:
-        """Around writing into the folder: a disk that is full or cannot be written is one sentence."""
+        """Turns errors of writing into the folder into an InputError."""
         try:
             yield
         except OSError as error:
             raise InputError(
-                f"{self.folder} cannot be written ({error.strerror}): make room or choose another "
-                "dataset.prepared_dir, and run the same command again; it resumes where it stopped."
+                f"{self.folder} cannot be written ({error.strerror}): free disk space or choose another "
+                "dataset.prepared_dir, then run the same command again to resume."
             ) from error
 
     def _with_left_out(self, failures: pd.DataFrame) -> pd.DataFrame:
-        """Files that failed, then those that are left out now."""
+        """Returns the files that failed, followed by the files that are left out."""
         left_out = pd.DataFrame(self.inventory.left_out, columns=["path", "reason"])
         return pd.concat([failures.assign(outcome=FAILED), left_out.assign(outcome=LEFT_OUT)], ignore_index=True)
 
-    # From faces to frames
+    # Frames
 
     def frames(self) -> pd.DataFrame:
-        """The frames that have a face, one row each; the corpus is prepared first if need be.
+        """Returns the frames with a face, one row each; prepares the corpus first if necessary.
 
         Raises:
-            InputError: if the corpus cannot be prepared, or an emotion has no face.
+            InputError: If the corpus cannot be prepared, or an emotion has no face.
         """
         if not self.is_prepared:
             log.info(summary(self.prepare()))
         failures = read_csv(self.folder / "failures.csv")
         failures = failures[failures["outcome"] == FAILED] if "outcome" in failures else failures
-        self.failures = self._with_left_out(failures)  # which files are left out may have changed since
+        self.failures = self._with_left_out(failures)  # files that are left out may have changed since
         failed = self.failures[self.failures["outcome"] == FAILED]
         if len(failed):
             log.warning(
-                "%d of %d files give no face (first: %s: %s): see failures.csv in the run folder.",
+                "%d of %d files have no usable face (first: %s: %s): see failures.csv in the run folder.",
                 len(failed),
                 len(self.inventory.clips) + len(self.inventory.dropped),
                 *failed[["path", "reason"]].iloc[0],
@@ -253,8 +254,8 @@ class PreparedCorpus:
         lost = sorted(set(self.inventory.clips["emotion"]) - set(manifest["emotion"]))
         if lost:
             raise InputError(
-                f"no face of {', '.join(lost)} was found in any of its files (see {self.folder / 'failures.csv'}), so "
-                "that it would not be trained: mend the files, choose another detector, or leave the emotion out."
+                f"no face of {', '.join(lost)} was found in any file (see {self.folder / 'failures.csv'}): repair the "
+                "files, choose another detector, or exclude the emotion."
             )
         return manifest
 
@@ -264,7 +265,7 @@ class PreparedCorpus:
         return self.alignment.size
 
     def open_pictures(self, frames: pd.DataFrame, cache: Path) -> Callable[[int], np.ndarray]:
-        """Gives a function that reads the face of row i of ``frames``, uint8 (face_size, face_size, 3) RGB."""
+        """Returns a function that reads the face of row i of ``frames``, uint8 (face_size, face_size, 3) RGB."""
         folder, faces = self.folder, frames["face"].to_numpy(dtype=object)
 
         def read(row: int) -> np.ndarray:
@@ -272,11 +273,11 @@ class PreparedCorpus:
                 return read_picture(folder / faces[row])
             except (OSError, ValueError) as error:
                 raise InputError(
-                    f"{folder / faces[row]} cannot be read any more ({error}): remove {folder} to prepare it anew."
+                    f"{folder / faces[row]} can no longer be read ({error}): remove {folder} to prepare it again."
                 ) from error
 
         return read
 
     def fingerprint(self) -> str:
-        """The prepared folder, whose name changes with all that shapes the crops."""
+        """Returns the name of the prepared folder, which identifies its files and settings."""
         return self.folder.name

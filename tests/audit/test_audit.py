@@ -6,8 +6,8 @@ import pytest
 def test_reports_and_draws_leaks(fervid_command, tmp_path, capsys):
     words = ["dataset.identities=6", "dataset.clips=2", "dataset.frames=2"]
     fervid_command("audit", *words, "split=random_frames", f"hydra.run.dir={tmp_path / 'leaky'}")
-    said = capsys.readouterr().out
-    assert "Leakage between subsets (leaky)" in said
+    output = capsys.readouterr().out
+    assert "Leakage between subsets (leaky)" in output
     found = json.loads((tmp_path / "leaky" / "audit.json").read_text())
     assert found["level"] == "leaky"
     assert found["clips"]["total"] == 96

@@ -67,7 +67,7 @@ def test_names_such_as_na_and_none_survive_every_command(fervid_command, tmp_pat
 def test_csv_may_list_names_such_as_na_and_none(fervid_command, tmp_path):
     root = write_pictures(tmp_path / "pictures", ["a", "b", "c", "d"])
     names = dict(zip("abcd", ("NA", "null", "nan", "None"), strict=True))
-    rows = [f"{emotion}/{person}__0.png,{emotion},{name}" for emotion in EMOTIONS for person, name in names.items()]
+    rows = [f"{emotion}/{subject}__0.png,{emotion},{name}" for emotion in EMOTIONS for subject, name in names.items()]
     (tmp_path / "list.csv").write_text("\n".join(["path,emotion,subject", *rows]))
     run = tmp_path / "run"
     fervid_command("train", *words(root, run, f"dataset.csv={tmp_path / 'list.csv'}"))
@@ -79,12 +79,12 @@ def test_csv_may_list_names_such_as_na_and_none(fervid_command, tmp_path):
 def test_spaces_and_invisible_characters_do_not_make_a_new_subject(fervid_command, tmp_path, odd):
     """Otherwise 9 subjects become 18, and 6 of them are in two subsets of a supposedly subject-independent split."""
     emotions = ("angry", "happy", "sad")
-    people = [f"S{number:03d}" for number in range(1, 10)]
-    root = write_pictures(tmp_path / "pictures", people, emotions)
+    subjects = [f"S{number:03d}" for number in range(1, 10)]
+    root = write_pictures(tmp_path / "pictures", subjects, emotions)
     rows = [
-        f"{emotion}/{person}__0.png,{emotion},{odd.format(person) if emotion == 'sad' else person}"
+        f"{emotion}/{subject}__0.png,{emotion},{odd.format(subject) if emotion == 'sad' else subject}"
         for emotion in emotions
-        for person in people
+        for subject in subjects
     ]
     (tmp_path / "list.csv").write_text("\n".join(["path,emotion,subject", *rows]), encoding="utf-8")
     found = audited(fervid_command, tmp_path / "audit", root, f"dataset.csv={tmp_path / 'list.csv'}")
@@ -111,15 +111,15 @@ def test_subjects_from_file_names_are_not_verified(fervid_command, tmp_path, cap
         if number % 2:
             path.rename(root / "sad" / path.name)
     fervid_command("train", *words(root, run, PATTERN))
-    said = " ".join(capfd.readouterr().out.split())
+    output = " ".join(capfd.readouterr().out.split())
     results = json.loads((run / "results.json").read_text())
     assert results["leakage"]["level"] == "subject-independent by name"
     assert results["leakage"]["subjects_from"] == "file names (dataset.subject_pattern)"
     numbers, singles = results["leakage"]["doubts"]
     assert numbers.startswith("30 of 31 subjects have names that differ only in a trailing number (unknown-Ann-0, ")
     assert singles.startswith("there are 31 subjects for 31 clips, and 31 subjects have only one clip")
-    assert "subject-independent by name" in said
-    assert "30 of 31 subjects have names that differ only in a trailing number" in said
+    assert "subject-independent by name" in output
+    assert "30 of 31 subjects have names that differ only in a trailing number" in output
     assert any("trailing number" in warning for warning in results["warnings"])
     fervid_command("report", f"runs={run}", f"hydra.run.dir={tmp_path / 'report'}", "resamples=100")
     report = (tmp_path / "report" / "report.md").read_text()
@@ -149,7 +149,7 @@ def test_verified_subjects_give_no_doubts(fervid_command, tmp_path):
 
 def test_misspelt_column_is_refused(fervid_command, tmp_path, capfd):
     root = write_pictures(tmp_path / "pictures", ["a", "b", "c", "d"], ("happy", "sad"))
-    rows = [f"{emotion}/{person}__0.png,{emotion},{person}" for emotion in ("happy", "sad") for person in "abcd"]
+    rows = [f"{emotion}/{subject}__0.png,{emotion},{subject}" for emotion in ("happy", "sad") for subject in "abcd"]
     (tmp_path / "list.csv").write_text("\n".join(["path,emotion,Subject", *rows]))
     with pytest.raises(SystemExit):
         audited(fervid_command, tmp_path / "audit", root, f"dataset.csv={tmp_path / 'list.csv'}", "split=stratified")
@@ -159,13 +159,13 @@ def test_misspelt_column_is_refused(fervid_command, tmp_path, capfd):
 def test_pictures_without_detection_have_no_detection_rate(fervid_command, tmp_path, capfd):
     root = write_pictures(tmp_path / "pictures", ["a", "b"], ("happy", "sad"))
     fervid_command("prepare", "dataset=image_folder", f"dataset.root={root}", f"dataset.prepared_dir={tmp_path / 'p'}")
-    said = " ".join(capfd.readouterr().out.split())
-    assert "(not detected: they are taken as they are)" in said
+    output = " ".join(capfd.readouterr().out.split())
+    assert "(no face detection: whole pictures are used)" in output
     (folder,) = (tmp_path / "p").glob("image_folder-*/")
     card, text = json.loads((folder / "card.json").read_text()), (folder / "card.md").read_text()
     assert card["detection_rate"] is card["by_emotion"]["happy"]["detection_rate"] is None
-    assert "detection rate" not in said + text
-    assert "100.0%" not in said + text
+    assert "detection rate" not in output + text
+    assert "100.0%" not in output + text
 
 
 SMALL_VIDEOS = {"frames": 2, "width": 160, "height": 120}
@@ -207,7 +207,7 @@ def test_emotion_without_any_face_is_an_error(fervid_command, tmp_path, capfd):
     (root / "afraid" / "p1__0.png").write_bytes(b"not a picture")
     with pytest.raises(SystemExit):
         audited(fervid_command, tmp_path / "audit", root, PATTERN)
-    assert "no face of afraid was found in any of its files" in " ".join(capfd.readouterr().err.split())
+    assert "no face of afraid was found in any file" in " ".join(capfd.readouterr().err.split())
 
 
 def test_csv_split_with_look_alike_names_warns(fervid_command, tmp_path, capfd):
@@ -217,19 +217,19 @@ def test_csv_split_with_look_alike_names_warns(fervid_command, tmp_path, capfd):
         fervid_command, tmp_path / "audit", root, PATTERN, "split=csv", f"split.path={tmp_path / 'split.csv'}"
     )
     assert found["subjects"]["total"] == 4
-    said = " ".join(capfd.readouterr().out.split())
+    output = " ".join(capfd.readouterr().out.split())
     assert (
         "has the subject S03 where the corpus has S3: these are different names, so use the spelling of the corpus"
-        in said
+        in output
     )
 
 
 def test_csv_split_without_an_emotion_warns(fervid_command, tmp_path, capfd):
     root = write_pictures(tmp_path / "pictures", ["a", "b", "c"], ("fear", "happy", "sad"))
     rows = [
-        f"{emotion}/{person}__0.png,{side}"
+        f"{emotion}/{subject}__0.png,{subset}"
         for emotion in ("happy", "sad")
-        for person, side in (("a", "train"), ("b", "val"), ("c", "test"))
+        for subject, subset in (("a", "train"), ("b", "val"), ("c", "test"))
     ]
     (tmp_path / "split.csv").write_text("\n".join(["path,split", *rows]))
     audited(fervid_command, tmp_path / "audit", root, PATTERN, "split=csv", f"split.path={tmp_path / 'split.csv'}")

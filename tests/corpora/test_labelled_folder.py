@@ -51,7 +51,7 @@ def test_unreadable_pictures_are_reported(image_folder, pictures, caplog):
     datamodule = ready(image_folder())
     assert len(datamodule.manifest) == 30
     assert sorted(datamodule.failures["path"]) == ["sad/p0__9.png", "sad/p1__8.png"]
-    assert "2 of 32 files give no face" in caplog.text
+    assert "2 of 32 files have no usable face" in caplog.text
     # Rows of the manifest still have their own pictures.
     face_cache = FaceCache(datamodule.face_cache_path)
     for _, row in datamodule.manifest[datamodule.manifest["emotion"] == "sad"].iterrows():

@@ -65,7 +65,7 @@ dataset:
   corpus: portraits_corpus.Portraits
   subjects: null           # null: all; or a list
   schools_path: null       # a file that names the two schools
-  face_size: 48            # side in pixels of the prepared faces
+  face_size: 48            # side in pixels of the face crops
   batch_size: 4            # frames per step
 """
 
@@ -182,10 +182,10 @@ def test_example_yaml_has_every_setting_of_preparation_and_loading(portraits, fe
     fervid_command("train", folder, *words, *given, "--cfg", "job")
     assert "batch_size: 16\n  num_workers: 2\n" in capsys.readouterr().out
     fervid_command("train", folder, "dataset=portraits", "--help")
-    said = capsys.readouterr().out
-    assert "_files" not in said
-    assert re.search(r"  face_size: 128 +# side in pixels", said)
-    assert re.search(r"dataset: .*portraits, ravdess", said)
+    output = capsys.readouterr().out
+    assert "_files" not in output
+    assert re.search(r"  face_size: 128 +# side in pixels", output)
+    assert re.search(r"dataset: .*portraits, ravdess", output)
     fervid_command("prepare", folder, "--help")
     assert re.search(r"dataset: .*portraits, ravdess", capsys.readouterr().out)
     for wrong, sentence in (

@@ -26,9 +26,9 @@ def prepare(fervid_command, tmp_path, capsys):
             *("prepare", "dataset=image_folder", f"dataset.root={root}", f"dataset.prepared_dir={out}"),
             *(f"hydra.run.dir={tmp_path}/out", f"cache_dir={tmp_path}/cache", *words),
         )
-        said = " ".join(capsys.readouterr().out.split())
+        output = " ".join(capsys.readouterr().out.split())
         (folder,) = [path.parent for path in out.glob("*/manifest.parquet")]
-        return folder, json.loads((folder / "card.json").read_text()), said
+        return folder, json.loads((folder / "card.json").read_text()), output
 
     return run
 
@@ -41,7 +41,7 @@ def test_other_files_are_counted_by_suffix(prepare, tmp_path):
     for name in ("readme.txt", "labels.csv", "Thumbs.db", "film.mp4", "old.rar"):
         (root / "sad" / name).write_bytes(b"x")
     (root / "sad" / "p1__new.heic").write_bytes(b"\0\0\0\x18ftypheic")
-    folder, card, said = prepare()
+    folder, card, output = prepare()
     assert card["counts"]["faces"] == 36
     assert card["counts"]["failures"] == 1
     failures = pd.read_csv(folder / "failures.csv")
@@ -49,13 +49,13 @@ def test_other_files_are_counted_by_suffix(prepare, tmp_path):
         ["sad/film.mp4", "of another kind (.mp4)", "left out"],
         ["sad/labels.csv", "of another kind (.csv)", "left out"],
         ["sad/old.rar", ".rar cannot be read: unpack it", "left out"],
-        ["sad/p1__new.heic", ".heic is not a format that can be read: save it as JPEG or PNG", "failed"],
+        ["sad/p1__new.heic", ".heic is not a supported format: save it as JPEG or PNG", "failed"],
         ["sad/readme.txt", "of another kind (.txt)", "left out"],
     ]
-    for text in (said, (folder / "card.md").read_text()):
+    for text in (output, (folder / "card.md").read_text()):
         assert "files of other kinds, left out: 3 (.csv 1, .mp4 1, .txt 1)" in text
-        assert "archives that cannot be read, left out: 1 (.rar 1)" in text
-    assert "1 files failed" in said
+        assert "unsupported archives, left out: 1 (.rar 1)" in text
+    assert "1 files failed" in output
 
 
 def test_files_added_after_preparation_are_reported(image_folder, pictures):
@@ -85,9 +85,9 @@ def test_folder_of_unreadable_pictures_is_an_error(prepare, tmp_path, capsys):
     with pytest.raises(SystemExit) as end:
         prepare()
     assert end.value.code == 1
-    said = "".join(capsys.readouterr())
-    assert "of 18 files fail (first: sad/p" in said
-    assert ".heic is not a format that can be read: save it as JPEG or PNG" in said
+    output = "".join(capsys.readouterr())
+    assert "of 18 files fail (first: sad/p" in output
+    assert ".heic is not a supported format: save it as JPEG or PNG" in output
 
 
 def test_flat_faces_are_reported(prepare, tmp_path):
@@ -98,10 +98,10 @@ def test_flat_faces_are_reported(prepare, tmp_path):
         Image.fromarray(np.full((48, 48), gray, np.uint8)).save(root / "sad" / f"q{number}__flat.png")
     deep = np.random.default_rng(0).integers(0, 4096, (48, 48)).astype(np.uint16)  # 12 bits, saved in 16
     Image.fromarray(deep).save(root / "sad" / "r__deep.png")
-    folder, card, said = prepare()
+    folder, card, output = prepare()
     assert card["counts"]["flat_faces"] == {"black": 2, "white": 1, "constant": 1}
-    sentence = "Faces that show nothing: 2 black, 1 white, 1 constant."
-    assert sentence in said
+    sentence = "Faces without content: 2 black, 1 white, 1 constant."
+    assert sentence in output
     assert sentence in (folder / "card.md").read_text()
     manifest = pd.read_parquet(folder / "manifest.parquet")
     assert manifest[manifest["flat"].notna()]["path"].tolist() == [

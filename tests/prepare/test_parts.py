@@ -1,4 +1,4 @@
-"""Preparation in parts, on several machines, and their join."""
+"""Preparation in parts, on several machines, and joining them."""
 
 import json
 
@@ -31,13 +31,13 @@ def content(folder):
 
 @pytest.fixture(scope="module")
 def whole(raw, tmp_path_factory):
-    """A corpus that was prepared in one go."""
+    """A corpus prepared without parts."""
     made = prepared(raw, tmp_path_factory.mktemp("whole"))
     made.prepare()
     return made
 
 
-def test_parts_that_are_joined_are_the_whole_to_the_byte(raw, whole, tmp_path):
+def test_joined_parts_are_identical_to_a_whole_preparation(raw, whole, tmp_path):
     for number in (2, 0, 1):
         made = prepared(raw, tmp_path)
         assert made.prepare_part(Part(number, 3)) == [4, 3, 3][number]
@@ -46,17 +46,17 @@ def test_parts_that_are_joined_are_the_whole_to_the_byte(raw, whole, tmp_path):
     assert len(before) == pd.read_parquet(whole.folder / "manifest.parquet")["face"].notna().sum()
     prepared(raw, tmp_path).prepare()
     assert content(made.folder) == content(whole.folder)
-    assert before == {path: path.stat().st_mtime_ns for path in made.folder.rglob("*.jpg")}  # nothing was done twice
+    assert before == {path: path.stat().st_mtime_ns for path in made.folder.rglob("*.jpg")}  # no face was written again
 
 
-def test_the_join_does_what_a_missing_part_left(raw, whole, tmp_path):
+def test_join_prepares_missing_parts(raw, whole, tmp_path):
     made = prepared(raw, tmp_path)
     made.prepare_part(Part(1, 2))
     made.prepare()
     assert content(made.folder) == content(whole.folder)
 
 
-def test_other_parts_of_another_count_change_nothing(raw, whole, tmp_path):
+def test_parts_of_different_counts_can_be_joined(raw, whole, tmp_path):
     made = prepared(raw, tmp_path)
     made.prepare_part(Part(0, 2))
     made.prepare_part(Part(1, 3))
@@ -65,7 +65,7 @@ def test_other_parts_of_another_count_change_nothing(raw, whole, tmp_path):
 
 
 @pytest.mark.parametrize(("lock", "sentence"), [("part-0-of-2", "prepares part 0-of-2"), ("", "prepares all of")])
-def test_a_part_that_another_process_prepares_is_refused(raw, tmp_path, lock, sentence):
+def test_part_locked_by_another_process_is_refused(raw, tmp_path, lock, sentence):
     made = prepared(raw, tmp_path)
     name = f"{made.folder.name}.{lock}.lock" if lock else f"{made.folder.name}.lock"
     with FileLock(tmp_path / name), pytest.raises(InputError, match=sentence):
@@ -73,12 +73,12 @@ def test_a_part_that_another_process_prepares_is_refused(raw, tmp_path, lock, se
 
 
 @pytest.mark.parametrize(("number", "count"), [(2, 2), (-1, 2), (0, 0)])
-def test_a_part_that_does_not_exist(number, count):
+def test_part_out_of_range_is_refused(number, count):
     with pytest.raises(InputError, match="is out of range"):
         Part(number, count)
 
 
-def test_the_command_prepares_a_part_and_joins(raw, whole, tmp_path, fervid_command, capsys):
+def test_command_prepares_parts_and_joins_them(raw, whole, tmp_path, fervid_command, capsys):
     words = ["dataset=ravdess", f"dataset.root={raw}", "dataset.frame_stride=4", "dataset.face_size=48"]
     words += [f"dataset.prepared_dir={tmp_path}", f"cache_dir={tmp_path / 'cache'}"]
     for number in range(2):
@@ -90,4 +90,4 @@ def test_the_command_prepares_a_part_and_joins(raw, whole, tmp_path, fervid_comm
     assert json.loads((folder / "card.json").read_text())["counts"] == whole.card()["counts"]
     with pytest.raises(SystemExit):
         fervid_command("prepare", *words, "part=1")
-    assert "part and parts belong together" in capsys.readouterr().err
+    assert "part and parts must be given together" in capsys.readouterr().err

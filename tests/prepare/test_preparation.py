@@ -35,7 +35,7 @@ SMALL = {"frames": 12, "width": 480, "height": 270}
 
 @pytest.fixture(scope="module")
 def raw(tmp_path_factory):
-    """Two actors, three emotions: 10 clips of 12 frames."""
+    """Two subjects, three emotions: 10 clips of 12 frames."""
     root = tmp_path_factory.mktemp("ravdess")
     write_ravdess(root, emotions=["neutral", "happy", "sad"], **SMALL)
     return root
@@ -48,7 +48,7 @@ def corpus(root, folder, **options):
 
 
 def content(folder):
-    """Every file of a folder with its bytes."""
+    """Returns the bytes of every file in a folder."""
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
@@ -60,7 +60,7 @@ def whole(raw, tmp_path_factory):
     return made.prepared.folder
 
 
-def test_what_a_prepared_folder_holds(whole):
+def test_contents_of_a_prepared_folder(whole):
     assert {path.name for path in whole.iterdir()} == {
         *("card.json", "card.md", "contact_sheet.png", "faces", "failures.csv", "manifest.parquet")
     }
@@ -76,7 +76,7 @@ def test_what_a_prepared_folder_holds(whole):
     assert (pd.read_csv(whole / "failures.csv").columns == ["path", "reason", "outcome"]).all()
 
 
-def test_the_card_is_true(whole, raw):
+def test_card_matches_the_manifest_and_faces(whole, raw):
     card = json.loads((whole / "card.json").read_text())
     manifest = pd.read_parquet(whole / "manifest.parquet")
     found = manifest["face"].notna()
@@ -89,7 +89,7 @@ def test_the_card_is_true(whole, raw):
     assert card["licence"].startswith("rendered by fervid")
     assert card["settings"]["frame_stride"] == 4
     assert card["settings"]["detector"] == "haar"
-    # Of the faces before they became JPEGs, so nearly, not exactly, those of the files.
+    # Computed before JPEG compression, so only approximately equal to the files.
     faces = np.stack([read_picture(whole / face) for face in manifest.loc[found, "face"]]) / 255
     assert list(card["mean"].values())[:3] == pytest.approx(faces.mean(axis=(0, 1, 2)), abs=0.003)
     assert list(card["std"].values())[:3] == pytest.approx(faces.std(axis=(0, 1, 2)), abs=0.003)
@@ -98,7 +98,7 @@ def test_the_card_is_true(whole, raw):
     assert "subjects missing: 22 of 24" in (whole / "card.md").read_text()
 
 
-def test_the_card_tells_equal_names_of_two_corpora_apart():
+def test_card_counts_equal_names_of_two_corpora_separately():
     row = {"subject": "1", "clip": "x", "emotion": "happy", "face": "x.jpg", "faces": 1, "aligned": "eyes"}
     manifest = pd.DataFrame([{"corpus": name, **row} for name in ("a", "b")])
     about = dict.fromkeys(("name", "root", "citation", "licence"), "")
@@ -106,7 +106,7 @@ def test_the_card_tells_equal_names_of_two_corpora_apart():
     assert (card["counts"]["subjects"], card["counts"]["clips"], card["by_emotion"]["happy"]["clips"]) == (2, 2, 2)
 
 
-def test_a_second_time_is_instant_and_changes_nothing(whole, raw, monkeypatch):
+def test_preparing_again_is_fast_and_changes_nothing(whole, raw, monkeypatch):
     before = content(whole)
     monkeypatch.setattr("fervid.prepare.prepared_corpus.crop_clips", lambda *_, **__: 1 / 0)
     began = time.perf_counter()
@@ -118,11 +118,11 @@ def test_a_second_time_is_instant_and_changes_nothing(whole, raw, monkeypatch):
 @pytest.mark.parametrize(
     "option", [{"frame_stride": 5}, {"frames_per_clip": 2}, {"face_size": 32}, {"margin": 0.3}, {"window": "centre"}]
 )
-def test_another_setting_is_another_folder(whole, raw, option):
+def test_changed_setting_changes_the_folder(whole, raw, option):
     assert corpus(raw, whole.parent, **option).prepared.folder != whole
 
 
-def test_a_changed_file_is_another_folder(raw, tmp_path):
+def test_changed_file_changes_the_folder(raw, tmp_path):
     root = shutil.copytree(raw, tmp_path / "raw")
     before = corpus(root, tmp_path).prepared.folder
     os.utime(next(root.rglob("*.mp4")), (0, 0))
@@ -131,13 +131,13 @@ def test_a_changed_file_is_another_folder(raw, tmp_path):
 
 @pytest.mark.parametrize("lines", [0, 1, 5, 9, 10])
 @pytest.mark.parametrize("torn", [False, True])
-def test_goes_on_where_it_stopped(raw, whole, tmp_path, lines, torn, monkeypatch):
-    """As a kill leaves it: some clips noted, half a line perhaps, faces of the next one begun or half written."""
+def test_resumes_an_interrupted_preparation(raw, whole, tmp_path, lines, torn, monkeypatch):
+    """The state after a kill: some clips in the journal, perhaps half a line, and incomplete faces of the next clip."""
     made = corpus(raw, tmp_path)
     entries = []
     monkeypatch.setattr(
         "fervid.prepare.prepared_corpus.write_card", lambda *_, **__: 1 / 0
-    )  # all done but the last steps
+    )  # everything is done except the last steps
     with pytest.raises(ZeroDivisionError):
         made.prepared.prepare()
     monkeypatch.undo()
@@ -151,7 +151,7 @@ def test_goes_on_where_it_stopped(raw, whole, tmp_path, lines, torn, monkeypatch
             face.write_bytes(face.read_bytes()[: 100 * number])
     again = corpus(raw, tmp_path)
     assert again.prepared.folder == made.prepared.folder
-    if torn:  # and is broken off a second time
+    if torn:  # interrupted a second time
         monkeypatch.setattr("fervid.prepare.prepared_corpus.write_card", lambda *_, **__: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             again.prepared.prepare()
@@ -169,7 +169,7 @@ from pathlib import Path
 from fervid.data import RAVDESSDataModule
 folder = Path(sys.argv[2])
 options = {"frame_stride": int(sys.argv[3]), "face_size": 64, "cache_dir": folder / "cache", "prepared_dir": folder}
-signal.alarm(240)  # should the test die before it
+signal.alarm(240)  # in case the test process dies first
 corpus = RAVDESSDataModule(sys.argv[1], **options)
 print("ready", flush=True)
 corpus.prepared.prepare()
@@ -178,7 +178,7 @@ print(corpus.prepared.folder, flush=True)
 
 
 def start(root, folder, frame_stride=1):
-    """A preparation in a process of its own, once it has loaded its libraries."""
+    """Starts a preparation in a separate process and waits until it has loaded its libraries."""
     words = [sys.executable, "-c", PREPARE, str(root), str(folder), str(frame_stride)]
     process = subprocess.Popen(
         words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, start_new_session=True
@@ -194,31 +194,31 @@ def kill_it(process, workers_too=True):
 
 
 @pytest.mark.slow
-def test_killed_at_twenty_random_moments(tmp_path):
+def test_preparation_killed_twenty_times_is_identical(tmp_path):
     root = tmp_path / "raw"
     write_ravdess(root, subjects=(1, 2, 3, 4), emotions=["neutral", "happy", "sad"], frames=40, width=640, height=360)
     undisturbed = start(root, tmp_path / "whole")
-    began = time.perf_counter()  # libraries are loaded: so are those of the processes that will be killed
+    began = time.perf_counter()  # libraries are loaded, as in the processes that will be killed
     *_, folder = undisturbed.communicate()[0].splitlines()
     seconds = time.perf_counter() - began
     rng = random.Random(0)
     midway, folders = 0, []
     for kill in range(20):
-        # On top of what the kill before left, until that is complete.
+        # Continue the previous preparation until it is complete.
         if not folders or list(folders[-1].glob("*/manifest.parquet")):
             folders.append(tmp_path / f"killed{kill}")
         process = start(root, folders[-1])
         time.sleep(rng.uniform(0, seconds / 3))
         kill_it(process, workers_too=kill % 2)
         midway += bool(list(folders[-1].glob(f"*/{JOURNAL}")))
-    assert midway >= 10  # else the moments were badly chosen
+    assert midway >= 10  # otherwise the kills came too early or too late
     for where in folders:
         *_, resumed = start(root, where).communicate()[0].splitlines()
         assert content(Path(resumed)) == content(Path(folder)), where
 
 
-def test_killed_once(raw, tmp_path):
-    """The real thing, once, in the fast suite: as soon as some clips are finished."""
+def test_killed_preparation_resumes(raw, tmp_path):
+    """Kills a real preparation once, as soon as some clips are finished, in the fast suite."""
     process = start(raw, tmp_path, frame_stride=1)
     journals = lambda: list(tmp_path.glob(f"*/{JOURNAL}"))  # noqa: E731
     while process.poll() is None and not (journals() and journals()[0].stat().st_size > 0):
@@ -233,7 +233,7 @@ def test_killed_once(raw, tmp_path):
 
 
 @pytest.mark.slow
-def test_two_at_once_do_not_disturb_each_other(raw, tmp_path):
+def test_two_simultaneous_preparations_do_not_interfere(raw, tmp_path):
     processes = [start(raw, tmp_path, frame_stride=2) for _ in range(2)]
     for process in processes:
         process.communicate()
@@ -253,7 +253,7 @@ def broken(raw, tmp_path):
     return root, first.name, second.name
 
 
-def test_broken_videos_cost_a_line_each(broken, tmp_path, caplog):
+def test_broken_videos_are_reported(broken, tmp_path, caplog):
     root, *names = broken
     made = corpus(
         root, tmp_path, max_failures=0.2, batch_size=2, split=lambda m: (["train", "val", "test"] * 99)[: len(m)]
@@ -262,15 +262,16 @@ def test_broken_videos_cost_a_line_each(broken, tmp_path, caplog):
     made.setup()
     assert [Path(path).name for path in made.failures["path"]] == names
     assert all(made.failures["reason"])
-    assert "2 of 10 files give no face" in caplog.text
+    assert "2 of 10 files have no usable face" in caplog.text
     assert made.manifest["clip"].nunique() == 8
     assert json.loads((made.prepared.folder / "card.json").read_text())["counts"]["failures"] == 2
 
 
-def test_too_many_failures_end_it(broken, tmp_path):
+def test_too_many_failures_stop_the_preparation(broken, tmp_path):
     root, *_ = broken
     made = corpus(root, tmp_path, max_failures=0.1)
-    with pytest.raises(InputError, match=r"2 of 10 files fail \(first: .*\), more than dataset.max_failures=0.1"):
+    sentence = r"2 of 10 files fail \(first: .*\), more than the fraction dataset.max_failures=0.1"
+    with pytest.raises(InputError, match=sentence):
         made.prepared.prepare()
     assert len(pd.read_csv(made.prepared.folder / "failures.csv")) == 2
     assert not made.prepared.is_prepared
@@ -278,8 +279,8 @@ def test_too_many_failures_end_it(broken, tmp_path):
     corpus(root, tmp_path, max_failures=0.2).prepared.prepare()
 
 
-def test_no_face_is_never_another_frames_face(raw, tmp_path):
-    """A clip whose second half is black has no faces there."""
+def test_frames_without_a_face_have_no_face(raw, tmp_path):
+    """No faces are found in the black second half of a clip."""
     root = tmp_path / "videos"
     (root / "happy").mkdir(parents=True)
     (root / "sad").mkdir()
@@ -300,7 +301,7 @@ def test_no_face_is_never_another_frames_face(raw, tmp_path):
     assert made.frames["clip"].value_counts().to_dict() == {"happy/a.mp4": 4, "sad/b.avi": 2}
 
 
-def test_other_faces_in_the_same_files_are_prepared_anew(raw, tmp_path):
+def test_changed_annotated_faces_change_the_folder(raw, tmp_path):
     class Boxes(RAVDESS):
         faces = None
 
@@ -324,7 +325,7 @@ def test_other_faces_in_the_same_files_are_prepared_anew(raw, tmp_path):
     assert PreparedCorpus(Others(raw), folder=tmp_path).folder.name not in names
 
 
-def test_no_face_anywhere(tmp_path):
+def test_corpus_without_any_face_is_an_error(tmp_path):
     for emotion in ("happy", "sad"):
         (tmp_path / "v" / emotion).mkdir(parents=True)
         writer = cv2.VideoWriter(str(tmp_path / "v" / emotion / "a.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 25, (96, 64))
@@ -339,8 +340,8 @@ def test_no_face_anywhere(tmp_path):
         made.prepared.prepare()
 
 
-def test_what_the_machine_is_to_blame_for_is_tried_again(raw, whole, tmp_path, monkeypatch):
-    """Such as a network drive that went away for a moment."""
+def test_temporary_failures_are_retried(raw, whole, tmp_path, monkeypatch):
+    """For example, a network drive was unavailable for a moment."""
 
     def one_fails(task, detector, alignment):
         from fervid.faces.clip_faces import Crop, crop_faces
@@ -368,18 +369,18 @@ def test_what_the_machine_is_to_blame_for_is_tried_again(raw, whole, tmp_path, m
         (ValueError("damaged"), False),
     ],
 )
-def test_whose_fault_it_is(monkeypatch, error, temporary):
+def test_temporary_errors_are_distinguished(monkeypatch, error, temporary):
     def fail(*_):
         raise error
 
     monkeypatch.setattr("fervid.faces.clip_faces.read_frames", fail)
-    cut = crop_faces(ClipTask(0, Path("a.mp4"), Sampling()), NoDetector(), Alignment())
-    assert cut.failure
-    assert cut.temporary == temporary
+    crop = crop_faces(ClipTask(0, Path("a.mp4"), Sampling()), NoDetector(), Alignment())
+    assert crop.failure
+    assert crop.temporary == temporary
 
 
-def test_ctrl_c_is_handed_on_with_what_is_done(raw, whole, tmp_path, monkeypatch):
-    """Else the next job of a sweep would begin."""
+def test_keyboard_interrupt_is_raised_and_can_be_resumed(raw, whole, tmp_path, monkeypatch):
+    """If it were swallowed, the next job of a sweep would start."""
     write, written = Path.write_bytes, []
 
     def interrupt(self, content):
@@ -390,15 +391,16 @@ def test_ctrl_c_is_handed_on_with_what_is_done(raw, whole, tmp_path, monkeypatch
 
     monkeypatch.setattr(Path, "write_bytes", interrupt)
     made = corpus(raw, tmp_path)
-    with pytest.raises(KeyboardInterrupt, match=r"interrupted after [2-9] of 10 files: the same command resumes"):
+    sentence = r"interrupted after [2-9] of 10 files: run the same command again to resume"
+    with pytest.raises(KeyboardInterrupt, match=sentence):
         made.prepared.prepare()
     monkeypatch.undo()
     made.prepared.prepare()
     assert content(made.prepared.folder) == content(whole)
 
 
-def test_names_and_labels_lead_nowhere(raw, tmp_path):
-    """A CSV may call an emotion or a clip what it likes: its faces stay in the folder."""
+def test_names_and_labels_stay_inside_the_folder(raw, tmp_path):
+    """Faces stay in the prepared folder whatever names of emotions and clips a CSV has."""
     clip = next(raw.rglob("*.mp4"))
     (tmp_path / "videos").mkdir()
     shutil.copy(clip, tmp_path / "videos" / "a.mp4")
@@ -417,46 +419,46 @@ def test_names_and_labels_lead_nowhere(raw, tmp_path):
     assert {face.split("/")[0] for face in faces} == {"_up", "_etc_passwd"}
 
 
-def test_a_full_disk_is_one_sentence(raw, tmp_path, monkeypatch):
+def test_full_disk_is_reported_in_one_sentence(raw, tmp_path, monkeypatch):
     def full(self, content):
         raise OSError(28, "No space left on device", str(self))
 
     monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(InputError, match=r"cannot be written \(No space left on device\): make room.*resumes where"):
+    with pytest.raises(InputError, match=r"cannot be written \(No space left on device\): free disk space.*to resume"):
         corpus(raw, tmp_path).prepared.prepare()
 
 
-def test_a_folder_that_cannot_be_written(raw, tmp_path):
+def test_unwritable_folder_is_an_error(raw, tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(InputError, match="cannot be written"):
         corpus(raw, tmp_path / "file").prepared.prepare()
 
 
 @pytest.mark.parametrize("gone", [True, False])
-def test_a_face_that_went_missing_or_is_damaged(raw, tmp_path, gone):
+def test_missing_or_damaged_face_is_an_error(raw, tmp_path, gone):
     made = corpus(raw, tmp_path, split=lambda m: (["train", "val", "test"] * 99)[: len(m)])
     made.prepared.prepare()
     face = next(made.prepared.folder.rglob("*.jpg"))
     face.unlink() if gone else face.write_bytes(face.read_bytes()[:300])
-    with pytest.raises(InputError, match=r"cannot be read any more.*remove .* to prepare it anew"):
+    with pytest.raises(InputError, match=r"can no longer be read.*remove .* to prepare it again"):
         made.prepare_data()
 
 
-def test_faces_smaller_than_the_network_sees_are_told(raw, tmp_path, caplog):
+def test_faces_smaller_than_the_input_are_reported(raw, tmp_path, caplog):
     _ = corpus(raw, tmp_path, image_size=64).frames
     assert "are enlarged to" not in caplog.text
     _ = corpus(raw, tmp_path, image_size=96).frames
     assert "faces prepared at 64 px are enlarged to 96 px: use dataset.face_size=96" in caplog.text
 
 
-def test_given_faces_need_no_detector(raw):
-    class Nobody:
+def test_annotated_faces_need_no_detector(raw):
+    class FailingDetector:
         def find(self, image, near=None):
             raise AssertionError
 
     eyes = np.array([[200.0, 120.0], [260.0, 120.0]])
     task = ClipTask(0, next(raw.rglob("*.mp4")), Around(5, 1), Face((180, 80, 100, 100), eyes))
-    cut = crop_faces(task, Nobody(), Alignment(size=64))
-    assert [frame["frame"] for frame in cut.frames] == [4, 5, 6]
-    assert [frame["aligned"] for frame in cut.frames] == ["eyes"] * 3
-    assert cut.failure is None
+    crop = crop_faces(task, FailingDetector(), Alignment(size=64))
+    assert [frame["frame"] for frame in crop.frames] == [4, 5, 6]
+    assert [frame["aligned"] for frame in crop.frames] == ["eyes"] * 3
+    assert crop.failure is None

@@ -19,21 +19,21 @@ def raw(tmp_path):
 
 
 def test_prepares_then_trains(fervid_command, raw, tmp_path, capsys):
-    """The two commands of the README, and training alone: they end in the same folder."""
+    """The two commands of the README use the same prepared folder."""
     words = ["dataset=ravdess", f"dataset.root={raw}", "dataset.frame_stride=4", f"cache_dir={tmp_path / 'cache'}"]
     fervid_command("prepare", *words)
-    said = capsys.readouterr().out
-    assert "Inventory of ravdess" in said
-    assert "subjects missing: 19 of 24" in said
-    assert "45 frames of 15 files" in said
+    text = capsys.readouterr().out
+    assert "Inventory of ravdess" in text
+    assert "subjects missing: 19 of 24" in text
+    assert "45 frames of 15 files" in text
     (folder,) = (tmp_path / "cache" / "prepared").glob("ravdess-*/")
-    assert str(folder) in said
+    assert str(folder) in text
     fervid_command("prepare", *words)
-    assert "prepared before:" in capsys.readouterr().out
+    assert "already prepared:" in capsys.readouterr().out
     run = ["backbone=lenet", "trainer.max_epochs=1", "dataset.batch_size=4", "+trainer.enable_progress_bar=false"]
     fervid_command("train", *words, *run, "logger=none", f"hydra.run.dir={tmp_path / 'run'}")
-    said = capsys.readouterr().out
-    assert "Inventory of" not in said
+    text = capsys.readouterr().out
+    assert "Inventory of" not in text
     assert list((tmp_path / "cache" / "prepared").glob("ravdess-*/")) == [folder]
     results = json.loads((tmp_path / "run" / "results.json").read_text())
     faces = pd.read_parquet(folder / "manifest.parquet")["face"].notna().sum()
@@ -44,7 +44,7 @@ def test_prepares_then_trains(fervid_command, raw, tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_training_prepares_by_itself_and_cross_validates(fervid_command, raw, tmp_path, capsys):
+def test_training_prepares_the_corpus_and_cross_validates(fervid_command, raw, tmp_path, capsys):
     fervid_command(
         "train",
         *(
@@ -74,7 +74,7 @@ def test_training_prepares_by_itself_and_cross_validates(fervid_command, raw, tm
 @pytest.mark.parametrize(
     ("dataset", "write", "words", "expected"),
     [
-        # Subject 6 has no sentences, 11's files are named after 12: 3 subjects x 2 emotions x 1 sentence are left.
+        # Subject 6 is unsegmented, files of 11 are named after 12: 3 subjects x 2 emotions x 1 sentence remain.
         (
             "enterface",
             lambda root: write_enterface(
@@ -104,8 +104,8 @@ def test_training_prepares_by_itself_and_cross_validates(fervid_command, raw, tm
     ],
     ids=["enterface", "ised peak", "ised", "hf_faces"],
 )
-def test_every_layout_goes_from_raw_to_trained(fervid_train, tmp_path, dataset, write, words, expected):
-    """Oddities included; all rendered faces of these people are found, so every count is exact."""
+def test_every_corpus_layout_can_be_trained(fervid_train, tmp_path, dataset, write, words, expected):
+    """Includes irregular files. All rendered faces of these subjects are found, so every count is exact."""
     write(tmp_path / "raw")
     fervid_train(
         *(f"dataset={dataset}", f"dataset.root={tmp_path / 'raw'}", *words, "dataset.batch_size=2", "logger=none"),
@@ -132,33 +132,33 @@ def test_every_layout_goes_from_raw_to_trained(fervid_train, tmp_path, dataset, 
     [
         ([], "nothing to prepare: give dataset="),
         (["dataset=ravdess"], "dataset=ravdess needs dataset.root=<folder>"),
-        (["dataset=synthetic"], "there is nothing to prepare"),
+        (["dataset=synthetic"], "needs no preparation"),
         (["dataset=ravdess", "dataset.root=/nowhere"], "dataset.root=/nowhere is not a folder"),
         (["dataset=ravdes"], "Did you mean dataset=ravdess?"),
-        (["dataset=ravdess", "dataset.evry=3"], "Did you mean dataset.frame_stride?"),
+        (["dataset=ravdess", "dataset.frame_strid=3"], "Did you mean dataset.frame_stride?"),
         (["dataset=ravdess", "dataset.frame_stride=often"], "dataset.frame_stride=often is not a number"),
         (
             ["dataset=ravdess", "dataset.root=.", "dataset.frame_stride=0"],
             "dataset.frame_stride=0 is not a number of frames",
         ),
         (["dataset=ravdess", "dataset.root=.", "detector=yunet"], "detector=yunet needs its ONNX file"),
-        (["dataset=ravdess", "dataset.root=.", "dataset.max_failures=2"], "dataset.max_failures=2 is no share"),
+        (["dataset=ravdess", "dataset.root=.", "dataset.max_failures=2"], "dataset.max_failures=2 is out of range"),
     ],
 )
-def test_mistakes_are_one_sentence(fervid_command, capsys, words, sentence):
+def test_mistakes_are_reported_in_one_sentence(fervid_command, capsys, words, sentence):
     with pytest.raises(SystemExit) as end:
         fervid_command("prepare", *words)
     assert end.value.code == 1
-    said = capsys.readouterr().err.strip()
-    assert said.startswith("fervid: ")
-    assert sentence in said
-    assert "\n" not in said
+    text = capsys.readouterr().err.strip()
+    assert text.startswith("fervid: ")
+    assert sentence in text
+    assert "\n" not in text
 
 
-def test_pictures_are_taken_as_they_are_unless_asked(fervid_command, pictures, tmp_path, capsys):
+def test_pictures_are_used_whole_without_a_detector(fervid_command, pictures, tmp_path, capsys):
     words = ["dataset=image_folder", f"dataset.root={pictures}", f"cache_dir={tmp_path / 'cache'}"]
     fervid_command("prepare", *words)
     assert "30 faces in 30 frames of 30 files" in capsys.readouterr().out
     with pytest.raises(SystemExit):
-        fervid_command("prepare", *words, "detector=haar")  # noise shows no faces
+        fervid_command("prepare", *words, "detector=haar")  # noise has no faces
     assert "no face" in capsys.readouterr().err

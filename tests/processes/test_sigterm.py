@@ -88,7 +88,7 @@ def test_interrupted_preparation_reports_progress(ends_with_143, terminate, tmp_
     terminate(Progress, "advance")
     words = ["dataset=ravdess", f"dataset.root={tmp_path}/raw", f"cache_dir={tmp_path}/cache"]
     text = ends_with_143("prepare", *words, f"hydra.run.dir={tmp_path}/run")
-    assert "of 4 files: the same command resumes from there" in text
+    assert "of 4 files: run the same command again to resume" in text
 
 
 def test_interrupted_sweep_starts_no_further_job(ends_with_143, terminate, tmp_path, cache):
