@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 
 from fervid.cli.overrides import printed_command
 from fervid.errors import InputError
-from fervid.faces.cropping import BARE_SIDE, Alignment
+from fervid.faces.cropping import FACE_SIDE, Alignment
 from fervid.metrics.aggregation import class_indices, clip_predictions, confusion
 from fervid.metrics.calibration import expected_calibration_error
 from fervid.metrics.scores import scores
@@ -140,7 +140,7 @@ def faces_in_words(config: DictConfig) -> str:
         return f"pictures of a face as they are, their central square{gray}"
     margin = config.dataset.get("margin", Alignment.margin)
     return (
-        f"found by {finder}, turned until the eyes are level, cut out as a square of {BARE_SIDE} eye distances and a "
+        f"found by {finder}, turned until the eyes are level, cut out as a square of {FACE_SIDE} eye distances and a "
         f"margin of {margin:.0%} of that on each side{gray}"
     )
 

@@ -1,4 +1,4 @@
-"""From one clip to its faces: decode, detect, align, crop. What a worker process does, and all that it has to load."""
+"""Extracts the faces of one clip: decode, detect, align, crop. Runs in worker processes, so it imports little."""
 
 import errno
 from collections.abc import Iterator
@@ -18,8 +18,8 @@ from fervid.media.sources import Source
 from fervid.schema.columns import BOX, EYES
 
 JPEG_QUALITY = 95
-FLAT_LEVELS = 16  # of luminance, of 256: no face has so few in any light, 12-bit values taken for 16 bits do
-FLAT_SHARES = (0.01, 0.99)  # of the pixels: between them these levels are counted
+FLAT_LEVELS = 16  # luminance levels of 256: real faces span more in any light; misread 12-bit values do not
+FLAT_QUANTILES = (0.01, 0.99)  # of the pixels, between which the levels are counted
 
 
 @dataclass(frozen=True)
@@ -27,10 +27,10 @@ class ClipTask:
     """One clip to crop the faces of.
 
     Attributes:
-        row: of the corpus's table of clips.
-        source: the video or picture.
-        sampling: which frames of a video; None: it is a picture.
-        face: where the face is, if the corpus says so: nothing is detected then.
+        row: Row in the corpus's table of clips.
+        source: The video or picture.
+        sampling: Which frames of a video to use; None for a picture.
+        face: The annotated face, if the corpus has one; no face is detected then.
     """
 
     row: int
@@ -41,17 +41,17 @@ class ClipTask:
 
 @dataclass
 class Crop:
-    """What came of a task.
+    """Result of a task.
 
     Attributes:
-        row: of the corpus's table of clips.
-        frames: one dict a frame that was looked at; those with a face have ``aligned``,
-            and ``flat`` if it shows nothing.
-        faces: the JPEG of each frame; None where there is no face.
-        sums: of all faces: count of pixels, then sums and sums of squares of red, green, blue and luminance, as whole
-            numbers, so that the order of adding them changes nothing.
-        failure: why the clip gives nothing; None if it does.
-        temporary: whether the machine, not the file, is to blame: another time may go well.
+        row: Row in the corpus's table of clips.
+        frames: One dict per examined frame. Frames with a face have ``aligned``, and ``flat`` if the face has no
+            content.
+        faces: The JPEG of each frame; None if it has no face.
+        sums: Over all faces: number of pixels, then sums and sums of squares of red, green, blue and luminance. They
+            are integers, so the result does not depend on the order of addition.
+        failure: Why the clip has no usable face; None if it has one.
+        temporary: Whether the machine rather than the file caused the failure, so that a retry may succeed.
     """
 
     row: int
@@ -63,8 +63,8 @@ class Crop:
 
 
 def crop_faces(task: ClipTask, detector: Detector, alignment: Alignment) -> Crop:
-    """Crops the faces of one clip; whatever is wrong with the file ends up in ``failure``."""
-    cv2.setNumThreads(1)  # clips, not rows of pixels, are shared out over the cores
+    """Crops the faces of one clip; errors of the file are returned in ``failure``."""
+    cv2.setNumThreads(1)  # parallelism is over clips, not within a picture
     crop = Crop(task.row)
     last: Face | None = None
     try:
@@ -89,37 +89,37 @@ def crop_faces(task: ClipTask, detector: Detector, alignment: Alignment) -> Crop
         reason = getattr(error, "strerror", None) or first_line(error)
         return Crop(task.row, failure=reason, temporary=_is_temporary(error))
     if not crop.frames:
-        crop.failure = "none of the wanted frames is in it"
+        crop.failure = "none of the selected frames exists"
     elif not any(crop.faces):
         crop.failure = f"no face in any of {len(crop.frames)} frames" if task.sampling else "no face"
     return crop
 
 
 def encode(face: np.ndarray) -> bytes:
-    """A face, uint8 (side, side, 3) RGB, as the JPEG that a prepared folder keeps of it."""
+    """Encodes a face, uint8 (side, side, 3) RGB, as JPEG."""
     return cv2.imencode(".jpg", face[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes()
 
 
 def flatness(face: np.ndarray) -> str | None:
-    """Whether a face shows nothing, because its file is odd or was misread.
+    """Checks whether a face has no content, for example because its file was misread.
 
     Args:
         face: uint8 (H, W, 3) RGB.
 
     Returns:
-        ``black``, ``white`` or ``constant`` if almost all of its luminance lies within 16 of 256 levels, else None.
+        ``black``, ``white`` or ``constant`` if almost all pixels are within 16 of 256 luminance levels, else None.
     """
     counts = cv2.calcHist([cv2.cvtColor(face, cv2.COLOR_RGB2GRAY)], [0], None, [256], [0, 256])[:, 0]
-    low, high = np.searchsorted(np.cumsum(counts), np.array(FLAT_SHARES) * counts.sum()).tolist()
+    low, high = np.searchsorted(np.cumsum(counts), np.array(FLAT_QUANTILES) * counts.sum()).tolist()
     if high - low > FLAT_LEVELS:
         return None
     return "black" if high <= FLAT_LEVELS else "white" if low >= 255 - FLAT_LEVELS else "constant"
 
 
 def pixel_sums(face: np.ndarray) -> list[int]:
-    """What :class:`Crop` has of one face, by histograms: a twentieth of the time of squaring every pixel."""
+    """Computes :attr:`Crop.sums` of one face from histograms, in a twentieth of the time of squaring every pixel."""
     planes = [*cv2.split(face), cv2.cvtColor(face, cv2.COLOR_RGB2GRAY)]
-    # Counts are float32, exact up to 2^24: in faces of 4,096 px.
+    # Counts are float32 and exact up to 2^24, that is, for faces of up to 4,096 px.
     counts = np.array([cv2.calcHist([plane], [0], None, [256], [0, 256])[:, 0] for plane in planes]).astype(np.int64)
     values = np.arange(256)
     return [planes[0].size, *(counts @ values).tolist(), *(counts @ values**2).tolist()]
@@ -133,5 +133,5 @@ def _frames(task: ClipTask) -> Iterator[Frame]:
 
 
 def _is_temporary(error: Exception) -> bool:
-    trouble = (errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC, errno.ESTALE, errno.ETIMEDOUT)
-    return isinstance(error, MemoryError) or getattr(error, "errno", None) in trouble
+    temporary = (errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC, errno.ESTALE, errno.ETIMEDOUT)
+    return isinstance(error, MemoryError) or getattr(error, "errno", None) in temporary

@@ -1,4 +1,4 @@
-"""Face detectors: where the faces of a picture are, and their eyes if those can be told."""
+"""Face detectors: find the faces of a picture, and their eyes if possible."""
 
 import hashlib
 from collections.abc import Sequence
@@ -14,32 +14,32 @@ from fervid.errors import InputError, first_line
 from fervid.faces.face import EYES_IN_BOX, Face, intersection
 
 INSIDE = 0.9
-"""Share of a box's area in a larger one from which on it is part of that face. Mouths, eyes and noses lie wholly
-inside (1.0, or a little less where the box is loose); of two people cheek to cheek, or one before the other, each has
-most of a face of its own."""
-EYE_WIDTH = 160  # pixels a face is reduced to before its eyes are looked for
+"""Minimum fraction of a box inside a larger one for it to be part of the same face. Mouths, eyes and noses are inside
+completely (1.0, or slightly less if the box is loose), whereas two people cheek to cheek, or one in front of the other,
+each have most of their face outside the other box."""
+EYE_SEARCH_WIDTH = 160  # pixels; faces are downscaled to this width for eye detection
 
 
 class Detector(Protocol):
-    """What all detectors can do."""
+    """Interface of face detectors."""
 
     def find(self, image: np.ndarray, near: Face | None = None) -> list[Face]:
         """Finds the faces of a picture.
 
         Args:
             image: uint8 (H, W, 3) RGB.
-            near: the face found in the frame before, if any: looking there first is faster.
+            near: The face in the previous frame, if any; searching there first is faster.
         """
         ...
 
     def settings(self) -> dict[str, object]:
-        """All that its answers depend on, as plain values."""
+        """Returns all settings that determine the result, as plain values."""
         ...
 
 
 @dataclass(frozen=True)
 class NoDetector:
-    """Takes the picture as it is: its central square is the face."""
+    """Detects nothing and returns the central square of the picture as the face."""
 
     def find(self, image: np.ndarray, near: Face | None = None) -> list[Face]:
         height, width = image.shape[:2]
@@ -52,16 +52,16 @@ class NoDetector:
 
 @dataclass(frozen=True)
 class HaarDetector:
-    """The cascades of Viola & Jones (2001) that OpenCV brings, on a reduced picture.
+    """The cascades of Viola & Jones (2001) included in OpenCV, on a downscaled picture.
 
-    Eyes are looked for in each upper quarter of the face by a cascade of its own; a pair is believed if it lies as
-    the eyes of a face lie.
+    Each eye is detected in its upper quarter of the face by a separate cascade. A pair of eyes is used only if its
+    position is plausible.
 
     Args:
-        width: the longer side the picture is reduced to, in pixels.
-        scale_factor: between the sizes that are tried.
-        min_neighbors: hits that must agree on a face.
-        min_size: of a face, as a share of the picture's shorter side.
+        width: Longer side of the downscaled picture in pixels.
+        scale_factor: Ratio between the face sizes searched.
+        min_neighbors: Number of overlapping detections required per face.
+        min_size: Minimum face size, as a fraction of the shorter side of the picture.
     """
 
     width: int = 320
@@ -71,9 +71,9 @@ class HaarDetector:
 
     def find(self, image: np.ndarray, near: Face | None = None) -> list[Face]:
         scale = min(1.0, self.width / max(image.shape[:2]))
-        # Reduced before it is made gray: the other way round costs three times as much.
+        # Downscaling before conversion to grayscale takes a third of the time of the reverse order.
         small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else image
-        gray = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)  # equalising it loses 8 % of the rendered faces
+        gray = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)  # histogram equalisation would lose 8 % of the rendered faces
         boxes = self._around(gray, np.array(near.box) * scale) if near else []
         if not len(boxes):
             boxes = self._boxes(gray, smallest=round(self.min_size * min(gray.shape)))
@@ -89,7 +89,7 @@ class HaarDetector:
         return [np.asarray(box) for box in found]
 
     def _around(self, gray: np.ndarray, box: np.ndarray) -> Sequence[np.ndarray]:
-        """Looks where the last face was, for faces of about its size."""
+        """Searches around the face of the previous frame, for faces of similar size."""
         left, top, side, _ = box
         reach = 0.35 * side
         x0, y0 = (max(0, int(value - reach)) for value in (left, top))
@@ -103,7 +103,7 @@ class HaarDetector:
 
     def _face(self, image: np.ndarray, box: np.ndarray) -> Face:
         left, top, side = (max(0, int(value)) for value in box[:3])
-        scale = min(1.0, EYE_WIDTH / side)
+        scale = min(1.0, EYE_SEARCH_WIDTH / side)
         face = scale * side
         upper = cv2.resize(
             image[top : top + int(0.62 * side), left : left + side],
@@ -115,7 +115,7 @@ class HaarDetector:
         upper = cv2.cvtColor(upper, cv2.COLOR_RGB2GRAY)
         y0 = int(0.15 * face)
         eyes = []
-        # The cascades name the eyes as their owner does. A little over the middle: a turned head takes an eye along.
+        # The cascades name the eyes from the view of the person. The regions overlap, since turning moves the eyes.
         for name, start, end, expected in (
             ("haarcascade_righteye_2splits.xml", 0.05, 0.55, EYES_IN_BOX[0]),
             ("haarcascade_lefteye_2splits.xml", 0.45, 0.95, EYES_IN_BOX[1]),
@@ -125,7 +125,7 @@ class HaarDetector:
             found = _cascade(name).detectMultiScale(
                 quarter, 1.1, 3, minSize=(int(0.17 * face),) * 2, maxSize=(int(0.4 * face),) * 2
             )
-            # The boxes hold the brow too: measured on RAVDESS, the eye lies this much below their middle.
+            # The boxes include the brow, so the eye is below their centre: at 0.64 of the height, measured on RAVDESS.
             centres = [np.array([x0 + x + w / 2, y0 + y + 0.64 * h]) for x, y, w, h in found]
             if not centres:
                 return Face(tuple(box.tolist()))
@@ -136,15 +136,15 @@ class HaarDetector:
 
 @dataclass(frozen=True)
 class YuNetDetector:
-    """YuNet (Wu, Peng & Yu 2023), a small network that finds eyes too; its ONNX file is not part of fervid.
+    """YuNet (Wu, Peng & Yu 2023), a small network that also finds eyes. Its ONNX file is not part of fervid.
 
     Args:
-        model: path of ``face_detection_yunet_*.onnx``.
-        width: the longer side the picture is reduced to, in pixels.
-        min_score: of a face, from 0 to 1.
+        model: Path to ``face_detection_yunet_*.onnx``.
+        width: Longer side of the downscaled picture in pixels.
+        min_score: Minimum score of a face, from 0 to 1.
 
     Raises:
-        InputError: if the file is not there or no YuNet.
+        InputError: If the file does not exist or is not a YuNet model.
     """
 
     model: str
@@ -154,8 +154,8 @@ class YuNetDetector:
     def __post_init__(self) -> None:
         if not self.model or not Path(self.model).expanduser().is_file():
             raise InputError(
-                f"detector.model={self.model} is not a file: detector=yunet needs its ONNX file, which the OpenCV "
-                "model zoo offers as face_detection_yunet."
+                f"detector.model={self.model} is not a file: detector=yunet needs its ONNX file, available in the "
+                "OpenCV model zoo as face_detection_yunet."
             )
         _yunet(self.model)
 
@@ -178,10 +178,10 @@ class YuNetDetector:
 
 
 def _outermost(boxes: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Leaves out boxes that lie inside a larger one: no face lies inside a face, but a mouth may be taken for one.
+    """Removes boxes inside a larger one: they are false detections, such as a mouth taken for a face.
 
     Args:
-        boxes: each begins with left, top, width, height.
+        boxes: Boxes that start with left, top, width, height.
     """
     kept: list[int] = []
     for number in sorted(range(len(boxes)), key=lambda number: -boxes[number][2] * boxes[number][3]):
@@ -192,7 +192,7 @@ def _outermost(boxes: Sequence[np.ndarray]) -> list[np.ndarray]:
 
 
 def _plausible(eyes: np.ndarray, width: float) -> bool:
-    """Whether two points may be the eyes of a face of that width: as far apart, tilted by 30 degrees at most."""
+    """Whether two points are plausible eyes for a face width: by their distance and a tilt of at most 30 degrees."""
     across, down = eyes[1] - eyes[0]
     return bool(0.22 < across / width < 0.65 and abs(down) < 0.58 * across)
 
@@ -207,4 +207,7 @@ def _yunet(model: str) -> cv2.FaceDetectorYN:
     try:
         return cv2.FaceDetectorYN.create(str(Path(model).expanduser()), "", (320, 320))
     except cv2.error as error:
-        raise InputError(f"detector.model={model} is no YuNet that OpenCV can open ({first_line(error)}).") from error
+        raise InputError(
+            f"detector.model={model} is not a YuNet model that OpenCV can open ({first_line(error)}): download it "
+            "again."
+        ) from error

@@ -1,4 +1,4 @@
-"""A face in a picture: where it is, and where its eyes are."""
+"""The position of a face and its eyes in a picture."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,17 +6,17 @@ from dataclasses import dataclass
 import numpy as np
 
 EYES_IN_BOX = np.array([[0.30, 0.405], [0.70, 0.405]])
-"""Where Haar's boxes have the eyes (left one of the picture first), as shares of the side."""
+"""Position of the eyes in boxes of the Haar detector, as fractions of the side; the left eye in the picture first."""
 
 
 @dataclass(frozen=True)
 class Face:
-    """A face found in a picture; all lengths in pixels of the whole picture as displayed: upright, with square pixels.
+    """A face in a picture. Coordinates are in pixels of the picture as displayed: upright, with square pixels.
 
     Attributes:
-        box: left, top, width, height.
-        eyes: x and y of the eye on the left of the picture, then of the other, shape (2, 2); None if not found.
-        whole: the picture itself was taken as the face, nothing was looked for.
+        box: Left, top, width, height.
+        eyes: x and y of the left eye in the picture, then of the right one, shape (2, 2); None if not found.
+        whole: Whether the picture itself is used as the face, without detection.
     """
 
     box: tuple[float, float, float, float]
@@ -25,25 +25,25 @@ class Face:
 
 
 def intersection(box: Sequence[float] | np.ndarray, other: Sequence[float] | np.ndarray) -> float:
-    """The area that two boxes have in common, in square pixels; each is left, top, width, height."""
+    """Returns the area of the intersection of two boxes (left, top, width, height) in square pixels."""
     width, height = (
-        min(box[side] + box[side + 2], other[side] + other[side + 2]) - max(box[side], other[side]) for side in (0, 1)
+        min(box[axis] + box[axis + 2], other[axis] + other[axis + 2]) - max(box[axis], other[axis]) for axis in (0, 1)
     )
     return float(max(0, width) * max(0, height))
 
 
 def most_prominent(faces: Sequence[Face], image: np.ndarray) -> Face:
-    """The largest and most central of several faces.
+    """Returns the largest and most central face.
 
     Args:
-        faces: at least one.
-        image: uint8 (H, W, 3), where they are.
+        faces: One or more faces.
+        image: The picture with the faces, uint8 (H, W, 3).
     """
     height, width = image.shape[:2]
 
     def prominence(face: Face) -> float:
         left, top, w, h = face.box
-        off = np.hypot((left + w / 2) / width - 0.5, (top + h / 2) / height - 0.5)
-        return w * h * (1 - off)
+        offset = np.hypot((left + w / 2) / width - 0.5, (top + h / 2) / height - 0.5)
+        return w * h * (1 - offset)
 
     return max(faces, key=prominence)

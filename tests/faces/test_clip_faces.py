@@ -1,4 +1,4 @@
-"""What a worker process of a preparation loads, and what it sums up."""
+"""Imports and pixel sums of the cropping workers."""
 
 import subprocess
 import sys
@@ -12,15 +12,15 @@ from fervid.faces import clip_faces
 HEAVY = ("torch", "pandas", "joblib", "rich", "albumentations", "pytorch_lightning", "hydra", "matplotlib")
 
 
-def test_a_worker_loads_what_it_needs_alone():
-    told = "import sys, fervid.faces.clip_faces; print(*sys.modules)"
-    loaded = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True, timeout=60)
+def test_worker_imports_no_heavy_packages():
+    code = "import sys, fervid.faces.clip_faces; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert not set(HEAVY) & set(loaded.stdout.split())
 
 
 @pytest.mark.parametrize("kind", ["noise", "white", "black", "a view"])
 @pytest.mark.parametrize("side", [1, 7, 416])
-def test_sums_are_those_of_all_pixels(side, kind):
+def test_pixel_sums_match_all_pixels(side, kind):
     noise = np.random.default_rng(side).integers(0, 256, (2 * side, 2 * side, 3), np.uint8)
     face = {
         "noise": np.ascontiguousarray(noise[:side, :side]),

@@ -18,12 +18,12 @@ YUNET = SHARED / "weights" / "face_detection_yunet_2026may.onnx"
 
 @pytest.fixture(scope="module")
 def scenes():
-    """24 frames of 12 people in 720p, with the truth about their eyes."""
+    """24 frames of 12 subjects in 720p, with the true positions of their eyes."""
     made = []
-    for person in range(1, 13):
+    for subject in range(1, 13):
         clip = render_clip(
-            make_identity(person, 0),
-            ("neutral", "happy", "sad")[person % 3],
+            make_identity(subject, 0),
+            ("neutral", "happy", "sad")[subject % 3],
             take=1,
             frames=2,
             width=1280,
@@ -44,25 +44,25 @@ def test_haar_finds_faces_and_eyes(scenes):
     found = [HaarDetector().find(image) for image, _ in scenes]
     assert all(found)
     faces = [most_prominent(several, image) for several, (image, _) in zip(found, scenes, strict=True)]
-    believed = [(face.eyes, eyes) for face, (_, eyes) in zip(faces, scenes, strict=True) if face.eyes is not None]
-    assert len(believed) >= 0.8 * len(scenes)
-    off = [np.hypot(*(got - true).T).max() / eye_distance(true) for got, true in believed]
-    assert np.median(off) < 0.06
-    assert max(off) < 0.15
+    with_eyes = [(face.eyes, eyes) for face, (_, eyes) in zip(faces, scenes, strict=True) if face.eyes is not None]
+    assert len(with_eyes) >= 0.8 * len(scenes)
+    errors = [np.hypot(*(predicted - true).T).max() / eye_distance(true) for predicted, true in with_eyes]
+    assert np.median(errors) < 0.06
+    assert max(errors) < 0.15
 
 
-def test_the_last_face_is_followed(scenes, monkeypatch):
+def test_search_starts_near_the_last_face(scenes, monkeypatch):
     detector = HaarDetector()
     image, eyes = scenes[0]
     face = detector.find(image)[0]
     again = detector.find(image, near=face)[0]
     assert np.hypot(*(again.eyes - eyes).T).max() < 0.15 * eye_distance(eyes)
     monkeypatch.setattr(detector.__class__, "_boxes", lambda self, gray, smallest, largest=0: [] if largest else 1 / 0)
-    with pytest.raises(ZeroDivisionError):  # it looks at the whole picture when the face has gone
+    with pytest.raises(ZeroDivisionError):  # it searches the whole picture if there is no face nearby
         detector.find(image, near=face)
 
 
-def test_a_face_that_moved_far_is_found_again(scenes):
+def test_face_that_moved_far_is_found(scenes):
     image, _ = scenes[0]
     detector = HaarDetector()
     moved = np.roll(image, 400, axis=1)
@@ -70,21 +70,21 @@ def test_a_face_that_moved_far_is_found_again(scenes):
     assert abs(face.box[0] - detector.find(moved)[0].box[0]) < 20
 
 
-def test_no_face():
+def test_pictures_without_a_face():
     noise = np.random.default_rng(0).integers(0, 256, (360, 640, 3), dtype=np.uint8)
     assert HaarDetector().find(noise) == []
     assert HaarDetector().find(np.zeros((1, 1, 3), np.uint8)) == []
     assert HaarDetector().find(np.zeros((5, 300, 3), np.uint8)) == []
 
 
-def test_the_largest_and_most_central_face():
+def test_most_prominent_is_the_largest_and_most_central_face():
     image = np.zeros((100, 200, 3), np.uint8)
     middle, edge, small = Face((80, 30, 40, 40)), Face((0, 0, 40, 40)), Face((95, 45, 10, 10))
     assert most_prominent([edge, small, middle], image) is middle
     assert most_prominent([small, Face((0, 0, 100, 100))], image).box[2] == 100
 
 
-def test_no_detector_takes_the_central_square():
+def test_no_detector_returns_the_central_square():
     image = np.zeros((40, 100, 3), np.uint8)
     image[:, 30:70] = 255
     crop, by = Alignment(size=40).crop(image, NoDetector().find(image)[0])
@@ -102,19 +102,19 @@ def test_yunet_finds_eyes_on_real_faces():
         assert np.hypot(*(face.eyes - haar.eyes).T).max() < 0.2 * eye_distance(haar.eyes)
 
 
-def test_yunet_without_its_file(tmp_path):
+def test_yunet_without_a_valid_file_is_an_error(tmp_path):
     with pytest.raises(InputError, match=r"detector.model=None is not a file"):
         YuNetDetector(None)
     (tmp_path / "a.onnx").write_bytes(b"no network")
-    with pytest.raises(InputError, match="is no YuNet"):
+    with pytest.raises(InputError, match="is not a YuNet model"):
         YuNetDetector(str(tmp_path / "a.onnx"))
 
 
 @pytest.mark.parametrize("angle", [-25, 0, 18])
 @pytest.mark.parametrize("scale", [0.3, 1.0, 4.0])
 @pytest.mark.parametrize("margin", [0.0, 0.15, 0.5])
-def test_eyes_are_level_and_in_one_place(angle, scale, margin):
-    """Whatever the tilt and size, the two dots that are the eyes end up where they belong."""
+def test_eyes_are_level_and_at_a_fixed_position(angle, scale, margin):
+    """Two dots as eyes end up at the same position for any rotation and scale."""
     turn = np.array([[np.cos(np.radians(angle)), -np.sin(np.radians(angle))]])
     turn = scale * np.vstack([turn, [-turn[0, 1], turn[0, 0]]])
     eyes = np.array([[-50.0, 0.0], [50.0, 0.0]]) @ turn.T + (700, 500)
@@ -132,7 +132,7 @@ def test_eyes_are_level_and_in_one_place(angle, scale, margin):
         assert y.mean() == pytest.approx(100 - 0.35 * distance - 0.5, abs=2.0)
 
 
-def test_without_eyes_the_box_says_where_they_would_be():
+def test_without_eyes_the_crop_follows_the_box():
     image = np.random.default_rng(0).integers(0, 256, (400, 400, 3), dtype=np.uint8)
     box = (100.0, 80.0, 200.0, 200.0)
     by_box, by = Alignment().crop(image, Face(box))
@@ -141,8 +141,8 @@ def test_without_eyes_the_box_says_where_they_would_be():
     assert (by_box == by_eyes).all()
 
 
-def test_fine_patterns_are_averaged_not_skipped():
-    """A face ten times as large as its crop: a checkerboard of single pixels is gray, not stripes."""
+def test_downscaling_averages_pixels():
+    """A checkerboard of single pixels becomes gray, without stripes, in a face ten times the size of its crop."""
     image = np.zeros((2000, 2000, 3), np.uint8)
     image[::2, ::2] = image[1::2, 1::2] = 255
     crop, _ = Alignment(size=60).crop(image, Face((0, 0, 1, 1), np.array([[820.0, 900.0], [1180.0, 930.0]])))
@@ -150,7 +150,7 @@ def test_fine_patterns_are_averaged_not_skipped():
     assert crop.mean() == pytest.approx(127, abs=5)
 
 
-def test_beyond_the_picture_is_black():
+def test_crop_is_black_beyond_the_picture():
     image = np.full((100, 100, 3), 255, np.uint8)
     crop, _ = Alignment(size=64).crop(image, Face((0, 0, 1, 1), np.array([[5.0, 50.0], [45.0, 50.0]])))
     assert (crop[30, :5] == 0).all()
@@ -158,15 +158,15 @@ def test_beyond_the_picture_is_black():
 
 
 @pytest.mark.parametrize(("option", "value"), [("face_size", 4), ("face_size", 5000), ("margin", -0.1), ("margin", 3)])
-def test_alignment_that_cannot_be_used(option, value):
+def test_invalid_alignment_is_refused(option, value):
     with pytest.raises(InputError, match=f"dataset.{option}={value} is out of range"):
         Alignment(**{option.replace("face_", ""): value})
 
 
-def test_a_face_inside_a_face_is_part_of_it(tmp_path, monkeypatch):
-    """As where a mouth is taken for a face; two people cheek to cheek stay two."""
+def test_box_inside_a_face_is_removed(tmp_path, monkeypatch):
+    """A mouth inside a face is removed, but two people cheek to cheek are both kept."""
     face, mouth, loose = (100, 40, 80, 80), (125, 90, 30, 28), (96, 36, 84, 84)
-    neighbour = (160, 40, 76, 76)  # a quarter of it lies in the first face
+    neighbour = (160, 40, 76, 76)  # a quarter of it is inside the first face
 
     class Network:
         setInputSize = setScoreThreshold = lambda self, _: None
@@ -184,6 +184,6 @@ def test_a_face_inside_a_face_is_part_of_it(tmp_path, monkeypatch):
 
 @pytest.mark.skipif(not (SHARED / "muxspace").is_dir(), reason=f"no real pictures in {SHARED}")
 @pytest.mark.parametrize("name", ["anger/Serena-Williams__0010", "surprise/Norah-Jones__0010"])
-def test_haar_takes_no_mouth_for_a_face(name):
+def test_haar_finds_no_face_in_a_mouth(name):
     (face,) = HaarDetector().find(read_picture(SHARED / "muxspace" / f"{name}.jpg"))
     assert face.box[2] > 150
