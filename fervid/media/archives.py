@@ -1,6 +1,6 @@
-"""Zip archives: their members are listed and read in place, also those of zips inside zips.
+"""Lists and reads members of zip archives, including nested zips, without unpacking them.
 
-An archive stays open in each process that reads from it: its table of contents is parsed once, not for each member.
+Archives stay open in each process that reads them, so the table of contents is parsed only once.
 """
 
 import io
@@ -19,42 +19,42 @@ from typing import IO, Any, cast
 from fervid.errors import first_line
 
 Member = tuple[Path, *tuple[str, ...]]
-"""A member of a zip: the zip and the name in it; for a zip inside a zip, one more name for each level."""
+"""A member of a zip: the zip and the name in it; for nested zips, one more name for each level."""
 
-MAX_MEMBER_BYTES = 2**30  # a member is read into memory
-MAX_EXPANSION = 100  # times as large as packed: videos and pictures hardly shrink, bombs do
-MAX_DEPTH = 3  # zips inside each other, including the outermost
-MAX_INNER_ZIPS = 1000  # in one archive: some bombs hold zips without end
-OPEN_ARCHIVES = 128  # kept open: corpora come as one zip a subject, and their clips are read in turn
-LOCAL_HEADER = 30  # bytes before the name; the last four give the lengths of the name and of the extra field
+MAX_MEMBER_BYTES = 2**30  # members are read into memory
+MAX_EXPANSION = 100  # maximum compression ratio: media files compress little, zip bombs a lot
+MAX_DEPTH = 3  # nesting levels of zips, including the outermost
+MAX_INNER_ZIPS = 1000  # per archive, since some zip bombs nest endlessly
+OPEN_ARCHIVES = 128  # kept open: corpora may have one zip per subject, which are read in turn
+LOCAL_HEADER = 30  # bytes before the name; the last four are the lengths of name and extra field
 
 _DAMAGE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, KeyError, RuntimeError, UnicodeError)
-_lock = threading.RLock()  # the zips inside a zip share its file handle
+_lock = threading.RLock()  # nested zips share the file handle of the outer zip
 
 
 def list_members(archive: Path, shown: str) -> tuple[list[tuple[str, Member, str]], list[tuple[str, str]]]:
-    """Lists the members of a zip and of the zips inside it; hidden ones and folders are skipped.
+    """Lists the members of a zip and of nested zips, except folders and hidden files.
 
     Args:
-        archive: the zip.
-        shown: what it is called in sentences and paths.
+        archive: Path to the zip.
+        shown: Name of the zip in messages and paths.
 
     Returns:
-        The path of each member separated by ``/``, the member, and a stamp that changes with its content; and the
-        path of what is left out, or of a zip of which something is, with the reason. Of members with the same path
-        the last is taken, as by programs that unpack.
+        A list with the path of each member (separated by ``/``), the member, and a stamp that changes with its content;
+        and a list with the path and reason of everything that is left out. If several members have the same path, the
+        last one is used, as unpacking programs do.
     """
     members: list[tuple[str, Member, str]] = []
     problems: list[tuple[str, str]] = []
     inner_zips = 0
 
-    def look_into(place: Member, path: str) -> None:
+    def list_zip(place: Member, path: str) -> None:
         nonlocal inner_zips
         try:
             with _lock:
                 listed = _open(place).infolist()
         except (*_DAMAGE, OSError, ValueError) as error:
-            problems.append((path, f"cannot be opened as a zip ({first_line(error)}), nothing of it is used"))
+            problems.append((path, f"cannot be opened as a zip ({first_line(error)}) and is ignored"))
             return
         unsafe = 0
         entries: dict[str, zipfile.ZipInfo] = {}
@@ -72,30 +72,32 @@ def list_members(archive: Path, shown: str) -> tuple[list[tuple[str, Member, str
             if not name.lower().endswith(".zip"):
                 members.append((f"{path}/{name}", (*place, entry.filename), f"{entry.file_size} {entry.CRC:08x}"))
             elif len(place) == MAX_DEPTH:
-                problems.append((f"{path}/{name}", f"left out, since zips are read {MAX_DEPTH} levels deep"))
+                problems.append((f"{path}/{name}", f"left out, since zips are read only {MAX_DEPTH} levels deep"))
             elif inner_zips < MAX_INNER_ZIPS:
                 inner_zips += 1
-                look_into((*place, entry.filename), f"{path}/{name}")
+                list_zip((*place, entry.filename), f"{path}/{name}")
             elif inner_zips == MAX_INNER_ZIPS:
                 inner_zips += 1
-                problems.append((shown, f"holds more than {MAX_INNER_ZIPS} zips, the rest of them are left out"))
+                problems.append((shown, f"has more than {MAX_INNER_ZIPS} zips; the others are left out"))
         if unsafe:
-            problems.append((path, f"{unsafe} of its entries have names that lead out of it and are not used"))
+            problems.append(
+                (path, f"{unsafe} of its entries have unsafe names that lead out of the archive and are ignored")
+            )
 
-    look_into((archive,), shown)
+    list_zip((archive,), shown)
     return members, problems
 
 
 def read_member(member: Member, size: int | None = None) -> bytes:
-    """Reads a member; the whole of it is checked against the length and checksum that the archive promises.
+    """Reads a member; a complete read is checked against the length and checksum in the archive.
 
     Args:
-        member: the zip and the name in it.
-        size: how many bytes from the start; None: all.
+        member: The zip and the name in it.
+        size: Number of bytes to read from the start; None: all.
 
     Raises:
-        ValueError: if the zip is damaged, or the member is larger than 1 GiB or a hundred times as large as packed.
-        OSError: if the zip cannot be read.
+        ValueError: If the zip is damaged, or the member is larger than 1 GiB or than 100 times its compressed size.
+        OSError: If the zip cannot be read.
     """
     archive, *names = member
     try:
@@ -108,7 +110,7 @@ def read_member(member: Member, size: int | None = None) -> bytes:
 
 
 def is_text(name: str) -> bool:
-    """Whether a file name can be written as UTF-8."""
+    """Whether a file name can be encoded as UTF-8."""
     try:
         name.encode()
     except UnicodeEncodeError:
@@ -118,7 +120,7 @@ def is_text(name: str) -> bool:
 
 def _open(place: Member) -> zipfile.ZipFile:
     stat = place[0].stat()
-    # A changed archive is opened again, and so is one that a forked process inherits: the two would move one handle.
+    # Open again if the archive has changed or the process was forked, since forks share the file position.
     return _opened(place, (stat.st_size, stat.st_mtime_ns, stat.st_ino), os.getpid())
 
 
@@ -131,9 +133,9 @@ def _opened(place: Member, stamp: tuple[int, ...], process: int) -> zipfile.ZipF
     entry = outer.getinfo(names[-1])
     if entry.compress_type == zipfile.ZIP_STORED and not entry.flag_bits & 1:
         return zipfile.ZipFile(cast(IO[bytes], _Stretch(outer, entry)))
-    # Compressed, it cannot be read here and there: it is unpacked into a file without a name, gone with the process.
+    # A compressed zip does not allow random access, so it is unpacked into an unnamed temporary file.
     with outer.open(_checked(outer, names[-1])) as packed:
-        unpacked = _Unpacked(2**20)  # open as long as the zip in it
+        unpacked = _Unpacked(2**20)  # stays open as long as the nested zip
         shutil.copyfileobj(packed, unpacked, 2**20)
     return zipfile.ZipFile(unpacked)
 
@@ -147,17 +149,17 @@ def _checked(archive: zipfile.ZipFile, name: str) -> zipfile.ZipInfo:
 
 
 class _Unpacked(tempfile.SpooledTemporaryFile[bytes]):
-    """A temporary file that is closed when nothing reads from it any more."""
+    """A temporary file that is closed when it is no longer used."""
 
     def __del__(self) -> None:
         self.close()
 
 
 class _Stretch(io.RawIOBase):
-    """The bytes of a zip that is stored in another one, as a file of its own."""
+    """File object for an uncompressed zip inside another zip."""
 
     def __init__(self, archive: zipfile.ZipFile, entry: zipfile.ZipInfo):
-        self._archive = archive  # keeps it open
+        self._archive = archive  # keeps the archive open
         file: Any = archive.fp
         self._file = file
         self._file.seek(entry.header_offset)

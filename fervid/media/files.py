@@ -1,4 +1,4 @@
-"""The files of a corpus, in folders or still zipped: they are read where they are."""
+"""Lists the files of a corpus in folders and zips; nothing is unpacked."""
 
 import os
 from collections import Counter
@@ -11,10 +11,10 @@ from fervid.media.archives import is_text, list_members, read_member
 from fervid.media.formats import ARCHIVE_SUFFIXES, HEAD_BYTES, media_suffix
 from fervid.media.sources import Source
 
-ARCHIVE, OTHER_KIND = "archives that cannot be read", "files of other kinds"
+ARCHIVE, OTHER_KIND = "unsupported archives", "files of other kinds"
 FAILED, LEFT_OUT = "failed", "left out"  # outcomes in failures.csv
-RENDERED = "RENDERED.txt"  # lies in the folder of a corpus whose people do not exist
-COMPANIONS = {"desktop.ini", "ehthumbs.db", "thumbs.db", RENDERED.lower()}  # not worth a word
+RENDERED = "RENDERED.txt"  # marks the folder of a corpus with rendered subjects
+COMPANIONS = {"desktop.ini", "ehthumbs.db", "thumbs.db", RENDERED.lower()}  # ignored without a note
 
 
 @dataclass(frozen=True)
@@ -22,10 +22,10 @@ class File:
     """A file of a corpus.
 
     Attributes:
-        path: relative to the corpus's root, parted by ``/``; a member of a zip is ``<zip>/<member>``.
-        source: where its bytes are.
-        stamp: another one says that the file has changed.
-        suffix: in lower case; by its content where its name has none that is known.
+        path: Path relative to the root of the corpus, separated by ``/``; ``<zip>/<member>`` for a member of a zip.
+        source: Location of its bytes.
+        stamp: Changes if the file changes.
+        suffix: Suffix in lower case; derived from the content if the name has no known suffix.
     """
 
     path: str
@@ -35,23 +35,23 @@ class File:
 
     @property
     def parts(self) -> tuple[str, ...]:
-        """Folders and name."""
+        """The folders and the name."""
         return PurePosixPath(self.path).parts
 
     @property
     def stem(self) -> str:
-        """Name without suffix."""
+        """The name without suffix."""
         return PurePosixPath(self.path).stem
 
 
 @dataclass
 class Listing:
-    """What lies under a root.
+    """The files in a root folder.
 
     Attributes:
-        files: sorted by path.
-        notes: sentences on what was left out.
-        left_out: path and reason of each file that was left out.
+        files: Files sorted by path.
+        notes: Sentences on files that were left out.
+        left_out: Path and reason of each file that was left out.
     """
 
     files: list[File] = field(default_factory=list)
@@ -59,11 +59,11 @@ class Listing:
     left_out: list[tuple[str, str]] = field(default_factory=list)
 
     def leave_out(self, reason: str, paths: Sequence[str]) -> None:
-        """Adds files that are left out for one reason, and a sentence on them.
+        """Records files that are left out for one reason, with a sentence in the notes.
 
         Args:
-            reason: a few words.
-            paths: of the files; with none nothing is added.
+            reason: The reason in a few words.
+            paths: Paths of the files; may be empty.
         """
         if paths:
             self.left_out += [(path, reason) for path in paths]
@@ -71,24 +71,24 @@ class Listing:
 
 
 def list_files(root: Path, suffixes: Collection[str]) -> Listing:
-    """Lists the files under a folder, at any depth, except hidden ones; zips are looked into.
+    """Lists the files in a folder, at any depth, and in zips, except hidden files.
 
-    What is left out is named and counted by suffix, apart from hidden files and those of the operating system.
+    All other files are counted by suffix in the notes, except hidden files and those of the operating system.
 
     Args:
-        root: the folder, or a zip.
-        suffixes: those wanted, such as ``.mp4``, in lower case. A file whose suffix is missing or unknown is known by
-            its first bytes.
+        root: Path to the folder or to a zip.
+        suffixes: Suffixes to list, such as ``.mp4``, in lower case. Files with a missing or unknown suffix are
+            identified by their first bytes.
 
     Raises:
-        InputError: if the folder is not there, or it or a folder in it may not be read.
+        InputError: If the folder does not exist, or it or one of its folders cannot be read.
     """
     is_zip = root.is_file() and root.suffix.lower() == ".zip"
     if not root.is_dir() and not is_zip:
-        raise InputError(f"dataset.root={root} is not a folder: give the one the corpus lies in.")
+        raise InputError(f"dataset.root={root} is not a folder: give the folder of the corpus.")
     listing = Listing()
-    nameless: list[str] = []
-    no_files: list[str] = []
+    undecodable: list[str] = []
+    not_files: list[str] = []
     others: dict[str, str] = {}
 
     def add(path: str, source: Source, changes: str) -> None:
@@ -101,9 +101,9 @@ def list_files(root: Path, suffixes: Collection[str]) -> Listing:
     for path in [root] if is_zip else sorted(_walk(root)):
         relative = path.relative_to(root.parent if is_zip else root).as_posix()
         if not is_text(relative):
-            nameless.append(os.fsencode(relative).decode(errors="backslashreplace"))
+            undecodable.append(os.fsencode(relative).decode(errors="backslashreplace"))
         elif not path.is_file():
-            no_files.append(relative)
+            not_files.append(relative)
         elif path.suffix.lower() == ".zip":
             members, problems = list_members(path, relative)
             for member in members:
@@ -112,51 +112,51 @@ def list_files(root: Path, suffixes: Collection[str]) -> Listing:
             listing.notes += [f"{inside}: {problem}." for inside, problem in problems]
         else:
             add(relative, path, stamp(path))
-    listing.leave_out("links to nothing or things that are no files", no_files)
-    listing.leave_out("with names that are not UTF-8 (rename them)", nameless)
-    for paths, what, then in (
+    listing.leave_out("broken links or special files", not_files)
+    listing.leave_out("with names that are not UTF-8 (rename them)", undecodable)
+    for paths, kind, advice in (
         ({path: suffix for path, suffix in others.items() if suffix in ARCHIVE_SUFFIXES}, ARCHIVE, "; unpack them"),
         ({path: suffix for path, suffix in others.items() if suffix not in ARCHIVE_SUFFIXES}, OTHER_KIND, ""),
     ):
         if paths:
             listing.left_out += [(path, of_other_kind(suffix)) for path, suffix in paths.items()]
-            listing.notes.append(f"{what}, left out: {by_suffix(Counter(paths.values()))}{then}.")
+            listing.notes.append(f"{kind}, left out: {by_suffix(Counter(paths.values()))}{advice}.")
     listing.files.sort(key=lambda file: file.path)
     return listing
 
 
 def suffix_of(name: str, source: Source) -> str:
-    """The suffix of a file, in lower case; by its content if it has none, or one that is unknown."""
+    """Returns the suffix of a file in lower case, derived from the content if it is missing or unknown."""
     return media_suffix(name, lambda: _head(source))
 
 
 def of_other_kind(suffix: str) -> str:
-    """Why a file with this suffix is left out."""
+    """Returns why a file with this suffix is left out."""
     name = suffix or "without suffix"
     return f"{name} cannot be read: unpack it" if suffix in ARCHIVE_SUFFIXES else f"of another kind ({name})"
 
 
 def by_suffix(counts: Mapping[str, int]) -> str:
-    """Counts of files as words, such as ``12 (.txt 9, .csv 2, without suffix 1)``."""
+    """Formats counts of files, such as ``12 (.txt 9, .csv 2, without suffix 1)``."""
     most_first = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     words = ", ".join(f"{suffix or 'without suffix'} {count}" for suffix, count in most_first)
     return f"{sum(counts.values())} ({words})"
 
 
 def stamp(path: Path) -> str:
-    """Another one says that a file has changed, or may be read now."""
+    """Returns a string that changes if the file or its readability changes."""
     stat = path.stat()
     return f"{stat.st_size} {stat.st_mtime_ns}" + ("" if os.access(path, os.R_OK) else " unreadable")
 
 
 def _walk(root: Path) -> Iterator[Path]:
     def refuse(error: OSError) -> None:
-        raise InputError(f"{error.filename} cannot be read ({error.strerror}).") from error
+        raise InputError(f"{error.filename} cannot be read ({error.strerror}): check its permissions.") from error
 
     seen = set()
     for folder, folders, names in os.walk(root, onerror=refuse, followlinks=True):
         seen.add(os.path.realpath(folder))
-        # A link may lead back to a folder above it.
+        # Links may lead back to a parent folder.
         folders[:] = [
             name
             for name in folders
@@ -166,7 +166,7 @@ def _walk(root: Path) -> Iterator[Path]:
 
 
 def _head(source: Source) -> bytes:
-    """The first bytes of a file; none if it cannot be read."""
+    """Returns the first bytes of a file; none if it cannot be read."""
     try:
         if isinstance(source, Path):
             with open(source, "rb") as file:

@@ -1,7 +1,7 @@
-"""Which files are pictures and which are videos: by their suffix, or by their first bytes.
+"""Identifies pictures and videos by suffix or by their first bytes.
 
-Suffixes of kinds that nothing here can decode are listed too: such a file is read, fails and is reported by name, where
-an unknown suffix would only be counted.
+Suffixes of formats that cannot be decoded are listed too. Such files fail when they are read and are reported by name,
+whereas files with an unknown suffix are only counted.
 """
 
 import mimetypes
@@ -12,14 +12,14 @@ from pathlib import PurePosixPath
 from PIL import Image
 
 Image.init()
-_WANTED = ("AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
-PICTURE_FORMATS = tuple(name for name in _WANTED if name in Image.OPEN)
-"""What Pillow may open; a file's content chooses among these alone. Others start programs (EPS) or are drawings."""
+_SUPPORTED = ("AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
+PICTURE_FORMATS = tuple(name for name in _SUPPORTED if name in Image.OPEN)
+"""Formats that Pillow may open, chosen by content. Others may run programs (EPS) or are vector graphics."""
 
 VIDEO_FORMATS = "asf,avi,dv,flv,matroska,mov,mpeg,mpegts,mpegvideo,mxf,ogg,rm,yuv4mpegpipe"
-"""FFmpeg's demuxers that may be chosen by a file's content: none of them opens other files or the network."""
+"""FFmpeg demuxers that may be chosen by content. None of them opens other files or network connections."""
 
-# TGA has no mark at its start, so that anything could be taken for it: Pillow is not asked.
+# TGA has no signature, so any file could be mistaken for it; it is not supported.
 UNREADABLE_SUFFIXES = set(
     ".arw .cr2 .cr3 .dng .exr .hdr .heic .heif .hif .jxl .nef .orf .psd .raf .rw2 .svg .tga".split()
 )
@@ -29,9 +29,9 @@ VIDEO_SUFFIXES = set(
     ".3g2 .3gp .asf .avi .divx .dv .f4v .flv .m1v .m2t .m2ts .m2v .m4v .mkv .mov .mp4 .mpe .mpeg .mpg .mts .mxf .ogm "
     ".ogv .qt .rm .rmvb .swf .ts .vob .webm .wmv .y4m".split()
 )
-ARCHIVE_SUFFIXES = {".7z", ".bz2", ".gz", ".rar", ".tar", ".tgz", ".xz", ".zst"}  # beside .zip, which is read
+ARCHIVE_SUFFIXES = {".7z", ".bz2", ".gz", ".rar", ".tar", ".tgz", ".xz", ".zst"}  # .zip is supported
 HEAD_BYTES = 400
-_TYPES = mimetypes.MimeTypes(filenames=())  # Python's own: the lists of a machine differ from those of another
+_TYPES = mimetypes.MimeTypes(filenames=())  # only the types built into Python: system files differ between machines
 
 _BY_PILLOW = {
     "AVIF": ".avif",
@@ -42,7 +42,7 @@ _BY_PILLOW = {
     "TIFF": ".tif",
     "WEBP": ".webp",
 }
-"""Formats whose mark Pillow tests. Those of BMP (``BM``) and PPM (``P`` and a digit) begin texts as well."""
+"""Formats whose signature Pillow checks. Text can start like BMP (``BM``) and PPM (``P`` and a digit)."""
 
 _SIGNATURES = [
     (re.compile(pattern, re.DOTALL), suffix)
@@ -70,15 +70,15 @@ _SIGNATURES = [
         (rb"YUV4MPEG2 ", ".y4m"),
     )
 ]
-"""How files of other kinds begin. Ogg is not among them: it is sound more often than video."""
+"""Signatures of other formats. Ogg is not included, since it is more often audio than video."""
 
 
 def media_suffix(name: str, head: Callable[[], bytes]) -> str:
-    """The suffix of a file, in lower case; by its content if it has none, or one that is unknown.
+    """Returns the suffix of a file in lower case, derived from the content if it is missing or unknown.
 
     Args:
-        name: of the file.
-        head: reads its first :data:`HEAD_BYTES`.
+        name: Name of the file.
+        head: Function that reads the first :data:`HEAD_BYTES` of the file.
     """
     suffix = PurePosixPath(name).suffix.lower()
     known = PICTURE_SUFFIXES | VIDEO_SUFFIXES | ARCHIVE_SUFFIXES | {".zip"}
@@ -87,7 +87,7 @@ def media_suffix(name: str, head: Callable[[], bytes]) -> str:
     start = head()
     for picture_format, found in _BY_PILLOW.items():
         _, accepts = Image.OPEN.get(picture_format, (None, None))
-        # Pillow answers with a sentence where it knows the mark and lacks the decoder.
+        # Pillow returns a message if it knows the signature but lacks the decoder.
         if accepts and accepts(start[:16]):
             return found
     for signature, found in _SIGNATURES:

@@ -1,4 +1,4 @@
-"""Which frames of a video are taken."""
+"""Selection of the frames of a video."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -10,16 +10,16 @@ from fervid.errors import InputError
 
 @dataclass(frozen=True)
 class Sampling:
-    """Which frames of a clip are taken.
+    """Selects frames of a clip by stride or number.
 
     Args:
-        frame_stride: the frame stride: each ``frame_stride``-th frame of the window is taken.
-        frames_per_clip: used instead of ``frame_stride``: frames spread evenly over the window, all of them if it has
-            fewer.
-        window: ``all`` or ``centre``, the middle half, where an acted emotion is at its height.
+        frame_stride: Use every ``frame_stride``-th frame of the window.
+        frames_per_clip: Number of frames evenly spaced over the window, used instead of ``frame_stride``. All frames
+            are used if the window has fewer.
+        window: ``all`` or ``centre`` (the middle half, where acted emotions peak).
 
     Raises:
-        InputError: if a number is below 1 or the window unknown.
+        InputError: If a number is below 1 or the window is unknown.
     """
 
     frame_stride: int = 10
@@ -34,27 +34,27 @@ class Sampling:
             raise InputError(f"dataset.window={self.window} is unknown: choose all or centre.")
 
     def numbers(self, frames: int) -> np.ndarray:
-        """Which of so many frames, as sorted numbers from 0."""
+        """Returns the sorted indices of the selected frames, for a clip with the given number of frames."""
         first, end = (frames // 4, frames - frames // 4) if self.window == "centre" else (0, frames)
         if self.frames_per_clip is None:
             return np.arange(first, end, int(self.frame_stride))
-        # The middles of equal parts: neither end of a clip, where actors rest, is favoured.
+        # Use the middle of equal parts, which avoids both ends of a clip, where actors have a neutral expression.
         parts = np.linspace(first, end, min(int(self.frames_per_clip), end - first) + 1)
         return ((parts[:-1] + parts[1:]) / 2).astype(int)
 
 
 @dataclass(frozen=True)
 class Around:
-    """The frames around a given one.
+    """Selects the frames around a given frame.
 
     Args:
-        frame: its number, from 0.
-        reach: how many before it and after it.
+        frame: Index of the frame, from 0.
+        reach: Number of frames before it and after it.
     """
 
     frame: int
     reach: int = 0
 
     def numbers(self, frames: int) -> np.ndarray:
-        """Which of so many frames, as sorted numbers from 0."""
+        """Returns the sorted indices of the selected frames, for a clip with the given number of frames."""
         return np.arange(max(self.frame - self.reach, 0), min(self.frame + self.reach + 1, frames))

@@ -1,4 +1,4 @@
-"""Where the bytes of a clip or picture are."""
+"""Location of the bytes of a video or picture."""
 
 from pathlib import Path
 
@@ -9,11 +9,11 @@ Source = Path | Member | bytes
 
 
 def read_bytes(source: Source) -> bytes:
-    """All of a file, zip member or bytes.
+    """Reads a whole file or member of a zip; bytes are returned unchanged.
 
     Raises:
-        ValueError: if a zip is damaged, or a member is larger than 1 GiB or a hundred times as large as packed.
-        OSError: if a file cannot be read.
+        ValueError: If a zip is damaged, or a member is larger than 1 GiB or than 100 times its compressed size.
+        OSError: If a file cannot be read.
     """
     if isinstance(source, bytes):
         return source

@@ -1,4 +1,4 @@
-"""Zips as corpora come in them: in each other, packed on Windows, large, changed, hostile."""
+"""Zips of corpora: nested, packed on Windows, large, changed or malicious."""
 
 import io
 import os
@@ -30,14 +30,14 @@ def zipped(members, compression=zipfile.ZIP_STORED):
     with zipfile.ZipFile(buffer, "w", compression) as archive:
         for name, content in members.items():
             info = zipfile.ZipInfo("x")
-            info.filename, info.compress_type = name, compression  # as given, backslashes too
+            info.filename, info.compress_type = name, compression  # unchanged, including backslashes
             archive.writestr(info, content)
     return buffer.getvalue()
 
 
 @pytest.fixture
 def tables_read(monkeypatch):
-    """How many tables of contents have been read."""
+    """A list with one entry per table of contents read."""
     count = []
     parse = zipfile.ZipFile.__init__
 
@@ -50,7 +50,7 @@ def tables_read(monkeypatch):
 
 
 @pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED], ids=["stored", "compressed"])
-def test_zips_in_zips_are_read_in_any_order(tmp_path, compression):
+def test_nested_zips_are_read_in_any_order(tmp_path, compression):
     subjects = {
         f"subject {subject}.zip": zipped(
             {f"happy/{number}.png": picture(10 * subject + number) for number in range(8)}, zipfile.ZIP_DEFLATED
@@ -68,7 +68,7 @@ def test_zips_in_zips_are_read_in_any_order(tmp_path, compression):
 
 
 @pytest.mark.skipif(not CASES.is_dir(), reason=f"no small inputs in {CASES}")
-def test_zips_in_a_zip_of_the_field():
+def test_real_zip_of_zips():
     listing = list_files(CASES / "zip_of_zips.zip", {".png", ".jpg", ".mp4"})
     assert listing.files
     for file in listing.files:
@@ -76,19 +76,20 @@ def test_zips_in_a_zip_of_the_field():
         assert len(read_bytes(file.source)) > 0
 
 
-def test_members_packed_on_windows(tmp_path):
+def test_members_with_backslashes(tmp_path):
     inner = zipped({"sad\\b.png": picture(2), "..\\..\\evil.png": picture(3), "sad\\": b""})
     (tmp_path / "a.zip").write_bytes(zipped({"happy\\a.png": picture(1), "more\\inner.zip": inner}))
     listing = list_files(tmp_path, {".png"})
     assert [file.path for file in listing.files] == ["a.zip/happy/a.png", "a.zip/more/inner.zip/sad/b.png"]
     assert listing.files[1].parts == ("a.zip", "more", "inner.zip", "sad", "b.png")
     assert [read_picture(file.source)[0, 0, 0] for file in listing.files] == [1, 2]
-    assert listing.notes == ["a.zip/more/inner.zip: 1 of its entries have names that lead out of it and are not used."]
+    (note,) = listing.notes
+    assert note.startswith("a.zip/more/inner.zip: 1 of its entries have unsafe names that lead out of the archive")
 
 
-def test_of_members_with_one_name_the_last_counts(tmp_path):
+def test_last_of_several_members_with_the_same_name_is_used(tmp_path):
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # zipfile's, of the name that is there already
+        warnings.simplefilter("ignore")  # zipfile warns of duplicate names
         for name, value in (
             ("happy/a.png", 1),
             ("sad/b.png", 2),
@@ -108,7 +109,7 @@ def test_of_members_with_one_name_the_last_counts(tmp_path):
 
 
 @pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED], ids=["stored", "compressed"])
-def test_reading_every_member_reads_each_table_of_contents_once(tmp_path, tables_read, compression):
+def test_each_table_of_contents_is_read_once(tmp_path, tables_read, compression):
     inner = zipped({f"happy/{number}.png": picture(number) for number in range(100)}, zipfile.ZIP_DEFLATED)
     outside = {f"sad/{number}.png": picture(number) for number in range(100)}
     (tmp_path / "a.zip").write_bytes(zipped({"inner.zip": inner, **outside}, compression))
@@ -120,7 +121,7 @@ def test_reading_every_member_reads_each_table_of_contents_once(tmp_path, tables
     assert len(tables_read) == 2
 
 
-def test_a_changed_zip_is_opened_again(tmp_path):
+def test_changed_zip_is_opened_again(tmp_path):
     path = tmp_path / "a.zip"
     for gray in (1, 2, 3):
         path.write_bytes(zipped({"a.png": picture(gray)}))
@@ -131,8 +132,8 @@ def test_a_changed_zip_is_opened_again(tmp_path):
         read_bytes((path, "a.png"))
 
 
-def test_a_forked_process_and_threads_read_what_they_ask_for(tmp_path):
-    """A handle that is shared would be moved by another reader between the move and the read."""
+def test_forked_processes_and_threads_read_correctly(tmp_path):
+    """With a shared handle, another reader could move the position between seek and read."""
     contents = {f"{number}.png": np.random.default_rng(number).bytes(20_000) for number in range(30)}
     (tmp_path / "a.zip").write_bytes(zipped({"inner.zip": zipped(contents)}))
 
@@ -150,26 +151,26 @@ def test_a_forked_process_and_threads_read_what_they_ask_for(tmp_path):
     assert threading.active_count() >= 1
 
 
-def test_zips_nested_too_deep_are_left_out_and_said(tmp_path):
+def test_zips_nested_too_deep_are_reported(tmp_path):
     content = zipped({"a.png": picture(1)})
     for _ in range(3):
         content = zipped({"in.zip": content, "b.png": picture(2)})
     (tmp_path / "a.zip").write_bytes(content)
     listing = list_files(tmp_path, {".png"})
     assert len(listing.files) == 3
-    assert listing.notes == ["a.zip/in.zip/in.zip/in.zip: left out, since zips are read 3 levels deep."]
+    assert listing.notes == ["a.zip/in.zip/in.zip/in.zip: left out, since zips are read only 3 levels deep."]
 
 
-def test_a_zip_of_too_many_zips(tmp_path, monkeypatch):
+def test_too_many_nested_zips_are_reported(tmp_path, monkeypatch):
     monkeypatch.setattr("fervid.media.archives.MAX_INNER_ZIPS", 5)
     inner = zipped({"a.png": picture(1)})
     (tmp_path / "a.zip").write_bytes(zipped({f"{number}.zip": inner for number in range(9)}))
     listing = list_files(tmp_path, {".png"})
     assert len(listing.files) == 5
-    assert listing.notes == ["a.zip: holds more than 5 zips, the rest of them are left out."]
+    assert listing.notes == ["a.zip: has more than 5 zips; the others are left out."]
 
 
-def test_a_bomb_inside_a_zip(tmp_path):
+def test_zip_bomb_inside_a_zip(tmp_path):
     bomb = zipped({"a.png": bytes(30_000_000)}, zipfile.ZIP_DEFLATED)
     wide = zipped({"big.zip": zipped({"a.png": bytes(30_000_000)})}, zipfile.ZIP_DEFLATED)
     (tmp_path / "a.zip").write_bytes(zipped({"bomb.zip": bomb, "wide.zip": wide}))
@@ -180,7 +181,7 @@ def test_a_bomb_inside_a_zip(tmp_path):
     assert "a.zip/wide.zip/big.zip: cannot be opened as a zip (unpacks to 29 MiB" in listing.notes[0]
 
 
-def test_damage_inside_a_compressed_member_is_the_files_failure(tmp_path):
+def test_damaged_compressed_member_is_an_error(tmp_path):
     content = np.random.default_rng(0).integers(0, 4, 5000, dtype=np.uint8).tobytes()
     damaged = bytearray(zipped({"a.png": content}, zipfile.ZIP_DEFLATED))
     damaged[200:400] = b"\xff" * 200
@@ -189,7 +190,7 @@ def test_damage_inside_a_compressed_member_is_the_files_failure(tmp_path):
         read_bytes((tmp_path / "a.zip", "a.png"))
 
 
-def test_a_zip_as_the_root_itself(tmp_path):
+def test_root_may_be_a_zip(tmp_path):
     (tmp_path / "a.zip").write_bytes(zipped({"happy/a.png": picture(1)}))
     (file,) = list_files(tmp_path / "a.zip", {".png"}).files
     assert file.path == "a.zip/happy/a.png"

@@ -28,7 +28,7 @@ CODECS += [("v.avi", "mpeg4", {"bf": 2}), ("v.mkv", "libx264", {"bf": 3}), ("v.w
 
 
 @pytest.mark.parametrize(("name", "codec", "options"), CODECS)
-def test_frames_are_those_of_their_number(tmp_path, name, codec, options):
+def test_frames_have_the_right_number_and_time(tmp_path, name, codec, options):
     path = write_video(tmp_path / name, codec, **options)
     frames = list(read_frames(path, Sampling(frame_stride=7)))
     assert [frame.number for frame in frames] == [0, 7, 14, 21, 28, 35]
@@ -37,25 +37,25 @@ def test_frames_are_those_of_their_number(tmp_path, name, codec, options):
 
 
 @pytest.mark.parametrize(("name", "codec", "options"), CODECS)
-def test_skipping_changes_no_wanted_pixel(tmp_path, name, codec, options):
+def test_skipping_does_not_change_selected_frames(tmp_path, name, codec, options):
     path = write_video(tmp_path / name, codec, **options)
-    every = list(read_frames(path, Sampling(frame_stride=1)))
-    assert len(every) == 40
+    all_frames = list(read_frames(path, Sampling(frame_stride=1)))
+    assert len(all_frames) == 40
     for frame in read_frames(path, Sampling(frame_stride=9)):
-        assert (frame.image == every[frame.number].image).all()
+        assert (frame.image == all_frames[frame.number].image).all()
 
 
 @pytest.mark.parametrize("sampling", [Sampling(frame_stride=3, window="centre"), Around(17, 1), Around(39)])
 @pytest.mark.parametrize(("name", "codec", "options"), CODECS)
-def test_any_part_of_a_video(tmp_path, name, codec, options, sampling):
+def test_parts_of_a_video(tmp_path, name, codec, options, sampling):
     path = write_video(tmp_path / name, codec, **options)
     frames = list(read_frames(path, sampling))
     assert [frame.number for frame in frames] == sampling.numbers(40).tolist()
     assert grays(frames) == pytest.approx([5 * frame.number for frame in frames], abs=4)
 
 
-def test_a_note_in_another_alphabet(tmp_path):
-    """As old cameras left them: FFmpeg itself would refuse the file."""
+def test_metadata_that_is_not_utf_8(tmp_path):
+    """Old cameras write such metadata, which PyAV refuses by default."""
     with av.open(tmp_path / "v.avi", "w") as container:
         container.metadata["title"] = "TheTitle"
         stream = container.add_stream("mpeg4", rate=25)
@@ -70,16 +70,16 @@ def test_a_note_in_another_alphabet(tmp_path):
     assert len(list(read_frames(tmp_path / "v.avi", Sampling(frame_stride=5)))) == 2
 
 
-def test_a_codec_nobody_knows(tmp_path):
+def test_unknown_codec_is_an_error(tmp_path):
     path = write_video(tmp_path / "v.mkv")
     content = path.read_bytes()
     assert content.count(b"V_MPEG4/ISO/AVC") == 1
     path.write_bytes(content.replace(b"V_MPEG4/ISO/AVC", b"V_NOBODYS/CODEC"))
-    with pytest.raises(ValueError, match=r"a codec that FFmpeg does not know|no video that can be decoded"):
+    with pytest.raises(ValueError, match=r"the codec is unknown to FFmpeg|not a video that can be decoded"):
         list(read_frames(path, Sampling()))
 
 
-def test_no_memory_is_not_the_pictures_fault(tmp_path, monkeypatch):
+def test_memory_error_is_not_a_damaged_picture(tmp_path, monkeypatch):
     def none_left(*_, **__):
         raise MemoryError
 
@@ -88,10 +88,10 @@ def test_no_memory_is_not_the_pictures_fault(tmp_path, monkeypatch):
         read_picture(tmp_path / "a.jpg")
 
 
-def test_a_picture_is_no_video(tmp_path):
+def test_picture_is_not_a_video(tmp_path):
     Image.fromarray(np.zeros((64, 96, 3), np.uint8)).save(tmp_path / "a.jpg")
     (tmp_path / "a.jpg").rename(tmp_path / "a.mp4")
-    with pytest.raises(ValueError, match="no video in it"):
+    with pytest.raises(ValueError, match="not a video in a supported format"):
         list(read_frames(tmp_path / "a.mp4", Sampling()))
 
 
@@ -100,7 +100,7 @@ def test_real_videos_frame_by_frame():
     path = SHARED / "Actor_01" / "02-01-08-02-02-02-01.mp4"
     with av.open(path) as container:
         reference = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
-        assert container.streams.video[0].frames == len(reference) + 1  # the container says one too many
+        assert container.streams.video[0].frames == len(reference) + 1  # the container states one frame too many
     frames = list(read_frames(path, Sampling(frame_stride=10)))
     assert [frame.number for frame in frames] == list(range(0, len(reference), 10))
     assert all((frame.image == reference[frame.number]).all() for frame in frames)
@@ -128,7 +128,7 @@ def test_sampling():
             Sampling(**options)
 
 
-def test_a_video_in_a_zip_and_as_bytes(tmp_path):
+def test_video_in_a_zip_and_as_bytes(tmp_path):
     path = write_video(tmp_path / "v.mp4")
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         archive.write(path, "inside/v.mp4")
@@ -136,10 +136,10 @@ def test_a_video_in_a_zip_and_as_bytes(tmp_path):
         assert grays(read_frames(source, Sampling(frame_stride=20))) == pytest.approx([0, 100], abs=3)
 
 
-@pytest.mark.parametrize("share", [0.0, 0.02, 0.4, 0.8, 0.97])
+@pytest.mark.parametrize("fraction", [0.0, 0.02, 0.4, 0.8, 0.97])
 @pytest.mark.parametrize("name", ["v.mp4", "v.avi", "fast.mp4"])
-def test_truncated(tmp_path, name, share):
-    """At any point, with the index at the end or, as for streaming, in front."""
+def test_truncated(tmp_path, name, fraction):
+    """Truncated at any point, with the index at the end or, as for streaming, at the start."""
     options = {"movflags": "faststart"} if name == "fast.mp4" else {}
     with av.open(tmp_path / name, "w", options=options) as container:
         stream = container.add_stream("mpeg4" if name == "v.avi" else "libx264", rate=Fraction(25))
@@ -150,55 +150,55 @@ def test_truncated(tmp_path, name, share):
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         container.mux(stream.encode())
     whole = (tmp_path / name).read_bytes()
-    (tmp_path / name).write_bytes(whole[: int(len(whole) * share)])
-    if share < 0.9:
+    (tmp_path / name).write_bytes(whole[: int(len(whole) * fraction)])
+    if fraction < 0.9:
         with pytest.raises(ValueError, match=r"^[^\n]+$"):
             list(read_frames(tmp_path / name, Sampling(frame_stride=10)))
     else:
-        with suppress(ValueError):  # what is missing was asked for, or not
+        with suppress(ValueError):  # the missing part may or may not be selected
             assert len(list(read_frames(tmp_path / name, Sampling(frame_stride=10)))) == 4
 
 
 @pytest.mark.parametrize(
     ("name", "content", "match"),
     [
-        ("text.mp4", b"this is no video at all" * 100, "no video that can be decoded"),
-        ("empty.avi", b"", "no video that can be decoded"),
-        ("noise.mp4", bytes(np.random.default_rng(0).integers(0, 256, 10_000, dtype=np.uint8)), "no video"),
+        ("text.mp4", b"this is not a video" * 100, "not a video that can be decoded"),
+        ("empty.avi", b"", "not a video that can be decoded"),
+        ("noise.mp4", bytes(np.random.default_rng(0).integers(0, 256, 10_000, dtype=np.uint8)), "not a video"),
     ],
 )
-def test_no_video(tmp_path, name, content, match):
+def test_other_content_is_not_a_video(tmp_path, name, content, match):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ValueError, match=match):
         list(read_frames(tmp_path / name, Sampling()))
 
 
-def test_a_wrong_extension_does_not_matter(tmp_path):
+def test_wrong_suffix_does_not_matter(tmp_path):
     write_video(tmp_path / "v.mp4")
     shutil.move(tmp_path / "v.mp4", tmp_path / "v.avi")
     assert len(list(read_frames(tmp_path / "v.avi", Sampling(frame_stride=10)))) == 4
 
 
-def test_sound_alone(tmp_path):
+def test_audio_file_is_an_error(tmp_path):
     with av.open(tmp_path / "sound.mp4", "w") as container:
         stream = container.add_stream("aac", rate=16_000)
         frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
         frame.sample_rate = 16_000
         container.mux(stream.encode(frame))
         container.mux(stream.encode())
-    with pytest.raises(ValueError, match="no video in it"):
+    with pytest.raises(ValueError, match="has no video stream"):
         list(read_frames(tmp_path / "sound.mp4", Sampling()))
 
 
-def test_an_absurd_size(tmp_path, monkeypatch):
+def test_too_large_frames_are_refused(tmp_path, monkeypatch):
     write_video(tmp_path / "v.mp4")
-    monkeypatch.setattr("fervid.media.decoding.MOST_PIXELS", 96 * 64 - 1)
+    monkeypatch.setattr("fervid.media.decoding.MAX_FRAME_PIXELS", 96 * 64 - 1)
     with pytest.raises(ValueError, match="frames of 96 x 64 pixels"):
         list(read_frames(tmp_path / "v.mp4", Sampling()))
 
 
-def test_a_phone_video_stands_upright(tmp_path):
-    """The note that says how to turn it is put into the track's matrix by hand: no encoder here writes one."""
+def test_rotated_phone_video_is_upright(tmp_path):
+    """The rotation is written into the matrix of the track by hand, since the encoder cannot write it."""
     path = write_video(tmp_path / "v.mp4")
     content = bytearray(path.read_bytes())
     place = content.index(b"tkhd") + 4 + 40  # version, dates, ids, duration, layer, volume; then the matrix
@@ -209,11 +209,11 @@ def test_a_phone_video_stands_upright(tmp_path):
     path.write_bytes(content)
     frame = next(iter(read_frames(path, Sampling(frame_stride=10))))
     assert frame.image.shape == (96, 64, 3)
-    assert frame.image[:12, -12:].mean() > 200  # turned a quarter clockwise: upper left is upper right
+    assert frame.image[:12, -12:].mean() > 200  # rotated by 90 degrees clockwise: upper left becomes upper right
     assert frame.image[:12, :12].mean() < 100
 
 
-def test_a_zip_bomb(tmp_path, monkeypatch):
+def test_zip_bomb_is_refused(tmp_path, monkeypatch):
     with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("bomb.mp4", bytes(20_000_000))
         archive.writestr("large.mp4", np.random.default_rng(0).bytes(2_000_000))
@@ -225,7 +225,7 @@ def test_a_zip_bomb(tmp_path, monkeypatch):
         read_bytes((tmp_path / "a.zip", "large.mp4"))
 
 
-def test_a_zip_that_lies_about_a_member(tmp_path):
+def test_wrong_checksum_in_a_zip_is_an_error(tmp_path):
     with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_STORED) as archive:
         archive.writestr("v.mp4", b"abcd" * 100)
     content = bytearray((tmp_path / "a.zip").read_bytes())
@@ -237,7 +237,7 @@ def test_a_zip_that_lies_about_a_member(tmp_path):
         read_bytes((tmp_path / "a.zip", "not there.mp4"))
 
 
-def test_a_picture_that_is_none(tmp_path):
+def test_unreadable_picture_is_an_error(tmp_path):
     (tmp_path / "a.jpg").write_bytes(b"no picture")
     with pytest.raises(ValueError, match=r"^cannot identify image file$"):
         read_picture(tmp_path / "a.jpg")

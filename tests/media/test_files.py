@@ -24,7 +24,7 @@ def paths(listing):
     return [file.path for file in listing.files]
 
 
-def test_files_at_any_depth_sorted_and_hidden_ones_apart(root):
+def test_files_are_sorted_and_hidden_files_skipped(root):
     listing = list_files(root, {".mp4"})
     assert paths(listing) == ["a/deep/er/three.mp4", "a/one.MP4", "b/two.mp4"]
     assert listing.notes == []
@@ -43,7 +43,7 @@ def test_zips_are_read_in_place(root):
     assert not (root / "inside").exists()
 
 
-def test_zip_entries_that_climb_out(root):
+def test_unsafe_zip_entries_are_ignored(root):
     with zipfile.ZipFile(root / "c.zip", "w") as archive:
         for name in ("../../evil.mp4", "/etc/evil.mp4", "a/../../evil.mp4", "good.mp4"):
             archive.writestr(name, b"x")
@@ -51,64 +51,64 @@ def test_zip_entries_that_climb_out(root):
     listing = list_files(root, {".mp4"})
     assert paths(listing)[-1] == "c.zip/good.mp4"
     assert len(listing.files) == 4
-    assert listing.notes == ["c.zip: 3 of its entries have names that lead out of it and are not used."]
+    assert listing.notes == ["c.zip: 3 of its entries have unsafe names that lead out of the archive and are ignored."]
     assert sorted(os.listdir(root.parent)) == before
 
 
-def test_a_damaged_zip_is_said(root):
+def test_damaged_zip_is_reported(root):
     (root / "c.zip").write_bytes(b"PK\x03\x04 and then nothing")
     listing = list_files(root, {".mp4"})
     assert len(listing.files) == 3
     assert "c.zip: cannot be opened as a zip" in listing.notes[0]
 
 
-def test_names_that_are_no_text(root):
+def test_names_that_are_not_utf_8_are_reported(root):
     try:
         (root / "a" / os.fsdecode(b"caf\xe9.mp4")).write_bytes(b"x")
     except OSError:
-        pytest.skip("this file system takes UTF-8 names only")
+        pytest.skip("this file system allows only UTF-8 names")
     listing = list_files(root, {".mp4"})
     assert len(listing.files) == 3
     assert listing.notes == ["with names that are not UTF-8 (rename them), left out: 1 (first: a/caf\\xe9.mp4)."]
 
 
-def test_a_link_that_leads_back(root):
+def test_circular_link_is_not_followed(root):
     (root / "a" / "loop").symlink_to(root)
     (root / "elsewhere").symlink_to(root / "b")
     assert paths(list_files(root, {".mp4"})) == ["a/deep/er/three.mp4", "a/one.MP4", "b/two.mp4", "elsewhere/two.mp4"]
 
 
-def test_things_that_are_no_files(root):
-    """A fifo would be waited on for ever."""
+def test_broken_links_and_special_files_are_left_out(root):
+    """Reading a FIFO would block forever."""
     (root / "a" / "gone.mp4").symlink_to(root / "nowhere.mp4")
     os.mkfifo(root / "b" / "pipe.mp4")
     listing = list_files(root, {".mp4"})
     assert paths(listing) == ["a/deep/er/three.mp4", "a/one.MP4", "b/two.mp4"]
-    assert listing.notes == ["links to nothing or things that are no files, left out: 2 (first: a/gone.mp4)."]
+    assert listing.notes == ["broken links or special files, left out: 2 (first: a/gone.mp4)."]
 
 
-def test_a_changed_file_has_another_stamp(root):
+def test_changed_file_has_a_new_stamp(root):
     before = list_files(root, {".mp4"}).files[0].stamp
     (root / "a/deep/er/three.mp4").write_bytes(b"changed")
     assert list_files(root, {".mp4"}).files[0].stamp != before
 
 
-def test_a_file_that_may_be_read_now_has_another_stamp(root, monkeypatch):
+def test_stamp_depends_on_readability(root, monkeypatch):
     before = list_files(root, {".mp4"}).files[0].stamp
-    monkeypatch.setattr(os, "access", lambda *_: False)  # root may read everything
+    monkeypatch.setattr(os, "access", lambda *_: False)  # root can read everything
     assert list_files(root, {".mp4"}).files[0].stamp != before
 
 
-def test_no_folder(tmp_path):
+def test_missing_folder_is_an_error(tmp_path):
     with pytest.raises(InputError, match="is not a folder"):
         list_files(tmp_path / "nowhere", {".mp4"})
 
 
-def test_no_permission(root, monkeypatch):
+def test_unreadable_folder_is_an_error(root, monkeypatch):
     scandir = os.scandir
 
     def refuse(path):
-        if str(path).endswith("/a"):  # root, whom the tests may run as, is refused nothing by the system
+        if str(path).endswith("/a"):  # simulated, since root can read everything
             raise PermissionError(13, "Permission denied", str(path))
         return scandir(path)
 
@@ -117,7 +117,7 @@ def test_no_permission(root, monkeypatch):
         list_files(root, {".mp4"})
 
 
-def test_what_is_left_out_is_counted_by_suffix(root):
+def test_other_files_are_counted_by_suffix(root):
     for name in ("a.txt", "b.TXT", "c.rar", "d.npz", "README", "Thumbs.db", "desktop.ini", ".DS_Store"):
         (root / "a" / name).write_bytes(b"x")
     with zipfile.ZipFile(root / "c.zip", "w") as archive:
@@ -127,13 +127,13 @@ def test_what_is_left_out_is_counted_by_suffix(root):
     listing = list_files(root, {".mp4"})
     assert len(listing.files) == 3
     assert listing.notes == [
-        "archives that cannot be read, left out: 1 (.rar 1); unpack them.",
+        "unsupported archives, left out: 1 (.rar 1); unpack them.",
         "files of other kinds, left out: 5 (.txt 2, without suffix 1, .csv 1, .npz 1).",
     ]
 
 
 @pytest.mark.parametrize("name", ["photo", "photo.jpg_large", "photo.jpg.1", "photo.jpg ", "001.scan"])
-def test_a_picture_is_known_by_its_content_where_its_name_says_nothing(tmp_path, name):
+def test_pictures_without_a_known_suffix_are_identified_by_content(tmp_path, name):
     Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "x.jpg")
     (tmp_path / name).write_bytes((tmp_path / "x.jpg").read_bytes())
     with zipfile.ZipFile(tmp_path / "c.zip", "w") as archive:
@@ -145,7 +145,7 @@ def test_a_picture_is_known_by_its_content_where_its_name_says_nothing(tmp_path,
 @pytest.mark.parametrize(
     "suffix", [".avif", ".bmp", ".gif", ".jp2", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".webp", ".j2k"]
 )
-def test_pictures_of_all_formats_are_known_by_their_content(tmp_path, suffix):
+def test_all_picture_formats_are_identified_by_content(tmp_path, suffix):
     picture = Image.fromarray(np.zeros((8, 8) if suffix == ".pgm" else (8, 8, 3), np.uint8))
     picture.save(tmp_path / f"x{suffix}")
     (tmp_path / f"x{suffix}").rename(tmp_path / "x")
@@ -161,7 +161,7 @@ def test_pictures_of_all_formats_are_known_by_their_content(tmp_path, suffix):
         *((".ts", "mpeg2video"), (".webm", "libvpx"), (".wmv", "wmv2"), (".y4m", "wrapped_avframe")),
     ],
 )
-def test_videos_of_all_formats_are_known_by_their_content(tmp_path, suffix, codec):
+def test_all_video_formats_are_identified_by_content(tmp_path, suffix, codec):
     with av.open(str(tmp_path / f"x{suffix}"), "w") as container:
         stream = container.add_stream(codec, rate=25)
         stream.width = stream.height = 64
@@ -186,14 +186,14 @@ def test_videos_of_all_formats_are_known_by_their_content(tmp_path, suffix, code
         b"The moov atom",
     ],
 )
-def test_texts_that_begin_like_a_picture_are_texts(tmp_path, start):
+def test_text_with_the_start_of_a_picture_is_no_picture(tmp_path, start):
     (tmp_path / "notes").write_bytes(start + b"x" * 300)
     listing = list_files(tmp_path, PICTURE_SUFFIXES | VIDEO_SUFFIXES)
     assert listing.left_out == [("notes", "of another kind (without suffix)")]
 
 
-def test_a_known_suffix_is_believed(tmp_path):
-    """A table that begins as a picture would is a table."""
+def test_known_suffix_takes_precedence_over_content(tmp_path):
+    """A CSV that starts like a picture is a CSV."""
     for name in ("a.txt", "b.csv", "c.wav", "d.json"):
         (tmp_path / name).write_bytes(b"GIF89a")
     assert list_files(tmp_path, {".gif"}).files == []

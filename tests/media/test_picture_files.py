@@ -1,4 +1,4 @@
-"""Pictures of every mode and format, and what a picture's content may start."""
+"""Pictures of all modes and formats, and safety of decoding."""
 
 import struct
 from pathlib import Path
@@ -17,7 +17,7 @@ COLOURS = np.dstack([RAMP, RAMP[:, ::-1], np.roll(RAMP, 64, axis=1)])
 
 
 def ramp_of(path):
-    """The gray ramp that a picture shows, as integers."""
+    """Returns the gray ramp in a picture as integers."""
     image = read_picture(path)
     assert image.dtype == np.uint8
     assert image.shape == (32, 256, 3)
@@ -35,7 +35,7 @@ def ramp_of(path):
     ],
     ids=["float 0 to 1", "float 0 to 255", "32-bit integers", "16-bit integers"],
 )
-def test_values_are_scaled_by_what_they_mean(tmp_path, values):
+def test_values_are_scaled_to_8_bits(tmp_path, values):
     Image.fromarray(values).save(tmp_path / "a.tif")
     assert np.abs(ramp_of(tmp_path / "a.tif") - RAMP[0]).max() <= 1
 
@@ -51,14 +51,14 @@ def test_values_are_scaled_by_what_they_mean(tmp_path, values):
     ],
     ids=["float 0 to 12.75", "float -1 to 254", "not a number", "32-bit integers to 65535", "negative integers"],
 )
-def test_values_that_may_mean_several_things_are_refused(tmp_path, values):
+def test_ambiguous_values_are_refused(tmp_path, values):
     Image.fromarray(np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("="))).save(tmp_path / "a.tif")
-    with pytest.raises(ValueError, match="nobody can tell what is white"):
+    with pytest.raises(ValueError, match="is ambiguous"):
         read_picture(tmp_path / "a.tif")
 
 
 def test_dark_16_bit_pictures_stay_dark(tmp_path):
-    """In a format with a fixed range the values of one picture say nothing about what is white."""
+    """In formats with a fixed range, white does not depend on the values of the picture."""
     Image.fromarray(RAMP.astype(np.uint16)).save(tmp_path / "a.png")
     assert ramp_of(tmp_path / "a.png").max() == 1
     (tmp_path / "a.pgm").write_bytes(b"P5 256 32 65535\n" + RAMP.astype(">u2").tobytes())
@@ -71,7 +71,7 @@ def test_16_bit_tiffs_of_both_polarities_and_byte_orders(tmp_path):
     (tmp_path / "a.tif").write_bytes(content)
     with Image.open(tmp_path / "a.tif") as file:
         stored = file.tag_v2[262]
-    if stored != 0:  # Pillow writes its own: set the entry of the directory by hand
+    if stored != 0:  # Pillow overwrites the tag: set the directory entry by hand
         entry = content.index(struct.pack("<HHI", 262, 3, 1))
         content[entry + 8 : entry + 10] = struct.pack("<H", 0)
         (tmp_path / "a.tif").write_bytes(content)
@@ -81,14 +81,14 @@ def test_16_bit_tiffs_of_both_polarities_and_byte_orders(tmp_path):
 
 
 @pytest.mark.skipif(not CASES.is_dir(), reason=f"no small inputs in {CASES}")
-def test_a_float_tiff_of_the_field_shows_a_face():
+def test_real_float_tiff_is_decoded():
     image = read_picture(CASES / "float_0_to_1.tif")
     assert image.std() > 20
     assert image.max() > 150
 
 
-@pytest.mark.parametrize("adobe", [True, False], ids=["ink inverted, as Adobe writes it", "ink as it is"])
-def test_jpegs_of_four_inks(tmp_path, adobe):
+@pytest.mark.parametrize("adobe", [True, False], ids=["inverted, as Adobe writes it", "not inverted"])
+def test_cmyk_jpeg(tmp_path, adobe):
     colours = Image.fromarray(COLOURS)
     inks = colours.convert("CMYK")
     if adobe:
@@ -96,7 +96,7 @@ def test_jpegs_of_four_inks(tmp_path, adobe):
     else:
         ImageChops.invert(inks).save(tmp_path / "a.jpg", quality=95, subsampling=0)
         content = (tmp_path / "a.jpg").read_bytes()
-        at = content.index(b"\xff\xee")  # the marker of Adobe
+        at = content.index(b"\xff\xee")  # the Adobe marker
         length = struct.unpack(">H", content[at + 2 : at + 4])[0]
         (tmp_path / "a.jpg").write_bytes(content[:at] + content[at + 2 + length :])
     assert np.abs(read_picture(tmp_path / "a.jpg").astype(int) - COLOURS).mean() < 4
@@ -112,8 +112,8 @@ def test_lab(tmp_path):
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "PA", "P"])
-def test_where_a_picture_is_transparent_it_is_white(tmp_path, mode):
-    """What a program leaves under transparent pixels is anything; it must not come out as part of the face."""
+def test_transparent_pixels_are_white(tmp_path, mode):
+    """Colours of transparent pixels are arbitrary and must not become part of the face."""
     colours = np.dstack([RAMP // 2, RAMP // 2, RAMP // 2, np.where(RAMP < 100, 0, 255)]).astype(np.uint8)
     picture = Image.fromarray(colours)
     if mode == "P":
@@ -129,8 +129,8 @@ def test_where_a_picture_is_transparent_it_is_white(tmp_path, mode):
     assert np.abs(image[104:, 0] - RAMP[0, 104:] // 2).max() <= 10
 
 
-def test_a_picture_that_is_transparent_everywhere_keeps_its_colours(tmp_path):
-    """Some programs write a fourth channel of zeros that means nothing."""
+def test_fully_transparent_picture_keeps_its_colours(tmp_path):
+    """Some programs write a meaningless fourth channel of zeros."""
     Image.fromarray(np.dstack([COLOURS, np.zeros_like(RAMP)])).save(tmp_path / "a.png")
     assert (read_picture(tmp_path / "a.png") == COLOURS).all()
 
@@ -138,7 +138,7 @@ def test_a_picture_that_is_transparent_everywhere_keeps_its_colours(tmp_path):
 @pytest.mark.parametrize(
     "suffix", [".jfif", ".gif", ".webp", ".bmp", ".ppm", ".jp2", ".tif", ".avif", ".png", ".jpe", ".dib"]
 )
-def test_formats_that_are_read(tmp_path, suffix):
+def test_supported_formats(tmp_path, suffix):
     path = tmp_path / f"a{suffix}"
     try:
         Image.fromarray(COLOURS).save(path, quality=95)
@@ -148,22 +148,22 @@ def test_formats_that_are_read(tmp_path, suffix):
 
 
 @pytest.mark.parametrize("suffix", [".gif", ".webp", ".png"])
-def test_an_animation_is_no_picture(tmp_path, suffix):
+def test_animation_is_refused(tmp_path, suffix):
     first, second = Image.fromarray(COLOURS), Image.fromarray(255 - COLOURS)
     first.save(tmp_path / f"a{suffix}", save_all=True, append_images=[second])
     with pytest.raises(ValueError, match="an animation: save one of its frames"):
         read_picture(tmp_path / f"a{suffix}")
 
 
-def test_a_tiff_whose_first_image_is_a_preview(tmp_path):
-    """Raw files of many cameras are TIFFs that begin so."""
+def test_tiff_with_a_preview_is_refused(tmp_path):
+    """Raw files of many cameras are TIFFs that start with a preview."""
     Image.fromarray(COLOURS).save(tmp_path / "a.tif", tiffinfo={254: 1})
     with pytest.raises(ValueError, match="only a preview"):
         read_picture(tmp_path / "a.tif")
 
 
-def test_float_colours_in_a_tiff_are_refused_by_name(tmp_path):
-    """Pillow reads float values of one channel alone."""
+def test_tiff_with_float_colours_is_refused(tmp_path):
+    """Pillow reads float values only with one channel."""
     values = (COLOURS.astype("<f4") / 255).tobytes()
     entries = [(256, 4, 1, 256), (257, 4, 1, 32), (259, 3, 1, 1), (262, 3, 1, 2), (273, 4, 1, 200), (277, 3, 1, 3)]
     entries += [(278, 4, 1, 32), (279, 4, 1, len(values)), (258, 3, 3, 180), (339, 3, 3, 186)]
@@ -175,13 +175,13 @@ def test_float_colours_in_a_tiff_are_refused_by_name(tmp_path):
         read_picture(tmp_path / "a.tif")
 
 
-def test_a_picture_starts_no_program(tmp_path, monkeypatch):
-    """PostScript is a programming language, for which Pillow starts Ghostscript."""
+def test_decoding_runs_no_program(tmp_path, monkeypatch):
+    """Pillow would run Ghostscript for PostScript files."""
     started = tmp_path / "started"
     (tmp_path / "gs").write_text(f"#!/bin/sh\necho started > '{started}'\n")
     (tmp_path / "gs").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-    monkeypatch.setattr(EpsImagePlugin, "gs_binary", None)  # it looks once
+    monkeypatch.setattr(EpsImagePlugin, "gs_binary", None)  # Pillow searches only once
     (tmp_path / "a.jpg").write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 64\n%%EndComments\nshowpage\n")
     with pytest.raises(ValueError, match="cannot identify image file"):
         read_picture(tmp_path / "a.jpg")
@@ -210,14 +210,14 @@ def film(tmp_path):
     ids=["list of files", "playlist", "network session"],
 )
 @pytest.mark.parametrize("as_bytes", [False, True])
-def test_a_video_opens_no_other_file(film, name, content, as_bytes):
+def test_decoding_a_video_opens_no_other_file(film, name, content, as_bytes):
     path = film.parent / name
     path.write_text(content)
-    with pytest.raises(ValueError, match="no video"):
+    with pytest.raises(ValueError, match="not a video"):
         list(read_frames(path.read_bytes() if as_bytes else path, Sampling(frame_stride=1)))
 
 
-def test_names_that_look_like_protocols_or_patterns_are_files(film, monkeypatch):
+def test_names_like_protocols_or_patterns_are_files(film, monkeypatch):
     monkeypatch.chdir(film.parent)
     for name in ("clip:1.mp4", "concat:a|b.mp4", "frame%02d.mp4", "http:x.mp4"):
         Path(name).write_bytes(film.read_bytes())

@@ -1,4 +1,4 @@
-"""Frames are numbered, timed and shaped as a player shows them, whatever the container promises."""
+"""Frames are numbered, timed and shaped as a player displays them, regardless of the container metadata."""
 
 import struct
 from fractions import Fraction
@@ -29,7 +29,7 @@ SAMPLINGS = [
 
 
 def decode_all(path):
-    """Every frame that FFmpeg returns, with its time: what ``ffprobe -show_frames`` lists."""
+    """Returns all frames decoded by FFmpeg and their times, as listed by ``ffprobe -show_frames``."""
     images, times = [], []
     with av.open(path) as container:
         for packet in container.demux(video=0):
@@ -43,7 +43,7 @@ def decode_all(path):
 
 
 def check_every_sampling(path):
-    """All samplings agree with a plain decode of the whole file; returns its frames."""
+    """Checks that all samplings agree with decoding the whole file, and returns its frames."""
     images, times = decode_all(path)
     frames = list(read_frames(path, Sampling(frame_stride=1)))
     assert [frame.number for frame in frames] == list(range(len(images)))
@@ -57,7 +57,7 @@ def check_every_sampling(path):
     return frames
 
 
-# By hand: ffprobe -select_streams v:0 -show_entries frame=best_effort_timestamp_time (FFmpeg 5.1): the number of
+# Determined with ffprobe -select_streams v:0 -show_entries frame=best_effort_timestamp_time (FFmpeg 5.1): the number of
 # frames, and the time of the last one less that of the first. All four have 30 frames per second.
 @shared
 @pytest.mark.parametrize(
@@ -77,8 +77,10 @@ def test_cut_recordings_frame_by_frame(name, frames, last):
 
 
 def edit(path, *segments):
-    """Makes the edit list show these segments, each (first frame or None for a pause, frames), as phones and lossless
-    cutters do that trim without encoding again."""
+    """Writes an edit list with the given segments (first frame or None for a pause, number of frames).
+
+    Phones and lossless cutters trim videos in this way, without encoding them again.
+    """
     content = bytearray(path.read_bytes())
     movie, media = (struct.unpack_from(">I", content, content.index(box) + 16)[0] for box in (b"mvhd", b"mdhd"))
     place = content.index(b"elst")
@@ -90,7 +92,7 @@ def edit(path, *segments):
     ]
     edits = struct.pack(">II", 0, len(segments)) + b"".join(entries)
     grown = 8 + len(edits) - size
-    assert grown == 0 or content.index(b"mdat") < content.index(b"moov")  # or places of samples would be wrong
+    assert grown == 0 or content.index(b"mdat") < content.index(b"moov")  # otherwise sample offsets would be wrong
     for box in (b"moov", b"trak", b"edts"):
         old = content.index(box) - 4
         struct.pack_into(">I", content, old, struct.unpack_from(">I", content, old)[0] + grown)
@@ -121,7 +123,7 @@ def test_edit_lists(tmp_path, codec, segments):
     assert grays(frames) == pytest.approx([5 * number for number in expected], abs=4)
 
 
-def test_a_trimmed_file_that_breaks_off_is_refused(tmp_path):
+def test_truncated_file_with_an_edit_list_is_refused(tmp_path):
     path = tmp_path / "v.mp4"
     with av.open(path, "w", options={"movflags": "faststart"}) as container:
         stream = container.add_stream("libx264", rate=Fraction(25), options={"bf": "2"})
@@ -151,21 +153,21 @@ CUTS = [
 
 
 @pytest.mark.parametrize(("name", "codec", "options"), CUTS)
-def test_a_recording_that_begins_anywhere(tmp_path, name, codec, options):
+def test_recording_cut_at_any_byte(tmp_path, name, codec, options):
     path = write_video(tmp_path / name, codec, **options)
     content = path.read_bytes()
-    # Whole packets: a transport stream cut inside one begins at the next all the same.
+    # Cut at whole packets: a transport stream cut inside a packet starts at the next one anyway.
     unit = {"ts": 188, "m2ts": 192, "mts": 192}.get(path.suffix[1:], 1)
-    for share in (0.3, 0.45):
+    for fraction in (0.3, 0.45):
         cut = tmp_path / f"cut{path.suffix}"
-        cut.write_bytes(content[int(share * len(content)) // unit * unit :])
+        cut.write_bytes(content[int(fraction * len(content)) // unit * unit :])
         frames = check_every_sampling(cut)
         assert 5 <= len(frames) < 40
         assert grays(frames) == pytest.approx([5 * number for number in range(40 - len(frames), 40)], abs=5)
 
 
 def copy_from(source, target, begins):
-    """Copies the packets of a video without decoding them, from the first one on of which ``begins`` is true."""
+    """Copies the packets of a video without decoding, starting with the first for which ``begins`` is true."""
     with av.open(source) as old, av.open(target, "w") as new:
         stream = new.add_stream_from_template(old.streams.video[0])
         copying = False
@@ -178,8 +180,8 @@ def copy_from(source, target, begins):
 
 
 @pytest.mark.parametrize(("name", "codec"), [("v.mkv", "libx265"), ("v.mp4", "libx265"), ("v.mkv", "libx264")])
-def test_a_lossless_cut_at_an_open_gop(tmp_path, name, codec):
-    """Frames shown before the key frame that the file now begins with need frames that are gone."""
+def test_lossless_cut_at_an_open_gop(tmp_path, name, codec):
+    """Frames displayed before the first key frame depend on frames that were cut off."""
     params = "log-level=none:keyint=10:open-gop=1:bframes=3" if codec == "libx265" else "open-gop=1"
     whole = write_video(tmp_path / f"whole{name}", codec, g=10, **{f"{codec[3:]}-params": params})
     path = copy_from(whole, tmp_path / name, lambda number, packet: number > 0 and packet.is_keyframe)
@@ -189,7 +191,7 @@ def test_a_lossless_cut_at_an_open_gop(tmp_path, name, codec):
 
 
 @pytest.mark.parametrize("name", ["v.mkv", "v.mp4", "v.flv", "v.avi", "v.3gp"])
-def test_a_file_that_begins_between_key_frames(tmp_path, name):
+def test_file_that_starts_between_key_frames(tmp_path, name):
     whole = write_video(tmp_path / f"whole{name}", g=10, bf=0)
     path = copy_from(whole, tmp_path / name, lambda number, packet: number == 4)
     frames = check_every_sampling(path)
@@ -197,25 +199,25 @@ def test_a_file_that_begins_between_key_frames(tmp_path, name):
 
 
 @pytest.mark.parametrize(("name", "codec"), [("v.avi", "mpeg4"), ("v.avi", "mjpeg"), ("v.mp4", "libx264")])
-def test_frames_that_a_camera_dropped(tmp_path, name, codec):
-    """Of 40 frames every fifth is missing, and 20 to 24."""
-    kept = [number for number in range(40) if number % 5 != 1 and number // 5 != 4]
+def test_dropped_frames(tmp_path, name, codec):
+    """Every fifth of 40 frames is missing, and frames 20 to 24."""
+    present = [number for number in range(40) if number % 5 != 1 and number // 5 != 4]
     with av.open(tmp_path / name, "w") as container:
         stream = container.add_stream(codec, rate=Fraction(25))
         stream.width, stream.height = 96, 64
         stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
         stream.codec_context.time_base = Fraction(1, 25)
-        for number in kept:
+        for number in present:
             frame = av.VideoFrame.from_ndarray(np.full((64, 96, 3), 5 * number, np.uint8), format="rgb24")
             frame.pts, frame.time_base = number, Fraction(1, 25)
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
     frames = check_every_sampling(tmp_path / name)
-    assert grays(frames) == pytest.approx([5 * number for number in kept], abs=4)
-    assert [frame.time for frame in frames] == pytest.approx([number / 25 for number in kept], abs=1e-3)
+    assert grays(frames) == pytest.approx([5 * number for number in present], abs=4)
+    assert [frame.time for frame in frames] == pytest.approx([number / 25 for number in present], abs=1e-3)
 
 
-def test_joined_recordings_whose_clock_starts_again(tmp_path):
+def test_joined_recordings_with_restarting_timestamps(tmp_path):
     path = write_video(tmp_path / "v.ts", frames=20, g=10)
     path.write_bytes(2 * path.read_bytes())
     frames = list(read_frames(path, Sampling(frame_stride=1)))
@@ -223,16 +225,16 @@ def test_joined_recordings_whose_clock_starts_again(tmp_path):
     assert [frame.time for frame in frames] == pytest.approx([number / 25 for number in range(40)])
 
 
-def test_a_recording_without_a_key_frame_is_refused(tmp_path):
+def test_recording_without_a_key_frame_is_refused(tmp_path):
     path = write_video(tmp_path / "v.ts", g=100, bf=0, sc_threshold=0)
     content = path.read_bytes()
     path.write_bytes(content[len(content) // 2 // 188 * 188 :])
-    with pytest.raises(ValueError, match="no frame in it can be decoded"):
+    with pytest.raises(ValueError, match="no frame can be decoded"):
         list(read_frames(path, Sampling()))
 
 
 @pytest.mark.parametrize("name", ["v.mp4", "v.mkv"])
-def test_a_damaged_first_key_frame_is_no_cut(tmp_path, name):
+def test_damaged_first_key_frame_is_an_error(tmp_path, name):
     path = write_video(tmp_path / name, g=10, bf=0)
     with av.open(path) as container:
         packet = next(packet for packet in container.demux(video=0))
@@ -247,7 +249,7 @@ def test_a_damaged_first_key_frame_is_no_cut(tmp_path, name):
 # The rendered videos have 320 x 240 square pixels originally; HaarDetector finds faces 122 to 136 px wide in them.
 @shared
 @pytest.mark.parametrize("name", ["pixel_aspect_4_3.mp4", "pixel_aspect_2_1.mp4"])
-def test_faces_in_videos_with_other_pixels(name):
+def test_faces_in_videos_with_non_square_pixels(name):
     widths = []
     for frame in read_frames(CASES / name, Sampling(frame_stride=10)):
         assert frame.image.shape == (240, 320, 3)
@@ -262,7 +264,7 @@ def test_faces_in_videos_with_other_pixels(name):
 )
 @pytest.mark.parametrize(("aspect", "width"), [(Fraction(4, 3), 128), (Fraction(8, 9), 85)])
 def test_pixels_are_made_square(tmp_path, name, codec, aspect, width):
-    if codec == "mpeg2video":  # has a few shapes of the picture instead: 4:3 here
+    if codec == "mpeg2video":  # supports only a few aspect ratios of the picture, here 4:3
         aspect, width = Fraction(8, 9), 85
     path = write_video(tmp_path / name, codec, aspect=aspect)
     frames = list(read_frames(path, Sampling(frame_stride=10)))
@@ -274,19 +276,19 @@ def test_pixels_are_made_square(tmp_path, name, codec, aspect, width):
 
 
 @pytest.mark.parametrize("aspect", [Fraction(1000, 1), Fraction(1, 1000), Fraction(1, 1), Fraction(1279, 1280)])
-def test_an_absurd_pixel_is_taken_for_square(tmp_path, aspect):
+def test_implausible_pixel_aspect_is_ignored(tmp_path, aspect):
     path = write_video(tmp_path / "v.mp4", aspect=aspect)
     assert {frame.image.shape for frame in read_frames(path, Sampling(frame_stride=10))} == {(64, 96, 3)}
 
 
-def test_an_absurd_size_after_stretching(tmp_path):
+def test_too_large_after_scaling_is_refused(tmp_path):
     path = write_video(tmp_path / "v.mp4", frames=1, size=(5000, 4000), aspect=Fraction(2), preset="ultrafast")
     with pytest.raises(ValueError, match="10000 x 4000 pixels"):
         list(read_frames(path, Sampling()))
 
 
 @pytest.mark.parametrize(("codec", "bf"), [("libx264", 0), ("libx264", 2), ("libx265", 2), ("mpeg4", 2)])
-def test_pixels_that_change_on_the_way(tmp_path, codec, bf):
+def test_pixel_aspect_may_change_within_a_video(tmp_path, codec, bf):
     options = {"x265-params": "log-level=none"} if codec == "libx265" else {}
     square = write_video(tmp_path / "a.ts", codec, frames=20, bf=bf, **options)
     wide = write_video(tmp_path / "b.ts", codec, frames=20, bf=bf, aspect=Fraction(2), **options)
@@ -295,8 +297,8 @@ def test_pixels_that_change_on_the_way(tmp_path, codec, bf):
     assert shapes == 20 * [(64, 96)] + 20 * [(64, 192)]
 
 
-def test_a_turned_video_with_other_pixels(tmp_path):
-    """The pixels are those before turning: 96 x 64 of 2:1 is shown as 192 x 64, then turned."""
+def test_rotated_video_with_non_square_pixels(tmp_path):
+    """The pixel aspect applies before rotation: 96 x 64 at 2:1 becomes 192 x 64, then is rotated."""
     path = write_video(tmp_path / "v.mp4", aspect=Fraction(2))
     content = bytearray(path.read_bytes())
     place = content.index(b"tkhd") + 4 + 40
@@ -309,7 +311,7 @@ def test_a_turned_video_with_other_pixels(tmp_path):
 
 
 def write_picture(path, dpi, orientation=1):
-    """A black picture 96 x 64 with a white upper left corner 16 x 16."""
+    """Writes a black picture of 96 x 64 with a white upper left corner of 16 x 16."""
     pixels = np.zeros((64, 96, 3), np.uint8)
     pixels[:16, :16] = 255
     exif = Image.Exif()
@@ -321,7 +323,7 @@ def write_picture(path, dpi, orientation=1):
 @pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.tif", "a.bmp"])
 @pytest.mark.parametrize(("dpi", "width"), [((100, 200), 192), ((204, 98), 46), ((300, 300), 96), ((300, 299.5), 96)])
 def test_pictures_with_two_resolutions(tmp_path, name, dpi, width):
-    """A fax is scanned at 204 x 98 dots per inch."""
+    """For example, a fax has 204 x 98 dots per inch."""
     picture = read_picture(write_picture(tmp_path / name, dpi))
     assert picture.shape == (64, width, 3)
     edge = round(16 * width / 96)
@@ -331,7 +333,7 @@ def test_pictures_with_two_resolutions(tmp_path, name, dpi, width):
 
 @pytest.mark.parametrize("name", ["a.jpg", "a.tif"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_pixels_are_those_before_turning(tmp_path, name, orientation):
+def test_pixel_aspect_applies_before_rotation(tmp_path, name, orientation):
     picture = read_picture(write_picture(tmp_path / name, (100, 200), orientation))
     square = read_picture(write_picture(tmp_path / name, (100, 100), orientation))
     height, width = square.shape[:2]
@@ -341,12 +343,12 @@ def test_pixels_are_those_before_turning(tmp_path, name, orientation):
 
 
 @pytest.mark.parametrize("dpi", [(72, 1), (1, 72), (0, 72), (72, 0)])
-def test_pictures_with_absurd_resolutions(tmp_path, dpi):
+def test_implausible_resolutions_are_ignored(tmp_path, dpi):
     assert read_picture(write_picture(tmp_path / "a.jpg", dpi)).shape == (64, 96, 3)
 
 
-def test_a_ratio_without_a_unit_is_not_believed(tmp_path):
-    """JFIF means height : width by it, FFmpeg writes width : height."""
+def test_ratio_without_a_unit_is_ignored(tmp_path):
+    """JFIF defines it as height : width, but FFmpeg writes width : height."""
     path = write_picture(tmp_path / "a.jpg", (100, 200))
     content = bytearray(path.read_bytes())
     place = content.index(b"JFIF\0") + 7

@@ -228,9 +228,9 @@ def test_what_is_left_out_or_shows_nothing_is_told(predict, trained, tmp_path, c
     assert sorted(failures.to_numpy().tolist()) == [
         [str(source / "notes.txt"), "of another kind (.txt)", "left out"],
         [str(source / "old.rar"), ".rar cannot be read: unpack it", "left out"],
-        [str(source / "photo.heic"), ".heic is not a format that can be read: save it as JPEG or PNG", "failed"],
+        [str(source / "photo.heic"), ".heic is not a supported format: save it as JPEG or PNG", "failed"],
     ]
     said = " ".join(" ".join(capsys.readouterr()).split())
     assert "files of other kinds, left out: 1 (.txt 1)." in said
-    assert "archives that cannot be read, left out: 1 (.rar 1)" in said
-    assert "Faces that show nothing: 1 black. Check how their files were saved. The first is in" in said
+    assert "unsupported archives, left out: 1 (.rar 1)" in said
+    assert "Faces without content: 1 black. Check how their files were saved. The first is in" in said

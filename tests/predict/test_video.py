@@ -77,5 +77,5 @@ def test_a_camera_is_not_kept_waiting_for_company(predictor, monkeypatch):
 def test_a_video_that_is_none_is_told(predictor, tmp_path):
     path = Path(tmp_path / "a.mp4")
     path.write_text("no video")
-    with pytest.raises(ValueError, match="no video that can be decoded"):
+    with pytest.raises(ValueError, match="not a video that can be decoded"):
         next(watch(predictor, path))
