@@ -34,7 +34,8 @@ class RAVDESS(Corpus):
     Args:
         root: Path to the folder with the videos or zips.
         modality: ``video-only``, ``audio-video`` or ``both``. The two modalities have the same pictures of the same
-            recordings, so a split must keep both clips of a recording in one subset.
+            recordings, so a split must keep both clips of a recording in one subset; ``both`` is therefore not the
+            default.
         channel: ``speech``, ``song`` or ``both``.
         emotions: ``eight``, ``six`` (those that are also sung: neutral, calm, happy, sad, angry, fearful), or a list.
         intensity: ``normal``, ``strong`` (does not exist for neutral) or ``both``.

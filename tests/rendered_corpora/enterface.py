@@ -1,4 +1,4 @@
-"""Videos as eNTERFACE'05 has them."""
+"""Writes videos in the layout of eNTERFACE'05."""
 
 from __future__ import annotations
 
@@ -34,29 +34,29 @@ def write_enterface(
     height: int = 576,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Write videos as eNTERFACE'05 has them: `subject N/<emotion>/sentence K/*.avi`, MPEG-4, 25 fps.
+    """Write videos in the layout of eNTERFACE'05: `subject N/<emotion>/sentence K/*.avi`, MPEG-4, 25 fps.
 
     Args:
-        root: folder to write into; made if absent.
-        subjects: numbers of the subjects.
-        emotions: some of `ENTERFACE_EMOTIONS`.
-        sentences: some of 1 to 5.
-        oddities: whether to repeat the irregularities of the archive in the subjects that have them: subject
-            6 has one clip an emotion and no sentence folders, files of subject 3 are called `s_3_xx_k`, those
-            of subject 11 `s12_*`, one of subject 16 is `s16_su_3avi.avi`; sentences 1 and 2 of subject 2's
-            anger lie in each other's folder, subject 23 has two clips of happiness; in every subject the first
-            disgust sentence lies one folder deeper, and every emotion folder holds a `Thumbs.db`.
-        frames: length of each video.
-        width: of the picture in pixels, even.
-        height: of the picture in pixels, even.
-        seed: another seed gives other people.
+        root: Folder to write into; created if missing.
+        subjects: Numbers of the subjects.
+        emotions: Emotions from `ENTERFACE_EMOTIONS`.
+        sentences: Numbers of the sentences, from 1 to 5.
+        oddities: Whether to reproduce the irregularities of the archive: subject 6 has one clip per emotion and no
+            sentence folders; files of subject 3 are named `s_3_xx_k`, those of subject 11 `s12_*`, and one of
+            subject 16 `s16_su_3avi.avi`; sentences 1 and 2 of subject 2's anger are swapped; subject 23 has two
+            clips of happiness; the first disgust sentence of every subject is one folder deeper; and every emotion
+            folder has a `Thumbs.db`.
+        frames: Number of frames per video.
+        width: Width of the video in pixels, even.
+        height: Height of the video in pixels, even.
+        seed: Random seed of the rendered subjects.
 
     Returns:
-        One row a video: `path, subject, emotion, sex, sentence, frames`, the sentence being the one that is
-        said, wherever it lies; with `oddities` that of subject 6 is missing.
+        One row per video: `path, subject, emotion, sex, sentence, frames`. The sentence is the spoken one, which may
+        differ from that of the folder; with `oddities` that of subject 6 is missing.
 
     Raises:
-        InputError: if an emotion is not one of eNTERFACE'05.
+        InputError: If an emotion does not exist in eNTERFACE'05.
     """
     check_emotions(emotions, ENTERFACE_EMOTIONS)
     camera = Camera(width, height, Fraction(25), "mpeg4", MPEG4_QUALITY)
@@ -68,7 +68,7 @@ def write_enterface(
         if oddities and (subject, emotion) == (23, "happiness") and sentence not in sentences[:2]:
             continue
         swapped = oddities and (subject, emotion) == (2, "anger") and sentence in (1, 2)
-        said = 3 - sentence if swapped else sentence
+        spoken = 3 - sentence if swapped else sentence
         folder = f"subject {subject}/{emotion}"
         name = f"s{subject}_{ENTERFACE_EMOTIONS[emotion]}_{sentence}.avi"
         if unsegmented:
@@ -79,7 +79,7 @@ def write_enterface(
             folder, name = _enterface_oddity(folder, name, subject, emotion, sentence, sentences[0])
         path = f"{folder}/{name}"
         who = make_identity(subject, seed)
-        camera.film(Path(root) / path, who, emotion, said, "strong", frames, seed)
+        camera.film(Path(root) / path, who, emotion, spoken, "strong", frames, seed)
         if oddities:
             (Path(root) / f"subject {subject}/{emotion}/Thumbs.db").write_bytes(b"\xd0\xcf\x11\xe0")
         rows.append(
@@ -88,7 +88,7 @@ def write_enterface(
                 "subject": str(subject),
                 "emotion": emotion,
                 "sex": who.sex,
-                "sentence": pd.NA if unsegmented else said,
+                "sentence": pd.NA if unsegmented else spoken,
                 "frames": frames,
             }
         )
@@ -99,7 +99,7 @@ def write_enterface(
 def _enterface_oddity(
     folder: str, name: str, subject: int, emotion: str, sentence: int, first_sentence: int
 ) -> tuple[str, str]:
-    """Folder and name as the archive has them instead of as it should."""
+    """Return the irregular folder and name that the archive has."""
     code = ENTERFACE_EMOTIONS[emotion]
     if subject == 3:
         name = f"s_3_{code}_{sentence}.avi"

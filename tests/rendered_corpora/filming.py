@@ -1,4 +1,4 @@
-"""What the writers share: a camera, pictures as JPEG, and the mark of a rendered corpus."""
+"""Shared by the writers: recording of videos, JPEG pictures and the mark of a rendered corpus."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ ACTED_AS = {
     "sadness": "sad",
     "surprised": "surprise",
 }
-"""What the renderer calls an emotion, where a corpus uses another word."""
+"""The renderer's names of emotions that a corpus names differently."""
 
-MPEG4_QUALITY = {"flags": "+qscale", "global_quality": str(4 * 118)}  # 4 of 1 (best) to 31, in units of 118
+MPEG4_QUALITY = {"flags": "+qscale", "global_quality": str(4 * 118)}  # quality 4, from 1 (best) to 31, in units of 118
 
 
 @dataclass(frozen=True)
 class Camera:
-    """What all videos of one corpus share; sizes in pixels."""
+    """Format of all videos of one corpus; sizes in pixels."""
 
     width: int
     height: int
@@ -44,7 +44,7 @@ class Camera:
     def film(
         self, path: Path, who: Identity, emotion: str, take: int, intensity: str, frames: int, seed: int
     ) -> RenderedClip:
-        """Render a clip, write it as a video, and return it as it was before compression."""
+        """Render a clip, write it as a video, and return it uncompressed."""
         clip = render_clip(
             who,
             ACTED_AS.get(emotion, emotion),
@@ -69,13 +69,13 @@ class Camera:
 
 
 def mark(folder: str | Path) -> None:
-    (Path(folder) / RENDERED).write_text("These people do not exist: fervid rendered them.\n", encoding="utf-8")
+    (Path(folder) / RENDERED).write_text("These people do not exist: they were rendered by fervid.\n", encoding="utf-8")
 
 
 def check_emotions(emotions: Sequence[str], known: Sequence[str] | dict[str, str]) -> None:
     for emotion in emotions:
         if emotion not in known:
-            raise InputError(f"there is no emotion {emotion!r} in this corpus: take some of {', '.join(known)}.")
+            raise InputError(f"there is no emotion {emotion!r} in this corpus: choose from {', '.join(known)}.")
 
 
 def jpeg(image: NDArray[np.uint8]) -> bytes:

@@ -1,4 +1,4 @@
-"""Pictures and answers as the faces of Hugging Face have them."""
+"""Writes pictures and answers in the format of the Hugging Face faces."""
 
 from __future__ import annotations
 
@@ -29,31 +29,30 @@ def write_hf_parquet(
     copies: int = 1,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Write pictures as `tukey/human_face_emotions_roboflow` has them: a parquet file with `image` and `qa`.
+    """Write pictures in the format of `tukey/human_face_emotions_roboflow`: a Parquet file with `image` and `qa`.
 
     Args:
-        path: file to write; its folder is made if absent.
-        rows: good pictures, the classes of `HF_EMOTIONS` by turns.
-        size: width and height of the pictures, in pixels.
-        text_qa: write `qa` as text, by turns as JSON and as a Python tuple, instead of as a list of structs.
-        bad_rows: add four rows nothing can be learned from: no picture, a broken picture, no answer, an
-            unknown emotion.
-        copies: write each picture so often, each copy mirrored or brighter as data exported after augmentation is.
-        seed: another seed gives other people.
+        path: File to write; its folder is created if missing.
+        rows: Number of valid pictures; the classes of `HF_EMOTIONS` alternate.
+        size: Width and height of the pictures in pixels.
+        text_qa: Whether to write `qa` as text, alternately as JSON and as a Python tuple, not as a list of structs.
+        bad_rows: Whether to add four unusable rows: no picture, a broken picture, no answer, an unknown emotion.
+        copies: Number of copies of each picture; copies are mirrored or brighter, like augmented data.
+        seed: Random seed of the rendered subjects.
 
     Returns:
-        One row a row of the file: `path` of the picture as the file names it, `emotion`, and `usable`.
+        One row per row of the file: `path` of the picture in the file, `emotion`, and `usable`.
     """
     written: list[dict[str, Any]] = []
     images: list[bytes] = []
     answers: list[str | None] = []
     for number, (take, emotion) in enumerate(islice(product(range(rows), HF_EMOTIONS), rows)):
-        who = make_identity(1 + (number + number // len(HF_EMOTIONS)) % 24, seed)  # everyone acts every emotion
+        who = make_identity(1 + (number + number // len(HF_EMOTIONS)) % 24, seed)  # every subject has every emotion
         clip = render_crops(who, ACTED_AS.get(emotion, emotion), take=take, frames=30, size=size, seed=seed, times=[15])
         for copy in range(copies):
             image = clip.images[0][:, ::-1] if copy % 2 else clip.images[0]
             images.append(jpeg(cv2.convertScaleAbs(image, alpha=1 + 0.1 * (copy // 2))))
-            # Answers are typed by people: some have capitals and blanks.
+            # Answers were typed by people, so some have capitals and spaces.
             answers.append(f" {emotion.capitalize()} " if number % 3 == 2 else emotion)
             written.append({"path": f"{len(written):04d}.jpg", "emotion": emotion, "usable": True})
     if bad_rows:

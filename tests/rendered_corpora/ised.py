@@ -1,4 +1,4 @@
-"""Videos, peak frames and annotations as ISED has them."""
+"""Writes videos, peak frames and annotations in the layout of ISED."""
 
 from __future__ import annotations
 
@@ -28,46 +28,46 @@ def write_ised(
     height: int = 1080,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Write videos, peak frames and annotations as ISED has them.
+    """Write videos, peak frames and annotations in the layout of ISED.
 
-    `videos/PS <participant>/<clip>.avi`, `peakImages/<participant>_<clip>_<peak frame>.jpg`, and
-    `ISED_details.mat` with one row of sixteen cells a clip; the peak frame counts from 1.
+    `videos/PS <subject>/<clip>.avi`, `peakImages/<subject>_<clip>_<peak frame>.jpg`, and `ISED_details.mat` with
+    one row of sixteen cells per clip. Peak frames are counted from 1.
 
     Args:
-        root: folder to write into; made if absent.
-        subjects: numbers of the subjects, odd for men and even for women.
-        emotions: some of `ISED_EMOTIONS`.
-        clips: clips of each participant in each emotion.
-        frames: length of each video.
-        width: of the picture in pixels, even.
-        height: of the picture in pixels, even.
-        seed: another seed gives other people.
+        root: Folder to write into; created if missing.
+        subjects: Numbers of the subjects, odd for men and even for women.
+        emotions: Emotions from `ISED_EMOTIONS`.
+        clips: Number of clips per subject and emotion.
+        frames: Number of frames per video.
+        width: Width of the video in pixels, even.
+        height: Height of the video in pixels, even.
+        seed: Random seed of the rendered subjects.
 
     Returns:
-        One row a video: `path, subject, emotion, sex, intensity, spectacles, beard, peak_frame, peak_path,
-        frames`, and `left_eye_x, left_eye_y, right_eye_x, right_eye_y` in the peak frame, left and right as
-        the picture shows them.
+        One row per video: `path, subject, emotion, sex, intensity, spectacles, beard, peak_frame, peak_path,
+        frames`, and `left_eye_x, left_eye_y, right_eye_x, right_eye_y` in the peak frame, left and right in
+        the picture.
 
     Raises:
-        InputError: if an emotion is not one of ISED.
+        InputError: If an emotion does not exist in ISED.
     """
     check_emotions(emotions, ISED_EMOTIONS)
     camera = Camera(width, height, Fraction(50), "mpeg4", MPEG4_QUALITY)
     rows, cells = [], []
-    for participant in subjects:
-        who = make_identity(participant, seed)
+    for subject in subjects:
+        who = make_identity(subject, seed)
         for number, (emotion, take) in enumerate(product(emotions, range(clips)), start=1):
-            path = f"videos/PS {participant}/{number}.avi"
+            path = f"videos/PS {subject}/{number}.avi"
             clip = camera.film(Path(root) / path, who, emotion, take, "normal", frames, seed)
             peak = frames // 2
-            peak_path = f"peakImages/{participant}_{number}_{peak + 1}.jpg"
+            peak_path = f"peakImages/{subject}_{number}_{peak + 1}.jpg"
             (Path(root) / peak_path).parent.mkdir(exist_ok=True)
             (Path(root) / peak_path).write_bytes(jpeg(clip.images[peak]))
             left, right = clip.eyes[peak].astype(float)
             rows.append(
                 {
                     "path": path,
-                    "subject": str(participant),
+                    "subject": str(subject),
                     "emotion": emotion,
                     "sex": who.sex,
                     "intensity": 1,
@@ -83,9 +83,9 @@ def write_ised(
                 }
             )
             label = ISED_EMOTIONS.index(emotion) + 1
-            named = (participant, f"PS {participant}", number, peak + 1, path, peak_path, label, 1, who.sex)
-            seen = (int(who.spectacles), int(who.beard), 0, clip.boxes[peak].astype(float))
-            cells.append([*named, *seen, left, right, _nose(left, right)])
+            name_cells = (subject, f"PS {subject}", number, peak + 1, path, peak_path, label, 1, who.sex)
+            face_cells = (int(who.spectacles), int(who.beard), 0, clip.boxes[peak].astype(float))
+            cells.append([*name_cells, *face_cells, left, right, _nose(left, right)])
     _write_details(Path(root), cells)
     mark(root)
     return pd.DataFrame(rows)

@@ -1,4 +1,4 @@
-"""Videos as RAVDESS has them."""
+"""Writes videos in the layout of RAVDESS."""
 
 from __future__ import annotations
 
@@ -31,46 +31,46 @@ def write_ravdess(
     height: int = 720,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Write videos as RAVDESS has them: `Actor_XX/MM-VV-EE-II-SS-RR-AA.mp4`, H.264, 29.97 frames a second.
+    """Write videos in the layout of RAVDESS: `Actor_XX/MM-VV-EE-II-SS-RR-AA.mp4`, H.264, 29.97 frames a second.
 
     Args:
-        root: folder to write into; made if absent.
-        subjects: numbers of the subjects, odd for men and even for women.
-        emotions: some of `RAVDESS_EMOTIONS`.
-        modalities: `"01"` (audio-video) and `"02"` (video-only); both of a recording hold the same pictures.
-        channel: vocal channel, `"01"` speech or `"02"` song.
-        intensities: `"01"` normal and `"02"` strong; neutral is never strong.
+        root: Folder to write into; created if missing.
+        subjects: Numbers of the subjects, odd for men and even for women.
+        emotions: Emotions from `RAVDESS_EMOTIONS`.
+        modalities: `"01"` (audio-video) and `"02"` (video-only), which have the same pictures.
+        channel: Vocal channel, `"01"` speech or `"02"` song.
+        intensities: `"01"` normal and `"02"` strong; neutral has no strong intensity.
         statements: `"01"` and `"02"`.
         repetitions: `"01"` and `"02"`.
-        frames: length of each video.
-        width: of the picture in pixels, even.
-        height: of the picture in pixels, even.
-        seed: another seed gives other people.
+        frames: Number of frames per video.
+        width: Width of the video in pixels, even.
+        height: Height of the video in pixels, even.
+        seed: Random seed of the rendered subjects.
 
     Returns:
-        One row a video: `path, subject, emotion, sex, intensity, modality, channel, statement, repetition,
+        One row per video: `path, subject, emotion, sex, intensity, modality, channel, statement, repetition,
         frames`.
 
     Raises:
-        InputError: if an emotion is not one of RAVDESS.
+        InputError: If an emotion does not exist in RAVDESS.
     """
     check_emotions(emotions, RAVDESS_EMOTIONS)
-    # With its macroblock tree x264 writes other bytes for the same pictures on some processors.
+    # The output of x264 with macroblock tree differs between processors.
     options = {"crf": "18", "preset": "veryfast", "x264-params": "mbtree=0"}
     camera = Camera(width, height, Fraction(30000, 1001), "libx264", options)
     rows = []
-    for actor, emotion, strength, statement, repetition in product(
+    for subject, emotion, strength, statement, repetition in product(
         subjects, emotions, intensities, statements, repetitions
     ):
         if emotion == "neutral" and strength == "02":
             continue
-        who = make_identity(actor, seed)
+        who = make_identity(subject, seed)
         intensity = "strong" if strength == "02" else "normal"
         code = f"{RAVDESS_EMOTIONS.index(emotion) + 1:02d}"
         first: Path | None = None
         for modality in modalities:
-            parts = (modality, channel, code, strength, statement, repetition, f"{actor:02d}")
-            path = f"Actor_{actor:02d}/{'-'.join(parts)}.mp4"
+            parts = (modality, channel, code, strength, statement, repetition, f"{subject:02d}")
+            path = f"Actor_{subject:02d}/{'-'.join(parts)}.mp4"
             if first is None:
                 first = Path(root) / path
                 camera.film(first, who, emotion, int(channel + statement + repetition), intensity, frames, seed)
@@ -79,7 +79,7 @@ def write_ravdess(
             rows.append(
                 {
                     "path": path,
-                    "subject": f"{actor:02d}",
+                    "subject": f"{subject:02d}",
                     "emotion": emotion,
                     "sex": who.sex,
                     "intensity": intensity,
