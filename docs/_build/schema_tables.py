@@ -1,6 +1,6 @@
-"""Writes the tables of the reference pages from ``fervid.schema``, so that they cannot differ from the code.
+"""Generates the tables of the reference pages from ``fervid.schema``, so that they always match the code.
 
-A page asks for a table with a comment such as ``<!-- table: columns key -->`` on a line of its own.
+A comment such as ``<!-- table: columns key -->`` on its own line of a page is replaced by a table.
 """
 
 import re
@@ -14,16 +14,16 @@ from fervid.schema.columns import COLUMNS, Role
 from fervid.schema.results import Results, in_words
 
 MARKER = re.compile(r"^<!-- table: (\w+) ?(.*) -->$", re.MULTILINE)
-EACH = {list: "[]", dict: ".*"}  # what follows the name of an entry that holds several
+EACH = {list: "[]", dict: ".*"}  # suffix of the name of an entry with several items
 
 
 def on_page_markdown(markdown: str, **kwargs: Any) -> str:
-    """Replaces the markers of a page; MkDocs calls it."""
+    """Replaces the markers of a page; called by MkDocs."""
     return MARKER.sub(lambda marker: "\n".join(TABLES[marker[1]](marker[2])), markdown)
 
 
 def _columns(role: str) -> Iterator[str]:
-    yield "| column | cells | meaning | written by |"
+    yield "| column | type of the cells | meaning | written by |"
     yield "|---|---|---|---|"
     for column in COLUMNS.values():
         if column.role is Role[role.upper()]:
@@ -47,7 +47,7 @@ def _results(_: str) -> Iterator[str]:
 
 
 def _entries(record: Any, prefix: str = "", required: bool = True) -> Iterator[tuple[str, Any, str, bool]]:
-    """Each entry of a typed record by its dotted name, with its type, its meaning and whether it is always present."""
+    """Yields each entry of a typed record: its dotted name, type, meaning, and whether it is always present."""
     sections = Docstring(record.__doc__, parser="google").parse()
     attributes = next(section for section in sections if section.kind is DocstringSectionKind.attributes)
     meanings = {attribute.name: attribute.description for attribute in attributes.value}

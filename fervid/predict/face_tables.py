@@ -19,15 +19,15 @@ from fervid.storage.escaping import formula_guard
 
 CSV_FILE, JSON_LINES_FILE = "faces.csv", "faces.jsonl"
 FACE_COLUMNS = {
-    "source": "the picture or video, as it was given",
+    "source": "the picture or video, as named in `source=`",
     "frame": "number of the frame in the video, from 0; 0 in a picture",
     "time": "seconds from the start of the video; 0 in a picture",
-    "person": "number of the person followed through the video, from 1; missing in a picture",
+    "person": "number of the person tracked through the video, from 1; empty in a picture",
     **{name: COLUMNS[name].meaning for name in (*BOX, "aligned")},
     "emotion": COLUMNS["predicted"].meaning,
-    "confidence": "the probability of that class",
+    "confidence": "the probability of the predicted emotion",
 }
-"""The columns of the table of faces with their meaning; after them a column ``prob_<class>`` for each class."""
+"""The columns of the table of faces and their meaning. A column ``prob_<class>`` for each class follows them."""
 
 
 def records(source: str, frame: Frame, faces: Sequence[SeenFace], class_names: Sequence[str]) -> list[dict[str, Any]]:

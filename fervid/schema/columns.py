@@ -69,16 +69,24 @@ class Column:
 
 _DECLARED = (
     Column("corpus", Role.KEY, Kind.NAME, "name of the corpus", required=True, reserved=True),
-    Column("subject", Role.KEY, Kind.NAME, "the subject, unique within the corpus; empty if unknown", required=True),
-    Column("clip", Role.KEY, Kind.NAME, "the recording or picture, unique within the corpus", required=True),
+    Column(
+        "subject", Role.KEY, Kind.NAME, "name of the subject, unique in its corpus; empty if unknown", required=True
+    ),
+    Column("clip", Role.KEY, Kind.NAME, "name of the recording or picture, unique in its corpus", required=True),
     Column("frame", Role.KEY, Kind.VALUE, "number of the frame in its clip, from 0", required=True, reserved=True),
     Column("time", Role.BOOKKEEPING, Kind.VALUE, "seconds from the start of the clip", required=True, reserved=True),
-    Column("emotion", Role.TARGET, Kind.NAME, "the label, as the corpus calls it", required=True),
-    Column("path", Role.BOOKKEEPING, Kind.PATH, "the file, relative to the root; empty if rendered", required=True),
+    Column("emotion", Role.TARGET, Kind.NAME, "the label, as named by the corpus", required=True),
+    Column(
+        "path",
+        Role.BOOKKEEPING,
+        Kind.PATH,
+        "path of the file below the corpus folder; empty if rendered",
+        required=True,
+    ),
     Column("sex", Role.SUBJECT, Kind.VALUE, "male or female"),
-    Column("gender", Role.SUBJECT, Kind.VALUE, "in a CSV: the same as sex"),
-    Column("age", Role.SUBJECT, Kind.VALUE, "in a CSV: age or age range"),
-    Column("ethnicity", Role.SUBJECT, Kind.VALUE, "in a CSV: ethnicity"),
+    Column("gender", Role.SUBJECT, Kind.VALUE, "the same as sex, in a CSV file of your own"),
+    Column("age", Role.SUBJECT, Kind.VALUE, "age or age range, in a CSV file of your own"),
+    Column("ethnicity", Role.SUBJECT, Kind.VALUE, "ethnicity, in a CSV file of your own"),
     Column("spectacles", Role.SUBJECT, Kind.VALUE, "whether the subject wears spectacles"),
     Column("beard", Role.SUBJECT, Kind.VALUE, "whether the subject has a beard"),
     Column("modality", Role.CONDITION, Kind.VALUE, "video with or without sound"),
@@ -86,37 +94,44 @@ _DECLARED = (
     Column("intensity", Role.CONDITION, Kind.VALUE, "how strongly the emotion is shown"),
     Column("statement", Role.CONDITION, Kind.VALUE, "the sentence spoken, in RAVDESS"),
     Column("sentence", Role.CONDITION, Kind.VALUE, "the sentence spoken, in eNTERFACE'05"),
-    Column("repetition", Role.CONDITION, Kind.VALUE, "number of the take of the same statement"),
+    Column("repetition", Role.CONDITION, Kind.VALUE, "number of the repetition of the same statement"),
     Column("occlusion", Role.CONDITION, Kind.VALUE, "whether the face is partly covered"),
-    Column("recording", Role.BOOKKEEPING, Kind.NAME, "the recording that several clips are versions of"),
+    Column("recording", Role.BOOKKEEPING, Kind.NAME, "the recording of which several clips are versions"),
     Column("predefined_split", Role.BOOKKEEPING, Kind.NAME, "the subset assigned by the publisher of the corpus"),
     Column("split", Role.BOOKKEEPING, Kind.NAME, "the subset: train, val or test"),
-    Column("group", Role.BOOKKEEPING, Kind.NAME, "name shared by clips that look the same", reserved=True),
+    Column("group", Role.BOOKKEEPING, Kind.NAME, "name shared by clips that are near-duplicates", reserved=True),
     Column("peak_frame", Role.BOOKKEEPING, Kind.VALUE, "number of the annotated peak frame, in ISED"),
     Column("identity", Role.BOOKKEEPING, Kind.VALUE, "number of a rendered subject"),
-    Column("take", Role.BOOKKEEPING, Kind.VALUE, "number of the clip among those of one rendered subject and emotion"),
+    Column("take", Role.BOOKKEEPING, Kind.VALUE, "number of the clip of a rendered subject and emotion"),
     Column("face", Role.BOOKKEEPING, Kind.PATH, "file of the face crop in the prepared corpus", reserved=True),
     Column("cache_row", Role.BOOKKEEPING, Kind.VALUE, "row of the face in the face cache", reserved=True),
-    Column("faces", Role.GEOMETRY, Kind.VALUE, "how many faces were detected in the frame", reserved=True),
+    Column("faces", Role.GEOMETRY, Kind.VALUE, "number of faces detected in the frame", reserved=True),
     Column(
         "aligned",
         Role.GEOMETRY,
         Kind.NAME,
-        "how the crop was aligned: eyes, box or whole (the whole picture)",
+        "what the crop is aligned to: eyes, box (the face box) or whole (the whole picture)",
         reserved=True,
     ),
-    Column("flat", Role.GEOMETRY, Kind.VALUE, "black, white or constant if the crop shows no face", reserved=True),
+    Column(
+        "flat", Role.GEOMETRY, Kind.VALUE, "black, white or constant if the crop is uniform, else empty", reserved=True
+    ),
     Column("box_left", Role.GEOMETRY, Kind.VALUE, "left edge of the face box, in pixels", reserved=True),
     Column("box_top", Role.GEOMETRY, Kind.VALUE, "top edge of the face box, in pixels", reserved=True),
     Column("box_width", Role.GEOMETRY, Kind.VALUE, "width of the face box, in pixels", reserved=True),
     Column("box_height", Role.GEOMETRY, Kind.VALUE, "height of the face box, in pixels", reserved=True),
-    *(Column(name, Role.GEOMETRY, Kind.VALUE, "position of an eye, in pixels", reserved=True) for name in EYES),
+    *(
+        Column(
+            name, Role.GEOMETRY, Kind.VALUE, f"{axis} coordinate of the eye on the {side} of the frame", reserved=True
+        )
+        for name, side, axis in zip(EYES, ("left", "left", "right", "right"), "xyxy", strict=True)
+    ),
     Column("index", Role.BOOKKEEPING, Kind.VALUE, "row of the frame in the manifest", reserved=True),
     Column("label", Role.TARGET, Kind.NAME, "the label of the frame or clip", reserved=True),
     Column("predicted", Role.TARGET, Kind.NAME, "the class with the largest probability", reserved=True),
-    Column("frames", Role.BOOKKEEPING, Kind.VALUE, "how many frames the clip has", reserved=True),
-    Column("run", Role.BOOKKEEPING, Kind.VALUE, "number of the run, in a table of several runs", reserved=True),
-    Column("source", Role.BOOKKEEPING, Kind.PATH, "the picture or video, in the tables of predict"),
+    Column("frames", Role.BOOKKEEPING, Kind.VALUE, "number of frames of the clip", reserved=True),
+    Column("run", Role.BOOKKEEPING, Kind.VALUE, "number of the run, in tables of several runs", reserved=True),
+    Column("source", Role.BOOKKEEPING, Kind.PATH, "the picture or video, in tables of `fervid.predict`"),
     Column("reason", Role.BOOKKEEPING, Kind.PATH, "why a file failed or was left out"),
 )
 COLUMNS = {column.name: column for column in _DECLARED}

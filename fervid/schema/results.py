@@ -18,17 +18,17 @@ from fervid.schema.leakage_levels import LeakageLevel
 from fervid.storage.atomic import write_json
 
 RESULTS_FILE = "results.json"  # in a run folder
-CLASSIFICATION = "classification"  # the task whose targets are the emotions
+CLASSIFICATION = "classification"  # name of the task whose target is the emotion
 
 Number = float  # includes whole numbers; never NaN or infinite, which JSON does not support
 
 
 class SplitConfig(TypedDict):
-    """The settings of a split that fervid reads again.
+    """The settings of a split that other commands read.
 
     Attributes:
-        seed: seed of the draw of subjects, clips or frames.
-        fold: which part of a cross-validation is tested.
+        seed: random seed of the split.
+        fold: fold of a cross-validation that is tested.
     """
 
     seed: NotRequired[int | None]
@@ -36,13 +36,13 @@ class SplitConfig(TypedDict):
 
 
 class DatasetConfig(TypedDict):
-    """The settings of a corpus that fervid reads again.
+    """The settings of a corpus that other commands read.
 
     Attributes:
-        seed: seed of the rendered corpus.
-        root: the folder of the corpus.
+        seed: random seed of the order of frames and of the augmentation.
+        root: folder of the corpus.
         face_size: side of a face crop in pixels.
-        margin: share of the face box that is added on each side.
+        margin: fraction of the face box added on each side of a crop.
         grayscale: whether faces are grayscale.
     """
 
@@ -64,29 +64,29 @@ class FinetuneConfig(TypedDict):
 
 
 class PaperConfig(TypedDict):
-    """Which paper a run follows.
+    """The paper that a run reproduces.
 
     Attributes:
-        name: key of the paper, as in ``paper=<key>`` of ``fervid.report``.
+        name: name of the paper, as in ``paper=<name>`` of ``fervid.report``.
     """
 
     name: NotRequired[str | None]
 
 
 class Config(TypedDict):
-    """The resolved configuration of a run; only the entries that fervid reads again are listed.
+    """The resolved configuration of a run; only the settings that other commands read are listed.
 
     Attributes:
-        seed: seed of weights, order and augmentation.
+        seed: random seed of the initial weights, the order of frames and the augmentation.
         split: the split rule.
         dataset: the corpus.
-        detector: the face detector; null without one.
+        detector: the face detector; null if there is none.
         backbone: the backbone.
         head: the head.
-        finetune: freezing and fine-tuning.
+        finetune: the phases of freezing and fine-tuning.
         optimizer: the optimizer.
         task: the task.
-        paper: the paper the run follows.
+        paper: the paper that the run reproduces.
     """
 
     seed: NotRequired[int | None]
@@ -102,12 +102,12 @@ class Config(TypedDict):
 
 
 class Counts(TypedDict):
-    """Frames of each subset.
+    """Number of frames in each subset.
 
     Attributes:
-        train: training frames.
-        val: validation frames.
-        test: test frames.
+        train: number of training frames.
+        val: number of validation frames.
+        test: number of test frames.
     """
 
     train: int
@@ -116,16 +116,16 @@ class Counts(TypedDict):
 
 
 class Corpus(TypedDict):
-    """What is known of a corpus.
+    """Description of a corpus.
 
     Attributes:
-        name: the corpus, as in the column ``corpus``.
+        name: name of the corpus, as in the column ``corpus``.
         root: its folder; null if it is rendered.
         licence: its licence.
         citation: how to cite it.
-        expressions: how its expressions came about, as the end of a sentence.
+        expressions: how its expressions were produced, in words.
         pictures: whether it consists of pictures rather than videos.
-        published: whether subjects and clips have the same names wherever the corpus is stored.
+        published: whether subjects and clips have the same names in every copy of the corpus.
         rendered: whether its subjects are rendered.
     """
 
@@ -140,21 +140,21 @@ class Corpus(TypedDict):
 
 
 class Data(TypedDict):
-    """What was trained and tested on.
+    """The data that a run was trained and tested on.
 
     Attributes:
         corpus: names of all corpora.
-        corpora: each corpus.
-        split: frames of each subset.
-        fingerprint: digest of frames, labels, faces and split: the same data has the same one wherever it is stored.
-        places: absolute paths of the settings that say where the data is.
+        corpora: description of each corpus.
+        split: number of frames in each subset.
+        fingerprint: digest of frames, labels, pictures and split; it does not depend on where the data are stored.
+        places: absolute paths of the corpus files, by the setting that gives them.
         rendered: whether all subjects are rendered.
-        frames: how many frames.
-        clips: how many clips.
-        subjects: how many subjects.
-        unreadable: how many files could not be used.
+        frames: number of frames.
+        clips: number of clips.
+        subjects: number of subjects.
+        unreadable: number of files that could not be used.
         image_size: side of the network's input in pixels.
-        emotion_by_split: frames of each emotion, by subset.
+        emotion_by_split: number of frames of each emotion in each subset.
     """
 
     corpus: str
@@ -172,24 +172,24 @@ class Data(TypedDict):
 
 
 class Finding(TypedDict):
-    """How many of a kind are in several subsets; :class:`fervid.audit.leakage.Finding` has more to say.
+    """Items that are in more than one subset; a record has all of :class:`fervid.audit.leakage.Finding`.
 
     Attributes:
-        count: how many are in more than one subset.
+        count: number of items in more than one subset.
     """
 
     count: int
 
 
 class Leakage(TypedDict):
-    """What the split leaks; :class:`fervid.audit.leakage.Audit` has more to say.
+    """What the split leaks; a record has all of :class:`fervid.audit.leakage.Audit`.
 
     Attributes:
         level: the leakage level.
-        subjects: subjects in several subsets.
-        clips: clips in several subsets.
-        near_duplicates: pairs of clips in different subsets with pictures that look the same; null if not searched.
-        subjects_from: where subject names come from if nobody verified them, such as file names.
+        subjects: subjects in more than one subset.
+        clips: clips in more than one subset.
+        near_duplicates: pairs of clips in different subsets with near-duplicate pictures; null if not searched.
+        subjects_from: source of unverified subject names, such as the file names.
         doubts: reasons to doubt the subject names, one sentence each.
     """
 
@@ -202,14 +202,14 @@ class Leakage(TypedDict):
 
 
 class Seconds(TypedDict):
-    """How long the parts of a run took.
+    """Duration of the parts of a run, in seconds.
 
     Attributes:
-        fit: training and validation.
-        prepare: preparing the corpus.
-        test: testing.
-        by_phase: all epochs of each phase.
-        by_epoch: the median epoch of each phase.
+        fit: seconds of training and validation.
+        prepare: seconds of preparing the corpus.
+        test: seconds of testing.
+        by_phase: seconds of each phase.
+        by_epoch: median seconds per epoch, by phase.
     """
 
     fit: Number
@@ -237,7 +237,7 @@ class Epoch(TypedDict, extra_items=Number | str | None):  # type: ignore[call-ar
     Attributes:
         epoch: number of the epoch, from 1.
         phase: name of the phase.
-        seconds: how long it took.
+        seconds: duration in seconds.
     """
 
     epoch: int
@@ -246,35 +246,35 @@ class Epoch(TypedDict, extra_items=Number | str | None):  # type: ignore[call-ar
 
 
 class Results(TypedDict):
-    """The results record; a run of another version of fervid, or of a user, may hold more.
+    """The results record. It may contain further entries.
 
     Attributes:
         choices: the option chosen in each configuration group.
         config: the resolved configuration.
         task: name of the task.
-        data: the corpora and their size.
+        data: the corpora and their sizes.
         leakage: what the split leaks.
         metrics: every score by its name, such as ``test/uar``; null if it is undefined.
-        seconds: how long the parts took.
-        seed: seed of weights, order and augmentation.
+        seconds: duration of the parts of the run.
+        seed: random seed of the initial weights, the order of frames and the augmentation.
         class_names: the classes, in the order of the network's outputs.
         recall: recall of each class on test frames.
         precision: precision of each class on test frames.
-        confusion: counts of test frames: rows are labels, columns predictions.
+        confusion: number of test frames by label (rows) and prediction (columns).
         warnings: every warning of the run.
         overrides: the settings given on the command line.
         versions: versions of fervid, Python and the main libraries.
-        git_revision: revision of fervid's checkout, with ``+changes`` if files differ; null if it is installed.
-        epochs: how many epochs were trained.
+        git_revision: git commit of fervid, with ``+changes`` if files were modified; null if it is no git checkout.
+        epochs: number of epochs trained.
         best_epoch: the epoch whose weights were tested, from 1.
-        best_score: its validation score.
-        history: each epoch.
-        parameters: size of the network.
-        weights: where the first weights came from, and their SHA-256.
-        device: what it was trained on.
+        best_score: validation score of that epoch (``finetune.monitor``).
+        history: the epochs, in order.
+        parameters: number of parameters.
+        weights: source of the initial weights, and their SHA-256.
+        device: device that the run was trained on.
         trainer_precision: precision of the trainer, such as ``32-true``.
-        evaluated: the folder of the evaluated run, if ``fervid.evaluate`` wrote the record.
-        ensemble: the members and their weights, if several runs voted.
+        evaluated: folder of the tested run, if ``fervid.evaluate`` wrote the record.
+        ensemble: the members and their weights, if the record is that of an ensemble.
     """
 
     choices: dict[str, str | None]
@@ -326,7 +326,7 @@ def write_results(folder: Path, results: Mapping[str, Any]) -> None:
         results: :class:`Results`, with any further entries.
 
     Raises:
-        OSError: if it cannot be written.
+        OSError: if the file cannot be written.
     """
     write_json(folder / RESULTS_FILE, results)
 
