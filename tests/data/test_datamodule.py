@@ -63,7 +63,7 @@ def test_class_missing_from_test_is_a_warning(synthetic, caplog):
 def test_leaky_split_is_a_warning(synthetic, caplog):
     synthetic(split=lambda manifest: np.array(["train", "val", "test"], dtype=object)[manifest.index % 3])
     assert "this split leaks" in caplog.text
-    assert "6 of 6 people" in caplog.text
+    assert "6 of 6 subjects" in caplog.text
     caplog.clear()
     synthetic()
     assert "leak" not in caplog.text
