@@ -104,10 +104,9 @@ def test_unfinished_files_are_not_read_by_other_processes(start, tmp_path):
 @pytest.mark.slow
 def test_leftovers_of_killed_process_are_removed_at_next_start(start, tmp_path):
     program = """
-        made = FrameDataModule([Noise()], image_size=8, cache_dir=sys.argv[1])
         if len(sys.argv) > 2:
-            made.open_pictures = lambda frames: lambda row: tell("writing") or time.sleep(60)
-        made.prepare_data()
+            Noise.open_pictures = lambda self, frames, cache: lambda row: tell("writing") or time.sleep(60)
+        FrameDataModule([Noise()], image_size=8, cache_dir=sys.argv[1]).prepare_data()
     """
     killed = start(program, tmp_path, "wait")
     assert "writing\n" in killed.stdout
