@@ -30,7 +30,7 @@ def command(config: DictConfig) -> None:
     """Serves the page until Ctrl-C."""
     with job(config):
         if importlib.util.find_spec("gradio") is None:
-            raise InputError("the page needs Gradio, which is not installed: pip install 'fervid[demo]'.")
+            raise InputError("the demo needs Gradio: install it with pip install '.[demo]' in the repository folder.")
         # A closed terminal tidies up as Ctrl-C does, which a shell ignores in the background.
         for number in (signal.SIGINT, signal.SIGHUP):
             signal.signal(number, signal.default_int_handler)

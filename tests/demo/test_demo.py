@@ -50,7 +50,7 @@ def test_without_gradio_it_says_how_to_get_it(start, capsys, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "gradio" else find(name))
     with pytest.raises(SystemExit):
         start()
-    assert "pip install 'fervid[demo]'" in capsys.readouterr().err
+    assert "pip install '.[demo]'" in capsys.readouterr().err
 
 
 def test_the_newest_run_is_the_one_that_was_finished_last(trained, tmp_path):
