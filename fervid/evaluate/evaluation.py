@@ -36,20 +36,21 @@ class MemberPredictions:
 
     Attributes:
         members: the members.
-        own: whether the frames are the test subset of the members' own corpus; otherwise they are of another corpus.
+        own_corpus: whether the frames are the test subset of the members' own corpus; otherwise they are of another
+            corpus.
         emotions: the C scored emotions.
         labels: label of each frame, as the corpus names it.
         true: label of each frame by its scored name.
-        kept: whether the label of a frame is one of ``emotions``.
-        probabilities: probabilities (N, C) of the kept frames, for each member.
+        is_scored: whether the label of a frame is one of ``emotions``.
+        probabilities: probabilities (N, C) of the scored frames, for each member.
     """
 
     members: list[Member]
-    own: bool
+    own_corpus: bool
     emotions: list[str]
     labels: pd.Series
     true: pd.Series
-    kept: np.ndarray
+    is_scored: np.ndarray
     probabilities: list[np.ndarray]
 
 
@@ -70,18 +71,18 @@ def evaluate(folder: Path, console: Console, *, folders: Sequence[str], config: 
         raise InputError(f"subjects={config.subjects} is unknown: choose all or unseen.")
     runs = open_runs(folders)
     weights = member_weights(config.weights, runs)
-    own = config.get("dataset") is None
-    if config.root is not None and not own:
+    own_corpus = config.get("dataset") is None
+    if config.root is not None and not own_corpus:
         raise InputError(
             f"root={config.root} is the folder of the run's own corpus: give dataset.root for another corpus."
         )
     members = open_members(runs, config)
-    align(members, own)
+    align(members, own_corpus)
     left_out = leave_out_seen(members) if config.subjects == "unseen" else 0
     for member in members:
-        member.leakage = leakage(member, own, left_out)
+        member.leakage = leakage(member, own_corpus, left_out)
 
-    predicted = _predict_all(members, own, config, console)
+    predicted = _predict_all(members, own_corpus, config, console)
     written = _write_runs(folder, predicted, weights, config)
     sections = _main_sections(predicted, written, weights, left_out, config)
     compared = compare(written, {}, resamples=config.resamples, seed=config.seed)
@@ -97,32 +98,32 @@ def evaluate(folder: Path, console: Console, *, folders: Sequence[str], config: 
     )
 
 
-def _predict_all(members: list[Member], own: bool, config: DictConfig, console: Console) -> MemberPredictions:
+def _predict_all(members: list[Member], own_corpus: bool, config: DictConfig, console: Console) -> MemberPredictions:
     """Predicts the frames with every member."""
     vocabularies = [member.run.class_names for member in members]
     labels = members[0].frames["emotion"]
-    emotions = vocabularies[0] if own else shared_emotions(vocabularies, sorted(labels.unique()))
+    emotions = vocabularies[0] if own_corpus else shared_emotions(vocabularies, sorted(labels.unique()))
     for member in members:
         console.print(f"{member.name}: {len(member.frames)} frames of {member.datamodule.corpus}", highlight=False)
-        names = [name if own else shared_name(name) for name in member.run.class_names]
+        names = [name if own_corpus else shared_name(name) for name in member.run.class_names]
         member.probabilities, member.classes = merge_classes(predict_frames(member, config.device, config.trust), names)
-    true = labels if own else labels.map(shared_name)
-    kept = true.isin(emotions).to_numpy()
-    probabilities = [restrict(member.probabilities, member.classes, emotions)[kept] for member in members]
-    return MemberPredictions(members, own, emotions, labels, true, kept, probabilities)
+    true = labels if own_corpus else labels.map(shared_name)
+    is_scored = true.isin(emotions).to_numpy()
+    probabilities = [restrict(member.probabilities, member.classes, emotions)[is_scored] for member in members]
+    return MemberPredictions(members, own_corpus, emotions, labels, true, is_scored, probabilities)
 
 
 def _write_runs(folder: Path, predicted: MemberPredictions, weights: np.ndarray, config: DictConfig) -> list[Run]:
     """Writes the predictions of each member, and of the ensemble, as run folders."""
-    members, own, emotions = predicted.members, predicted.own, predicted.emotions
-    base = [training_entries(member.run, None if own else config) for member in members]
-    frames = members[0].frames[predicted.kept].assign(emotion=predicted.true[predicted.kept])
+    members, own_corpus, emotions = predicted.members, predicted.own_corpus, predicted.emotions
+    base = [training_entries(member.run, None if own_corpus else config) for member in members]
+    frames = members[0].frames[predicted.is_scored].assign(emotion=predicted.true[predicted.is_scored])
     written = []
     for number, (member, probabilities, results) in enumerate(
         zip(members, predicted.probabilities, base, strict=True), start=1
     ):
         place = folder / "members" / f"{number}_{member.name.replace('/', '_')}"
-        validation = member.run.validation if own and member.run.has_validation else None
+        validation = member.run.validation if own_corpus and member.run.has_validation else None
         predictions = predictions_table(frames, probabilities, emotions)
         written.append(write_run(place, results, member, predictions, emotions, member.leakage, validation))
     if len(members) > 1:
@@ -132,7 +133,7 @@ def _write_runs(folder: Path, predicted: MemberPredictions, weights: np.ndarray,
         results = ensemble_settings(base) | {
             "ensemble": {"members": [str(run.folder) for run in runs], "weights": weights.tolist()}
         }
-        validation = joint_validation(runs, weights, emotions) if own else None
+        validation = joint_validation(runs, weights, emotions) if own_corpus else None
         written.append(write_run(folder / "ensemble", results, members[0], predictions, emotions, worst, validation))
     return written
 
@@ -145,23 +146,25 @@ def _main_sections(
     names = _names(predicted)
     systems = [System({}, [run], {}, name) for run, name in zip(written, names, strict=True)]
     options = {"resamples": config.resamples, "seed": config.seed}
-    sentences = sentences_on(members, written, predicted.own, left_out, config.subjects)
+    sentences = sentences_on(members, written, predicted.own_corpus, left_out, config.subjects)
     if is_ensemble:
         sentences.insert(0, gain_sentence(systems[-1], systems[:-1], **options))
     uar_all_emotions: list[float | None] | None = None
-    if not predicted.own:
-        true = predicted.true[predicted.kept]
-        uar_all_emotions = [_uar_over_all_emotions(member, true, predicted.kept) for member in members]
+    if not predicted.own_corpus:
+        true = predicted.true[predicted.is_scored]
+        uar_all_emotions = [_uar_over_all_emotions(member, true, predicted.is_scored) for member in members]
         uar_all_emotions += [None] * is_ensemble
     table = member_table(systems, [*weights.tolist(), None][: len(systems)], uar_all_emotions, **options)
     title = "Members and ensemble" if is_ensemble else "Scores of the run"
     sections = [Section(title, [table], sentences=sentences, terminal=True)]
-    return sections if predicted.own else [*emotion_sections(members, predicted.labels, predicted.emotions), *sections]
+    if predicted.own_corpus:
+        return sections
+    return [*emotion_sections(members, predicted.labels, predicted.emotions), *sections]
 
 
 def _write_report(folder: Path, predicted: MemberPredictions, sections: Sequence[Section]) -> None:
     names, datamodule = _names(predicted), predicted.members[0].datamodule
-    where = f"{datamodule.corpus}{', test subset' if predicted.own else ''}"
+    where = f"{datamodule.corpus}{', test subset' if predicted.own_corpus else ''}"
     title = f"Evaluation of {', '.join(names)} on {where}"
     summary = []
     if datamodule.rendered:
@@ -174,8 +177,8 @@ def _names(predicted: MemberPredictions) -> list[str]:
     return [member.name for member in predicted.members] + ["ensemble"] * (len(predicted.members) > 1)
 
 
-def _uar_over_all_emotions(member: Member, true: pd.Series, kept: np.ndarray) -> float:
+def _uar_over_all_emotions(member: Member, true: pd.Series, is_scored: np.ndarray) -> float:
     """UAR over the shared labels if the member may predict any of its emotions."""
-    predicted = np.array(member.classes, dtype=object)[member.probabilities[kept].argmax(axis=1)]
+    predicted = np.array(member.classes, dtype=object)[member.probabilities[is_scored].argmax(axis=1)]
     table = pd.DataFrame({"label": true.to_numpy(), "predicted": predicted})
     return float(scores(confusion(table, member.classes)).uar)

@@ -122,8 +122,8 @@ def seen_frames(run: Run, seen: pd.DataFrame, datamodule: FrameDataModule) -> tu
     if all(corpus["published"] for corpus in [*run.corpora, *datamodule.corpora]):
         return seen[seen["corpus"].isin(datamodule.frames["corpus"])], bool(seen["subject"].notna().all())
     # Folders of files may contain anything: names in one folder say nothing about names in another.
-    own, evaluated = ([(c["name"], _place(c["root"])) for c in each] for each in (run.corpora, datamodule.corpora))
-    return (seen, True) if own == evaluated else (seen.iloc[:0], False)
+    trained, evaluated = ([(c["name"], _place(c["root"])) for c in each] for each in (run.corpora, datamodule.corpora))
+    return (seen, True) if trained == evaluated else (seen.iloc[:0], False)
 
 
 def _place(root: Any) -> Path:
@@ -138,26 +138,28 @@ def corpus_settings(config: DictConfig, stored: DictConfig) -> DictConfig:
     for name in ("grayscale", "face_size", "margin"):
         if name in settings and name in stored.dataset and f"dataset.{name}" not in given:
             settings[name] = stored.dataset[name]
-    own, theirs = stored.get("detector"), settings.get("detector")
+    stored_detector, detector = stored.get("detector"), settings.get("detector")
     is_given = any(word.split(".")[0] == "detector" for word in given)
-    if own and theirs and not is_given and NO_DETECTOR not in (own["_target_"], theirs["_target_"]):
-        settings["detector"] = OmegaConf.to_container(own)  # both corpora need detection: use the detector of the run
+    if stored_detector and detector and not is_given:
+        # If both corpora need detection, use the detector of the run.
+        if NO_DETECTOR not in (stored_detector["_target_"], detector["_target_"]):
+            settings["detector"] = OmegaConf.to_container(stored_detector)
     return OmegaConf.create(settings)
 
 
-def align(members: Sequence[Member], own: bool) -> None:
+def align(members: Sequence[Member], own_corpus: bool) -> None:
     """Aligns the frames of all members; frames that a member lacks are dropped."""
     keys = [pd.MultiIndex.from_frame(member.frames[FRAME_KEY]) for member in members]
     common = keys[0]
     for member, key in zip(members[1:], keys[1:], strict=True):
-        if own and set(key) != set(keys[0]):
+        if own_corpus and set(key) != set(keys[0]):
             raise InputError(
                 f"{members[0].run.folder} and {member.run.folder} were tested on different frames, so each may "
                 "have been trained on test frames of the other: evaluate them on another corpus (dataset=...), or "
                 "train them with the same split (seed=1 split.seed=42 changes the seed of the network but not the "
                 "split)."
             )
-        if own and set(member.run.class_names) != set(members[0].run.class_names):
+        if own_corpus and set(member.run.class_names) != set(members[0].run.class_names):
             raise InputError(
                 f"{members[0].run.folder} and {member.run.folder} classify different emotions: give runs with the same "
                 "emotions."
@@ -185,12 +187,12 @@ def leave_out_seen(members: Sequence[Member]) -> int:
     return int(known.sum())
 
 
-def leakage(member: Member, own: bool, left_out: int) -> dict[str, Any]:
+def leakage(member: Member, own_corpus: bool, left_out: int) -> dict[str, Any]:
     """Audits the overlap between the frames and those that a member was trained and validated on."""
     datamodule = member.datamodule
-    if own and not left_out:
+    if own_corpus and not left_out:
         return datamodule.audit.as_dict()
-    if own:
+    if own_corpus:
         manifest = datamodule.manifest
         rest = manifest[(manifest["split"] != "test") | manifest.index.isin(member.frames.index)]
         hashes = np.load(datamodule.face_cache_path.with_suffix(".hashes.npy"))[rest["cache_row"].to_numpy()]

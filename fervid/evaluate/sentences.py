@@ -13,14 +13,14 @@ from fervid.schema.emotions import shared_name
 
 
 def sentences_on(
-    members: Sequence[Member], written: Sequence[Run], own: bool, left_out: int, subjects: str
+    members: Sequence[Member], written: Sequence[Run], own_corpus: bool, left_out: int, subjects: str
 ) -> list[str]:
     """Returns sentences on reproduced scores, overlap with the training data and omitted frames."""
     frames = members[0].frames
     sentences = []
     for member, run in zip(members, written, strict=False):
         corpus, found = member.datamodule.corpus, member.leakage
-        if own and not left_out:
+        if own_corpus and not left_out:
             before, now = member.run.metric("test/uar"), run.metric("test/uar")
             same = abs(before - now) < 1e-4 or before != before
             if not same:
@@ -32,7 +32,7 @@ def sentences_on(
                 sentences.append(
                     f"{member.name}: the UAR of {before:.1%} on frames equals the value recorded by the run."
                 )
-        if not own and found["subjects"]["count"] + found["clips"]["count"]:
+        if not own_corpus and found["subjects"]["count"] + found["clips"]["count"]:
             sentences.append(
                 f"{member.name} was trained or validated on {found['subjects']['count']} of these "
                 f"{keys(frames, 'subject').nunique()} subjects and on {found['clips']['count']} of these "
@@ -44,12 +44,12 @@ def sentences_on(
             f"{left_out} frames of subjects or clips that a member was trained or validated on are omitted."
         )
     incomparable = [member.name for member in members if not member.names_comparable]
-    if not own and (incomparable or frames["subject"].isna().any()):
+    if not own_corpus and (incomparable or frames["subject"].isna().any()):
         sentences.append(
             f"It is unknown whether {', '.join(incomparable) or 'a member'} was trained on subjects of this corpus: "
             + ("names in different folders cannot be compared." if incomparable else "some subjects are unknown.")
         )
-    if not own:
+    if not own_corpus:
         sentences.append("Near-duplicates between this corpus and the training data were not searched for.")
     return sentences
 

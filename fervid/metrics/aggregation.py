@@ -50,7 +50,7 @@ def clip_predictions(frames: pd.DataFrame, class_names: list[str], rule: str = "
     """
     if rule not in RULES:
         raise InputError(f"rule={rule} is unknown: choose one of {', '.join(RULES)}.")
-    chances = probability_columns(class_names)
+    columns = probability_columns(class_names)
     rates = probabilities(frames, class_names)
     clips = pd.factorize(keys(frames, "clip"))[0]
     one_hot = np.eye(len(class_names))
@@ -68,7 +68,7 @@ def clip_predictions(frames: pd.DataFrame, class_names: list[str], rule: str = "
         predicted = np.where(first, clip_probabilities, -1).argmax(axis=1)
         clip_probabilities = votes / counts[:, None]
 
-    other = [column for column in frames if column not in ("clip", "label", "predicted", *chances)]
+    other = [column for column in frames if column not in ("clip", "label", "predicted", *columns)]
     constant = frames[other].groupby(clips).nunique(dropna=False).le(1).all()
     names = np.array(class_names, dtype=object)
     table = (
@@ -77,7 +77,7 @@ def clip_predictions(frames: pd.DataFrame, class_names: list[str], rule: str = "
     table.insert(1, "frames", counts)
     table["label"] = names[per_clip(one_hot[class_indices(frames["label"], class_names)]).argmax(axis=1)]
     table["predicted"] = names[predicted]
-    return pd.concat([table, pd.DataFrame(clip_probabilities, columns=chances)], axis=1)
+    return pd.concat([table, pd.DataFrame(clip_probabilities, columns=columns)], axis=1)
 
 
 def level_predictions(predictions: pd.DataFrame, class_names: list[str]) -> dict[str, pd.DataFrame]:

@@ -110,12 +110,14 @@ def bootstrap_scores(confusions: np.ndarray, *, resamples: int = 2000, seed: int
     if units < 2:
         return {name: np.full(resamples, np.nan) for name in ("accuracy", "uar", "f1")}
     # The sum of the matrices depends only on how often each unit is drawn.
-    rng, chances = np.random.default_rng(seed), np.full(units, 1 / units)
+    rng, probabilities = np.random.default_rng(seed), np.full(units, 1 / units)
     # Resamples are drawn in blocks: with unknown subjects there may be a million clips.
     block = max(1, MAX_BLOCK_VALUES // units)
     blocks = [
         np.tensordot(
-            rng.multinomial(units, chances, size=min(block, resamples - done)).astype(float), confusions, axes=(1, 1)
+            rng.multinomial(units, probabilities, size=min(block, resamples - done)).astype(float),
+            confusions,
+            axes=(1, 1),
         )
         for done in range(0, resamples, block)
     ]

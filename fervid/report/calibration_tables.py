@@ -55,8 +55,8 @@ def _calibration(run: Run) -> dict[str, float]:
 
 
 def _negative_log_likelihood(probabilities: np.ndarray, labels: np.ndarray) -> float:
-    chances = probabilities[np.arange(len(labels)), labels]
-    return float(-np.log(np.maximum(chances, np.finfo(np.float32).tiny)).mean())
+    label_probabilities = probabilities[np.arange(len(labels)), labels]
+    return float(-np.log(np.maximum(label_probabilities, np.finfo(np.float32).tiny)).mean())
 
 
 def scaled_probabilities(system: System) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -102,8 +102,8 @@ def _intervals(systems: Sequence[System], resamples: int, seed: int) -> Figure:
 
 def _confusion(system: System) -> Figure:
     counts = confusion(system.frames, system.class_names)
-    reached = scores(counts).means()
-    title = f"{system.name}\n{system.level}: UAR {reached['uar']:.1%}, WAR {reached['accuracy']:.1%}"
+    means = scores(counts).means()
+    title = f"{system.name}\n{system.level}: UAR {means['uar']:.1%}, WAR {means['accuracy']:.1%}"
     return figures.confusion_matrix(counts, system.class_names, title)
 
 

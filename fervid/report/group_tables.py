@@ -18,7 +18,7 @@ def class_table(systems: Sequence[System]) -> Table:
     rows = []
     for system in systems:
         counts = confusion(system.frames, system.class_names)
-        reached = scores(counts)
+        by_emotion = scores(counts)
         for position, name in enumerate(system.class_names):
             rows.append(
                 {
@@ -26,9 +26,9 @@ def class_table(systems: Sequence[System]) -> Table:
                     "leakage": system.level,
                     "emotion": name,
                     "frames": int(counts[position].sum()),
-                    "recall": reached.recall[position],
-                    "precision": reached.precision[position],
-                    "F1": reached.f1[position],
+                    "recall": by_emotion.recall[position],
+                    "precision": by_emotion.precision[position],
+                    "F1": by_emotion.f1[position],
                 }
             )
     formats = dict.fromkeys(("recall", "precision", "F1"), "{:.1%}")

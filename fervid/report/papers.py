@@ -189,8 +189,8 @@ def _measured(run: Run, row: Mapping[str, Any], measure: str) -> float | None:
     if emotion:
         if emotion not in names:
             return None
-        reached = scores(np.array(results["confusion"]))
-        value = (reached.recall if kind == "recall" else reached.precision)[names.index(emotion)]
+        by_emotion = scores(np.array(results["confusion"]))
+        value = (by_emotion.recall if kind == "recall" else by_emotion.precision)[names.index(emotion)]
         return 100 * float(value) if np.isfinite(value) else None
     if measure.endswith("_frames"):
         return results["data"]["emotion_by_split"].get(row["emotion"], {}).get(measure.removesuffix("_frames"))

@@ -106,8 +106,8 @@ def _mistake(table: pd.DataFrame, class_names: Sequence[str], rows: int) -> str 
     if text:
         return f"its column {text[0]} has values that are not numbers"
     if class_names:
-        chances = probabilities(table, class_names)
-        if ((chances < -1e-6) | (chances > 1 + 1e-6)).any():
+        values = probabilities(table, class_names)
+        if ((values < -1e-6) | (values > 1 + 1e-6)).any():
             return "it has probabilities outside 0 to 1"
         unknown = sorted(set(table["label"]).union(table["predicted"]) - set(class_names))
         if unknown:

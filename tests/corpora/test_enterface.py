@@ -106,7 +106,7 @@ def test_emotions_and_subjects_can_be_selected(archive):
     ("options", "sentence"),
     [
         ({"emotions": ["anger", "bored"]}, "'bored' is unknown"),
-        ({"emotions": ["anger", "angry"]}, "two at least"),
+        ({"emotions": ["anger", "angry"]}, "at least two emotions"),
         ({"subjects": [45]}, r"subjects=\[45\] cannot be used"),
         ({"subjects": []}, r"subjects=\[\] cannot be used"),
         ({"subjects": [6, 7]}, "unsegmented=true"),

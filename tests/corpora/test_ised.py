@@ -198,7 +198,7 @@ def test_emotions_and_subjects_can_be_selected(tmp_path):
     ("options", "sentence"),
     [
         ({"emotions": ["happy", "fear"]}, "'fear' is unknown"),
-        ({"emotions": ["happy"]}, "two at least"),
+        ({"emotions": ["happy"]}, "at least two emotions"),
         ({"peak": -1}, "peak=-1 is out of range"),
     ],
 )

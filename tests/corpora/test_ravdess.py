@@ -137,7 +137,7 @@ def test_other_file_names_are_left_out(tmp_path):
         ({"intensity": "weak"}, "dataset.intensity=weak"),
         ({"emotions": "seven"}, "dataset.emotions=seven"),
         ({"emotions": ["happy", "bored"]}, "'bored' is unknown"),
-        ({"emotions": ["happy"]}, "two at least"),
+        ({"emotions": ["happy"]}, "at least two emotions"),
         ({"emotions": [3, 4]}, "is not a list of names"),
         (
             {"subjects": [25]},

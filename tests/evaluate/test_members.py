@@ -52,7 +52,7 @@ def test_leakage_level_depends_on_whether_names_are_comparable(own, other, level
     datamodule = StubDataModule(*other)
     seen, names_comparable = seen_frames(run, frames(own[0], "train"), datamodule)
     member = Member(run, "run", seen, datamodule, frames(other[0], "test"), names_comparable)
-    assert leakage(member, own=False, left_out=0)["level"] == level
+    assert leakage(member, own_corpus=False, left_out=0)["level"] == level
 
 
 def test_unknown_training_subjects_give_unknown_subjects():
@@ -60,7 +60,7 @@ def test_unknown_training_subjects_give_unknown_subjects():
     datamodule = StubDataModule("ravdess", "/b")
     seen, names_comparable = seen_frames(run, frames("hf_faces", "train").assign(subject=None), datamodule)
     member = Member(run, "run", seen, datamodule, frames("ravdess", "test"), names_comparable)
-    assert leakage(member, own=False, left_out=0)["level"] == "unknown-subjects"
+    assert leakage(member, own_corpus=False, left_out=0)["level"] == "unknown-subjects"
 
 
 @pytest.mark.parametrize(
