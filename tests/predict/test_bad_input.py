@@ -251,7 +251,7 @@ def test_a_checkpoint_runs_no_code(run, tmp_path, zipped):
         torch.save(trap, path)
     else:
         path.write_bytes(pickle.dumps(trap))
-    with pytest.raises(InputError, match="the best checkpoint of .* cannot be read"):
+    with pytest.raises(InputError, match=r"the best checkpoint of .* cannot be read"):
         fervid.Predictor(run)
     assert not (tmp_path / "sprung").exists()
     if zipped:
