@@ -69,11 +69,11 @@ def watch(run: Path, videos: Path, arguments: argparse.Namespace) -> None:
         nonlocal frames, film
         with tempfile.TemporaryDirectory() as folder:
             began = time.perf_counter()
-            sights = predict(
+            results = predict(
                 predictor, items, Path(folder), console, frame_stride=arguments.frame_stride, annotated=annotated
             )
             spent = time.perf_counter() - began
-        frames, film = sum(sight.frames for sight in sights), sum(sight.seconds for sight in sights)
+        frames, film = sum(result.frames for result in results), sum(result.seconds for result in results)
         return spent
 
     frames, film = 0, 0.0

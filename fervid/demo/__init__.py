@@ -1,4 +1,4 @@
-"""Opens a local page that shows what a trained run predicts.
+"""Opens a local web page that shows the predictions of a trained run.
 
 Example: ``python -m fervid.demo run=runs/mine``.
 
@@ -31,31 +31,31 @@ def command(config: DictConfig) -> None:
     with job(config):
         if importlib.util.find_spec("gradio") is None:
             raise InputError("the demo needs Gradio: install it with pip install '.[demo]' in the repository folder.")
-        # A closed terminal tidies up as Ctrl-C does, which a shell ignores in the background.
+        # Closing the terminal cleans up like Ctrl-C; a shell ignores SIGINT for background jobs, so it is set again.
         for number in (signal.SIGINT, signal.SIGHUP):
             signal.signal(number, signal.default_int_handler)
         with scratch(gettempdir()) as folder:
-            # Read when Gradio is imported.
+            # Gradio reads these when it is imported.
             os.environ |= {"GRADIO_TEMP_DIR": str(folder), "GRADIO_ANALYTICS_ENABLED": "False"}
             try:
                 serve(config, folder)
             except KeyboardInterrupt:
-                print("The page is closed and all that was uploaded is deleted.")
+                print("Page closed; all uploads are deleted.")
 
 
 def serve(config: DictConfig, folder: Path) -> None:
-    """Builds the page and waits.
+    """Builds the page and serves it until it is interrupted.
 
     Args:
-        config: of the command.
-        folder: for uploads and annotated videos.
+        config: the configuration of the command.
+        folder: folder for uploads and annotated videos.
 
     Raises:
-        InputError: if there is no run, or the port is taken.
+        InputError: if there is no run, or the port is in use.
     """
     for name in ("longest_video", "frame_stride", "largest_upload"):
         if config[name] <= 0:
-            raise InputError(f"{name}={config[name]} leaves nothing to look at: give more than 0.")
+            raise InputError(f"{name}={config[name]} is out of range: use more than 0.")
     run_folder = newest_run(Path("runs")) if config.run is None else one_run(config.run)
     from hydra.utils import instantiate
 
@@ -64,7 +64,7 @@ def serve(config: DictConfig, folder: Path) -> None:
     from fervid.predict.predictor import Predictor
     from fervid.predict.video import share_cores
 
-    logging.getLogger("httpx").setLevel(logging.WARNING)  # Gradio asks its own page whether it is there
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # Gradio sends requests to its own page at the start
     share_cores()
     predictor = Predictor(
         run_folder,
@@ -79,7 +79,7 @@ def serve(config: DictConfig, folder: Path) -> None:
         smoothing=config.smoothing,
     )
     launch(page, config.port, config.largest_upload)
-    print(f"Showing {predictor.folder} on http://{ADDRESS}:{config.port} (Ctrl-C ends it).", flush=True)
+    print(f"Showing {predictor.folder} at http://{ADDRESS}:{config.port} (press Ctrl-C to stop).", flush=True)
     try:
         while True:
             time.sleep(1)
@@ -88,25 +88,27 @@ def serve(config: DictConfig, folder: Path) -> None:
 
 
 def newest_run(folder: Path) -> Path:
-    """The finished run of a network that was finished last.
+    """Returns the folder of the most recently finished training run.
 
     Args:
-        folder: looked through at any depth.
+        folder: folder to search recursively.
 
     Raises:
-        InputError: if there is none.
+        InputError: if it contains no finished run.
     """
     from fervid.runs.run import open_run
 
     for results in sorted(folder.rglob(RESULTS_FILE), key=lambda path: path.stat().st_mtime, reverse=True):
         try:
             open_run(results.parent)
-            # Neither the classical baseline nor what an evaluation leaves has a network.
+            # The folders of the classical baseline and of fervid.evaluate contain no network.
             if (results.parent / "checkpoints" / "best.ckpt").exists():
                 return results.parent
         except InputError:
             continue
-    raise InputError(f"there is no finished run in ./{folder}: train one first (make train), or give run=<folder>.")
+    raise InputError(
+        f"there is no finished run in ./{folder}: train one first (python -m fervid.train), or give run=<folder>."
+    )
 
 
 def main() -> None:

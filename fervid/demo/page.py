@@ -1,7 +1,7 @@
-"""The page of the demo: pictures, videos and the webcam in; faces, probabilities, heat maps and a timeline out.
+"""The page of the demo: shows faces, probabilities, heat maps and a timeline for pictures, videos and the webcam.
 
-What Gradio shows of pictures are files in its ``GRADIO_TEMP_DIR``, as uploads are: they are deleted after an hour, and
-with the folder when the page is closed.
+Gradio stores uploads and the pictures it displays as files in its ``GRADIO_TEMP_DIR``. They are deleted after an hour,
+and together with the folder when the page is closed.
 """
 
 import threading
@@ -21,14 +21,14 @@ from fervid.media.formats import PICTURE_SUFFIXES, VIDEO_SUFFIXES
 from fervid.predict.predictor import Predictor
 from fervid.storage.escaping import markdown_text
 
-MAX_PIXELS = 1280  # of the longer side of what is sent to the browser
-FACE_PIXELS = 256  # of a face: networks see some 50 pixels, too few to look at
+MAX_PIXELS = 1280  # longer side of a picture sent to the browser
+FACE_PIXELS = 256  # longer side of a displayed face; the crops for a network are often only about 50 pixels wide
 
 
 class FaceCards:
-    """The faces of a picture, one by one: what the network saw, what speaks for its answer, and the probabilities.
+    """One card per face of a picture: the network's input, the heat map of its prediction and the probabilities.
 
-    A page cannot grow components cheaply: there are :data:`MAX_FACES`, hidden until they are needed.
+    Adding components to a page at run time is slow, so :data:`MAX_FACES` hidden cards are created in advance.
     """
 
     def __init__(self) -> None:
@@ -37,19 +37,19 @@ class FaceCards:
             with gr.Group(visible=False) as card:
                 title = gr.Markdown(padding=True)
                 with gr.Row(equal_height=True):
-                    seen, heat = _picture_box(min_width=130), _picture_box(min_width=130)
-                    answer = gr.Label(min_width=220, scale=2, show_label=False)
-            self.components += [card, title, seen, heat, answer]
+                    picture, heat = _picture_box(min_width=130), _picture_box(min_width=130)
+                    probabilities = gr.Label(min_width=220, scale=2, show_label=False)
+            self.components += [card, title, picture, heat, probabilities]
 
     def updates(self, faces: Sequence[FaceView]) -> list[Any]:
-        """What :attr:`components` become for some faces; no more than there are."""
+        """Returns the updates of :attr:`components` that show these faces, at most :data:`MAX_FACES`."""
         updates: list[Any] = []
         for face in faces:
             has_heat = face.heat is not None
-            told = f", and {markdown_text(face.heat_title)}" if has_heat else ""
+            heat_title = f", and {markdown_text(face.heat_title)}" if has_heat else ""
             updates += [
                 gr.Group(visible=True),
-                f"**{face.title}**: what the network saw{told}",
+                f"**{face.title}**: the network's input{heat_title}",
                 _resized(face.picture, FACE_PIXELS),
                 gr.Image(_resized(face.heat, FACE_PIXELS), visible=has_heat),
                 face.probabilities,
@@ -61,30 +61,30 @@ class FaceCards:
 def build_page(
     predictor: Predictor, folder: Path, *, longest_video: float, frame_stride: int, smoothing: float
 ) -> gr.Blocks:
-    """The page, ready to be launched.
+    """Builds the page, ready to be launched.
 
     Args:
         predictor: the trained run.
-        folder: for annotated videos; Gradio must be allowed to serve it (its ``GRADIO_TEMP_DIR``).
-        longest_video: seconds of a video that are looked at.
-        frame_stride: the frame stride in a video.
+        folder: folder for annotated videos; Gradio must be allowed to serve it (its ``GRADIO_TEMP_DIR``).
+        longest_video: maximum length of a video in seconds; the rest is ignored.
+        frame_stride: every ``frame_stride``-th frame of a video is used.
         smoothing: time constant in seconds of the moving average of a person's probabilities.
     """
-    one_at_a_time = threading.Lock()  # OpenCV's detectors are not made for several threads
+    lock = threading.Lock()  # OpenCV's detectors are not thread-safe
 
     def picture(upload: str) -> PictureView:
-        # The upload stays: Gradio gives the same picture, asked for by several visitors at once, one file.
-        with one_at_a_time:
+        # The upload is not deleted here: Gradio uses one file if several visitors upload the same picture.
+        with lock:
             return show_picture(predictor, Path(upload))
 
     def video(upload: str) -> VideoView:
-        with one_at_a_time:
+        with lock:
             return show_video(
                 predictor, Path(upload), folder, longest=longest_video, frame_stride=frame_stride, smoothing=smoothing
             )
 
     def webcam(frame: str) -> PictureView:
-        with one_at_a_time:
+        with lock:
             try:
                 return show_frame(predictor, read_picture(Path(frame)))
             except (ValueError, OSError) as error:
@@ -95,16 +95,16 @@ def build_page(
         with gr.Tab("Picture"):
             _add_picture_tab(picture)
         with gr.Tab("Video"):
-            gr.Markdown(f"The first {longest_video:g} seconds of a video are watched.")
+            gr.Markdown(f"Only the first {longest_video:g} seconds of a video are used.")
             _add_video_tab(video)
         with gr.Tab("Webcam"):
-            gr.Markdown("Record starts reading your camera. Pictures are deleted after an hour, or when the demo ends.")
+            gr.Markdown("Press Record to start the camera. Pictures are deleted after an hour or when the demo ends.")
             _add_webcam_tab(webcam)
     return page
 
 
 def _add_picture_tab(view_of: Callable[[str], PictureView]) -> None:
-    """Adds the components of a tab to the page in work; what is uploaded there is shown as ``view_of`` says."""
+    """Adds the components of the tab to the current page; ``view_of`` returns the view of an uploaded picture."""
     file = gr.File(show_label=False, file_types=sorted(PICTURE_SUFFIXES), height=120)
     note = gr.Markdown(visible=False)
     with gr.Row():
@@ -122,30 +122,30 @@ def _add_picture_tab(view_of: Callable[[str], PictureView]) -> None:
 
 def _add_video_tab(view_of: Callable[[str], VideoView]) -> None:
     clip = gr.File(show_label=False, file_types=sorted(VIDEO_SUFFIXES), height=120)
-    film = gr.Video(visible=False, show_label=False, autoplay=True, buttons=["download"], elem_classes="video")
-    said = gr.Markdown(visible=False)
-    people = gr.Dataframe(
+    annotated = gr.Video(visible=False, show_label=False, autoplay=True, buttons=["download"], elem_classes="video")
+    note = gr.Markdown(visible=False)
+    persons = gr.Dataframe(
         visible=False,
         interactive=False,
         wrap=True,
         show_label=False,
         buttons=[],
-        column_widths=["22%", "20%", "24%", "34%"],  # in pixels they would be wider than a phone
+        column_widths=["22%", "20%", "24%", "34%"],  # widths in pixels would not fit on a phone
     )
-    drawn = _picture_box(visible=False)
+    timeline = _picture_box(visible=False)
 
     def video(upload: str) -> list[Any]:
         view = view_of(upload)
-        is_seen = view.people is not None
+        has_persons = view.persons is not None
         return [
             None,
             gr.Video(str(view.file) if view.file else None, visible=view.file is not None),
             gr.Markdown(markdown_text(view.note), visible=bool(view.note)),
-            gr.Dataframe(view.people, visible=is_seen),
-            gr.Image(None if view.timeline is None else pixels(view.timeline), visible=is_seen),
+            gr.Dataframe(view.persons, visible=has_persons),
+            gr.Image(None if view.timeline is None else pixels(view.timeline), visible=has_persons),
         ]
 
-    clip.upload(video, clip, [clip, film, said, people, drawn], api_visibility="private")
+    clip.upload(video, clip, [clip, annotated, note, persons, timeline], api_visibility="private")
 
 
 def _add_webcam_tab(view_of: Callable[[str], PictureView]) -> None:
@@ -157,13 +157,13 @@ def _add_webcam_tab(view_of: Callable[[str], PictureView]) -> None:
                 show_label=False,
                 buttons=[],
                 height=340,
-                type="filepath",  # decoded here, not by Gradio with every decoder there is
+                type="filepath",  # decoded by fervid; Gradio would allow every decoder of Pillow
                 image_mode=None,  # type: ignore[arg-type]
             )
         with gr.Column(min_width=340):
-            told = gr.Markdown(visible=False)
-            seen = _picture_box(visible=False)
-            answer = gr.Label(visible=False)
+            note = gr.Markdown(visible=False)
+            annotated = _picture_box(visible=False)
+            probabilities = gr.Label(visible=False)
 
     def webcam(frame: str | None) -> list[Any]:
         view = PictureView(None) if frame is None else view_of(frame)
@@ -174,7 +174,7 @@ def _add_webcam_tab(view_of: Callable[[str], PictureView]) -> None:
     camera.stream(
         webcam,
         camera,
-        [told, seen, answer],
+        [note, annotated, probabilities],
         stream_every=0.25,
         time_limit=None,
         show_progress="hidden",
@@ -188,7 +188,7 @@ def _picture_box(**options: Any) -> gr.Image:
 
 
 def _shown(view: PictureView) -> list[Any]:
-    """The note and the picture of a view."""
+    """Returns the note and the picture of a view as components."""
     return [
         gr.Markdown(markdown_text(view.note), visible=bool(view.note)),
         gr.Image(_resized(view.image, MAX_PIXELS, enlarge=False), visible=view.image is not None),
@@ -196,9 +196,9 @@ def _shown(view: PictureView) -> list[Any]:
 
 
 def _resized(image: np.ndarray | None, side: int, *, enlarge: bool = True) -> np.ndarray | None:
-    """The picture with its longer side of this many pixels."""
+    """Resizes a picture so that its longer side has ``side`` pixels."""
     if image is None or (not enlarge and max(image.shape) <= side):
         return image
     scale = side / max(image.shape[:2])
-    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
-    return cv2.resize(image, None, fx=scale, fy=scale, interpolation=how)
+    interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    return cv2.resize(image, None, fx=scale, fy=scale, interpolation=interpolation)

@@ -1,4 +1,4 @@
-"""The server of the demo: to this machine alone, and to no page of another origin."""
+"""The server of the demo, which answers only this machine and only requests from its own page."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,35 +14,36 @@ STYLE = """
 .gradio-container { max-width: 1180px !important; margin: 0 auto !important; }
 .video video { max-height: 60vh; }
 """
-ADDRESS = "127.0.0.1"  # this machine alone, never a network
+ADDRESS = "127.0.0.1"  # only this machine, never a network
 
 
 class SameOriginMiddleware:
-    """Refuses requests that a page of another origin makes; Gradio itself lets any page of this machine ask.
+    """Rejects requests from pages of other origins; Gradio itself accepts requests from any page on this machine.
 
     Args:
-        app: the application that answers all other requests.
+        app: the application that handles all other requests.
     """
 
     def __init__(self, app: "ASGIApp"):
         self.app = app
 
     async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
-        """Answers with 403, or hands the request on."""
+        """Answers with status 403, or passes the request on."""
         from starlette.datastructures import Headers
         from starlette.responses import PlainTextResponse
 
         headers = Headers(scope=scope) if scope["type"] in ("http", "websocket") else {}
         origin = headers.get("origin")
         if origin is not None and origin != f"http://{headers.get('host')}":
-            await PlainTextResponse("Only the page itself may ask.", status_code=403)(scope, receive, send)
+            message = "Requests from other origins are not allowed."
+            await PlainTextResponse(message, status_code=403)(scope, receive, send)
         else:
             await self.app(scope, receive, send)
 
 
 @asynccontextmanager
 async def _guarded(app: Any) -> AsyncIterator[None]:
-    """Puts the checks before all of Gradio's own middleware, which would answer for any host, as the server starts."""
+    """Adds the checks when the server starts, in front of Gradio's own middleware, which answers for any host."""
     from starlette.middleware.trustedhost import TrustedHostMiddleware
 
     app.middleware_stack = TrustedHostMiddleware(
@@ -52,19 +53,19 @@ async def _guarded(app: Any) -> AsyncIterator[None]:
 
 
 def launch(page: "gr.Blocks", port: int, largest_upload: float) -> None:
-    """Serves the page in the background, to this machine alone: other host names and origins are refused.
+    """Serves the page in the background and only to this machine; rejects other host names and origins.
 
     Args:
-        page: of :func:`fervid.demo.page.build_page`.
-        port: of 127.0.0.1.
-        largest_upload: megabytes.
+        page: the page from :func:`fervid.demo.page.build_page`.
+        port: port on 127.0.0.1.
+        largest_upload: maximum size of an upload in megabytes.
 
     Raises:
-        InputError: if the port is taken.
+        InputError: if the port is in use.
     """
     import gradio as gr
 
-    system = ["system-ui", "Segoe UI", "DejaVu Sans", "sans-serif"]  # fonts from elsewhere would need a network
+    system = ["system-ui", "Segoe UI", "DejaVu Sans", "sans-serif"]  # web fonts would need a network
     try:
         page.launch(
             server_name=ADDRESS,
@@ -74,7 +75,7 @@ def launch(page: "gr.Blocks", port: int, largest_upload: float) -> None:
             quiet=True,
             inbrowser=False,
             footer_links=[],
-            run_history=False,  # would be kept in the browser
+            run_history=False,  # it would be stored in the browser
             enable_monitoring=False,
             mcp_server=False,
             ssr_mode=False,
@@ -86,5 +87,6 @@ def launch(page: "gr.Blocks", port: int, largest_upload: float) -> None:
         )
     except OSError as error:
         raise InputError(
-            f"port={port} cannot be used: another demo may be open there; close it, or give another, port={port + 1}."
+            f"port={port} cannot be used: another demo may be running; close it, or use another port, such as "
+            f"port={port + 1}."
         ) from error

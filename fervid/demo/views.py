@@ -1,4 +1,4 @@
-"""What the page of the demo shows of pictures, webcam frames and videos, as plain values."""
+"""Computes what the page of the demo shows for pictures, webcam frames and videos, as plain values."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -16,18 +16,20 @@ from fervid.figures import overlay, timeline
 from fervid.media.decoding import read_picture
 from fervid.predict.annotation import AnnotatedVideo, annotate
 from fervid.predict.face_tables import records
-from fervid.predict.predictor import Predictor, SeenFace
+from fervid.predict.predictor import FacePrediction, Predictor
 from fervid.predict.video import watch
 from fervid.runs.run import open_run
 from fervid.schema.predictions import probabilities
 from fervid.storage.escaping import markdown_text
 
-MAX_FACES = 12  # of a picture that are shown one by one
+MAX_FACES = 12  # faces of a picture that are shown one by one
 CAUTION = (
-    "It reads faces, not feelings: the label says what a face looks like to this network, which is often wrong. "
-    "Not for decisions about people."
+    "The network classifies facial expressions, not feelings, and it is often wrong. Do not use it for decisions about "
+    "people."
 )
-NO_FACE = "No face was found. A face that looks into the camera, is well lit and fills a good part of it is found best."
+NO_FACE = (
+    "No face found. Detection works best if the face looks into the camera, is well lit and fills much of the view."
+)
 
 
 @dataclass(frozen=True)
@@ -35,11 +37,11 @@ class FaceView:
     """One face of a picture.
 
     Attributes:
-        title: its number, from left to right.
-        picture: what the network saw, uint8 (S, S, 3) RGB.
-        probabilities: by emotion.
-        heat: the picture with its heat map laid over it, uint8 (S, S, 3) RGB; None without one.
-        heat_title: what the heat map shows.
+        title: its number, counted from left to right.
+        picture: the network's input, uint8 (S, S, 3) RGB.
+        probabilities: probability of each emotion.
+        heat: the input overlaid with its heat map, uint8 (S, S, 3) RGB; None without a heat map.
+        heat_title: description of the heat map.
     """
 
     title: str
@@ -51,12 +53,12 @@ class FaceView:
 
 @dataclass(frozen=True)
 class PictureView:
-    """What is shown of a picture.
+    """The view of a picture.
 
     Attributes:
-        image: with its faces marked, uint8 (H, W, 3) RGB; None if it cannot be read.
-        note: a sentence to the visitor; empty if there is nothing to say.
-        faces: one by one.
+        image: the picture with its faces marked, uint8 (H, W, 3) RGB; None if it cannot be read.
+        note: a message to the user; may be empty.
+        faces: the faces one by one.
     """
 
     image: np.ndarray | None
@@ -66,55 +68,57 @@ class PictureView:
 
 @dataclass(frozen=True)
 class VideoView:
-    """What is shown of a video.
+    """The view of a video.
 
     Attributes:
-        file: the annotated video; None if there is nothing to show.
-        note: a sentence to the visitor; empty if there is nothing to say.
-        people: one row a person: when it was seen and with which emotions; None if nobody was.
-        timeline: of the people's emotions; None if nobody was seen.
+        file: path of the annotated video; None if the video cannot be read.
+        note: a message to the user; may be empty.
+        persons: one row per person with the times and emotions; None if no face was found.
+        timeline: timeline of each person's emotions; None if no face was found.
     """
 
     file: Path | None
     note: str = ""
-    people: pd.DataFrame | None = None
+    persons: pd.DataFrame | None = None
     timeline: Figure | None = None
 
 
 def about(predictor: Predictor) -> str:
-    """Markdown that says which run answers, what it was trained on and how far it can be believed."""
+    """Returns Markdown that describes the run, its training data and its test result."""
     run = open_run(predictor.folder)
     data, split = run.results["data"], str(run.setting("split") or "own").replace("_", " ")
-    people = ", **rendered people, none of them real**" if data.get("rendered") else ""
+    rendered = ", **rendered faces, none of them real**" if data.get("rendered") else ""
     uar = run.metric("test/uar")
-    # Of one's own files the name of the folder says more than that they lie in one.
+    # For the user's own files, the name of the folder is more informative than "image_folder".
     corpus = " and ".join(
         about["name"] if about["published"] or not about["root"] else Path(about["root"]).name for about in run.corpora
     )
-    score = "it was never tested"
+    score = "It was not tested."
     if not np.isnan(uar):
         emotions = len(run.class_names)
-        chance = f"a mean over {emotions} emotions (test UAR; guessing gives {1 / emotions:.0%})"
-        score = f"it recognises **{uar:.0%}** of {markdown_text(run.level.phrase)}, {chance}"
+        score = (
+            f"On {markdown_text(run.level.phrase)}, it recognises **{uar:.0%}** of the faces, averaged over {emotions} "
+            f"emotions (test UAR; chance: {1 / emotions:.0%})."
+        )
     return (
-        "# What does this face show?\n\n"
-        f"Run **{markdown_text(predictor.folder.resolve().name)}**, trained on {markdown_text(corpus)}{people}; split "
-        f"{markdown_text(split)} ({markdown_text(str(run.level))}): {score}.\n\n{CAUTION}"
+        "# Facial emotion recognition\n\n"
+        f"Run **{markdown_text(predictor.folder.resolve().name)}**, trained on {markdown_text(corpus)}{rendered}, with "
+        f"the split {markdown_text(split)} ({markdown_text(str(run.level))}). {score}\n\n{CAUTION}"
     )
 
 
 def show_picture(predictor: Predictor, source: Path | bytes) -> PictureView:
-    """A picture with its faces numbered, and of each what the network saw, how it answers and why.
+    """Predicts a picture; shows the numbered faces and, for each, the input, the probabilities and the heat map.
 
     Args:
         predictor: the trained run.
-        source: the picture file.
+        source: path or content of the picture file.
     """
     try:
         image = read_picture(source)
     except (ValueError, OSError) as error:
-        return PictureView(None, f"This picture cannot be read: {first_line(error)}. JPEG, PNG and WebP work.")
-    found = sorted(predictor.picture(image), key=lambda seen: -seen.face.box[2] * seen.face.box[3])
+        return PictureView(None, f"This picture cannot be read: {first_line(error)}. Use JPEG, PNG or WebP.")
+    found = sorted(predictor.picture(image), key=lambda face: -face.face.box[2] * face.face.box[3])
     if not found:
         return PictureView(image, NO_FACE)
     shown = _numbered(found[:MAX_FACES])
@@ -123,77 +127,77 @@ def show_picture(predictor: Predictor, source: Path | bytes) -> PictureView:
         notes.append(f"{len(found)} faces were found; the {MAX_FACES} largest are shown one by one.")
     heats: list[np.ndarray | None]
     try:
-        heats = list(heat_maps(predictor.model, np.stack([seen.picture for seen in shown])))
-    except InputError:  # a backbone without maps
+        heats = list(heat_maps(predictor.model, np.stack([face.picture for face in shown])))
+    except InputError:  # a backbone without feature maps
         heats = [None] * len(shown)
-        notes.append("This network has no maps from which it could be told where it looks.")
-    faces = [_face(seen, predictor.class_names, heat) for seen, heat in zip(shown, heats, strict=True)]
+        notes.append("This network has no feature maps, so no heat maps can be shown.")
+    faces = [_view(face, predictor.class_names, heat) for face, heat in zip(shown, heats, strict=True)]
     return PictureView(annotate(image, [*shown, *found[MAX_FACES:]]), " ".join(notes), faces)
 
 
 def show_frame(predictor: Predictor, image: np.ndarray) -> PictureView:
-    """One frame of a webcam, uint8 (H, W, 3) RGB, with its faces numbered, and how the network answers."""
+    """Predicts one webcam frame, uint8 (H, W, 3) RGB; shows the numbered faces and their probabilities."""
     faces = _numbered(predictor.picture(image))
     if not faces:
         return PictureView(image, NO_FACE)
-    return PictureView(annotate(image, faces), "", [_face(seen, predictor.class_names) for seen in faces[:MAX_FACES]])
+    return PictureView(annotate(image, faces), "", [_view(face, predictor.class_names) for face in faces[:MAX_FACES]])
 
 
 def show_video(
     predictor: Predictor, source: Path, folder: Path, *, longest: float, frame_stride: int, smoothing: float
 ) -> VideoView:
-    """Watches a video and writes it with its faces marked.
+    """Predicts a video and writes an annotated copy.
 
     Args:
         predictor: the trained run.
-        source: the video file.
-        folder: where the annotated video goes.
-        longest: seconds; what comes after is left out, and said so.
-        frame_stride: the frame stride.
-        smoothing: time constant in seconds of the moving average of a person's probabilities; 0: none.
+        source: path to the video file.
+        folder: folder for the annotated video.
+        longest: maximum length in seconds; the rest is ignored, and the note says so.
+        frame_stride: every ``frame_stride``-th frame is used.
+        smoothing: time constant in seconds of the moving average of a person's probabilities; 0: no smoothing.
     """
     rows: list[dict[str, Any]] = []
     times: list[float] = []
     target = folder / f"{uuid4().hex}.mp4"
-    cut = False
+    truncated = False
     try:
         with AnnotatedVideo(target) as film:
             for frame, faces in watch(predictor, source, frame_stride=frame_stride, smoothing=smoothing):
                 if frame.time > longest:
-                    cut = True
+                    truncated = True
                     break
                 film.write(frame, faces)
                 times.append(frame.time)
                 rows += records(source.name, frame, faces, predictor.class_names)
     except (ValueError, OSError) as error:
         target.unlink(missing_ok=True)
-        return VideoView(None, f"This video cannot be read: {first_line(error)}. MP4, MOV, AVI and WebM work.")
-    note = f"The video is longer than {longest:g} seconds: this is its beginning." if cut else ""
+        return VideoView(None, f"This video cannot be read: {first_line(error)}. Use MP4, MOV, AVI or WebM.")
+    note = f"The video is longer than {longest:g} seconds; only the beginning is shown." if truncated else ""
     if not rows:
         return VideoView(target, f"{note} {NO_FACE}".lstrip())
     table = pd.DataFrame(rows)
     names = predictor.class_names
-    return VideoView(target, note, _people(table, names), timeline(table, names, times))
+    return VideoView(target, note, _persons(table, names), timeline(table, names, times))
 
 
-def _numbered(faces: Sequence[SeenFace]) -> list[SeenFace]:
-    """The faces from left to right, counted."""
-    in_order = sorted(faces, key=lambda seen: seen.face.box[0])
-    return [replace(seen, person=number) for number, seen in enumerate(in_order, start=1)]
+def _numbered(faces: Sequence[FacePrediction]) -> list[FacePrediction]:
+    """Numbers the faces from left to right."""
+    in_order = sorted(faces, key=lambda face: face.face.box[0])
+    return [replace(face, person=number) for number, face in enumerate(in_order, start=1)]
 
 
-def _face(seen: SeenFace, class_names: Sequence[str], heat: np.ndarray | None = None) -> FaceView:
+def _view(face: FacePrediction, class_names: Sequence[str], heat: np.ndarray | None = None) -> FaceView:
     return FaceView(
-        f"Face {seen.person}",
-        seen.picture,
-        dict(zip(class_names, seen.probabilities.tolist(), strict=True)),
-        None if heat is None else overlay(seen.picture, heat),
-        f"what speaks for {seen.emotion}",
+        f"Face {face.person}",
+        face.picture,
+        dict(zip(class_names, face.probabilities.tolist(), strict=True)),
+        None if heat is None else overlay(face.picture, heat),
+        f"the regions that contribute to {face.emotion}",
     )
 
 
-def _people(table: pd.DataFrame, class_names: Sequence[str]) -> pd.DataFrame:
-    """How long the people of a video were seen, and with which emotions."""
+def _persons(table: pd.DataFrame, class_names: Sequence[str]) -> pd.DataFrame:
+    """Returns when each person of a video is visible, and with which emotions."""
     rows = []
     for person, part in table.groupby("person"):
         mean = probabilities(part, class_names).mean(axis=0)
@@ -202,9 +206,9 @@ def _people(table: pd.DataFrame, class_names: Sequence[str]) -> pd.DataFrame:
         rows.append(
             {
                 "Person": person,
-                "Seen": f"{part['time'].min():.1f} to {part['time'].max():.1f} s",
+                "Visible": f"{part['time'].min():.1f} to {part['time'].max():.1f} s",
                 "Share of frames": ", ".join(f"{name} {share:.0%}" for name, share in shares.items()),
-                "Mean probability": ", ".join(f"{class_names[one]} {mean[one]:.0%}" for one in best),
+                "Mean probability": ", ".join(f"{class_names[index]} {mean[index]:.0%}" for index in best),
             }
         )
     return pd.DataFrame(rows)

@@ -18,7 +18,7 @@ from fervid.data.face_cache import FaceCache
 from fervid.data.frame_datamodule import FrameDataModule
 from fervid.errors import InputError
 from fervid.faces.detection import NoDetector
-from fervid.predict.predictor import BATCH, Predictor
+from fervid.predict.predictor import BATCH_SIZE, Predictor
 from fervid.runs.load import read_manifest, read_run, reopen_corpus, stored_config
 from fervid.runs.run import Run
 from fervid.runs.trust import Trust
@@ -211,10 +211,10 @@ def predict_frames(member: Member, device: str, trust: Trust = ()) -> np.ndarray
     # The faces are already cropped.
     predictor = Predictor(member.run.folder, detector=NoDetector(), device=device, trust=trust)
     face_cache, rows = FaceCache(member.datamodule.face_cache_path), member.frames["cache_row"].to_numpy()
-    starts = range(0, len(rows), BATCH)
+    starts = range(0, len(rows), BATCH_SIZE)
     hidden = not get_console().is_terminal
     parts = [
-        predictor.classify(face_cache[rows[start : start + BATCH]])
+        predictor.classify(face_cache[rows[start : start + BATCH_SIZE]])
         for start in track(starts, f"{member.name}: predicting {len(rows)} frames", transient=True, disable=hidden)
     ]
     return np.concatenate(parts)

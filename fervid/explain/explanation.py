@@ -17,7 +17,7 @@ from fervid.explain.heat_maps import heat_maps
 from fervid.figures import overlay, save
 from fervid.figures.heat_maps import MeanHeatMaps
 from fervid.predict.inputs import find_sources
-from fervid.predict.predictor import BATCH, Predictor
+from fervid.predict.predictor import BATCH_SIZE, Predictor
 from fervid.runs.load import reopen_corpus
 from fervid.runs.run import open_run
 from fervid.runs.trust import Trust
@@ -199,9 +199,9 @@ def mean_heat_maps(
     place, classes = (pd.Index(names).get_indexer(true) for names in (emotions, predictor.class_names))
     size = predictor.image_size
     faces, maps = np.zeros((len(emotions), size, size, 3)), np.zeros((len(emotions), size, size))
-    hidden, starts = not get_console().is_terminal, range(0, len(frames), BATCH)
+    hidden, starts = not get_console().is_terminal, range(0, len(frames), BATCH_SIZE)
     for start in track(starts, f"heat maps of {len(frames)} test faces", transient=True, disable=hidden):
-        part = slice(start, start + BATCH)
+        part = slice(start, start + BATCH_SIZE)
         pictures = face_cache[cache_row[part]]
         np.add.at(faces, place[part], pictures)
         np.add.at(maps, place[part], heat_maps(predictor.model, pictures, classes[part]))

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from fervid.errors import InputError
-from fervid.predict.predictor import BATCH
+from fervid.predict.predictor import BATCH_SIZE
 from fervid.tasks.classification import EmotionClassifier
 
 
@@ -39,8 +39,8 @@ def heat_maps(
     with _left_as_it_was(model), torch.enable_grad():
         cam = GradCAM(_GradientsFrom(stage, model), model.backbone.stage_modules(stage, stage + 1))
         try:  # the library's own context manager swallows IndexError
-            for start in range(0, len(pictures), BATCH):
-                shown = slice(start, start + BATCH)
+            for start in range(0, len(pictures), BATCH_SIZE):
+                shown = slice(start, start + BATCH_SIZE)
                 batch = torch.from_numpy(np.ascontiguousarray(pictures[shown])).to(model.device)
                 targets = (
                     None if classes is None else [ClassifierOutputTarget(int(number)) for number in classes[shown]]

@@ -1,4 +1,4 @@
-"""Draws what was seen into pictures and videos."""
+"""Draws predictions into pictures and videos."""
 
 from collections.abc import Sequence
 from fractions import Fraction
@@ -14,20 +14,20 @@ from PIL import Image, ImageColor, ImageDraw, ImageFont, ImageOps
 
 from fervid.figures.drawing import EMOTION_COLOURS
 from fervid.media.decoding import Frame
-from fervid.predict.predictor import SeenFace
+from fervid.predict.predictor import FacePrediction
 
-TICKS = 90_000  # a second: the usual clock of films, fine enough for any frame rate
+TICKS_PER_SECOND = 90_000  # the usual clock of video files, fine enough for any frame rate
 
 
-def annotate(image: np.ndarray, faces: Sequence[SeenFace]) -> np.ndarray:
-    """A copy of a picture with a box round each face, its person's number, emotion and confidence.
+def annotate(image: np.ndarray, faces: Sequence[FacePrediction]) -> np.ndarray:
+    """Draws a box around each face, with the person's number, the emotion and the confidence.
 
     Args:
         image: uint8 (H, W, 3) RGB.
-        faces: what was seen in it.
+        faces: the predictions for this image.
 
     Returns:
-        uint8 (H, W, 3) RGB; the colours are those of :func:`fervid.figures.timeline`.
+        An annotated copy, uint8 (H, W, 3) RGB. The colours are those of :func:`fervid.figures.timeline`.
     """
     picture = Image.fromarray(image)  # draws into a copy
     draw = ImageDraw.Draw(picture)
@@ -43,7 +43,7 @@ def annotate(image: np.ndarray, faces: Sequence[SeenFace]) -> np.ndarray:
         font = _font(round(min(max(11, min(height, width) / 32), max(11, box_width / 7))))
         pad = max(2, round(font.size / 4))
         _, _, text_width, text_height = (round(value) for value in draw.textbbox((0, 0), text, font))
-        # Above the box; inside it where the picture ends, and never out of the picture.
+        # Above the box if there is room, otherwise inside it; always within the picture.
         y = top - text_height - 2 * pad if top >= text_height + 2 * pad else top
         x = max(0, min(left, width - text_width - 2 * pad))
         draw.rectangle((x, y, x + text_width + 2 * pad, y + text_height + 2 * pad), fill=colour)
@@ -52,16 +52,16 @@ def annotate(image: np.ndarray, faces: Sequence[SeenFace]) -> np.ndarray:
 
 
 class AnnotatedVideo:
-    """An H.264 video of annotated frames, each shown at its own time; no sound. To be used in a ``with``.
+    """Context manager that writes an H.264 video of annotated frames with their original times, without sound.
 
-    Whatever ends the ``with``, Ctrl-C too, the file can be played up to the last frame written; if the disk is full
-    it is taken away.
+    However the ``with`` block ends, Ctrl-C included, the file can be played up to the last frame written. If the disk
+    is full, the file is removed.
 
     Args:
-        path: the file, ``.mp4``.
+        path: path of the ``.mp4`` file.
 
     Raises:
-        OSError: here and in writing, if the file cannot be written or the disk is full.
+        OSError: here and in :meth:`write`, if the file cannot be written or the disk is full.
     """
 
     def __init__(self, path: Path):
@@ -73,22 +73,22 @@ class AnnotatedVideo:
         self._stream: VideoStream | None = None
         return self
 
-    def write(self, frame: Frame, faces: Sequence[SeenFace]) -> None:
-        """Adds a frame, later than the one before."""
+    def write(self, frame: Frame, faces: Sequence[FacePrediction]) -> None:
+        """Appends a frame; frames must come in the order of their times."""
         image = annotate(frame.image, faces)
         if self._stream is None:
-            # Players know chroma for every other pixel alone.
+            # yuv420p stores chroma for every second pixel, so both sides must be even.
             height, width = (length + length % 2 for length in image.shape[:2])
             options = {"preset": "superfast", "crf": "23"}
             self._stream = self._container.add_stream("libx264", rate=30, options=options)
             self._stream.width, self._stream.height, self._stream.pix_fmt = width, height, "yuv420p"
-            self._stream.codec_context.time_base = Fraction(1, TICKS)
+            self._stream.codec_context.time_base = Fraction(1, TICKS_PER_SECOND)
         if image.shape[:2] != (self._stream.height, self._stream.width):  # a recording may change its size
             image = np.asarray(ImageOps.pad(Image.fromarray(image), (self._stream.width, self._stream.height)))
-        shown = av.VideoFrame.from_ndarray(image, format="rgb24")
-        self._last = max(round(frame.time * TICKS), self._last + 1)
-        shown.pts, shown.time_base = self._last, Fraction(1, TICKS)
-        self._container.mux(self._stream.encode(shown))
+        video_frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+        self._last = max(round(frame.time * TICKS_PER_SECOND), self._last + 1)
+        video_frame.pts, video_frame.time_base = self._last, Fraction(1, TICKS_PER_SECOND)
+        self._container.mux(self._stream.encode(video_frame))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -112,6 +112,6 @@ def _font(size: int) -> ImageFont.FreeTypeFont:
 
 @cache
 def _ink(colour: str) -> str:
-    """Black or white, whichever can be read on a colour."""
+    """Returns black or white, whichever contrasts more with the background colour."""
     red, green, blue = ImageColor.getrgb(colour)[:3]
     return "black" if 0.299 * red + 0.587 * green + 0.114 * blue > 140 else "white"

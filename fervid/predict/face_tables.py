@@ -1,4 +1,4 @@
-"""The faces that were seen: one row per face, written to ``faces.csv`` and ``faces.jsonl`` as they are seen."""
+"""Writes one row per predicted face to ``faces.csv`` and ``faces.jsonl`` while the sources are processed."""
 
 import csv
 import json
@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from fervid.media.decoding import Frame
-from fervid.predict.predictor import SeenFace
+from fervid.predict.predictor import FacePrediction
 from fervid.schema.columns import BOX, COLUMNS
 from fervid.schema.csv_tables import read_csv
 from fervid.schema.predictions import probability_columns
@@ -30,17 +30,19 @@ FACE_COLUMNS = {
 """The columns of the table of faces and their meaning. A column ``prob_<class>`` for each class follows them."""
 
 
-def records(source: str, frame: Frame, faces: Sequence[SeenFace], class_names: Sequence[str]) -> list[dict[str, Any]]:
-    """The faces of a frame as rows of the table of faces.
+def records(
+    source: str, frame: Frame, faces: Sequence[FacePrediction], class_names: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Returns the faces of a frame as rows of the table of faces.
 
     Args:
-        source: what the picture or video is called.
-        frame: where the faces are; of a picture: number 0 at second 0.
-        faces: what was seen.
+        source: name of the picture or video.
+        frame: the frame that shows the faces; for a picture, number 0 at second 0.
+        faces: the predictions for this frame.
         class_names: the emotions, in the order of the probabilities.
 
     Returns:
-        One dict per face with :data:`FACE_COLUMNS` (None where missing) and a ``prob_<class>`` for each class.
+        One dict per face with the keys :data:`FACE_COLUMNS` (None where missing) and ``prob_<class>`` for each class.
     """
     return [
         {
@@ -62,16 +64,17 @@ def records(source: str, frame: Frame, faces: Sequence[SeenFace], class_names: S
 
 
 class RecordFiles:
-    """``faces.csv`` and ``faces.jsonl``, open for rows; whole lines are in them at any moment.
+    """Context manager that writes rows to ``faces.csv`` and ``faces.jsonl``.
 
-    Text that a spreadsheet takes for a formula has a ``'`` before it in the CSV; the JSON Lines are exact.
+    Rows are flushed as they are written, so both files contain only complete lines at any time. In the CSV, text that a
+    spreadsheet would interpret as a formula is prefixed with ``'``; the JSON Lines contain the exact text.
 
     Args:
-        folder: where they are made.
-        class_names: the emotions.
+        folder: folder in which the files are created.
+        class_names: the emotions, in the order of the probabilities.
 
     Raises:
-        OSError: here and in writing, if the folder cannot be written or the disk is full.
+        OSError: here and in :meth:`write`, if the folder cannot be written or the disk is full.
     """
 
     def __init__(self, folder: Path, class_names: Sequence[str]):
@@ -91,7 +94,7 @@ class RecordFiles:
         self._csv.close()
 
     def write(self, rows: Sequence[dict[str, Any]]) -> None:
-        """Adds the rows of a frame."""
+        """Appends the rows of a frame."""
         if rows:
             self._jsonl.write("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
             self._jsonl.flush()
@@ -99,14 +102,14 @@ class RecordFiles:
             self._csv.flush()
 
     @property
-    def place(self) -> int:
-        """Where the next row will begin; for :meth:`since`."""
+    def position(self) -> int:
+        """File position at which the next row will begin; see :meth:`rows_from`."""
         return self._csv.tell()
 
-    def since(self, place: int) -> pd.DataFrame:
-        """The rows from a place on, read again: they are not kept in memory."""
+    def rows_from(self, position: int) -> pd.DataFrame:
+        """Reads the rows from a position to the end of the CSV; they are not kept in memory."""
         with open(self._csv.name, encoding="utf-8", newline="") as file:
-            file.seek(place)
+            file.seek(position)
             return read_csv(file, numbers=True, names=self._columns)
 
     def _lines(self, rows: Sequence[dict[str, Any]]) -> str:

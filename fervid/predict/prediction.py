@@ -1,4 +1,4 @@
-"""Looks at all that was asked for and writes down what it sees; a file that cannot be read is noted, not fatal."""
+"""Predicts all sources and writes the output folder; a file that cannot be read is recorded and skipped."""
 
 import csv
 import re
@@ -23,8 +23,8 @@ from fervid.media.files import FAILED, LEFT_OUT
 from fervid.predict.annotation import AnnotatedVideo, annotate
 from fervid.predict.face_tables import RecordFiles, records
 from fervid.predict.inputs import Camera, Item
-from fervid.predict.predictor import Predictor, SeenFace, is_nearly_square
-from fervid.predict.sights import Sight
+from fervid.predict.predictor import FacePrediction, Predictor, is_nearly_square
+from fervid.predict.source_results import SourceResult
 from fervid.predict.video import watch
 from fervid.storage.atomic import writing
 from fervid.storage.escaping import formula_guard
@@ -41,78 +41,80 @@ def predict(
     smoothing: float = 0.0,
     annotated: bool = True,
     left_out: Sequence[tuple[str, str]] = (),
-) -> list[Sight]:
-    """Looks at every source and writes what it sees into a folder.
+) -> list[SourceResult]:
+    """Predicts all sources and writes the results to a folder.
 
     Args:
         predictor: a trained run.
         items: the sources.
-        folder: takes ``faces.jsonl``, ``faces.csv``, ``annotated/``, ``timelines/``, ``failures.csv``.
-        console: where progress and warnings are shown.
-        frame_stride: see :func:`fervid.predict.video.watch`, as ``faces`` and ``smoothing``.
-        faces: of a picture too, ``all`` or the most prominent ``one``.
-        smoothing: in seconds.
-        annotated: whether ``annotated/`` is written.
-        left_out: name and reason of files that are neither pictures nor videos, for ``failures.csv``.
+        folder: output folder for ``faces.jsonl``, ``faces.csv``, ``annotated/``, ``timelines/``, ``failures.csv``.
+        console: console for progress and warnings.
+        frame_stride: of a video, every ``frame_stride``-th frame is used; see :func:`fervid.predict.video.watch`.
+        faces: ``all`` faces, or only the most prominent ``one``; for pictures and videos.
+        smoothing: time constant of the moving average in seconds; see :func:`fervid.predict.video.watch`.
+        annotated: whether to write ``annotated/``.
+        left_out: name and reason for each file that is neither a picture nor a video, for ``failures.csv``.
 
     Returns:
-        What was seen, in the order of the sources.
+        One result per source, in the order of the sources.
 
     Raises:
+        InputError: if none of the sources can be read.
         OSError: if the folder cannot be written or the disk is full.
-        KeyboardInterrupt: of the user; says what is there. A camera is left so without an error.
+        KeyboardInterrupt: if the user presses Ctrl-C; its message says what has been written. For a camera, Ctrl-C
+            ends the recording without an error.
     """
-    sights: list[Sight] = []
+    results: list[SourceResult] = []
     names: set[str] = set()
     with ExitStack() as stack:
         folder.mkdir(parents=True, exist_ok=True)
         _note(folder / "failures.csv", [(*entry, LEFT_OUT) for entry in left_out])
         rows = stack.enter_context(RecordFiles(folder, predictor.class_names))
         progress = stack.enter_context(_progress(console))
-        warn = _WarningOnce(predictor, progress.console)
-        whole = progress.add_task("sources", total=len(items), visible=len(items) > 1)
+        warning = _CroppedFacesWarning(predictor, progress.console)
+        all_sources = progress.add_task("sources", total=len(items), visible=len(items) > 1)
         for item in items:
-            sight, output = Sight(item), _SourceFiles(folder, rows, item, _free_name(item, names), annotated)
-            sights.append(sight)
+            result, output = SourceResult(item), _SourceFiles(folder, rows, item, _free_name(item, names), annotated)
+            results.append(result)
             bar = progress.add_task(output.name, total=_length(item), visible=item.is_video)
             began = time.perf_counter()
             try:
                 with output:
-                    looked_at = _look(predictor, item, frame_stride, faces, smoothing)
-                    for frame, seen in _readable(looked_at, sight, alone=len(items) == 1):
-                        warn.of(item, frame)
-                        sight.add(frame, seen)  # first: what was seen up to an interruption is told
-                        output.write(frame, seen)
+                    frames = _predict_item(predictor, item, frame_stride, faces, smoothing)
+                    for frame, predicted in _readable(frames, result, is_only_source=len(items) == 1):
+                        warning.check(item, frame)
+                        result.add(frame, predicted)  # before writing, so that the summary counts an interrupted frame
+                        output.write(frame, predicted)
                         progress.update(bar, completed=frame.time)
             except KeyboardInterrupt:
                 if not isinstance(item.source, Camera):
                     raise KeyboardInterrupt(
-                        f"interrupted at second {sight.seconds:.1f} of {item.name}, source {len(sights)} of "
-                        f"{len(items)}: what was seen up to there lies in {folder}."
+                        f"interrupted at second {result.seconds:.1f} of {item.name}, source {len(results)} of "
+                        f"{len(items)}. The results up to that point are in {folder}."
                     ) from None
-            sight.spent = time.perf_counter() - began
-            output.draw_timeline(sight.times)
-            if sight.failure:
-                _note(folder / "failures.csv", [(item.name, sight.failure, FAILED)])
-                progress.console.print(f"{item.name} fails: {sight.failure}")
+            result.spent = time.perf_counter() - began
+            output.draw_timeline(result.times)
+            if result.failure:
+                _note(folder / "failures.csv", [(item.name, result.failure, FAILED)])
+                progress.console.print(f"{item.name} failed: {result.failure}")
             progress.remove_task(bar)
-            progress.advance(whole)
-    if items and not any(sight.frames for sight in sights):
-        first = f"{sights[0].item.name}: {sights[0].failure}"
-        raise InputError(f"none of {len(items)} sources can be read ({first}): see {folder / 'failures.csv'}.")
-    return sights
+            progress.advance(all_sources)
+    if items and not any(result.frames for result in results):
+        first = f"{results[0].item.name}: {results[0].failure}"
+        raise InputError(f"none of the {len(items)} sources can be read ({first}): see {folder / 'failures.csv'}.")
+    return results
 
 
 class _SourceFiles:
-    """What is written of one source: rows of faces, annotated pictures or a video, a timeline.
+    """Context manager that writes the files of one source: face rows, annotated picture or video, timeline.
 
-    To be used in a ``with``, whose end, whatever it is, closes the annotated video.
+    However the ``with`` block ends, the annotated video is closed.
     """
 
     def __init__(self, folder: Path, rows: RecordFiles, item: Item, name: str, annotated: bool):
         self.name = name
         self._folder, self._rows, self._item, self._annotated = folder, rows, item, annotated
-        self._place = rows.place
+        self._first_row = rows.position
         self._video: AnnotatedVideo | None = None
         self._open = ExitStack()
 
@@ -124,9 +126,9 @@ class _SourceFiles:
     ) -> None:
         self._open.__exit__(kind, error, trace)
 
-    def write(self, frame: Frame, seen: Sequence[SeenFace]) -> None:
-        """Adds a frame."""
-        self._rows.write(records(self._item.name, frame, seen, self._rows.class_names))
+    def write(self, frame: Frame, predicted: Sequence[FacePrediction]) -> None:
+        """Writes a frame."""
+        self._rows.write(records(self._item.name, frame, predicted, self._rows.class_names))
         if not self._annotated:
             return
         folder = self._folder / "annotated"
@@ -134,42 +136,42 @@ class _SourceFiles:
         if self._item.is_video:
             if self._video is None:
                 self._video = self._open.enter_context(AnnotatedVideo(folder / f"{self.name}.mp4"))
-            self._video.write(frame, seen)
+            self._video.write(frame, predicted)
         else:
             ending = "png" if self._item.name.lower().endswith(".png") else "jpg"
             with writing(folder / f"{self.name}.{ending}") as partial:
-                Image.fromarray(annotate(frame.image, seen)).save(partial, quality=92)
+                Image.fromarray(annotate(frame.image, predicted)).save(partial, quality=92)
 
     def draw_timeline(self, times: Sequence[float]) -> None:
-        """Draws the emotions of a video of which frames were looked at, at these seconds."""
+        """Draws the emotions of a video over the times of its processed frames (seconds)."""
         if not self._item.is_video or not times:
             return
         (self._folder / "timelines").mkdir(exist_ok=True)
         title = Path(self._item.name).name
-        figure = timeline(self._rows.since(self._place), self._rows.class_names, times, title)
+        figure = timeline(self._rows.rows_from(self._first_row), self._rows.class_names, times, title)
         save(figure, self._folder / f"timelines/{self.name}.png", dpi=120)
 
 
-class _WarningOnce:
-    """Says once that a run of faces that were cut out already is shown other pictures."""
+class _CroppedFacesWarning:
+    """Warns once if a run that was trained on already cropped faces receives a picture that is not a face crop."""
 
     def __init__(self, predictor: Predictor, console: Console):
         self._predictor, self._console = predictor, console
-        self._said = False
+        self._printed = False
 
-    def of(self, item: Item, frame: Frame) -> None:
-        if self._said or not self._predictor.knows_cut_out_faces or is_nearly_square(frame.image):
+    def check(self, item: Item, frame: Frame) -> None:
+        if self._printed or not self._predictor.trained_on_crops or is_nearly_square(frame.image):
             return
-        self._said = True
+        self._printed = True
         self._console.print(
-            f"{item.name}: the run was trained on faces that were cut out already. Here, and "
-            "wherever a picture is not nearly square, haar looks for them (detector=none: not)."
+            f"{item.name}: the run was trained on pictures of already cropped faces. In pictures that are not nearly "
+            "square, such as this one, the Haar detector finds the faces (to switch it off: detector=none)."
         )
 
 
-def _look(
+def _predict_item(
     predictor: Predictor, item: Item, frame_stride: int, faces: Literal["all", "one"], smoothing: float
-) -> Iterator[tuple[Frame, list[SeenFace]]]:
+) -> Iterator[tuple[Frame, list[FacePrediction]]]:
     if item.is_video:
         yield from watch(predictor, item.source, frame_stride=frame_stride, faces=faces, smoothing=smoothing)
     else:
@@ -177,27 +179,27 @@ def _look(
         image = read_picture(item.source)
         found = predictor.find(image)
         found = [most_prominent(found, image)] if found and faces == "one" else found
-        yield Frame(0, 0.0, image), predictor.see(image, found)
+        yield Frame(0, 0.0, image), predictor.predict_faces(image, found)
 
 
 def _readable(
-    frames: Iterator[tuple[Frame, list[SeenFace]]], sight: Sight, *, alone: bool
-) -> Generator[tuple[Frame, list[SeenFace]]]:
-    """Hands on what can be read; what cannot is noted. Errors of writing, outside of this, are not caught."""
+    frames: Iterator[tuple[Frame, list[FacePrediction]]], result: SourceResult, *, is_only_source: bool
+) -> Generator[tuple[Frame, list[FacePrediction]]]:
+    """Yields the frames that can be read and records a failure in ``result``; errors in writing are not caught here."""
     try:
         yield from frames
-    except InputError:  # a camera that is not there
-        if alone:
+    except InputError:  # a missing camera
+        if is_only_source:
             raise
-        sight.failure = "no such camera, or it gives no picture"
+        result.failure = "no such camera, or it delivers no picture"
     except (ValueError, OSError, MemoryError, cv2.error) as error:
-        sight.failure = getattr(error, "strerror", None) or first_line(error)
-        if sight.frames:
-            sight.failure += f" (after {sight.frames} frames, which are kept)"
+        result.failure = getattr(error, "strerror", None) or first_line(error)
+        if result.frames:
+            result.failure += f" (after {result.frames} frames, which are kept)"
 
 
 def _free_name(item: Item, names: set[str]) -> str:
-    """A file name for a source, without ending, that no other source has."""
+    """Returns a unique file name for a source, without suffix."""
     stem = re.sub(r"[^\w.()+ -]", "_", Path(item.name).stem)[:60].strip() or "source"
     name, number = stem, 1
     while name.lower() in names:
@@ -215,7 +217,7 @@ def _note(path: Path, rows: Sequence[tuple[str, str, str]]) -> None:
 
 
 def _length(item: Item) -> float | None:
-    """Seconds of a video, as its file says; None where it does not: for the progress bar alone."""
+    """Length of a video in seconds from its header, None if unknown; used only for the progress bar."""
     if not item.is_video or not isinstance(item.source, Path):
         return item.source.seconds if isinstance(item.source, Camera) else None
     try:

@@ -1,4 +1,4 @@
-"""A trained run as a function from pictures to emotions."""
+"""Predicts emotions in pictures with a trained run."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,23 +20,23 @@ from fervid.media.sources import Source
 from fervid.runs.load import load_classifier, read_run, stored_config
 from fervid.runs.trust import Trust
 
-BATCH = 32  # pictures that the network is shown at once
+BATCH_SIZE = 32  # faces per forward pass
 
-Look = tuple[np.ndarray, Sequence[Face], Sequence[int | None]]
-"""A picture, the faces in it, and the numbers of their people."""
+FrameFaces = tuple[np.ndarray, Sequence[Face], Sequence[int | None]]
+"""An image, the faces in it, and the person number of each face."""
 
 
 @dataclass(frozen=True)
-class SeenFace:
-    """A face and what the network says of it.
+class FacePrediction:
+    """A face and the network's prediction for it.
 
     Attributes:
-        face: where it is: ``box`` (left, top, width, height) and ``eyes``, in pixels of the whole picture.
-        aligned: how it was cut out: ``eyes``, ``box`` or ``whole``.
-        picture: what the network saw, uint8 (image_size, image_size, 3) RGB.
-        probabilities: of each emotion of ``class_names``, shape (num_classes,).
-        emotion: the likeliest.
-        person: its number through a video; None in a picture.
+        face: position of the face: ``box`` (left, top, width, height) and ``eyes``, in pixels of the whole picture.
+        aligned: what the crop was aligned by: ``eyes``, ``box`` or ``whole``.
+        picture: the crop that the network received, uint8 (image_size, image_size, 3) RGB.
+        probabilities: probability of each emotion in ``class_names``, shape (num_classes,).
+        emotion: the most likely emotion.
+        person: number of the tracked person in a video; None in a picture.
     """
 
     face: Face
@@ -48,33 +48,33 @@ class SeenFace:
 
     @property
     def confidence(self) -> float:
-        """Probability of the likeliest emotion."""
+        """Probability of the most likely emotion."""
         return float(self.probabilities.max())
 
 
 class Predictor:
-    """Finds the faces of a picture, cuts them out and classifies them, each step exactly as the run was trained.
+    """Finds, crops and classifies the faces of a picture, with the same preprocessing as in the run's training.
 
-    A prepared corpus keeps faces as JPEG; so that the network sees the same pictures here, they go through it too.
+    A prepared corpus stores faces as JPEG, so each crop is encoded as JPEG and decoded again before it is classified.
 
     Args:
-        folder: the run folder.
-        detector: finds the faces; None: the run's own (:meth:`find` says what of runs that have none).
-        margin: share of the bare face added on each side of a crop; None: the run's own.
-        device: where the network runs, such as ``cuda``.
+        folder: path to the run folder.
+        detector: the face detector; None: the run's own (see :meth:`find` for runs without one).
+        margin: margin added on each side of a crop, as a fraction of the bare face; None: the run's own.
+        device: device of the network, such as ``cuda``.
         trust: packages whose classes the run may use (:func:`fervid.load_run`).
 
     Attributes:
         class_names: the emotions.
-        image_size: side in pixels of what the network sees.
+        image_size: side length of the network's input in pixels.
         model: the classifier.
         results: the run's ``results.json``.
-        detector: finds the faces.
-        knows_cut_out_faces: whether it was trained on pictures taken as they are.
-        alignment: cuts them out.
+        detector: the face detector.
+        trained_on_crops: whether the run was trained on pictures of already cropped faces.
+        alignment: aligns and crops the faces.
 
     Raises:
-        InputError: if the folder holds no finished run, or the detector's file or the device is not there.
+        InputError: if the folder contains no finished run, or the detector's file or the device is missing.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class Predictor:
             own = config.get("detector")
             self.detector: Detector = detector or (instantiate(own, _convert_="all") if own else NoDetector())
             dataset = config.dataset
-            self.knows_cut_out_faces = (
+            self.trained_on_crops = (
                 detector is None
                 and isinstance(self.detector, NoDetector)
                 and all(corpus["pictures"] for corpus in run.corpora)
@@ -110,75 +110,85 @@ class Predictor:
             raise InputError(f"the configuration of {self.folder} cannot be used: {reason(error)}.") from error
 
     def find(self, image: np.ndarray, near: Face | None = None) -> list[Face]:
-        """Finds the faces of a picture, uint8 (H, W, 3) RGB; see :meth:`fervid.faces.detection.Detector.find`.
+        """Finds the faces in a picture; see :meth:`fervid.faces.detection.Detector.find`.
 
-        A run that was trained on pictures of faces that were cut out already knows nothing else: in a picture that is
-        not nearly square, such as a video's, Haar looks for faces, unless a detector was given.
+        A run that was trained on already cropped faces has no detector. It takes a nearly square picture as one face.
+        In any other picture, such as a video frame, the Haar detector finds the faces unless a detector was given.
+
+        Args:
+            image: uint8 (H, W, 3) RGB.
+            near: position of the face in the previous frame, or None.
         """
-        detector = HaarDetector() if self.knows_cut_out_faces and not is_nearly_square(image) else self.detector
+        detector = HaarDetector() if self.trained_on_crops and not is_nearly_square(image) else self.detector
         return detector.find(image, near)
 
-    def cut(self, image: np.ndarray, face: Face) -> tuple[np.ndarray, Aligned]:
-        """Cuts a face out as the network is to see it, uint8 (image_size, image_size, 3) RGB."""
+    def crop(self, image: np.ndarray, face: Face) -> tuple[np.ndarray, Aligned]:
+        """Returns the crop of a face as the network receives it, uint8 (image_size, image_size, 3) RGB."""
         crop, aligned = self.alignment.crop(image, face)
         return resize(read_picture(encode(crop)), self.image_size, grayscale=self.grayscale), aligned
 
     @torch.inference_mode()
     def classify(self, pictures: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
-        """Probabilities (N, num_classes) of N faces as :meth:`cut` gives them."""
+        """Returns the probabilities (N, num_classes) of N crops, each as returned by :meth:`crop`."""
         parts = [np.empty((0, len(self.class_names)), dtype=np.float32)]
-        for start in range(0, len(pictures), BATCH):
-            batch = torch.from_numpy(np.stack(list(pictures[start : start + BATCH])))
+        for start in range(0, len(pictures), BATCH_SIZE):
+            batch = torch.from_numpy(np.stack(list(pictures[start : start + BATCH_SIZE])))
             logits = self.model(batch.to(self.model.device).permute(0, 3, 1, 2))  # channels_last, the fast layout
             parts.append(logits.float().softmax(dim=1).cpu().numpy())
         return np.concatenate(parts)
 
-    def see(
+    def predict_faces(
         self, image: np.ndarray, faces: Sequence[Face], persons: Sequence[int | None] | None = None
-    ) -> list[SeenFace]:
-        """Classifies faces that were found in a picture.
+    ) -> list[FacePrediction]:
+        """Classifies the given faces of a picture.
 
         Args:
             image: uint8 (H, W, 3) RGB.
-            faces: where they are.
-            persons: their numbers through a video.
+            faces: the faces, as returned by :meth:`find`.
+            persons: person number of each face in a video; None in a picture.
         """
-        return self.see_frames([(image, faces, [None] * len(faces) if persons is None else persons)])[0]
+        return self.predict_frames([(image, faces, [None] * len(faces) if persons is None else persons)])[0]
 
-    def see_frames(self, frames: Sequence[Look]) -> list[list[SeenFace]]:
-        """As :meth:`see` for several frames, whose faces the network is shown at once: on a CPU twice as fast.
+    def predict_frames(self, frames: Sequence[FrameFaces]) -> list[list[FacePrediction]]:
+        """Classifies the faces of several frames in one batch; twice as fast on a CPU as :meth:`predict_faces`.
 
         Args:
-            frames: of each its image, the faces in it and their persons.
+            frames: for each frame its image, the faces in it and their person numbers.
+
+        Returns:
+            One list of predictions per frame.
         """
-        cuts = [self.cut(image, face) for image, faces, _ in frames for face in faces]
-        answers = zip(cuts, self.classify([picture for picture, _ in cuts]), strict=True)
+        crops = [self.crop(image, face) for image, faces, _ in frames for face in faces]
+        classified = zip(crops, self.classify([picture for picture, _ in crops]), strict=True)
         return [
             [
-                SeenFace(face, aligned, picture, chances, self.class_names[int(chances.argmax())], person)
-                # The answers of all frames in a row: last, or the end of the faces would cost one of them.
-                for face, person, ((picture, aligned), chances) in zip(faces, persons, answers, strict=False)
+                FacePrediction(face, aligned, picture, row, self.class_names[int(row.argmax())], person)
+                # One iterator over all frames: it must come last in zip, which would otherwise drop one of its items.
+                for face, person, ((picture, aligned), row) in zip(faces, persons, classified, strict=False)
             ]
             for _, faces, persons in frames
         ]
 
-    def picture(self, picture: np.ndarray | Source | str) -> list[SeenFace]:
-        """All faces of a picture and what they show.
+    def picture(self, picture: np.ndarray | Source | str) -> list[FacePrediction]:
+        """Finds and classifies all faces of a picture.
 
         Args:
-            picture: uint8 (H, W, 3) RGB, or a file.
+            picture: uint8 (H, W, 3) RGB, or path to a picture file.
+
+        Returns:
+            One prediction per face.
 
         Raises:
-            ValueError: if the file is no picture, damaged, or of absurd size.
-            OSError: if it cannot be read.
+            ValueError: if the file is not a picture, is damaged or far too large.
+            OSError: if the file cannot be read.
         """
         if not isinstance(picture, np.ndarray):
             picture = read_picture(Path(picture) if isinstance(picture, str) else picture)
-        return self.see(picture, self.find(picture))
+        return self.predict_faces(picture, self.find(picture))
 
 
 def is_nearly_square(image: np.ndarray) -> bool:
-    """Whether a picture (H, W, 3) may be a face that was cut out."""
+    """Whether a picture (H, W, 3) is square enough to be a face crop."""
     height, width = image.shape[:2]
     return 0.8 <= width / height <= 1.25
 
@@ -191,5 +201,5 @@ def _device(name: str | torch.device) -> torch.device:
     if device.type not in ("cpu", "cuda"):
         raise InputError(f"device={name} is unknown: give cpu or cuda.")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise InputError(f"device={name} needs a CUDA device and torch does not see it: give device=cpu.")
+        raise InputError(f"device={name} needs a CUDA device, which PyTorch does not find: use device=cpu.")
     return device

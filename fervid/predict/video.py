@@ -1,4 +1,4 @@
-"""Looks at a video, or at a camera, frame by frame."""
+"""Predicts the faces of a video or a camera stream, frame by frame."""
 
 import math
 import os
@@ -20,10 +20,10 @@ from fervid.media.decoding import Frame, read_frames
 from fervid.media.sampling import Sampling
 from fervid.media.sources import Source
 from fervid.predict.inputs import Camera
-from fervid.predict.predictor import Look, Predictor, SeenFace
+from fervid.predict.predictor import FacePrediction, FrameFaces, Predictor
 
-AHEAD = 8  # frames that are decoded before they are wanted
-TOGETHER = 8  # frames whose faces are classified at once; a camera's are not kept waiting
+PREFETCH_FRAMES = 8  # frames decoded in advance
+BATCH_FRAMES = 8  # frames whose faces are classified in one batch; those of a camera are classified one by one
 
 
 def watch(
@@ -33,36 +33,39 @@ def watch(
     frame_stride: int = 3,
     faces: Literal["all", "one"] = "all",
     smoothing: float = 0.0,
-) -> Iterator[tuple[Frame, list[SeenFace]]]:
-    """What the faces of a video show; one thread decodes the next frames, another classifies those looked at.
+) -> Iterator[tuple[Frame, list[FacePrediction]]]:
+    """Predicts the faces of a video or a camera stream.
+
+    One thread decodes the next frames while another classifies the faces that were found.
 
     Args:
         predictor: a trained run.
         source: the video, or a camera.
-        frame_stride: each so manieth frame is looked at, from the first one on.
-        faces: ``all``; or ``one``, the most prominent, looked for where it was last: as training videos are prepared.
-        smoothing: time constant in seconds of the moving average of a person's probabilities; 0: none.
+        frame_stride: every ``frame_stride``-th frame is used, starting with the first.
+        faces: ``all`` faces; or ``one``, the most prominent face, searched for near its last position as in the
+            preparation of training videos.
+        smoothing: time constant in seconds of the moving average of a person's probabilities; 0: no smoothing.
 
     Yields:
-        Each frame that was looked at, with the faces in it; each face has the number of its ``person``.
+        Each processed frame with the predictions for its faces; every face has a ``person`` number.
 
     Raises:
-        ValueError: if the source is no video, damaged, truncated, or of absurd size.
-        OSError: if it cannot be read.
-        InputError: if there is no such camera, ``frame_stride`` is below 1, or ``smoothing`` no time.
+        ValueError: if the source is not a video, is damaged, truncated or far too large.
+        OSError: if the source cannot be read.
+        InputError: if the camera does not exist, ``frame_stride`` is below 1 or ``smoothing`` is negative.
     """
     if not 0 <= smoothing < math.inf:
-        raise InputError(f"smoothing={smoothing} is no time: give seconds, 0 for none.")
+        raise InputError(f"smoothing={smoothing} is out of range: use a number of seconds, 0 for no smoothing.")
     source = Path(source) if isinstance(source, str) else source
     sampling = Sampling(frame_stride)
     frames = source.frames(frame_stride) if isinstance(source, Camera) else read_frames(source, sampling)
     tracker, last = Tracker(), None
-    smoothed: dict[int, tuple[float, np.ndarray]] = {}  # of each person: when, and the average up to then
+    smoothed: dict[int, tuple[float, np.ndarray]] = {}  # person -> time of the last frame, average up to then
 
-    def looks() -> Iterator[tuple[list[Frame], list[Look]]]:
+    def found_faces() -> Iterator[tuple[list[Frame], list[FrameFaces]]]:
         nonlocal last
-        for group in _groups(_ahead(frames), 1 if isinstance(source, Camera) else TOGETHER):
-            found_in_group: list[Look] = []
+        for group in _groups(_prefetch(frames), 1 if isinstance(source, Camera) else BATCH_FRAMES):
+            found_in_group: list[FrameFaces] = []
             for frame in group:
                 found = predictor.find(frame.image, last)
                 if faces == "one":
@@ -71,47 +74,47 @@ def watch(
                 found_in_group.append((frame.image, found, tracker.number(found, frame.time)))
             yield group, found_in_group
 
-    answers: Iterator[tuple[list[Frame], list[list[SeenFace]]]]
+    predictions: Iterator[tuple[list[Frame], list[list[FacePrediction]]]]
     if isinstance(source, Camera):
-        answers = ((group, predictor.see_frames(found)) for group, found in looks())
+        predictions = ((group, predictor.predict_frames(found)) for group, found in found_faces())
     else:
-        answers = _classified(predictor, looks())
-    for group, seen_in_group in answers:
-        for frame, seen in zip(group, seen_in_group, strict=True):
-            yield frame, [_smooth(face, frame.time, smoothed, smoothing, predictor.class_names) for face in seen]
+        predictions = _classified(predictor, found_faces())
+    for group, predictions_of_group in predictions:
+        for frame, predicted in zip(group, predictions_of_group, strict=True):
+            yield frame, [_smooth(face, frame.time, smoothed, smoothing, predictor.class_names) for face in predicted]
 
 
 def share_cores() -> None:
-    """Leaves a core to decoding and detection, which have threads of their own, and the others to the network.
+    """Reserves one core for decoding and detection, which run in their own threads; the network uses the others.
 
-    On two cores a network that wants both waits for the other threads at every layer.
+    On a machine with two cores, a network that uses both would wait for the other threads at every layer.
     """
     cv2.setNumThreads(1)
     torch.set_num_threads(max(1, min(torch.get_num_threads(), (os.cpu_count() or 2) - 1)))
 
 
 def _classified(
-    predictor: Predictor, looks: Iterator[tuple[list[Frame], list[Look]]]
-) -> Iterator[tuple[list[Frame], list[list[SeenFace]]]]:
-    """The faces of each group of frames, classified in a thread while those of the next are looked for."""
+    predictor: Predictor, frame_faces: Iterator[tuple[list[Frame], list[FrameFaces]]]
+) -> Iterator[tuple[list[Frame], list[list[FacePrediction]]]]:
+    """Classifies the faces of each group of frames in a thread while the faces of the next group are detected."""
     with ThreadPoolExecutor(1, thread_name_prefix="classify") as thread:
-        waiting: deque[tuple[list[Frame], Future[list[list[SeenFace]]]]] = deque()
+        waiting: deque[tuple[list[Frame], Future[list[list[FacePrediction]]]]] = deque()
         try:
-            for group, found in looks:
-                waiting.append((group, thread.submit(predictor.see_frames, found)))
+            for group, found in frame_faces:
+                waiting.append((group, thread.submit(predictor.predict_frames, found)))
                 if len(waiting) > 1:
-                    group, answer = waiting.popleft()
-                    yield group, answer.result()
-        except (ValueError, OSError, MemoryError):  # a file that breaks off: what came before is kept
-            for group, answer in waiting:
-                yield group, answer.result()
+                    group, future = waiting.popleft()
+                    yield group, future.result()
+        except (ValueError, OSError, MemoryError):  # a truncated file: keep the frames before the damage
+            for group, future in waiting:
+                yield group, future.result()
             raise
-        for group, answer in waiting:
-            yield group, answer.result()
+        for group, future in waiting:
+            yield group, future.result()
 
 
 def _groups(frames: Iterator[Frame], size: int) -> Iterator[list[Frame]]:
-    """So many frames at a time; those before damage are handed on before it is told of."""
+    """Yields groups of ``size`` frames; at a damaged frame, yields the frames before it and raises the error."""
     group: list[Frame] = []
     try:
         for frame in frames:
@@ -126,9 +129,13 @@ def _groups(frames: Iterator[Frame], size: int) -> Iterator[list[Frame]]:
 
 
 def _smooth(
-    face: SeenFace, time: float, smoothed: dict[int, tuple[float, np.ndarray]], constant: float, class_names: list[str]
-) -> SeenFace:
-    """The face with the average of its person's probabilities; by the clock, so that frames may come unevenly."""
+    face: FacePrediction,
+    time: float,
+    smoothed: dict[int, tuple[float, np.ndarray]],
+    constant: float,
+    class_names: list[str],
+) -> FacePrediction:
+    """Replaces the probabilities by the person's moving average; weighted by time, as frames may be uneven."""
     if not constant or face.person is None:
         return face
     before, average = smoothed.get(face.person, (time, face.probabilities))
@@ -137,14 +144,14 @@ def _smooth(
     return replace(face, probabilities=average, emotion=class_names[int(average.argmax())])
 
 
-def _ahead(frames: Iterator[Frame]) -> Generator[Frame]:
-    """The same frames, the next few of them decoded in a thread: decoding leaves Python to others."""
+def _prefetch(frames: Iterator[Frame]) -> Generator[Frame]:
+    """Yields the same frames, decoding the next few in a thread; decoding releases the GIL."""
     with ThreadPoolExecutor(1, thread_name_prefix="decode") as thread:
-        coming = deque(thread.submit(next, frames, None) for _ in range(AHEAD))
+        coming = deque(thread.submit(next, frames, None) for _ in range(PREFETCH_FRAMES))
         try:
             while (frame := coming.popleft().result()) is not None:
                 coming.append(thread.submit(next, frames, None))
                 yield frame
         finally:
             thread.shutdown(cancel_futures=True)
-            frames.close()  # type: ignore[attr-defined]  # closes the file now, whatever ended this
+            frames.close()  # type: ignore[attr-defined]  # closes the file at once, however the loop ended

@@ -34,18 +34,18 @@ def start(monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        ([], "there is no finished run in ./runs: train one first (make train)"),
+        ([], "there is no finished run in ./runs: train one first"),
         (["run=nowhere"], "nowhere is not a folder"),
-        (["run=nowhere", "frame_stride=0"], "frame_stride=0 leaves nothing to look at"),
+        (["run=nowhere", "frame_stride=0"], "frame_stride=0 is out of range"),
     ],
 )
-def test_what_cannot_be_shown_is_one_sentence(start, capsys, words, sentence):
+def test_invalid_settings_give_one_sentence(start, capsys, words, sentence):
     with pytest.raises(SystemExit):
         start(*words)
     assert sentence in capsys.readouterr().err
 
 
-def test_without_gradio_it_says_how_to_get_it(start, capsys, monkeypatch):
+def test_missing_gradio_names_the_package(start, capsys, monkeypatch):
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "gradio" else find(name))
     with pytest.raises(SystemExit):
@@ -53,7 +53,7 @@ def test_without_gradio_it_says_how_to_get_it(start, capsys, monkeypatch):
     assert "pip install '.[demo]'" in capsys.readouterr().err
 
 
-def test_the_newest_run_is_the_one_that_was_finished_last(trained, tmp_path):
+def test_newest_run_is_the_last_finished(trained, tmp_path):
     for age, name in enumerate(("new", "old")):
         (tmp_path / name / "checkpoints").mkdir(parents=True)
         (tmp_path / name / "checkpoints" / "best.ckpt").touch()
@@ -69,7 +69,7 @@ def test_the_newest_run_is_the_one_that_was_finished_last(trained, tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore:unclosed (event loop|<socket):ResourceWarning")  # Gradio's server leaves them
-def test_ctrl_c_ends_it_and_nothing_is_left(start, trained, capsys, monkeypatch):
+def test_ctrl_c_closes_the_page_and_deletes_uploads(start, trained, capsys, monkeypatch):
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         port = one.getsockname()[1]
@@ -89,9 +89,9 @@ def test_ctrl_c_ends_it_and_nothing_is_left(start, trained, capsys, monkeypatch)
     monkeypatch.setenv("GRADIO_TEMP_DIR", "")
     monkeypatch.setenv("GRADIO_ANALYTICS_ENABLED", "")
     start(f"run={trained.folder}", f"port={port}")
-    said = capsys.readouterr().out
-    assert f"http://127.0.0.1:{port}" in said
-    assert "The page is closed" in said
+    output = capsys.readouterr().out
+    assert f"http://127.0.0.1:{port}" in output
+    assert "Page closed" in output
     assert not folders[0].exists()
     assert list(Path().iterdir()) == []
     with socket.socket() as one:

@@ -1,4 +1,4 @@
-"""The demo's page: what its functions say, what its server refuses, and what a browser shows."""
+"""The demo's page: its views, the requests its server rejects, and what a browser shows."""
 
 import gc
 import json
@@ -27,7 +27,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:unclosed (event loop|<socket):ResourceWarning"),
     pytest.mark.usefixtures("loops_swept_up"),
 ]
-WAYS = {"frame_stride": 4, "smoothing": 0.0}
+SETTINGS = {"frame_stride": 4, "smoothing": 0.0}
 
 
 @pytest.fixture(scope="module")
@@ -61,23 +61,23 @@ def served(predictor, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GRADIO_TEMP_DIR", str(folder))
         patch.setenv("GRADIO_ANALYTICS_ENABLED", "False")
-        page = build_page(predictor, folder, longest_video=60, **WAYS)
+        page = build_page(predictor, folder, longest_video=60, **SETTINGS)
         launch(page, port, 1)
         yield f"http://127.0.0.1:{port}", folder
         page.close(verbose=False)
         gc.collect()  # while the warning is ignored
 
 
-def test_the_headline_says_how_far_the_run_can_be_believed(predictor):
-    said, results = about(predictor), predictor.results
-    assert f"**{results['metrics']['test/uar']:.0%}** of pictures of people it had never seen" in said
-    assert "guessing gives 33%" in said
-    assert "rendered people, none of them real" in said
-    assert "subject-independent" in said
-    assert "Not for decisions about people" in said
+def test_headline_states_data_split_and_test_result(predictor):
+    text, results = about(predictor), predictor.results
+    assert f"it recognises **{results['metrics']['test/uar']:.0%}** of the faces" in text
+    assert "chance: 33%" in text
+    assert "rendered faces, none of them real" in text
+    assert "subject-independent" in text
+    assert "Do not use it for decisions about people" in text
 
 
-def test_a_picture_shows_each_face(predictor, face, tmp_path):
+def test_picture_view_contains_each_face(predictor, face, tmp_path):
     image = cv2.imread(str(face))
     two = tmp_path / "two.png"
     cv2.imwrite(str(two), np.hstack([image, image]))
@@ -87,12 +87,12 @@ def test_a_picture_shows_each_face(predictor, face, tmp_path):
     first, side = view.faces[0], predictor.image_size
     assert first.picture.shape == first.heat.shape == (side, side, 3)
     seen = min(predictor.picture(two), key=lambda each: each.face.box[0])
-    assert first.heat_title == f"what speaks for {seen.emotion}"
+    assert first.heat_title == f"the regions that contribute to {seen.emotion}"
     assert list(first.probabilities) == predictor.class_names
     assert list(first.probabilities.values()) == pytest.approx(seen.probabilities.tolist())
 
 
-def test_faces_beyond_the_most_that_are_shown_are_counted(predictor, face, tmp_path, monkeypatch):
+def test_faces_beyond_the_maximum_are_counted(predictor, face, tmp_path, monkeypatch):
     image = cv2.imread(str(face))
     cv2.imwrite(str(tmp_path / "two.png"), np.hstack([image, image]))
     monkeypatch.setattr(views, "MAX_FACES", 1)
@@ -101,17 +101,17 @@ def test_faces_beyond_the_most_that_are_shown_are_counted(predictor, face, tmp_p
     assert len(view.faces) == 1
 
 
-def test_a_network_without_maps_is_shown_all_the_same(predictor, face, monkeypatch):
+def test_network_without_feature_maps_is_shown_without_heat_maps(predictor, face, monkeypatch):
     def none(model, pictures):
         raise InputError("no maps")
 
     monkeypatch.setattr(views, "heat_maps", none)
     view = show_picture(predictor, face)
-    assert "no maps" in view.note
+    assert "no feature maps" in view.note
     assert view.faces[0].heat is None
 
 
-def test_names_from_a_run_are_text_and_no_code(predictor, monkeypatch):
+def test_names_from_a_run_are_escaped(predictor, monkeypatch):
     run = open_run(predictor.folder)
     run.results["data"]["corpora"][0] |= {"name": "<script>alert(1)</script> *b*", "published": True}
     monkeypatch.setattr(views, "open_run", lambda folder: run)
@@ -119,49 +119,49 @@ def test_names_from_a_run_are_text_and_no_code(predictor, monkeypatch):
     assert "&lt;script&gt;alert(1)&lt;/script&gt; \\*b\\*" in about(predictor)
 
 
-def test_what_is_no_face_no_picture_or_no_video_gives_a_sentence(predictor, tmp_path):
+def test_missing_face_and_unreadable_files_give_a_message(predictor, tmp_path):
     blank = np.zeros((120, 160, 3), np.uint8)
     cv2.imwrite(str(tmp_path / "blank.png"), blank)
     (tmp_path / "words.mp4").write_text("words")
-    assert "No face was found" in show_picture(predictor, tmp_path / "blank.png").note
-    assert "No face was found" in show_frame(predictor, blank).note
+    assert "No face found" in show_picture(predictor, tmp_path / "blank.png").note
+    assert "No face found" in show_frame(predictor, blank).note
     unreadable = show_picture(predictor, b"words")
     assert unreadable.image is None
     assert "This picture cannot be read: cannot identify image file." in unreadable.note
-    view = show_video(predictor, tmp_path / "words.mp4", tmp_path, longest=9, **WAYS)
+    view = show_video(predictor, tmp_path / "words.mp4", tmp_path, longest=9, **SETTINGS)
     assert view.file is None
     assert "This video cannot be read" in view.note
     assert sorted(path.name for path in tmp_path.iterdir()) == ["blank.png", "words.mp4"]
 
 
-def test_a_video_comes_back_marked_with_its_timeline(predictor, clip, tmp_path):
-    view = show_video(predictor, clip, tmp_path, longest=60, **WAYS)
+def test_video_view_contains_annotated_video_and_timeline(predictor, clip, tmp_path):
+    view = show_video(predictor, clip, tmp_path, longest=60, **SETTINGS)
     assert [frame.number for frame in read_frames(view.file, Sampling(1))] == [0, 1, 2, 3]  # of 16, each fourth
-    assert view.people["Person"].tolist() == [1]
+    assert view.persons["Person"].tolist() == [1]
     assert len(view.timeline.axes) == 1
     assert view.note == ""
 
 
-def test_of_a_long_video_the_beginning_is_shown(predictor, clip, tmp_path):
-    view = show_video(predictor, clip, tmp_path, longest=0.2, **WAYS)
+def test_long_video_is_truncated(predictor, clip, tmp_path):
+    view = show_video(predictor, clip, tmp_path, longest=0.2, **SETTINGS)
     assert "longer than 0.2 seconds" in view.note
     assert [frame.time < 0.21 for frame in read_frames(view.file, Sampling(1))] == [True, True]
 
 
-def test_a_webcam_frame_gives_its_faces(predictor, face):
+def test_webcam_frame_view_contains_its_faces(predictor, face):
     view = show_frame(predictor, cv2.imread(str(face))[..., ::-1])
     assert [each.title for each in view.faces] == ["Face 1"]
     assert view.faces[0].heat is None
 
 
-def test_the_page_answers_this_machine_alone(served, predictor):
+def test_page_is_served_only_to_this_machine(served, predictor):
     address, folder = served
     assert httpx.get(address).status_code == 200
     port = int(address.rpartition(":")[2])
     with socket.socket() as other:  # 127.0.0.2 is this machine, too, but not what the page listens on
         assert other.connect_ex(("127.0.0.2", port)) != 0
     with pytest.raises(InputError, match=f"port={port} cannot be used"):
-        launch(build_page(predictor, folder, longest_video=60, **WAYS), port, 1)
+        launch(build_page(predictor, folder, longest_video=60, **SETTINGS), port, 1)
 
 
 @pytest.mark.parametrize(
@@ -187,13 +187,13 @@ def test_other_hosts_and_origins_are_refused(served, headers):
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
-def test_the_page_itself_is_answered(served, host):
+def test_same_origin_requests_are_accepted(served, host):
     port = served[0].rpartition(":")[2]
     headers = {"Host": f"{host}:{port}", "Origin": f"http://{host}:{port}"}
     assert httpx.get(served[0], headers=headers).status_code == 200
 
 
-def test_the_same_picture_twenty_times_at_once_gets_twenty_answers(served, face):
+def test_twenty_simultaneous_uploads_of_one_picture_are_answered(served, face):
     address, _ = served
     config = httpx.get(f"{address}/config").json()
     number = next(each["id"] for each in config["dependencies"] if each["targets"][0][1] == "upload")
@@ -217,14 +217,14 @@ def test_the_same_picture_twenty_times_at_once_gets_twenty_answers(served, face)
     assert all("**Face 1**" in str(each["output"]) for each in answers)
 
 
-def test_files_of_this_machine_cannot_be_asked_for(served, predictor, tmp_path):
+def test_files_of_this_machine_cannot_be_requested(served, predictor, tmp_path):
     (tmp_path / "secret.txt").write_text("secret")
     for path in ("/etc/passwd", tmp_path / "secret.txt", predictor.folder / "results.json", Path("pyproject.toml")):
         answer = httpx.get(f"{served[0]}/gradio_api/file={path}")
         assert answer.status_code in (403, 404)
 
 
-def test_an_upload_above_the_limit_is_refused(served):
+def test_upload_above_the_limit_is_rejected(served):
     address, folder = served
     small, large = (
         httpx.post(f"{address}/gradio_api/upload", files={"files": ("a.jpg", b"x" * n)}) for n in (9, 2**21)
@@ -246,7 +246,7 @@ def browser():
         one.close()
 
 
-def test_a_browser_shows_what_was_seen_and_asks_nobody_else(served, browser, predictor, face, clip):
+def test_browser_shows_predictions_without_outside_requests(served, browser, predictor, face, clip):
     address, _ = served
     page, asked = browser.new_page(), []
     page.set_default_timeout(15_000)

@@ -99,7 +99,7 @@ def test_it_explains_a_run(fervid_explain, run, trained, drawn, two_wrong, capsy
         path = trained.corpus / frame["path"]
         image = next(iter(read_frames(path, Sampling(frame_stride=8)))).image if frame["frame"] == 0 else None
         if image is not None:
-            face = predictor.see(image, predictor.find(image))[0].picture
+            face = predictor.predict_faces(image, predictor.find(image))[0].picture
             assert np.abs(own[0].astype(int) - face).mean() < 1
     # TensorBoard has both, after the run's own.
     new = [path for path in (run / "tensorboard").iterdir() if path.name not in events]
@@ -124,7 +124,7 @@ def test_a_job_of_a_sweep_shows_them_beside_its_curves(fervid_explain, run):
 
 def test_the_means_are_those_of_the_right_frames(fervid_explain, run, trained, monkeypatch):
     monkeypatch.setattr(explanation, "FEWEST_RIGHT", 1)
-    monkeypatch.setattr(explanation, "BATCH", 4)  # six frames: more than one batch
+    monkeypatch.setattr(explanation, "BATCH_SIZE", 4)  # six frames: more than one batch
     fervid_explain("frames=random")
     means = MeanHeatMaps.load(run / "explanation" / "heat_maps.npz")
     predictor, predictions = Predictor(run), open_run(run).predictions

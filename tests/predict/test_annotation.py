@@ -1,4 +1,4 @@
-"""What is drawn, and the videos it is drawn into."""
+"""Annotated pictures and videos."""
 
 import errno
 
@@ -10,14 +10,14 @@ from fervid.faces.face import Face
 from fervid.figures.drawing import EMOTION_COLOURS
 from fervid.media.decoding import Frame
 from fervid.predict.annotation import AnnotatedVideo, annotate
-from fervid.predict.predictor import SeenFace
+from fervid.predict.predictor import FacePrediction
 
 
 def seen(box, chances=(0.1, 0.9)):
-    return SeenFace(Face(box), "box", np.zeros((8, 8, 3), np.uint8), np.array(chances), "sad", 1)
+    return FacePrediction(Face(box), "box", np.zeros((8, 8, 3), np.uint8), np.array(chances), "sad", 1)
 
 
-def test_a_copy_is_drawn_into_in_the_colour_of_the_emotion():
+def test_annotation_is_drawn_on_a_copy_in_the_emotions_colour():
     image = np.zeros((120, 160, 3), np.uint8)
     drawn = annotate(image, [seen((40, 50, 60, 40))])
     assert not image.any()
@@ -30,7 +30,7 @@ def test_a_copy_is_drawn_into_in_the_colour_of_the_emotion():
 
 @pytest.mark.parametrize("box", [(0, 0, 160, 120), (-20, -20, 50, 50), (150, 110, 90, 90), (3, 3, 1, 1)])
 @pytest.mark.parametrize("size", [(120, 160), (1, 1), (9, 7)])
-def test_boxes_at_the_edge_and_tiny_pictures_do_no_harm(box, size):
+def test_boxes_at_the_edge_and_tiny_pictures_are_drawn(box, size):
     drawn = annotate(np.zeros((*size, 3), np.uint8), [seen(box)])
     assert drawn.shape == (*size, 3)
     assert drawn.dtype == np.uint8
@@ -40,7 +40,7 @@ def frames(times, shape=(31, 45)):
     return [Frame(number, time, np.full((*shape, 3), 40 * number, np.uint8)) for number, time in enumerate(times)]
 
 
-def test_frames_are_shown_at_their_own_times(tmp_path):
+def test_annotated_video_keeps_frame_times(tmp_path):
     times = [0.0, 0.1, 0.15, 0.9, 1.0]
     with AnnotatedVideo(tmp_path / "a.mp4") as video:
         for frame in frames(times):
@@ -53,7 +53,7 @@ def test_frames_are_shown_at_their_own_times(tmp_path):
     assert [round(frame.to_ndarray(format="rgb24").mean() / 40) for frame in shown] == [0, 1, 2, 3, 4]
 
 
-def test_a_frame_of_another_shape_is_not_squeezed(tmp_path):
+def test_frame_of_another_shape_keeps_its_aspect_ratio(tmp_path):
     """A recording may change its size or its pixels: what comes later keeps its proportions, between black bars."""
     with AnnotatedVideo(tmp_path / "a.mp4") as video:
         video.write(Frame(0, 0.0, np.full((64, 96, 3), 200, np.uint8)), [])
@@ -67,7 +67,7 @@ def test_a_frame_of_another_shape_is_not_squeezed(tmp_path):
     assert second[50:].max() < 60
 
 
-def test_an_interrupted_video_can_be_played_up_to_there(tmp_path):
+def test_interrupted_video_is_playable(tmp_path):
     def film():
         with AnnotatedVideo(tmp_path / "a.mp4") as video:
             for frame in frames([0.0, 0.1, 0.2]):
@@ -80,7 +80,7 @@ def test_an_interrupted_video_can_be_played_up_to_there(tmp_path):
         assert len(list(container.decode(video=0))) == 3
 
 
-def test_a_full_disk_is_told_and_leaves_no_broken_video(tmp_path):
+def test_full_disk_raises_and_leaves_no_broken_video(tmp_path):
     (tmp_path / "a.mp4").symlink_to("/dev/full")
     noise = np.random.default_rng(0).integers(0, 256, (240, 320, 3), dtype=np.uint8)
 

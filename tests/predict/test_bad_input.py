@@ -1,4 +1,4 @@
-"""Input that is odd, damaged or hostile: a right answer or a clear sentence."""
+"""Unusual, damaged or malicious input gives a correct prediction or a clear error."""
 
 import csv
 import json
@@ -52,17 +52,17 @@ def picture():
 
 
 def outcome(predictor, path, folder):
-    (sight,) = predict(predictor, find_sources(str(path)).items, folder, QUIET, annotated=False)
-    return sight
+    (result,) = predict(predictor, find_sources(str(path)).items, folder, QUIET, annotated=False)
+    return result
 
 
-def test_text_that_is_called_a_picture_is_noted_and_the_rest_goes_on(predictor, picture, tmp_path):
+def test_unreadable_files_are_recorded_and_skipped(predictor, picture, tmp_path):
     (tmp_path / "in").mkdir()
     (tmp_path / "in/a.jpg").write_text("no picture")
     Image.fromarray(picture).save(tmp_path / "in/b.png")
     (tmp_path / "in/c.mp4").write_text("no video")
-    sights = predict(predictor, find_sources(str(tmp_path / "in")).items, tmp_path / "out", QUIET)
-    assert [bool(sight.failure) for sight in sights] == [True, False, True]
+    results = predict(predictor, find_sources(str(tmp_path / "in")).items, tmp_path / "out", QUIET)
+    assert [bool(result.failure) for result in results] == [True, False, True]
     with open(tmp_path / "out/failures.csv", newline="") as file:
         rows = list(csv.reader(file))
     assert rows[0] == ["source", "reason", "outcome"]
@@ -71,20 +71,20 @@ def test_text_that_is_called_a_picture_is_noted_and_the_rest_goes_on(predictor, 
     assert (tmp_path / "out/faces.jsonl").read_text().count("\n") == 1
 
 
-def test_if_nothing_can_be_read_that_is_an_error(predictor, tmp_path):
+def test_no_readable_source_raises(predictor, tmp_path):
     (tmp_path / "a.jpg").write_text("no picture")
-    with pytest.raises(InputError, match=r"none of 1 sources can be read .*cannot identify image file"):
+    with pytest.raises(InputError, match=r"none of the 1 sources can be read .*cannot identify image file"):
         outcome(predictor, tmp_path / "a.jpg", tmp_path / "out")
 
 
-def test_no_face_is_an_answer(predictor, tmp_path):
+def test_picture_without_a_face_gives_no_rows(predictor, tmp_path):
     Image.fromarray(np.full((200, 300, 3), 127, np.uint8)).save(tmp_path / "a.png")
-    sight = outcome(predictor, tmp_path / "a.png", tmp_path / "out")
-    assert (sight.frames, sight.emotions.total(), sight.failure) == (1, 0, None)
+    result = outcome(predictor, tmp_path / "a.png", tmp_path / "out")
+    assert (result.frames, result.emotions.total(), result.failure) == (1, 0, None)
     assert (tmp_path / "out/faces.jsonl").read_text() == ""
 
 
-def test_ten_faces_are_ten_rows(predictor, tmp_path):
+def test_ten_faces_give_ten_predictions(predictor, tmp_path):
     people = [portrait(person)[:, 40:280] for person in range(1, 11)]
     together = np.vstack([np.hstack(people[:5]), np.hstack(people[5:])])
     Image.fromarray(together).save(tmp_path / "a.png")
@@ -98,7 +98,7 @@ def test_ten_faces_are_ten_rows(predictor, tmp_path):
 
 
 @pytest.mark.parametrize("detector", ["haar", "none"])
-def test_one_pixel_is_a_picture(trained, tmp_path, detector):
+def test_picture_of_one_pixel_is_accepted(trained, tmp_path, detector):
     from fervid.faces.detection import NoDetector
 
     Image.new("RGB", (1, 1)).save(tmp_path / "a.png")
@@ -111,14 +111,14 @@ def same(one, other, tolerance):
     assert one[0].face.box == pytest.approx(other[0].face.box, abs=tolerance)
 
 
-def test_a_picture_turned_by_a_note_is_seen_upright(predictor, picture, tmp_path):
+def test_exif_orientation_is_applied(predictor, picture, tmp_path):
     exif = Image.Exif()
-    exif[0x0112] = 6  # to be turned a quarter clockwise
+    exif[0x0112] = 6  # to be rotated by 90 degrees clockwise
     Image.fromarray(np.rot90(picture)).save(tmp_path / "a.png", exif=exif)
     same(predictor.picture(tmp_path / "a.png"), predictor.picture(picture), 0)
 
 
-def test_grey_alpha_palette_and_deep_pictures_are_seen_like_plain_ones(predictor, picture, tmp_path):
+def test_other_pixel_formats_give_the_same_faces_as_rgb(predictor, picture, tmp_path):
     plain = predictor.picture(picture)
     gray = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
     Image.fromarray(np.dstack([picture, np.full_like(gray, 255)])).save(tmp_path / "alpha.png")
@@ -154,7 +154,7 @@ def film(path, images, times, rotation=0):
         path.write_bytes(data[:at] + turned + data[at + len(plain) :])
 
 
-def test_uneven_frames_have_their_own_times(predictor, picture, tmp_path):
+def test_uneven_frame_times_are_kept(predictor, picture, tmp_path):
     times = [0, 0.04, 0.08, 0.5, 0.51, 1.2, 2.0]
     film(tmp_path / "a.mp4", [picture] * 7, times)
     assert [frame.time for frame, _ in watch(predictor, tmp_path / "a.mp4", frame_stride=2)] == pytest.approx(
@@ -162,7 +162,7 @@ def test_uneven_frames_have_their_own_times(predictor, picture, tmp_path):
     )
 
 
-def test_a_phones_film_is_seen_upright(predictor, picture, tmp_path):
+def test_rotated_video_is_read_upright(predictor, picture, tmp_path):
     film(tmp_path / "a.mp4", [np.ascontiguousarray(np.rot90(picture))] * 4, [0, 0.1, 0.2, 0.3], rotation=90)
     (frame, seen), *_ = watch(predictor, tmp_path / "a.mp4")
     assert frame.image.shape == picture.shape
@@ -170,14 +170,14 @@ def test_a_phones_film_is_seen_upright(predictor, picture, tmp_path):
     same(seen, predictor.picture(picture), 8)
 
 
-def test_a_truncated_film_is_told(predictor, trained, tmp_path):
+def test_truncated_video_raises(predictor, trained, tmp_path):
     whole = next(trained.corpus.rglob("*.mp4")).read_bytes()
     (tmp_path / "a.mp4").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(InputError, match=r"not a video that can be decoded|truncated"):
         outcome(predictor, tmp_path / "a.mp4", tmp_path / "out")
 
 
-def test_a_film_that_breaks_off_keeps_what_was_seen(predictor, trained, tmp_path, monkeypatch):
+def test_frames_before_damage_are_kept(predictor, trained, tmp_path, monkeypatch):
     path = next(trained.corpus.rglob("*.mp4"))
 
     def break_off(source, sampling):
@@ -185,12 +185,12 @@ def test_a_film_that_breaks_off_keeps_what_was_seen(predictor, trained, tmp_path
         raise ValueError("damaged")
 
     monkeypatch.setattr("fervid.predict.video.read_frames", break_off)
-    sight = outcome(predictor, path, tmp_path / "out")
-    assert sight.failure == "damaged (after 2 frames, which are kept)"
+    result = outcome(predictor, path, tmp_path / "out")
+    assert result.failure == "damaged (after 2 frames, which are kept)"
     assert (tmp_path / "out/faces.jsonl").read_text().count("\n") == 2
 
 
-def test_sound_alone_is_no_film(predictor, tmp_path):
+def test_sound_without_video_raises(predictor, tmp_path):
     with av.open(str(tmp_path / "a.mp4"), "w") as container:
         stream = container.add_stream("aac", rate=44100)
         frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
@@ -201,7 +201,7 @@ def test_sound_alone_is_no_film(predictor, tmp_path):
         outcome(predictor, tmp_path / "a.mp4", tmp_path / "out")
 
 
-def test_a_missing_camera_is_one_sentence(predictor, tmp_path, capfd):
+def test_missing_camera_raises_one_sentence(predictor, tmp_path, capfd):
     with pytest.raises(InputError, match=r"camera:97 cannot be opened"):
         outcome(predictor, "camera:97", tmp_path / "out")
     assert capfd.readouterr().err == ""
@@ -213,7 +213,7 @@ def run(trained, tmp_path):
 
 
 @pytest.mark.parametrize("key", ["class_names", "config", "leakage", "metrics"])
-def test_a_run_of_another_version_is_one_sentence(run, key):
+def test_run_of_another_version_raises(run, key):
     results = json.loads((run / "results.json").read_text())
     del results[key]
     (run / "results.json").write_text(json.dumps(results))
@@ -222,7 +222,7 @@ def test_a_run_of_another_version_is_one_sentence(run, key):
 
 
 @pytest.mark.parametrize(("name", "value"), [("dataset", None), ("face_size", "large"), ("margin", [1])])
-def test_a_run_whose_settings_make_no_sense_is_one_sentence(run, name, value):
+def test_run_with_invalid_settings_raises(run, name, value):
     results = json.loads((run / "results.json").read_text())
     place = results["config"] if name == "dataset" else results["config"]["dataset"]
     place[name] = value
@@ -242,7 +242,7 @@ class Trap:
 
 
 @pytest.mark.parametrize("zipped", [True, False])
-def test_a_checkpoint_runs_no_code(run, tmp_path, zipped):
+def test_checkpoint_cannot_execute_code(run, tmp_path, zipped):
     import torch
 
     path = run / "checkpoints/best.ckpt"
@@ -258,4 +258,4 @@ def test_a_checkpoint_runs_no_code(run, tmp_path, zipped):
         torch.load(path, weights_only=False)
     else:
         pickle.loads(path.read_bytes())
-    assert (tmp_path / "sprung").exists()  # so it was one
+    assert (tmp_path / "sprung").exists()  # proves that the trap works

@@ -1,4 +1,4 @@
-"""Rows of faces."""
+"""The files faces.csv and faces.jsonl."""
 
 import json
 
@@ -9,17 +9,17 @@ import pytest
 from fervid.faces.face import Face
 from fervid.media.decoding import Frame
 from fervid.predict.face_tables import FACE_COLUMNS, RecordFiles, records
-from fervid.predict.predictor import SeenFace
+from fervid.predict.predictor import FacePrediction
 
 NAMES = ["happy", "sad"]
 
 
 def seen(person=None):
     picture = np.zeros((8, 8, 3), np.uint8)
-    return SeenFace(Face((1.04, 2, 3, 4)), "eyes", picture, np.array([0.25, 0.75], np.float32), "sad", person)
+    return FacePrediction(Face((1.04, 2, 3, 4)), "eyes", picture, np.array([0.25, 0.75], np.float32), "sad", person)
 
 
-def test_a_row_says_all_of_a_face():
+def test_row_contains_all_columns_of_a_face():
     rows = records('a, "b".mp4', Frame(6, 0.20004, np.zeros((9, 9, 3), np.uint8)), [seen(2), seen()], NAMES)
     assert rows[0] == {
         "source": 'a, "b".mp4',
@@ -40,19 +40,19 @@ def test_a_row_says_all_of_a_face():
     assert list(rows[0]) == [*FACE_COLUMNS, "prob_happy", "prob_sad"]
 
 
-def test_both_files_hold_whole_lines_at_any_moment(tmp_path):
+def test_both_files_contain_only_complete_lines(tmp_path):
     frame = Frame(0, 0.0, np.zeros((9, 9, 3), np.uint8))
     rows = records('a, "b"\nc.mp4', frame, [seen(1)], NAMES)
     with RecordFiles(tmp_path, NAMES) as files:
         files.write(rows)
-        place = files.place
+        position = files.position
         files.write(records("NA", frame, [seen(3)], NAMES))
         # Nothing is closed yet.
         lines = (tmp_path / "faces.jsonl").read_text().splitlines()
         assert json.loads(lines[0]) == rows[0]
         table = pd.read_csv(tmp_path / "faces.csv", keep_default_na=False)
         assert table["source"].tolist() == ['a, "b"\nc.mp4', "NA"]
-        since = files.since(place)
+        since = files.rows_from(position)
         assert since["source"].tolist() == ["NA"]
         assert since["person"].tolist() == [3]
         assert since["prob_sad"].tolist() == pytest.approx([0.75])

@@ -1,4 +1,4 @@
-"""What a user may name as a source."""
+"""Sources of fervid.predict."""
 
 import zipfile
 from types import SimpleNamespace
@@ -19,7 +19,7 @@ def folder(tmp_path):
     return tmp_path
 
 
-def test_folders_and_globs_give_pictures_and_videos_once(folder):
+def test_folders_and_globs_are_listed_without_duplicates(folder):
     items = find_sources([str(folder / "b.mp4"), str(folder)]).items
     assert [(item.name, item.is_video) for item in items] == [
         (str(folder / "b.mp4"), True),
@@ -30,7 +30,7 @@ def test_folders_and_globs_give_pictures_and_videos_once(folder):
     assert [item.name for item in find_sources(f"{folder}/*").items] == [str(folder / "a.JPG"), str(folder / "b.mp4")]
 
 
-def test_a_zip_is_a_source(folder):
+def test_zip_file_is_a_source(folder):
     with zipfile.ZipFile(folder / "c.zip", "w") as archive:
         archive.writestr("deep/d.jfif", b"x")
         archive.writestr("deep/e.3gp", b"x")
@@ -41,7 +41,7 @@ def test_a_zip_is_a_source(folder):
     ]
 
 
-def test_a_name_with_the_signs_of_a_glob_is_a_file_if_there_is_one(folder):
+def test_existing_file_with_glob_characters_is_not_a_glob(folder):
     (folder / "film [1].mp4").write_bytes(b"")
     (item,) = find_sources(str(folder / "film [1].mp4")).items
     assert item.source == folder / "film [1].mp4"
@@ -55,21 +55,21 @@ def test_cameras_are_numbered():
 @pytest.mark.parametrize(
     ("word", "sentence"),
     [
-        ("nothing.mp4", "is not there"),
+        ("nothing.mp4", "does not exist"),
         ("*.gif", "matches no picture"),
         ("notes.txt", "neither a picture nor a video"),
-        ("empty", "holds neither pictures nor videos"),
-        ("camera:front", "is no camera"),
+        ("empty", "contains neither pictures nor videos"),
+        ("camera:front", "is not a camera"),
     ],
 )
-def test_what_cannot_be_looked_at_is_one_sentence(folder, monkeypatch, word, sentence):
+def test_invalid_source_raises(folder, monkeypatch, word, sentence):
     (folder / "empty").mkdir()
     monkeypatch.chdir(folder)
     with pytest.raises(InputError, match=sentence):
         find_sources(word)
 
 
-def test_a_camera_gives_each_third_frame_by_the_clock_and_is_let_go(monkeypatch):
+def test_camera_yields_every_third_frame_and_is_released(monkeypatch):
     released = []
     camera = SimpleNamespace(
         isOpened=lambda: True,

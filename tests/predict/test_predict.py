@@ -1,4 +1,4 @@
-"""The command, as a user runs it."""
+"""The command fervid.predict."""
 
 import json
 import shutil
@@ -34,7 +34,7 @@ def predict(fervid_command, trained, tmp_path, monkeypatch):
     return run
 
 
-def test_a_folder_gives_tables_pictures_films_and_timelines(predict, trained, tmp_path, capsys):
+def test_folder_gives_tables_annotated_files_and_timelines(predict, trained, tmp_path, capsys):
     source = tmp_path / "in"
     (source / "other").mkdir(parents=True)
     clip = next(trained.corpus.rglob("*.mp4"))
@@ -61,10 +61,10 @@ def test_a_folder_gives_tables_pictures_films_and_timelines(predict, trained, tm
         times = [frame.time for frame in container.decode(video=0)]
     assert times == pytest.approx(table["time"].tolist()[5:], abs=1e-3)
     assert pd.read_csv(out / "failures.csv")["source"].tolist() == [str(source / "broken.jpg")]
-    said = capsys.readouterr().out
-    assert "1 of 4 sources fail: see failures.csv" in said
-    assert "times real time" in said
-    assert f"everything lies in {out}" in said
+    output = capsys.readouterr().out
+    assert "1 of 4 sources failed: see failures.csv" in output
+    assert "times real time" in output
+    assert f"Output: {out}" in output
 
 
 def encode_again(source, target, codec="libx264", size=(320, 240), aspect=Fraction(1), **options):
@@ -80,7 +80,7 @@ def encode_again(source, target, codec="libx264", size=(320, 240), aspect=Fracti
     return target
 
 
-def test_boxes_and_copies_are_in_displayed_pixels(predict, trained, tmp_path):
+def test_boxes_and_annotated_videos_use_displayed_pixels(predict, trained, tmp_path):
     """The same clip with pixels that are square, and twice as wide as high."""
     clip = next(trained.corpus.rglob("*.mp4"))
     encode_again(clip, tmp_path / "square.mp4")
@@ -99,7 +99,7 @@ def test_boxes_and_copies_are_in_displayed_pixels(predict, trained, tmp_path):
             assert stream.sample_aspect_ratio in (None, 0, 1)
 
 
-def test_a_cut_recording_is_numbered_from_its_first_frame(predict, trained, tmp_path):
+def test_trimmed_recording_is_numbered_from_its_first_frame(predict, trained, tmp_path):
     clip = encode_again(next(trained.corpus.rglob("*.mp4")), tmp_path / "film.mts", g="6", bf="2")
     content = clip.read_bytes()
     with av.open(str(clip)) as container:
@@ -118,28 +118,28 @@ def test_a_cut_recording_is_numbered_from_its_first_frame(predict, trained, tmp_
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["source=nowhere.mp4"], "source=nowhere.mp4 is not there"),
-        (["source=null"], "nothing to look at"),
+        (["source=nowhere.mp4"], "source=nowhere.mp4 does not exist"),
+        (["source=null"], "source is missing"),
         (["run=null", "source=a.mp4"], "which run?"),
         (["run=[a,b]", "source=a.mp4"], "give one folder; ensembles are for fervid.evaluate"),
         (["run=nowhere", "source=camera"], "nowhere is not a folder"),
-        (["source=camera", "frame_stride=0"], "frame_stride=0 is no number of frames"),
+        (["source=camera", "frame_stride=0"], "frame_stride=0 is out of range: use 1 or more"),
         (["source=camera", "faces=two"], "choose all or one"),
         (["source=camera", "smoothing=-1"], "smoothing=-1"),
-        (["source=camera", "margin=wide"], "margin=wide is no number"),
+        (["source=camera", "margin=wide"], "margin=wide is out of range"),
         (["source=camera", "device=abacus"], "device=abacus"),
-        (["source=camera", "annotate=perhaps"], "annotate=perhaps is neither true nor false"),
+        (["source=camera", "annotate=perhaps"], "annotate=perhaps is not a truth value"),
     ],
 )
 def test_mistakes_are_one_sentence(predict, capsys, words, sentence):
     with pytest.raises(SystemExit):
         predict(*words)
-    said = capsys.readouterr().err
-    assert sentence in said
-    assert said.count("\n") == 1
+    output = capsys.readouterr().err
+    assert sentence in output
+    assert output.count("\n") == 1
 
 
-def test_ctrl_c_leaves_whole_lines_and_says_where(predict, trained, tmp_path, capsys, monkeypatch):
+def test_ctrl_c_keeps_complete_rows_and_names_the_position(predict, trained, tmp_path, capsys, monkeypatch):
     clip = next(trained.corpus.rglob("*.mp4"))
     write = prediction.AnnotatedVideo.write
 
@@ -158,20 +158,20 @@ def test_ctrl_c_leaves_whole_lines_and_says_where(predict, trained, tmp_path, ca
         assert len(list(container.decode(video=0))) == 3
 
 
-def test_ctrl_c_is_how_one_leaves_a_camera(predict, trained, tmp_path, capsys, monkeypatch):
-    def film(self, every):
+def test_ctrl_c_ends_a_camera_without_an_error(predict, trained, tmp_path, capsys, monkeypatch):
+    def film(self, frame_stride):
         for number in range(4):
             yield Frame(number, number / 10, np.zeros((60, 80, 3), np.uint8))
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Camera, "frames", film)
     predict("source=camera")
-    said = capsys.readouterr().out
-    assert "camera" in said
+    output = capsys.readouterr().out
+    assert "camera" in output
     assert (tmp_path / "out/timelines/camera.png").exists()
 
 
-def test_a_full_disk_is_one_sentence(predict, trained, tmp_path, capsys, monkeypatch):
+def test_full_disk_gives_one_sentence(predict, trained, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("fervid.predict.empty_folder", lambda folder: folder)  # which would refuse it
     (tmp_path / "out/annotated").mkdir(parents=True)
     clip = next(trained.corpus.rglob("*.mp4"))
@@ -182,7 +182,7 @@ def test_a_full_disk_is_one_sentence(predict, trained, tmp_path, capsys, monkeyp
     assert list((tmp_path / "out/annotated").iterdir()) == []
 
 
-def test_a_run_folder_is_not_written_over(predict, trained, tmp_path, capsys):
+def test_existing_output_folder_is_not_overwritten(predict, trained, tmp_path, capsys):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "predictions.csv").write_text("of a run")
     with pytest.raises(SystemExit):
@@ -191,7 +191,7 @@ def test_a_run_folder_is_not_written_over(predict, trained, tmp_path, capsys):
     assert (tmp_path / "out" / "predictions.csv").read_text() == "of a run"
 
 
-def test_a_run_on_pictures_taken_whole_says_so_once(predict, trained, tmp_path, capsys):
+def test_run_trained_on_crops_warns_once(predict, trained, tmp_path, capsys):
     clips = list(trained.corpus.rglob("*.mp4"))[:2]
     folder = shutil.copytree(trained.folder, tmp_path / "run")
     results = json.loads((folder / "results.json").read_text())
@@ -199,14 +199,14 @@ def test_a_run_on_pictures_taken_whole_says_so_once(predict, trained, tmp_path, 
     results["data"]["corpora"][0]["pictures"] = True
     (folder / "results.json").write_text(json.dumps(results))
     predict(f"source=[{clips[0]},{clips[1]}]", f"run={folder}", "frame_stride=8")
-    assert capsys.readouterr().out.count("haar looks for them") == 1
+    assert capsys.readouterr().out.count("the Haar detector finds the faces") == 1
     assert "whole" not in set(pd.read_csv(tmp_path / "out/faces.csv")["aligned"])
     shutil.rmtree(tmp_path / "out")
     predict(f"source={clips[0]}", f"run={folder}", "detector=none")
     assert set(pd.read_csv(tmp_path / "out/faces.csv")["aligned"]) == {"whole"}
 
 
-def test_what_is_left_out_or_shows_nothing_is_told(predict, trained, tmp_path, capsys):
+def test_skipped_files_and_blank_faces_are_reported(predict, trained, tmp_path, capsys):
     source = tmp_path / "in"
     source.mkdir()
     clip = next(trained.corpus.rglob("*.mp4"))
@@ -230,7 +230,7 @@ def test_what_is_left_out_or_shows_nothing_is_told(predict, trained, tmp_path, c
         [str(source / "old.rar"), ".rar cannot be read: unpack it", "left out"],
         [str(source / "photo.heic"), ".heic is not a supported format: save it as JPEG or PNG", "failed"],
     ]
-    said = " ".join(" ".join(capsys.readouterr()).split())
-    assert "files of other kinds, left out: 1 (.txt 1)." in said
-    assert "unsupported archives, left out: 1 (.rar 1)" in said
-    assert "Faces without content: 1 black. Check how their files were saved. The first is in" in said
+    output = " ".join(" ".join(capsys.readouterr()).split())
+    assert "files of other kinds, left out: 1 (.txt 1)." in output
+    assert "unsupported archives, left out: 1 (.rar 1)" in output
+    assert "Faces without content: 1 black. Check how their files were saved. The first is in" in output

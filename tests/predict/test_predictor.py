@@ -1,4 +1,4 @@
-"""A run as a function: what the network was trained to see, and what it then said, comes out again."""
+"""A predictor reproduces the preprocessing and the predictions of its run."""
 
 import json
 import shutil
@@ -15,17 +15,17 @@ from fervid.media.sampling import Sampling
 from fervid.runs.load import reopen_corpus
 
 
-def test_a_prediction_is_what_the_run_said_of_the_frame_in_its_test(trained):
+def test_prediction_equals_the_runs_test_prediction(trained):
     predictor = fervid.Predictor(trained.folder)
     table = pd.read_csv(trained.folder / "predictions.csv")
-    said = {(row["path"], row["frame"]): row for _, row in table.iterrows()}
-    assert len(said) == 6
+    expected = {(row["path"], row["frame"]): row for _, row in table.iterrows()}
+    assert len(expected) == 6
     for path in table["path"].unique():
         near = None
         for frame in read_frames(trained.corpus / path, Sampling(frame_stride=8)):
             near = most_prominent(predictor.find(frame.image, near), frame.image)
-            seen = predictor.see(frame.image, [near])[0]
-            before = said[path, frame.number]
+            seen = predictor.predict_faces(frame.image, [near])[0]
+            before = expected[path, frame.number]
             chances = [before[f"prob_{name}"] for name in predictor.class_names]
             assert seen.probabilities == pytest.approx(chances, abs=1e-5)
             assert seen.emotion == before["predicted"]
@@ -59,7 +59,7 @@ def test_a_prediction_is_what_the_run_said_of_the_frame_in_its_test(trained):
         ("head", "dropout", "${loss}", "refers to"),
     ],
 )
-def test_a_run_folder_from_elsewhere_chooses_no_code(part, setting, value, sentence, trained, tmp_path):
+def test_foreign_run_folder_cannot_choose_code(part, setting, value, sentence, trained, tmp_path):
     folder = shutil.copytree(trained.folder, tmp_path / "run")
     results = json.loads((folder / "results.json").read_text())
     results["config"][part][setting] = value
@@ -70,5 +70,5 @@ def test_a_run_folder_from_elsewhere_chooses_no_code(part, setting, value, sente
         reopen_corpus(folder, results, trained.cache) if opens_corpus else fervid.Predictor(folder)
 
 
-def test_no_face_is_no_prediction(trained):
+def test_no_face_gives_no_prediction(trained):
     assert fervid.Predictor(trained.folder).picture(np.zeros((100, 100, 3), dtype=np.uint8)) == []
