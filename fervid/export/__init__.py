@@ -18,17 +18,17 @@ from fervid.schema.config_folder import CONFIG_FOLDER
 
 @hydra.main(version_base="1.3", config_path=CONFIG_FOLDER, config_name="export")
 def command(config: DictConfig) -> None:
-    """Writes the network, its example and its model card."""
+    """Writes the network, an example script and the model card."""
     with job(config):
         folder = one_run(config.run)
         from rich.console import Console
 
-        from fervid.export.exporting import export_run, print_export  # torch: --help should not wait for it
+        from fervid.export.exporting import export_run, print_export  # imports torch; --help should not wait for it
 
-        formats = [str(each) for each in (config.format if isinstance(config.format, ListConfig) else [config.format])]
+        formats = [str(name) for name in (config.format if isinstance(config.format, ListConfig) else [config.format])]
         target = None if config.folder is None else Path(str(config.folder)).expanduser()
         console = Console()
-        with console.status(f"writing {' and '.join(formats)}, and asking what was written ..."):
+        with console.status(f"writing and verifying {' and '.join(formats)} ..."):
             target, differences = export_run(folder, formats, target, trust=config.trust)
         print_export(console, target, differences)
 

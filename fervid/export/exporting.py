@@ -1,4 +1,4 @@
-"""Writes a trained network for other programs, and proves that what was written says what the network says."""
+"""Exports a trained network for other programs and verifies each exported file against the network."""
 
 import json
 import logging
@@ -31,18 +31,18 @@ from fervid.schema.tables import Table
 from fervid.storage.atomic import PREFIX, filling
 from fervid.tasks.classification import EmotionClassifier
 
-TOLERANCE = 1e-4  # of a logit; of the largest one where that is above 1
-BATCHES = (1, 3, 8)  # what was written must take any number of faces
+TOLERANCE = 1e-4  # maximum difference of a logit; relative to the largest logit if that is above 1
+BATCH_SIZES = (1, 3, 8)  # an exported network must accept any batch size
 EXAMPLES = Path(__file__).parent / "examples"
 
-Answers = Callable[[np.ndarray], np.ndarray]  # faces (B, 3, H, W) -> logits (B, num_classes)
+Classify = Callable[[np.ndarray], np.ndarray]  # faces (B, 3, H, W) -> logits (B, num_classes)
 
 
 class FaceNetwork(nn.Module):
-    """Backbone and head alone: faces (B, 3, H, W), RGB in [0, 1] -> logits (B, num_classes).
+    """Backbone and head of a classifier: faces (B, 3, H, W), RGB in [0, 1] -> logits (B, num_classes).
 
     Args:
-        model: whose parts they are; they are put into ``eval()``.
+        model: the classifier; its backbone and head are set to ``eval()``.
     """
 
     def __init__(self, model: EmotionClassifier):
@@ -57,21 +57,22 @@ class FaceNetwork(nn.Module):
 def export_run(
     run: Path, formats: Sequence[str], folder: Path | None = None, *, trust: Trust = ()
 ) -> tuple[Path, dict[str, float]]:
-    """Writes the network of a run with an example for each format and a model card.
+    """Exports the network of a run, with an example script for each format and a model card.
 
     Args:
-        run: the run folder.
-        formats: some of :data:`FORMATS`.
-        folder: where to, an empty one or none yet; None: ``export`` in the run folder, where the formats that are
-            there already are written again.
+        run: path to the run folder.
+        formats: names of formats, keys of :data:`FORMATS`.
+        folder: the output folder, new or empty; None: ``export`` in the run folder, where formats from an earlier
+            export are written again.
         trust: packages whose classes the run may use.
 
     Returns:
-        The folder, and for each format the largest difference of a logit from the run's own, on random pictures.
+        The output folder, and for each format the largest difference between a logit of the exported network and that
+        of the original, on random pictures.
 
     Raises:
-        InputError: if a format is unknown, the folder holds no finished run of a network, the target holds other
-            things or cannot be written, or a network cannot be written or says something else afterwards.
+        InputError: if a format is unknown, the run is not finished or has no network, the output folder contains
+            other files or cannot be written, or a network cannot be exported or deviates from the original.
     """
     unknown = [name for name in formats if name not in FORMATS]
     if unknown or not formats:
@@ -83,9 +84,9 @@ def export_run(
     target = run / "export" if folder is None else folder
     _check_target(target, empty=folder is not None)
     folder = target
-    # Formats already there are written again: a file from elsewhere may hold another network.
-    there = [name for name, form in FORMATS.items() if (folder / form.file).exists()]
-    formats = list(dict.fromkeys([*formats, *there]))
+    # Existing formats are written again: a file from an earlier export may contain another network.
+    existing = [name for name, form in FORMATS.items() if (folder / form.file).exists()]
+    formats = list(dict.fromkeys([*formats, *existing]))
     try:
         with filling(folder) as new:
             differences = {name: write_format(name, model, config, about, new) for name in formats}
@@ -95,28 +96,31 @@ def export_run(
             (folder / name).unlink(missing_ok=True)
     except OSError as error:
         raise InputError(
-            f"{folder} cannot be written ({(error.strerror or first_line(error)).lower()}): make room or give another "
-            "one with folder=<folder>."
+            f"{folder} cannot be written ({(error.strerror or first_line(error)).lower()}): free disk space or give "
+            "another folder with folder=<folder>."
         ) from error
     return folder, differences
 
 
 def describe(results: dict[str, Any], config: DictConfig, model: EmotionClassifier) -> dict[str, str]:
-    """What another program must know of a network, for the metadata of its file: plain text, else JSON.
+    """Returns the metadata for an exported file: all that another program needs to use the network.
 
     Args:
-        results: of the run.
-        config: of the run.
-        model: its classifier.
+        results: the contents of the run's ``results.json``.
+        config: the run's configuration.
+        model: the run's classifier.
+
+    Returns:
+        Texts as they are, all other values as JSON.
     """
     backbone = model.backbone
     pretrained = isinstance(backbone, PretrainedBackbone)
-    told: dict[str, Any] = {
+    metadata: dict[str, Any] = {
         "class_names": model.class_names,
         "image_size": backbone.image_size,
         "input": "faces: float32 (B, 3, image_size, image_size), RGB in [0, 1], any B; normalisation and channel order "
-        "are inside the network, except in safetensors, which hold weights alone",
-        "output": "logits: float32 (B, number of class_names); their softmax gives probabilities",
+        "are part of the network, except in safetensors, which contains only weights",
+        "output": "logits: float32 (B, number of class_names); apply softmax to obtain probabilities",
         "mean": [round(value, 6) for value in backbone.mean.flatten().tolist()],
         "std": [round(value, 6) for value in backbone.std.flatten().tolist()],
         "channel_order": backbone.channel_order,
@@ -135,25 +139,26 @@ def describe(results: dict[str, Any], config: DictConfig, model: EmotionClassifi
         "licence": weights_licence(results),
     }
     return {
-        name: without_folders(value) if isinstance(value, str) else json.dumps(value) for name, value in told.items()
+        name: without_folders(value) if isinstance(value, str) else json.dumps(value)
+        for name, value in metadata.items()
     }
 
 
 def runs_alone(about: dict[str, str]) -> bool:
-    """Whether torchvision can rebuild the network from its weights: a chain of its stages and the linear head."""
+    """Whether the weights can be used with torchvision alone: torchvision stages followed by the linear head."""
     return (about["library"], about["head"]) == ("torchvision", "LinearHead") and about["stages"] != '["network"]'
 
 
 def write_format(name: str, model: EmotionClassifier, config: DictConfig, about: dict[str, str], folder: Path) -> float:
-    """Writes one format with its example and opens it again; the largest difference."""
+    """Writes one format and its example script; returns the largest difference of a logit after opening it again."""
     form = FORMATS[name]
     path = folder / form.file
     network = FaceNetwork(model)
     try:
         content = form.serialise(network, about)
-    except Exception as error:  # exporters have dozens of kinds
+    except Exception as error:  # exporters raise dozens of exception types
         raise InputError(
-            f"torch cannot write this network as {name} ({first_line(error)}): choose another format."
+            f"PyTorch cannot export this network to {name} ({first_line(error)}): choose another format."
         ) from error
     path.write_bytes(content)
     if name != "safetensors" or runs_alone(about):
@@ -161,24 +166,24 @@ def write_format(name: str, model: EmotionClassifier, config: DictConfig, about:
     difference, largest = _compare(model, form.open(path, config, model))
     if not difference <= TOLERANCE * max(1.0, largest):
         raise InputError(
-            f"the network written as {name} differs from the run's by {difference:.2g} in a logit, where "
-            f"{TOLERANCE:g} is allowed: nothing was kept; choose another format."
+            f"the network exported to {name} deviates from the run's by {difference:.2g} in a logit, more than the "
+            f"tolerance of {TOLERANCE:g}. No file was written; choose another format."
         )
     return difference
 
 
 @torch.inference_mode()
-def _compare(model: EmotionClassifier, answers: Answers) -> tuple[float, float]:
-    """The largest difference, and the largest logit, on random pictures, from coarse patches to noise."""
+def _compare(model: EmotionClassifier, classify: Classify) -> tuple[float, float]:
+    """Returns the largest difference and the largest logit on random pictures, from coarse patches to noise."""
     generator = torch.Generator().manual_seed(0)
     size = model.backbone.image_size
     differences, logits = [], []
-    for batch in BATCHES:
+    for batch in BATCH_SIZES:
         patches = torch.rand(batch, 3, 5, 5, generator=generator)
         noise = torch.rand(batch, 3, size, size, generator=generator)
         share = torch.rand(batch, 1, 1, 1, generator=generator)
         faces = (share * noise + (1 - share) * nn.functional.interpolate(patches, (size, size))).contiguous()
-        expected, found = model(faces).numpy(), answers(faces.numpy())
+        expected, found = model(faces).numpy(), classify(faces.numpy())
         if found.shape != expected.shape:
             return float("inf"), 1.0
         differences.append(np.abs(expected - found).max())
@@ -188,10 +193,10 @@ def _compare(model: EmotionClassifier, answers: Answers) -> tuple[float, float]:
 
 def _onnx(network: FaceNetwork, about: dict[str, str]) -> bytes:
     size = network.backbone.image_size
-    for chatty in ("onnx_ir", "onnxscript"):  # hundreds of lines on what they made simpler
-        logging.getLogger(chatty).setLevel(logging.WARNING)
+    for name in ("onnx_ir", "onnxscript"):  # they log hundreds of lines about simplifications
+        logging.getLogger(name).setLevel(logging.WARNING)
     with warnings.catch_warnings():
-        # Its own modules use what torch and onnxscript advise against.
+        # The exporter itself uses deprecated functions of torch and onnxscript.
         warnings.filterwarnings("ignore", category=DeprecationWarning)
         warnings.filterwarnings("ignore", category=FutureWarning)
         program = torch.onnx.export(
@@ -204,19 +209,19 @@ def _onnx(network: FaceNetwork, about: dict[str, str]) -> bytes:
             verbose=False,
         )
     assert program is not None
-    written = program.model_proto
-    # Where each operation stands in whose source code is of no use elsewhere, and names folders of this machine.
-    for node in written.graph.node:
+    proto = program.model_proto
+    # The source code positions of the operations are of no use elsewhere and contain paths of this machine.
+    for node in proto.graph.node:
         node.ClearField("metadata_props")
-    onnx.helper.set_model_props(written, about)
-    return written.SerializeToString()
+    onnx.helper.set_model_props(proto, about)
+    return proto.SerializeToString()
 
 
-def _open_onnx(path: Path, config: DictConfig, model: EmotionClassifier) -> Answers:
+def _open_onnx(path: Path, config: DictConfig, model: EmotionClassifier) -> Classify:
     onnx.checker.check_model(path)
     try:
         import onnxruntime
-    except ImportError:  # it is only for the tests
+    except ImportError:  # an optional dependency
         from onnx.reference import ReferenceEvaluator
 
         evaluator: Any = ReferenceEvaluator(str(path))
@@ -226,18 +231,18 @@ def _open_onnx(path: Path, config: DictConfig, model: EmotionClassifier) -> Answ
 
 
 def _safetensors(network: FaceNetwork, about: dict[str, str]) -> bytes:
-    prefix = network.backbone.library_prefix  # backbone.weights wants the names of the library
+    prefix = network.backbone.library_prefix  # backbone.weights expects the parameter names of the library
     state = {name.removeprefix(prefix): tensor for name, tensor in network.backbone.network.state_dict().items()}
     state |= {f"head.{name}": tensor for name, tensor in network.head.state_dict().items()}
-    # Of their own: weights that are shared, or lie channels last, cannot be written.
+    # Copies, since safetensors cannot store tensors that share memory or are in channels_last format.
     return safetensors.torch.save(
         {name: tensor.detach().clone(memory_format=torch.contiguous_format) for name, tensor in state.items()}, about
     )
 
 
-def _open_safetensors(path: Path, config: DictConfig, model: EmotionClassifier) -> Answers:
+def _open_safetensors(path: Path, config: DictConfig, model: EmotionClassifier) -> Classify:
     config = config.copy()
-    config.backbone.weights = str(path)  # as another training would start from it
+    config.backbone.weights = str(path)  # loads the file in the same way as a new training would
     backbone, head = make_network(config, len(model.class_names))
     state = safetensors.torch.load_file(path)
     head.load_state_dict({name.removeprefix("head."): state[name] for name in state if name.startswith("head.layers.")})
@@ -247,19 +252,19 @@ def _open_safetensors(path: Path, config: DictConfig, model: EmotionClassifier) 
 
 @dataclass(frozen=True)
 class Format:
-    """A way to write a network.
+    """An export format.
 
     Attributes:
-        file: its name.
-        example: the name of the program that runs it without fervid.
-        serialise: the network and its metadata -> the file's content.
-        open: the file, the run's configuration and classifier -> what answers as the network does.
+        file: name of the exported file.
+        example: name of the example script that runs the network without fervid.
+        serialise: function from the network and its metadata to the content of the file.
+        open: function from the file, the run's configuration and the classifier to a function that classifies faces.
     """
 
     file: str
     example: str
     serialise: Callable[[FaceNetwork, dict[str, str]], bytes]
-    open: Callable[[Path, DictConfig, EmotionClassifier], Answers]
+    open: Callable[[Path, DictConfig, EmotionClassifier], Classify]
 
 
 FORMATS = {
@@ -270,37 +275,38 @@ NAMES = {"model_card.md", *(name for form in FORMATS.values() for name in (form.
 
 
 def _check_target(folder: Path, *, empty: bool) -> None:
-    """Refuses a target that holds other things than an export, or anything where it should be empty."""
+    """Refuses an output folder with files that are not part of an export, or with any file if it must be empty."""
     if folder.is_dir():
         found = {path.name for path in folder.iterdir() if not path.name.startswith(PREFIX)}
         others = sorted(found - (set() if empty else NAMES))
         if others:
-            raise InputError(f"{folder} already holds {others[0]}: give another folder=, or remove it.")
-    for place in (folder, *folder.parents):
-        if place.exists() and not place.is_dir():
-            raise InputError(f"folder={folder} cannot be made, since {place} is a file: give another one.")
+            raise InputError(f"{folder} already contains {others[0]}: give another folder=, or remove it.")
+    for parent in (folder, *folder.parents):
+        if parent.exists() and not parent.is_dir():
+            raise InputError(f"folder={folder} cannot be created, since {parent} is a file: give another folder.")
 
 
 def print_export(console: Console, folder: Path, differences: dict[str, float]) -> None:
-    """What was written, how true it is, and how to run it.
+    """Prints the exported files, their deviations from the original and how to run them.
 
     Args:
-        console: to print on.
-        folder: of the export.
-        differences: of :func:`export_run`.
+        console: the console.
+        folder: the output folder.
+        differences: the differences returned by :func:`export_run`.
     """
     by_file = {FORMATS[name].file: difference for name, difference in differences.items()}
     rows = [(path.name, path.stat().st_size / 1e6, by_file.get(path.name)) for path in sorted(folder.iterdir())]
-    data = pd.DataFrame(rows, columns=["file", "MB", "largest difference of a logit"])
-    formats = {"MB": "{:.3f}", "largest difference of a logit": "{:.1e}"}
-    Table("export", "what was written", data, formats).print(console)
+    data = pd.DataFrame(rows, columns=["file", "MB", "largest logit difference"])
+    formats = {"MB": "{:.3f}", "largest logit difference": "{:.1e}"}
+    Table("export", "Exported files", data, formats).print(console)
     console.print(
-        f"compared with the run's network on {sum(BATCHES)} random pictures, in batches of 1, 3 and 8", highlight=False
+        f"Verified against the run's network on {sum(BATCH_SIZES)} random pictures in batches of 1, 3 and 8.",
+        highlight=False,
     )
     examples = [path for path in sorted(folder.glob("run_*.py"))]
     for path in examples:
         command = shlex.join(["python", str(path), "face.png"])
-        console.print(f"run it without fervid: {command}", highlight=False, soft_wrap=True, markup=False)
+        console.print(f"Run it without fervid: {command}", highlight=False, soft_wrap=True, markup=False)
     if "safetensors" in differences and not (folder / FORMATS["safetensors"].example).exists():
-        console.print("the safetensors need fervid's classes: see the model card", highlight=False)
-    console.print(f"everything lies in {folder}", highlight=False, soft_wrap=True, markup=False)
+        console.print("The weights in model.safetensors require fervid: see the model card.", highlight=False)
+    console.print(f"Output: {folder}", highlight=False, soft_wrap=True, markup=False)

@@ -1,4 +1,4 @@
-"""What whoever is handed a network should know of it, in Markdown (after Mitchell et al. 2019, Model Cards)."""
+"""Writes the model card of a run in Markdown (after Mitchell et al. 2019, Model Cards for Model Reporting)."""
 
 import math
 import re
@@ -25,29 +25,29 @@ from fervid.schema.manifest import SPLITS
 from fervid.schema.predictions import probabilities
 from fervid.storage.escaping import markdown_code, markdown_text
 
-RESAMPLES = 2000  # of people
-FEW_PEOPLE = 20  # below which an interval says little more than that it is wide
+RESAMPLES = 2000  # bootstrap resamples
+MIN_TEST_SUBJECTS = 20  # below this, the card warns that other subjects may give a quite different score
 
 
 def model_card(run: Run, config: DictConfig, files: Sequence[str] = ()) -> str:
-    """The model card of a run.
+    """Returns the model card of a run.
 
     Args:
         run: the finished run.
-        config: its configuration, which :func:`fervid.runs.load.stored_config` has looked through.
-        files: the names of what lies beside it: networks, and the examples that run them.
+        config: the run's configuration, checked by :func:`fervid.runs.load.stored_config`.
+        files: names of the files in the same folder: exported networks and example scripts.
 
     Returns:
-        Markdown, without the name of any folder of this machine.
+        Markdown, without any path of this machine.
 
     Raises:
-        InputError: if the run's predictions cannot be read, or its results lack what a model card says.
+        InputError: if the run's predictions cannot be read, or its results lack an entry of the card.
     """
     try:
         return _render(run, config, files)
     except (KeyError, UndefinedError) as error:
         raise InputError(
-            f"the results.json of {run.folder} lacks what a model card says ({error}): train the run again."
+            f"the results.json of {run.folder} lacks an entry of the model card ({error}): train the run again."
         ) from error
 
 
@@ -58,7 +58,7 @@ def _render(run: Run, config: DictConfig, files: Sequence[str]) -> str:
     units = [("frames", frames)] + ([("clips", clips)] if len(clips) < len(frames) else [])
     counts = confusion(frames, names)
     rates = {key: results.get(key) or {} for key in ("recall", "precision")}
-    chances = probabilities(frames, names)
+    class_probabilities = probabilities(frames, names)
     groups = grouping_columns(frames)
     environment = Environment(
         loader=PackageLoader("fervid.export", ""), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -71,11 +71,11 @@ def _render(run: Run, config: DictConfig, files: Sequence[str]) -> str:
         names=names,
         corpus=corpus_name(run),
         weak=_weak_emotions(results, names),
-        sides=SPLITS,
+        subsets=SPLITS,
         files=files,
         training=_training_command(results, config),
         examples=[file for file in files if file.endswith(".py")],
-        weights_alone="model.safetensors" in files and "run_safetensors.py" not in files,
+        needs_fervid="model.safetensors" in files and "run_safetensors.py" not in files,
         network=str(config.backbone.get("name") or config.backbone._target_.rsplit(".", 1)[-1]),
         head=config.head._target_.rsplit(".", 1)[-1],
         first_weights=first_weights(results),
@@ -84,10 +84,10 @@ def _render(run: Run, config: DictConfig, files: Sequence[str]) -> str:
         citation="; ".join(corpus["citation"] for corpus in run.corpora if corpus["citation"]),
         expressions=[corpus["expressions"] for corpus in run.corpora],
         faces=faces_in_words(config),
-        level_in_words=run.level.sentence,
-        people=int(keys(frames, "subject").nunique()),
-        few_people=FEW_PEOPLE,
-        people_known=bootstrap_unit(frames) == "subject",
+        level_sentence=run.level.sentence,
+        test_subjects=int(keys(frames, "subject").nunique()),
+        min_test_subjects=MIN_TEST_SUBJECTS,
+        subjects_known=bootstrap_unit(frames) == "subject",
         scores=[(name, *_scored(table, names)) for name, table in units],
         emotions=[
             (name, int(total), rates["recall"].get(name), rates["precision"].get(name))
@@ -95,8 +95,8 @@ def _render(run: Run, config: DictConfig, files: Sequence[str]) -> str:
         ],
         sexes=next((_by_group(frames, column, names) for column in groups if column in SEX), []),
         groups=[row for column in groups if column not in SEX for row in _by_group(frames, column, names)],
-        calibration=expected_calibration_error(chances, class_indices(frames["label"], names)),
-        confidence=float(chances.max(axis=1).mean()),
+        calibration=expected_calibration_error(class_probabilities, class_indices(frames["label"], names)),
+        confidence=float(class_probabilities.max(axis=1).mean()),
         settings=_settings(results, config),
         warnings=[without_folders(warning) for warning in results.get("warnings", [])],
     )
@@ -104,7 +104,7 @@ def _render(run: Run, config: DictConfig, files: Sequence[str]) -> str:
 
 
 def corpus_name(run: Run) -> str:
-    """What a run's corpora are called: a folder of one's own files by its name, not only by its kind."""
+    """Returns the names of a run's corpora; for the user's own files, including the name of their folder."""
     names = [
         corpus["name"]
         if corpus["published"] or not corpus["root"]
@@ -115,90 +115,89 @@ def corpus_name(run: Run) -> str:
 
 
 def _weak_emotions(results: dict[str, Any], names: Sequence[str]) -> list[str]:
-    """The emotions that were hardly tested or are hardly recognised, in Markdown."""
-    told = []
+    """Returns the emotions with few test frames or a recall below chance, in Markdown."""
+    weak = []
     for name in names:
         tested = int(results["data"]["emotion_by_split"].get(name, {}).get("test", 0))
         recall = results["recall"].get(name)
         if tested < MIN_TEST_FRAMES or (recall is not None and recall < 1 / len(names)):
-            share = "never tested" if recall is None else f"{recall:.0%} of {tested} test frames right"
-            told.append(f"{markdown_text(name)} ({share})")
-    return told
+            share = "not tested" if recall is None else f"{recall:.0%} of {tested} test frames correct"
+            weak.append(f"{markdown_text(name)} ({share})")
+    return weak
 
 
 def faces_in_words(config: DictConfig) -> str:
-    """How a run's faces were found and cut out, in words.
+    """Describes how a run's faces were detected and cropped.
 
     Args:
-        config: of the run.
+        config: the run's configuration.
     """
-    finder = {"HaarDetector": "OpenCV's Haar cascades", "YuNetDetector": "YuNet"}.get(
+    detector = {"HaarDetector": "OpenCV's Haar cascades", "YuNetDetector": "YuNet"}.get(
         str((config.get("detector") or {}).get("_target_", "")).rsplit(".", 1)[-1]
     )
     gray = ", in grayscale" if config.dataset.get("grayscale", False) else ""
-    if finder is None:
-        return f"pictures of a face as they are, their central square{gray}"
+    if detector is None:
+        return f"central square of a picture that shows one face{gray}"
     margin = config.dataset.get("margin", Alignment.margin)
     return (
-        f"found by {finder}, turned until the eyes are level, cut out as a square of {FACE_SIDE} eye distances and a "
-        f"margin of {margin:.0%} of that on each side{gray}"
+        f"detected by {detector}, rotated so that the eyes are level, cropped to a square of {FACE_SIDE} eye distances "
+        f"plus a margin of {margin:.0%} of that on each side{gray}"
     )
 
 
 def first_weights(results: dict[str, Any]) -> str:
-    """Where the backbone's first weights came from and what is known of their terms, in one or two Markdown sentences.
+    """Describes the source and the terms of the backbone's initial weights, in one or two Markdown sentences.
 
     Args:
-        results: of the run.
+        results: the contents of the run's ``results.json``.
     """
     weights = results.get("weights") or {}
     source, requested = weights.get("source", "random"), without_folders(str(weights.get("requested") or ""))
     requested = requested.replace("\\", "/").rsplit("/", 1)[-1]
     sha256 = f" (sha256 {markdown_code(weights['sha256'])})" if weights.get("sha256") else ""
     if source == "random":
-        asked = f" ({markdown_text(requested)} was asked for and could not be had)" if weights.get("missing") else ""
-        return f"Random{asked}: all that the network knows it learned from the data above."
+        missing = f" ({markdown_text(requested)} was requested but not available)" if weights.get("missing") else ""
+        return f"Random{missing}: the network was trained only on the data above."
     if source == "file":
         return (
-            f"The file {markdown_code(requested)}{sha256}; fervid does not know its terms. If it comes from a training "
-            "on ImageNet, as torchvision's do: ImageNet's pictures are for research and education that is not "
-            "commercial."
+            f"The file {markdown_code(requested)}{sha256}, whose terms fervid does not know. If the weights were "
+            "trained on ImageNet, as those of torchvision are: ImageNet may be used only for non-commercial research "
+            "and education."
         )
     terms = (
-        "They were trained on ImageNet, whose pictures are for research and education that is not commercial."
+        "They were trained on ImageNet, which may be used only for non-commercial research and education."
         if "IMAGENET" in requested.upper()
-        else "Their terms, and those of the data they were trained on, stand with "
-        f"{markdown_text(source)}'s page of the network."
+        else f"For their terms and those of their training data, see {markdown_text(source)}'s page on the network."
     )
     return f"{markdown_code(requested)} of {markdown_text(source)}{sha256}. {terms}"
 
 
 def data_licence(results: dict[str, Any]) -> str:
-    """The licences of a run's corpora.
+    """Returns the licences of a run's corpora.
 
     Args:
-        results: of the run.
+        results: the contents of the run's ``results.json``.
     """
     return "; ".join(dict.fromkeys(corpus["licence"] for corpus in results["data"]["corpora"]))
 
 
 def weights_licence(results: dict[str, Any]) -> str:
-    """What is known of the terms of the trained weights, in one sentence.
+    """Describes the terms of the trained weights in one sentence.
 
     Args:
-        results: of the run.
+        results: the contents of the run's ``results.json``.
     """
     return (
-        "no licence is stated: whoever passes the weights on must heed the terms of the data "
-        f"({data_licence(results).split(':')[0]}) and of the first weights"
+        "no licence is stated; anyone who redistributes the weights must respect the terms of the data "
+        f"({data_licence(results).split(':')[0]}) and of the initial weights"
     )
 
 
 def without_folders(text: str) -> str:
-    """The text with the last part alone of each path of this machine; addresses of pages stay.
+    """Shortens every file path in a text to its last component; URLs are kept.
 
     Args:
-        text: a sentence.
+        text: the text.
     """
     text = re.sub(r"(?<![\w:/.~])~?(?:\.{0,2}/)(?:[^/\s]+/)*(?=[^/\s])", "", text)
     return re.sub(r"\b[A-Za-z]:\\(?:[^\\\s]+\\)*", "", text)
@@ -208,13 +207,13 @@ Scored = tuple[int, dict[str, float], dict[str, tuple[float, float]]]
 
 
 def _scored(table: pd.DataFrame, names: list[str]) -> Scored:
-    """How many rows there are, their scores and the intervals of these."""
+    """Returns the number of rows, their scores and the 95 % intervals of these."""
     counts = run_confusions(table.assign(run=0), names, bootstrap_unit(table))[0]
     return len(table), scores(confusion(table, names)).means(), bootstrap_intervals(counts, resamples=RESAMPLES)
 
 
 def _by_group(frames: pd.DataFrame, column: str, names: list[str]) -> list[tuple[str, str, int, Scored]]:
-    """Group, value, people and scores for each value of a column."""
+    """Returns the column, the value, the number of subjects and the scores for each value of a column."""
     return [
         (column, str(value), int(keys(rows, "subject").nunique()), _scored(rows, names))
         for value, rows in frames.groupby(column)
@@ -222,7 +221,7 @@ def _by_group(frames: pd.DataFrame, column: str, names: list[str]) -> list[tuple
 
 
 def _training_command(results: dict[str, Any], config: DictConfig) -> str:
-    """How a new training starts from the weights."""
+    """Returns the command that starts a new training from the weights."""
     backbone = results["choices"].get("backbone")
     named = {"backbone.name": config.backbone.name} if backbone in ("torchvision", "timm") else {}
     settings = {"backbone": backbone, **named, "backbone.weights": "model.safetensors"}
@@ -230,16 +229,16 @@ def _training_command(results: dict[str, Any], config: DictConfig) -> str:
 
 
 def _settings(results: dict[str, Any], config: DictConfig) -> list[tuple[str, str]]:
-    """How it was trained: names and values, without what names folders."""
+    """Returns the training settings as names and values, without paths of this machine."""
     choices = results["choices"]
     phases = [
-        f"{phase['name']}: {phase['epochs']} epochs from {phase['unfreeze_from']} on, "
-        f"learning rate x {phase['lr_factor']}"
+        f"{phase['name']}: at most {phase['epochs']} epochs, unfreeze from {phase['unfreeze_from']}, "
+        f"learning-rate factor {phase['lr_factor']}"
         for phase in (config.get("finetune") or {}).get("phases", [])
     ]
     optimizer = config.get("optimizer") or {}
     values = {key: value for key, value in optimizer.items() if not str(key).startswith("_")}
-    told = {
+    settings = {
         "split": f"{choices.get('split')} ({_pairs(config.get('split') or {})})",
         "augmentation": choices.get("augmentation"),
         "fine-tuning": "; ".join(phases),
@@ -249,12 +248,10 @@ def _settings(results: dict[str, Any], config: DictConfig) -> list[tuple[str, st
         "batch size": config.dataset.get("batch_size"),
         "precision": results.get("trainer_precision"),
         "seed": results.get("seed"),
-        "epochs": f"{results['epochs']}, the weights of epoch {results['best_epoch']} kept"
-        if "epochs" in results
-        else None,
+        "epochs": f"{results['epochs']}, weights of epoch {results['best_epoch']}" if "epochs" in results else None,
         "git revision": results.get("git_revision"),
     }
-    return [(name, without_folders(str(value))) for name, value in told.items() if value not in (None, "")]
+    return [(name, without_folders(str(value))) for name, value in settings.items() if value not in (None, "")]
 
 
 def _pairs(values: Any) -> str:
@@ -262,7 +259,7 @@ def _pairs(values: Any) -> str:
 
 
 def _percent(value: float | tuple[float, float] | None) -> str:
-    """A share in percent, an interval as ``40.1-50.2%``; a dash where there was nothing to measure."""
+    """Formats a fraction as ``40.1%``, an interval as ``40.1% to 50.2%`` and a missing value as a dash."""
     if value is None or np.isnan(value).any():
         return "-"
     if isinstance(value, tuple):

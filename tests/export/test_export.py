@@ -1,4 +1,4 @@
-"""The command that writes a network for other programs."""
+"""The command fervid.export."""
 
 import shutil
 
@@ -23,36 +23,34 @@ def refusal(fervid_export, capsys, *words):
     with pytest.raises(SystemExit) as stopped:
         fervid_export(*words)
     assert stopped.value.code == 1
-    said = capsys.readouterr()
-    lines = said.err.strip().splitlines()
-    assert len(lines) == 1, said.err
+    output = capsys.readouterr()
+    lines = output.err.strip().splitlines()
+    assert len(lines) == 1, output.err
     return lines[0]
 
 
-def test_the_command_writes_two_formats_into_the_run_folder_and_tells_how_to_run_them(
-    trained, tmp_path, fervid_export, capsys
-):
+def test_command_writes_two_formats_and_prints_how_to_run_them(trained, tmp_path, fervid_export, capsys):
     run = tmp_path / "run"
     shutil.copytree(trained.folder, run)
     fervid_export(f"run={run}", "format=[safetensors,onnx]")
     folder = run / "export"
     names = {"model.onnx", "model.safetensors", "run_onnx.py", "model_card.md"}
     assert {path.name for path in folder.iterdir()} == names
-    told = capsys.readouterr()
-    assert f"python {folder / 'run_onnx.py'} face.png" in told.out
-    assert "the safetensors need fervid's classes" in told.out
-    assert not told.err
-    # A second export writes the other formats anew, and the card speaks of all.
+    output = capsys.readouterr()
+    assert f"python {folder / 'run_onnx.py'} face.png" in output.out
+    assert "The weights in model.safetensors require fervid" in output.out
+    assert not output.err
+    # A second export also writes the existing formats again, and the card lists all of them.
     fervid_export(f"run={run}", "format=onnx")
     assert {path.name for path in folder.iterdir()} == names
     assert "model.safetensors" in (folder / "model_card.md").read_text()
     assert not list(run.rglob(".fervid-partial-*"))
 
 
-def test_what_cannot_be_done_is_one_sentence(trained, tmp_path, fervid_export, capsys):
+def test_invalid_settings_give_one_sentence(trained, tmp_path, fervid_export, capsys):
     assert "Give run=<folder" in refusal(fervid_export, capsys)
-    said = refusal(fervid_export, capsys, f"run={trained.folder}", "format=[onnx,tflite]", f"folder={tmp_path / 'x'}")
-    assert said == "fervid: format=tflite is unknown: choose onnx, safetensors, or a list."
+    output = refusal(fervid_export, capsys, f"run={trained.folder}", "format=[onnx,tflite]", f"folder={tmp_path / 'x'}")
+    assert output == "fervid: format=tflite is unknown: choose onnx, safetensors, or a list."
     assert "format=[] is unknown" in refusal(fervid_export, capsys, f"run={trained.folder}", "format=[]")
     assert "contains no finished run" in refusal(fervid_export, capsys, f"run={tmp_path}")
     assert "Did you mean format" in refusal(fervid_export, capsys, f"run={trained.folder}", "formats=onnx")

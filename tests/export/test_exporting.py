@@ -1,4 +1,4 @@
-"""What was written says what the network says, without fervid too."""
+"""Exported networks give the same predictions as the original, also without fervid."""
 
 import errno
 import json
@@ -37,7 +37,7 @@ RESULTS = {
 
 
 def made(*words):
-    """A classifier with random weights, whose BatchNorm knows what it sees, and its configuration."""
+    """A classifier with random weights and plausible BatchNorm statistics, and its configuration."""
     GlobalHydra.instance().clear()
     with initialize_config_dir(CONFIG_FOLDER, version_base="1.3"):
         config = compose("train", [*words, "backbone.weights=null", "dataset=ravdess"])
@@ -47,7 +47,7 @@ def made(*words):
         if isinstance(module, torch.nn.BatchNorm2d):
             module.momentum = None
     faces = torch.rand(8, 3, config.backbone.image_size, config.backbone.image_size)
-    with torch.no_grad():  # else its logits would all but vanish, or explode, and so would any difference
+    with torch.no_grad():  # otherwise the logits, and any difference, would vanish or explode
         FaceNetwork(model).train()(faces)
         last = model.eval().head.layers[-1]
         last.weight /= model(faces * torch.linspace(0, 1, 8)[:, None, None, None]).std()
@@ -67,12 +67,12 @@ def run(trained, tmp_path):
 
 @pytest.fixture(scope="module")
 def exported(trained, tmp_path_factory):
-    """The run in all formats, and what they differ by."""
+    """The folder with all formats, and the differences."""
     folder = tmp_path_factory.mktemp("exported") / "all"
     return export_run(trained.folder, list(FORMATS), folder)
 
 
-def test_all_formats_say_what_the_run_says_in_any_batch(trained, exported):
+def test_all_formats_match_the_run_for_any_batch_size(trained, exported):
     folder, differences = exported
     assert set(differences) == set(FORMATS)
     assert max(differences.values()) < 1e-4
@@ -86,7 +86,7 @@ def test_all_formats_say_what_the_run_says_in_any_batch(trained, exported):
         assert session.run(["logits"], {"faces": faces.numpy()})[0] == pytest.approx(expected, abs=1e-4)
 
 
-def test_the_metadata_says_what_another_program_must_know(trained, exported):
+def test_metadata_describe_the_network(trained, exported):
     folder, _ = exported
     session = onnxruntime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
     about = dict(session.get_modelmeta().custom_metadata_map)
@@ -106,7 +106,7 @@ def test_the_metadata_says_what_another_program_must_know(trained, exported):
         assert file.metadata() == about
 
 
-def test_no_file_names_a_folder_of_this_machine(trained, exported):
+def test_no_file_contains_a_path_of_this_machine(trained, exported):
     folder, _ = exported
     contents = {path.name: path.read_bytes() for path in folder.iterdir()}
     libraries = [Path(module.__file__).parent for module in (fervid, torch)]
@@ -115,7 +115,7 @@ def test_no_file_names_a_folder_of_this_machine(trained, exported):
 
 
 def run_example(example, folder, *pictures):
-    """What an example prints, run from elsewhere by an interpreter that refuses to import fervid."""
+    """The output of an example script, run in another folder by an interpreter that cannot import fervid."""
     block = "import runpy, sys; sys.modules['fervid'] = None; sys.argv = sys.argv[1:]; "
     words = [block + "runpy.run_path(sys.argv[0], run_name='__main__')", str(folder / example), *map(str, pictures)]
     done = subprocess.run(
@@ -125,7 +125,7 @@ def run_example(example, folder, *pictures):
     return [dict(re.findall(r"(\w+) (0\.\d+|1\.0+)", line.split(": ", 1)[1])) for line in done.stdout.splitlines()[1:]]
 
 
-def test_the_example_says_what_the_predictor_says_without_fervid(trained, exported, tmp_path):
+def test_example_matches_the_predictor_without_fervid(trained, exported, tmp_path):
     predictor = fervid.Predictor(trained.folder)
     video = next(trained.corpus.rglob("*.mp4"))
     from fervid.media.decoding import read_frames
@@ -135,16 +135,16 @@ def test_the_example_says_what_the_predictor_says_without_fervid(trained, export
     files = [tmp_path / f"face {number}.png" for number in range(len(faces))]
     for face, file in zip(faces, files, strict=True):
         Image.fromarray(face.picture).save(file)
-    told = run_example("run_onnx.py", exported[0], *files)
-    assert len(told) == len(faces) == 2
-    for said, face in zip(told, faces, strict=True):
-        assert next(iter(said)) == face.emotion
-        chances = [float(said[emotion]) for emotion in predictor.class_names]
-        assert chances == pytest.approx(face.probabilities.tolist(), abs=1e-3)
+    rows = run_example("run_onnx.py", exported[0], *files)
+    assert len(rows) == len(faces) == 2
+    for row, face in zip(rows, faces, strict=True):
+        assert next(iter(row)) == face.emotion
+        probabilities = [float(row[emotion]) for emotion in predictor.class_names]
+        assert probabilities == pytest.approx(face.probabilities.tolist(), abs=1e-3)
 
 
 @pytest.mark.slow
-def test_a_pretrained_family_in_onnx_and_its_weights_in_torchvision_alone(tmp_path):
+def test_pretrained_network_runs_in_onnx_and_torchvision_without_fervid(tmp_path):
     model, config = made("backbone=mobilenet_v2", "backbone.image_size=64", "backbone.channel_order=bgr")
     for name in ("onnx", "safetensors"):
         assert written(name, model, config, tmp_path) < 1e-4
@@ -154,12 +154,12 @@ def test_a_pretrained_family_in_onnx_and_its_weights_in_torchvision_alone(tmp_pa
         expected = model(torch.from_numpy(face).permute(2, 0, 1)[None]).softmax(dim=1)[0].tolist()
     assert max(expected) - min(expected) > 0.01
     for name in ("onnx", "safetensors"):
-        said = run_example(FORMATS[name].example, tmp_path, tmp_path / "face.png")[0]
-        assert [float(said[emotion]) for emotion in model.class_names] == pytest.approx(expected, abs=1e-3)
+        row = run_example(FORMATS[name].example, tmp_path, tmp_path / "face.png")[0]
+        assert [float(row[emotion]) for emotion in model.class_names] == pytest.approx(expected, abs=1e-3)
 
 
 @pytest.mark.parametrize("words", [["backbone=lenet"], ["backbone=timm", "backbone.name=vit_tiny_patch16_224"]])
-def test_a_new_training_starts_from_the_safetensors(words, tmp_path):
+def test_new_training_starts_from_safetensors(words, tmp_path):
     model, config = made(*words, "backbone.image_size=32")
     written("safetensors", model, config, tmp_path)
     assert not (tmp_path / "run_safetensors.py").exists()  # torchvision alone cannot
@@ -170,7 +170,7 @@ def test_a_new_training_starts_from_the_safetensors(words, tmp_path):
     assert all(torch.equal(tensor, before[name]) for name, tensor in started.state_dict().items())
 
 
-def test_a_network_that_says_something_else_afterwards_is_refused_and_leaves_nothing(run, monkeypatch):
+def test_deviating_export_raises_and_keeps_the_old_files(run, monkeypatch):
     export_run(run, ["onnx"])
     kept = (run / "export" / "model.onnx").read_bytes()
     form = FORMATS["safetensors"]
@@ -185,37 +185,37 @@ def test_a_network_that_says_something_else_afterwards_is_refused_and_leaves_not
                 network.head.layers[-1].bias -= 0.001
 
     monkeypatch.setitem(FORMATS, "safetensors", replace(form, serialise=wrong))
-    with pytest.raises(InputError, match=r"differs from the run's by 0\.001 in a logit"):
+    with pytest.raises(InputError, match=r"deviates from the run's by 0\.001 in a logit"):
         export_run(run, ["onnx", "safetensors"])
     assert (run / "export" / "model.onnx").read_bytes() == kept
     assert not list(run.rglob(".fervid-partial-*"))
 
 
-def test_a_full_disk_and_a_place_that_cannot_be_written_are_one_sentence(run, monkeypatch, tmp_path):
+def test_full_disk_and_unwritable_folder_raise_one_sentence(run, monkeypatch, tmp_path):
     def full(path, content):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
         patch.setattr(Path, "write_bytes", full)
-        with pytest.raises(InputError, match=r"cannot be written \(no space left on device\): make room"):
+        with pytest.raises(InputError, match=r"cannot be written \(no space left on device\): free disk space"):
             export_run(run, ["safetensors"])
     assert not (run / "export").exists()
     assert not list(run.rglob(".fervid-partial-*"))
     (tmp_path / "file").write_text("")
     for folder in (tmp_path / "file", tmp_path / "file" / "below"):
-        with pytest.raises(InputError, match=r"file is a file: give another one"):
+        with pytest.raises(InputError, match=r"file is a file: give another folder"):
             export_run(run, ["safetensors"], folder)
 
 
-def test_a_folder_with_other_things_is_not_replaced(run, tmp_path):
+def test_folder_with_other_files_is_refused(run, tmp_path):
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "thesis.tex").write_text("years of work")
-    with pytest.raises(InputError, match=r"already holds thesis\.tex"):
+    with pytest.raises(InputError, match=r"already contains thesis\.tex"):
         export_run(run, ["safetensors"], tmp_path / "home")
     assert (tmp_path / "home" / "thesis.tex").exists()
 
 
-def test_the_baseline_has_no_network_to_export(run):
+def test_baseline_cannot_be_exported(run):
     results = json.loads((run / "results.json").read_text())
     del results["config"]["head"]
     (run / "results.json").write_text(json.dumps(results))
@@ -223,7 +223,7 @@ def test_the_baseline_has_no_network_to_export(run):
         export_run(run, ["onnx"])
 
 
-def test_without_onnxruntime_the_reference_of_onnx_compares(trained, exported, monkeypatch):
+def test_missing_onnxruntime_falls_back_to_the_onnx_reference(trained, exported, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     model = load_run(trained.folder)
     answers = FORMATS["onnx"].open(exported[0] / "model.onnx", None, model)
@@ -233,7 +233,7 @@ def test_without_onnxruntime_the_reference_of_onnx_compares(trained, exported, m
         assert np.abs(answers(faces.numpy()) - model(faces).numpy()).max() < 1e-4
 
 
-def test_the_examples_are_short_and_know_nothing_of_fervid():
+def test_examples_are_short_and_do_not_import_fervid():
     for form in FORMATS.values():
         lines = (EXAMPLES / form.example).read_text().splitlines()
         assert len(lines) <= 30
@@ -246,9 +246,9 @@ NAMES = {"torchvision": "densenet121", "timm": "convnext_atto"}
 
 @pytest.mark.slow
 @pytest.mark.parametrize("backbone", BACKBONES)
-def test_every_backbone_in_every_format(backbone, tmp_path):
+def test_every_backbone_exports_to_every_format(backbone, tmp_path):
     words = [f"backbone={backbone}"] + ([f"backbone.name={NAMES[backbone]}"] if backbone in NAMES else [])
     smaller = [] if backbone in ("lenet", "cnn", "alexnet_ised") else ["backbone.image_size=96"]
     model, config = made(*words, *smaller)
     for name in FORMATS:
-        written(name, model, config, tmp_path)  # which refuses a file that says something else
+        written(name, model, config, tmp_path)  # raises if the exported network deviates

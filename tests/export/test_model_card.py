@@ -1,4 +1,4 @@
-"""What whoever is handed a network reads of it."""
+"""The model card of an exported network."""
 
 import json
 import re
@@ -52,14 +52,14 @@ def changed(trained, tmp_path, change, predictions=None):
     return folder
 
 
-def test_the_card_tells_the_run_in_tables_that_render(trained):
+def test_card_describes_the_run_in_valid_tables(trained):
     text = card(trained.folder, ["model.onnx", "run_onnx.py"])
     results = open_run(trained.folder).results
     about, split, scores, emotions, training = (found for found in tables(text) if found[0][0] or len(found) > 2)
     assert dict(about[1:])["emotions"] == "angry, happy, sad"
     assert split[0] == ["emotion", "train", "val", "test"]
     counts = results["data"]["split"]
-    assert split[-1] == ["total", *(str(counts[side]) for side in ("train", "val", "test"))]
+    assert split[-1] == ["total", *(str(counts[subset]) for subset in ("train", "val", "test"))]
     assert [row[0] for row in scores] == ["unit", "frames", "clips"]
     assert scores[1][2].startswith(f"{results['metrics']['test/uar']:.1%}")
     assert scores[2][2].startswith(f"{results['metrics']['test/clip_uar']:.1%}")
@@ -68,15 +68,15 @@ def test_the_card_tells_the_run_in_tables_that_render(trained):
     assert all(len(row) == len(found[0]) for found in tables(text) for row in found)
     assert "python run_onnx.py face.png" in text
     assert "subject-independent" in text
-    assert "All people are rendered" in text
+    assert "All faces are rendered" in text
     assert "are rendered after a few rules" in text
     for place in (trained.corpus, trained.folder, trained.cache):
         assert str(place) not in text
     assert not re.search(r"\bnan\b|None|\{\{|\n\n\n", text)
 
 
-def people(table):
-    """Ten people in pairs of a woman and a man: women are always recognised, men never."""
+def ten_subjects(table):
+    """Predictions for ten subjects, five women, all classified correctly, and five men, all misclassified."""
     table = table.loc[np.repeat(table.index, 10)].reset_index(drop=True)
     table["subject"] = [str(number % 10) for number in range(len(table))]
     table["clip"] = [f"clip {number % 10} {number // 20}" for number in range(len(table))]
@@ -89,19 +89,19 @@ def people(table):
     return table
 
 
-def of_many(results):
+def ten_subject_results(results):
     results["confusion"] = [[10, 10, 0], [0, 10, 10], [10, 0, 10]]
     results["metrics"]["test/uar"] = 0.5
 
 
-def test_each_sex_has_its_scores(trained, tmp_path):
-    text = card(changed(trained, tmp_path, of_many, people))
+def test_scores_are_listed_by_sex(trained, tmp_path):
+    text = card(changed(trained, tmp_path, ten_subject_results, ten_subjects))
     rows = {row[0]: row for found in tables(text) for row in found}
     assert rows["sex: female"][1:] == ["5", "30", "100.0% (100.0% to 100.0%)", "100.0% (100.0% to 100.0%)"]
     assert rows["sex: male"][1:] == ["5", "30", "0.0% (0.0% to 0.0%)", "0.0% (0.0% to 0.0%)"]
     assert re.fullmatch(r"50\.0% \(\d+\.\d% to \d+\.\d%\)", rows["frames"][2])
-    assert "nobody has measured" not in text
-    assert "It was tested on 10 people" in text
+    assert "it has not been measured" not in text
+    assert "The test included only 10 subjects" in text
     # A CSV of one's own may say gender.
     folder = tmp_path / "run"
     table = open_run(folder).predictions.rename(columns={"sex": "gender"})
@@ -109,28 +109,33 @@ def test_each_sex_has_its_scores(trained, tmp_path):
     assert "gender: female" in card(folder)
 
 
-def test_two_people_of_one_name_in_two_corpora_are_two(trained, tmp_path):
+def test_equal_subject_names_in_two_corpora_are_two_subjects(trained, tmp_path):
     def namesakes(table):
-        table = people(table)
+        table = ten_subjects(table)
         return table.assign(
             corpus=["one" if number % 10 < 5 else "other" for number in range(len(table))], subject="01"
         )
 
-    text = card(changed(trained, tmp_path, of_many, namesakes))
-    assert "It was tested on 2 people" in text
+    text = card(changed(trained, tmp_path, ten_subject_results, namesakes))
+    assert "The test included only 2 subjects" in text
     rows = {row[0]: row for found in tables(text) for row in found}
     assert rows["sex: female"][1] == rows["sex: male"][1] == "2"
     assert rows["sex: female"][3] == "100.0% (100.0% to 100.0%)"  # of a single person there is no interval
 
 
-def test_what_is_not_known_is_said(trained, tmp_path):
-    folder = changed(trained, tmp_path, of_many, lambda table: people(table).drop(columns="sex").assign(subject=None))
+def test_unknown_sex_and_subjects_are_stated(trained, tmp_path):
+    folder = changed(
+        trained,
+        tmp_path,
+        ten_subject_results,
+        lambda table: ten_subjects(table).drop(columns="sex").assign(subject=None),
+    )
     text = card(folder)
-    assert "nobody has measured whether the network is equally good for women and men" in text
-    assert "bootstrap over clips, since the people are unknown" in text
+    assert "it has not been measured whether the network works equally well for women and men" in text
+    assert "bootstrap intervals over clips, since the subjects are unknown" in text
 
 
-def test_names_of_the_users_break_no_table(trained, tmp_path):
+def test_special_characters_in_names_keep_tables_intact(trained, tmp_path):
     folder = tmp_path / "run"
     shutil.copytree(trained.folder, folder)
     for path in (folder / "results.json", folder / "predictions.csv"):
@@ -140,7 +145,7 @@ def test_names_of_the_users_break_no_table(trained, tmp_path):
     assert ["very|*happy*", "2"] in [row[:2] for each in found for row in each]
 
 
-def test_the_record_of_the_corpus_says_licence_and_citation_unless_the_people_are_rendered(trained, tmp_path):
+def test_licence_and_citation_come_from_the_corpus_record(trained, tmp_path):
     facts = {name: getattr(RAVDESS, name) for name in ("licence", "citation", "expressions")}
 
     def recorded(results):
@@ -154,48 +159,48 @@ def test_the_record_of_the_corpus_says_licence_and_citation_unless_the_people_ar
     assert ImageFolder(tmp_path).about()["licence"].startswith("unknown")
 
 
-def test_leaks_and_warnings_are_told(trained, tmp_path):
+def test_leakage_and_warnings_are_listed(trained, tmp_path):
     def leak(results):
         results["leakage"]["level"] = "leaky"
         results["warnings"] = [f"the file {trained.corpus}/a.pth is of *another* network."]
 
     text = card(changed(trained, tmp_path, leak))
-    assert "Leakage: **leaky**" in text
+    assert "Leakage level: **leaky**" in text
     assert "almost nothing about new pictures" in text
     assert "- the file a.pth is of \\*another\\* network." in text
 
 
 @pytest.mark.parametrize(
-    ("weights", "said"),
+    ("weights", "sentence"),
     [
-        ({"requested": None, "source": "random"}, "Random: all that"),
-        ({"requested": "DEFAULT", "source": "random", "missing": "no network"}, "Random (DEFAULT was asked for"),
+        ({"requested": None, "source": "random"}, "Random: the network was trained only on"),
+        ({"requested": "DEFAULT", "source": "random", "missing": "no network"}, "Random (DEFAULT was requested"),
         (
             {"requested": "IMAGENET1K_V1", "source": "torchvision", "sha256": "ab12"},
             "torchvision (sha256 `ab12`).",
         ),
-        ({"requested": "DEFAULT", "source": "timm", "sha256": "ab12"}, "stand with timm's page"),
+        ({"requested": "DEFAULT", "source": "timm", "sha256": "ab12"}, "see timm's page"),
         ({"requested": "/home/me/my weights/a.pth", "source": "file", "sha256": "ab12"}, "The file `a.pth` (sha256"),
     ],
 )
-def test_where_the_first_weights_came_from(weights, said):
-    told = first_weights({"weights": weights})
-    assert said in told
-    assert "/home" not in told
+def test_source_of_the_initial_weights(weights, sentence):
+    text = first_weights({"weights": weights})
+    assert sentence in text
+    assert "/home" not in text
 
 
-def test_folders_are_left_out_and_addresses_stay():
+def test_paths_are_shortened_and_urls_kept():
     assert without_folders("the file /home/me/x/a.pth, or ~/b/c.pth") == "the file a.pth, or c.pth"
     assert without_folders("C:\\Users\\me\\a.pth") == "a.pth"
     kept = "https://doi.org/10.5281/zenodo.1188976 and val/uar, 1 / 2"
     assert without_folders(kept) == kept
 
 
-def test_how_faces_are_cut_in_words():
+def test_description_of_face_crops():
     whole = OmegaConf.create({"detector": None, "dataset": {"grayscale": True}})
-    assert faces_in_words(whole) == "pictures of a face as they are, their central square, in grayscale"
+    assert faces_in_words(whole) == "central square of a picture that shows one face, in grayscale"
     cut = OmegaConf.create(
         {"detector": {"_target_": "fervid.faces.detection.YuNetDetector"}, "dataset": {"margin": 0.3}}
     )
-    assert faces_in_words(cut).startswith("found by YuNet, turned until the eyes are level")
+    assert faces_in_words(cut).startswith("detected by YuNet, rotated so that the eyes are level")
     assert "margin of 30%" in faces_in_words(cut)

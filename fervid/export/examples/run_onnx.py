@@ -1,4 +1,4 @@
-"""Tells what faces show, without fervid: pip install numpy onnxruntime pillow; python run_onnx.py face.png ..."""
+"""Classifies face crops without fervid: pip install numpy onnxruntime pillow; python run_onnx.py face.png ..."""
 
 import json
 import sys
@@ -11,9 +11,9 @@ from PIL import Image, ImageOps
 if len(sys.argv) < 2:
     sys.exit(__doc__)
 network = onnxruntime.InferenceSession(Path(__file__).with_name("model.onnx"), providers=["CPUExecutionProvider"])
-about = network.get_modelmeta().custom_metadata_map
-print(f"The faces must be cut out as in training: {about['faces']}.")
-size, colours = int(about["image_size"]), "L" if json.loads(about["grayscale"]) else "RGB"
+metadata = network.get_modelmeta().custom_metadata_map
+print(f"The faces must be cropped as in training: {metadata['faces']}.")
+size, colours = int(metadata["image_size"]), "L" if json.loads(metadata["grayscale"]) else "RGB"
 opened = [Image.open(path, formats=["JPEG", "PNG", "TIFF", "WEBP"]) for path in sys.argv[1:]]  # no PostScript
 upright = [ImageOps.exif_transpose(picture).convert(colours).convert("RGB") for picture in opened]
 pictures = [ImageOps.fit(picture, (size, size)) for picture in upright]
@@ -21,6 +21,6 @@ faces = np.stack([np.asarray(picture, dtype=np.float32) / 255 for picture in pic
 logits = network.run(["logits"], {"faces": faces})[0]
 probabilities = np.exp(logits - logits.max(axis=1, keepdims=True))
 probabilities /= probabilities.sum(axis=1, keepdims=True)
-for path, chances in zip(sys.argv[1:], probabilities, strict=True):
-    told = sorted(zip(chances, json.loads(about["class_names"]), strict=True), reverse=True)
-    print(f"{path}: " + ", ".join(f"{emotion} {chance:.4f}" for chance, emotion in told))
+for path, row in zip(sys.argv[1:], probabilities, strict=True):
+    ranking = sorted(zip(row, json.loads(metadata["class_names"]), strict=True), reverse=True)
+    print(f"{path}: " + ", ".join(f"{emotion} {probability:.4f}" for probability, emotion in ranking))
