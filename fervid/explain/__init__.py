@@ -20,11 +20,11 @@ from fervid.schema.config_folder import CONFIG_FOLDER
 
 @hydra.main(version_base="1.3", config_path=CONFIG_FOLDER, config_name="explain")
 def command(config: DictConfig) -> None:
-    """Draws heat maps of faces, and of each emotion their mean."""
+    """Draws heat maps of single faces and the mean heat map of each emotion."""
     with job(config) as running:
         run_folder = one_run(config.run)
         if config.max_faces < 1:
-            raise InputError(f"max_faces={config.max_faces} shows nothing: give at least 1.")
+            raise InputError(f"max_faces={config.max_faces} is out of range: use 1 or more.")
 
         from hydra.utils import instantiate
         from rich.console import Console
@@ -54,9 +54,9 @@ def command(config: DictConfig) -> None:
                 trust=config.trust,
             )
         console = Console(highlight=False, soft_wrap=True, markup=False)
-        console.print(f"everything lies in {written[0].parent}: {', '.join(path.name for path in written)}")
+        console.print(f"Output: {written[0].parent}: {', '.join(path.name for path in written)}")
         if config.source is None and (predictor.folder / "tensorboard").is_dir():
-            console.print(f"look at it: tensorboard --logdir {shlex.quote(str(predictor.folder))}")
+            console.print(f"View in TensorBoard: tensorboard --logdir {shlex.quote(str(predictor.folder))}")
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""What the faces of a run's test, or any pictures, look like to its network; drawn and kept in a folder."""
+"""Draws heat maps for a run's test frames or for any pictures and writes them to a folder."""
 
 import logging
 from collections.abc import Sequence
@@ -28,9 +28,9 @@ from fervid.storage.atomic import filling
 log = logging.getLogger(__name__)
 
 FOLDER = "explanation"  # in a run folder
-MOST_FRAMES = 200  # of an emotion, for its mean heat map
-FEWEST_RIGHT = 5  # of an emotion, or all its frames are averaged
-MOST_ALIKE = 3  # frames of one confusion, such as fear taken for surprise
+MAX_AVERAGED_FRAMES = 200  # per emotion, for its mean heat map
+MIN_CORRECT_FRAMES = 5  # per emotion; with fewer, all frames of the emotion are averaged
+MAX_FRAMES_PER_CONFUSION = 3  # such as fear predicted as surprise
 
 
 def explain_run(
@@ -43,22 +43,22 @@ def explain_run(
     root: str | Path | None = None,
     trust: Trust = (),
 ) -> list[Path]:
-    """Explains what a run said of its test: some frames, and the mean of each emotion.
+    """Explains a run's test predictions: heat maps of selected frames, and the mean heat map of each emotion.
 
     Args:
-        predictor: of the run.
-        frames: see :func:`choose_frames`.
-        max_faces: of frames, at most.
-        seed: of those that are drawn.
-        cache_dir: where runs keep their faces.
-        root: where the corpus lies now; None: where it lay.
+        predictor: the run's predictor.
+        frames: which frames to show, see :func:`choose_frames`.
+        max_faces: maximum number of frames to show.
+        seed: seed for the random choice of frames.
+        cache_dir: folder of the cached faces.
+        root: path of the corpus, if it was moved; None: the path recorded in the run.
         trust: packages whose classes the run may use.
 
     Returns:
-        The files that were written into ``explanation`` in the run folder.
+        Paths of the files written to ``explanation`` in the run folder.
 
     Raises:
-        InputError: if the run's faces are not there any more, or there is no such frame.
+        InputError: if the run's corpus or faces are missing, or a frame does not exist.
     """
     predictions = open_run(predictor.folder).predictions
     chosen = choose_frames(predictions, frames, max_faces, seed)
@@ -67,7 +67,9 @@ def explain_run(
     face_cache = FaceCache(datamodule.face_cache_path)
     rows = datamodule.samples.reindex(predictions["index"])
     if (rows[[*CLIP_KEY, "emotion"]].to_numpy() != predictions[[*CLIP_KEY, "label"]].to_numpy()).any():
-        raise InputError(f"{predictor.folder}/predictions.csv does not fit its manifest.parquet: train again.")
+        raise InputError(
+            f"{predictor.folder}/predictions.csv does not match its manifest.parquet: train the run again."
+        )
     cache_row = rows["cache_row"].set_axis(predictions.index)
 
     name = frames if isinstance(frames, str) else "chosen"
@@ -75,7 +77,7 @@ def explain_run(
     drawn = {name: draw_frames(predictor, faces, chosen)}
     means = mean_heat_maps(predictor, face_cache, cache_row[averaged.index].to_numpy(), averaged)
     drawn["mean_heat_maps"] = means.draw(
-        "Mean Grad-CAM of each emotion over its test frames (right: those that are right)"
+        "Mean Grad-CAM of each emotion over its test frames (right: only frames predicted correctly)"
     )
     written = _write(predictor.folder / FOLDER, drawn, means)
     if (predictor.folder / "tensorboard").is_dir():
@@ -84,177 +86,180 @@ def explain_run(
 
 
 def explain_pictures(predictor: Predictor, sources: Sequence[str], *, max_faces: int, folder: Path) -> list[Path]:
-    """Explains what a run says of pictures.
+    """Explains a run's predictions for pictures.
 
     Args:
-        predictor: of the run.
-        sources: pictures, folders or globs; videos among them are left out.
-        max_faces: of faces, at most.
-        folder: where to.
+        predictor: the run's predictor.
+        sources: pictures, folders or globs; videos among them are skipped.
+        max_faces: maximum number of faces to show.
+        folder: the output folder.
 
     Returns:
-        The files that were written.
+        Paths of the written files.
 
     Raises:
-        InputError: if there are no pictures, or no face in any.
+        InputError: if there are no pictures, or none of them shows a face.
     """
     items = find_sources(sources).items
     pictures = [item for item in items if not item.is_video]
     if not pictures:
-        raise InputError(f"source={', '.join(sources)} names no picture: give a picture, a folder or a glob of some.")
+        raise InputError(f"source={', '.join(sources)} contains no picture: give a picture, a folder or a glob.")
     if len(items) > len(pictures):
-        log.warning("%d videos are left out: only pictures are explained.", len(items) - len(pictures))
+        log.warning("Skipping %d videos: only pictures can be explained.", len(items) - len(pictures))
     shown: list[tuple[list[np.ndarray], list[str], str]] = []
     hidden = not get_console().is_terminal
-    for item in track(pictures, "looking at pictures", transient=True, disable=hidden):
+    for item in track(pictures, "explaining pictures", transient=True, disable=hidden):
         if len(shown) > max_faces:
             break
         try:
-            seen = predictor.picture(item.source)  # type: ignore[arg-type]  # no camera
+            predicted = predictor.picture(item.source)  # type: ignore[arg-type]  # not a camera
         except (OSError, ValueError) as error:
-            log.warning("%s is left out: %s.", item.name, first_line(error))
+            log.warning("Skipping %s: %s.", item.name, first_line(error))
             continue
-        if not seen:
-            log.warning("%s is left out: no face was found in it.", item.name)
+        if not predicted:
+            log.warning("Skipping %s: no face found.", item.name)
             continue
-        name, faces = Path(item.name).name, np.stack([face.picture for face in seen])
-        for number, (face, heat) in enumerate(zip(seen, heat_maps(predictor.model, faces), strict=True), start=1):
-            heading = name if len(seen) == 1 else f"{name}, face {number}"
+        name, faces = Path(item.name).name, np.stack([face.picture for face in predicted])
+        for number, (face, heat) in enumerate(zip(predicted, heat_maps(predictor.model, faces), strict=True), start=1):
+            heading = name if len(predicted) == 1 else f"{name}, face {number}"
             views = [face.picture, overlay(face.picture, heat)]
             shown.append((views, ["", f"{face.emotion} {face.confidence:.0%}"], heading))
     if not shown:
-        raise InputError(f"no face was found in the {len(pictures)} pictures: try detector=none, or other pictures.")
+        raise InputError(f"no face found in the {len(pictures)} pictures: try detector=none, or other pictures.")
     if len(shown) > max_faces:
-        log.warning("the first %d faces are shown: max_faces=... shows more.", max_faces)
+        log.warning("Showing only the first %d faces: increase max_faces to show more.", max_faces)
     views, captions, headings = zip(*shown[:max_faces], strict=True)
     return _write(folder, {"faces": figures.explained_faces(views, captions, headings)})
 
 
 def choose_frames(predictions: pd.DataFrame, frames: str | Sequence[int], max_faces: int, seed: int) -> pd.DataFrame:
-    """Picks test frames worth looking at.
+    """Selects test frames.
 
     Args:
-        predictions: one row a test frame.
-        frames: ``confused``: wrong with most confidence, at most one of a clip and three of a kind of confusion;
-            ``right``: right with most confidence, at most one of a clip, as many of each emotion; ``random``; or
-            numbers of the column ``index``, in their order.
-        max_faces: at most so many.
-        seed: of ``random``.
+        predictions: one row per test frame.
+        frames: ``confused``: the wrong predictions with the highest confidence, at most one per clip and three per
+            pair of label and prediction; ``right``: the correct predictions with the highest confidence, at most one
+            per clip, equally many of each emotion; ``random``; or a list of values of the column ``index``.
+        max_faces: maximum number of frames.
+        seed: random seed for ``random``.
 
     Raises:
-        InputError: if there are none.
+        InputError: if no frame matches.
     """
     if not isinstance(frames, str):
         by_index = predictions.reset_index().set_index("index", drop=False)
         unknown = [number for number in frames if number not in by_index.index]
         if unknown or not frames:
+            missing = f"{unknown[0]} is not a test frame" if unknown else "the list is empty"
             raise InputError(
-                f"frames={list(frames)} names {f'{unknown[0]}, which is not' if unknown else 'nothing that is'} in the "
-                "test: give numbers of the column index of predictions.csv, or confused, right or random."
+                f"frames={list(frames)} cannot be used, since {missing}: give values of the column index in "
+                "predictions.csv, or confused, right or random."
             )
         return predictions.loc[by_index.loc[list(dict.fromkeys(frames)), "level_0"]].head(max_faces)
     if frames == "random":
         return predictions.sample(min(max_faces, len(predictions)), random_state=seed)
     if frames not in ("confused", "right"):
         raise InputError(
-            f"frames={frames} is unknown: choose confused, right, random or a list such as frames=[3,14], numbers of "
-            "the column index of predictions.csv."
+            f"frames={frames} is unknown: choose confused, right, random or a list such as frames=[3,14] with values "
+            "of the column index in predictions.csv."
         )
-    right = predictions["label"] == predictions["predicted"]
-    found = predictions[right if frames == "right" else ~right]
+    correct = predictions["label"] == predictions["predicted"]
+    found = predictions[correct if frames == "right" else ~correct]
     if found.empty:
-        raise InputError(f"no test frame is {'right' if frames == 'right' else 'wrong'}: choose frames=random.")
-    found = found.assign(sure=_confidence(found)).sort_values("sure", ascending=False, kind="stable")
-    kinds = found[~keys(found, "clip").duplicated()].groupby(["label", "predicted"])
-    alike = -(-max_faces // found["label"].nunique()) if frames == "right" else MOST_ALIKE
-    return predictions.loc[kinds.head(alike).index[:max_faces]]
+        kind = "correctly" if frames == "right" else "incorrectly"
+        raise InputError(f"no test frame is predicted {kind}: choose frames=random.")
+    found = found.assign(confidence=_confidence(found)).sort_values("confidence", ascending=False, kind="stable")
+    pairs = found[~keys(found, "clip").duplicated()].groupby(["label", "predicted"])
+    per_pair = -(-max_faces // found["label"].nunique()) if frames == "right" else MAX_FRAMES_PER_CONFUSION
+    return predictions.loc[pairs.head(per_pair).index[:max_faces]]
 
 
 def frames_to_average(predictions: pd.DataFrame, seed: int) -> pd.DataFrame:
-    """The test frames whose mean stands for their emotion.
+    """Selects the test frames for the mean heat map of each emotion.
 
-    Those that the network is right about; all where they are fewer than five; at most 200 of an emotion, drawn.
+    These are the correctly predicted frames, or all frames of the emotion if fewer than five are correct; at most 200
+    per emotion, chosen at random.
     """
     parts = []
     for emotion, frames in predictions.groupby("label"):
-        right = frames[frames["predicted"] == emotion]
-        kept = right if len(right) >= FEWEST_RIGHT else frames
-        parts.append(kept.sample(min(len(kept), MOST_FRAMES), random_state=seed))
+        correct = frames[frames["predicted"] == emotion]
+        selected = correct if len(correct) >= MIN_CORRECT_FRAMES else frames
+        parts.append(selected.sample(min(len(selected), MAX_AVERAGED_FRAMES), random_state=seed))
     return pd.concat(parts)
 
 
 def mean_heat_maps(
     predictor: Predictor, face_cache: FaceCache, cache_row: np.ndarray, frames: pd.DataFrame
 ) -> MeanHeatMaps:
-    """Averages faces and the heat maps of what they show, by emotion.
+    """Averages the faces of each emotion and their heat maps for that emotion.
 
     Args:
-        predictor: of the run.
-        face_cache: the faces.
-        cache_row: row in it of each of the N frames, shape (N,).
-        frames: one row each, with ``label`` and ``predicted``.
+        predictor: the run's predictor.
+        face_cache: the cached faces.
+        cache_row: row of each of the N frames in the cache, shape (N,).
+        frames: N rows of the run's predictions.
     """
     emotions = [name for name in predictor.class_names if name in set(frames["label"])]
-    true = pd.Index(frames["label"])
-    place, classes = (pd.Index(names).get_indexer(true) for names in (emotions, predictor.class_names))
+    labels = pd.Index(frames["label"])
+    row, classes = (pd.Index(names).get_indexer(labels) for names in (emotions, predictor.class_names))
     size = predictor.image_size
     faces, maps = np.zeros((len(emotions), size, size, 3)), np.zeros((len(emotions), size, size))
     hidden, starts = not get_console().is_terminal, range(0, len(frames), BATCH_SIZE)
     for start in track(starts, f"heat maps of {len(frames)} test faces", transient=True, disable=hidden):
         part = slice(start, start + BATCH_SIZE)
         pictures = face_cache[cache_row[part]]
-        np.add.at(faces, place[part], pictures)
-        np.add.at(maps, place[part], heat_maps(predictor.model, pictures, classes[part]))
-    counts = np.bincount(place)
-    right = (frames["label"] == frames["predicted"]).groupby(place).all().to_numpy()
+        np.add.at(faces, row[part], pictures)
+        np.add.at(maps, row[part], heat_maps(predictor.model, pictures, classes[part]))
+    counts = np.bincount(row)
+    all_correct = (frames["label"] == frames["predicted"]).groupby(row).all().to_numpy()
     return MeanHeatMaps(
         np.array(emotions),
         np.rint(faces / counts[:, None, None, None]).astype(np.uint8),
         (maps / counts[:, None, None]).astype(np.float32),
         counts,
-        right,
+        all_correct,
     )
 
 
 def draw_frames(predictor: Predictor, faces: np.ndarray, frames: pd.DataFrame) -> Figure:
-    """Each face, what speaks for the emotion that was predicted, and, where that is wrong, for the true one.
+    """Draws each face with the heat map of the predicted emotion and, if that is wrong, also of its label.
 
     Args:
-        predictor: of the run.
+        predictor: the run's predictor.
         faces: uint8 (N, S, S, 3) RGB.
         frames: N rows of the run's predictions.
     """
     names = pd.Index(predictor.class_names)
-    predicted, true = (
+    predicted_maps, label_maps = (
         heat_maps(predictor.model, faces, names.get_indexer(pd.Index(frames[column])))
         for column in ("predicted", "label")
     )
     views, captions, headings = [], [], []
     for number, (_, frame) in enumerate(frames.iterrows()):
-        face, is_, said = faces[number], frame["label"], frame["predicted"]
-        views.append([face, overlay(face, predicted[number])])
-        captions.append([f"index {frame['index']}", _says(said, frame, predicted[number])])
-        headings.append(f"{is_}, recognised" if said == is_ else f"{is_}, taken for {said}")
-        if said != is_:
-            views[-1].append(overlay(face, true[number]))
-            captions[-1].append(_says(is_, frame, true[number]))
+        face, label, predicted = faces[number], frame["label"], frame["predicted"]
+        views.append([face, overlay(face, predicted_maps[number])])
+        captions.append([f"index {frame['index']}", _caption(predicted, frame, predicted_maps[number])])
+        headings.append(f"{label}, correct" if predicted == label else f"{label}, predicted as {predicted}")
+        if predicted != label:
+            views[-1].append(overlay(face, label_maps[number]))
+            captions[-1].append(_caption(label, frame, label_maps[number]))
     return figures.explained_faces(views, captions, headings)
 
 
-def _says(emotion: str, frame: pd.Series, heat: np.ndarray) -> str:
+def _caption(emotion: str, frame: pd.Series, heat: np.ndarray) -> str:
     (column,) = probability_columns([emotion])
-    return f"{emotion} {frame[column]:.0%}" + ("" if heat.any() else "\nnothing speaks for it")
+    return f"{emotion} {frame[column]:.0%}" + ("" if heat.any() else "\nno supporting region")
 
 
 def _confidence(frames: pd.DataFrame) -> pd.Series:
     names = pd.Index(frames["predicted"].unique())
-    chances = probabilities(frames, names.tolist())
-    own = chances[np.arange(len(frames)), names.get_indexer(pd.Index(frames["predicted"]))]
-    return pd.Series(own, index=frames.index)
+    matrix = probabilities(frames, names.tolist())
+    confidence = matrix[np.arange(len(frames)), names.get_indexer(pd.Index(frames["predicted"]))]
+    return pd.Series(confidence, index=frames.index)
 
 
 def _write(folder: Path, drawn: dict[str, Figure], means: MeanHeatMaps | None = None) -> list[Path]:
-    """Writes the files when all of them are drawn, each whole."""
+    """Writes all files to a temporary folder first, so that the output folder is complete or unchanged."""
     try:
         with filling(folder) as new:
             for name, figure in drawn.items():
@@ -265,14 +270,14 @@ def _write(folder: Path, drawn: dict[str, Figure], means: MeanHeatMaps | None = 
         return files
     except OSError as error:
         raise InputError(
-            f"{folder} cannot be written ({error.strerror}): make room or give back its rights."
+            f"{folder} cannot be written ({error.strerror}): free disk space or check its permissions."
         ) from error
 
 
 def _show_on_tensorboard(predictor: Predictor, drawn: dict[str, Figure]) -> None:
     from torch.utils.tensorboard import SummaryWriter
 
-    # Beside the run's own events, which a job of a sweep has in a folder of its settings.
+    # Next to the run's own events; for a job of a sweep, these are in a subfolder named after its settings.
     events = next((predictor.folder / "tensorboard").rglob("events.out*"), predictor.folder / "tensorboard" / "events")
     with SummaryWriter(str(events.parent)) as writer:
         for name, figure in drawn.items():

@@ -1,4 +1,4 @@
-"""Where in a face a network finds what it says: Grad-CAM (Selvaraju et al., ICCV 2017)."""
+"""Heat maps of the face regions that contribute to a prediction: Grad-CAM (Selvaraju et al., ICCV 2017)."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,30 +15,31 @@ from fervid.tasks.classification import EmotionClassifier
 def heat_maps(
     model: EmotionClassifier, pictures: np.ndarray, classes: Sequence[int] | np.ndarray | None = None
 ) -> np.ndarray:
-    """What speaks for an emotion, by place in the picture.
+    """Returns Grad-CAM heat maps of pictures.
 
-    The maps are those of the last backbone stage that still has some larger than one pixel, each weighted by the mean
-    gradient that a class's logit has on it; what speaks against the class is cut off, each picture's hottest spot is 1.
+    Uses the feature maps of the last backbone stage whose maps are larger than one pixel. Each feature map is weighted
+    by the mean gradient of the class's logit with respect to it. Negative values are set to 0, and the maximum of each
+    picture is scaled to 1.
 
     Args:
-        model: the classifier; it is left as it was.
+        model: the classifier; its modes and gradients are restored afterwards.
         pictures: uint8 (N, S, S, 3) RGB.
-        classes: number of the class to explain, shape (N,); None: of the class that is predicted.
+        classes: index of the class to explain for each picture, shape (N,); None: the predicted class.
 
     Returns:
-        float32 (N, S, S) in [0, 1]; all 0 where nothing speaks for the class.
+        float32 (N, S, S) in [0, 1]; all 0 if no region supports the class.
 
     Raises:
         InputError: if the network has no such stage.
     """
-    from pytorch_grad_cam import GradCAM  # seconds that reports and predictions need not wait for
+    from pytorch_grad_cam import GradCAM  # takes seconds to import; reports and predictions should not wait for it
     from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
     stage = _last_stage_with_maps(model, pictures.shape[1])
     maps = [np.empty((0, *pictures.shape[1:3]), dtype=np.float32)]
     with _left_as_it_was(model), torch.enable_grad():
         cam = GradCAM(_GradientsFrom(stage, model), model.backbone.stage_modules(stage, stage + 1))
-        try:  # the library's own context manager swallows IndexError
+        try:  # the library's own context manager suppresses IndexError
             for start in range(0, len(pictures), BATCH_SIZE):
                 shown = slice(start, start + BATCH_SIZE)
                 batch = torch.from_numpy(np.ascontiguousarray(pictures[shown])).to(model.device)
@@ -52,7 +53,7 @@ def heat_maps(
 
 
 class _GradientsFrom(nn.Module):
-    """A classifier whose gradients reach back to the input of one stage, whichever of its parameters learn."""
+    """A classifier with gradients back to the input of one stage, whether or not its parameters are trainable."""
 
     def __init__(self, stage: int, model: EmotionClassifier):
         super().__init__()
@@ -61,7 +62,7 @@ class _GradientsFrom(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         with torch.no_grad():
             features = self.model.backbone(images, stop=self.stage) if self.stage else images
-        features = features.requires_grad_().clone()  # the stage may be a ReLU that works in place
+        features = features.requires_grad_().clone()  # the stage may be an in-place ReLU
         return self.model.head(self.model.backbone(features, start=self.stage))
 
 
@@ -76,15 +77,15 @@ def _last_stage_with_maps(model: EmotionClassifier, size: int) -> int:
                 found = number
     if found is None:
         raise InputError(
-            "this backbone gives no maps to lay over a face, only one number a feature for the whole picture: heat "
-            "maps need a chain of stages, such as backbone=mobilenet_v2, resnet18, vgg16 or efficientnet_b2."
+            "this backbone has no feature maps larger than one pixel: heat maps need a backbone with several stages, "
+            "such as backbone=mobilenet_v2, resnet18, vgg16 or efficientnet_b2."
         )
     return found
 
 
 @contextmanager
 def _left_as_it_was(model: nn.Module) -> Iterator[None]:
-    """The model in ``eval()`` mode with nothing that learns; afterwards modes and gradients are what they were."""
+    """Sets the model to ``eval()`` with all parameters frozen, and restores its modes and gradients afterwards."""
     modes = [(module, module.training) for module in model.modules()]
     parameters = [(parameter, parameter.requires_grad, parameter.grad) for parameter in model.parameters()]
     try:
@@ -95,6 +96,6 @@ def _left_as_it_was(model: nn.Module) -> Iterator[None]:
     finally:
         for module, training in modes:
             module.training = training
-        for parameter, learns, gradient in parameters:
-            parameter.requires_grad_(learns)
+        for parameter, requires_grad, gradient in parameters:
+            parameter.requires_grad_(requires_grad)
             parameter.grad = gradient

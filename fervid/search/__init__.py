@@ -38,13 +38,13 @@ All settings, with their values and meaning: python -m fervid.train --help"""
 
 
 def command() -> None:
-    """Runs trials until there are enough, and says which was best."""
-    set_up_rank()  # trials are run one by one, whatever the environment says
+    """Runs the requested number of trials and prints the best."""
+    set_up_rank()  # trials run one after another in one process, even if the environment names several ranks
     arguments = _arguments()
     from fervid.search.space import SearchSpace
 
     space = SearchSpace(arguments.settings)
-    config = space.check()  # a misspelt name is found here, before anything is loaded
+    config = space.check()  # finds misspelt names before heavy imports
     folder = arguments.folder or Path("runs") / f"search-{sweep_name(arguments.settings)}"
     with importing():
         from fervid.search.study import search
@@ -52,24 +52,24 @@ def command() -> None:
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """The parser of the command line; the settings in it are Hydra's."""
+    """Returns the parser of the command line; the settings are parsed by Hydra."""
     parser = argparse.ArgumentParser(
         prog="fervid.search",
         description=DESCRIPTION,
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("settings", nargs="*", metavar="setting=value", help="what is searched, and what stays")
-    # Its yaml files are found before this parser is asked (fervid.cli.command_line).
+    parser.add_argument("settings", nargs="*", metavar="setting=value", help="settings to search, and fixed settings")
+    # Handled before this parser runs (fervid.cli.command_line).
     parser.add_argument("--config-dir", "-cd", metavar="FOLDER", help="a folder with yaml files of your own")
     parser.add_argument(
-        "--trials", type=int, default=30, metavar="N", help="number of trials, those of an earlier start included (30)"
+        "--trials", type=int, default=30, metavar="N", help="total number of trials, including those already run (30)"
     )
     parser.add_argument(
-        "--hours", type=float, metavar="H", help="start no trial after H hours; the last one is finished"
+        "--hours", type=float, metavar="H", help="start no new trial after H hours; the running trial is finished"
     )
     parser.add_argument(
-        "--folder", type=Path, help="where the study and its runs are written (runs/search-<settings searched>)"
+        "--folder", type=Path, help="output folder of the study and its runs (runs/search-<searched settings>)"
     )
     parser.add_argument("--version", action="store_true", help="print the version")
     return parser
@@ -78,9 +78,9 @@ def make_parser() -> argparse.ArgumentParser:
 def _arguments() -> argparse.Namespace:
     arguments = make_parser().parse_intermixed_args()
     if arguments.trials < 1:
-        raise InputError(f"--trials {arguments.trials} is out of range: give 1 or more.")
+        raise InputError(f"--trials {arguments.trials} is out of range: use 1 or more.")
     if arguments.hours is not None and not arguments.hours > 0:
-        raise InputError(f"--hours {arguments.hours} is out of range: give more than 0.")
+        raise InputError(f"--hours {arguments.hours} is out of range: use more than 0.")
     return arguments
 
 

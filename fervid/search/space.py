@@ -1,4 +1,4 @@
-"""What a search varies: settings with several values or an interval. Nothing heavy is imported here."""
+"""The search space: settings with several values or an interval. This module has no heavy imports."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -15,35 +15,35 @@ if TYPE_CHECKING:
 
 
 class SearchSpace:
-    """Settings to draw, and those that stay.
+    """The settings of a search: those to sample and those that are the same in all trials.
 
     Args:
-        words: as of a sweep's command line.
+        words: the settings as on the command line of a sweep.
 
     Attributes:
-        words: the same.
-        fixed: those of them that are the same in all trials.
+        words: the settings as on the command line of a sweep.
+        fixed: the settings that are the same in all trials.
 
     Raises:
-        InputError: if nothing varies.
+        InputError: if no setting has several values or an interval.
     """
 
     def __init__(self, words: list[str]):
         overrides = OverridesParser.create().parse_overrides(words)
         self.words = words
         self.fixed = [str(override.input_line) for override in overrides if not override.is_sweep_override()]
-        self._varied = {each.get_key_element(): each for each in overrides if each.is_sweep_override()}
+        self._varied = {override.get_key_element(): override for override in overrides if override.is_sweep_override()}
         if not self._varied:
-            raise InputError("nothing to search: give several values of a setting, such as optimizer=sgd,adam.")
+            raise InputError("nothing to search: give several values for a setting, such as optimizer=sgd,adam.")
 
     def check(self) -> DictConfig:
-        """Composes a configuration with each value, and with both ends of each interval.
+        """Composes and checks one configuration for each value and for both ends of each interval.
 
         Returns:
-            The one with the first value of each.
+            The configuration with the first value of every setting.
 
         Raises:
-            InputError: if a value cannot be used, or a file is not there.
+            InputError: if a value cannot be used, or a file does not exist.
         """
         first = {name: f"{name}={_ends(override)[0]}" for name, override in self._varied.items()}
         configs = []
@@ -54,7 +54,7 @@ class SearchSpace:
         return configs[0]
 
     def draw(self, trial: "optuna.Trial") -> list[str]:
-        """Words with one value for each setting that varies."""
+        """Samples one value for each searched setting; returns ``name=value`` words."""
         return [f"{name}={_draw(trial, name, override)}" for name, override in self._varied.items()]
 
 
@@ -71,7 +71,7 @@ def _draw(trial: "optuna.Trial", name: str, override: Override) -> Any:
 
 
 def _ends(override: Override) -> list[Any]:
-    """All values of a choice, both ends of an interval."""
+    """Returns all values of a choice, or both ends of an interval."""
     value = override.value()
     if isinstance(value, IntervalSweep):
         return [value.start, value.end]

@@ -1,4 +1,4 @@
-"""Optuna's study of a search: its trials are runs, one after the other."""
+"""Runs the trials of a search one after another with Optuna."""
 
 import gc
 import logging
@@ -34,18 +34,18 @@ log = logging.getLogger(__name__)
 
 
 def search(space: SearchSpace, config: DictConfig, folder: Path, *, trials: int, hours: float | None = None) -> None:
-    """Runs trials until there are enough, and prints which was best; an earlier search in the folder is resumed.
+    """Runs trials and prints the best; resumes an earlier search in the same folder.
 
     Args:
-        space: what is searched.
-        config: of one of its runs, the same whenever the search is resumed, for what they have in common.
-        folder: where the study and its runs lie.
-        trials: how many in all, with those of an earlier search.
-        hours: begin no trial after so many.
+        space: the search space.
+        config: the configuration of the first values, for the settings that all trials share.
+        folder: folder of the study and its runs.
+        trials: total number of trials, including those already run.
+        hours: start no new trial after this many hours; None: no limit.
 
     Raises:
-        InputError: if the folder holds another search or one on other data, or is used by another process, or no trial
-            was finished.
+        InputError: if the folder contains a search of other settings or on other data, is used by another process, or
+            no trial was finished.
     """
     logging.basicConfig(
         level=logging.INFO, format="%(message)s", handlers=[RichHandler(show_path=False, show_time=False)], force=True
@@ -56,11 +56,11 @@ def search(space: SearchSpace, config: DictConfig, folder: Path, *, trials: int,
         study = _open_study(folder, space.words, config)
         ended = len(study.get_trials(states=[TrialState.COMPLETE, TrialState.PRUNED]))
         if ended:
-            log.info("going on: %d trials were run before.", ended)
+            log.info("Resuming the search after %d trials.", ended)
         try:
             _run_trials(study, trials - ended, hours, space, folder)
         except (SystemExit, KeyboardInterrupt):
-            log.warning("interrupted: run the same command again to resume.")
+            log.warning("Interrupted: run the same command again to resume.")
             if study.get_trials(states=[TrialState.COMPLETE]):
                 _print_best(study, space, folder)
             sys.exit(1)
@@ -70,7 +70,7 @@ def search(space: SearchSpace, config: DictConfig, folder: Path, *, trials: int,
 def _open_study(folder: Path, words: list[str], config: DictConfig) -> optuna.Study:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     path = folder.resolve() / "study.log"
-    # Of a search that was killed while it wrote: no other is at work here.
+    # Remains of a search that was killed while writing; no other process is using the folder.
     truncate_partial_line(path)
     path.with_name(f"{path.name}.lock").unlink(missing_ok=True)
     try:
@@ -85,27 +85,27 @@ def _open_study(folder: Path, words: list[str], config: DictConfig) -> optuna.St
         raise InputError(
             f"{path} is damaged ({first_line(error)}): choose another --folder, or remove it to search again."
         ) from error
-    searched = sweep_name(words)  # the same words in another order, another cache: the same search
+    searched = sweep_name(words)  # does not depend on the order of the words or on cache_dir
     if study.user_attrs.get("searched", searched) != searched:
-        raise InputError(f"{folder} holds a search of other settings: choose another --folder, or remove it.")
-    # The words do not tell: they may name the same place, whose content has changed, or the same data elsewhere.
+        raise InputError(f"{folder} contains a search of other settings: choose another --folder, or remove it.")
+    # Compares the data itself: the content at a path may have changed, or the same data may have been moved.
     data = training.data_fingerprint(config)
     if study.user_attrs.get("data", data) != data:
-        raise InputError(f"{folder} holds a search on other data: choose another --folder, or remove it.")
+        raise InputError(f"{folder} contains a search on other data: choose another --folder, or remove it.")
     study.set_user_attr("searched", searched)
     study.set_user_attr("data", data)
     repeated = {trial.user_attrs.get("repeats") for trial in study.trials}
-    for trial in study.get_trials(states=[TrialState.RUNNING]):  # it was interrupted or killed: run it again
+    for trial in study.get_trials(states=[TrialState.RUNNING]):  # interrupted or killed: run it again
         if trial.number not in repeated:
             study.enqueue_trial(trial.params, user_attrs={"repeats": trial.number})
         study.tell(trial.number, state=TrialState.FAIL)
-    # The same draws again would be no search.
+    # Another seed after each start; otherwise the sampler would repeat its first samples.
     study.sampler = optuna.samplers.TPESampler(seed=config.seed + len(study.trials))
     return study
 
 
 def _run_trials(study: optuna.Study, count: int, hours: float | None, space: SearchSpace, folder: Path) -> None:
-    """Runs trials one by one. An interrupted one is left as running: ``study.optimize`` would call it failed."""
+    """Runs trials one by one. An interrupted trial stays marked as running; ``study.optimize`` would mark it failed."""
     began = time.monotonic()
     while count > 0 and (hours is None or time.monotonic() - began < 3600 * hours):
         count -= 1
@@ -113,18 +113,18 @@ def _run_trials(study: optuna.Study, count: int, hours: float | None, space: Sea
         try:
             study.tell(trial, _try(trial, space, folder / str(trial.number)))
         except optuna.TrialPruned:
-            log.info("trial %d ended early: it promised too little.", trial.number)
+            log.info("Trial %d stopped early: worse than the median of earlier trials.", trial.number)
             study.tell(trial, state=TrialState.PRUNED)
         except Exception as error:
             found = mistake(error, folder)
-            log.error("trial %d failed: %s", trial.number, found, exc_info=not isinstance(found, InputError))
-            traceback.clear_frames(error.__traceback__)  # which would keep the trial's model
+            log.error("Trial %d failed: %s", trial.number, found, exc_info=not isinstance(found, InputError))
+            traceback.clear_frames(error.__traceback__)  # frees the trial's model
             study.tell(trial, state=TrialState.FAIL)
-        gc.collect()  # the trials share a process
+        gc.collect()  # all trials run in this process
 
 
 class _Pruning(pl.Callback):
-    """Ends a trial that is worse than the median of those before, at the same epoch."""
+    """Stops a trial that is worse than the median of earlier trials at the same epoch."""
 
     def __init__(self, trial: optuna.Trial, monitor: str):
         self.trial, self.monitor = trial, monitor
@@ -139,7 +139,7 @@ def _try(trial: optuna.Trial, space: SearchSpace, folder: Path) -> float:
     check_terminated()
     drawn = space.draw(trial)
     config = compose("train", [*space.fixed, *drawn])
-    log.info("trial %d: %s", trial.number, " ".join(drawn))
+    log.info("Trial %d: %s", trial.number, " ".join(drawn))
     pruning = _Pruning(trial, config.finetune.monitor)
     return training.train(config, folder, callbacks=[pruning], test=False, resume=True)
 
@@ -147,21 +147,21 @@ def _try(trial: optuna.Trial, space: SearchSpace, folder: Path) -> float:
 def _print_best(study: optuna.Study, space: SearchSpace, folder: Path) -> None:
     finished = study.get_trials(states=[TrialState.COMPLETE])
     if not finished:
-        raise InputError(f"none of the {len(study.trials)} trials begun was finished: what went wrong is said above.")
+        raise InputError(f"none of the {len(study.trials)} trials was finished: see the messages above.")
     names = list(dict.fromkeys(name for trial in finished for name in trial.params))
     sign = -1 if study.direction.name == "MAXIMIZE" else 1
     best = sorted(finished, key=lambda trial: sign * float(trial.value or 0))[:10]
     rows = [
-        {"trial": each.number, **{name: _shown(each.params.get(name)) for name in names}, "validation": each.value}
-        for each in best
+        {"trial": trial.number, **{name: _format(trial.params.get(name)) for name in names}, "validation": trial.value}
+        for trial in best
     ]
-    title = f"the best of {len(study.trials)} trials, {len(finished)} of them run to the end"
+    title = f"Best of {len(study.trials)} trials ({len(finished)} completed)"
     console = Console(soft_wrap=True, highlight=False, markup=False)
     Table("trials", title, pd.DataFrame(rows), {"validation": "{:.4f}"}).print(console)
-    # As Hydra has the words of a sweep: quoted where they must be.
     words = [*own_config_folder(), *space.fixed, *(f"{name}={value}" for name, value in study.best_params.items())]
-    console.print(f"everything lies in {folder}; the best: {printed_command('fervid.train', words, {})}")
+    console.print(f"Output: {folder}")
+    console.print(f"Train and test the best settings: {printed_command('fervid.train', words, {})}")
 
 
-def _shown(value: Any) -> str:
+def _format(value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -1,4 +1,4 @@
-"""What a run's network looks at, from the command line."""
+"""The command fervid.explain."""
 
 import json
 import os
@@ -52,7 +52,7 @@ def refused(fervid_explain, capsys):
 
 @pytest.fixture
 def drawn(monkeypatch):
-    """What was drawn: the views, captions and headings of single faces."""
+    """Records the views, captions and headings of the drawn faces."""
     calls = []
     draw = explanation.figures.explained_faces
 
@@ -66,7 +66,7 @@ def drawn(monkeypatch):
 
 @pytest.fixture
 def two_wrong(run):
-    """Makes the run's predictions: the first two of its six test frames are wrong."""
+    """Changes the run's predictions so that the first two of its six test frames are wrong."""
     table = pd.read_csv(run / "predictions.csv")
     names = [name.removeprefix("prob_") for name in table if name.startswith("prob_")]
     table["predicted"] = table["label"]
@@ -77,22 +77,20 @@ def two_wrong(run):
     return table
 
 
-def test_it_explains_a_run(fervid_explain, run, trained, drawn, two_wrong, capsys, tmp_path):
+def test_run_is_explained(fervid_explain, run, trained, drawn, two_wrong, capsys, tmp_path):
     events = {path.name for path in (run / "tensorboard").iterdir()}
     fervid_explain("frames=random")
-    assert f"everything lies in {run / 'explanation'}: heat_maps.npz, mean_heat_maps.png, random.png" in (
-        capsys.readouterr().out
-    )
+    assert f"Output: {run / 'explanation'}: heat_maps.npz, mean_heat_maps.png, random.png" in (capsys.readouterr().out)
     for name in ("random", "mean_heat_maps"):
         assert cv2.imread(str(run / "explanation" / f"{name}.png")).std() > 10
-    # The faces that the run was tested on, each with the maps of what was predicted and of what it is.
+    # The test faces, each with the heat maps of the predicted emotion and of its label.
     (views, captions, headings), *_ = drawn
     predictor, table = Predictor(run), two_wrong.set_index("index")
     assert len(views) == 6
     for own, texts, heading in zip(views, captions, headings, strict=True):
         frame = table.loc[int(texts[0].removeprefix("index "))]
-        said = heading.split(", taken for ")[-1].removesuffix(", recognised")
-        assert (said, heading.split(", ")[0]) == (frame["predicted"], frame["label"])
+        predicted = heading.split(", predicted as ")[-1].removesuffix(", correct")
+        assert (predicted, heading.split(", ")[0]) == (frame["predicted"], frame["label"])
         assert len(own) == (2 if frame["predicted"] == frame["label"] else 3)
         assert texts[1].startswith(f"{frame['predicted']} 80%")
         assert len(own) == 2 or texts[2].startswith(f"{frame['label']} 10%")
@@ -101,7 +99,7 @@ def test_it_explains_a_run(fervid_explain, run, trained, drawn, two_wrong, capsy
         if image is not None:
             face = predictor.predict_faces(image, predictor.find(image))[0].picture
             assert np.abs(own[0].astype(int) - face).mean() < 1
-    # TensorBoard has both, after the run's own.
+    # TensorBoard shows both in addition to the run's own figures.
     new = [path for path in (run / "tensorboard").iterdir() if path.name not in events]
     assert len(new) == 1
     shown = EventAccumulator(str(new[0])).Reload()
@@ -110,7 +108,7 @@ def test_it_explains_a_run(fervid_explain, run, trained, drawn, two_wrong, capsy
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run"]  # nothing beside it
 
 
-def test_a_job_of_a_sweep_shows_them_beside_its_curves(fervid_explain, run):
+def test_figures_of_a_sweep_job_are_next_to_its_curves(fervid_explain, run):
     jobs = run / "tensorboard" / "backbone=lenet"
     jobs.mkdir()
     for events in (run / "tensorboard").glob("events*"):
@@ -122,8 +120,8 @@ def test_a_job_of_a_sweep_shows_them_beside_its_curves(fervid_explain, run):
     assert {"figures/random", "figures/mean_heat_maps"} <= set(shown.Tags()["images"])
 
 
-def test_the_means_are_those_of_the_right_frames(fervid_explain, run, trained, monkeypatch):
-    monkeypatch.setattr(explanation, "FEWEST_RIGHT", 1)
+def test_means_are_over_correct_frames(fervid_explain, run, trained, monkeypatch):
+    monkeypatch.setattr(explanation, "MIN_CORRECT_FRAMES", 1)
     monkeypatch.setattr(explanation, "BATCH_SIZE", 4)  # six frames: more than one batch
     fervid_explain("frames=random")
     means = MeanHeatMaps.load(run / "explanation" / "heat_maps.npz")
@@ -143,7 +141,7 @@ def test_the_means_are_those_of_the_right_frames(fervid_explain, run, trained, m
         assert means.maps[number] == pytest.approx(maps.mean(axis=0), abs=1e-4)
 
 
-def test_it_explains_pictures(fervid_explain, trained, tmp_path, drawn, capsys):
+def test_pictures_are_explained(fervid_explain, trained, tmp_path, drawn, capsys):
     (tmp_path / "pictures" / "deeper").mkdir(parents=True)
     for number, name in enumerate(("a.png", "deeper/b.JPG")):
         path = sorted(trained.corpus.rglob("*.mp4"))[number]
@@ -152,9 +150,9 @@ def test_it_explains_pictures(fervid_explain, trained, tmp_path, drawn, capsys):
     (tmp_path / "pictures" / "damaged.png").write_bytes(b"no picture")
     cv2.imwrite(str(tmp_path / "pictures" / "nobody.png"), np.zeros((90, 90, 3), dtype=np.uint8))
     fervid_explain("source=pictures")
-    said = " ".join(capsys.readouterr().out.split())
-    assert "pictures/damaged.png is left out" in said
-    assert "pictures/nobody.png is left out: no face was found in it" in said
+    output = " ".join(capsys.readouterr().out.split())
+    assert "pictures/damaged.png: " in output
+    assert "pictures/nobody.png: no face found" in output
     files = [str(path.relative_to(tmp_path)) for path in (tmp_path / "explanations").rglob("*.png")]
     assert len(files) == 1
     assert files[0].endswith("/faces.png")
@@ -167,7 +165,7 @@ def test_it_explains_pictures(fervid_explain, trained, tmp_path, drawn, capsys):
 
 class TestChosenFrames:
     def predictions(self):
-        """12 frames of 6 clips; sureness grows with the row; a, b and c are emotions, every second clip is wrong."""
+        """12 frames of 6 clips with emotions a, b, c; confidence increases by row, every second clip is wrong."""
         rows = [(10 + row, f"clip{row // 2}", "a", "ab"[row // 2 % 2], 0.4 + row / 100) for row in range(12)]
         table = pd.DataFrame(rows, columns=["index", "clip", "label", "predicted", "sure"])
         for name in "abc":
@@ -177,17 +175,17 @@ class TestChosenFrames:
     def chosen(self, frames, max_faces=16, seed=0, **changes):
         return choose_frames(self.predictions().assign(**changes), frames, max_faces, seed)["index"].tolist()
 
-    def test_confused_are_the_surest_that_are_wrong_one_of_a_clip(self):
+    def test_confused_are_the_most_confident_errors_one_per_clip(self):
         assert self.chosen("confused") == [21, 17, 13]
         assert self.chosen("confused", max_faces=2) == [21, 17]
 
-    def test_three_of_a_confusion(self):
+    def test_at_most_three_frames_per_confusion(self):
         alone = [f"clip{row}" for row in range(12)]
         assert self.chosen("confused", clip=alone) == [21, 20, 17]
         emotions = ["a"] * 10 + ["c"] * 2
         assert self.chosen("confused", clip=alone, label=emotions) == [21, 20, 17, 16, 13]
 
-    def test_right_are_of_each_emotion(self):
+    def test_right_includes_each_emotion(self):
         alone, true = [f"clip{row}" for row in range(12)], list("aaaabbbbcccc")
         assert self.chosen("right", clip=alone, label=true, predicted=true, max_faces=3, prob_b=0.6, prob_c=0.9) == [
             18,
@@ -195,48 +193,48 @@ class TestChosenFrames:
             11,
         ]
 
-    def test_random_is_by_seed(self):
+    def test_random_depends_on_the_seed(self):
         assert self.chosen("random", max_faces=4) == self.chosen("random", max_faces=4)
         assert self.chosen("random", max_faces=4) != self.chosen("random", max_faces=4, seed=1)
 
-    def test_by_index_in_the_order_asked_for(self):
+    def test_indices_keep_their_order(self):
         assert self.chosen([20, 11, 20]) == [20, 11]
 
     @pytest.mark.parametrize(
         ("frames", "sentence"),
         [
-            ([11, 99], r"frames=\[11, 99\] names 99, which is not in the test"),
-            ([], "names nothing that is in the test"),
+            ([11, 99], r"frames=\[11, 99\] cannot be used, since 99 is not a test frame"),
+            ([], "since the list is empty"),
             ("odd", "frames=odd is unknown: choose confused, right, random or a list such as"),
         ],
     )
-    def test_refused(self, frames, sentence):
+    def test_unknown_frames_raise(self, frames, sentence):
         with pytest.raises(InputError, match=sentence):
             self.chosen(frames)
 
-    def test_a_run_that_is_never_wrong(self):
-        with pytest.raises(InputError, match="no test frame is wrong: choose frames=random"):
+    def test_run_without_errors_raises(self):
+        with pytest.raises(InputError, match="no test frame is predicted incorrectly: choose frames=random"):
             self.chosen("confused", predicted="a")
 
-    def test_averaged_are_the_right_ones_where_there_are_enough(self, monkeypatch):
-        table = self.predictions()  # 6 of a are right
+    def test_correct_frames_are_averaged_if_there_are_enough(self, monkeypatch):
+        table = self.predictions()  # 6 of a are correct
         assert sorted(frames_to_average(table, 0).index) == [0, 1, 4, 5, 8, 9]
         assert len(frames_to_average(table[:8], 0)) == 8
-        monkeypatch.setattr(explanation, "MOST_FRAMES", 4)
+        monkeypatch.setattr(explanation, "MAX_AVERAGED_FRAMES", 4)
         drawn = frames_to_average(table, 0)
         assert len(drawn) == 4
         assert drawn.index.tolist() != frames_to_average(table, 1).index.tolist()
 
 
 class TestRefused:
-    def test_no_run(self, refused, tmp_path):
+    def test_missing_run(self, refused, tmp_path):
         assert "which run? Give run=<folder of a finished run>" in refused("run=null")
         assert "contains no finished run" in refused(f"run={tmp_path}")
 
     @pytest.mark.parametrize(
         ("word", "sentence"),
         [
-            ("max_faces=0", "max_faces=0 shows nothing"),
+            ("max_faces=0", "max_faces=0 is out of range"),
             ("seed=-1", "seed=-1 is out of range"),
             ("frames=best", "frames=best is unknown"),
             ("frames=3", "frames=3 is unknown: choose confused, right, random or a list such as frames=[3,14]"),
@@ -245,16 +243,16 @@ class TestRefused:
             ("detector=eyes", "there is no detector 'eyes': choose haar, none, yunet"),
         ],
     )
-    def test_a_wrong_setting(self, refused, word, sentence):
+    def test_invalid_setting(self, refused, word, sentence):
         assert sentence in refused(word)
 
-    def test_the_baseline(self, refused, run):
+    def test_baseline(self, refused, run):
         results = json.loads((run / "results.json").read_text())
         del results["config"]["head"]
         (run / "results.json").write_text(json.dumps(results))
         assert f"{run} is a run of the classical baseline and has no network" in refused()
 
-    def test_a_corpus_that_is_gone(self, refused, run):
+    def test_missing_corpus(self, refused, run):
         results = json.loads((run / "results.json").read_text())
         results["config"]["dataset"]["root"] = "/nowhere"
         (run / "results.json").write_text(json.dumps(results))
@@ -266,14 +264,14 @@ class TestRefused:
         table = pd.read_csv(run / "predictions.csv", dtype=str)
         table.loc[2, "clip"] = "another"
         table.to_csv(run / "predictions.csv", index=False)
-        assert f"{run}/predictions.csv does not fit its manifest.parquet" in refused("frames=random")
+        assert f"{run}/predictions.csv does not match its manifest.parquet" in refused("frames=random")
 
-    def test_a_manifest_that_is_gone(self, refused, run):
+    def test_missing_manifest(self, refused, run):
         (run / "manifest.parquet").write_bytes(b"damaged")
         assert f"{run}/manifest.parquet cannot be read" in refused("frames=random")
 
     def test_foreign_code(self, refused, run):
-        """An augmentation is not needed here, and is not made."""
+        """The augmentation is not needed here and must not be instantiated."""
         results = json.loads((run / "results.json").read_text())
         results["config"]["augmentation"] = {"_target_": "os.mkdir", "path": str(run / "made")}
         results["config"]["dataset"]["root"] = "/nowhere"
@@ -282,7 +280,7 @@ class TestRefused:
         assert not (run / "made").exists()
 
 
-def test_all_or_nothing(fervid_explain, refused, run, monkeypatch):
+def test_files_are_written_all_or_none(fervid_explain, refused, run, monkeypatch):
     fervid_explain("frames=random")
     before = {path: path.read_bytes() for path in (run / "explanation").iterdir()}
 
@@ -295,7 +293,7 @@ def test_all_or_nothing(fervid_explain, refused, run, monkeypatch):
     assert not list(run.glob(".explanation*"))
 
 
-def test_a_damaged_file_of_heat_maps(tmp_path):
+def test_damaged_heat_map_file(tmp_path):
     path = tmp_path / "heat_maps.npz"
     whole = MeanHeatMaps(
         np.array(["a", "b"]),

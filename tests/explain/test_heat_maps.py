@@ -1,4 +1,4 @@
-"""Grad-CAM: the map of a network that can be worked out by hand, and of one that knows where to look."""
+"""Grad-CAM: the map of a network computed by hand, and of a network trained to find a patch."""
 
 import numpy as np
 import pytest
@@ -45,7 +45,7 @@ def picture(size=8):
     return shown
 
 
-def test_a_map_worked_out_by_hand():
+def test_map_computed_by_hand():
     """The weight of a map is the mean gradient on it: red / 16 for class a, minus twice green / 16, cut off at 0."""
     red, green = picture()[0, ::2, ::2, 0] / 255, picture()[0, ::2, ::2, 1] / 255  # all pixels of a field are the same
     expected = {0: np.maximum(red - 2 * green, 0), 1: np.maximum(green, 0)}
@@ -59,20 +59,20 @@ def test_a_map_worked_out_by_hand():
     assert np.array_equal(heat_maps(by_hand(), picture()), heat_maps(by_hand(), picture(), [1]))  # 0.23 against -0.2
 
 
-def test_nothing_speaks_for_it():
+def test_map_without_support_is_zero():
     assert not heat_maps(by_hand(head=((-1.0, -1.0, -1.0), (0.0, 0.0, 0.0))), picture(), [0]).any()
 
 
-def test_the_last_stage_that_has_maps_is_taken():
+def test_last_stage_with_maps_is_used():
     """Pooled stages behind it, one of them working in place, change nothing."""
     pooled = by_hand(last=(nn.ReLU(inplace=True), nn.AdaptiveAvgPool2d(1), nn.ReLU(inplace=True)))
     assert heat_maps(pooled, picture(), [0]) == pytest.approx(heat_maps(by_hand(), picture(), [0]), abs=1e-6)
 
 
-def test_a_network_without_maps():
+def test_network_without_feature_maps_raises():
     model = by_hand(last=())
     model.backbone.network[0] = nn.AdaptiveAvgPool2d(1)
-    with pytest.raises(InputError, match=r"this backbone gives no maps .* such as backbone=mobilenet_v2"):
+    with pytest.raises(InputError, match=r"this backbone has no feature maps .* such as backbone=mobilenet_v2"):
         heat_maps(model, picture())
 
 
@@ -104,7 +104,7 @@ def trained_on_patches(patches):
     return model.eval()
 
 
-def test_it_points_at_what_decides(trained_on_patches, patches):
+def test_map_points_to_the_deciding_patch(trained_on_patches, patches):
     pictures, labels, places = (part[:40] for part in patches)
     maps = heat_maps(trained_on_patches, pictures, labels)
     hottest = np.stack(np.unravel_index(maps.reshape(40, -1).argmax(axis=1), (32, 32)), axis=1)
@@ -113,7 +113,7 @@ def test_it_points_at_what_decides(trained_on_patches, patches):
     assert maps.min() >= 0
 
 
-def test_another_class_is_another_map(trained_on_patches, patches):
+def test_each_class_has_its_own_map(trained_on_patches, patches):
     """A red and a blue patch in one picture: each class has its own."""
     both = np.full((1, 32, 32, 3), 100, dtype=np.uint8)
     both[0, :8, :8, 0], both[0, 24:, 24:, 2] = 255, 255
@@ -122,14 +122,14 @@ def test_another_class_is_another_map(trained_on_patches, patches):
     assert blue[29, 29] > 0.9 > 0.5 > blue[2, 2]
 
 
-def test_the_number_of_pictures_changes_nothing(trained_on_patches, patches):
+def test_batch_size_does_not_change_the_maps(trained_on_patches, patches):
     whole = heat_maps(trained_on_patches, patches[0][:40])
     single = [heat_maps(trained_on_patches, patches[0][[number]])[0] for number in (0, 31, 32, 39)]
     assert whole[[0, 31, 32, 39]] == pytest.approx(np.stack(single), abs=1e-4)
     assert heat_maps(trained_on_patches, patches[0][:0]).shape == (0, 32, 32)
 
 
-def test_the_model_is_left_as_it_was(lenet):
+def test_model_state_is_restored(lenet):
     model = lenet()
     model.freeze_before(3)
     model.train()
@@ -159,7 +159,7 @@ def test_the_model_is_left_as_it_was(lenet):
     assert any(gradient is not None for gradient in before["gradients"])
 
 
-def test_the_overlay_shows_the_face_and_the_heat():
+def test_overlay_shows_face_and_heat():
     face = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
     cold = overlay(face, np.zeros((16, 16), dtype=np.float32))
     assert cold.dtype == np.uint8

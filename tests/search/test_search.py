@@ -1,4 +1,4 @@
-"""The search for hyper-parameters."""
+"""The command fervid.search."""
 
 import re
 import shutil
@@ -34,12 +34,12 @@ def study(folder):
     return optuna.load_study(study_name="fervid", storage=storage)
 
 
-def test_trials_are_runs_of_drawn_settings_and_the_same_command_goes_on(fervid_search, tmp_path, capfd):
+def test_trials_are_runs_and_the_same_command_resumes(fervid_search, tmp_path, capfd):
     fervid_search(*SMOKE, *SPACE, trials=2)
     capfd.readouterr()
     fervid_search(*SMOKE, *SPACE, trials=3)
-    told = capfd.readouterr().out
-    assert "2 trials were run before" in told
+    output = capfd.readouterr().out
+    assert "Resuming the search after 2 trials" in output
     trials = study(tmp_path).trials
     rates = [trial.params["optimizer.lr"] for trial in trials]
     assert len(set(rates)) == 3
@@ -52,16 +52,16 @@ def test_trials_are_runs_of_drawn_settings_and_the_same_command_goes_on(fervid_s
             {"adam": "Adam", "sgd_plain": "SGD"}[trial.params["optimizer"]]
         )
     best = max(trials, key=lambda trial: trial.value)
-    assert f"optimizer.lr={best.params['optimizer.lr']}" in told
-    # Nobody has looked at the test side.
+    assert f"optimizer.lr={best.params['optimizer.lr']}" in output
+    # The test set is not used.
     assert not list(tmp_path.rglob("predictions.csv"))
-    assert "test recall" not in told
+    assert "test recall" not in output
 
 
 @pytest.mark.parametrize(
     "interrupt", [SystemExit, pytest.param(KeyboardInterrupt, marks=pytest.mark.slow)]
-)  # Lightning's answer to Ctrl-C, and Ctrl-C
-def test_a_trial_that_was_interrupted_is_run_once_more(fervid_search, tmp_path, monkeypatch, capfd, interrupt):
+)  # what Lightning raises at Ctrl-C, and Ctrl-C itself
+def test_interrupted_trial_is_run_again(fervid_search, tmp_path, monkeypatch, capfd, interrupt):
     drawn = []
 
     def killed_once(config, folder, callbacks, test, resume):
@@ -81,7 +81,7 @@ def test_a_trial_that_was_interrupted_is_run_once_more(fervid_search, tmp_path, 
 
 
 @pytest.mark.slow
-def test_a_trial_that_promises_little_is_ended_early(fervid_search, tmp_path, monkeypatch, capfd):
+def test_trial_below_the_median_is_stopped_early(fervid_search, tmp_path, monkeypatch, capfd):
     epochs = []
 
     def pretend(config, folder, callbacks, test, resume):
@@ -101,30 +101,30 @@ def test_a_trial_that_promises_little_is_ended_early(fervid_search, tmp_path, mo
     fervid_search(*SMOKE, *SPACE, trials=8)
     assert epochs[:6] == [10] * 6
     assert all(ran < 10 for ran in epochs[6:])
-    assert "6 of them run to the end" in capfd.readouterr().out
+    assert "(6 completed)" in capfd.readouterr().out
 
 
-def test_a_loss_is_to_fall(fervid_search, monkeypatch, capfd):
+def test_loss_is_minimised(fervid_search, monkeypatch, capfd):
     scores = iter([0.5, 0.2, 0.9])
     monkeypatch.setattr(training, "train", lambda config, folder, callbacks, test, resume: next(scores))
     fervid_search(*SMOKE, *SPACE, "finetune.monitor=val/loss")
     assert re.findall(r"(0\.\d{4}) *$", capfd.readouterr().out, re.MULTILINE) == ["0.2000", "0.5000", "0.9000"]
 
 
-def test_a_failing_trial_leaves_the_others(fervid_search, monkeypatch, capfd):
+def test_failing_trial_does_not_stop_the_search(fervid_search, monkeypatch, capfd):
     calls = []
 
     def second_fails(config, folder, callbacks, test, resume):
         calls.append(1)
         if len(calls) == 2:
-            raise InputError("the second is out of luck.")
+            raise InputError("the second trial fails.")
         return 0.5
 
     monkeypatch.setattr(training, "train", second_fails)
     fervid_search(*SMOKE, *SPACE)
-    told = capfd.readouterr().out
-    assert "the second is out of luck" in told
-    assert "3 trials, 2 of them" in told
+    output = capfd.readouterr().out
+    assert "the second trial fails" in output
+    assert "3 trials (2 completed)" in output
 
 
 @pytest.mark.parametrize(
@@ -138,13 +138,13 @@ def test_a_failing_trial_leaves_the_others(fervid_search, monkeypatch, capfd):
         (["optimizer=adam,sgd", "--hours=0"], "--hours 0"),
     ],
 )
-def test_mistakes_are_one_sentence(fervid_search, capfd, words, sentence):
+def test_invalid_settings_give_one_sentence(fervid_search, capfd, words, sentence):
     with pytest.raises(SystemExit):
         fervid_search(*words)
-    told = capfd.readouterr().err
-    assert sentence in told
-    assert told.startswith("fervid: ")
-    assert told.count("\n") == 1
+    output = capfd.readouterr().err
+    assert sentence in output
+    assert output.startswith("fervid: ")
+    assert output.count("\n") == 1
 
 
 def test_another_search_in_the_same_folder_is_refused(fervid_search, monkeypatch, capfd):
@@ -152,7 +152,7 @@ def test_another_search_in_the_same_folder_is_refused(fervid_search, monkeypatch
     fervid_search(*SMOKE, *SPACE)
     with pytest.raises(SystemExit):
         fervid_search(*SMOKE, *SPACE, "head=linear")
-    assert "holds a search of other settings" in capfd.readouterr().err
+    assert "contains a search of other settings" in capfd.readouterr().err
 
 
 def test_another_corpus_of_the_same_name_is_refused(fervid_search, monkeypatch, pictures, tmp_path, capfd):
@@ -162,16 +162,16 @@ def test_another_corpus_of_the_same_name_is_refused(fervid_search, monkeypatch, 
     fervid_search(*corpus, *space, f"dataset.root={pictures}")
     moved = shutil.copytree(pictures, tmp_path / "moved" / "pictures")
     fervid_search(*space[::-1], *corpus, f"dataset.root={moved}", trials=4)
-    assert "3 trials were run before" in capfd.readouterr().out
+    assert "Resuming the search after 3 trials" in capfd.readouterr().out
     (moved / "happy" / "p3__0.png").rename(moved / "sad" / "p3__0.png")
     with pytest.raises(SystemExit):
         fervid_search(*corpus, *space, f"dataset.root={moved}", trials=5)
-    assert "holds a search on other data: choose another --folder" in capfd.readouterr().err
+    assert "contains a search on other data: choose another --folder" in capfd.readouterr().err
     assert len(study(tmp_path).trials) == 4
 
 
 @pytest.mark.parametrize("words", [["--config-dir={}"], pytest.param(["-cd", "{}"], marks=pytest.mark.slow)])
-def test_own_yaml_files_are_searched(fervid_search, monkeypatch, tmp_path, capfd, words):
+def test_values_from_the_users_yaml_files_are_searched(fervid_search, monkeypatch, tmp_path, capfd, words):
     file = tmp_path / "conf" / "optimizer" / "mine.yaml"
     file.parent.mkdir(parents=True)
     file.write_text("_target_: torch.optim.SGD\n_partial_: true\nlr: 0.5\n")
@@ -189,7 +189,7 @@ def test_own_yaml_files_are_searched(fervid_search, monkeypatch, tmp_path, capfd
     assert best.endswith("optimizer=mine")
 
 
-def test_two_searches_do_not_share_a_folder(fervid_search, monkeypatch, tmp_path, capfd):
+def test_two_searches_cannot_use_one_folder_at_once(fervid_search, monkeypatch, tmp_path, capfd):
     monkeypatch.setattr(training, "train", lambda config, folder, callbacks, test, resume: 0.5)
     with alone(tmp_path), pytest.raises(SystemExit):
         fervid_search(*SMOKE, *SPACE)
@@ -198,19 +198,19 @@ def test_two_searches_do_not_share_a_folder(fervid_search, monkeypatch, tmp_path
     assert not (tmp_path / ".lock").exists()
 
 
-def test_a_log_that_was_cut_in_the_middle_of_a_line_goes_on(fervid_search, tmp_path, monkeypatch, capfd):
+def test_truncated_study_log_is_resumed(fervid_search, tmp_path, monkeypatch, capfd):
     monkeypatch.setattr(training, "train", lambda config, folder, callbacks, test, resume: 0.5)
     fervid_search(*SMOKE, *SPACE, trials=2)
     log = tmp_path / "study.log"
     log.write_bytes(log.read_bytes()[:-20])
-    (tmp_path / "study.log.lock").symlink_to("study.log")  # as Optuna locks: a kill leaves it
+    (tmp_path / "study.log.lock").symlink_to("study.log")  # Optuna's lock file remains after a kill
     fervid_search(*SMOKE, *SPACE, trials=3)
     states = [trial.state.name for trial in study(tmp_path).trials]
-    assert states.count("COMPLETE") == 3  # the end of the second was lost: it was run again
+    assert states.count("COMPLETE") == 3  # the end of the second trial was lost, so it was run again
     log.write_bytes(log.read_bytes().replace(b'"op_code"', b'"op_co', 1))
     capfd.readouterr()
     with pytest.raises(SystemExit):
         fervid_search(*SMOKE, *SPACE)
-    told = capfd.readouterr().err
-    assert "study.log is damaged" in told
-    assert told.count("\n") == 1
+    output = capfd.readouterr().err
+    assert "study.log is damaged" in output
+    assert output.count("\n") == 1
