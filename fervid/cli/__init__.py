@@ -1,4 +1,4 @@
-"""What the commands share: configurations, the running job, sweeps, and errors that are one sentence."""
+"""Shared parts of the commands: configurations, the running job, sweeps and error messages."""
 
 from fervid.cli.composing import compose
 

@@ -1,4 +1,4 @@
-"""Settings of a wrong type and files that are not there are refused before anything is loaded."""
+"""Refuses settings of a wrong type and missing files before anything is loaded."""
 
 from pathlib import Path
 
@@ -18,42 +18,42 @@ FILES = {
 
 
 def check_files(config: DictConfig) -> None:
-    """Refuses a corpus, table or checkpoint that is not there.
+    """Checks that the corpus, tables and checkpoint in a configuration exist.
 
     Args:
-        config: of a command; its ``choices``, if it has any, name the corpus.
+        config: the configuration of a command; its ``choices``, if it has any, name the corpus.
 
     Raises:
-        InputError: if the folder of the corpus is not given, or something that is named is not there.
+        InputError: if the folder of the corpus is not given, or a file or folder does not exist.
     """
     moved = config.get("root")
     if moved is not None and config.get("dataset") is None and not Path(str(moved)).expanduser().exists():
-        raise InputError(f"root={moved} is not there: give the place where the corpus of the run is now.")
-    for setting, wanted in FILES.items():
+        raise InputError(f"root={moved} does not exist: give the current path of the run's corpus.")
+    for setting, expected in FILES.items():
         file = OmegaConf.select(config, setting)
         if file and not Path(str(file)).expanduser().is_file():
-            raise InputError(f"{setting}={file} is not a file: give {wanted}.")
+            raise InputError(f"{setting}={file} is not a file: give {expected}.")
     dataset = config.get("dataset")
     for name, path in (dataset or {}).items():
         if str(name).endswith(PATH_ENDING) and path and not Path(str(path)).expanduser().exists():
-            raise InputError(f"dataset.{name}={path} is not there: give a file or folder.")
+            raise InputError(f"dataset.{name}={path} does not exist: give a file or folder.")
     if dataset is None or "root" not in dataset:
         return
     root, can_be_fetched = dataset.root, "repo" in dataset
     if root is None and not can_be_fetched:
         name = OmegaConf.select(config, "choices.dataset") or dataset.get("_target_")
-        raise InputError(f"dataset={name} needs dataset.root=<folder>: where the corpus lies.")
+        raise InputError(f"dataset={name} needs dataset.root=<folder>: give the folder of the corpus.")
     if root is not None and not (Path.exists if can_be_fetched else Path.is_dir)(Path(str(root)).expanduser()):
         kind = "file or folder" if can_be_fetched else "folder"
-        raise InputError(f"dataset.root={root} is not a {kind}: give the one the corpus lies in.")
+        raise InputError(f"dataset.root={root} is not a {kind}: give the {kind} of the corpus.")
 
 
 def check_types(config: DictConfig, command: str) -> None:
-    """Refuses overrides that are no number, whole number or list where the value in the yaml file is one.
+    """Checks that overrides are numbers, whole numbers or lists where the default in the yaml file is one.
 
     Args:
-        config: with its ``choices`` and ``overrides``.
-        command: the name of its primary configuration.
+        config: the configuration with its ``choices`` and ``overrides``.
+        command: name of its primary configuration.
 
     Raises:
         InputError: with the name and value of the setting and its default.
@@ -68,18 +68,18 @@ def check_types(config: DictConfig, command: str) -> None:
         default = OmegaConf.select(defaults, name, throw_on_missing=False, throw_on_resolution_failure=False)
         given = OmegaConf.select(config, name, throw_on_missing=False)
         if given is None and name.endswith("patience"):
-            continue  # never
+            continue  # null: no early stopping
         if isinstance(default, ListConfig) and not isinstance(given, ListConfig):
-            raise InputError(f"{name}={given} is not a list: it is {default} unless set.")
+            raise InputError(f"{name}={given} is not a list: give a list such as the default, {default}.")
         if isinstance(default, int | float) and not isinstance(default, bool):
             if isinstance(given, bool) or not isinstance(given, int | float):
-                raise InputError(f"{name}={given} is not a number: it is {default} unless set.")
+                raise InputError(f"{name}={given} is not a number: the default is {default}.")
             if isinstance(default, int) and not float(given).is_integer():
-                raise InputError(f"{name}={given} is not a whole number: it is {default} unless set.")
+                raise InputError(f"{name}={given} is not a whole number: the default is {default}.")
 
 
 def _defaults(command: str, choices: DictConfig) -> DictConfig:
-    """The values in the yaml files of a command and of the options chosen, later files over earlier ones."""
+    """Merges the yaml files of a command and of the chosen options; later files override earlier ones."""
     files = [(Path(CONFIG_FOLDER, f"{command}.yaml"), "")]
     files += [(file, group) for group in command_groups(command) for file in option_files(group, choices.get(group))]
     merged: DictConfig | ListConfig = OmegaConf.create()

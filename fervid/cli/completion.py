@@ -1,4 +1,4 @@
-"""Completes settings in a shell: names, options and values. The shell's part is argcomplete's."""
+"""Completes names, options and values of settings in a shell; argcomplete talks to the shell."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -11,12 +11,12 @@ from fervid.cli.options import command_groups, options_by_group
 
 
 def complete_setting(command: str, typed: str, words: list[str]) -> list[str]:
-    """The settings of a command that begin with what is typed.
+    """Returns the settings of a command that begin with the typed text.
 
     Args:
-        command: the name of its primary configuration.
+        command: name of its primary configuration.
         typed: the beginning of ``name=value``; a value may be the last of several: ``optimizer=sgd,ad``.
-        words: the other words of the command line; the options that they choose are completed.
+        words: the other words of the command line; the settings of the options that they choose are completed too.
     """
     options, groups = options_by_group(), command_groups(command)
     name, equals, value = typed.partition("=")
@@ -30,7 +30,7 @@ def complete_setting(command: str, typed: str, words: list[str]) -> list[str]:
     settings = dict(_leaves(OmegaConf.to_container(config)))
     if not equals:
         names = [*groups, *(setting for setting in settings if setting not in groups)]
-        return [f"{each}=" for each in names if each.startswith(typed)]
+        return [f"{setting}=" for setting in names if setting.startswith(typed)]
     default = settings.get(name)
     if isinstance(default, bool):
         values = ["true", "false"]
@@ -38,7 +38,7 @@ def complete_setting(command: str, typed: str, words: list[str]) -> list[str]:
         values = [str(default)]
     else:
         values = FilesCompleter()(value)
-    return [f"{name}={each}" for each in values if each.startswith(value)]
+    return [f"{name}={candidate}" for candidate in values if candidate.startswith(value)]
 
 
 def _choices(groups: list[str], options: dict[str, list[str]]) -> set[tuple[str, str]]:
@@ -46,8 +46,8 @@ def _choices(groups: list[str], options: dict[str, list[str]]) -> set[tuple[str,
 
 
 def _leaves(content: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """The dotted names and values of settings; a list of numbers or words is one value."""
-    if isinstance(content, dict) or (isinstance(content, list) and any(isinstance(each, dict) for each in content)):
+    """Yields the dotted names and values of settings; a list of numbers or words is one value."""
+    if isinstance(content, dict) or (isinstance(content, list) and any(isinstance(item, dict) for item in content)):
         items = content.items() if isinstance(content, dict) else enumerate(content)
         for name, value in items:
             yield from _leaves(value, f"{prefix}.{name}" if prefix else str(name))

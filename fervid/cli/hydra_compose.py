@@ -1,6 +1,6 @@
-"""Hydra's compose, which leaves Hydra's global state as it was.
+"""Composes configurations with Hydra without changing Hydra's global state.
 
-Nothing heavy is imported here, so that ``--help`` answers at once.
+This module has no heavy imports, so that ``--help`` responds immediately.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,10 +17,10 @@ from fervid.schema.config_folder import CONFIG_FOLDER, config_folders
 
 
 def compose_with_hydra(command: str, words: Sequence[str]) -> DictConfig:
-    """The configuration of a command with its node ``hydra``; Hydra's global state stays as it is.
+    """Composes the configuration of a command with its node ``hydra``; Hydra's global state is unchanged.
 
     Raises:
-        HydraException, OmegaConfBaseException: if something cannot be composed.
+        HydraException, OmegaConfBaseException: if the configuration cannot be composed.
     """
     own = [quoted(f"file://{folder}") for folder in config_folders()[1:]]
     if own and not any(word.startswith("hydra.searchpath=") for word in words):
@@ -33,10 +33,10 @@ def compose_with_hydra(command: str, words: Sequence[str]) -> DictConfig:
 
 @contextmanager
 def _hydra_unchanged() -> Iterator[None]:
-    """Puts back what ``hydra.initialize_config_dir`` changes: a running application reads it for every job.
+    """Restores the state that ``hydra.initialize_config_dir`` changes; a running application reads it for every job.
 
-    Its own backup does not do: Hydra refuses to be initialized twice, what it gives back is a copy of the running
-    application, and the name of the job and the version of the behaviour are not in it.
+    Hydra's own backup is not sufficient: Hydra cannot be initialised twice, the backup restores a copy of the running
+    application, and it does not include the job name and the version base.
     """
     application, runtime, version = GlobalHydra.instance(), JobRuntime.instance(), VersionBase.instance()
     running, job_name, version_base = application.hydra, runtime.get("name"), version.version_base

@@ -1,4 +1,4 @@
-"""Heavy imports of the commands."""
+"""Speeds up the heavy imports of the commands."""
 
 import atexit
 import gc
@@ -10,19 +10,19 @@ from fervid.processes.lifetime import check_terminated
 
 @contextmanager
 def importing() -> Iterator[None]:
-    """Around a command's heavy imports: keeps the garbage collector from looking through them.
+    """Disables garbage collection during the heavy imports of a command.
 
-    They make half a million objects that stay. Looking for garbage among them takes a fifth of the time of importing
-    torch and Lightning, and later 0.3 s at the end of every job.
+    They create half a million permanent objects. Searching them for garbage takes a fifth of the import time of torch
+    and Lightning, and later 0.3 s at the end of every job.
     """
     collects = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
-        if not gc.get_freeze_count():  # once a process: what belongs to a job must not stay
+        if not gc.get_freeze_count():  # once per process: the objects of a job must not become permanent
             gc.freeze()
-            atexit.register(gc.unfreeze)  # libraries complain of what is left at the exit
+            atexit.register(gc.unfreeze)  # otherwise libraries warn about remaining objects at exit
         if collects:
             gc.enable()
-    check_terminated()  # some libraries swallow what is raised while they are imported
+    check_terminated()  # some libraries suppress exceptions raised during their import

@@ -1,4 +1,4 @@
-"""The job that Hydra runs: the one place where Hydra's global state is read."""
+"""The running job: the only module that reads Hydra's global state."""
 
 import gc
 import logging
@@ -29,15 +29,15 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Job:
-    """A job of a command: a single run, or one of a sweep.
+    """A job of a command: a single run, or one job of a sweep.
 
     Attributes:
-        command: the name of its primary configuration.
-        folder: that Hydra made for what it leaves.
+        command: name of its primary configuration.
+        folder: its output folder, created by Hydra.
         overrides: the words of its command line.
-        choices: the option chosen in each group; Hydra's own groups are among them.
-        is_sweep: whether it is one of a sweep.
-        number: in the sweep; 0 for a single run.
+        choices: the option chosen in each group, including Hydra's own groups.
+        is_sweep: whether it belongs to a sweep.
+        number: its number in the sweep; 0 for a single run.
     """
 
     command: str
@@ -49,10 +49,10 @@ class Job:
 
 
 def running_job() -> Job:
-    """The job that Hydra runs in this process."""
+    """Returns the job that Hydra is running in this process."""
     hydra = HydraConfig.get()
     is_sweep = hydra.mode == RunMode.MULTIRUN
-    # Unresolved: a word may hold what looks like a reference.
+    # Not resolved: a word may contain text that looks like an interpolation.
     words, choices = (OmegaConf.to_container(node) for node in (hydra.overrides.task, hydra.runtime.choices))
     assert isinstance(words, list)
     assert isinstance(choices, dict)
@@ -67,18 +67,20 @@ def running_job() -> Job:
 
 
 def _searched_folders() -> list[str]:
-    """The folders in which Hydra found the configuration: a worker of a launcher has no ``--config-dir`` of its own."""
+    """Returns the folders in which Hydra found the configuration; a launcher's worker has no ``--config-dir``."""
     sources = HydraConfig.get().runtime.config_sources
     return [source.path for source in sources if source.schema == "file"]
 
 
 @contextmanager
 def job(config: DictConfig) -> Iterator[Job]:
-    """Around the work of one job: a user's mistake ends a single run here and now, but in a sweep the others go on.
+    """Context manager around the work of one job; checks its settings first and handles its errors.
+
+    A user's mistake ends a single run with one sentence. In a sweep, it is logged and the other jobs continue.
 
     Args:
-        config: of the job, given the entries ``choices`` and ``overrides``; settings of a wrong type or out of range,
-            and files that are not there, are refused before anything is loaded.
+        config: the configuration of the job; the entries ``choices`` and ``overrides`` are added. Settings of a wrong
+            type or out of range and missing files are refused before anything is loaded.
     """
     check_terminated()
     running = running_job()
@@ -88,7 +90,7 @@ def job(config: DictConfig) -> Iterator[Job]:
         add_command_line(config, running.choices, running.overrides)
         check_types(config, running.command)
         check_limits(config)
-        if not (running.folder / RESULTS_FILE).exists():  # else it will not be run again
+        if not (running.folder / RESULTS_FILE).exists():  # a finished job is not run again
             check_files(config)
         yield running
     except Exception as error:
@@ -98,15 +100,15 @@ def job(config: DictConfig) -> Iterator[Job]:
             if isinstance(found, InputError):
                 stop(str(found))
             raise
-        # Hydra tells of it only when the whole sweep is over.
+        # Logged here, since Hydra reports it only after the whole sweep.
         log.error("job %s failed: %s", running.number, found, exc_info=not isinstance(found, InputError))
-        traceback.clear_frames(error.__traceback__)  # Hydra keeps the error, which would keep the job's model
+        traceback.clear_frames(error.__traceback__)  # Hydra keeps the error, whose frames would keep the job's model
         raise found from None
     finally:
-        gc.collect()  # the jobs of a sweep share a process
+        gc.collect()  # the jobs of a sweep run in one process
 
 
 def trainer_size(config: DictConfig) -> dict[str, Any]:
-    """On how many devices and machines a command works, as Lightning's Trainer is told; most use one."""
+    """Returns ``devices`` and ``num_nodes`` of the trainer; empty for commands without a trainer."""
     trainer = config.get("trainer") or {}
     return {name: trainer[name] for name in ("devices", "num_nodes") if trainer.get(name) is not None}

@@ -1,4 +1,4 @@
-"""Settings that no run can use are refused in one sentence, before anything is loaded or prepared."""
+"""Refuses settings that are out of range before anything is loaded or prepared."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -34,14 +34,14 @@ def _is_number(value: Any) -> bool:
 _POSITIVE = _number(lambda value: 0 < value < math.inf, "a positive number")
 _NOT_NEGATIVE = _number(lambda value: 0 <= value < math.inf, "0 or more")
 _BATCHES = _number(
-    lambda value: value > 0 and (isinstance(value, int) or value <= 1), "a number of batches, or a share such as 0.1"
+    lambda value: value > 0 and (isinstance(value, int) or value <= 1), "a number of batches, or a fraction such as 0.1"
 )
 _SWITCH: Allowed = (lambda value: isinstance(value, bool), "true or false")
 
 LIMITS: dict[str, Allowed] = {
     "seed": _whole(0, "0 to 2^32 - 1", high=2**32 - 1),
     "threads": (lambda value: value == "auto" or (_is_whole(value) and 1 <= value <= 1024), "auto, or 1 to 1024"),
-    "smoothing": _number(lambda value: 0 <= value < math.inf, "seconds, 0 for none"),
+    "smoothing": _number(lambda value: 0 <= value < math.inf, "a number of seconds, 0 for no smoothing"),
     "part": _whole(0, "0 to parts - 1"),
     "parts": _whole(1, "1 or more"),
     "dataset.num_workers": _whole(0, "0 to 256 processes", high=256),
@@ -60,9 +60,9 @@ LIMITS: dict[str, Allowed] = {
     "trainer.limit_val_batches": _BATCHES,
     "trainer.limit_test_batches": _BATCHES,
     "trainer.accumulate_grad_batches": _whole(1, "1 or more"),
-    "trainer.gradient_clip_val": _number(lambda value: value > 0, "a positive number, or null not to clip"),
-    "trainer.val_check_interval": _number(lambda value: 0 < value <= 1, "a share of an epoch, such as 0.5"),
-    "trainer.check_val_every_n_epoch": _whole(1, "1: every epoch is validated", high=1),
+    "trainer.gradient_clip_val": _number(lambda value: value > 0, "a positive number, or null for no clipping"),
+    "trainer.val_check_interval": _number(lambda value: 0 < value <= 1, "a fraction of an epoch, such as 0.5"),
+    "trainer.check_val_every_n_epoch": _whole(1, "1, since every epoch must be validated", high=1),
     "trainer.log_every_n_steps": _whole(0, "0 or more"),
     "trainer.detect_anomaly": _SWITCH,
     "trainer.inference_mode": _SWITCH,
@@ -73,13 +73,13 @@ LIMITS: dict[str, Allowed] = {
 
 
 def check_limits(config: DictConfig) -> None:
-    """Refuses the first setting that is out of its range, or is not a number where it should be one.
+    """Checks that all settings are within their ranges.
 
     Args:
-        config: of any command; settings that it does not have, and those that are null, are not looked at.
+        config: the configuration of any command; settings that are missing or null are skipped.
 
     Raises:
-        InputError: with the name and value of the setting and what may be given instead.
+        InputError: with the name and value of the first invalid setting and the allowed values.
     """
     for name, (allowed, words) in LIMITS.items():
         value = OmegaConf.select(config, name, throw_on_missing=False)
@@ -87,11 +87,11 @@ def check_limits(config: DictConfig) -> None:
             raise InputError(f"{name}={value} is out of range: use {words}.")
     for name, value in _values(OmegaConf.to_container(config)):
         if isinstance(value, float) and math.isnan(value):
-            raise InputError(f"{name}={value} is not a number: give one.")
+            raise InputError(f"{name}={value} is not a number: use a finite number.")
 
 
 def _values(config: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    """All settings at any depth with their dotted names."""
+    """Yields all settings at any depth with their dotted names."""
     if isinstance(config, dict | list):
         for key, value in config.items() if isinstance(config, dict) else enumerate(config):
             yield from _values(value, f"{name}.{key}".lstrip("."))

@@ -1,4 +1,4 @@
-"""Errors of Hydra, OmegaConf and the system as mistakes of the user, in one sentence each."""
+"""Converts errors of Hydra, OmegaConf and the operating system to one-sentence messages for the user."""
 
 import errno
 import os
@@ -13,31 +13,31 @@ from omegaconf.errors import OmegaConfBaseException
 from fervid.cli.overrides import how_to_quote
 from fervid.errors import InputError, first_line
 
-_typed: dict[str, str] = {}  # what the user typed, for each word that Hydra is given
+_typed: dict[str, str] = {}  # word passed to Hydra -> word as the user typed it
 
 
 def remember_typed(words: Sequence[str], typed: Sequence[str]) -> None:
-    """Keeps what the user typed, to quote it in a sentence.
+    """Stores the words as the user typed them, to quote them in error messages.
 
     Args:
-        words: that Hydra is given.
-        typed: the same as they were typed.
+        words: the words passed to Hydra.
+        typed: the same words as they were typed.
     """
     _typed.clear()
     _typed.update(zip(words, typed, strict=True))
 
 
 def mistake(error: Exception, folder: Path) -> Exception:
-    """The user's mistake behind an error, an :class:`InputError`, if there is one; else the error itself.
+    """Converts an error caused by a mistake of the user to an :class:`InputError`; returns any other error unchanged.
 
     Args:
-        error: of a command's work.
-        folder: that it writes to.
+        error: the error of a command.
+        folder: the output folder of the command.
     """
     if isinstance(error, OmegaConfBaseException) and (sentence := misread_word(error)):
         return InputError(sentence)
     if isinstance(error, HydraException) and isinstance(error.__cause__, InputError):
-        return error.__cause__  # instantiate wraps what it meets
+        return error.__cause__  # instantiate wraps the original error
     if isinstance(error, InstantiationException):
         key = next((line.split(":")[1].strip() for line in str(error).splitlines() if line.startswith("full_key")), "")
         reason = first_line(error.__cause__ or error)
@@ -48,25 +48,39 @@ def mistake(error: Exception, folder: Path) -> Exception:
 
 
 def mistake_of_system(error: OSError, folder: str | Path) -> Exception:
-    """What the disk or the system refused, as a mistake of the user; any other error as it is."""
+    """Converts an error of the disk or the operating system to an :class:`InputError`; others are unchanged."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return InputError(f"the disk of {folder} is full: make room and run it again (a training: with ckpt_path).")
+        return InputError(
+            f"the disk of {folder} is full: free disk space and run the command again (fervid.train: with ckpt_path)."
+        )
     if error.errno in (errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM):
         reason = os.strerror(error.errno).lower()
-        return InputError(f"the system gives no more ({reason}): use fewer dataset.num_workers, or raise its limits.")
-    # No BrokenPipeError, ConnectionError and the like, which name no file.
+        return InputError(
+            f"a limit of the operating system is reached ({reason}): use fewer dataset.num_workers, or raise the limit."
+        )
+    # Excludes BrokenPipeError, ConnectionError and the like, which have no file name.
     if error.filename is not None and error.errno is not None:
         return InputError(f"{error.filename} cannot be written or read: {os.strerror(error.errno).lower()}.")
     return error
 
 
 def misread_word(error: BaseException) -> str | None:
-    """A sentence on the typed word that Hydra could not read as one value; None if the error is of another kind."""
+    """Describes the word that Hydra could not parse as one value; None if the error is of another kind."""
     return how_to_quote(error, _typed)
 
 
-def what_hydra_says(error: BaseException) -> str:
-    """Hydra's complaint in one line, without its advice for programmers."""
+def combined_options(error: BaseException) -> str | None:
+    """Explains Hydra's error on options that exclude each other; None if the error is of another kind."""
+    if not isinstance(error, ValueError) or not str(error).startswith("Only one of --run, --multirun, --cfg"):
+        return None
+    return (
+        "only one of --run, --multirun, --cfg, --info and --shell-completion can be used: to print the configuration "
+        "of one job of a sweep, leave out --multirun and give one value per setting."
+    )
+
+
+def hydra_message(error: BaseException) -> str:
+    """Returns Hydra's error message in one line, without its advice for programmers."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     advice = (
         "object_type",
@@ -81,6 +95,6 @@ def what_hydra_says(error: BaseException) -> str:
 
 
 def stop(sentence: str) -> NoReturn:
-    """Ends the program with a sentence and exit code 1."""
+    """Prints a sentence to stderr and exits with code 1."""
     print(f"fervid: {sentence}", file=sys.stderr)
     sys.exit(1)

@@ -1,4 +1,4 @@
-"""Settings as words of a command line: read as they were typed, and printed so that they can be typed again."""
+"""Quotes settings of a command line for Hydra's grammar, and prints commands that can be pasted into a shell."""
 
 import re
 import shlex
@@ -15,23 +15,23 @@ from omegaconf.errors import GrammarParseError, InterpolationResolutionError
 from fervid.schema.config_folder import config_folders
 from fervid.schema.same_system import PATH_ENDING, is_neutral, is_place
 
-# Settings that are text whatever they look like, by the last part of their names: paths, patterns, names.
+# Last parts of the names of settings whose values are always text: paths, patterns, names.
 TEXT = frozenset(
     "backbone.weights cache_dir ckpt_path csv dir folder model path prepared_dir root run runs save_dir source subdir "
     "subject_pattern title".split()
 )
-# A bare word that is a whole value or an element of a list, or else a quoted text, in which no word is looked for.
+# Matches a bare word that is a whole value or an element of a list; also quoted text, which is then skipped.
 _ELEMENT = re.compile(r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|(?:^|(?<=[\[,]))(\s*)([\w.+-]+)(?=\s*(?:[\],]|$))""")
 
 
 def as_typed(words: Sequence[str]) -> list[str]:
-    """The words of a command line with what looks like a number or a truth value quoted where text belongs.
+    """Quotes numbers and truth values where a setting expects text, such as a path.
 
-    Hydra takes ``2024``, ``1e3``, ``2024_11_26`` and ``true`` for numbers and truth values; folders bear such names.
-    ``null`` stays nothing: it is how a path is left out. A folder of that name is ``./null``.
+    Hydra parses ``2024``, ``1e3``, ``2024_11_26`` and ``true`` as numbers and truth values, but folders can have such
+    names. ``null`` is not quoted, since it means that no path is given; a folder of that name is ``./null``.
 
     Args:
-        words: of a Hydra command; options and words that Hydra cannot read stay as they are.
+        words: the words of a Hydra command; options and words that Hydra cannot parse are returned unchanged.
     """
     return [_as_typed(word) for word in words]
 
@@ -40,78 +40,78 @@ def _as_typed(word: str) -> str:
     key, equals, value = word.partition("=")
     name = key.lstrip("+~")
     known = name in TEXT or name.rsplit(".", 1)[-1] in TEXT or name.endswith(PATH_ENDING)
-    if not equals or not known or re.match(r"\s*\w+\(", value):  # a function of Hydra's, which says what it gives
+    if not equals or not known or re.match(r"\s*\w+\(", value):  # a function of Hydra's grammar
         return word
-    return f"{key}={_ELEMENT.sub(_quoted_if_no_text, value)}"
+    return f"{key}={_ELEMENT.sub(_quote_unless_text, value)}"
 
 
-def _quoted_if_no_text(match: re.Match[str]) -> str:
+def _quote_unless_text(match: re.Match[str]) -> str:
     blank, element = match.groups()
     return f"{blank}{quoted(element)}" if element and not isinstance(_parsed(element), str | None) else match.group()
 
 
 def override(name: str, value: object) -> str:
-    """A word of Hydra's grammar that gives a setting exactly this text, quoted only where it must be.
+    """Returns ``name=value`` in Hydra's grammar, with the value quoted only if necessary.
 
     Args:
-        name: of the setting.
-        value: the text; of another kind, as ``str`` has it.
+        name: name of the setting.
+        value: the value; it is passed as text, ``str(value)``.
     """
     text = str(value)
-    # What a value between others would be, too: "a,b" is read as two of them.
+    # Quoted also if it would be parsed as several values, such as "a,b".
     return f"{name}={text if '${' not in text and _parsed(text) == text else quoted(text)}"
 
 
-def told_settings(config: DictConfig) -> dict[str, Any]:
-    """What the command line says of what is learned: options and values by name.
+def overridden_settings(config: DictConfig) -> dict[str, Any]:
+    """Returns the options and values on the command line that affect what is learned, by name.
 
     Args:
-        config: with its ``choices`` and ``overrides``.
+        config: the configuration with its ``choices`` and ``overrides``.
     """
-    told = {}
+    settings = {}
     for override in OverridesParser.create().parse_overrides(list(config.get("overrides") or [])):
         name = override.key_or_group
         if not is_neutral(name) and not is_place(name) and not name.startswith("hydra"):
             value = (config.choices or {}).get(name) or OmegaConf.select(config, name)
-            told[name] = value if isinstance(value, int | float) else str(value)
-    return told
+            settings[name] = value if isinstance(value, int | float) else str(value)
+    return settings
 
 
 def printed_command(
     module: str, words: Sequence[str], settings: Mapping[str, object], python: str = sys.executable
 ) -> str:
-    """A command line that a shell and Hydra read as it is meant.
+    """Returns a command line that is correctly quoted for a shell and for Hydra.
 
     Args:
-        module: to run, such as ``fervid.train``.
-        words: as they were given to Hydra.
-        settings: further ones by name; their values are taken as text.
+        module: the module to run, such as ``fervid.train``.
+        words: words as they were passed to Hydra.
+        settings: further settings by name; their values are passed as text.
         python: the interpreter.
     """
     return shlex.join([python, "-m", module, *words, *(override(name, value) for name, value in settings.items())])
 
 
 def own_config_folder() -> list[str]:
-    """The option that names the folder of the user's own yaml files, for :func:`printed_command`; empty without one."""
+    """Returns the option ``--config-dir`` for :func:`printed_command`; empty if the user has no such folder."""
     return [f"--config-dir={folder}" for folder in config_folders()[1:2]]
 
 
 def how_to_quote(error: BaseException, typed: Mapping[str, str]) -> str | None:
-    """A sentence on the word that Hydra could not read as one value, with the word that it can.
+    """Describes the word that Hydra could not parse as one value, with its correctly quoted form.
 
     Args:
-        error: of Hydra or OmegaConf.
-        typed: for each word that Hydra was given, what the user typed.
+        error: an error of Hydra or OmegaConf.
+        typed: word passed to Hydra -> word as the user typed it.
 
     Returns:
-        None if the error is of another kind.
+        One sentence; None if the error is of another kind.
     """
-    said = str(error).splitlines() or [""]
-    reason = f"cannot be read ({said[0]})"
+    lines = str(error).splitlines() or [""]
+    reason = f"cannot be parsed ({lines[0]})"
     if isinstance(error, OverrideParseException):
         word = str(error.override)
-    elif said[0].startswith("Ambiguous value for argument '"):
-        word, reason = said[0].partition("'")[2].rstrip("'"), "has commas, which part several values"
+    elif lines[0].startswith("Ambiguous value for argument '"):
+        word, reason = lines[0].partition("'")[2].rstrip("'"), "contains commas, which separate several values"
     else:
         if not isinstance(error, InterpolationResolutionError | GrammarParseError):
             return None
@@ -121,15 +121,15 @@ def how_to_quote(error: BaseException, typed: Mapping[str, str]) -> str | None:
     word = typed.get(word, word)
     name, equals, value = word.partition("=")
     if not word or not re.fullmatch(r"[+~]*[\w./@-]+", name):
-        return f"{word} is not setting=value: a blank needs quotes around the whole word." if word else None
+        return f"{word} is not setting=value: put a word with spaces in quotes." if word else None
     if not equals:
         return f"{word} is not setting=value: if it belongs to the word before it, put both in quotes."
-    several = f"; a list is {name}=[...], and -m runs each" if "commas" in reason else ""
+    several = f"; for a list, write {name}=[...]; to run each value, use -m" if "commas" in reason else ""
     return f"{word} {reason}: if it is one text, write {shlex.quote(f'{name}={quoted(value)}')}{several}."
 
 
 def _parsed(text: str) -> object:
-    """What Hydra reads a value as; a :class:`QuotedString`, which is no text, where it cannot."""
+    """Parses a value with Hydra's grammar; returns a :class:`QuotedString`, which is not ``str``, if that fails."""
     try:
         return OverridesParser.create().parse_rule(text, "value")
     except HydraException:
@@ -137,11 +137,11 @@ def _parsed(text: str) -> object:
 
 
 def escaped(text: str) -> str:
-    """A text that OmegaConf gives back as it is, although it looks like a reference, ``${...}``."""
-    # Backslashes before a reference are escapes to OmegaConf.
+    """Escapes ``${...}`` in a text, so that OmegaConf does not resolve it."""
+    # OmegaConf treats backslashes before an interpolation as escapes.
     return re.sub(r"(\\*)\$\{", lambda match: f"{match[1] * 2}\\${{", text)
 
 
 def quoted(text: str) -> str:
-    """A word of Hydra's grammar that gives exactly this text."""
-    return QuotedString(escaped(text), Quote.double).with_quotes()  # OmegaConf reads what Hydra takes out of the quotes
+    """Quotes a text for Hydra's grammar."""
+    return QuotedString(escaped(text), Quote.double).with_quotes()  # OmegaConf reads the text without the quotes

@@ -1,4 +1,4 @@
-"""Names of settings and options that do not exist, and the nearest ones that do."""
+"""Finds misspelt names of settings and options and suggests the closest existing names."""
 
 import difflib
 from collections.abc import Iterator
@@ -14,14 +14,14 @@ from fervid.cli.options import command_groups, options_by_group
 
 
 def unknown_name(command: str, arguments: list[str]) -> str | None:
-    """A sentence about the first override that names what is not there, with the nearest name that is.
+    """Describes the first unknown name on a command line, with the closest existing name.
 
     Args:
-        command: the name of its primary configuration.
+        command: name of its primary configuration.
         arguments: its command line.
 
     Returns:
-        None if all names are known, or the words cannot be read.
+        One sentence; None if all names are known, or the words cannot be parsed.
     """
     try:
         words = [word for word in arguments if "=" in word and not word.startswith("-")]
@@ -32,7 +32,7 @@ def unknown_name(command: str, arguments: list[str]) -> str | None:
     for override in overrides:
         name = override.key_or_group
         if name in options and name not in (*groups, "hydra"):
-            return f"there is no {name} to choose here: give {', '.join(groups)}."
+            return f"this command has no group {name}: choose from {', '.join(groups)}."
         if name in options:
             chosen = override.sweep_iterator() if override.is_sweep_override() else [override.value()]
             for option in chosen:
@@ -44,37 +44,37 @@ def unknown_name(command: str, arguments: list[str]) -> str | None:
         elif not name.startswith("hydra") and not override.is_add():
             settings = _settings(command, overrides, options)
             if name not in settings:
-                swept = [each.key_or_group for each in overrides if each.is_sweep_override()]
-                if swept and name in _settings(command, _with_first_choices(overrides), options):
+                is_sweep = any(other.is_sweep_override() for other in overrides)
+                if is_sweep and name in _settings(command, _with_first_choices(overrides), options):
                     return (
-                        f"{name} is not known before the jobs of this sweep are told apart: write ++{name}=... (two "
-                        "plus signs)."
+                        f"{name} exists only for options that this sweep varies: write ++{name}=... (two plus signs)."
                     )
                 known = settings + list(options)
-                extra = f" What else a class takes is given as +{name}=..." if name.split(".")[0] in options else ""
+                group = name.split(".")[0]
+                extra = f" To pass another argument to the class, write +{name}=..." if group in options else ""
                 return f"there is no setting {name!r}.{_did_you_mean(name, known)}{extra}"
     return None
 
 
 def _with_first_choices(overrides: list[Override]) -> list[Override]:
-    """A sweep's overrides as its first job has them."""
+    """Returns the overrides of a sweep's first job."""
     words = [
-        f"{each.get_key_element()}={next(iter(each.sweep_string_iterator()))}"
-        if each.is_sweep_override() and each.is_discrete_sweep()
-        else str(each.input_line)
-        for each in overrides
+        f"{override.get_key_element()}={next(iter(override.sweep_string_iterator()))}"
+        if override.is_sweep_override() and override.is_discrete_sweep()
+        else str(override.input_line)
+        for override in overrides
     ]
     return OverridesParser.create().parse_overrides(words)
 
 
 def _did_you_mean(name: str, known: list[str], prefix: str = "") -> str:
-    # A setting may lack its group alone: batch_size for dataset.batch_size.
+    # Only the group may be missing: batch_size for dataset.batch_size.
     near = [key for key in known if key.rsplit(".", 1)[-1] == name] or difflib.get_close_matches(name, known, n=1)
     return f" Did you mean {prefix}{near[0]}?" if near else ""
 
 
 def _settings(command: str, overrides: list[Override], options: dict[str, list[str]]) -> list[str]:
-    """All settings of a command with those choices among the overrides that exist."""
+    """Returns all settings of a command with the existing options among the overrides."""
     choices = [
         f"{override.key_or_group}={option}"
         for override in overrides
@@ -86,7 +86,7 @@ def _settings(command: str, overrides: list[Override], options: dict[str, list[s
 
 
 def _names(config: Any, prefix: str = "") -> Iterator[str]:
-    """All dotted names of a configuration."""
+    """Yields all dotted names of a configuration."""
     items = config.items_ex(resolve=False) if isinstance(config, DictConfig) else enumerate(config._iter_ex(False))
     for name, value in items:
         yield f"{prefix}{name!s}"

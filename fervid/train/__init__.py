@@ -15,7 +15,7 @@ from omegaconf import DictConfig, open_dict
 from fervid.cli.command_line import run
 from fervid.cli.imports import importing
 from fervid.cli.job import Job, job, trainer_size
-from fervid.cli.overrides import told_settings
+from fervid.cli.overrides import overridden_settings
 from fervid.errors import InputError
 from fervid.processes.ranks import detect_rank
 from fervid.schema.config_folder import CONFIG_FOLDER
@@ -69,7 +69,7 @@ def _check_devices(config: DictConfig) -> None:
 def _name_by_settings(config: DictConfig) -> None:
     """Labels a job of a sweep on TensorBoard with its settings, not only with its number."""
     if str(config.logger.get("_target_")).endswith("TensorBoardLogger"):
-        words = ",".join(f"{name.split('.')[-1]}={value}" for name, value in told_settings(config).items())
+        words = ",".join(f"{name.split('.')[-1]}={value}" for name, value in overridden_settings(config).items())
         with open_dict(config):
             config.logger.sub_dir = re.sub(r"[^\w=.,+-]+", "_", words)[:100]
 

@@ -8,7 +8,7 @@ import torch
 from omegaconf import DictConfig
 
 from fervid.callbacks import FreezeThenFineTune
-from fervid.cli.overrides import told_settings
+from fervid.cli.overrides import overridden_settings
 from fervid.data.frame_datamodule import FrameDataModule
 from fervid.runs.record import describe
 from fervid.tasks.task import Task
@@ -70,7 +70,7 @@ def compared_settings(config: DictConfig) -> dict[str, Any]:
     """
     chosen = config.get("choices") or {}
     groups = [group for group in ("backbone", "dataset", "optimizer") if group in chosen]  # ~dataset removes a group
-    return {group: chosen[group] for group in groups} | told_settings(config)
+    return {group: chosen[group] for group in groups} | overridden_settings(config)
 
 
 def _trainable_parameters(model: Task, unfreeze_from: str) -> int:

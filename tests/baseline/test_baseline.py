@@ -90,7 +90,7 @@ def test_scores_follow_from_the_predictions(folder):
 
 def test_folder_in_use_by_another_process_is_rejected(cache, tmp_path):
     config = compose("baseline", [*SMALL, f"cache_dir={cache}"])
-    with alone(tmp_path), pytest.raises(InputError, match="another process is at work"):
+    with alone(tmp_path), pytest.raises(InputError, match="another process is using"):
         baseline(config, tmp_path)
     score = baseline(config, tmp_path)
     with alone(tmp_path):  # skipping a finished run needs no exclusive access

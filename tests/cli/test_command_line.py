@@ -38,9 +38,9 @@ def test_a_lock_file_that_is_removed_while_it_is_opened_locks_nobody_in(tmp_path
         flock(fd, operation)
 
     monkeypatch.setattr(fcntl, "flock", flock_after_removal)
-    with pytest.raises(InputError, match="another process is at work"), alone(tmp_path):
+    with pytest.raises(InputError, match="another process is using"), alone(tmp_path):
         pass
-    with alone(tmp_path), pytest.raises(InputError, match="another process is at work"), alone(tmp_path):
+    with alone(tmp_path), pytest.raises(InputError, match="another process is using"), alone(tmp_path):
         pass
 
 
@@ -55,6 +55,17 @@ def test_whoever_releases_a_lock_leaves_that_of_the_next_process(tmp_path, monke
 
     with alone(tmp_path):
         monkeypatch.setattr(Path, "unlink", unlink_and_be_followed)
-    with pytest.raises(InputError, match="another process is at work"), alone(tmp_path):
+    with pytest.raises(InputError, match="another process is using"), alone(tmp_path):
         pass
     following.release()
+
+
+@pytest.mark.parametrize("option", ["--cfg=job", "--info"])
+def test_multirun_with_printed_configuration_is_refused_in_one_sentence(fervid_train, capfd, option):
+    with pytest.raises(SystemExit) as stopped:
+        fervid_train("-m", option, "optimizer=sgd,adam")
+    assert stopped.value.code == 1
+    assert capfd.readouterr().err == (
+        "fervid: only one of --run, --multirun, --cfg, --info and --shell-completion can be used: to print the "
+        "configuration of one job of a sweep, leave out --multirun and give one value per setting.\n"
+    )

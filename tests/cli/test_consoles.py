@@ -85,19 +85,19 @@ def test_a_corpus_that_is_not_there_is_told_before_torch_is_imported(tmp_path, w
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        *(([name], "which run? Give run=<folder") for name in ("explain", "export", "predict")),
+        *(([name], "run is missing: give run=<folder") for name in ("explain", "export", "predict")),
         (["evaluate"], "nothing to evaluate: give run=<folder"),
         (["demo"], "there is no finished run in ./runs"),
         *(
             ([name, "run=nowhere"], "run=nowhere is not a folder")
             for name in ("demo", "evaluate", "explain", "export", "predict")
         ),
-        (["explain", "run=empty"], "run=empty holds no finished run"),
-        (["evaluate", "run=[done,empty]"], "run=empty holds no finished run"),
-        (["predict", "run=done"], "nothing to look at"),
-        (["predict", "run=done", "source=nowhere.mp4"], "source=nowhere.mp4 is not there"),
-        (["explain", "run=done", "root=nowhere"], "root=nowhere is not there"),
-        (["evaluate", "run=done", "root=nowhere"], "root=nowhere is not there"),
+        (["explain", "run=empty"], "run=empty contains no finished run"),
+        (["evaluate", "run=[done,empty]"], "run=empty contains no finished run"),
+        (["predict", "run=done"], "source is missing"),
+        (["predict", "run=done", "source=nowhere.mp4"], "source=nowhere.mp4 does not exist"),
+        (["explain", "run=done", "root=nowhere"], "root=nowhere does not exist"),
+        (["evaluate", "run=done", "root=nowhere"], "root=nowhere does not exist"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

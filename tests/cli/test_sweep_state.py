@@ -8,7 +8,7 @@ import cv2
 import pytest
 from process_launcher import jobs_in_processes
 
-from fervid.cli.sweeps import in_order, read_jobs, sweep_name
+from fervid.cli.sweeps import read_jobs, sort_settings, sweep_name
 
 WORDS = ["dataset=image_folder", "dataset.subject_pattern='(.+)__'", "backbone=lenet", "dataset.batch_size=4"]
 WORDS += ["trainer.max_epochs=1", "logger=none", "+trainer.enable_progress_bar=false"]
@@ -25,15 +25,15 @@ def test_order_and_place_make_no_other_sweep():
         [*words, "cache_dir=/fast", "dataset.num_workers=4", "optimizer.fused=false", "+optimizer.foreach=true"],
     ):
         assert sweep_name(same) == name
-        assert [word for word in in_order(same) if "," in word] == VARIED
+        assert [word for word in sort_settings(same) if "," in word] == VARIED
     for other in ([*words, "split.val=0.3"], [*words, "~split.seed"], ["dataset.num_workers=0,2", *words]):
         assert sweep_name(other) != name
 
 
 def test_the_words_of_a_single_run_and_options_stay_in_place():
-    assert in_order(["seed=1", "optimizer=sgd"]) == ["seed=1", "optimizer=sgd"]
+    assert sort_settings(["seed=1", "optimizer=sgd"]) == ["seed=1", "optimizer=sgd"]
     words = ["--config-dir", "mine", "seed=2,1", "-m", "optimizer=sgd", "~split.seed", "seed=3"]
-    assert in_order(words) == ["--config-dir", "mine", "optimizer=sgd", "-m", "seed=2,1", "seed=3", "~split.seed"]
+    assert sort_settings(words) == ["--config-dir", "mine", "optimizer=sgd", "-m", "seed=2,1", "seed=3", "~split.seed"]
 
 
 def trained(folder):
@@ -101,7 +101,7 @@ def test_jobs_that_run_in_other_processes_are_in_the_table(fervid_train, tmp_pat
         fervid_train(*words, f"hydra.sweep.dir={tmp_path}")
     said = capfd.readouterr()
     assert "2 of 4 jobs failed (2, 3)" in said.err
-    table = said.out.split("the jobs of this sweep")[1]
+    table = said.out.split("Jobs of this sweep")[1]
     jobs = read_jobs(tmp_path)
     assert [job["number"] for job in jobs] == [0, 1, 2, 3]
     for job in jobs[:2]:

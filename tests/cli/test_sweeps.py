@@ -162,7 +162,7 @@ def test_a_sweep_that_is_stopped_in_its_third_job_goes_on_and_ends_as_one_that_i
     told = capfd.readouterr().out
     assert "job 0 is already finished" in told
     assert ("resuming job 2" in told) != damaged
-    assert "the jobs of this sweep" in told
+    assert "Jobs of this sweep" in told
     pd.testing.assert_frame_equal(reached(tmp_path / "disturbed"), reached(undisturbed))
     for job in range(4):
         one, other = (folder / str(job) / "predictions.csv" for folder in (tmp_path / "disturbed", undisturbed))
@@ -213,7 +213,7 @@ def test_another_cache_is_no_other_run(fervid_train, tmp_path, capfd):
 def test_two_processes_do_not_share_a_run_folder(fervid_train, tmp_path, capfd):
     with alone(tmp_path), pytest.raises(SystemExit):
         fervid_train(*SMOKE, f"hydra.run.dir={tmp_path}")
-    assert "another process is at work" in capfd.readouterr().err
+    assert "another process is using" in capfd.readouterr().err
 
 
 HOLDING = """
@@ -240,7 +240,7 @@ def test_a_second_start_of_a_sweep_is_refused_and_leaves_the_state_of_the_first(
         with pytest.raises(SystemExit):
             fervid_train(*words)
         said = capfd.readouterr().err
-        assert f"fervid: another process is at work in {tmp_path} (process {first.pid} on " in said
+        assert f"fervid: another process is using {tmp_path} (process {first.pid} on " in said
         assert (tmp_path / "jobs" / "0.json").read_bytes() == state
         first.kill()
     fervid_train(*words)

@@ -161,7 +161,7 @@ def test_path_option_is_text_and_the_file_may_move(portraits, fervid_command, ca
     words += ["trainer.max_epochs=1", "+trainer.enable_progress_bar=false", "logger=none"]
     with pytest.raises(SystemExit):
         fervid_command("train", folder, *words, "dataset.schools_path=2025")
-    assert "dataset.schools_path=2025 is not there" in capsys.readouterr().err
+    assert "dataset.schools_path=2025 does not exist" in capsys.readouterr().err
     sweep = ["-m", "seed=1,2", f"hydra.sweep.dir={portraits / 'sweep'}"]
     fervid_command("train", folder, *sweep, *words, "dataset.schools_path=2024")
     assert set(pd.read_csv("sweep/0/predictions.csv")["school"]) == {"early", "late"}
@@ -189,7 +189,7 @@ def test_example_yaml_has_every_setting_of_preparation_and_loading(portraits, fe
     fervid_command("prepare", folder, "--help")
     assert re.search(r"dataset: .*portraits, ravdess", capsys.readouterr().out)
     for wrong, sentence in (
-        ("dataset.batch_size=large", "is not a number: it is 32 unless set"),
+        ("dataset.batch_size=large", "is not a number: the default is 32"),
         ("dataset.bath_size=3", "Did you mean dataset.batch_size?"),
         ("dataset=portrait", "choose enterface, hf_faces, image_folder, ised, portraits, ravdess, synthetic"),
     ):

@@ -264,7 +264,7 @@ def test_too_few_shared_emotions_list_both_vocabularies(fervid_evaluate, trained
 def test_existing_output_is_not_overwritten(fervid_evaluate, trained, tmp_path, capfd):
     (tmp_path / "out" / "members" / "1_mine").mkdir(parents=True)
     (tmp_path / "out" / "members" / "1_mine" / "results.json").write_text("{}")
-    refused(fervid_evaluate, capfd, "already holds files", f"run={trained.folder}")
+    refused(fervid_evaluate, capfd, "already contains files", f"run={trained.folder}")
 
 
 @pytest.mark.slow

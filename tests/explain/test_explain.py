@@ -228,7 +228,7 @@ class TestChosenFrames:
 
 class TestRefused:
     def test_missing_run(self, refused, tmp_path):
-        assert "which run? Give run=<folder of a finished run>" in refused("run=null")
+        assert "run is missing: give run=<folder of a finished run>" in refused("run=null")
         assert "contains no finished run" in refused(f"run={tmp_path}")
 
     @pytest.mark.parametrize(

@@ -48,7 +48,7 @@ def test_command_writes_two_formats_and_prints_how_to_run_them(trained, tmp_path
 
 
 def test_invalid_settings_give_one_sentence(trained, tmp_path, fervid_export, capsys):
-    assert "Give run=<folder" in refusal(fervid_export, capsys)
+    assert "give run=<folder" in refusal(fervid_export, capsys)
     output = refusal(fervid_export, capsys, f"run={trained.folder}", "format=[onnx,tflite]", f"folder={tmp_path / 'x'}")
     assert output == "fervid: format=tflite is unknown: choose onnx, safetensors, or a list."
     assert "format=[] is unknown" in refusal(fervid_export, capsys, f"run={trained.folder}", "format=[]")

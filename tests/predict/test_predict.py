@@ -120,7 +120,7 @@ def test_trimmed_recording_is_numbered_from_its_first_frame(predict, trained, tm
     [
         (["source=nowhere.mp4"], "source=nowhere.mp4 does not exist"),
         (["source=null"], "source is missing"),
-        (["run=null", "source=a.mp4"], "which run?"),
+        (["run=null", "source=a.mp4"], "run is missing"),
         (["run=[a,b]", "source=a.mp4"], "give one folder; ensembles are for fervid.evaluate"),
         (["run=nowhere", "source=camera"], "nowhere is not a folder"),
         (["source=camera", "frame_stride=0"], "frame_stride=0 is out of range: use 1 or more"),
@@ -178,7 +178,7 @@ def test_full_disk_gives_one_sentence(predict, trained, tmp_path, capsys, monkey
     (tmp_path / f"out/annotated/{clip.stem}.mp4").symlink_to("/dev/full")
     with pytest.raises(SystemExit):
         predict(f"source={clip}")
-    assert "is full: make room" in capsys.readouterr().err
+    assert "is full: free disk space" in capsys.readouterr().err
     assert list((tmp_path / "out/annotated").iterdir()) == []
 
 
@@ -187,7 +187,7 @@ def test_existing_output_folder_is_not_overwritten(predict, trained, tmp_path, c
     (tmp_path / "out" / "predictions.csv").write_text("of a run")
     with pytest.raises(SystemExit):
         predict(f"source={next(trained.corpus.rglob('*.mp4'))}")
-    assert "already holds files" in capsys.readouterr().err
+    assert "already contains files" in capsys.readouterr().err
     assert (tmp_path / "out" / "predictions.csv").read_text() == "of a run"
 
 

@@ -69,7 +69,7 @@ def test_second_process_never_uses_run_folder(fervid_train, tmp_path, monkeypatc
     monkeypatch.setenv(variable, "1")
     with alone(tmp_path), pytest.raises(SystemExit):
         fervid_train(*SMOKE, f"hydra.run.dir={tmp_path}")
-    assert "another process is at work" in capfd.readouterr().err
+    assert "another process is using" in capfd.readouterr().err
 
 
 COMPARING = """

@@ -284,7 +284,7 @@ class TestCommand:
 
     @pytest.mark.parametrize(
         ("number", "sentence"),
-        [(errno.EACCES, "cannot be written or read: permission denied"), (errno.ENOSPC, "is full: make room")],
+        [(errno.EACCES, "cannot be written or read: permission denied"), (errno.ENOSPC, "is full: free disk space")],
     )
     def test_output_folder_that_cannot_be_written(self, fervid_report, capsys, monkeypatch, runs, number, sentence):
         def write_report(folder, *others):

@@ -193,7 +193,7 @@ def test_two_searches_cannot_use_one_folder_at_once(fervid_search, monkeypatch, 
     monkeypatch.setattr(training, "train", lambda config, folder, callbacks, test, resume: 0.5)
     with alone(tmp_path), pytest.raises(SystemExit):
         fervid_search(*SMOKE, *SPACE)
-    assert "another process is at work" in capfd.readouterr().err
+    assert "another process is using" in capfd.readouterr().err
     fervid_search(*SMOKE, *SPACE)
     assert not (tmp_path / ".lock").exists()
 

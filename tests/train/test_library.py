@@ -94,7 +94,7 @@ def test_finished_run_with_missing_corpus_is_skipped(of_pictures, pictures, tmp_
 
 
 def test_folder_locked_by_another_process_is_an_error(words, tmp_path):
-    with alone(tmp_path), pytest.raises(InputError, match="another process is at work"):
+    with alone(tmp_path), pytest.raises(InputError, match="another process is using"):
         train_composed(words, tmp_path)
     score = train_composed(words, tmp_path)
     with alone(tmp_path):  # skipping a finished run writes nothing and needs no lock

@@ -61,7 +61,7 @@ BAD = [
     (["+trainer.gradient_clip_val=nan"], "trainer.gradient_clip_val=nan is out of range: use a positive number"),
     (["+trainer.accumulate_grad_batches=0"], "trainer.accumulate_grad_batches=0"),
     (["+trainer.val_check_interval=100000"], "trainer.val_check_interval=100000"),
-    (["+trainer.check_val_every_n_epoch=2"], "every epoch is validated"),
+    (["+trainer.check_val_every_n_epoch=2"], "every epoch must be validated"),
     (["+trainer.detect_anomaly=maybe"], "trainer.detect_anomaly=maybe is out of range: use true or false"),
     (["+trainer.max_steps=1"], "epoch 1 ended before validation"),
     (["+trainer.max_time=00:00:00:00"], "training ended before its first epoch was finished"),
@@ -172,7 +172,7 @@ def test_group_unknown_to_a_command_is_reported(fervid_command, tmp_path, capfd)
         with pytest.raises(SystemExit):
             fervid_command(name, word, f"hydra.run.dir={tmp_path}")
         output = capfd.readouterr().err
-        assert f"there is no {word.partition('=')[0]} to choose here" in output
+        assert f"this command has no group {word.partition('=')[0]}" in output
         assert own in output
         assert output.count("\n") == 1
 
