@@ -1,7 +1,7 @@
-"""The network's own arithmetic on tensors that lie in memory already: what no program can do without.
+"""Training steps on tensors that are already in memory: a lower bound for the time of any training program.
 
-As a program, ``python benchmarks/bare_step.py <cache> <epochs> <settings>``, it prints the seconds of an epoch in a
-process of its own, whose memory is managed as the C library does it by itself.
+``python benchmarks/bare_step.py <cache> <epochs> <settings>`` prints the seconds per epoch in a separate process with
+the default memory management of the C library.
 """
 
 import sys
@@ -19,11 +19,11 @@ from fervid.tasks.classification import EmotionClassifier
 
 
 def model_and_data(settings: Sequence[str], cache: str) -> tuple[EmotionClassifier, FrameDataModule]:
-    """The network and the corpus of a training command.
+    """Returns the network and the corpus of a training command.
 
     Args:
-        settings: as on the command line.
-        cache: where faces lie.
+        settings: settings as on the command line.
+        cache: folder of the cached faces.
     """
     with initialize_config_dir(CONFIG_FOLDER, version_base="1.3"):
         config = compose("train", [*settings, f"cache_dir={cache}"])
@@ -35,13 +35,13 @@ def model_and_data(settings: Sequence[str], cache: str) -> tuple[EmotionClassifi
 
 
 class BareStep:
-    """Forward, backward and optimizer step on preloaded batches, and the forward alone for the validation side.
+    """Forward, backward and optimizer step on preloaded batches, and only the forward pass for validation.
 
     Args:
-        settings: as on the command line.
-        cache: where faces lie.
-        device: where it computes; on ``cuda`` in bfloat16.
-        compiled: whether torch compiles the network.
+        settings: settings as on the command line.
+        cache: folder of the cached faces.
+        device: the device; ``cuda`` uses bfloat16.
+        compiled: whether to compile the network with ``torch.compile``.
     """
 
     def __init__(self, settings: Sequence[str], cache: str, device: str = "cpu", *, compiled: bool = False):
@@ -59,7 +59,7 @@ class BareStep:
         )
 
     def __call__(self, epochs: int) -> float:
-        """Seconds an epoch."""
+        """Runs the given number of epochs; returns the seconds per epoch."""
         self._wait()
         began = time.perf_counter()
         for _ in range(epochs):

@@ -1,13 +1,14 @@
-"""Fifty epochs of a head on a frozen backbone, against the plain loop that shows it every picture in every epoch.
+"""Fifty epochs of a head on a frozen backbone, compared with a plain loop that runs the backbone in every epoch.
 
     python benchmarks/frozen_phase.py [--pictures <folder> --weights <MobileNetV2 state dict>]
 
-MobileNetV2 at 224 px, a linear head, Adam, batches of 32, the same pictures on both sides of the same split. Of the
-plain loop one epoch is measured and taken fifty times: every epoch costs the same. Of fervid it is preparation and the
-whole fit, with nothing cached before; imports are not counted. A second line counts fervid's whole process: start,
-imports, test, figures and exit too, of which the plain loop has none. Both without augmentation, and with one, of which
-fervid keeps eight views a picture. The plain loop decodes between its steps, and is torch as it comes; that fervid
-keeps the memory it frees (fervid/processes/memory.py) is part of what is measured.
+MobileNetV2 at 224 px, a linear head, Adam, batches of 32, and the same pictures and split for both. One epoch of the
+plain loop is measured and multiplied by fifty, since every epoch takes the same time. For fervid, preparation and the
+whole fit are measured, starting with an empty cache and without imports. A second line also counts fervid's whole
+process with start, imports, test, figures and exit, which the plain loop does not have. Both are measured without and
+with augmentation; with augmentation, fervid caches eight views per picture. The plain loop decodes between its steps
+and uses torch's default memory management; fervid keeps freed memory (fervid/processes/memory.py), which is part of
+the comparison.
 """
 
 import argparse
@@ -41,7 +42,7 @@ MEAN, STD = np.array([0.485, 0.456, 0.406], np.float32), np.array([0.229, 0.224,
 
 
 class Pictures(Dataset):
-    """Files as they are read every epoch: decoded, resized, augmented, normalised."""
+    """Picture files that are decoded, resized, augmented and normalised in every epoch."""
 
     def __init__(self, files: list[Path], labels: np.ndarray, augmentation: Any):
         self.files, self.labels, self.augmentation = files, labels, augmentation
@@ -59,13 +60,13 @@ class Pictures(Dataset):
 
 
 class PlainLoop:
-    """What one writes without a framework: backbone in eval mode without gradients, the head learns.
+    """A plain training loop: the backbone in eval mode without gradients, and a trainable head.
 
     Args:
-        root: the pictures.
-        manifest: of a run of fervid: which of them it trains and validates on.
-        weights: a state dict of the backbone.
-        augmentation: of the training pictures.
+        root: folder of the pictures.
+        manifest: manifest of a run of fervid, which names its training and validation pictures.
+        weights: path to a state dict of the backbone.
+        augmentation: augmentation of the training pictures.
     """
 
     def __init__(self, root: Path, manifest: pd.DataFrame, weights: Path, augmentation: Any):
@@ -86,7 +87,7 @@ class PlainLoop:
             self.loaders[side] = DataLoader(pictures, batch_size=batch, shuffle=side == "train")
 
     def logits(self, pictures: torch.Tensor) -> torch.Tensor:
-        """Of a batch (B, 3, 224, 224)."""
+        """Returns the logits of a batch (B, 3, 224, 224)."""
         with torch.no_grad():
             features = self.backbone(pictures.to(memory_format=torch.channels_last)).mean((2, 3))
         return self.head(features)
@@ -108,7 +109,7 @@ class PlainLoop:
 
 
 def train(words: list[str], folder: Path) -> tuple[dict[str, float], float]:
-    """Trains with fervid; returns the seconds it noted and those of its whole process."""
+    """Trains with fervid; returns the seconds recorded in its results and those of the whole process."""
     command = [sys.executable, "-m", "fervid.train", *words, f"hydra.run.dir={folder}"]
     began = time.perf_counter()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -117,11 +118,13 @@ def train(words: list[str], folder: Path) -> tuple[dict[str, float], float]:
 
 
 def main() -> None:
-    """Prints one line a figure."""
+    """Prints one line per measurement."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pictures", type=Path, help="a folder an emotion (768 rendered faces)")
-    parser.add_argument("--pattern", default="(.+)__", help="finds who is seen in a file name")
-    parser.add_argument("--weights", type=Path, help="a state dict of MobileNetV2 (random ones)")
+    parser.add_argument(
+        "--pictures", type=Path, help="pictures in one folder per emotion (default: 768 rendered faces)"
+    )
+    parser.add_argument("--pattern", default="(.+)__", help="regular expression for the subject in a file name")
+    parser.add_argument("--weights", type=Path, help="a state dict of MobileNetV2 (default: random weights)")
     parser.add_argument("--repeats", type=int, default=3)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -129,7 +132,7 @@ def main() -> None:
 
 
 def compare(arguments: argparse.Namespace, folder: Path) -> None:
-    """Measures both sides by turns."""
+    """Measures fervid and the plain loop alternately."""
     root, weights = arguments.pictures, arguments.weights
     if root is None:
         root = folder / "faces"
@@ -148,11 +151,11 @@ def compare(arguments: argparse.Namespace, folder: Path) -> None:
     tell(
         Figure(
             "frozen phase",
-            "largest difference of a test probability, cached or not",
+            "largest difference of a test probability, cached vs. not cached",
             [float(np.abs(chances[0] - chances[1]).max()) * 1e6],
             "<= 100",
             "millionths",
-            f"{same} of {len(tables[0])} predictions are the same",
+            f"{same} of {len(tables[0])} predictions are equal",
         )
     )
 

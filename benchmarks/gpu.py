@@ -1,11 +1,11 @@
-"""Pictures a second through the whole program, on a GPU: ``python benchmarks/gpu.py``.
+"""Training pictures per second of the whole program on a GPU: ``python benchmarks/gpu.py``.
 
-The bare step computes on tensors that lie on the device already, in bfloat16 and channels_last, and draws nothing;
-fervid.train does all it does: faces gathered on the device and augmented there, scores, curves, checkpoints, the first
-upload. The pictures are noise: what they show costs nothing. With ``--compile`` a compiled bare step is measured beside
-it, to see where that would pay. Written without a GPU at hand.
+The bare step uses tensors that are already on the device, in bfloat16 and channels_last. fervid.train includes
+everything: gathering and augmenting faces on the device, scores, curves, checkpoints and the first upload. The pictures
+are random noise, since their content does not affect the speed. With ``--compile``, a compiled bare step is measured
+too, to show where compilation would help. This script was written without access to a GPU.
 
-``--device cpu`` tries the script itself where there is no GPU.
+Use ``--device cpu`` to test the script itself without a GPU.
 """
 
 import argparse
@@ -37,11 +37,11 @@ NETWORKS = {
 
 
 class Noise:
-    """Pictures of noise, as many as wanted, at the price of writing them.
+    """A corpus of random noise.
 
     Args:
-        count: how many pictures.
-        size: their side in pixels.
+        count: number of pictures.
+        size: their side length in pixels.
     """
 
     name, subjects_from, face_size = "noise", None, None
@@ -51,15 +51,15 @@ class Noise:
         self.failures = pd.DataFrame(columns=["path", "reason", "outcome"])
 
     def fingerprint(self) -> str:
-        """Nothing else shapes the pictures."""
+        """Returns an empty text: the pictures depend only on the table of frames."""
         return ""
 
     def about(self) -> dict:
-        """As a rendered corpus."""
+        """Returns the record of a rendered corpus."""
         return SyntheticDataModule().corpora[0]
 
     def frames(self) -> pd.DataFrame:
-        """Ten people, each emotion as often as any other, every picture a clip of its own."""
+        """Returns a table with ten subjects and balanced emotions; every picture is a separate clip."""
         numbers = np.arange(self.count)
         subjects = [f"person {number}" for number in numbers // len(EMOTIONS) % 10]
         emotions = np.array(EMOTIONS)[numbers % len(EMOTIONS)]
@@ -68,51 +68,51 @@ class Noise:
         return pd.DataFrame({"subject": subjects, "clip": clips, "emotion": emotions}).assign(**same)
 
     def open_pictures(self, frames: pd.DataFrame, cache: Path) -> Callable[[int], np.ndarray]:
-        """Draws a picture from its row."""
+        """Returns a function that generates the picture of a row."""
         shape = (self.size, self.size, 3)
         return lambda row: np.random.default_rng(row).integers(0, 256, shape, dtype=np.uint8)
 
 
 class NoiseDataModule(FrameDataModule):
-    """Serves noise; further options are those of :class:`FrameDataModule`."""
+    """Datamodule of random noise; for further options see :class:`FrameDataModule`."""
 
     def __init__(self, *, count: int, image_size: int, **options):
         super().__init__([Noise(count, image_size)], image_size=image_size, **options)
 
 
 def settings(words: list[str], count: int, batch_size: int) -> list[str]:
-    """The words of a training command on noise, all of the network learning."""
+    """Returns the settings of a training on noise with all stages trainable."""
     dataset = f"{{_target_:gpu.NoiseDataModule,count:{count},batch_size:{batch_size},num_workers:0}}"
     own = ["~dataset", f"+dataset={dataset}", "finetune=full", "augmentation=hf_faces", "optimizer=sgd"]
     return [*words, "backbone.weights=null", *own]
 
 
 def fervid(words: list[str], cache: str, epochs: int, trainer: str) -> float:
-    """Seconds an epoch of the whole command."""
+    """Runs the whole command; returns the seconds per epoch."""
     with tempfile.TemporaryDirectory() as folder:
         own = [f"trainer={trainer}", f"finetune.phases.0.epochs={epochs}", "finetune.phases.0.patience=null"]
         command = [sys.executable, "-m", "fervid.train", *words, *own, f"cache_dir={cache}"]
         here = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
         subprocess.run([*command, f"hydra.run.dir={folder}/run"], check=True, env=here, stdout=subprocess.DEVNULL)
         results = json.loads(Path(folder, "run", "results.json").read_text())
-    if results["epochs"] != epochs:  # seconds an epoch would be wrong
+    if results["epochs"] != epochs:  # the seconds per epoch would be wrong
         sys.exit(f"fervid.train ran for {results['epochs']} epochs instead of {epochs}: see its settings in gpu.py.")
     return results["seconds"]["fit"] / epochs
 
 
 def main() -> None:
-    """Prints one line a figure."""
+    """Prints one line per measurement."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", default="cuda", choices=["cuda", "cpu"])
-    parser.add_argument("--count", type=int, default=10_000, help="pictures")
+    parser.add_argument("--count", type=int, default=10_000, help="number of pictures")
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--only", choices=list(NETWORKS))
-    parser.add_argument("--compile", action="store_true", help="measure a compiled bare step too")
+    parser.add_argument("--compile", action="store_true", help="also measure a compiled bare step")
     arguments = parser.parse_args()
     if arguments.device == "cuda" and not torch.cuda.is_available():
-        print("GPU: not measured, since torch sees none here.")
+        print("GPU: not measured, since torch finds no GPU.")
         return
     trainer = "gpu" if arguments.device == "cuda" else "cpu"
     for name, network in NETWORKS.items():

@@ -1,16 +1,17 @@
-"""Time and memory at 1 x, 4 x and 16 x the frames: ``python benchmarks/growth.py``, about seven minutes on two cores.
+"""Time and memory for 1 x, 4 x and 16 x the frames: ``python benchmarks/growth.py``, about seven minutes on two cores.
 
-Every step is the command itself, in a process of its own, on rendered people: ``prepare`` on videos (copies of one
-clip) and on pictures, ``audit`` with an empty cache (face cache, hashes, near-duplicates), ``train`` with
-one epoch of LeNet (and its own, smaller store), ``report`` on that run beside a copy of it under another name. No two
-pictures are copies: each clip is two rendered faces laid over each other, turned and cut in a way of its own.
+Every step runs a command in a separate process on rendered faces: ``prepare`` on videos (copies of one clip) and on
+pictures, ``audit`` with an empty cache (face cache, hashes, near-duplicates), ``train`` with one epoch of LeNet (and
+its smaller face cache), and ``report`` on that run and a copy of it with another name. No two pictures are equal: each
+clip is a blend of two rendered faces with random rotation, scale and shift.
 
-Memory is what the process and its workers hold for themselves at their peak: anonymous pages and shared memory, with
-pages held by several processes counted once. Pages of a mapped file, such as the face cache, belong to the system and
-are listed apart. Time is judged only where the frames take more of it than half the start of a program:
-``--frames 6400``.
+Memory is the peak of the anonymous and shared memory of the process and its workers; pages shared by several processes
+are counted once. Pages of a mapped file, such as the face cache, belong to the operating system and are listed
+separately. Time is judged only if processing the frames takes longer than half the start of a program, for example
+with ``--frames 6400``.
 
-Then the parts that open no picture, on manifests of ten times as many rows: ``--rows 100000 1000000`` goes further.
+Finally, functions that open no pictures are measured on manifests with ten times as many rows; ``--rows 100000
+1000000`` measures larger ones.
 """
 
 import argparse
@@ -46,16 +47,16 @@ sys.path.append(str(Path(__file__).parents[1] / "tests"))  # which hold the writ
 from rendered_corpora.ravdess import write_ravdess
 
 TIMES = (1, 4, 16)
-SIDE = 128  # pixels of a prepared face
-LINEAR = 1.5  # what a further frame may cost over an earlier one
-A_CLIP = 10  # pictures of a clip
-FILMED = 16  # frames of a video, each of which is taken
+SIDE = 128  # side length of a prepared face in pixels
+LINEAR = 1.5  # maximum cost of an additional frame relative to an earlier one
+A_CLIP = 10  # pictures per clip
+FILMED = 16  # frames per video, all of which are used
 MIB = 2**20
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What a command took: seconds, MiB of its own at most, MiB of mapped files at most."""
+    """The cost of a command: seconds, peak memory of its processes in MiB, peak of mapped files in MiB."""
 
     seconds: float
     own: float
@@ -63,12 +64,12 @@ class Cost:
 
 
 def run(*words: str | Path) -> Cost:
-    """Runs ``python <words>`` and looks at it and its workers twenty times a second."""
+    """Runs ``python <words>`` and samples the memory of the process and its workers twenty times per second."""
     began, own, mapped = time.perf_counter(), 0.0, 0.0
     with tempfile.TemporaryFile("w+") as said:
         process = psutil.Popen([sys.executable, *map(str, words)], stdout=said, stderr=subprocess.STDOUT)
         while process.poll() is None:
-            # A set: a child that is about to become another program has its parent's memory, not a copy of it.
+            # A set: a child between fork and exec shares its parent's memory and would be counted twice.
             held = {_held(member) for member in _family(process)}
             own, mapped = (
                 max(most, sum(now)) for most, now in zip((own, mapped), zip(*held, strict=True), strict=True)
@@ -88,10 +89,10 @@ def _family(process: psutil.Process) -> list[psutil.Process]:
 
 
 def _held(process: psutil.Process) -> tuple[int, int]:
-    """Bytes of one process: its own (anonymous and shared memory), and of mapped files; shared pages count in parts."""
+    """Returns the bytes of anonymous and shared memory and of mapped files of a process, as proportional set size."""
     try:
         told = Path(f"/proc/{process.pid}/smaps_rollup").read_text()
-    except OSError:  # it has just ended
+    except OSError:  # the process has just ended
         return 0, 0
     lines = [line.split() for line in told.splitlines() if line.startswith("Pss_")]
     pages = {name: 1024 * int(size) for name, size, _ in lines}
@@ -99,7 +100,7 @@ def _held(process: psutil.Process) -> tuple[int, int]:
 
 
 def write_videos(root: Path, count: int, clip: Path) -> None:
-    """Copies of one clip, in two folders of emotions."""
+    """Writes copies of one clip into two folders of emotions."""
     for number in range(count):
         target = root / ("happy", "sad")[number % 2] / f"{number:06d}.mp4"
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -107,7 +108,7 @@ def write_videos(root: Path, count: int, clip: Path) -> None:
 
 
 def write_pictures(root: Path, count: int, rendered: Path) -> pd.DataFrame:
-    """Writes so many different faces; returns the table that names them: path, emotion, subject and clip."""
+    """Writes ``count`` different faces; returns their table with path, emotion, subject and clip."""
     found = {folder.name: sorted(folder.iterdir()) for folder in sorted(rendered.iterdir())}
     faces = {emotion: [cv2.imread(str(path)) for path in paths] for emotion, paths in found.items()}
     root.mkdir()
@@ -128,11 +129,11 @@ def write_pictures(root: Path, count: int, rendered: Path) -> pd.DataFrame:
 
 
 def steps(folder: Path, frames: int) -> Iterator[tuple[str, list[tuple[int, Cost]]]]:
-    """Each step with the frames and the cost at each size.
+    """Yields each step with the number of frames and the cost at each size.
 
     Args:
-        folder: where everything lies.
-        frames: pictures at 1 x; at least 320, or there are too few people to split.
+        folder: folder for all files.
+        frames: number of pictures at 1 x; at least 320, otherwise there are too few subjects to split.
     """
     write_ravdess(
         folder / "film", subjects=[1], emotions=["happy"], intensities=["01"], frames=FILMED, width=640, height=360
@@ -161,8 +162,8 @@ def steps(folder: Path, frames: int) -> Iterator[tuple[str, list[tuple[int, Cost
         one_epoch = ["backbone=lenet", "trainer.max_epochs=1", f"hydra.run.dir={place}/runs/one"]
         commands = {
             "prepare, pictures": ["prepare", *corpus],
-            "audit: store, hashes, near-duplicates": ["audit", *corpus, f"hydra.run.dir={place}/audit"],
-            "train: store at 28 px, one epoch": ["train", *corpus, *one_epoch],
+            "audit: face cache, hashes, near-duplicates": ["audit", *corpus, f"hydra.run.dir={place}/audit"],
+            "train: face cache at 28 px, one epoch": ["train", *corpus, *one_epoch],
             "report": ["report", f"runs={place}/runs", f"hydra.run.dir={place}/report"],
         }
         for step, words in commands.items():
@@ -178,7 +179,7 @@ def _fervid(place: Path, command: str, *words: str) -> Cost:
 
 
 def _copy_run(one: Path, other: Path) -> None:
-    """A second system, so that there is something to compare: the same run under another optimizer's name."""
+    """Copies a run under the name of another optimizer, so that the report can compare two systems."""
     shutil.copytree(one, other)
     results = json.loads((other / "results.json").read_text())
     results["choices"]["optimizer"] = "other"
@@ -186,11 +187,11 @@ def _copy_run(one: Path, other: Path) -> None:
 
 
 def rows_alone(rows: int, corpus: str) -> dict[str, Cost]:
-    """What the parts that open no picture cost on a manifest of so many rows, each in a process of its own.
+    """Measures functions that open no pictures on a manifest, each in a separate process.
 
     Args:
-        rows: how many.
-        corpus: ``videos``, 40 frames a clip; ``pictures``, each a clip of its own.
+        rows: number of rows of the manifest.
+        corpus: ``videos``: 40 frames per clip; ``pictures``: one frame per clip.
     """
     manifest, predictions = _manifest(rows, 40 if corpus == "videos" else 1)
     names = sorted(manifest["emotion"].unique())
@@ -201,22 +202,22 @@ def rows_alone(rows: int, corpus: str) -> dict[str, Cost]:
     hashes = np.random.default_rng(0).integers(0, 256, (rows, 32), dtype=np.uint8)
     parts: dict[str, Callable[[], object]] = {
         "fingerprint of the manifest": lambda: _Listed(manifest.drop(columns="split")).folder,
-        "split of people": lambda: splits.subject(manifest, val=0.2, test=0.2, seed=0),
-        "split of clips": lambda: splits.clips(manifest, val=0.2, test=0.2, seed=0),
+        "split by subjects": lambda: splits.subject(manifest, val=0.2, test=0.2, seed=0),
+        "split by clips": lambda: splits.clips(manifest, val=0.2, test=0.2, seed=0),
         "audit": lambda: audit(manifest),
-        "predictions written": lambda: predictions.to_csv(index=False),
+        "writing of predictions": lambda: predictions.to_csv(index=False),
         "clips from frames": lambda: clip_predictions(predictions, names),
         "temperature": lambda: fit_temperature(chances, labels),
-        "bootstrap over people": lambda: bootstrap_scores(by_person),
+        "bootstrap over subjects": lambda: bootstrap_scores(by_person),
         "bootstrap over clips": lambda: bootstrap_scores(by_clip),
     }
-    if rows <= 100_000:  # grows with the square
+    if rows <= 100_000:  # quadratic in the number of rows
         parts["near-duplicates"] = lambda: near_duplicates(hashes, manifest["clip"])
     return {name: _in_a_fork(part) for name, part in parts.items()}
 
 
 class _Listed:
-    """A corpus that is a table."""
+    """A corpus given by a table of frames."""
 
     name, subjects_from, face_size = "growth", None, None
 
@@ -231,7 +232,7 @@ class _Listed:
 
 
 def _manifest(rows: int, a_clip: int) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """A manifest with its split, and what a network may have said of its rows."""
+    """Returns a manifest with a split, and random predictions for its rows."""
     number, rng = np.arange(rows), np.random.default_rng(0)
     clip = number // a_clip
     emotions = np.array(["angry", "calm", "disgust", "fear", "happy", "neutral", "sad", "surprise"], dtype=object)
@@ -254,7 +255,7 @@ def _manifest(rows: int, a_clip: int) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def _in_a_fork(part: Callable[[], object]) -> Cost:
-    """Seconds of a part, and by how many MiB the process grew beyond what it had free."""
+    """Measures a function in a forked process: the seconds, and by how many MiB its resident memory grew."""
 
     def work(told: multiprocessing.SimpleQueue) -> None:
         before = psutil.Process().memory_info().rss / MIB
@@ -269,26 +270,28 @@ def _in_a_fork(part: Callable[[], object]) -> Cost:
     process.start()
     process.join()
     if process.exitcode:
-        raise SystemExit(f"a part ended with {process.exitcode}")
+        raise SystemExit(f"a measured function ended with exit code {process.exitcode}.")
     return told.get()
 
 
 def exponent(costs: list[tuple[int, float]]) -> float:
-    """Between the last two sizes: 1 where a cost grows as the frames do, 2 where it grows with their square."""
+    """Returns the exponent of growth between the last two sizes: 1 for linear growth, 2 for quadratic growth."""
     (few, less), (many, more) = costs[-2:]
     return math.log(more / less) / math.log(many / few)
 
 
 def bend(seconds: list[float], start: float) -> float | None:
-    """What a further frame costs between 4 and 16 x, over what it costs between 1 and 4 x: linear is 1, the square 4.
+    """Returns the cost of an additional frame between 4 and 16 x relative to that between 1 and 4 x.
+
+    The ratio is 1 for linear and 4 for quadratic growth.
 
     Args:
-        seconds: at 1, 4 and 16 x.
-        start: seconds of a program that only starts, of which all three have some.
+        seconds: seconds at 1, 4 and 16 x.
+        start: seconds of the start of a program, which all three include.
 
     Returns:
-        The ratio; None where the frames take less time than half a start does, so that noise decides. A bend that shows
-        even then is told, as large as it is at least.
+        The ratio; None if the frames take less time than half the start, so that noise dominates. If the growth is
+        clearly more than linear even then, a lower bound of the ratio is returned.
     """
     early, late = seconds[1] - seconds[0], seconds[2] - seconds[1]
     ratio = late / 4 / max(early, start / 2)
@@ -296,21 +299,20 @@ def bend(seconds: list[float], start: float) -> float | None:
 
 
 def tell_step(step: str, costs: list[tuple[int, Cost]], start: Cost) -> None:
-    """Prints the figures of a step: of its time, with a verdict where there is enough of it, and of its memory."""
+    """Prints the time of a step, with a verdict if it is long enough, and its memory."""
     counts = [count for count, _ in costs]
     seconds, own = [cost.seconds for _, cost in costs], [cost.own for _, cost in costs]
     spent = f"{' / '.join(f'{value:.1f}' for value in seconds)} s for {' / '.join(f'{n:,}' for n in counts)} frames"
     bent = bend(seconds, start.seconds)
     if bent is None:
         what, ratio, goal = "seconds at 16 x / at 1 x", seconds[-1] / seconds[0], ""
-        spent += f"; no verdict: next to the start's {start.seconds:.1f} s they are too short"
+        spent += f"; no verdict: too short compared with the start of {start.seconds:.1f} s"
     else:
-        what, ratio, goal = "a further frame, 4 to 16 x / 1 to 4 x", bent, f"<= {LINEAR}"
+        what, ratio, goal = "an additional frame, 4 to 16 x / 1 to 4 x", bent, f"<= {LINEAR}"
     each = 1024 * (own[-1] - own[0]) / (counts[-1] - counts[0])
-    held = f"{' / '.join(f'{value:.0f}' for value in own)} MiB of its own, imports {start.own:.0f} MiB"
-    held += (
-        f"; {each:.1f} KiB a further frame; {' / '.join(f'{cost.mapped:.0f}' for _, cost in costs)} MiB of mapped files"
-    )
+    held = f"{' / '.join(f'{value:.0f}' for value in own)} MiB, imports {start.own:.0f} MiB"
+    held += f"; {each:.1f} KiB per additional frame"
+    held += f"; {' / '.join(f'{cost.mapped:.0f}' for _, cost in costs)} MiB of mapped files"
     tell(
         Figure("growth", f"{step}: {what}", [ratio], goal, note=spent),
         Figure("growth", f"{step}: memory at 16 x / at 1 x", [own[-1] / own[0]], "<= 2", note=held),
@@ -318,15 +320,17 @@ def tell_step(step: str, costs: list[tuple[int, Cost]], start: Cost) -> None:
 
 
 def main() -> None:
-    """Prints two lines a step, and one a part."""
+    """Prints two lines per step, and one per function."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--frames", type=int, default=2400, help="pictures at 1 x; a hundredth as many videos")
     parser.add_argument(
-        "--rows", type=int, nargs="*", default=[10_000, 100_000], help="of the manifests, 8,000 or more"
+        "--frames", type=int, default=2400, help="number of pictures at 1 x; a hundredth as many videos"
+    )
+    parser.add_argument(
+        "--rows", type=int, nargs="*", default=[10_000, 100_000], help="rows of the manifests, 8,000 or more"
     )
     arguments = parser.parse_args()
     if not Path("/proc/self/smaps_rollup").exists():
-        print("growth: not measured, since this system does not tell what a process holds (/proc).")
+        print("growth: not measured, since this system does not report the memory of a process (/proc).")
         return
     start = run("-c", "import fervid.train.training")
     with tempfile.TemporaryDirectory() as folder:

@@ -1,9 +1,9 @@
-"""The four papers' pipelines in Keras, as a notebook has them: what ``benchmarks/peers.py`` measures fervid against.
+"""The four papers' pipelines in Keras, written as in a notebook; ``benchmarks/peers.py`` compares fervid with them.
 
-From raw videos or pictures to test scores in one process: OpenCV reads and cuts out, ``tf.data`` caches, augments in
-parallel and prefetches, Keras trains. It runs in an environment of its own, without fervid; the last line it prints is
-JSON with scores, parameters and seconds. Keras chooses by itself what XLA compiles (on GPUs alone) and how many steps
-run at a time (one).
+Each runs from raw videos or pictures to test scores in one process: OpenCV reads and crops, ``tf.data`` caches,
+augments in parallel and prefetches, Keras trains. The script runs in a separate environment without fervid; the last
+line that it prints is JSON with scores, parameters and seconds. Keras uses its defaults for XLA compilation (only on
+GPUs) and the number of steps per execution (one).
 """
 
 import time
@@ -38,16 +38,16 @@ PLAIN = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 
 
 def cut_videos(frames: pd.DataFrame, root: Path, folder: Path, pipeline: "Pipeline") -> pd.DataFrame:
-    """Cuts the listed frames of videos to squares, faces or centres, and writes them.
+    """Crops the listed frames of videos to squares, at the face or at the centre, and writes them.
 
     Args:
-        frames: one row a frame: ``path``, ``frame``, ``emotion``, ``split``.
-        root: what paths are relative to.
-        folder: where the pictures go.
-        pipeline: says how they are cut. Where faces are looked for, a frame without one is left out.
+        frames: one row per frame: ``path``, ``frame``, ``emotion``, ``split``.
+        root: folder that the paths are relative to.
+        folder: output folder.
+        pipeline: defines the crops. If it detects faces, a frame without a face is omitted.
 
     Returns:
-        The rows that gave a picture, with ``file``.
+        The rows with a picture, with the column ``file``.
     """
     faces, eyes = (
         cv2.CascadeClassifier(f"{cv2.data.haarcascades}haarcascade_{name}.xml")
@@ -82,14 +82,14 @@ Box = tuple[int, int, int]  # left, top, side
 
 
 def centre(picture: np.ndarray) -> Box:
-    """The central square of a picture."""
+    """Returns the central square of a picture."""
     height, width = picture.shape[:2]
     side = min(height, width)
     return (width - side) // 2, (height - side) // 2, side
 
 
 def largest_face(picture: np.ndarray, cascade: cv2.CascadeClassifier) -> Box | None:
-    """The largest face Haar finds in a picture reduced to 640 pixels, with a margin of 7 %."""
+    """Returns the largest face that Haar detects in a picture reduced to 640 pixels, with a margin of 7 %."""
     scale = min(1.0, 640 / max(picture.shape[:2]))
     small = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else picture
     gray = cv2.cvtColor(small, cv2.COLOR_BGR2GRAY)
@@ -103,7 +103,7 @@ def largest_face(picture: np.ndarray, cascade: cv2.CascadeClassifier) -> Box | N
 
 
 def eye_angle(picture: np.ndarray, box: Box, cascade: cv2.CascadeClassifier) -> float:
-    """Degrees by which a face leans, by the eyes Haar finds in its upper half, reduced; 0 unless it finds both."""
+    """Returns the roll of a face in degrees, from the eyes that Haar detects in its upper half; 0 without both eyes."""
     x, y, side = box
     scale = min(1.0, 160 / side)
     upper = picture[y : y + int(0.55 * side), x : x + side]
@@ -122,7 +122,7 @@ def eye_angle(picture: np.ndarray, box: Box, cascade: cv2.CascadeClassifier) -> 
 
 
 def cut(picture: np.ndarray, box: Box, angle: float) -> np.ndarray:
-    """A square of a picture, turned about its middle by so many degrees."""
+    """Returns a square of a picture, rotated around its centre by an angle in degrees."""
     x, y, side = box
     if not angle:
         return picture[y : y + side, x : x + side]
@@ -132,7 +132,7 @@ def cut(picture: np.ndarray, box: Box, angle: float) -> np.ndarray:
 
 
 def read_parquet(frames: pd.DataFrame, root: Path, size: int) -> np.ndarray:
-    """The pictures of the listed rows of a Parquet file, uint8 (N, size, size, 3) RGB."""
+    """Returns the pictures of the listed rows of a Parquet file, uint8 (N, size, size, 3) RGB."""
     column = pd.read_parquet(root, columns=["image"])["image"]
     pictures = np.empty((len(frames), size, size, 3), np.uint8)
     for place, path in enumerate(frames["path"]):
@@ -146,7 +146,7 @@ def read_parquet(frames: pd.DataFrame, root: Path, size: int) -> np.ndarray:
 
 
 def augmentation_ised(size: int) -> Callable[[tf.Tensor], tf.Tensor]:
-    """Mirrored, turned, shifted, zoomed; the edge is repeated."""
+    """Flip, rotation, shift and zoom; the edge is repeated."""
     return in_turn(
         layers.RandomFlip("horizontal"),
         layers.RandomRotation(10 / 360, fill_mode="nearest"),
@@ -156,7 +156,7 @@ def augmentation_ised(size: int) -> Callable[[tf.Tensor], tf.Tensor]:
 
 
 def augmentation_enterface(size: int) -> Callable[[tf.Tensor], tf.Tensor]:
-    """Every other picture turned by up to 15 degrees, every other one noisy (0.8 to 4 % of the range)."""
+    """Rotation by up to 15 degrees and noise of 0.8 to 4 % of the range, each with a probability of one half."""
     turn = layers.RandomRotation(15 / 360, fill_mode="nearest")
 
     def augment(pictures: tf.Tensor) -> tf.Tensor:
@@ -171,7 +171,7 @@ def augmentation_enterface(size: int) -> Callable[[tf.Tensor], tf.Tensor]:
 
 
 def augmentation_hf(size: int) -> Callable[[tf.Tensor], tf.Tensor]:
-    """Mirrored, turned, zoomed, contrast."""
+    """Flip, rotation, zoom and contrast."""
     return in_turn(
         layers.RandomFlip("horizontal"),
         layers.RandomRotation(10 / 360, fill_mode="reflect"),
@@ -181,7 +181,7 @@ def augmentation_hf(size: int) -> Callable[[tf.Tensor], tf.Tensor]:
 
 
 def in_turn(*steps: layers.Layer) -> Callable[[tf.Tensor], tf.Tensor]:
-    """One preprocessing layer after the other."""
+    """Applies preprocessing layers one after another."""
 
     def augment(pictures: tf.Tensor) -> tf.Tensor:
         for step in steps:
@@ -240,7 +240,7 @@ def alexnet(size: int, classes: int) -> tuple[keras.Model, None]:
 
 
 def cnn(size: int, classes: int) -> tuple[keras.Model, None]:
-    """The eNTERFACE'05 paper's own network."""
+    """The network of the eNTERFACE'05 paper."""
     network = from_scratch(
         size,
         layers.Conv2D(32, 3, padding="same", activation="relu"),
@@ -280,7 +280,9 @@ def vgg16_ravdess(size: int, classes: int) -> tuple[keras.Model, keras.Model]:
 def hf_network(name: str, size: int, classes: int) -> tuple[keras.Model, keras.Model]:
     """A network of ``keras.applications`` under global average pooling and one dense layer."""
     base = getattr(keras.applications, name)(include_top=False, weights=None, input_shape=(size, size, 3))
-    scale = ((0.0,) * 3, (1 / 255,) * 3) if name.startswith("EfficientNet") else PLAIN  # it divides by 255 itself
+    scale = (
+        ((0.0,) * 3, (1 / 255,) * 3) if name.startswith("EfficientNet") else PLAIN
+    )  # the network divides by 255 itself
     return on_base(base, scale, [layers.GlobalAveragePooling2D(), layers.Dropout(0.2)], classes), base
 
 
@@ -296,12 +298,12 @@ def on_base(base: keras.Model, scale: tuple, top: list[layers.Layer], classes: i
 
 
 def normalise(mean: tuple[float, ...], std: tuple[float, ...]) -> list[layers.Layer]:
-    """Pictures in [0, 255] to what the network is to see."""
+    """Normalises pictures in [0, 255] for the network."""
     return [layers.Rescaling([1 / (255 * s) for s in std], [-m / s for m, s in zip(mean, std, strict=True)])]
 
 
 def load_torchvision(base: keras.Model, file: Path) -> None:
-    """Gives a base the weights of torchvision's network of the same name, stored in torchvision's order."""
+    """Loads the weights of torchvision's network of the same name into a base, stored in torchvision's order."""
     with np.load(file) as stored:
         tensors = [stored[name] for name in sorted(stored.files)]
     for layer in base.layers:
@@ -322,7 +324,7 @@ def load_torchvision(base: keras.Model, file: Path) -> None:
 
 @dataclass(frozen=True)
 class Phase:
-    """``first``: the first layer of the base that learns, ``all`` or ``head``."""
+    """A training phase; ``first`` is the first trainable layer of the base, ``all`` or ``head``."""
 
     first: str
     rate: float
@@ -330,19 +332,19 @@ class Phase:
 
 @dataclass(frozen=True)
 class Pipeline:
-    """One paper's, as its preset in fervid's conf/experiment says it.
+    """The pipeline of a paper, as in its preset in fervid's conf/experiment.
 
     Attributes:
-        network: by the side of its pictures and the number of classes; its base too, where some of it is frozen.
-        size: side of the pictures in pixels.
-        optimizer: by its rate.
-        phases: of the training.
-        batch: how many pictures a step.
-        augmentation: of training pictures, by their side.
-        detect: look for a face; else the central square of the frame is taken.
-        level: turn faces until their eyes are level.
-        grayscale: luminance in all channels.
-        keep_best: go back to the epoch of the lowest validation loss.
+        network: function from image size and number of classes to the network and, if it has frozen layers, its base.
+        size: side length of the pictures in pixels.
+        optimizer: function from the learning rate to the optimizer.
+        phases: the training phases.
+        batch: batch size.
+        augmentation: function from image size to the augmentation of training pictures.
+        detect: whether to detect faces; otherwise the central square of the frame is used.
+        level: whether to rotate faces until the eyes are level.
+        grayscale: whether to use the luminance in all channels.
+        keep_best: whether to restore the weights of the epoch with the lowest validation loss.
     """
 
     network: Callable[[int, int], tuple[keras.Model, keras.Model | None]]
@@ -381,7 +383,7 @@ PIPELINES = {
 
 
 def datasets(pipeline: Pipeline, frames: pd.DataFrame, pictures: np.ndarray | None) -> dict[str, tf.data.Dataset]:
-    """Batches of each side: read once, kept, augmented in parallel, fetched ahead."""
+    """Returns the batches of each subset: read once, cached, augmented in parallel and prefetched."""
     found = {}
     for side, rows in frames.reset_index(drop=True).groupby("split"):
         labels = rows["label"].to_numpy()
@@ -407,7 +409,7 @@ def datasets(pipeline: Pipeline, frames: pd.DataFrame, pictures: np.ndarray | No
 
 
 def freeze_before(network: keras.Model, base: keras.Model | None, first: str) -> None:
-    """Freezes a base before the layer ``first``."""
+    """Freezes the layers of a base before the layer ``first``."""
     if base is None:
         return
     base.trainable = True
@@ -419,7 +421,7 @@ def freeze_before(network: keras.Model, base: keras.Model | None, first: str) ->
 
 
 def run(name: str, root: Path, listed: Path, folder: Path, epochs: list[int], weights: Path | None) -> dict:
-    """The whole of a pipeline; returns scores, parameters and seconds."""
+    """Runs a whole pipeline; returns scores, parameters and seconds."""
     pipeline = PIPELINES[name]
     keras.utils.set_random_seed(42)
     seconds = {"imports": IMPORTED - BEGAN}
@@ -442,7 +444,7 @@ def run(name: str, root: Path, listed: Path, folder: Path, epochs: list[int], we
         began = time.perf_counter()
         freeze_before(network, base, phase.first)
         network.compile(pipeline.optimizer(phase.rate), "sparse_categorical_crossentropy", metrics=["accuracy"])
-        # A patience that never ends: both sides of the comparison train for the same epochs, the best are restored.
+        # Never stops early, so that fervid and Keras train for the same epochs; only restores the best weights.
         best = keras.callbacks.EarlyStopping("val_loss", patience=most, restore_best_weights=True)
         callbacks = [best] if pipeline.keep_best else []
         history = network.fit(
@@ -478,11 +480,13 @@ def main() -> None:
     parser.add_argument("pipeline", choices=PIPELINES)
     parser.add_argument("--root", type=Path, required=True, help="the corpus: a folder of videos, or a Parquet file")
     parser.add_argument("--frames", type=Path, required=True, help="CSV: path, frame, emotion, split")
-    parser.add_argument("--folder", type=Path, required=True, help="where cut faces go")
-    parser.add_argument("--epochs", type=int, nargs="+", required=True, help="of each phase")
-    parser.add_argument("--weights", type=Path, help="of the base: an .npz with torchvision's tensors, in their order")
-    told = parser.parse_args()
-    print(json.dumps(run(told.pipeline, told.root, told.frames, told.folder, told.epochs, told.weights)), flush=True)
+    parser.add_argument("--folder", type=Path, required=True, help="output folder for face crops")
+    parser.add_argument("--epochs", type=int, nargs="+", required=True, help="number of epochs of each phase")
+    parser.add_argument(
+        "--weights", type=Path, help="weights of the base: .npz of torchvision's tensors in their order"
+    )
+    args = parser.parse_args()
+    print(json.dumps(run(args.pipeline, args.root, args.frames, args.folder, args.epochs, args.weights)), flush=True)
 
 
 if __name__ == "__main__":

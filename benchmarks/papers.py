@@ -1,11 +1,11 @@
-"""The four papers' protocols, reduced, on rendered copies of their corpora: ``make papers``.
+"""Runs the protocols of the four papers, reduced, on rendered copies of their corpora: ``make papers``.
 
-Each preset is run twice, as its paper splits and on people (or pictures) never seen, and the report lays the two side
-by side. The people do not exist and the epochs are few: what is shown is that every protocol runs from raw files to
-its tables, and what its split leaks. With the real corpora it is the same commands without the reductions.
+Each preset is run twice, with the split of its paper and on unseen subjects (or pictures), and the report compares the
+two. The faces are rendered and the epochs are few; the purpose is to show that every protocol runs from raw files to
+its tables, and how much its split leaks. With the real corpora, use the same commands without the reductions.
 
-It goes on where it was stopped. Weights that cannot be fetched are random ones; a file of ImageNet weights of
-MobileNetV2 can be given.
+An interrupted run is resumed by the same command. If weights cannot be downloaded, random weights are used; a file with
+ImageNet weights of MobileNetV2 can be given.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from omegaconf import OmegaConf
 from fervid.media.files import RENDERED
 from fervid.schema.config_folder import CONFIG_FOLDER
 
-sys.path.append(str(Path(__file__).parents[1] / "tests"))  # which hold the writers of rendered corpora
+sys.path.append(str(Path(__file__).parents[1] / "tests"))  # for the writers of rendered corpora
 
 from rendered_corpora.enterface import write_enterface
 from rendered_corpora.hf_faces import write_hf_parquet
@@ -28,7 +28,7 @@ from rendered_corpora.ravdess import RAVDESS_EMOTIONS, write_ravdess
 
 
 def render(folder: Path) -> None:
-    """Renders the four corpora, each unless it is there."""
+    """Renders each of the four corpora unless it exists."""
     for name, write in {
         "ravdess": lambda root: write_ravdess(
             root,
@@ -50,15 +50,15 @@ def render(folder: Path) -> None:
 
 
 def counts(name: str, share: float) -> list[str]:
-    """A paper's numbers of frames, a share of them."""
+    """Returns settings for a fraction of a paper's numbers of frames."""
     numbers = OmegaConf.load(Path(CONFIG_FOLDER) / "split" / f"{name}_counts.yaml").counts
     scaled = {emotion: [round(share * number) for number in row] for emotion, row in numbers.items()}
-    told = ",".join(f"{emotion}:[{','.join(map(str, row))}]" for emotion, row in scaled.items())
-    return ["~split.counts", f"+split.counts={{{told}}}"]
+    value = ",".join(f"{emotion}:[{','.join(map(str, row))}]" for emotion, row in scaled.items())
+    return ["~split.counts", f"+split.counts={{{value}}}"]
 
 
 def commands(corpora: Path, mobilenet: Path | None) -> dict[str, list[str]]:
-    """What is run, by the name of its folder."""
+    """Returns the commands by the name of their output folder."""
     ised, enterface = f"dataset.root={corpora / 'ised'}", f"dataset.root={corpora / 'enterface'}"
     lenet = ["-m", "experiment=ised_lenet", "optimizer=sgd_plain,rmsprop,adam", ised, "dataset.frame_stride=1"]
     alexnet = ["-m", "experiment=ised_alexnet", ised, "dataset.frame_stride=1", "finetune.phases.0.epochs=8"]
@@ -69,16 +69,16 @@ def commands(corpora: Path, mobilenet: Path | None) -> dict[str, list[str]]:
     short = [
         "finetune.phases.1.epochs=2",
         "finetune.cached_views=2",
-    ]  # views are cached: epochs of the head cost nothing
+    ]  # with cached views, epochs of the head take almost no time
     weights = [f"backbone.weights={mobilenet}"] if mobilenet else []
     fervid = {
         "ravdess": [*vgg16, "split=random_frames,subject", "finetune.phases.0.epochs=6"],
         "ised_lenet_paper": lenet,
-        "ised_lenet_honest": [*lenet, "split=subject"],
+        "ised_lenet_subject": [*lenet, "split=subject"],
         "ised_alexnet_paper": [*alexnet, *counts("ised", 0.4)],
-        "ised_alexnet_honest": [*alexnet, "split=subject"],
+        "ised_alexnet_subject": [*alexnet, "split=subject"],
         "enterface_paper": [*cnn, *counts("enterface", 0.12)],
-        "enterface_honest": [*cnn, "split=subject"],
+        "enterface_subject": [*cnn, "split=subject"],
         "hf_mobilenet_v2": ["-m", "experiment=hf_mobilenet_v2", *hf, *short, *weights],
         "hf_others": ["-m", "sweep=hf_backbones", "experiment=hf_vgg16,hf_efficientnet_b2", *hf, *short],
     }
@@ -89,9 +89,9 @@ def commands(corpora: Path, mobilenet: Path | None) -> dict[str, list[str]]:
 
 
 def main() -> None:
-    """Renders, trains, reports."""
+    """Renders the corpora, trains all presets and writes the report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folder", type=Path, default=Path("papers"), help="where everything goes (papers)")
+    parser.add_argument("--folder", type=Path, default=Path("papers"), help="output folder (default: papers)")
     parser.add_argument("--mobilenet", type=Path, help="a state dict with ImageNet weights of MobileNetV2")
     arguments = parser.parse_args()
     began = time.perf_counter()
@@ -109,7 +109,7 @@ def main() -> None:
 
 
 def run(words: list[str]) -> int:
-    """Runs one of fervid's commands, and says how it ended."""
+    """Runs a command of fervid; returns its exit code."""
     print("python -m", *words, flush=True)
     return subprocess.run([sys.executable, "-m", *words]).returncode
 

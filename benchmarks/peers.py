@@ -1,16 +1,18 @@
-"""fervid against Keras 3 with TensorFlow, each of the papers' pipelines end to end: ``python benchmarks/peers.py``.
+"""Compares fervid with Keras 3 and TensorFlow on the papers' pipelines, end to end: ``python benchmarks/peers.py``.
 
-Whole processes, from raw videos or pictures to test scores, nothing prepared, by turns: ``python -m fervid.train
-experiment=...`` and ``keras_pipelines.py``, which runs in an environment of its own. Same people (rendered), same
-frames on the same sides of the split, same network, same first weights under a frozen part, same epochs in the same
-phases; patience is switched off on both sides, so that they are. Both use the machine's cores as they do by themselves.
-Films have the size of a real corpus' and give as many frames as the preset says; there are fewer people, clips and
-emotions, and fewer epochs where they would take too long. Where counts divide the frames, or 20 % of them are too few
-to test on, chance divides them. Where a side does not learn, or the two reach different accuracies, the comparison is
-void: it gets no verdict. Beside whole processes, preparation and training are told alone, by each side's own clock.
+Whole processes are measured alternately, from raw videos or pictures to test scores, without prepared files: ``python
+-m fervid.train experiment=...`` and ``keras_pipelines.py``, which runs in a separate environment. Both use the same
+rendered subjects, the same frames in the same subsets, the same network, the same initial weights for frozen stages,
+and the same epochs in the same phases; early stopping is disabled in both. Both use the cores of the machine with
+their default settings. Videos have the size of those in a real corpus, with as many frames as in the preset; there are
+fewer subjects, clips and emotions, and fewer epochs where they would take too long. Where the preset splits by counts,
+or 20 % of the frames are too few to test on, the split is random. If one of the two does not learn, or their
+accuracies differ, the comparison is void and gets no verdict. Besides whole processes, preparation and training are
+listed separately, as timed by each program.
 
-The networks with a frozen part begin with random weights unless a file is given. Behind those of MobileNetV2 a head
-reaches a third of the eight emotions, hardly enough for a verdict; behind ImageNet's all of them: give ``--weights``.
+Networks with frozen stages start from random weights unless a file is given. With random weights of MobileNetV2, a
+head recognises only a third of the eight emotions, hardly enough for a verdict; with ImageNet weights, it recognises
+all of them: give ``--weights``.
 """
 
 import argparse
@@ -36,7 +38,7 @@ from timing import Figure, by_turns, ratios, tell
 
 from fervid.media.files import RENDERED
 
-sys.path.append(str(Path(__file__).parents[1] / "tests"))  # which hold the writers of rendered corpora
+sys.path.append(str(Path(__file__).parents[1] / "tests"))  # for the writers of rendered corpora
 
 from rendered_corpora.enterface import write_enterface
 from rendered_corpora.hf_faces import write_hf_parquet
@@ -48,7 +50,7 @@ VIEWS = 8  # as the HF presets recommend for laptops
 
 
 def sides(*, val: float, test: float) -> tuple[str, ...]:
-    """Frames at random, such shares of them to validate and to test on."""
+    """Returns settings for a random split of frames with these fractions for validation and test."""
     return "split=random_frames", f"split.val={val}", f"split.test={test}"
 
 
@@ -57,14 +59,14 @@ HF_SIDES = ("split.val=0.15", "split.test=0.3")  # stratified, as the preset say
 
 @dataclass(frozen=True)
 class Pipeline:
-    """A preset, reduced.
+    """A reduced preset.
 
     Attributes:
-        corpus: which of the rendered ones.
-        goal: of the ratio Keras / fervid.
-        epochs: of each phase.
-        overrides: what else fervid is told.
-        backbone: torchvision's name, where both sides begin with the same weights under a frozen part.
+        corpus: name of the rendered corpus.
+        goal: goal for the ratio Keras / fervid.
+        epochs: number of epochs of each phase.
+        overrides: further settings of fervid.
+        backbone: torchvision's name of the backbone, if it has frozen stages; both then start from the same weights.
     """
 
     corpus: str
@@ -91,27 +93,27 @@ RENDER: dict[str, Callable[[Path], object]] = {
     "ravdess": lambda root: write_ravdess(
         root, emotions=("calm", "happy", "sad", "angry"), intensities=("01",), frames=100
     ),
-    # A picture an emotion in many copies: random weights can tell them apart.
+    # One picture per emotion in many copies, so that even random weights can distinguish them.
     "hf_faces": lambda root: write_hf_parquet(root / "train.parquet", rows=8, size=224, copies=16),
 }
 
 
 def corpus(folder: Path, name: str) -> Path:
-    """The root of a rendered corpus, rendered unless it is there."""
+    """Returns the root of a rendered corpus; renders it unless it exists."""
     root = folder / "corpora" / name
     if not (root / RENDERED).exists():
-        print(f"rendering {name}, once", flush=True)
+        print(f"rendering {name}", flush=True)
         RENDER[name](root)
     return root / "train.parquet" if name == "hf_faces" else root
 
 
 def first_weights(folder: Path, name: str, given: Path | None) -> Path:
-    """A file with a backbone's first weights for fervid, and beside it the same for Keras, ``.npz``.
+    """Writes a backbone's initial weights for fervid, and the same weights for Keras as ``.npz`` in the same folder.
 
     Args:
-        folder: where they go.
-        name: of torchvision's network.
-        given: a state dict; None draws random weights.
+        folder: output folder.
+        name: torchvision's name of the network.
+        given: path to a state dict; None: random weights.
     """
     path = folder / "weights" / f"{name}.pth"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -119,7 +121,7 @@ def first_weights(folder: Path, name: str, given: Path | None) -> Path:
     if given:
         missing, _ = network.load_state_dict(torch.load(given, map_location="cpu", weights_only=True), strict=False)
         if any(key.startswith("features.") for key in missing):
-            sys.exit(f"--weights={given} is not of {name}: {missing[0]} is missing.")
+            sys.exit(f"--weights={given} is not a state dict of {name}: {missing[0]} is missing.")
     features = {key: value for key, value in network.state_dict().items() if key.startswith("features.")}
     torch.save(features, path)
     tensors = [value.numpy() for key, value in features.items() if not key.endswith("num_batches_tracked")]
@@ -129,10 +131,10 @@ def first_weights(folder: Path, name: str, given: Path | None) -> Path:
 
 @dataclass
 class Bench:
-    """Both sides of one pipeline.
+    """Measures one pipeline in fervid and Keras.
 
     Attributes:
-        results: what each run reached, by side.
+        results: the results of each run, by alternative.
     """
 
     name: str
@@ -147,7 +149,7 @@ class Bench:
         self.results: dict[str, list[dict[str, Any]]] = {}
 
     def fervid(self, side: str, *overrides: str) -> float:
-        """Runs fervid in an empty cache; returns the seconds of the whole process."""
+        """Runs fervid with an empty cache; returns the seconds of the whole process."""
         told = [f"dataset.root={self.root}", *self.pipeline.overrides, *overrides]
         for number, epochs in enumerate(self.pipeline.epochs):
             told += [f"finetune.phases.{number}.epochs={epochs}", f"finetune.phases.{number}.patience=null"]
@@ -192,7 +194,7 @@ class Bench:
         return seconds
 
     def measure(self, repeats: int) -> None:
-        """Both sides by turns; fervid first, whose split Keras is given."""
+        """Measures both alternately; fervid first, since Keras uses its split."""
         ours = {"fervid": lambda: self.fervid("fervid")}
         if self.name.startswith("hf_"):
             views = f"fervid, {VIEWS} views"
@@ -204,7 +206,7 @@ class Bench:
         print(json.dumps({self.name: self.results}), flush=True)
 
     def tell(self, side: str, values: list[float]) -> None:
-        """One line for a pair of sides."""
+        """Prints one line that compares fervid with Keras."""
         fervid, keras = self.results[side], self.results["keras"]
         void = self.void(fervid, keras)
         note = (
@@ -217,10 +219,10 @@ class Bench:
         tell(Figure("peers", f"keras / {side}, {self.name}", values, goal, note=note))
 
     def parts(self, side: str) -> None:
-        """One line a part of what a pair of sides does; only frozen epochs have a goal of their own."""
+        """Prints one line per part of the pipeline; of these, only the frozen epochs have a goal."""
         void = self.void(self.results[side], self.results["keras"])
         fervid, keras = ([run["seconds"] for run in self.results[name]] for name in (side, "keras"))
-        kept = ", features that are kept included" if self.weights else ""
+        kept = ", including cached features" if self.weights else ""
         found = [
             ("preparation", [run["prepare"] for run in keras], [run["prepare"] for run in fervid], "", ""),
             ("training", [run["fit"] for run in keras], [run["fit"] for run in fervid], kept, ""),
@@ -231,19 +233,19 @@ class Bench:
             found.append((frozen, [run["phase_0"] for run in keras], ours, kept, self.pipeline.goal))
         for part, theirs, ours, aside, goal in found:
             note = f"{_span(theirs)} / {_span(ours)} s{aside}" + (f"; VOID, {void}" if void else "")
-            what = f"keras / {side}, {self.name}, {part} alone"
+            what = f"keras / {side}, {self.name}, only {part}"
             tell(Figure("peers", what, ratios(theirs, ours), "" if void else goal, note=note))
 
     def void(self, fervid: list[dict[str, Any]], keras: list[dict[str, Any]]) -> str:
-        """Why the two cannot be compared; empty if they can."""
+        """Returns why the two cannot be compared; empty if they can."""
         if (fervid[0]["parameters"], fervid[0]["learning"]) != (keras[0]["parameters"], keras[0]["learning"]):
             return (
-                f"parameters differ: {keras[0]['parameters']:,} with {keras[0]['learning']} learning / "
+                f"parameters differ: {keras[0]['parameters']:,} with {keras[0]['learning']} trainable / "
                 f"{fervid[0]['parameters']:,} with {fervid[0]['learning']}"
             )
         counts = [run["frames"] for run in (keras[0], fervid[0])]
         if max(abs(counts[0][side] - counts[1][side]) / counts[1][side] for side in counts[1]) > 0.05:
-            return f"frames differ: {counts[0]} / {counts[1]}"  # in some of them one side has found no face
+            return f"frames differ: {counts[0]} / {counts[1]}"  # one of the two found no face in some of them
         tested, chance = keras[0]["frames"]["test"], 1 / fervid[0]["classes"]
         for name, runs in (("fervid", fervid), ("Keras", keras)):
             if _mean(runs, "uar") < chance + 2 * math.sqrt(chance * (1 - chance) / tested):
@@ -264,7 +266,7 @@ def _span(values: Any) -> str:
 
 
 def _timed(command: list[str]) -> tuple[float, float, str]:
-    """Wall seconds of a whole process, processor seconds of it and its children, and what it prints."""
+    """Returns the wall seconds of a process, the processor seconds of it and its children, and its output."""
     began, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run(command, capture_output=True, text=True)
     seconds, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -274,24 +276,28 @@ def _timed(command: list[str]) -> tuple[float, float, str]:
 
 
 def main() -> None:
-    """Renders, measures, prints a line a figure."""
+    """Renders the corpora and prints one line per measurement."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--keras", type=Path, default=Path(".venv-keras/bin/python"), help="Keras' Python")
-    parser.add_argument("--only", nargs="+", choices=PIPELINES, help="these pipelines")
-    parser.add_argument("--all", action="store_true", help=f"also the slow ones: {', '.join(SLOW)}")
+    parser.add_argument(
+        "--keras", type=Path, default=Path(".venv-keras/bin/python"), help="Python interpreter with Keras"
+    )
+    parser.add_argument("--only", nargs="+", choices=PIPELINES, help="run only these pipelines")
+    parser.add_argument("--all", action="store_true", help=f"also run the slow pipelines: {', '.join(SLOW)}")
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--weights", type=Path, help="a state dict with ImageNet weights of MobileNetV2")
-    parser.add_argument("--folder", type=Path, help="keeps the rendered corpora for another time")
+    parser.add_argument("--folder", type=Path, help="folder that keeps the rendered corpora for later runs")
     told = parser.parse_args()
     if not told.keras.exists():
         sys.exit(
-            f"--keras={told.keras} is not there: make it with python -m venv .venv-keras && .venv-keras/bin/python -m "
-            "pip install -r benchmarks/keras_requirements.txt, or with make bench."
+            f"--keras={told.keras} does not exist: create it with python -m venv .venv-keras && .venv-keras/bin/python "
+            "-m pip install -r benchmarks/keras_requirements.txt, or with make bench."
         )
     folder = (told.folder or Path(tempfile.mkdtemp())).resolve()
     folder.mkdir(parents=True, exist_ok=True)
     for python, modules in ((told.keras, "keras, cv2, pandas"), (sys.executable, "fervid.train.training")):
-        subprocess.run([python, "-c", f"import {modules}"], check=True, capture_output=True)  # compiles what it imports
+        subprocess.run(
+            [python, "-c", f"import {modules}"], check=True, capture_output=True
+        )  # compiles the imported modules
     try:
         for name in told.only or [name for name in PIPELINES if told.all or name not in SLOW]:
             pipeline, weights = PIPELINES[name], None

@@ -1,9 +1,10 @@
-"""How fast films are looked at.
+"""Speed of predictions on videos.
 
     python benchmarks/prediction.py [--run <run> --videos <folder>]
 
-All of ``python -m fervid.predict`` but loading: decode, find, align, classify, write rows and timelines, with annotated
-videos and without, by turns; frames looked at a second and the factor of real time, median and spread over repeats.
+Measures all of ``python -m fervid.predict`` except loading: decoding, detection, alignment, classification, and writing
+rows and timelines, alternately with and without annotated videos. Prints the processed frames per second and the factor
+of real time, as median and spread over the repeats.
 """
 
 import argparse
@@ -25,19 +26,21 @@ from fervid.predict.predictor import Predictor
 from fervid.predict.video import share_cores
 from fervid.processes.memory import keep_memory
 
-sys.path.append(str(Path(__file__).parents[1] / "tests"))  # which hold the writers of rendered corpora
+sys.path.append(str(Path(__file__).parents[1] / "tests"))  # for the writers of rendered corpora
 
 from rendered_corpora.ravdess import write_ravdess
 
 
 def main() -> None:
-    """Prints one line a figure."""
+    """Prints one line per measurement."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--run", type=Path, help="a trained run (a MobileNetV2 of one epoch, trained now)")
-    parser.add_argument("--videos", type=Path, help="a folder of videos (2 rendered ones of 4 seconds, 720p, H.264)")
+    parser.add_argument("--run", type=Path, help="a trained run (default: a MobileNetV2 trained for one epoch)")
+    parser.add_argument(
+        "--videos", type=Path, help="a folder of videos (default: 2 rendered ones of 4 seconds, 720p, H.264)"
+    )
     parser.add_argument("--frame-stride", type=int, default=3)
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--own-detector", action="store_true", help="the run's own instead of Haar")
+    parser.add_argument("--own-detector", action="store_true", help="use the run's detector instead of Haar")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         run, videos = arguments.run or train(Path(folder)), arguments.videos
@@ -48,7 +51,7 @@ def main() -> None:
 
 
 def train(folder: Path) -> Path:
-    """A run that knows little, which takes as long to ask as one that knows much."""
+    """Trains a run for one epoch; the speed of predictions does not depend on its accuracy."""
     write_faces(folder / "faces", people=5, frames=1)
     words = ["dataset=image_folder", f"dataset.root={folder / 'faces'}", 'dataset.subject_pattern="(.+)__"']
     words += ["backbone=mobilenet_v2", "backbone.weights=null", "finetune=frozen", "trainer.max_epochs=1"]
@@ -59,7 +62,7 @@ def train(folder: Path) -> Path:
 
 
 def watch(run: Path, videos: Path, arguments: argparse.Namespace) -> None:
-    """Looks at all videos several times, with annotated copies and without."""
+    """Predicts all videos several times, with and without annotated copies."""
     keep_memory()  # as the command does
     share_cores()
     predictor = Predictor(run, detector=None if arguments.own_detector else HaarDetector())
@@ -77,13 +80,13 @@ def watch(run: Path, videos: Path, arguments: argparse.Namespace) -> None:
         return spent
 
     frames, film = 0, 0.0
-    look(True)  # the first warms up
+    look(True)  # warm-up
     sides = {"annotated": lambda: look(True), "not annotated": lambda: look(False)}
     for name, seconds in by_turns(sides, arguments.repeats).items():
         note = f"{len(items)} videos, one frame of {arguments.frame_stride}, {torch.get_num_threads()} threads of torch"
         tell(
-            Figure("prediction", f"frames looked at, {name}", [frames / one for one in seconds], "", "frames/s", note),
-            Figure("prediction", f"length of the films / time taken, {name}", [film / one for one in seconds]),
+            Figure("prediction", f"processed frames, {name}", [frames / one for one in seconds], "", "frames/s", note),
+            Figure("prediction", f"length of the videos / processing time, {name}", [film / one for one in seconds]),
         )
 
 

@@ -1,12 +1,12 @@
-"""Preparation against decoding alone and a plain pipeline.
+"""Compares preparation with decoding alone and with a plain pipeline.
 
     python benchmarks/preparation.py [--videos <folder>]
 
-About a minute and a half on two cores, about three with twenty clips of RAVDESS. All three take every tenth frame of
-the same videos, by turns, in one process; the ratios are those of processor time. The plain pipeline is what a notebook
-does: OpenCV reads the frames, its default cascade looks for faces and eyes in full-size pictures, the face is turned
-level, cut out and written. Then the whole of it, with worker processes, over each video several times, tells the use of
-the cores and whether memory grows.
+Takes about a minute and a half on two cores, about three with twenty clips of RAVDESS. All three use every tenth frame
+of the same videos, alternately, in one process; the ratios are those of processor time. The plain pipeline is that of
+a typical notebook: OpenCV reads the frames, its default cascade detects faces and eyes in full-size pictures, and the
+face is levelled, cropped and written. Finally, the whole preparation with worker processes runs over several copies of
+each video, to measure how well it uses the cores and whether its memory grows.
 """
 
 import argparse
@@ -34,7 +34,7 @@ from fervid.faces.detection import HaarDetector
 from fervid.media.formats import VIDEO_SUFFIXES
 from fervid.media.sampling import Sampling
 
-sys.path.append(str(Path(__file__).parents[1] / "tests"))  # which hold the writers of rendered corpora
+sys.path.append(str(Path(__file__).parents[1] / "tests"))  # for the writers of rendered corpora
 
 from rendered_corpora.ravdess import RAVDESS_EMOTIONS, write_ravdess
 
@@ -42,14 +42,14 @@ SIZE, EVERY = 224, 10
 
 
 def decode(video: Path) -> int:
-    """Decodes every frame, with one thread, and does nothing with it."""
+    """Decodes all frames in one thread and discards them; returns their number."""
     with av.open(str(video)) as container:
         container.streams.video[0].codec_context.thread_count = 1
         return sum(1 for _ in container.decode(video=0))
 
 
 def plain(video: Path, folder: Path) -> int:
-    """What a notebook does; returns the faces found."""
+    """Runs the plain pipeline; returns the number of faces found."""
     frontal = cv2.CascadeClassifier(cv2.data.haarcascades + "haarcascade_frontalface_default.xml")
     eye = cv2.CascadeClassifier(cv2.data.haarcascades + "haarcascade_eye.xml")
     capture, number, found = cv2.VideoCapture(str(video)), 0, 0
@@ -75,24 +75,24 @@ def plain(video: Path, folder: Path) -> int:
 
 
 def fervid(video: Path) -> int:
-    """What a worker of fervid does; returns the faces found."""
-    cut = crop_faces(ClipTask(0, video, Sampling(EVERY)), HaarDetector(), Alignment(SIZE))
-    return sum(face is not None for face in cut.faces)
+    """Does the work of a cropping worker of fervid; returns the number of faces found."""
+    crops = crop_faces(ClipTask(0, video, Sampling(EVERY)), HaarDetector(), Alignment(SIZE))
+    return sum(face is not None for face in crops.faces)
 
 
 def seconds(work: Callable[[], int]) -> tuple[float, int]:
-    """Processor seconds of this process, and what the work returned."""
+    """Returns the processor seconds of this process and the return value of the work."""
     began = time.process_time()
     return_value = work()
     return time.process_time() - began, return_value
 
 
 def main() -> None:
-    """Prints one line a figure."""
+    """Prints one line per measurement."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--videos", type=Path, help="a folder of videos (8 rendered ones of 4 seconds, 720p, H.264)")
-    parser.add_argument("--clips", type=int, default=20, help="at most so many of the videos, spread over the folder")
-    parser.add_argument("--copies", type=int, default=4, help="how often each video is prepared in the last part")
+    parser.add_argument("--videos", type=Path, help="folder of videos (default: 8 rendered, 4 s, 720p, H.264)")
+    parser.add_argument("--clips", type=int, default=20, help="maximum number of videos, spread over the folder")
+    parser.add_argument("--copies", type=int, default=4, help="number of copies of each video in the last part")
     arguments = parser.parse_args()
     cv2.setNumThreads(1)
     with tempfile.TemporaryDirectory() as folder:
@@ -100,7 +100,7 @@ def main() -> None:
         if root is None:
             root = Path(folder) / "videos"
             corpus = {"emotions": RAVDESS_EMOTIONS[2:6], "intensities": ("01",), "frames": 120}
-            # Rendering takes more memory than what is measured here: a process of its own.
+            # In a separate process, since rendering needs more memory than what is measured here.
             rendering = multiprocessing.get_context("spawn").Process(target=write_ravdess, args=(root,), kwargs=corpus)
             rendering.start()
             rendering.join()
@@ -108,16 +108,17 @@ def main() -> None:
                 raise SystemExit("the videos could not be rendered.")
         videos = sorted(path for path in root.rglob("*") if path.suffix.lower() in VIDEO_SUFFIXES)
         if not videos:
-            parser.error(f"--videos {root} holds no video ({', '.join(sorted(VIDEO_SUFFIXES))}): give another folder.")
+            suffixes = ", ".join(sorted(VIDEO_SUFFIXES))
+            parser.error(f"--videos {root} contains no video ({suffixes}): give another folder.")
         videos = videos[:: math.ceil(len(videos) / arguments.clips)]
         decoding = one_process(videos, Path(folder))
         whole_job(videos, arguments.copies, decoding, Path(folder))
 
 
 def one_process(videos: list[Path], folder: Path) -> float:
-    """Compares the three sides clip by clip; returns the processor seconds of decoding alone."""
+    """Compares the three alternatives clip by clip; returns the processor seconds of decoding alone."""
     (folder / "plain").mkdir()
-    fervid(videos[0])  # the cascades are loaded
+    fervid(videos[0])  # loads the cascades
     sides = {"decoding": decode, "plain": lambda video: plain(video, folder / "plain"), "fervid": fervid}
     spent: dict[str, list[float]] = {name: [] for name in sides}
     results: dict[str, int] = dict.fromkeys(sides, 0)
@@ -131,30 +132,30 @@ def one_process(videos: list[Path], folder: Path) -> float:
     tell(
         Figure(
             "preparation",
-            "fervid / decoding alone, processor time of a clip",
+            "fervid / decoding alone, processor time per clip",
             ratios(spent["fervid"], spent["decoding"]),
             "<= 1.3",
-            note=f"{a_clip['fervid']}, {a_clip['decoding']} a clip; {megabits:.2f} Mbit a frame",
+            note=f"{a_clip['fervid']}, {a_clip['decoding']} per clip; {megabits:.2f} Mbit per frame",
         ),
         Figure(
             "preparation",
-            "plain pipeline / fervid, processor time of a clip",
+            "plain pipeline / fervid, processor time per clip",
             ratios(spent["plain"], spent["fervid"]),
-            ">= 5" if results["fervid"] >= results["plain"] else "",  # void if it is faster by finding less
-            note=f"{a_clip['plain']} a clip; faces found: plain {results['plain']}, fervid {results['fervid']}",
+            ">= 5" if results["fervid"] >= results["plain"] else "",  # no goal if fervid finds fewer faces
+            note=f"{a_clip['plain']} per clip; faces found: plain {results['plain']}, fervid {results['fervid']}",
         ),
     )
     return sum(spent["decoding"])
 
 
 def whole_job(videos: list[Path], copies: int, decoding: float, folder: Path) -> None:
-    """Prepares the videos with worker processes, once and then several times over.
+    """Prepares the videos with worker processes, first once and then with several copies of each.
 
     Args:
         videos: the clips.
-        copies: how often each is there the second time.
-        decoding: processor seconds of decoding all once.
-        folder: where everything goes.
+        copies: number of copies of each clip in the second measurement.
+        decoding: processor seconds of decoding all clips once.
+        folder: folder for all files.
     """
     wall, used, memory = {}, {}, {}
     for times in (1, copies):
@@ -176,22 +177,22 @@ def whole_job(videos: list[Path], copies: int, decoding: float, folder: Path) ->
     tell(
         Figure(
             "preparation",
-            "whole job / decoding alone, processor time of all processes",
+            "whole preparation / decoding alone, processor time of all processes",
             [used[copies] / (copies * decoding)],
             "<= 1.3",
-            note=f"{clips} clips, the workers' start not counted",
+            note=f"{clips} clips, without the start of the workers",
         ),
         Figure(
             "preparation",
-            "cores busy",
+            "busy cores",
             [used[copies] / wall[copies]],
             f">= {0.9 * cores:g}",
             "",
-            f"of {cores}; {wall[copies] / clips:.2f} s a clip",
+            f"of {cores}; {wall[copies] / clips:.2f} s per clip",
         ),
         Figure(
             "preparation",
-            f"memory that a worker is left with, {copies} x the clips / once",
+            f"memory of the largest worker at the end, {copies} x the clips / 1 x",
             [memory[copies] / memory[1]],
             "<= 1.1",
             note=f"{memory[1]:.0f} and {memory[copies]:.0f} MiB",
@@ -200,7 +201,7 @@ def whole_job(videos: list[Path], copies: int, decoding: float, folder: Path) ->
 
 
 def _workers() -> tuple[float, float]:
-    """Processor seconds of all worker processes so far, and the memory of the largest in MiB."""
+    """Returns the processor seconds of all worker processes so far and the memory of the largest in MiB."""
     workers = psutil.Process().children(recursive=True)
     used = sum(sum(worker.cpu_times()[:2]) for worker in workers)
     return used, max((worker.memory_info().rss for worker in workers), default=0) / 2**20

@@ -1,7 +1,7 @@
-"""Random weights of torchvision's networks that tell pictures apart, for benchmarks that are given no real ones.
+"""Random weights for torchvision's networks whose features differ between pictures, for benchmarks.
 
-BatchNorm as torchvision draws it knows no pictures: behind fifty layers of it features are nearly 0, and predictions
-all alike. Here it is told what rendered faces look like. Networks without it, VGG16, are as they are drawn.
+With torchvision's initial BatchNorm statistics, the features after fifty layers are nearly 0 and all predictions are
+alike. Here, the statistics are computed from rendered faces. Networks without BatchNorm, such as VGG16, are unchanged.
 """
 
 from collections.abc import Sequence
@@ -19,18 +19,18 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's
 
 @torch.no_grad()
 def random_network(name: str, mean: Sequence[float] = MEAN, std: Sequence[float] = STD) -> nn.Module:
-    """Draws a network, the same at each call.
+    """Returns a network with random weights, the same at each call.
 
     Args:
-        name: torchvision's.
-        mean: of red, green and blue in [0, 1], as the network's pictures will be normalised.
-        std: likewise.
+        name: torchvision's name of the network.
+        mean: mean of red, green and blue in [0, 1] used to normalise the network's input.
+        std: standard deviation of red, green and blue.
     """
     torch.manual_seed(0)
     network = torchvision.models.get_model(name, weights=None).eval()
     norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
     for norm in norms:
-        norm.train().momentum = 1.0  # one batch says it all
+        norm.train().momentum = 1.0  # use the statistics of one batch
     if norms:
         network.features(torch.from_numpy((_pictures() - mean) / std).permute(0, 3, 1, 2).float())
     return network.eval()
@@ -43,7 +43,7 @@ def random_weights(path: Path, name: str) -> Path:
 
 
 def _pictures() -> np.ndarray:
-    """Eight people in eight emotions, (64, 224, 224, 3) in [0, 1]."""
+    """Returns faces of eight subjects in eight emotions, (64, 224, 224, 3) in [0, 1]."""
     faces = [
         render_crops(make_identity(person, 0), emotion, take=0, frames=30, size=224, seed=0, times=[15]).images[0]
         for person in range(1, 9)

@@ -1,4 +1,4 @@
-"""A folder of rendered faces, for benchmarks that are given no pictures."""
+"""Writes a folder of rendered faces for benchmarks without real pictures."""
 
 from pathlib import Path
 
@@ -9,18 +9,18 @@ from fervid.synthetic.rendering import EMOTIONS, make_identity, render_crops
 
 
 def write_faces(folder: Path, *, people: int, frames: int, size: int = 224) -> None:
-    """Renders ``<folder>/<emotion>/<person>__<frame>.jpg``: so many people, in each of eight emotions so many frames.
+    """Renders faces of each subject in eight emotions to ``<folder>/<emotion>/<person>__<frame>.jpg``.
 
     Args:
-        folder: where they go.
-        people: how many.
-        frames: of each person in each emotion.
-        size: side of the pictures in pixels.
+        folder: output folder.
+        people: number of subjects.
+        frames: number of frames per subject and emotion.
+        size: side length of the pictures in pixels.
     """
 
     def write(person: int, emotion: str) -> None:
         cv2.setNumThreads(1)
-        times = range(15, 15 + frames)  # an expression is at its height in the middle of a clip
+        times = range(15, 15 + frames)  # the apex of an expression is in the middle of a clip
         clip = render_crops(
             make_identity(person, 0), emotion, take=0, frames=30 + frames, size=size, seed=0, times=times
         )

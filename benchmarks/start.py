@@ -1,7 +1,7 @@
-"""How long a command takes to answer, to reach its first training step, and to go from job to job of a sweep.
+"""Measures how long commands take to respond, to reach the first training step and to run each job of a sweep.
 
-Run as ``python benchmarks/start.py``; takes about two minutes where nothing else runs. The first step is that of the
-real command, on the rendered corpus with its faces cached, against a bare import of torch and Lightning.
+``python benchmarks/start.py`` takes about two minutes on an idle machine. The first step of the real command, on the
+rendered corpus with cached faces, is compared with a bare import of torch and Lightning.
 """
 
 import os
@@ -19,12 +19,12 @@ from timing import Figure, by_turns, ratios, tell
 REPEATS = 5
 COMMANDS = "train prepare audit baseline search report evaluate predict explain export demo".split()
 IMPORTS = "import os, torch, pytorch_lightning; os._exit(0)"
-# What is not asked for here, though fervid asks for it: a bound on what could still be won.
+# Without garbage collection during the imports, as in fervid: a lower bound for the start.
 QUICK_IMPORTS = "import gc, os; gc.disable(); import torch, pytorch_lightning; os._exit(0)"
 
 
 class FirstStep(torch.optim.Adam):
-    """Ends the process as soon as something was learned."""
+    """Ends the process after the first optimizer step."""
 
     def step(self, *args: object, **kwargs: object) -> None:
         super().step(*args, **kwargs)
@@ -32,12 +32,12 @@ class FirstStep(torch.optim.Adam):
 
 
 def fervid(command: str, *words: str) -> list[str]:
-    """The words that start one of its commands."""
+    """Returns the words that start a command of fervid."""
     return [sys.executable, "-m", f"fervid.{command}", *words]
 
 
 def seconds(words: list[str], folder: str, processor: list[float] | None = None) -> float:
-    """Runs a command to its end; its seconds of the processor are added to ``processor``."""
+    """Runs a command and returns its wall seconds; appends its processor seconds to ``processor``."""
     environment = {**os.environ, "FERVID_CACHE": f"{folder}/cache", "PYTHONPATH": str(Path(__file__).parent)}
     before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     subprocess.run(words, cwd=folder, env=environment, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -48,7 +48,7 @@ def seconds(words: list[str], folder: str, processor: list[float] | None = None)
 
 
 def main() -> None:
-    """Measures and tells."""
+    """Prints one line per measurement."""
     with TemporaryDirectory(prefix="fervid-start-") as folder:
 
         def side(words: list[str], processor: list[float] | None = None) -> Callable[[], float]:
@@ -85,11 +85,11 @@ def main() -> None:
             "run": side(fervid("train", *tiny, "seed=0")),
             "sweep": side([*fervid("train", "-m", *tiny, "seed=0,1,2,3"), "hydra.sweep.dir=sweep-${now:%H-%M-%S-%f}"]),
         }
-        runs["sweep"]()  # finds what is cached for all seeds
+        runs["sweep"]()  # fills the cache for all seeds
         wall = by_turns(runs, 3)
         more = [(sweep - run) / 3 for run, sweep in zip(wall["run"], wall["sweep"], strict=True)]
         tell(Figure("start", "a tiny run, from start to end", wall["run"], unit="s"))
-        tell(Figure("start", "each further job in a sweep of such runs", more, unit="s"))
+        tell(Figure("start", "each additional job in a sweep of such runs", more, unit="s"))
 
 
 if __name__ == "__main__":

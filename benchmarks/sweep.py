@@ -1,11 +1,11 @@
-"""What a sweep shares: six jobs on a frozen backbone against one of them, of either batch size.
+"""Compares a sweep of six jobs on a frozen backbone with a single job of either batch size.
 
     python benchmarks/sweep.py [--pictures <folder> --weights <MobileNetV2 state dict>]
 
-Three optimizers x two batch sizes, MobileNetV2 at 224 px, a linear head: each job could compute the frozen features
-of all pictures; a sweep computes them once. Every job trains for its 20 epochs. All sides begin with an empty cache,
-by turns; whole processes are timed. A job with batches of 10 takes ten times the steps of one with batches of 100, and
-half of the six are of each kind: "one of them" is either.
+Three optimizers x two batch sizes, MobileNetV2 at 224 px, a linear head: the jobs of a sweep share the frozen features
+of all pictures, which are computed once. Every job trains for 20 epochs. All measurements start with an empty cache,
+run alternately and time whole processes. A job with batches of 10 has ten times the steps of a job with batches of
+100, and three of the six jobs are of each kind, so the sweep is compared with both.
 """
 
 import argparse
@@ -28,11 +28,13 @@ SIDES = {
 
 
 def main() -> None:
-    """Times all sides and prints the ratios."""
+    """Measures all alternatives and prints the ratios."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pictures", type=Path, help="a folder an emotion (1,536 rendered faces)")
-    parser.add_argument("--pattern", default="(.+)__", help="finds who is seen in a file name")
-    parser.add_argument("--weights", type=Path, help="a state dict of MobileNetV2 (random ones)")
+    parser.add_argument(
+        "--pictures", type=Path, help="pictures in one folder per emotion (default: 1,536 rendered faces)"
+    )
+    parser.add_argument("--pattern", default="(.+)__", help="regular expression for the subject in a file name")
+    parser.add_argument("--weights", type=Path, help="a state dict of MobileNetV2 (default: random weights)")
     parser.add_argument("--repeats", type=int, default=3)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -54,7 +56,7 @@ def main() -> None:
 
 
 def run(words: list[str]) -> float:
-    """Seconds of the whole command in a folder of its own."""
+    """Runs a command in an empty folder; returns the seconds of the whole process."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "fervid.train", *words]
         began = time.perf_counter()

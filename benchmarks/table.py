@@ -1,8 +1,8 @@
-"""Runs the benchmarks one after the other and writes what they found as one table: ``make bench``.
+"""Runs the benchmarks one after another and writes their results to one table: ``make bench``.
 
-Without arguments everything is rendered and all weights are random. ``--only start,sweep`` runs some of them. The table
-is written anew after each script, so that what was measured stays when the rest is not waited for. The exit code tells
-of scripts that failed, not of goals that were missed.
+Without arguments, all faces are rendered and all weights are random. ``--only start,sweep`` runs only some benchmarks.
+The table is written again after each script, so that an interrupted run keeps the results so far. The exit code
+reports failed scripts, not missed goals.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from rich.table import Table
 from tabulate import tabulate
 from timing import Figure
 
-TAKES = {  # the scripts in their order, and which of the options each is given
+TAKES = {  # the scripts in their order, with the options passed to each
     "start": [],
     "preparation": ["videos"],
     "training_step": ["repeats"],
@@ -41,35 +41,33 @@ TAKES = {  # the scripts in their order, and which of the options each is given
 }
 HEADER = ["row", "what", "median", "spread", "goal", "", "note"]
 LIBRARIES = ("torch", "torchvision", "pytorch-lightning", "albumentations", "opencv-python", "av", "numpy")
-INTERRUPTED = 130  # the exit code of what Ctrl-C ended
+INTERRUPTED = 130  # exit code after Ctrl-C
 
 
 def main(words: list[str] | None = None) -> int:
     """Runs the scripts and writes the table.
 
     Returns:
-        The exit code: 0, 1 if a script failed, 130 if Ctrl-C ended one.
+        The exit code: 0, 1 if a script failed, or 130 after Ctrl-C.
     """
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", default=",".join(TAKES), help="names of scripts, joined by commas")
+    parser.add_argument("--only", default=",".join(TAKES), help="names of scripts, separated by commas")
     parser.add_argument("--videos", type=os.path.abspath, help="a folder of videos")
-    parser.add_argument("--pictures", type=os.path.abspath, help="a folder of pictures, one sub-folder an emotion")
+    parser.add_argument("--pictures", type=os.path.abspath, help="a folder of pictures with one subfolder per emotion")
     parser.add_argument("--weights", type=os.path.abspath, help="a state dict of MobileNetV2")
-    parser.add_argument("--keras", type=os.path.abspath, help="the Python that has TensorFlow")
+    parser.add_argument("--keras", type=os.path.abspath, help="path to a Python interpreter with TensorFlow")
+    parser.add_argument("--repeats", type=int, help="number of repeats (default: that of each script)")
     parser.add_argument(
-        "--repeats", type=int, help="how often each script that repeats measures (as it does by itself)"
-    )
-    parser.add_argument(
-        "--minutes", type=float, default=30.0, help="a script that takes longer is ended, and has failed"
+        "--minutes", type=float, default=30.0, help="time limit per script; a script that takes longer fails"
     )
     parser.add_argument("--output", type=Path, default=Path("runs/benchmarks/table.md"))
     arguments = parser.parse_args(words)
     names = arguments.only.split(",")
     unknown = sorted(set(names) - set(TAKES))
     if unknown:
-        parser.error(f"there is no benchmark {', '.join(unknown)}: choose some of {', '.join(TAKES)}.")
+        parser.error(f"there is no benchmark {', '.join(unknown)}: choose from {', '.join(TAKES)}.")
     if arguments.repeats is not None and arguments.repeats < 1:
-        parser.error(f"--repeats {arguments.repeats} measures nothing: give 1 or more.")
+        parser.error(f"--repeats {arguments.repeats} is out of range: use 1 or more.")
     load = os.getloadavg()[0]
     figures: list[Figure] = []
     ends: dict[str, str] = dict.fromkeys(names, "not run")
@@ -82,29 +80,29 @@ def main(words: list[str] | None = None) -> int:
         print(f"{name}: {ends[name]}", flush=True)
         _write(arguments.output, _markdown(figures, ends, load))
         if code == INTERRUPTED:
-            print(f"interrupted: what was measured until then lies in {arguments.output}.")
+            print(f"Interrupted: the results so far are in {arguments.output}.")
             return INTERRUPTED
         if code:
             failures.append(f"{name} {ends[name]}")
     Console().print(_for_the_terminal(figures))
-    print(*failures, f"the table lies in {arguments.output}", sep="\n")
+    print(*failures, f"Output: {arguments.output}", sep="\n")
     return int(bool(failures))
 
 
 def run(script: Path, options: list[str], limit: float) -> tuple[list[Figure], int, str]:
-    """Runs a script, and ends it with all that it started when its time is over or Ctrl-C is pressed.
+    """Runs a script; at the time limit or Ctrl-C, kills it and all its child processes.
 
     Args:
-        script: the file.
-        options: its words on the command line.
-        limit: seconds that it may take.
+        script: path to the script.
+        options: its command-line arguments.
+        limit: time limit in seconds.
 
     Returns:
-        Its figures, its exit code, and in words how it ended.
+        Its figures, its exit code, and a description of how it ended.
     """
     print(f"{script.stem}:", flush=True)
     began, last = time.perf_counter(), ""
-    # Its temporary files lie here too: a script that is killed cannot clear them away.
+    # Also contains the temporary files of the script, since a killed script cannot remove them.
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         figures = Path(folder) / "figures.jsonl"
         figures.touch()
@@ -114,7 +112,7 @@ def run(script: Path, options: list[str], limit: float) -> tuple[list[Figure], i
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            start_new_session=True,  # a group of its own: Ctrl-C comes here alone, and the group is killed as one
+            start_new_session=True,  # own process group: Ctrl-C reaches only this process, which kills the group
         ) as process:
             over = threading.Timer(limit, _kill, [process])
             over.start()
@@ -128,25 +126,25 @@ def run(script: Path, options: list[str], limit: float) -> tuple[list[Figure], i
                 code = INTERRUPTED
             finally:
                 over.cancel()
-                _kill(process)  # also what it left behind
+                _kill(process)  # also its remaining child processes
         found = [Figure(**json.loads(line)) for line in figures.read_text(encoding="utf-8").splitlines()]
     seconds = time.perf_counter() - began
     if code == INTERRUPTED:
         return found, code, f"interrupted after {seconds:.0f} s"
     if seconds >= limit:
-        last = f"ended, since it may take no more than {limit / 60:g} minutes"
+        last = f"killed at the time limit of {limit / 60:g} minutes"
     if code:
         return found, code, f"FAILED after {seconds:.0f} s: {last}"
     return found, 0, f"{seconds:.0f} s" + ("" if found else f", no figure: {last}")
 
 
 def _kill(process: subprocess.Popen[str]) -> None:
-    with suppress(ProcessLookupError, PermissionError):  # nobody is left
+    with suppress(ProcessLookupError, PermissionError):  # no process is left
         os.killpg(process.pid, signal.SIGKILL)
 
 
 def _write(path: Path, text: str) -> None:
-    """Beside it, then in its place: who looks at it sees a whole table."""
+    """Writes a temporary file and renames it, so that readers always find a complete table."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f"{path.name}.part")
     beside.write_text(text, encoding="utf-8")
@@ -154,7 +152,7 @@ def _write(path: Path, text: str) -> None:
 
 
 def machine() -> str:
-    """Processor, memory and GPU in a line."""
+    """Describes processor, memory and GPU in one line."""
     processor = platform.processor() or platform.machine()
     if Path("/proc/cpuinfo").exists():
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
@@ -190,6 +188,9 @@ def _for_the_terminal(figures: list[Figure]) -> Table:
 
 
 if __name__ == "__main__":
-    for name in (signal.SIGTERM, signal.SIGHUP):  # as Ctrl-C: a script's group would outlive this process
+    for name in (
+        signal.SIGTERM,
+        signal.SIGHUP,
+    ):  # handled like Ctrl-C; otherwise the scripts would outlive this process
         signal.signal(name, signal.default_int_handler)
     sys.exit(main())

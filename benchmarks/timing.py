@@ -1,4 +1,4 @@
-"""What the benchmarks share: sides measured by turns, ratios with their spread, one line a figure."""
+"""Shared parts of the benchmarks: alternating measurements, ratios with their spread, one printed line per figure."""
 
 import json
 import os
@@ -7,20 +7,20 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else it asks the network when it is imported
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # otherwise it queries the network when imported
 
 
 def by_turns(sides: Mapping[str, Callable[[], float]], repeats: int) -> dict[str, list[float]]:
-    """Measures all sides ``repeats`` times, in turn, every other time the other way round.
+    """Measures all alternatives alternately, in reversed order in every second repeat.
 
-    A machine that slows down in the middle slows all of them.
+    If the machine slows down during the measurement, all alternatives are affected.
 
     Args:
-        sides: by name, each does its work once and returns its seconds.
-        repeats: how often.
+        sides: functions by name that do their work once and return the seconds.
+        repeats: number of repeats.
 
     Returns:
-        The seconds of each side, one number a repeat.
+        The seconds of each alternative, one number per repeat.
     """
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     for repeat in range(repeats):
@@ -30,21 +30,21 @@ def by_turns(sides: Mapping[str, Callable[[], float]], repeats: int) -> dict[str
 
 
 def ratios(over: list[float], under: list[float]) -> list[float]:
-    """Ratios of two sides, repeat by repeat."""
+    """Returns the ratios of two alternatives, one per repeat."""
     return [a / b for a, b in zip(over, under, strict=True)]
 
 
 @dataclass(frozen=True)
 class Figure:
-    """One line of the table.
+    """A measured figure, one line of the table.
 
     Attributes:
-        row: what it belongs to: ``start``, ``training step``, ``frozen phase``, ...
-        what: the two sides, "fervid / bare step, VGG16 at 90 px", or what was measured.
-        values: one number a repeat.
-        goal: ``<= 1.05`` or ``>= 30``; empty where there is none.
-        unit: ``x`` for ratios, else ``s``, ``MiB``, ``images/s``, ...
-        note: what a reader must know to believe it: seconds of both sides, accuracies.
+        row: the benchmark: ``start``, ``training step``, ``frozen phase``, ...
+        what: the two alternatives, such as "fervid / bare step, VGG16 at 90 px", or the measured quantity.
+        values: one number per repeat.
+        goal: ``<= 1.05`` or ``>= 30``; empty if there is no goal.
+        unit: ``x`` for ratios, otherwise ``s``, ``MiB``, ``images/s``, ...
+        note: details for interpretation: seconds of both alternatives, accuracies.
     """
 
     row: str
@@ -56,26 +56,26 @@ class Figure:
 
     @property
     def median(self) -> float:
-        """The middle of the repeats."""
+        """Median over the repeats."""
         return statistics.median(self.values)
 
     @property
     def met(self) -> bool | None:
-        """Whether the median reaches the goal; None where there is none."""
+        """Whether the median reaches the goal; None if there is no goal."""
         if not self.goal:
             return None
         sign, bound = self.goal.split()
         return self.median <= float(bound) if sign == "<=" else self.median >= float(bound)
 
     def cells(self) -> list[str]:
-        """The figure as words: row, what, median, spread, goal, whether it is met, note."""
+        """Returns the cells of the table: row, what, median, spread, goal, whether it is met, note."""
         spread = f"{_number(min(self.values))} to {_number(max(self.values))}" if len(self.values) > 1 else ""
         verdict = {True: "met", False: "missed", None: ""}[self.met]
         return [self.row, self.what, f"{_number(self.median)} {self.unit}", spread, self.goal, verdict, self.note]
 
 
 def tell(*figures: Figure) -> None:
-    """Prints a line a figure; where ``FERVID_FIGURES`` names a file they are added to it, for the table of all."""
+    """Prints one line per figure; if ``FERVID_FIGURES`` names a file, also appends the figures to it."""
     for figure in figures:
         row, what, median, spread, goal, verdict, note = figure.cells()
         aside = [

@@ -1,18 +1,18 @@
-"""A whole epoch of fervid against the bare step, and a plain loop: ``python benchmarks/training_step.py``.
+"""Compares an epoch of fervid with the bare step and a plain loop: ``python benchmarks/training_step.py``.
 
-About five minutes on two cores. The bare step is the same network's forward, backward and optimizer step on tensors
-that lie in memory already, and the forward alone for the validation side: what no program can do without. The plain
-loop is what is written without Lightning: a DataLoader over the same faces, loss and accuracy of either side, the best
-weights kept.
+Takes about five minutes on two cores. The bare step is the forward, backward and optimizer step of the same network on
+tensors that are already in memory, and only the forward pass for validation: a lower bound for any program. The plain
+loop is written without Lightning: a DataLoader over the same faces, loss and accuracy on both subsets, and saving the
+best weights.
 
-``fervid.train`` runs once a network and waits before each epoch until it is its turn again, so that the sides change
-every few seconds. The first epoch warms up on every side; the last, which goes over into the end of the run, is not
-measured. An epoch of fervid is all that happens from one to the next: loading, steps, validation, scores, keeping the
-best weights, a checkpoint where one is due. What else ``trainer.fit`` takes, most of it for the checkpoints at the
-beginning and the end, is told beside it; LeNet's epochs bear their share of it.
+``fervid.train`` runs once per network and waits before each epoch for its turn, so that the alternatives take turns
+every few seconds. The first epoch of each is a warm-up; the last, which includes the end of the run, is not measured.
+An epoch of fervid includes loading, steps, validation, scores, saving the best weights, and a checkpoint if one is
+due. The remaining time of ``trainer.fit``, mostly for the first and last checkpoints, is printed separately; for
+LeNet, it is distributed over the epochs.
 
-Both keep the memory they free (``fervid/processes/memory.py``), so that the ratio is what fervid adds; for MobileNetV2
-the same bare step in a process that does not, as torch comes, stands beside it.
+Both keep freed memory (``fervid/processes/memory.py``), so that the ratio shows only what fervid adds. For
+MobileNetV2, the bare step is also measured in a process with torch's default memory management.
 """
 
 import argparse
@@ -50,14 +50,14 @@ SETTINGS = {
     "MobileNetV2 at 224 px": ["backbone=mobilenet_v2", "optimizer=adam", *SMALL, *ALL_LEARN],
 }
 LENET = ["backbone=lenet", "optimizer=rmsprop", "dataset.batch_size=10"]  # 1,344 and 480 frames
-A_TURN = 5  # epochs of LeNet: each takes a second
+A_TURN = 5  # epochs of LeNet per turn; each takes a second
 
 
 class Turns(Checkpoint):
-    """Holds a training run up before each epoch; Lightning calls checkpoints last, when all else of one is done.
+    """Pauses a training run before each epoch; a ``Checkpoint``, since Lightning calls these last in an epoch.
 
     Args:
-        pipe: takes the seconds of an epoch, and brings a word when the next may begin.
+        pipe: connection to which the seconds of each epoch are sent, and which receives the signal for the next.
     """
 
     def __init__(self, pipe: Connection):
@@ -82,8 +82,8 @@ class Turns(Checkpoint):
 
 
 def train_by_turns(pipe: Connection, words: list[str], said: Path) -> None:
-    """The whole command ``fervid.train``, held up after each epoch."""
-    # The command passes no callbacks on; all else is as a user has it.
+    """Runs the whole command ``fervid.train``, paused after each epoch."""
+    # The command cannot pass callbacks to the trainer; everything else is unchanged.
     training.train = partial(training.train, callbacks=[Turns(pipe)])
     sys.argv = ["fervid.train", *words]
     with said.open("w") as file, redirect_stdout(file), redirect_stderr(file):
@@ -91,12 +91,12 @@ def train_by_turns(pipe: Connection, words: list[str], said: Path) -> None:
 
 
 class Training:
-    """``fervid.train`` in a process of its own, an epoch a call.
+    """Runs ``fervid.train`` in a separate process, one epoch per call.
 
     Args:
-        settings: as on the command line.
-        cache: where faces lie.
-        epochs: how many calls there will be; one more is trained at the end.
+        settings: settings as on the command line.
+        cache: folder of the cached faces.
+        epochs: number of calls; one more epoch is trained at the end.
     """
 
     def __init__(self, settings: list[str], cache: str, epochs: int):
@@ -113,24 +113,24 @@ class Training:
         self._pipe, other = spawn.Pipe()
         self._process = spawn.Process(target=train_by_turns, args=(other, words, self._said))
         self._process.start()
-        other.close()  # else its end would not be noticed
+        other.close()  # otherwise the end of the process would not be noticed
 
     def __enter__(self) -> "Training":
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._pipe.close()  # a run that waits for its turn ends
+        self._pipe.close()  # ends a run that is waiting for its turn
         self._process.join(timeout=60)
         self._process.kill()
         self._folder.cleanup()
 
     def __call__(self) -> float:
-        """Lets it train for one epoch; returns the seconds."""
+        """Trains one epoch; returns the seconds."""
         self._seconds.append(self._train())
         return self._seconds[-1]
 
     def rest(self) -> float:
-        """Trains the last epoch and waits for the end; returns what ``trainer.fit`` takes beside middling epochs."""
+        """Trains the last epoch and waits for the end; returns the time of ``trainer.fit`` beyond the median epochs."""
         self._train()
         waited = self._answer()
         self._process.join()
@@ -138,8 +138,8 @@ class Training:
         return fit - waited - self.epochs * float(np.median(self._seconds))
 
     def _train(self) -> float:
-        with suppress(BrokenPipeError):  # it has ended: there is no answer either
-            self._pipe.send("go on")
+        with suppress(BrokenPipeError):  # the process has ended; _answer() reports it
+            self._pipe.send("continue")
         return self._answer()
 
     def _answer(self) -> float:
@@ -150,7 +150,7 @@ class Training:
 
 
 class Faces(Dataset):
-    """Faces of one side, one by one, as most people write it."""
+    """Faces of one subset, loaded one by one as in most scripts."""
 
     def __init__(self, datamodule: FrameDataModule, side: str):
         frames = datamodule.manifest[datamodule.manifest["split"] == side]
@@ -166,12 +166,12 @@ class Faces(Dataset):
 
 
 class PlainLoop:
-    """What one writes without a framework, an epoch a call.
+    """A plain training loop, one epoch per call.
 
     Args:
-        settings: as on the command line.
-        cache: where faces lie, and the best weights.
-        threads: of torch.
+        settings: settings as on the command line.
+        cache: folder of the cached faces and the best weights.
+        threads: number of threads of torch.
     """
 
     def __init__(self, settings: list[str], cache: str, threads: int):
@@ -182,7 +182,7 @@ class PlainLoop:
         self.val = DataLoader(Faces(datamodule, "val"), batch_size=64)
 
     def __call__(self) -> float:
-        """Seconds of an epoch."""
+        """Trains one epoch; returns the seconds."""
         threads = torch.get_num_threads()
         torch.set_num_threads(self.threads)
         began = time.perf_counter()
@@ -211,8 +211,8 @@ class PlainLoop:
         return seconds
 
 
-def as_torch_comes(settings: list[str], cache: str) -> float:
-    """Seconds of an epoch of the bare step in a process of its own."""
+def with_default_memory(settings: list[str], cache: str) -> float:
+    """Returns the seconds per epoch of the bare step in a separate process."""
     command = [sys.executable, str(Path(__file__).with_name("bare_step.py")), cache, "1", *settings]
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
 
@@ -223,20 +223,20 @@ def large(name: str, settings: list[str], cache: str, repeats: int) -> None:
     with Training(settings, cache, 1 + repeats) as whole:
         sides: dict[str, Callable[[], float]] = {"fervid": whole, "bare": lambda: bare(1)}
         by_turns(sides, 1)  # warms up
-        if name.startswith("MobileNetV2"):  # it gains most
-            sides["as torch comes"] = lambda: as_torch_comes(settings, cache)
+        if name.startswith("MobileNetV2"):  # the network with the largest gain
+            sides["default memory"] = lambda: with_default_memory(settings, cache)
         seconds = by_turns(sides, repeats)
         rest = whole.rest()
-    note = f"{np.median(seconds['fervid']):.2f} s an epoch of {len(bare.train)} steps, and {rest:.1f} s once a run"
+    note = f"{np.median(seconds['fervid']):.2f} s per epoch of {len(bare.train)} steps, and {rest:.1f} s once per run"
     figures = ratios(seconds["fervid"], seconds["bare"])
     tell(Figure("training step", f"fervid / bare step, {name}", figures, "<= 1.05", note=note))
-    if "as torch comes" in seconds:
-        figures = ratios(seconds["fervid"], seconds["as torch comes"])
-        tell(Figure("training step", f"fervid / bare step as torch comes, {name}", figures))
+    if "default memory" in seconds:
+        figures = ratios(seconds["fervid"], seconds["default memory"])
+        tell(Figure("training step", f"fervid / bare step with default memory management, {name}", figures))
 
 
 def lenet(cache: str, repeats: int) -> None:
-    """Compares an epoch, with its share of all of ``trainer.fit``, with the plain loop."""
+    """Compares an epoch, including its share of the rest of ``trainer.fit``, with the plain loop."""
     threads, epochs = torch.get_num_threads(), 1 + A_TURN * repeats
     plain, one_thread = PlainLoop(LENET, cache, threads), PlainLoop(LENET, cache, 1)
     with Training(LENET, cache, epochs) as whole:
@@ -246,8 +246,8 @@ def lenet(cache: str, repeats: int) -> None:
         seconds = by_turns(turns, repeats)
         share = whole.rest() / whole.epochs
     seconds["fervid"] = [one + share for one in seconds["fervid"]]
-    note = ", ".join(f"{name} {np.median(value) * 1e3:.0f} ms an epoch" for name, value in seconds.items())
-    note += f" (fervid's on 1 thread, plain on {threads} unless told)"
+    note = ", ".join(f"{name} {np.median(value) * 1e3:.0f} ms per epoch" for name, value in seconds.items())
+    note += f" (fervid on 1 thread, the plain loop on {threads} unless stated)"
     figures = ratios(seconds["fervid"], seconds["plain"])
     tell(Figure("training step", "fervid / plain loop, LeNet, batches of 10", figures, "<= 1.2", note=note))
     figures = ratios(seconds["fervid"], seconds["plain, one thread"])
@@ -255,7 +255,7 @@ def lenet(cache: str, repeats: int) -> None:
 
 
 def main() -> None:
-    """Prints one line a figure."""
+    """Prints one line per measurement."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--only", choices=[*SETTINGS, "LeNet"], help="one of the networks")

@@ -128,7 +128,7 @@ def test_script_over_its_time_limit_is_killed_with_its_children(table, tmp_path)
     assert time.monotonic() - began < 30
     assert (len(figures), code != 0) == (1, True)
     assert end.startswith("FAILED after")
-    assert "no more than" in end
+    assert "time limit" in end
     _wait_for_the_end_of(int((tmp_path / "pid").read_text()))
 
 
@@ -144,7 +144,7 @@ def test_ctrl_c_stops_the_script_and_keeps_the_table(table, monkeypatch, tmp_pat
 
     monkeypatch.setattr(table, "print", press, raising=False)
     assert table.main(["--only", "slow,good", "--minutes", "1", "--output", "table.md"]) == 130
-    sentence = "interrupted: what was measured until then lies in table.md."
+    sentence = "Interrupted: the results so far are in table.md."
     assert capsys.readouterr().out.splitlines()[-1] == sentence
     text = (tmp_path / "table.md").read_text()
     assert "of a test | 2.00 x" in text
@@ -164,8 +164,8 @@ def _wait_for_the_end_of(pid: int) -> None:
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["--only", "good,gut"], "there is no benchmark gut: choose some of good"),
-        (["--repeats", "0"], "give 1 or more"),
+        (["--only", "good,gut"], "there is no benchmark gut: choose from good"),
+        (["--repeats", "0"], "use 1 or more"),
     ],
 )
 def test_invalid_arguments_are_refused(table, tmp_path, capsys, words, sentence):
@@ -215,7 +215,7 @@ def test_memory_is_always_judged(benchmark, capsys):
     growth.tell_step("a step", costs, growth.Cost(10.0, 150.0, 0.0))
     line = capsys.readouterr().out.splitlines()[1]
     assert "memory at 16 x / at 1 x: 2.05 x goal <= 2: missed" in line
-    assert "14.0 KiB a further frame" in line  # 210 MiB for 15,360 frames
+    assert "14.0 KiB per additional frame" in line  # 210 MiB for 15,360 frames
 
 
 def test_quadratic_growth_has_exponent_two(benchmark):
