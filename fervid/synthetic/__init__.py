@@ -1,1 +1,1 @@
-"""Rendered people."""
+"""Rendered faces."""

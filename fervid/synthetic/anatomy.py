@@ -1,4 +1,4 @@
-"""The shape of a face at one moment, moved by its action units."""
+"""The shape of a face in one frame, deformed by its action units."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from fervid.synthetic.identity import Identity
 
 
 class Shape:
-    """The curves of one face at one moment, in face heights, as points (N, 2).
+    """The curves of a face in one frame, in face heights, as points (N, 2).
 
-    Brow, lids and eye are those on the right of the picture; the others are their mirror image.
+    Brow, lids and eye are those on the right of the picture; the left ones are their mirror image.
     """
 
     def __init__(self, identity: Identity, activity: Mapping[int, float]) -> None:
-        """Let the muscles of `identity` be active as `activity` says, an entry for each of `ACTION_UNITS`."""
+        """Computes the shape of `identity` for `activity`, which has an entry for each of `ACTION_UNITS`."""
         self.jaw_drop = 0.095 * activity[26] - 0.006 * activity[17]
         self.chin = 0.565 * identity.face[3] + self.jaw_drop
         self._outline(identity, activity)
@@ -48,7 +48,7 @@ class Shape:
         self.mouth_half = half + stretch
         corner = -0.006 - 0.058 * a[12] + 0.046 * a[15] + 0.010 * a[20] + 0.004 * a[17]
         self.mouth_corner = np.array([self.mouth_half, self.mouth_y + corner * 1.25])
-        # A smile draws the upper lip straight, so it opens by the lower lip.
+        # A smile straightens the upper lip, so the mouth opens with the lower lip.
         rise = (0.020 * a[10] + 0.006 * a[9] + 0.005 * a[25]) * (1 - 0.5 * min(1.0, a[12]))
         fall = 0.014 * a[25] + 0.026 * a[25] * a[12] + 0.95 * max(0.0, self.jaw_drop)
         bend = corner * (0.25 + np.abs(u) ** 1.8) - 0.003 * np.cos(3 * np.pi * u) * arc

@@ -1,4 +1,4 @@
-"""Colours and what draws in them: fills, strokes, discs and blends, on uint8 (H, W, 3) in RGB or (H, W)."""
+"""Drawing functions: fills, strokes, discs and blends, on uint8 images (H, W, 3) in RGB or (H, W)."""
 
 from __future__ import annotations
 
@@ -16,53 +16,54 @@ Colour = tuple[float, float, float]
 
 
 def rgb(values: Array) -> Colour:
-    """A colour (3,) as three numbers from 0 to 255."""
+    """Returns a colour (3,) as three numbers from 0 to 255."""
     red, green, blue = np.clip(values, 0, 255).tolist()
     return red, green, blue
 
 
 def fixed(points: Array) -> Array:
-    """Pixels in sixteenths, as OpenCV takes them with `shift=4`."""
+    """Converts pixels to sixteenths, the fixed-point format of OpenCV with `shift=4`."""
     return np.round(points * 16).astype(np.int32)
 
 
 def fill(image: Image, points: Array, colour: tuple[float, ...]) -> None:
-    """Fill the inside of a curve, in place."""
+    """Fills the inside of a curve, in place."""
     cv2.fillPoly(image, [fixed(points)], colour, cv2.LINE_AA, 4)
 
 
 def stroke(image: Image, points: Array, width: float, colour: Colour, closed: bool = False) -> None:
-    """Draw along a curve, in place; `width` is in pixels."""
+    """Draws along a curve, in place; `width` is in pixels."""
     cv2.polylines(image, [fixed(points)], closed, colour, max(1, round(width)), cv2.LINE_AA, 4)
 
 
 def disc(image: Image, centre: Array, radius: float, colour: Colour) -> None:
-    """Draw a disc, in place; `radius` is in pixels."""
+    """Draws a disc, in place; `radius` is in pixels."""
     cv2.circle(image, fixed(centre).tolist(), max(1, round(radius * 16)), colour, -1, cv2.LINE_AA, 4)
 
 
 def plain_image(like: Image, colour: Array | Colour) -> Image:
-    """A picture of one colour, as large as another."""
+    """Returns a picture of one colour with the size of another."""
     plain = np.empty_like(like)
     cv2.rectangle(plain, (0, 0), like.shape[1::-1], rgb(np.asarray(colour)), -1)
     return plain
 
 
 def soften(image: Image, sigma: float) -> Image:
-    """Blur a picture; `sigma` is in pixels."""
+    """Blurs a picture; `sigma` is in pixels."""
     return cv2.GaussianBlur(image, (0, 0), max(0.3, sigma))
 
 
 def blend(over: Image, under: Image, cover: Image) -> Image:
-    """`over` where `cover` is 255, `under` where it is 0."""
+    """Blends two pictures: `over` where `cover` is 255, `under` where it is 0."""
     share = cover * np.float32(1 / 255)
     return cv2.blendLinear(over, under, share, 1 - share)
 
 
 def paint_inside(image: Image, edge: Array, paint: Callable[[Image, Array], None], feather: float) -> None:
-    """Let `paint` draw on a copy of what surrounds a closed curve, and keep what lies inside the curve.
+    """Draws with `paint` inside a closed curve.
 
-    `paint` gets the copy and where its first pixel lies in `image`, as x, y.
+    `paint` receives a copy of the region around the curve and the position of its first pixel in `image` as x, y; only
+    the part inside the curve is copied back.
     """
     margin = 3 + 3 * feather
     low = np.maximum(np.floor(edge.min(axis=0) - margin), 0).astype(int)

@@ -1,4 +1,4 @@
-"""The embedded corpus: rendered talking faces, so that everything runs on a bare machine."""
+"""The built-in corpus of rendered talking faces, with which everything runs without a download."""
 
 import hashlib
 from collections.abc import Callable
@@ -18,26 +18,26 @@ from fervid.storage.array_files import allocate
 from fervid.storage.atomic import writing
 from fervid.synthetic import rendering
 
-SIZE = 128  # side in pixels of the rendered crops
-FRAMES = 60  # length of a clip
+SIZE = 128  # side length of the rendered crops in pixels
+FRAMES = 60  # frames per clip
 FPS = 30.0
-NEVER_STRONG = ("neutral", "calm")
+ONLY_NORMAL = ("neutral", "calm")  # emotions without clips of strong intensity
 
 
 class RenderedSubjects:
-    """Rendered subjects who act eight emotions while they talk.
+    """Rendered subjects who act eight emotions while talking.
 
-    As in recorded corpora the subject confounds the emotion: subjects have resting faces and ways to express
-    themselves of their own, and what one subject recorded of one emotion shares its light and background. A network
-    that has seen a subject knows more of that subject's frames than it will of a stranger's.
+    As in recorded corpora, the subject confounds the emotion: subjects differ in their resting faces and in how they
+    express emotions, and the clips of one subject and emotion share lighting and background. A network therefore
+    scores higher on subjects that it was trained on than on new subjects.
 
-    It is one of the frame sources that a datamodule serves (:class:`fervid.data.frame_source.FrameSource`).
+    Implements :class:`fervid.data.frame_source.FrameSource`.
 
     Args:
-        identities: how many subjects.
-        clips: clips of each subject in each emotion, by turns of normal and of strong intensity.
-        frames: frames of each clip, evenly from its middle half, where the expression is at its height.
-        render_seed: another seed draws other subjects.
+        identities: number of subjects.
+        clips: number of clips per subject and emotion, alternating between normal and strong intensity.
+        frames: number of frames per clip, evenly spaced in its middle half, where the expression is at its apex.
+        render_seed: seed; another seed gives other subjects.
 
     Raises:
         InputError: if a number is out of range.
@@ -49,55 +49,55 @@ class RenderedSubjects:
     is_prepared = True  # there are no files
 
     def __init__(self, identities: int = 24, clips: int = 3, frames: int = 4, render_seed: int = 0):
-        for name, value, most in (
+        for name, value, maximum in (
             ("identities", identities, 999),
             ("clips", clips, 99),
             ("frames", frames, FRAMES // 2),
         ):
-            if not 1 <= value <= most:
-                raise InputError(f"dataset.{name}={value} is out of range: give 1 to {most}.")
+            if not 1 <= value <= maximum:
+                raise InputError(f"dataset.{name}={value} is out of range: use 1 to {maximum}.")
         self.identities, self.clips, self.frames_per_clip, self.render_seed = identities, clips, frames, render_seed
         self.failures = pd.DataFrame(columns=["path", "reason", "outcome"])
 
     def about(self) -> dict[str, Any]:
-        """What cards and results tell of the corpus, as plain values."""
+        """Returns the record of the corpus for cards and results, as plain values."""
         return {"name": self.name, "root": None, "pictures": True, "published": True, **RENDERED_TERMS}
 
     def frames(self) -> pd.DataFrame:
-        """Lists the frames to render; draws nothing."""
+        """Returns the table of frames; renders nothing."""
         middle = np.linspace(0.25, 0.75, self.frames_per_clip) if self.frames_per_clip > 1 else np.array([0.5])
         numbers = np.round(middle * FRAMES).astype(int)
         rows = []
         for number in range(1, self.identities + 1):
-            who = rendering.make_identity(number, self.render_seed)
+            identity = rendering.make_identity(number, self.render_seed)
             for emotion in rendering.EMOTIONS:
                 for take in range(self.clips):
-                    strong = take % 2 == 1 and emotion not in NEVER_STRONG
+                    strong = take % 2 == 1 and emotion not in ONLY_NORMAL
                     clip = {
                         "corpus": self.name,
-                        "subject": who.subject,
-                        "clip": f"{who.subject}-{emotion}-{take}",
+                        "subject": identity.subject,
+                        "clip": f"{identity.subject}-{emotion}-{take}",
                         "emotion": emotion,
                         "intensity": "strong" if strong else "normal",
                         "take": take,
                         "identity": number,
-                        "sex": who.sex,
-                        "spectacles": who.spectacles,
-                        "beard": who.beard,
+                        "sex": identity.sex,
+                        "spectacles": identity.spectacles,
+                        "beard": identity.beard,
                         "path": "",
                     }
                     rows += [{**clip, "frame": int(frame), "time": frame / FPS} for frame in numbers]
         return pd.DataFrame(rows)
 
     def fingerprint(self) -> str:
-        """The renderer itself: another version draws other faces."""
+        """Returns a hash of the renderer's source code: another version may draw other faces."""
         package = Path(__file__).parent
         files = sorted(path for path in package.glob("*.py") if path.name not in ("__init__.py", "corpus.py"))
         sources = b"".join(path.read_bytes() for path in files)
         return f"{self.render_seed} {SIZE} {FRAMES} {hashlib.sha256(sources).hexdigest()}"
 
     def open_pictures(self, frames: pd.DataFrame, cache: Path) -> Callable[[int], np.ndarray]:
-        """Renders the frames, unless they lie in the folder ``cache``, and opens them."""
+        """Renders the frames, unless the folder ``cache`` contains them, and returns a function from row to picture."""
         path = cache / f"rendered_{SIZE}.npy"
         if not path.exists():
             self._render(frames, path)
@@ -120,8 +120,8 @@ class RenderedSubjects:
             )
             for clip in clips
         ]
-        with writing(path) as unfinished:
-            pictures = allocate(unfinished, np.uint8, (len(frames), SIZE, SIZE, 3))
+        with writing(path) as partial:
+            pictures = allocate(partial, np.uint8, (len(frames), SIZE, SIZE, 3))
             done = 0
             drawn = Parallel(n_jobs=-1, return_as="generator")(jobs)
             hidden = not get_console().is_terminal

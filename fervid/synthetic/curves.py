@@ -13,23 +13,23 @@ Array = NDArray[Any]
 
 
 def xy(x: Array | Sequence[float], y: Array | Sequence[float]) -> Array:
-    """Points (N, 2) of their coordinates (N,)."""
+    """Returns points (N, 2) from their coordinates (N,)."""
     return np.stack([np.asarray(x, float), np.asarray(y, float)], axis=1)
 
 
 def mirrored(half: Array) -> Array:
-    """A closed curve from its right half."""
+    """Returns a closed curve from its right half."""
     return np.concatenate([half, (half * (-1, 1))[::-1]])
 
 
 def curve(points: Array, count: int, closed: bool = False) -> Array:
-    """`count` points on the Catmull-Rom curve through the given ones."""
+    """Returns `count` points on the Catmull-Rom spline through the given points."""
     return _spline(len(points), count, closed) @ points
 
 
 @lru_cache(maxsize=64)
 def _spline(controls: int, count: int, closed: bool) -> Array:
-    """The weights (count, controls) of the given points in those of the curve."""
+    """Returns the weights (count, controls) of the control points for each point of the spline."""
     at = np.linspace(0, controls if closed else controls - 1, count, endpoint=not closed)
     first = np.minimum(np.floor(at).astype(int), controls - (1 if closed else 2))
     t = at - first
@@ -44,16 +44,16 @@ def _spline(controls: int, count: int, closed: bool) -> Array:
 
 
 def taper(points: Array, width: Array | float, start: float = 0.0) -> Array:
-    """Outlines (..., 2 N, 2) of strokes along `points` (..., N, 2) that thin to their ends.
+    """Returns the outlines (..., 2 N, 2) of strokes along `points` (..., N, 2) that taper towards their ends.
 
-    `width` (..., 1) is in pixels and `start` the share of it that a stroke begins with.
+    `width` (..., 1) is in pixels; `start` is the fraction of it at the beginning of a stroke.
     """
-    along = np.empty_like(points)
-    along[..., 1:-1, :] = points[..., 2:, :] - points[..., :-2, :]
-    along[..., 0, :] = points[..., 1, :] - points[..., 0, :]
-    along[..., -1, :] = points[..., -1, :] - points[..., -2, :]
-    across = along[..., ::-1] * (-1, 1) / np.maximum(np.linalg.norm(along, axis=-1, keepdims=True), 1e-6)
+    tangent = np.empty_like(points)
+    tangent[..., 1:-1, :] = points[..., 2:, :] - points[..., :-2, :]
+    tangent[..., 0, :] = points[..., 1, :] - points[..., 0, :]
+    tangent[..., -1, :] = points[..., -1, :] - points[..., -2, :]
+    normal = tangent[..., ::-1] * (-1, 1) / np.maximum(np.linalg.norm(tangent, axis=-1, keepdims=True), 1e-6)
     t = np.linspace(0, 1, points.shape[-2])
     profile = np.maximum(np.sin(np.pi * t) ** 0.7, start * (1 - t)) * width / 2
-    across *= profile[..., None]
-    return np.concatenate([points + across, (points - across)[..., ::-1, :]], axis=-2)
+    normal *= profile[..., None]
+    return np.concatenate([points + normal, (points - normal)[..., ::-1, :]], axis=-2)

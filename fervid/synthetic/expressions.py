@@ -1,4 +1,4 @@
-"""Facial action units, and the emotions as activity of them."""
+"""Facial action units, and the emotions as activities of action units."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ ACTION_UNITS: dict[int, str] = {
     26: "jaw drop",
     43: "eyes closed",
 }
-"""The muscles by their number in the Facial Action Coding System (Ekman & Friesen 1978).
+"""Names of action units by their number in the Facial Action Coding System (Ekman & Friesen 1978).
 
-Activity 0 is rest, 1 is full.
+An activity of 0 means rest, 1 full contraction.
 """
 
 EXPRESSIONS: dict[str, dict[int, float]] = {
@@ -36,7 +36,7 @@ EXPRESSIONS: dict[str, dict[int, float]] = {
     "disgust": {4: 0.5, 7: 0.5, 9: 1.0, 10: 0.85, 15: 0.3, 17: 0.35},
     "surprise": {1: 0.95, 2: 1.0, 5: 0.75, 25: 0.6, 26: 0.95},
 }
-"""The action units of each emotion and their activity at its apex, after EMFACS (Friesen & Ekman 1983)."""
+"""Action units of each emotion with their activity at the apex, after EMFACS (Friesen & Ekman 1983)."""
 
 EMOTIONS: tuple[str, ...] = tuple(EXPRESSIONS)
 INTENSITIES = {"normal": 1.0, "strong": 1.2}

@@ -1,4 +1,4 @@
-"""Mouth, eyes, brows, beard and glasses, drawn onto a face."""
+"""Draws mouth, eyes, brows, beard and glasses onto a face."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from fervid.synthetic.pose import Pose, skin_depth
 
 
 def draw_mouth(person: Image, identity: Identity, shape: Shape, pose: Pose) -> None:
-    """Draw lips and, where they part, teeth and tongue."""
+    """Draws the lips and, in an open mouth, teeth and tongue."""
     curves = np.stack([shape.lip_upper_out, shape.lip_upper_in, shape.lip_lower_in, shape.lip_lower_out])
     top, upper, lower, bottom = pose.on_face(curves)
     lip, scale = np.array(identity.lip), pose.scale
@@ -45,7 +45,7 @@ def draw_mouth(person: Image, identity: Identity, shape: Shape, pose: Pose) -> N
             back = 0.35 * upper[5:20] + 0.65 * lower[5:20]
             front = lower[5:20][::-1] + np.array([0, 0.02 * scale])
             fill(patch, np.concatenate([back, front]) - origin, (158, 72, 74))
-        # Teeth hang from the jaw, not from the lip: their edge is straighter than the lip's bow.
+        # The teeth are fixed to the jaw, not to the lip, so their edge is straighter than the curve of the lip.
         gum = np.stack([upper[4:21, 0], 0.6 * upper[4:21, 1] + 0.4 * upper[[4, -5], 1].mean()], axis=1)
         long = min(0.55 * gape, 0.034 * scale) * (1 - np.linspace(-1, 1, 17) ** 4)
         teeth = np.concatenate([gum - (0, 0.03 * scale), (gum + xy(0 * long, long))[::-1]])
@@ -66,7 +66,7 @@ def draw_eye(
     light: Light,
     gaze: tuple[float, float],
 ) -> Array:
-    """Draw the eye on the left (-1) or right (1) of the picture; returns where it is in pixels (2,)."""
+    """Draws the eye on the left (-1) or right (1) of the picture; returns its centre in pixels (2,)."""
     scale, skin, iris = pose.scale, np.array(identity.skin), np.array(identity.iris)
     upper, lower = pose.on_face(np.stack([shape.lid_upper, shape.lid_lower]) * (side, 1))
     centre = shape.eye * (side, 1)
@@ -80,7 +80,7 @@ def draw_eye(
         disc(patch, at, radius * 0.86, rgb(iris))
         disc(patch, at, radius * 0.46, (14, 11, 11))
         disc(patch, at + np.array([0.0, radius * 0.62]), radius * 0.20, rgb(iris * 1.35))
-        # The lid and its lashes shade the eyeball.
+        # The lid and its lashes cast a shadow on the eyeball.
         top, bottom = upper[:, 1].min() - origin[1], lower[:, 1].max() - origin[1]
         shadow = np.clip(0.45 + 1.3 * (np.arange(len(patch)) - top) / max(bottom - top, 1), 0, 1)
         patch[:] = patch * shadow[:, None, None]
@@ -99,7 +99,7 @@ def draw_eye(
 
 
 def draw_brow(person: Image, identity: Identity, shape: Shape, pose: Pose, side: int) -> None:
-    """Draw the brow on the left (-1) or right (1) of the picture."""
+    """Draws the brow on the left (-1) or right (1) of the picture."""
     v = np.linspace(0, 1, len(shape.brow))
     half = 0.5 * identity.brows[1] * np.minimum(1, 0.62 + 2.2 * v) * (1 - v**2.2) ** 0.7 + 0.001
     spread = xy(0 * v, half)
@@ -117,12 +117,12 @@ def draw_brow(person: Image, identity: Identity, shape: Shape, pose: Pose, side:
 
 
 def draw_beard(person: Image, hair: Image, identity: Identity, shape: Shape, pose: Pose) -> None:
-    """Draw the beard in the colours `hair`, as large as the picture."""
+    """Draws the beard with the colours of `hair`, a picture of the same size."""
     x, y = shape.mouth_corner
     nose, chin = shape.nose_y, shape.chin
     top, bottom = shape.lip_upper_out[12, 1], shape.lip_lower_out[12, 1]
     around = xy([0.05, x - 0.012, x + 0.022], [bottom + 0.020, y + 0.030, y - 0.005])
-    parts = [  # each on the right half
+    parts = [  # the right half of each
         xy(
             [0.0, 0.06, x + 0.020, x + 0.016, 0.075, 0.0],
             [nose + 0.035, nose + 0.040, y - 0.012, y + 0.020, top + 0.010, top + 0.012],
@@ -143,7 +143,7 @@ def draw_beard(person: Image, hair: Image, identity: Identity, shape: Shape, pos
 
 
 def draw_glasses(person: Image, identity: Identity, pose: Pose) -> None:
-    """Draw the frame of the glasses."""
+    """Draws the frame of the glasses."""
     eye_x, thick = identity.eyes[0], 0.013 * pose.scale
     frame = rgb(0.5 * np.array(identity.hair))
     turn = np.linspace(0, 2 * np.pi, 28, endpoint=False)

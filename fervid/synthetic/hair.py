@@ -1,4 +1,4 @@
-"""The hair of a person: its colours, and where it covers the head."""
+"""The hair of a person: its colours and the area that it covers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fervid.synthetic.pose import Pose
 
 HAIR_STEP, HAIR_LEFT, HAIR_TOP = 0.0045, -0.95, -1.05
 HAIR_SIZE = (422, 467)  # columns and rows of a hair texture: up to x = 0.95 and y = 1.05 face heights
-HAIR_LENGTHS = {"long": 0.98, "swept_long": 0.85, "bob": 0.46, "fringe": 0.62, "curls": 0.50}  # where it ends
+HAIR_LENGTHS = {"long": 0.98, "swept_long": 0.85, "bob": 0.46, "fringe": 0.62, "curls": 0.50}  # lower end
 HAIR_VOLUMES = {
     "buzz": 0.012,
     "receding": 0.02,
@@ -25,12 +25,12 @@ HAIR_VOLUMES = {
     "curly": 0.12,
     "curls": 0.17,
 }
-TUFTS = {"curly": 2.2, "curls": 2.6, "tousled": 2.0}  # how coarse the edge is; 1 for the others
+TUFTS = {"curly": 2.2, "curls": 2.6, "tousled": 2.0}  # coarseness of the edge; 1 for the other styles
 _EVEN_HAIRLINE = (
     (0.350, 0.335, 0.255, 0.10, 0.0, -0.10, -0.255, -0.335, -0.350),
     (0.0, -0.22, -0.37, -0.42, -0.415, -0.42, -0.37, -0.22, 0.0),
 )
-HAIRLINES = {  # x and y from the right temple of the picture to the left; the even one for the others
+HAIRLINES = {  # x and y from the temple on the right of the picture to the left one; other styles have the even one
     "fringe": (
         (0.335, 0.30, 0.15, 0.0, -0.15, -0.30, -0.335),
         (0.0, -0.16, -0.185, -0.19, -0.185, -0.16, 0.0),
@@ -59,7 +59,7 @@ HAIRLINES = {  # x and y from the right temple of the picture to the left; the e
 
 
 def hair_layers(identity: Identity, pose: Pose, size: tuple[int, ...]) -> tuple[Image, Image, Image]:
-    """Colours of the hair over the whole region, where it lies behind the head, and where before it."""
+    """Returns the colours of the hair over the whole region, and its masks behind and in front of the head."""
 
     def place(texture: Image, depth: float, border: int) -> Image:
         matrix = pose.affine(HAIR_STEP, HAIR_LEFT, HAIR_TOP, depth)
@@ -75,7 +75,7 @@ def hair_layers(identity: Identity, pose: Pose, size: tuple[int, ...]) -> tuple[
 
 @lru_cache(maxsize=64)
 def _texture(identity: Identity) -> Image:
-    """The colours of the hair, as if it covered everything, uint8 (rows, columns, 3)."""
+    """Returns the colours of the hair for the whole grid, uint8 (rows, columns, 3)."""
     rng = np.random.default_rng([identity.number, 7])
     columns, rows = np.meshgrid(np.arange(HAIR_SIZE[0]), np.arange(HAIR_SIZE[1]))
     x, y = HAIR_LEFT + columns * HAIR_STEP, HAIR_TOP + rows * HAIR_STEP
@@ -85,14 +85,14 @@ def _texture(identity: Identity) -> Image:
         locks, frizz = cv2.GaussianBlur(noise, (0, 0), 3.0), cv2.GaussianBlur(noise[::-1], (0, 0), 1.2)
         strands = 5.5 * locks + 1.5 * frizz
     else:
-        # Strands fan out from the parting and hang straight below the temples.
+        # Strands spread from the parting and hang straight below the temples.
         parting = 0.12 if identity.hair_style.startswith("swept") else 0.0
         along = (x - parting) / (0.22 + np.clip(y + 0.75, 0, 0.75)) + 0.03 * np.sin(9 * y + 3 * x)
         fine, broad = rng.normal(size=600), np.convolve(rng.normal(size=600), np.ones(9) / 3, "same")
         strands = np.interp((along + 2.5) * 110, np.arange(600), 0.55 * fine + 0.8 * broad)
         strands = strands + 3 * cv2.GaussianBlur(rng.normal(size=x.shape), (0, 0), 6)
     gloss = np.exp(-(((np.hypot(x, 0.9 * (y + 0.1)) - 0.50) / 0.07) ** 2)) * (0.25 if curly else 0.5)
-    depth = np.clip(0.30 * (y + 0.35), 0, 0.4)  # hair near the neck lies in the shade of the head
+    depth = np.clip(0.30 * (y + 0.35), 0, 0.4)  # hair near the neck is in the shadow of the head
     tone = np.clip(1.0 + 0.16 * strands + gloss * (1 + 0.3 * strands) - depth, 0.35, 2.2)
     colours = np.array(identity.hair) * tone[..., None] + 14 * gloss[..., None]
     return np.clip(colours, 0, 255).astype(np.uint8)
@@ -100,7 +100,7 @@ def _texture(identity: Identity) -> Image:
 
 @lru_cache(maxsize=64)
 def _masks(identity: Identity) -> tuple[Image, Image]:
-    """Where hair is behind the head and where it is before it, uint8 (rows, columns) each."""
+    """Returns the masks of the hair behind and in front of the head, uint8 (rows, columns) each."""
     style, cheek = identity.hair_style, identity.face[0]
     behind, front = np.zeros(HAIR_SIZE[::-1], np.uint8), np.zeros(HAIR_SIZE[::-1], np.uint8)
 
@@ -131,7 +131,7 @@ def _masks(identity: Identity) -> tuple[Image, Image]:
 
 
 def _ragged(mask: Image, identity: Identity) -> Image:
-    """Break the edge of a mask into tufts: smooth outlines look like helmets."""
+    """Breaks the edge of a mask into tufts, since hair with a smooth outline looks like a helmet."""
     tuft = TUFTS.get(identity.hair_style, 1.0)
     thin = identity.hair_style == "buzz"
     grain = np.random.default_rng([identity.number, 8]).normal(size=mask.shape)

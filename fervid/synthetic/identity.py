@@ -1,4 +1,4 @@
-"""Who a rendered person is: everything that stays the same from clip to clip."""
+"""The identity of a rendered person: all properties that are constant across clips."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ IRISES = ((72, 44, 26), (98, 62, 34), (122, 96, 52), (84, 112, 84), (84, 118, 15
 MALE_STYLES = ("short", "swept", "buzz", "curly", "receding", "tousled")
 FEMALE_STYLES = ("long", "bob", "fringe", "bun", "curls", "swept_long")
 BEARDS = ("full", "none", "goatee", "none", "moustache")
-# Each number's middle, and the share of it by which people differ.
+# For each number its mean and the relative range of its variation.
 BUILDS: dict[str, dict[str, tuple[tuple[float, float], ...]]] = {
     "male": {
         "face": ((1.0, 0.05), (1.04, 0.06), (1.12, 0.15), (1.02, 0.05)),
@@ -51,17 +51,17 @@ BUILDS: dict[str, dict[str, tuple[tuple[float, float], ...]]] = {
         "mouth": ((0.128, 0.1), (0.029, 0.25), (0.040, 0.2), (1.0, 0.03)),
     },
 }
-HABITS = (1, 2, 4, 5, 7, 12, 15, 17, 43, 10)  # action units that a resting face may show a little of
+HABITS = (1, 2, 4, 5, 7, 12, 15, 17, 43, 10)  # action units that may be slightly active in a resting face
 
 
 @dataclass(frozen=True)
 class Identity:
-    """A person, by everything that stays the same from clip to clip.
+    """A person: all properties that are constant across clips.
 
     Attributes:
-        number: which person, from 1.
-        subject: the name of the person in a manifest, such as `"s01"`.
-        sex: `"male"` (odd numbers, as RAVDESS numbers its actors) or `"female"`.
+        number: number of the person, from 1.
+        subject: name of the person in a manifest, such as `"s01"`.
+        sex: `"male"` (odd numbers, as in RAVDESS) or `"female"`.
         spectacles: whether the person wears glasses.
         beard: whether the person has a beard or a moustache.
         skin: RGB colour of the skin, 0 to 255.
@@ -71,13 +71,13 @@ class Identity:
         hair_style: one of `MALE_STYLES` or `FEMALE_STYLES`.
         beard_style: one of `BEARDS`.
         face: widths of cheeks, jaw and chin, and length of the lower face, as factors near 1.
-        eyes: distance of the eyes from the middle, half width, opening and tilt, in face heights.
+        eyes: distance of the eyes from the midline, half width, opening and tilt, in face heights.
         brows: height above the eyes, thickness, arch and tilt, in face heights.
         nose: width, length and bridge, as factors near 1.
         mouth: half width, thickness of upper and lower lip in face heights, and height as a factor near 1.
         age: 0 (smooth) to 1 (lined).
-        resting: activity of each action unit when nothing is felt, in the order of `ACTION_UNITS`.
-        expressiveness: what the activity of each action unit is multiplied with, in the same order.
+        resting: activity of each action unit without an emotion, in the order of `ACTION_UNITS`.
+        expressiveness: factor for the activity of each action unit, in the same order.
     """
 
     number: int
@@ -102,21 +102,21 @@ class Identity:
 
 
 def make_identity(number: int, seed: int) -> Identity:
-    """Make up a person.
+    """Generates a person.
 
     Args:
-        number: which person, from 1; odd numbers are men, even numbers women.
-        seed: whose family of persons.
+        number: number of the person, from 1; odd numbers are men, even numbers women.
+        seed: random seed of the set of people.
 
     Returns:
-        The same person for the same arguments, whoever was made before.
+        The person; always the same for the same arguments.
 
     Raises:
         InputError: if `number` is below 1.
     """
     if number < 1:
-        raise InputError(f"there is no identity {number}: count them from 1.")
-    # Cards are dealt from decks the whole family shares, so that neighbours differ and every style occurs.
+        raise InputError(f"identity {number} is out of range: use 1 or more.")
+    # Styles are drawn without replacement over all people of a seed, so that neighbours differ and every style occurs.
     deck = np.random.default_rng([seed, 0])
     skin_order, style_order = deck.permutation(len(SKINS)), deck.permutation(len(MALE_STYLES))
     glasses_order, beard_order = deck.permutation(4), deck.permutation(len(BEARDS))
@@ -129,7 +129,7 @@ def make_identity(number: int, seed: int) -> Identity:
 
     tone = int(skin_order[number % len(SKINS)])
     skin = np.array(SKINS[tone]) * rng.uniform(0.96, 1.03)
-    # Fair and red hair goes with the lighter half of the skins, as it mostly does; so do light eyes.
+    # Fair and red hair and light eyes occur only with the lighter half of the skin colours.
     hair = np.array(HAIRS[rng.integers(len(HAIRS) if tone < 4 else 2)]) * rng.uniform(0.85, 1.2)
     iris = np.array(IRISES[rng.integers(len(IRISES) if tone < 4 else 2)])
     redness = rng.uniform(0.35, 0.6) + (0.0 if male else 0.2)

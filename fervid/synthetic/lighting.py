@@ -1,4 +1,4 @@
-"""Light and shade of a head: a coarse map, made from bumps such as nose, cheeks, eye sockets and lips."""
+"""Shading of a head: a coarse light map, computed from bumps such as nose, cheeks, eye sockets and lips."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ GRID_Y = np.arange(GRID_TOP, 1.051, GRID_STEP)
 
 @dataclass(frozen=True)
 class Light:
-    """Where the light comes from.
+    """The lighting of a scene.
 
     Attributes:
-        x: from the left (negative) or the right of the picture, beside 0.9 from the front.
-        y: from above when negative.
-        ambient: share of light that comes from everywhere, 0 to 1.
+        x: horizontal component of the direction, negative for light from the left; the frontal component is 0.9.
+        y: vertical component of the direction, negative for light from above.
+        ambient: fraction of ambient light, 0 to 1.
         tint: gain of red, green and blue.
     """
 
@@ -38,13 +38,13 @@ class Light:
 
 
 def light_map(identity: Identity, a: Mapping[int, float], shape: Shape, pose: Pose, light: Light) -> Array:
-    """How much light the upright head sends back, float32 (rows, columns, 3); 1 shows the plain colour."""
+    """Returns the light reflected by the upright head, float32 (rows, columns, 3); 1 leaves a colour unchanged."""
     eye_x, (wide, _, bridge) = identity.eyes[0], identity.nose
     mouth, nose, chin, lip = shape.mouth_y, shape.nose_y, shape.chin, float(shape.lip_lower_out[12, 1])
     cheek_y = 0.150 - 0.030 * max(a[6], a[12])
     cheek = 0.030 + 0.022 * max(a[6], 0.8 * a[12])
     mass = 1.0 if identity.sex == "male" else 0.7
-    # x, y, width, height and how far it stands out; what lies off the middle has a twin on the other side.
+    # x, y, width, height and elevation; bumps off the midline are mirrored.
     bumps = [
         (0.0, 0.045, 0.031, 0.100, 0.024 * bridge),
         (0.0, nose - 0.036, 0.040 * wide, 0.034, 0.036),
@@ -64,7 +64,7 @@ def light_map(identity: Identity, a: Mapping[int, float], shape: Shape, pose: Po
         (0.0, lip + 0.025, 0.075, 0.020, -0.014),
         (0.0, chin - 0.070, 0.075, 0.045, 0.032 + 0.012 * a[17]),
     ]
-    # Places that little light reaches, whatever its direction.
+    # Regions that receive little light from any direction.
     hollows = [
         (0.0, nose + 0.018, 0.055, 0.018, 0.16),
         (0.092, -0.005, 0.030, 0.040, 0.10),
@@ -89,10 +89,12 @@ def light_map(identity: Identity, a: Mapping[int, float], shape: Shape, pose: Po
     to_light = np.array([light.x, light.y, 0.9]) / np.linalg.norm([light.x, light.y, 0.9])
     facing = normal_x * to_light[0] + normal_y * to_light[1] + normal_z * to_light[2]
     facing = facing / np.sqrt(slant + normal_z**2)
-    diffuse = np.maximum(0, (facing + 0.25) / 1.25)  # a broad lamp still reaches what faces a little away
+    diffuse = np.maximum(
+        0, (facing + 0.25) / 1.25
+    )  # a wide light source also reaches surfaces that face slightly away from it
     level = np.clip((light.ambient + (1.12 - light.ambient) * diffuse) * (1 - hollow), 0.16, 1.3)
     shine = 0.12 * np.maximum(0, facing) ** 24
-    # Light that passes through skin comes out red, so shadows are warm.
+    # Light scattered inside skin is reddish, so shadows are warm.
     red = level * (1.13 - 0.13 * level)
     green = level * (0.95 + 0.05 * level - 0.10 * blush)
     blue = level * (0.90 + 0.10 * level - 0.085 * blush)
@@ -101,9 +103,9 @@ def light_map(identity: Identity, a: Mapping[int, float], shape: Shape, pose: Po
 
 
 def _gaussians(rows: Sequence[tuple[float, ...]], pose: Pose) -> tuple[Array, Array, Array]:
-    """The sum of Gaussian bumps over the grid of light, and its slopes along x and y.
+    """Returns the sum of Gaussian bumps over the grid of the light map, and its slopes along x and y.
 
-    A Gaussian is a row times a column, so the whole sum is one matrix product.
+    A Gaussian is separable, so the whole sum is one matrix product.
     """
     table = np.array([*rows, *((-x, *rest) for x, *rest in rows if x > 0)])
     depth = skin_depth(table)
@@ -117,9 +119,9 @@ def _gaussians(rows: Sequence[tuple[float, ...]], pose: Pose) -> tuple[Array, Ar
 
 @lru_cache(maxsize=1)
 def _head_normals() -> tuple[Array, Array]:
-    """How a smooth head faces, to the right and down, over the grid of light."""
+    """Returns the x and y components of the normals of a smooth head over the grid of the light map."""
     x, y = np.meshgrid(GRID_X, GRID_Y)
-    # Below the chin come neck and shoulders, wider and looking a little up.
+    # Below the chin, neck and shoulders are wider and face slightly upwards.
     body = np.clip((y - 0.56) / 0.15, 0, 1)
     across, down = x / (0.47 + 0.7 * body), (y - 0.02) / 0.66
     normal_x = 0.92 * np.sign(x) * np.minimum(1, np.abs(across)) ** 1.7

@@ -1,8 +1,8 @@
-"""A person, drawn from nothing: who it is, what its muscles do, how the head is held and how it is lit.
+"""Draws a person from identity, action units, head pose and lighting.
 
-Every part is a curve in face heights (see :mod:`fervid.synthetic.pose`), moved by facial action units, lifted to the
-depth it has on a head, turned by the pose and painted in plain colour. One coarse map of light then shades skin, hair
-and clothes together: that makes it a face rather than a cartoon.
+Every part is a curve in face heights (see :mod:`fervid.synthetic.pose`). It is moved by facial action units, placed at
+its depth on the head, rotated by the pose and filled with one colour. A coarse light map then shades skin, hair and
+clothes together, which makes the result look like a face rather than a cartoon.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ def draw_person(
     shirt: Colour,
     gaze: tuple[float, float],
 ) -> tuple[Array, Array]:
-    """Draw head and shoulders into a picture, in place.
+    """Draws head and shoulders into a picture, in place.
 
     Args:
         picture: the background, uint8 (H, W, 3) RGB.
-        identity: who.
+        identity: the person.
         activity: activity of each of `ACTION_UNITS`.
-        pose: how the head is held.
-        light: where the light comes from.
+        pose: the head pose.
+        light: the lighting.
         shirt: RGB colour of the clothes.
-        gaze: where the eyes look, right and down, as a share of the eye's half width.
+        gaze: gaze direction to the right and down, as a fraction of the eye's half width.
 
     Returns:
         The eyes (2, 2) as x, y in pixels, the one on the left of the picture first, and the outline (N, 2).
@@ -79,8 +79,8 @@ def draw_person(
 
 
 def _draw_body(person: Image, cover: Image, identity: Identity, pose: Pose, shirt: Colour) -> Image:
-    """Draw shoulders and neck; returns where the skin of the neck shows."""
-    still = Pose(pose.x, pose.y, pose.scale, 0.3 * pose.roll)  # shoulders follow the head only in part
+    """Draws shoulders and neck; returns the mask of the visible skin of the neck."""
+    still = Pose(pose.x, pose.y, pose.scale, 0.3 * pose.roll)  # the shoulders follow the head only in part
     male = identity.sex == "male"
     neck, shoulder = (0.235, 1.0) if male else (0.180, 0.84)
     x = [neck, neck * 0.98, neck * 1.25, 0.6 * shoulder, shoulder, shoulder * 1.12, shoulder * 1.12]
@@ -98,7 +98,7 @@ def _draw_body(person: Image, cover: Image, identity: Identity, pose: Pose, shir
 
 
 def _draw_head(person: Image, cover: Image, identity: Identity, shape: Shape, pose: Pose) -> Array:
-    """Draw ears and face without its parts; returns the outline in pixels."""
+    """Draws ears and face without eyes, brows and mouth; returns the outline in pixels."""
     skin, cheek = np.array(identity.skin), identity.face[0]
     ear = xy([0.350, 0.385, 0.420, 0.425, 0.405, 0.385, 0.355], [-0.03, -0.065, -0.05, 0.02, 0.10, 0.165, 0.16])
     bowl = xy([0.378, 0.402, 0.402, 0.385], [-0.02, -0.02, 0.04, 0.09])
@@ -115,7 +115,7 @@ def _draw_head(person: Image, cover: Image, identity: Identity, shape: Shape, po
 
 
 def _cast_shadows(outline: Array, throat: Image, front: Image, light: Light, pose: Pose) -> Image:
-    """Where the jaw shades the neck and the hair the forehead, uint8 (H, W)."""
+    """Returns the shadows of the jaw on the neck and of the hair on the forehead, uint8 (H, W)."""
     shadows = np.zeros_like(throat)
     fill(shadows, outline + np.array([-0.035 * light.x, 0.070]) * pose.scale, (200,))
     np.minimum(shadows, throat, out=shadows)
@@ -128,7 +128,7 @@ def _cast_shadows(outline: Array, throat: Image, front: Image, light: Light, pos
 def _draw_creases(
     person: Image, mask: Image, identity: Identity, a: Mapping[int, float], shape: Shape, pose: Pose
 ) -> None:
-    """Darken the skin where `mask` has shadows, and by folds, wrinkles and nostrils."""
+    """Darkens the skin at the shadows in `mask` and at folds, wrinkles and nostrils."""
     age, half, nose_y = identity.age, shape.nose_half, shape.nose_y
     (mouth_x, mouth_y), (brow_x, brow_y) = shape.mouth_corner, shape.brow[0]
     lip_y, (lid_x, lid_y) = shape.lip_lower_out[12, 1], shape.lid_upper[-1]
@@ -137,7 +137,7 @@ def _draw_creases(
     smile = min(0.72, 0.06 + 0.22 * age + 0.55 * a[12] + 0.55 * a[9] + 0.35 * a[10] + 0.1 * a[20])
     bag = min(0.6, 0.10 + 0.25 * age + 0.40 * a[6] + 0.25 * a[7])
 
-    # Curve on the right half, width in face heights, darkness from 0 to 1; first what is broad and soft.
+    # Curve on the right half, width in face heights, darkness from 0 to 1; wide, soft strokes first.
     cheek_x = [half * 1.02, half + 0.035, mouth_x + 0.028, mouth_x + 0.034]
     cheek_y = [nose_y - 0.035, nose_y + 0.01, mouth_y - 0.045, mouth_y + 0.005]
     folds = [

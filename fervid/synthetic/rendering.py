@@ -1,10 +1,10 @@
-"""Talking faces made up on the spot, so that everything here runs on a bare machine with no data.
+"""Renders talking faces, so that everything runs without data.
 
-An identity (a made-up person) acts an emotion in a clip: facial action units rise from near rest to an
-apex and fall back, the mouth talks, the head moves, eyes blink. As in recorded corpora the person confounds
-the emotion: a resting face looks a little sad or angry, everyone expresses an emotion in a way of their own,
-and each emotion was recorded in a session with its own light, background and clothes. That is why a network
-scores higher on frames of people it has seen than on strangers, here as there.
+An identity (a generated person) acts an emotion in a clip: facial action units rise from near rest to an apex and fall
+back, the mouth talks, the head moves, the eyes blink. As in recorded corpora, the person confounds the emotion: a
+resting face may look slightly sad or angry, people express an emotion in different ways, and each emotion is recorded
+in a session with its own lighting, background and clothes. A network therefore scores higher on people from its
+training data than on new people, as with recorded corpora.
 
 >>> clip = render_crops(make_identity(1, seed=0), "happy", take=1, frames=30, seed=0, times=[10, 15, 20])
 >>> clip.images.shape
@@ -44,8 +44,8 @@ class RenderedClip:
 
     Attributes:
         images: uint8 (T, H, W, 3), RGB.
-        eyes: float32 (T, 2, 2), x and y in pixels of both eyes, the one on the left of the picture first.
-        boxes: float32 (T, 4), x, y, width and height in pixels of the face from hairline to chin.
+        eyes: float32 (T, 2, 2), x and y of both eyes in pixels, the one on the left of the picture first.
+        boxes: float32 (T, 4), x, y, width and height of the face from hairline to chin in pixels.
     """
 
     images: Image
@@ -67,24 +67,23 @@ def render_clip(
     seed: int,
     times: Sequence[int] | None = None,
 ) -> RenderedClip:
-    """Render a clip as a camera on a stand sees it: the head moves through the picture.
+    """Renders a clip as recorded by a fixed camera: the head moves in the picture.
 
     Args:
-        identity: who acts.
+        identity: the person.
         emotion: one of `EMOTIONS`.
-        take: which of the clips that are otherwise alike; each has its own light, background and timing.
+        take: number of the clip with otherwise equal arguments; takes differ in lighting, background and timing.
         intensity: `"normal"` or `"strong"`.
         frames: length of the whole clip.
-        width: of the picture, in pixels.
-        height: of the picture, in pixels.
-        face_height: mean distance from hairline to chin, in pixels.
-        fps: frames a second; sets how fast everything moves.
-        seed: another seed gives other clips of the same people.
-        times: numbers of the frames to draw, from 0; all of them when not given. A frame is the same picture
-            whichever others are drawn.
+        width: width of the picture in pixels.
+        height: height of the picture in pixels.
+        face_height: mean distance from hairline to chin in pixels.
+        fps: frames per second; sets the speed of all movements.
+        seed: random seed; another seed gives other clips of the same people.
+        times: numbers of the frames to draw, from 0; None: all frames. A frame does not depend on the others drawn.
 
     Returns:
-        The frames asked for, in the order of `times`.
+        The frames in the order of `times`.
 
     Raises:
         InputError: if `emotion`, `intensity` or a frame number is unknown, or `frames` is below 1.
@@ -112,23 +111,23 @@ def render_crops(
     seed: int,
     times: Sequence[int] | None = None,
 ) -> RenderedClip:
-    """Render a clip as a detector and an aligner would hand it on: square crops that the face fills.
+    """Renders a clip as after detection and alignment: square crops filled by the face.
 
-    What they would leave is left: a small error of place, scale and roll, and the turns of the head.
+    The crops include what alignment leaves: small errors of position, scale and roll, and the rotation of the head.
 
     Args:
-        identity: see `render_clip`, like everything else here.
+        identity: the person; see `render_clip` for all arguments.
         emotion: one of `EMOTIONS`.
-        take: which of the clips that are otherwise alike.
+        take: number of the clip with otherwise equal arguments.
         intensity: `"normal"` or `"strong"`.
         frames: length of the whole clip.
-        size: width and height of the crops, in pixels.
-        fps: frames a second.
-        seed: another seed gives other clips of the same people.
-        times: numbers of the frames to draw, from 0; all of them when not given.
+        size: width and height of the crops in pixels.
+        fps: frames per second.
+        seed: random seed; another seed gives other clips of the same people.
+        times: numbers of the frames to draw, from 0; None: all frames.
 
     Returns:
-        The frames asked for, in the order of `times`.
+        The frames in the order of `times`.
 
     Raises:
         InputError: if `emotion`, `intensity` or a frame number is unknown, or `frames` is below 1.
@@ -153,11 +152,11 @@ def _film(
     numbers = range(act.frames) if times is None else times
     for number in numbers:
         if not 0 <= number < act.frames:
-            raise InputError(f"there is no frame {number} in a clip of {act.frames} frames: count them from 0.")
-    # Lines thinner than a pixel cannot be drawn, so small faces are drawn larger and shrunk.
+            raise InputError(f"frame {number} is out of range: use 0 to {act.frames - 1}.")
+    # Lines thinner than a pixel cannot be drawn, so small faces are drawn at a larger size and reduced.
     zoom = float(np.clip(180 / face_height, 1, 8))
     background = _background(act, round(width * zoom), round(height * zoom))
-    # The noise of a frame is a window of one larger sheet: new noise each time would be slow.
+    # The noise of a frame is a window of one larger noise image; new noise for each frame would be slow.
     rng = np.random.default_rng([*act.key, 1])
     grain = np.float32(act.noise) * rng.standard_normal((height + 32, width + 32, 3), dtype=np.float32)
     windows = rng.integers(0, 32, (act.frames, 2))
@@ -176,13 +175,13 @@ def _film(
         images[row] = cv2.add(picture, grain[top : top + height, left : left + width], dtype=cv2.CV_8U)
         eyes[row] = at / zoom
         low, high = outline.min(axis=0) / zoom, outline.max(axis=0) / zoom
-        hairline = low[1] + 0.15 * (high[1] - low[1])  # the outline goes up to the crown
+        hairline = low[1] + 0.15 * (high[1] - low[1])  # the outline includes the crown
         boxes[row] = low[0], hairline, high[0] - low[0], high[1] - hairline
     return RenderedClip(images, eyes, boxes)
 
 
 def _background(act: Performance, width: int, height: int) -> Image:
-    """A wall with a fall of light and blurred things before it, uint8 (height, width, 3)."""
+    """Renders a wall with a light gradient and blurred objects in front of it, uint8 (height, width, 3)."""
     rng = np.random.default_rng(act.scenery)
     wall = np.empty((72, 128, 3), np.float32)
     wall[:] = act.wall
@@ -194,7 +193,7 @@ def _background(act: Performance, width: int, height: int) -> Image:
     blurred = cv2.GaussianBlur(wall, (0, 0), rng.uniform(2, 5))
     across, down = np.linspace(-1, 1, 128)[:, None], np.linspace(-1, 1, 72)[:, None, None]
     blurred = blurred * (1 + 0.18 * np.sign(act.light.x) * across - 0.15 * down**2) * np.array(act.light.tint)
-    # The picture shows as much of the middle of the wall as has its shape.
+    # The picture shows the largest central part of the wall with its aspect ratio.
     part = min(72 / height, 128 / width) / 2
     tall, wide = max(1, round(height * part)), max(1, round(width * part))
     shown = blurred[36 - tall : 36 + tall, 64 - wide : 64 + wide]

@@ -9,7 +9,7 @@ from fervid.synthetic import rendering
 from fervid.synthetic.corpus import RenderedSubjects
 
 
-def test_counts(synthetic):
+def test_number_of_frames_subjects_and_clips(synthetic):
     frames = synthetic(identities=6, clips=2, frames=3).frames
     assert len(frames) == 6 * 8 * 2 * 3
     assert (frames.groupby("subject")["sex"].nunique() == 1).all()
@@ -18,7 +18,7 @@ def test_counts(synthetic):
     assert (frames.groupby("clip")["frame"].nunique() == 3).all()
 
 
-def test_the_store_shows_what_the_renderer_draws(synthetic):
+def test_face_cache_contains_the_rendered_faces(synthetic):
     datamodule = synthetic(image_size=128)
     row = datamodule.manifest.iloc[17]
     drawn = rendering.render_crops(
@@ -41,13 +41,13 @@ def test_faces_are_rendered_once(synthetic, monkeypatch):
     synthetic(image_size=20)
 
 
-def test_another_seed_other_people(synthetic):
+def test_another_seed_gives_other_subjects(synthetic):
     one, other = synthetic(), synthetic(render_seed=1)
     assert one.folder != other.folder
     assert not np.array_equal(FaceCache(one.face_cache_path)[0], FaceCache(other.face_cache_path)[0])
 
 
-def test_a_change_in_any_file_that_draws_is_another_corpus(monkeypatch):
+def test_fingerprint_depends_on_every_rendering_module(monkeypatch):
     before, read = RenderedSubjects().fingerprint(), Path.read_bytes
     modules = {name: module for name, module in sys.modules.items() if name.startswith("fervid.synthetic.")}
     drawing = [Path(str(module.__file__)).name for module in modules.values()]

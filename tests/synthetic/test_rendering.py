@@ -19,7 +19,7 @@ from fervid.synthetic.rendering import (
     render_crops,
 )
 
-IDENTITIES = 24  # as many as RAVDESS has
+IDENTITIES = 24  # the number of subjects in RAVDESS
 REST = dict.fromkeys(ACTION_UNITS, 0.0)
 SCENE = {"take": 0, "frames": 30, "width": 320, "height": 180, "face_height": 90.0, "seed": 0}
 
@@ -30,7 +30,7 @@ def cascade():
 
 
 def is_found(cascade, image, box):
-    """Whether a detection lies on the face and is not half or twice as wide."""
+    """Whether a detection is centred on the face and between half and twice as wide."""
     gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     x, y, width, height = box
     return any(
@@ -41,7 +41,7 @@ def is_found(cascade, image, box):
     )
 
 
-def test_identities_are_their_numbers_and_differ():
+def test_identities_are_reproducible_and_differ():
     people = [make_identity(number, seed=0) for number in range(1, IDENTITIES + 1)]
     assert [person.subject for person in people[:2]] == ["s01", "s02"]
     assert people[6] == make_identity(7, seed=0) != make_identity(7, seed=1)
@@ -53,7 +53,7 @@ def test_identities_are_their_numbers_and_differ():
     assert not any(person.beard for person in people if person.sex == "female")
 
 
-def test_people_look_different_from_each_other_more_than_from_themselves():
+def test_subjects_differ_more_than_takes_of_one_subject():
     def portrait(number, take):
         clip = render_crops(make_identity(number, 0), "neutral", take=take, frames=30, size=32, seed=0, times=[15])
         return clip.images[0].astype(float)
@@ -64,7 +64,7 @@ def test_people_look_different_from_each_other_more_than_from_themselves():
 
 
 @pytest.mark.parametrize("times", [None, [0, 13, 29], [29, 13]])
-def test_a_frame_is_the_same_whichever_others_are_drawn(times):
+def test_frame_does_not_depend_on_the_other_frames(times):
     who = make_identity(3, seed=0)
     whole = render_crops(who, "angry", take=2, frames=30, size=48, seed=5)
     some = render_crops(who, "angry", take=2, frames=30, size=48, seed=5, times=times)
@@ -74,7 +74,7 @@ def test_a_frame_is_the_same_whichever_others_are_drawn(times):
     np.testing.assert_array_equal(some.boxes, whole.boxes[rows])
 
 
-def test_pictures_are_the_same_in_another_process_and_whatever_the_global_seed():
+def test_pictures_do_not_depend_on_process_or_global_seed():
     code = (
         "import hashlib, numpy as np; np.random.seed({}); from fervid.synthetic.rendering import *;"
         "clip = render_crops(make_identity(4, 1), 'sad', take=1, frames=9, size=80, seed=1);"
@@ -87,7 +87,7 @@ def test_pictures_are_the_same_in_another_process_and_whatever_the_global_seed()
 
 
 @pytest.mark.parametrize("change", [{"take": 1}, {"seed": 1}, {"intensity": "strong"}])
-def test_another_take_seed_or_intensity_is_another_clip(change):
+def test_take_seed_and_intensity_change_the_clip(change):
     who = make_identity(5, seed=0)
     clip = {"take": 0, "seed": 0, "frames": 30, "size": 48, "times": [15]}
     first = render_crops(who, "happy", **clip).images.astype(int)
@@ -95,7 +95,7 @@ def test_another_take_seed_or_intensity_is_another_clip(change):
     assert np.abs(first - second).mean() > 2
 
 
-def test_a_clip_says_what_it_holds():
+def test_shapes_and_positions_of_a_clip():
     clip = render_clip(make_identity(2, 0), "fear", **SCENE, times=[3, 15, 20, 28])
     assert (clip.images.shape, clip.images.dtype) == ((4, 180, 320, 3), np.uint8)
     assert (clip.eyes.shape, clip.eyes.dtype) == ((4, 2, 2), np.float32)
@@ -108,8 +108,8 @@ def test_a_clip_says_what_it_holds():
         assert np.all((y < clip.eyes[:, eye, 1]) & (clip.eyes[:, eye, 1] < y + height / 2))
 
 
-def test_eyes_are_where_the_picture_has_them():
-    """Around an eye are the dark pupil and the light of the eyeball, a little lower only skin."""
+def test_eye_positions_match_the_picture():
+    """The dark pupil and the bright eyeball are at the eye; a little below there is only skin."""
     clip = render_clip(
         replace(make_identity(6, 0), spectacles=False),
         "surprise",
@@ -124,7 +124,7 @@ def test_eyes_are_where_the_picture_has_them():
             assert across > 3 * below
 
 
-def test_a_head_is_anywhere_in_a_scene_and_in_the_middle_of_a_crop():
+def test_head_moves_in_scenes_and_is_centred_in_crops():
     who = make_identity(8, 0)
     in_scenes = [
         render_clip(who, "calm", **(SCENE | {"take": take}), times=[15]).eyes[0].mean(axis=0) for take in range(8)
@@ -159,25 +159,25 @@ def test_a_head_is_anywhere_in_a_scene_and_in_the_middle_of_a_crop():
         (43, lambda shape: shape.lid_upper[10, 1]),
     ],
 )
-def test_each_action_unit_does_what_its_name_says(unit, measure):
+def test_action_unit_moves_its_feature(unit, measure):
     who = make_identity(1, seed=0)
     rest, active = (measure(Shape(who, REST | {unit: activity})) for activity in (0.0, 1.0))
     assert active - rest > 0.005
 
 
-def test_every_action_unit_is_used_by_an_emotion_or_by_speech():
+def test_every_action_unit_is_used():
     used = {unit for expression in EXPRESSIONS.values() for unit in expression} | {18}
     assert used == set(ACTION_UNITS)
 
 
 def open_mouth(image):
-    """Share of a face-filling crop's mouth region that is dark as the inside of a mouth."""
+    """Fraction of the mouth region of a crop that is as dark as the inside of a mouth."""
     height, width = image.shape[:2]
     region = image[int(0.62 * height) : int(0.95 * height), int(0.3 * width) : int(0.7 * width)].astype(int)
     return float(((region[..., 0] < 110) & (region[..., 0] - region[..., 1] > 30)).mean())
 
 
-def test_a_mouth_opens_wider_in_surprise_and_only_in_the_middle_of_the_clip():
+def test_mouth_opens_wider_in_surprise_at_the_apex():
     people = [number for number in range(1, 13) if not make_identity(number, 0).beard]
     apex, rest, start = [], [], []
     for number in people:
@@ -208,7 +208,7 @@ VIEWS = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("view", VIEWS)
-def test_the_haar_cascade_finds_the_faces_of_all_people_in_all_emotions(cascade, view):
+def test_haar_cascade_finds_faces_in_all_views(cascade, view):
     found = []
     for number in range(1, IDENTITIES + 1):
         for emotion in EMOTIONS:
@@ -218,7 +218,7 @@ def test_the_haar_cascade_finds_the_faces_of_all_people_in_all_emotions(cascade,
 
 
 @pytest.mark.slow
-def test_the_haar_cascade_finds_faces_in_720p(cascade):
+def test_haar_cascade_finds_faces_in_720p(cascade):
     scene = {
         "take": 0,
         "frames": 30,
@@ -241,17 +241,17 @@ def test_the_haar_cascade_finds_faces_in_720p(cascade):
     [
         ({"emotion": "bored"}, "'bored'"),
         ({"intensity": "weak"}, "'weak'"),
-        ({"times": [30]}, "no frame 30"),
-        ({"times": [-1]}, "no frame -1"),
-        ({"frames": 0}, "0 frames"),
+        ({"times": [30]}, "frame 30 is out of range: use 0 to 29"),
+        ({"times": [-1]}, "frame -1 is out of range"),
+        ({"frames": 0}, "frames=0 is out of range"),
     ],
 )
-def test_what_cannot_be_drawn_is_refused(wrong, message):
+def test_invalid_arguments_raise(wrong, message):
     arguments = {"emotion": "happy", "take": 0, "frames": 30, "size": 32, "seed": 0} | wrong
     with pytest.raises(InputError, match=message):
         render_crops(make_identity(1, 0), arguments.pop("emotion"), **arguments)
 
 
-def test_identities_count_from_one():
-    with pytest.raises(InputError, match="count them from 1"):
+def test_identity_numbers_begin_at_one():
+    with pytest.raises(InputError, match="identity 0 is out of range: use 1 or more"):
         make_identity(0, seed=0)
