@@ -302,6 +302,7 @@ def print_export(console: Console, folder: Path, differences: dict[str, float]) 
     console.print(
         f"Verified against the run's network on {sum(BATCH_SIZES)} random pictures in batches of 1, 3 and 8.",
         highlight=False,
+        soft_wrap=True,
     )
     examples = [path for path in sorted(folder.glob("run_*.py"))]
     for path in examples:

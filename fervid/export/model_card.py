@@ -157,7 +157,7 @@ def first_weights(results: dict[str, Any]) -> str:
     sha256 = f" (sha256 {markdown_code(weights['sha256'])})" if weights.get("sha256") else ""
     if source == "random":
         missing = f" ({markdown_text(requested)} was requested but not available)" if weights.get("missing") else ""
-        return f"Random{missing}: the network was trained only on the data above."
+        return f"random{missing}; the network was trained only on the data above."
     if source == "file":
         return (
             f"The file {markdown_code(requested)}{sha256}, whose terms fervid does not know. If the weights were "

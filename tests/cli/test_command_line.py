@@ -60,7 +60,7 @@ def test_whoever_releases_a_lock_leaves_that_of_the_next_process(tmp_path, monke
     following.release()
 
 
-@pytest.mark.parametrize("option", ["--cfg=job", "--info"])
+@pytest.mark.parametrize("option", ["--cfg=job", "--info=all"])
 def test_multirun_with_printed_configuration_is_refused_in_one_sentence(fervid_train, capfd, option):
     with pytest.raises(SystemExit) as stopped:
         fervid_train("-m", option, "optimizer=sgd,adam")

@@ -173,8 +173,8 @@ def test_leakage_and_warnings_are_listed(trained, tmp_path):
 @pytest.mark.parametrize(
     ("weights", "sentence"),
     [
-        ({"requested": None, "source": "random"}, "Random: the network was trained only on"),
-        ({"requested": "DEFAULT", "source": "random", "missing": "no network"}, "Random (DEFAULT was requested"),
+        ({"requested": None, "source": "random"}, "random; the network was trained only on"),
+        ({"requested": "DEFAULT", "source": "random", "missing": "no network"}, "random (DEFAULT was requested"),
         (
             {"requested": "IMAGENET1K_V1", "source": "torchvision", "sha256": "ab12"},
             "torchvision (sha256 `ab12`).",
