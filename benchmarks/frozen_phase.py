@@ -28,7 +28,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from random_weights import random_weights
 from rendered_faces import write_faces
-from timing import Figure, by_turns, ratios, tell
+from timing import Figure, by_turns, print_figures, ratios
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision.models import mobilenet_v2
@@ -148,7 +148,7 @@ def compare(arguments: argparse.Namespace, folder: Path) -> None:
         tables.append(read_csv(folder / name / "predictions.csv", numbers=True))
     chances = [table.filter(like="prob_").to_numpy() for table in tables]
     same = int((tables[0]["predicted"] == tables[1]["predicted"]).sum())
-    tell(
+    print_figures(
         Figure(
             "frozen phase",
             "largest difference of a test probability, cached vs. not cached",
@@ -182,10 +182,10 @@ def compare(arguments: argparse.Namespace, folder: Path) -> None:
         both = f"{len(manifest)} pictures; plain {plain:.0f} s (one epoch x {EPOCHS})"
         part = ratios(seconds["plain"], seconds["fervid"])
         note = f"{both}, fervid {ours:.1f} s: preparation and fit"
-        tell(Figure("frozen phase", f"plain loop / fervid, {epochs}", part, f">= {goal:g}", note=note))
+        print_figures(Figure("frozen phase", f"plain loop / fervid, {epochs}", part, f">= {goal:g}", note=note))
         everything = ratios(seconds["plain"], processes)
         note = f"{both}, fervid {whole:.1f} s from start to exit"
-        tell(Figure("frozen phase", f"plain loop / whole process of fervid, {epochs}", everything, note=note))
+        print_figures(Figure("frozen phase", f"plain loop / whole process of fervid, {epochs}", everything, note=note))
 
 
 if __name__ == "__main__":

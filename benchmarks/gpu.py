@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 import torch
 from bare_step import BareStep
-from timing import Figure, by_turns, ratios, tell
+from timing import Figure, by_turns, print_figures, ratios
 
 from fervid.data import SyntheticDataModule
 from fervid.data.frame_datamodule import FrameDataModule
@@ -134,7 +134,9 @@ def main() -> None:
         learned = sum(len(labels) for _, labels in bare.train)
         rates = ", ".join(f"{side} {learned / np.median(values):,.0f}" for side, values in seconds.items())
         figures = ratios(seconds["bare"], seconds["fervid"])
-        tell(Figure("GPU", f"fervid / bare step, {name}", figures, ">= 0.9", note=f"training pictures/s: {rates}"))
+        print_figures(
+            Figure("GPU", f"fervid / bare step, {name}", figures, ">= 0.9", note=f"training pictures/s: {rates}")
+        )
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ import numpy as np
 import pandas as pd
 import psutil
 from rendered_faces import write_faces
-from timing import Figure, tell
+from timing import Figure, print_figures
 
 from fervid import splits
 from fervid.audit.duplicates import near_duplicates
@@ -66,8 +66,8 @@ class Cost:
 def run(*words: str | Path) -> Cost:
     """Runs ``python <words>`` and samples the memory of the process and its workers twenty times per second."""
     began, own, mapped = time.perf_counter(), 0.0, 0.0
-    with tempfile.TemporaryFile("w+") as said:
-        process = psutil.Popen([sys.executable, *map(str, words)], stdout=said, stderr=subprocess.STDOUT)
+    with tempfile.TemporaryFile("w+") as output:
+        process = psutil.Popen([sys.executable, *map(str, words)], stdout=output, stderr=subprocess.STDOUT)
         while process.poll() is None:
             # A set: a child between fork and exec shares its parent's memory and would be counted twice.
             held = {_held(member) for member in _family(process)}
@@ -76,8 +76,8 @@ def run(*words: str | Path) -> Cost:
             )
             time.sleep(0.05)
         if process.returncode:
-            said.seek(0)
-            raise SystemExit(f"{' '.join(map(str, words))} failed:\n{said.read()[-2000:]}")
+            output.seek(0)
+            raise SystemExit(f"{' '.join(map(str, words))} failed:\n{output.read()[-2000:]}")
     return Cost(time.perf_counter() - began, own / MIB, mapped / MIB)
 
 
@@ -91,10 +91,10 @@ def _family(process: psutil.Process) -> list[psutil.Process]:
 def _held(process: psutil.Process) -> tuple[int, int]:
     """Returns the bytes of anonymous and shared memory and of mapped files of a process, as proportional set size."""
     try:
-        told = Path(f"/proc/{process.pid}/smaps_rollup").read_text()
+        rollup = Path(f"/proc/{process.pid}/smaps_rollup").read_text()
     except OSError:  # the process has just ended
         return 0, 0
-    lines = [line.split() for line in told.splitlines() if line.startswith("Pss_")]
+    lines = [line.split() for line in rollup.splitlines() if line.startswith("Pss_")]
     pages = {name: 1024 * int(size) for name, size, _ in lines}
     return pages.get("Pss_Anon:", 0) + pages.get("Pss_Shmem:", 0), pages.get("Pss_File:", 0)
 
@@ -249,29 +249,29 @@ def _manifest(rows: int, a_clip: int) -> tuple[pd.DataFrame, pd.DataFrame]:
         }
     )
     chances = rng.dirichlet(np.ones(len(emotions)), rows)
-    said = pd.DataFrame(chances, columns=[f"prob_{name}" for name in emotions])
+    predicted = pd.DataFrame(chances, columns=[f"prob_{name}" for name in emotions])
     true = manifest.rename(columns={"emotion": "label"}).assign(predicted=emotions[chances.argmax(axis=1)], run=0)
-    return manifest, pd.concat([true, said], axis=1)
+    return manifest, pd.concat([true, predicted], axis=1)
 
 
 def _in_a_fork(part: Callable[[], object]) -> Cost:
     """Measures a function in a forked process: the seconds, and by how many MiB its resident memory grew."""
 
-    def work(told: multiprocessing.SimpleQueue) -> None:
+    def work(queue: multiprocessing.SimpleQueue) -> None:
         before = psutil.Process().memory_info().rss / MIB
         began = time.perf_counter()
         part()
         seconds = time.perf_counter() - began
-        told.put(Cost(seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 - before, 0.0))
+        queue.put(Cost(seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 - before, 0.0))
 
     context = multiprocessing.get_context("fork")
-    told = context.SimpleQueue()
-    process = context.Process(target=work, args=(told,))
+    queue = context.SimpleQueue()
+    process = context.Process(target=work, args=(queue,))
     process.start()
     process.join()
     if process.exitcode:
         raise SystemExit(f"a measured function ended with exit code {process.exitcode}.")
-    return told.get()
+    return queue.get()
 
 
 def exponent(costs: list[tuple[int, float]]) -> float:
@@ -298,7 +298,7 @@ def bend(seconds: list[float], start: float) -> float | None:
     return ratio if min(early, late) >= start / 2 or ratio > LINEAR else None
 
 
-def tell_step(step: str, costs: list[tuple[int, Cost]], start: Cost) -> None:
+def print_step(step: str, costs: list[tuple[int, Cost]], start: Cost) -> None:
     """Prints the time of a step, with a verdict if it is long enough, and its memory."""
     counts = [count for count, _ in costs]
     seconds, own = [cost.seconds for _, cost in costs], [cost.own for _, cost in costs]
@@ -313,7 +313,7 @@ def tell_step(step: str, costs: list[tuple[int, Cost]], start: Cost) -> None:
     held = f"{' / '.join(f'{value:.0f}' for value in own)} MiB, imports {start.own:.0f} MiB"
     held += f"; {each:.1f} KiB per additional frame"
     held += f"; {' / '.join(f'{cost.mapped:.0f}' for _, cost in costs)} MiB of mapped files"
-    tell(
+    print_figures(
         Figure("growth", f"{step}: {what}", [ratio], goal, note=spent),
         Figure("growth", f"{step}: memory at 16 x / at 1 x", [own[-1] / own[0]], "<= 2", note=held),
     )
@@ -335,15 +335,15 @@ def main() -> None:
     start = run("-c", "import fervid.train.training")
     with tempfile.TemporaryDirectory() as folder:
         for step, costs in steps(Path(folder), arguments.frames):
-            tell_step(step, costs, start)
+            print_step(step, costs, start)
     for corpus in ("videos", "pictures") if arguments.rows else ():
         found = {rows: rows_alone(rows, corpus) for rows in arguments.rows}
         for part in found[arguments.rows[0]]:
             costs = [(rows, own[part]) for rows, own in found.items() if part in own]
-            told = ", ".join(f"{rows:,} rows {cost.seconds:.2f} s and {cost.own:.0f} MiB" for rows, cost in costs)
+            note = ", ".join(f"{rows:,} rows {cost.seconds:.2f} s and {cost.own:.0f} MiB" for rows, cost in costs)
             if len(costs) > 1:
                 value = exponent([(rows, cost.seconds) for rows, cost in costs])
-                tell(Figure("growth", f"{corpus}: {part}: exponent of time", [value], unit="", note=told))
+                print_figures(Figure("growth", f"{corpus}: {part}: exponent of time", [value], unit="", note=note))
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ import numpy as np
 import pandas as pd
 import torch
 from random_weights import random_network
-from timing import Figure, by_turns, ratios, tell
+from timing import Figure, by_turns, print_figures, ratios
 
 from fervid.media.files import RENDERED
 
@@ -150,14 +150,14 @@ class Bench:
 
     def fervid(self, side: str, *overrides: str) -> float:
         """Runs fervid with an empty cache; returns the seconds of the whole process."""
-        told = [f"dataset.root={self.root}", *self.pipeline.overrides, *overrides]
+        settings = [f"dataset.root={self.root}", *self.pipeline.overrides, *overrides]
         for number, epochs in enumerate(self.pipeline.epochs):
-            told += [f"finetune.phases.{number}.epochs={epochs}", f"finetune.phases.{number}.patience=null"]
+            settings += [f"finetune.phases.{number}.epochs={epochs}", f"finetune.phases.{number}.patience=null"]
         if self.weights:
-            told.append(f"backbone.weights={self.weights}")
+            settings.append(f"backbone.weights={self.weights}")
         with tempfile.TemporaryDirectory(dir=self.folder) as work:
             run = Path(work) / "run"
-            command = [sys.executable, "-m", "fervid.train", f"experiment={self.name}", *told]
+            command = [sys.executable, "-m", "fervid.train", f"experiment={self.name}", *settings]
             seconds, busy, _ = _timed([*command, f"cache_dir={work}/cache", f"hydra.run.dir={run}"])
             found = json.loads((run / "results.json").read_text())
             if self.frames is None:
@@ -188,8 +188,8 @@ class Bench:
             command = [self.keras, KERAS, self.name, "--root", self.root, "--frames", self.frames, "--folder", work]
             command += ["--epochs", *self.pipeline.epochs]
             command += ["--weights", self.weights.with_suffix(".npz")] if self.weights else []
-            seconds, busy, said = _timed([str(word) for word in command])
-            found = json.loads(said.splitlines()[-1])
+            seconds, busy, output = _timed([str(word) for word in command])
+            found = json.loads(output.splitlines()[-1])
         self.results.setdefault("keras", []).append(found | {"wall": seconds, "processor": busy})
         return seconds
 
@@ -201,11 +201,11 @@ class Bench:
             ours = {views: lambda: self.fervid(views, f"finetune.cached_views={VIEWS}"), **ours}
         seconds = by_turns({**dict(list(ours.items())[:1]), "keras": self.in_keras, **ours}, repeats)
         for side in ours:
-            self.tell(side, ratios(seconds["keras"], seconds[side]))
+            self.print_figures(side, ratios(seconds["keras"], seconds[side]))
             self.parts(side)
         print(json.dumps({self.name: self.results}), flush=True)
 
-    def tell(self, side: str, values: list[float]) -> None:
+    def print_figures(self, side: str, values: list[float]) -> None:
         """Prints one line that compares fervid with Keras."""
         fervid, keras = self.results[side], self.results["keras"]
         void = self.void(fervid, keras)
@@ -216,7 +216,7 @@ class Bench:
             f"{_mean(fervid, 'uar'):.1%}), frames {keras[0]['frames']}"
         )
         goal, note = ("", f"VOID, {void}; {note}") if void else (self.pipeline.goal, note)
-        tell(Figure("peers", f"keras / {side}, {self.name}", values, goal, note=note))
+        print_figures(Figure("peers", f"keras / {side}, {self.name}", values, goal, note=note))
 
     def parts(self, side: str) -> None:
         """Prints one line per part of the pipeline; of these, only the frozen epochs have a goal."""
@@ -234,7 +234,7 @@ class Bench:
         for part, theirs, ours, aside, goal in found:
             note = f"{_span(theirs)} / {_span(ours)} s{aside}" + (f"; VOID, {void}" if void else "")
             what = f"keras / {side}, {self.name}, only {part}"
-            tell(Figure("peers", what, ratios(theirs, ours), "" if void else goal, note=note))
+            print_figures(Figure("peers", what, ratios(theirs, ours), "" if void else goal, note=note))
 
     def void(self, fervid: list[dict[str, Any]], keras: list[dict[str, Any]]) -> str:
         """Returns why the two cannot be compared; empty if they can."""
@@ -286,27 +286,27 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--weights", type=Path, help="a state dict with ImageNet weights of MobileNetV2")
     parser.add_argument("--folder", type=Path, help="folder that keeps the rendered corpora for later runs")
-    told = parser.parse_args()
-    if not told.keras.exists():
+    arguments = parser.parse_args()
+    if not arguments.keras.exists():
         sys.exit(
-            f"--keras={told.keras} does not exist: create it with python -m venv .venv-keras && .venv-keras/bin/python "
-            "-m pip install -r benchmarks/keras_requirements.txt, or with make bench."
+            f"--keras={arguments.keras} does not exist: create it with python -m venv .venv-keras && "
+            ".venv-keras/bin/python -m pip install -r benchmarks/keras_requirements.txt, or with make bench."
         )
-    folder = (told.folder or Path(tempfile.mkdtemp())).resolve()
+    folder = (arguments.folder or Path(tempfile.mkdtemp())).resolve()
     folder.mkdir(parents=True, exist_ok=True)
-    for python, modules in ((told.keras, "keras, cv2, pandas"), (sys.executable, "fervid.train.training")):
+    for python, modules in ((arguments.keras, "keras, cv2, pandas"), (sys.executable, "fervid.train.training")):
         subprocess.run(
             [python, "-c", f"import {modules}"], check=True, capture_output=True
         )  # compiles the imported modules
     try:
-        for name in told.only or [name for name in PIPELINES if told.all or name not in SLOW]:
+        for name in arguments.only or [name for name in PIPELINES if arguments.all or name not in SLOW]:
             pipeline, weights = PIPELINES[name], None
             if pipeline.backbone:
-                given = told.weights if pipeline.backbone == "mobilenet_v2" else None
+                given = arguments.weights if pipeline.backbone == "mobilenet_v2" else None
                 weights = first_weights(folder, pipeline.backbone, given)
-            Bench(name, told.keras.absolute(), folder, weights).measure(told.repeats)
+            Bench(name, arguments.keras.absolute(), folder, weights).measure(arguments.repeats)
     finally:
-        if not told.folder:
+        if not arguments.folder:
             shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from rendered_faces import write_faces
 from rich.console import Console
-from timing import Figure, by_turns, tell
+from timing import Figure, by_turns, print_figures
 
 from fervid.faces.detection import HaarDetector
 from fervid.predict.inputs import find_sources
@@ -84,7 +84,7 @@ def watch(run: Path, videos: Path, arguments: argparse.Namespace) -> None:
     sides = {"annotated": lambda: look(True), "not annotated": lambda: look(False)}
     for name, seconds in by_turns(sides, arguments.repeats).items():
         note = f"{len(items)} videos, one frame of {arguments.frame_stride}, {torch.get_num_threads()} threads of torch"
-        tell(
+        print_figures(
             Figure("prediction", f"processed frames, {name}", [frames / one for one in seconds], "", "frames/s", note),
             Figure("prediction", f"length of the videos / processing time, {name}", [film / one for one in seconds]),
         )

@@ -25,7 +25,7 @@ import av
 import cv2
 import numpy as np
 import psutil
-from timing import Figure, ratios, tell
+from timing import Figure, print_figures, ratios
 
 from fervid.data import VideoFolderDataModule
 from fervid.faces.clip_faces import ClipTask, crop_faces
@@ -129,7 +129,7 @@ def one_process(videos: list[Path], folder: Path) -> float:
             results[name] += result
     a_clip = {name: f"{name} {statistics.median(values):.2f} s" for name, values in spent.items()}
     megabits = sum(video.stat().st_size for video in videos) * 8e-6 / results["decoding"]
-    tell(
+    print_figures(
         Figure(
             "preparation",
             "fervid / decoding alone, processor time per clip",
@@ -174,7 +174,7 @@ def whole_job(videos: list[Path], copies: int, decoding: float, folder: Path) ->
         memory[times] = largest
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     clips = copies * len(videos)
-    tell(
+    print_figures(
         Figure(
             "preparation",
             "whole preparation / decoding alone, processor time of all processes",

@@ -14,7 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
-from timing import Figure, by_turns, ratios, tell
+from timing import Figure, by_turns, print_figures, ratios
 
 REPEATS = 5
 COMMANDS = "train prepare audit baseline search report evaluate predict explain export demo".split()
@@ -58,12 +58,12 @@ def main() -> None:
             processor: list[float] = []
             wall = by_turns({"": side(fervid("train", *words), processor)}, REPEATS)[""]
             what = f"fervid.train {' '.join(words)}"
-            tell(Figure("start", what, wall, "<= 1", "s"))
-            tell(Figure("start", f"{what}, processor", processor, "<= 1", "s"))
+            print_figures(Figure("start", what, wall, "<= 1", "s"))
+            print_figures(Figure("start", f"{what}, processor", processor, "<= 1", "s"))
         helps = {command: seconds(fervid(command, "--help"), folder) for command in COMMANDS}
         slowest = max(helps, key=lambda command: helps[command])
-        tell(Figure("start", f"--help of the slowest of {len(COMMANDS)} commands", [helps[slowest]], "<= 1", "s",
-                    f"fervid.{slowest}"))  # fmt: skip
+        what = f"--help of the slowest of {len(COMMANDS)} commands"
+        print_figures(Figure("start", what, [helps[slowest]], "<= 1", "s", f"fervid.{slowest}"))
 
         step = fervid("train", "backbone=lenet", "optimizer._target_=start.FirstStep")
         seconds(step, folder)  # renders the corpus
@@ -76,9 +76,9 @@ def main() -> None:
         wall = by_turns(sides, REPEATS)
         what = "first step of fervid.train / bare import of torch and Lightning"
         both = f"{min(wall['step']):.1f} s / {min(wall['imports']):.1f} s at best"
-        tell(Figure("start", what, ratios(wall["step"], wall["imports"]), "<= 1.15", note=both))
-        tell(Figure("start", f"{what}, processor", ratios(used["step"], used["imports"]), "<= 1.15"))
-        tell(Figure("start", f"{what} without garbage collection", ratios(wall["step"], wall["quick"])))
+        print_figures(Figure("start", what, ratios(wall["step"], wall["imports"]), "<= 1.15", note=both))
+        print_figures(Figure("start", f"{what}, processor", ratios(used["step"], used["imports"]), "<= 1.15"))
+        print_figures(Figure("start", f"{what} without garbage collection", ratios(wall["step"], wall["quick"])))
 
         tiny = ["experiment=smoke", "logger=none"]
         runs = {
@@ -88,8 +88,8 @@ def main() -> None:
         runs["sweep"]()  # fills the cache for all seeds
         wall = by_turns(runs, 3)
         more = [(sweep - run) / 3 for run, sweep in zip(wall["run"], wall["sweep"], strict=True)]
-        tell(Figure("start", "a tiny run, from start to end", wall["run"], unit="s"))
-        tell(Figure("start", "each additional job in a sweep of such runs", more, unit="s"))
+        print_figures(Figure("start", "a tiny run, from start to end", wall["run"], unit="s"))
+        print_figures(Figure("start", "each additional job in a sweep of such runs", more, unit="s"))
 
 
 if __name__ == "__main__":

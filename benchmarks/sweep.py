@@ -18,7 +18,7 @@ from pathlib import Path
 
 from random_weights import random_weights
 from rendered_faces import write_faces
-from timing import Figure, by_turns, ratios, tell
+from timing import Figure, by_turns, print_figures, ratios
 
 SIDES = {
     "one job of batch 10": ["optimizer=adam", "dataset.batch_size=10"],
@@ -52,7 +52,7 @@ def main() -> None:
     note = f"{middle} s, whole processes from an empty cache"
     for one in list(SIDES)[:-1]:
         found = ratios(seconds["six jobs"], seconds[one])
-        tell(Figure("sweep", f"six jobs / {one}, MobileNetV2 frozen", found, "<= 1.5", note=note))
+        print_figures(Figure("sweep", f"six jobs / {one}, MobileNetV2 frozen", found, "<= 1.5", note=note))
 
 
 def run(words: list[str]) -> float:

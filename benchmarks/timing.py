@@ -74,7 +74,7 @@ class Figure:
         return [self.row, self.what, f"{_number(self.median)} {self.unit}", spread, self.goal, verdict, self.note]
 
 
-def tell(*figures: Figure) -> None:
+def print_figures(*figures: Figure) -> None:
     """Prints one line per figure; if ``FERVID_FIGURES`` names a file, also appends the figures to it."""
     for figure in figures:
         row, what, median, spread, goal, verdict, note = figure.cells()

@@ -33,7 +33,7 @@ import pytorch_lightning as pl
 import torch
 from bare_step import BareStep, model_and_data
 from pytorch_lightning.callbacks import Checkpoint
-from timing import Figure, by_turns, ratios, tell
+from timing import Figure, by_turns, print_figures, ratios
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
@@ -81,12 +81,12 @@ class Turns(Checkpoint):
         self.waited += self.began - waiting
 
 
-def train_by_turns(pipe: Connection, words: list[str], said: Path) -> None:
+def train_by_turns(pipe: Connection, words: list[str], log: Path) -> None:
     """Runs the whole command ``fervid.train``, paused after each epoch."""
     # The command cannot pass callbacks to the trainer; everything else is unchanged.
     training.train = partial(training.train, callbacks=[Turns(pipe)])
     sys.argv = ["fervid.train", *words]
-    with said.open("w") as file, redirect_stdout(file), redirect_stderr(file):
+    with log.open("w") as file, redirect_stdout(file), redirect_stderr(file):
         fervid.train.main()
 
 
@@ -102,7 +102,7 @@ class Training:
     def __init__(self, settings: list[str], cache: str, epochs: int):
         self.epochs, self._seconds = epochs + 1, list[float]()
         self._folder = tempfile.TemporaryDirectory()
-        self._run, self._said = Path(self._folder.name, "run"), Path(self._folder.name, "said.txt")
+        self._run, self._log = Path(self._folder.name, "run"), Path(self._folder.name, "log.txt")
         words = [*settings, f"trainer.max_epochs={self.epochs}", f"cache_dir={cache}"]
         words += [
             f"hydra.run.dir={self._run}",
@@ -111,7 +111,7 @@ class Training:
         ]
         spawn = multiprocessing.get_context("spawn")
         self._pipe, other = spawn.Pipe()
-        self._process = spawn.Process(target=train_by_turns, args=(other, words, self._said))
+        self._process = spawn.Process(target=train_by_turns, args=(other, words, self._log))
         self._process.start()
         other.close()  # otherwise the end of the process would not be noticed
 
@@ -146,7 +146,7 @@ class Training:
         try:
             return self._pipe.recv()
         except (EOFError, ConnectionResetError):
-            raise SystemExit(f"fervid.train ended too early:\n{self._said.read_text()[-2000:]}") from None
+            raise SystemExit(f"fervid.train ended too early:\n{self._log.read_text()[-2000:]}") from None
 
 
 class Faces(Dataset):
@@ -229,10 +229,10 @@ def large(name: str, settings: list[str], cache: str, repeats: int) -> None:
         rest = whole.rest()
     note = f"{np.median(seconds['fervid']):.2f} s per epoch of {len(bare.train)} steps, and {rest:.1f} s once per run"
     figures = ratios(seconds["fervid"], seconds["bare"])
-    tell(Figure("training step", f"fervid / bare step, {name}", figures, "<= 1.05", note=note))
+    print_figures(Figure("training step", f"fervid / bare step, {name}", figures, "<= 1.05", note=note))
     if "default memory" in seconds:
         figures = ratios(seconds["fervid"], seconds["default memory"])
-        tell(Figure("training step", f"fervid / bare step with default memory management, {name}", figures))
+        print_figures(Figure("training step", f"fervid / bare step with default memory management, {name}", figures))
 
 
 def lenet(cache: str, repeats: int) -> None:
@@ -249,9 +249,9 @@ def lenet(cache: str, repeats: int) -> None:
     note = ", ".join(f"{name} {np.median(value) * 1e3:.0f} ms per epoch" for name, value in seconds.items())
     note += f" (fervid on 1 thread, the plain loop on {threads} unless stated)"
     figures = ratios(seconds["fervid"], seconds["plain"])
-    tell(Figure("training step", "fervid / plain loop, LeNet, batches of 10", figures, "<= 1.2", note=note))
+    print_figures(Figure("training step", "fervid / plain loop, LeNet, batches of 10", figures, "<= 1.2", note=note))
     figures = ratios(seconds["fervid"], seconds["plain, one thread"])
-    tell(Figure("training step", "fervid / plain loop on one thread, LeNet", figures, "<= 1.2"))
+    print_figures(Figure("training step", "fervid / plain loop on one thread, LeNet", figures, "<= 1.2"))
 
 
 def main() -> None:

@@ -37,8 +37,8 @@ def write(folder: Path, name: str, *lines: str) -> None:
     start = f"""
         import os, subprocess, sys, time
         sys.path.insert(0, {str(BENCHMARKS)!r})
-        from timing import Figure, tell
-        tell(Figure({name!r}, "of a test", [2.0], note=" ".join(sys.argv[1:])))
+        from timing import Figure, print_figures
+        print_figures(Figure({name!r}, "of a test", [2.0], note=" ".join(sys.argv[1:])))
     """
     (folder / f"{name}.py").write_text("\n".join([textwrap.dedent(start), *lines]))
 
@@ -82,10 +82,10 @@ def test_table_cells_show_the_spread(benchmark):
 def test_figures_are_printed_and_appended_to_the_results_file(benchmark, monkeypatch, tmp_path, capsys):
     timing = benchmark("timing")
     figures = [timing.Figure("row", "one", [1.0, 3.0], "<= 1"), timing.Figure("row", "other", [4.0], unit="s")]
-    timing.tell(figures[0])
+    timing.print_figures(figures[0])
     monkeypatch.setenv("FERVID_FIGURES", str(tmp_path / "figures.jsonl"))
     for figure in figures:
-        timing.tell(figure)
+        timing.print_figures(figure)
     lines = (tmp_path / "figures.jsonl").read_text().splitlines()
     assert [timing.Figure(**json.loads(line)) for line in lines] == figures
     line = "row: one: 2.00 x (1.00 to 3.00, 2 repeats) goal <= 1: missed"
@@ -201,7 +201,7 @@ def test_time_is_judged_only_if_frames_outweigh_the_start(benchmark, capsys, sec
     growth = benchmark("growth")
     assert growth.bend(seconds, 10.0) == pytest.approx(ratio)
     costs = [(count, growth.Cost(s, 300.0, 0.0)) for count, s in zip((100, 400, 1600), seconds, strict=True)]
-    growth.tell_step("a step", costs, growth.Cost(10.0, 200.0, 0.0))
+    growth.print_step("a step", costs, growth.Cost(10.0, 200.0, 0.0))
     time_line, memory_line = capsys.readouterr().out.splitlines()
     assert ("goal" in time_line) == (ratio is not None)
     assert ("no verdict" in time_line) == (ratio is None)
@@ -212,7 +212,7 @@ def test_time_is_judged_only_if_frames_outweigh_the_start(benchmark, capsys, sec
 def test_memory_is_always_judged(benchmark, capsys):
     growth = benchmark("growth")
     costs = [(count, growth.Cost(10.0, own, 50.0)) for count, own in ((1024, 200), (4096, 300), (16384, 410))]
-    growth.tell_step("a step", costs, growth.Cost(10.0, 150.0, 0.0))
+    growth.print_step("a step", costs, growth.Cost(10.0, 150.0, 0.0))
     line = capsys.readouterr().out.splitlines()[1]
     assert "memory at 16 x / at 1 x: 2.05 x goal <= 2: missed" in line
     assert "14.0 KiB per additional frame" in line  # 210 MiB for 15,360 frames

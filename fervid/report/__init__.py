@@ -1,4 +1,4 @@
-"""Compares runs in tables and figures: scores, confidence intervals, paired tests and leakage.
+"""Compares runs in tables and figures, with intervals and paired tests.
 
 Example: ``python -m fervid.report runs=runs``.
 

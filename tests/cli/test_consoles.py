@@ -151,7 +151,7 @@ def test_help_explains_each_setting(tmp_path):
         "val",
     ):
         assert re.search(rf"^ *{name}: .*# \w", settings, flags=re.MULTILINE), name
-    assert re.search(r"lr_factor times optimizer\.lr", settings)
+    assert re.search(r"lr_factor: times optimizer\.lr", settings)
     assert "features, shared by all runs" in settings
 
 
