@@ -10,7 +10,7 @@ from fervid.cli.imports import importing
 from fervid.errors import InputError
 
 
-def test_imports_are_not_searched_for_garbage_and_are_put_aside_once(monkeypatch):
+def test_imports_disable_garbage_collection_and_freeze_once(monkeypatch):
     frozen = []
     monkeypatch.setattr(gc, "freeze", lambda: frozen.append(gc.isenabled()))
     monkeypatch.setattr(gc, "get_freeze_count", lambda: len(frozen))
@@ -22,13 +22,13 @@ def test_imports_are_not_searched_for_garbage_and_are_put_aside_once(monkeypatch
     assert frozen == [False]
 
 
-def test_a_lock_that_a_killed_process_left_does_not_block(tmp_path):
+def test_stale_lock_file_does_not_block(tmp_path):
     (tmp_path / ".lock").write_text("left by a kill")
     with alone(tmp_path):
         pass
 
 
-def test_a_lock_file_that_is_removed_while_it_is_opened_locks_nobody_in(tmp_path, monkeypatch):
+def test_lock_file_removed_while_opening_is_not_locked(tmp_path, monkeypatch):
     flock, removed = fcntl.flock, []
 
     def flock_after_removal(fd, operation):  # its holder releases it between our open() and flock()
@@ -44,7 +44,7 @@ def test_a_lock_file_that_is_removed_while_it_is_opened_locks_nobody_in(tmp_path
         pass
 
 
-def test_whoever_releases_a_lock_leaves_that_of_the_next_process(tmp_path, monkeypatch):
+def test_releasing_a_lock_keeps_the_lock_of_the_next_process(tmp_path, monkeypatch):
     path, unlink = tmp_path / ".lock", Path.unlink
     following = FileLock(path)
 

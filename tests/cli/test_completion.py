@@ -1,4 +1,4 @@
-"""Completion, asked for by a real bash."""
+"""Shell completion in a real bash."""
 
 import os
 import shutil
@@ -69,7 +69,7 @@ def test_paths_are_completed(complete, tmp_path):
     assert complete("fervid report runs=runs/m") == ["runs/mine/"]
 
 
-def test_options_of_ones_own_are_completed(complete, tmp_path):
+def test_options_from_a_config_dir_are_completed(complete, tmp_path):
     (tmp_path / "conf" / "dataset").mkdir(parents=True)
     (tmp_path / "conf" / "dataset" / "portraits.yaml").write_text("_target_: a.Corpus\nroot: null\n")
     assert complete("fervid train --config-dir conf dataset=por") == ["portraits "]

@@ -16,7 +16,7 @@ from fervid.cli import compose
 from fervid.errors import InputError
 
 
-def test_only_the_command_line_reads_what_hydra_keeps_globally():
+def test_only_the_command_line_reads_hydras_global_state():
     package = Path(fervid.__file__).parent
     found = {
         path.relative_to(package).as_posix()
@@ -26,7 +26,7 @@ def test_only_the_command_line_reads_what_hydra_keeps_globally():
     assert found == {"cli/hydra_compose.py", "cli/job.py"}
 
 
-def test_a_configuration_knows_its_choices_and_words():
+def test_configuration_contains_choices_and_overrides():
     words = ["experiment=smoke", "optimizer=sgd", "dataset.batch_size=4"]
     config = compose("train", words)
     assert config.dataset.batch_size == 4
@@ -35,7 +35,7 @@ def test_a_configuration_knows_its_choices_and_words():
     assert not [group for group in config.choices if group.startswith("hydra")]
 
 
-def test_a_word_that_looks_like_a_reference_stays_a_word():
+def test_escaped_interpolation_stays_text():
     config = compose("train", [r'logger.save_dir="\${seed}"'])
     assert list(config.overrides) == [r'logger.save_dir="\${seed}"']
     assert config.logger.save_dir == "${seed}"
@@ -46,7 +46,7 @@ def globals_of_hydra():
     return GlobalHydra.instance().hydra, HydraConfig.instance().cfg, JobRuntime.instance().get("name"), getbase()
 
 
-def test_hydra_is_left_as_it_was(tmp_path, monkeypatch):
+def test_global_state_of_hydra_is_restored(tmp_path, monkeypatch):
     nothing_runs = globals_of_hydra()
     compose("train")
     assert globals_of_hydra() == nothing_runs
@@ -84,12 +84,12 @@ def test_hydra_is_left_as_it_was(tmp_path, monkeypatch):
         ("a b", "a b is not setting=value"),
     ],
 )
-def test_mistakes_are_sentences(word, sentence):
+def test_mistakes_raise_one_sentence(word, sentence):
     with pytest.raises(InputError, match=re.escape(sentence)):
         compose("train", [word])
 
 
-def test_a_type_is_that_of_the_chosen_option():
+def test_types_are_those_of_the_chosen_option():
     assert compose("train", ["scheduler=step", "scheduler.step_size=4"]).scheduler.step_size == 4
     with pytest.raises(InputError, match=r"scheduler\.step_size=x is not a number"):
         compose("train", ["scheduler=step", "scheduler.step_size=x"])

@@ -1,4 +1,4 @@
-"""Every console and pipe, whatever letters it knows, and what is printed where no bar can move."""
+"""Output to consoles with any character set and to pipes, and the text of --help."""
 
 import os
 import re
@@ -23,7 +23,7 @@ def run(*words, cwd, **variables):
 
 @pytest.fixture(scope="module")
 def cyrillic(tmp_path_factory):
-    """Pictures of two emotions that ASCII has no letters for."""
+    """Pictures of two emotions with Cyrillic names."""
     import cv2
     import numpy as np
 
@@ -36,7 +36,7 @@ def cyrillic(tmp_path_factory):
 
 
 @pytest.mark.parametrize("encoding", [pytest.param("ascii", marks=pytest.mark.slow), "cp1252"])
-def test_names_that_a_console_cannot_show_are_written_otherwise(cyrillic, tmp_path, encoding):
+def test_names_outside_the_consoles_character_set_are_escaped(cyrillic, tmp_path, encoding):
     words = ["dataset=image_folder", f"dataset.root={cyrillic}", "split=stratified", f"cache_dir={tmp_path / 'cache'}"]
     code, out, err = run("fervid.audit", *words, cwd=tmp_path, PYTHONIOENCODING=encoding)
     assert code == 0, err
@@ -49,7 +49,7 @@ def test_names_that_a_console_cannot_show_are_written_otherwise(cyrillic, tmp_pa
     assert b"\\u0440\\u0430" in err
 
 
-def test_a_line_an_epoch_where_no_bar_can_move(tmp_path):
+def test_one_line_per_epoch_without_a_terminal(tmp_path):
     code, out, err = run("fervid.train", *SMOKE, f"cache_dir={tmp_path / 'cache'}", cwd=tmp_path)
     assert code == 0, err
     lines = [line for line in out.decode().splitlines() if line.startswith("epoch ")]
@@ -77,7 +77,7 @@ def test_a_line_an_epoch_where_no_bar_can_move(tmp_path):
     ids=" ".join,
 )
 @pytest.mark.parametrize("root", [None, "nowhere"])
-def test_a_corpus_that_is_not_there_is_told_before_torch_is_imported(tmp_path, words, root):
+def test_missing_corpus_is_reported_before_torch_is_imported(tmp_path, words, root):
     sentence = f"dataset.root={root} is not a folder" if root else "needs dataset.root=<folder>"
     refused_before_torch(tmp_path, [*words, *([f"dataset.root={root}"] if root else [])], sentence)
 
@@ -101,7 +101,7 @@ def test_a_corpus_that_is_not_there_is_told_before_torch_is_imported(tmp_path, w
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_a_run_that_is_not_there_is_told_before_torch_is_imported(tmp_path, words, sentence):
+def test_missing_run_is_reported_before_torch_is_imported(tmp_path, words, sentence):
     (tmp_path / "empty").mkdir()
     (tmp_path / "done").mkdir()
     (tmp_path / "done" / "results.json").touch()  # there, but not yet read
@@ -121,7 +121,7 @@ def refused_before_torch(folder, words, sentence):
     assert process.stdout == "False\n"
 
 
-def test_every_command_says_its_own_version(tmp_path):
+def test_every_command_prints_the_version(tmp_path):
     import fervid
 
     for name in ("train", "search", "report"):
@@ -129,7 +129,7 @@ def test_every_command_says_its_own_version(tmp_path):
         assert (code, out.decode().strip()) == (0, f"fervid {fervid.__version__}")
 
 
-def test_search_helps_itself(tmp_path):
+def test_search_has_its_own_help(tmp_path):
     code, out, _ = run("fervid.search", "--help", cwd=tmp_path)
     assert code == 0
     assert {"--trials", "--hours", "--folder"} <= set(out.decode().replace(",", " ").split())
@@ -155,14 +155,14 @@ def test_help_explains_each_setting(tmp_path):
     assert "features, shared by all runs" in settings
 
 
-def test_help_lists_the_options_that_are_there(tmp_path, monkeypatch):
+def test_help_lists_the_available_options(tmp_path, monkeypatch):
     (tmp_path / "dataset").mkdir()
     (tmp_path / "dataset" / "mine.yaml").write_text("_target_: a.Corpus\nroot: null  # where it lies\n")
     try:
         use_config_folders([str(tmp_path)])
-        told = settings_help("audit", ["dataset=mine"])
-        assert "dataset: enterface, hf_faces, image_folder, ised, mine, ravdess, synthetic, video_folder\n" in told
-        assert re.search(r"root: null +# where it lies", told)
+        output = settings_help("audit", ["dataset=mine"])
+        assert "dataset: enterface, hf_faces, image_folder, ised, mine, ravdess, synthetic, video_folder\n" in output
+        assert re.search(r"root: null +# where it lies", output)
     finally:
         use_config_folders([])
     assert "mine" not in settings_help("audit", [])
@@ -172,20 +172,20 @@ def test_help_lists_the_options_that_are_there(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("words", [["--config-dir=CONF", "--help"], ["--help", "-cd", "CONF"]])
-def test_help_with_a_folder_of_ones_own_is_fervids(tmp_path, monkeypatch, capsys, words):
+def test_help_includes_the_config_dir(tmp_path, monkeypatch, capsys, words):
     (tmp_path / "dataset").mkdir()
     (tmp_path / "dataset" / "mine.yaml").write_text("_target_: a.Corpus\nroot: null  # where it lies\n")
     words = [word.replace("CONF", str(tmp_path)) for word in words]
     monkeypatch.setattr("sys.argv", ["fervid.audit", *words, "dataset=mine"])
     main()
-    told = capsys.readouterr().out
-    assert "== Choices (option=choice) ==" in told
-    assert re.search(r"root: null +# where it lies", told)
+    output = capsys.readouterr().out
+    assert "== Choices (option=choice) ==" in output
+    assert re.search(r"root: null +# where it lies", output)
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in Path(CONFIG_FOLDER).glob("*.yaml")))
-def test_each_command_says_what_it_does_and_how_it_is_called(name):
-    told = settings_help(name, [])
-    assert f"python -m fervid.{name}" in told
-    assert told.index("== Settings") < told.index("Examples:")
-    assert "$" not in told.split("== Settings")[0]
+def test_help_describes_the_command_and_its_call(name):
+    output = settings_help(name, [])
+    assert f"python -m fervid.{name}" in output
+    assert output.index("== Settings") < output.index("Examples:")
+    assert "$" not in output.split("== Settings")[0]

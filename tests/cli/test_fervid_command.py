@@ -23,13 +23,13 @@ def python_m(command, *words, cwd):
     return subprocess.run([sys.executable, "-m", f"fervid.{command}", *words], capture_output=True, text=True, cwd=cwd)
 
 
-def test_one_script_is_installed():
+def test_script_fervid_is_installed():
     scripts = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["scripts"]
     assert scripts == {"fervid": "fervid.__main__:main"}
 
 
 @pytest.mark.parametrize("words", [[], ["--help"], ["-h"]])
-def test_every_command_is_listed_with_a_line(tmp_path, words):
+def test_every_command_is_listed_in_one_line(tmp_path, words):
     done = fervid(*words, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     lines = {line.split()[0]: line for line in done.stdout.splitlines() if re.match(r"  \w", line)}
@@ -39,7 +39,7 @@ def test_every_command_is_listed_with_a_line(tmp_path, words):
         assert line.endswith(".")
 
 
-def test_the_list_imports_none_of_the_commands(tmp_path):
+def test_listing_commands_imports_none_of_them(tmp_path):
     code = (
         "import runpy, sys; sys.argv = ['fervid']; runpy.run_module('fervid', run_name='__main__', alter_sys=True); "
         "sys.exit('hydra' in sys.modules)"
@@ -47,14 +47,14 @@ def test_the_list_imports_none_of_the_commands(tmp_path):
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, cwd=tmp_path).returncode == 0
 
 
-def test_the_version_is_printed(tmp_path):
+def test_version_is_printed(tmp_path):
     import fervid as package
 
     assert fervid("--version", cwd=tmp_path).stdout == f"fervid {package.__version__}\n"
 
 
 @pytest.mark.parametrize(("word", "advice"), [("trian", " Did you mean train?"), ("seed=3", ""), ("cli", "")])
-def test_an_unknown_command_ends_in_a_sentence(tmp_path, word, advice):
+def test_unknown_command_gives_one_sentence(tmp_path, word, advice):
     done = fervid(word, cwd=tmp_path)
     assert done.returncode == 1
     assert done.stderr == f"fervid: there is no command {word!r}: choose {', '.join(COMMANDS)}.{advice}\n"
@@ -74,7 +74,7 @@ def test_an_unknown_command_ends_in_a_sentence(tmp_path, word, advice):
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else str(value),
 )
-def test_both_ways_in_are_the_same(tmp_path, words, code):
+def test_script_and_module_are_equivalent(tmp_path, words, code):
     one, other = fervid(*words, cwd=tmp_path), python_m(*words, cwd=tmp_path)
     assert one.returncode == other.returncode == code
     assert (one.stdout, one.stderr) == (other.stdout, other.stderr)
@@ -82,7 +82,7 @@ def test_both_ways_in_are_the_same(tmp_path, words, code):
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_processes_are_started_by_the_name_of_the_command(tmp_path, command):
+def test_processes_start_by_the_name_of_the_command(tmp_path, command):
     """Lightning starts ``python -m <name of the main module> <words>`` for each further device."""
     code = (
         "import sys\n"
@@ -96,7 +96,7 @@ def test_processes_are_started_by_the_name_of_the_command(tmp_path, command):
     assert done.stdout == f"fervid.{command}.__main__ seed=3 -m\n", done.stderr
 
 
-def test_the_site_has_a_section_for_each_command():
+def test_docs_have_a_section_for_each_command():
     page = (ROOT / "docs" / "commands.md").read_text("utf-8")
     sections = [line.removeprefix("## ") for line in page.splitlines() if re.fullmatch(r"## [a-z]+", line)]
     assert sorted(sections) == COMMANDS
@@ -109,6 +109,6 @@ EXAMPLES = re.findall(r"^fervid (?!search)\w+ .*=.*", (ROOT / "docs" / "commands
 
 
 @pytest.mark.parametrize("line", EXAMPLES)
-def test_the_examples_of_the_site_compose(line):
+def test_examples_in_the_docs_compose(line):
     command, *words = shlex.split(line)[1:]
     compose(command, words)

@@ -17,7 +17,7 @@ DELTAS = ("experiment", "paper", "sweep")  # they set what is explained elsewher
 
 
 def unexplained(told):
-    """The settings without a comment, of their own or of the list or table that they are in."""
+    """Returns the settings without a comment, neither their own nor that of the enclosing list or group."""
     missing, around = [], []
     for line in told.split("== Settings (setting=value) ==\n")[1].split("\n\n")[0].splitlines():
         key = re.match(r"((?: |- )*)(\w+):(.*)", line)
@@ -34,24 +34,24 @@ def unexplained(told):
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_each_setting_of_a_command_is_explained(command):
+def test_each_setting_of_a_command_has_a_comment(command):
     assert unexplained(settings_help(command, [])) == []
 
 
-def test_each_setting_of_each_option_is_explained():
+def test_each_setting_of_each_option_has_a_comment():
     options = {group: options_by_group()[group] for group in command_groups("train") if group not in DELTAS}
     for number in range(max(map(len, options.values()))):
         words = [f"{group}={names[number % len(names)]}" for group, names in options.items()]
         assert unexplained(settings_help("train", words)) == [], words
 
 
-def test_a_group_names_the_option_that_is_chosen():
-    told = settings_help("train", ["backbone=resnet18"])
-    assert re.search(r"^backbone: +# backbone=resnet18$", told, flags=re.MULTILINE)
-    assert re.search(r"^augmentation: \{\} +# augmentation=none$", told, flags=re.MULTILINE)
+def test_group_names_the_chosen_option():
+    output = settings_help("train", ["backbone=resnet18"])
+    assert re.search(r"^backbone: +# backbone=resnet18$", output, flags=re.MULTILINE)
+    assert re.search(r"^augmentation: \{\} +# augmentation=none$", output, flags=re.MULTILINE)
 
 
-def test_the_printed_tables_of_a_paper_are_no_settings():
+def test_printed_tables_of_a_paper_are_not_listed():
     assert "printed:" not in settings_help("train", ["experiment=ised_lenet"])
 
 

@@ -1,4 +1,4 @@
-"""What a sweep knows of its jobs lies on disk: in whichever process, order and place they run."""
+"""The state of a sweep is stored on disk, independent of process, order and paths of its jobs."""
 
 import json
 import shutil
@@ -15,7 +15,7 @@ WORDS += ["trainer.max_epochs=1", "logger=none", "+trainer.enable_progress_bar=f
 VARIED = ["optimizer=adam,sgd_plain", "seed=1,2"]
 
 
-def test_order_and_place_make_no_other_sweep():
+def test_sweep_name_ignores_order_and_paths():
     words = ["-m", *WORDS, *VARIED, "dataset.root=pictures"]
     name = sweep_name(words)
     assert name.startswith("optimizer-seed-")
@@ -30,20 +30,18 @@ def test_order_and_place_make_no_other_sweep():
         assert sweep_name(other) != name
 
 
-def test_the_words_of_a_single_run_and_options_stay_in_place():
+def test_options_and_words_of_a_single_run_keep_their_order():
     assert sort_settings(["seed=1", "optimizer=sgd"]) == ["seed=1", "optimizer=sgd"]
     words = ["--config-dir", "mine", "seed=2,1", "-m", "optimizer=sgd", "~split.seed", "seed=3"]
     assert sort_settings(words) == ["--config-dir", "mine", "optimizer=sgd", "-m", "seed=2,1", "seed=3", "~split.seed"]
 
 
 def trained(folder):
-    """When each job of the one sweep in a folder was finished."""
+    """Returns when each job of the only sweep in a folder was finished."""
     return {path.parent.name: path.stat().st_mtime_ns for path in folder.glob("runs/*/*/results.json")}
 
 
-def test_a_moved_corpus_and_other_words_of_no_matter_train_nothing_again(
-    fervid_train, pictures, tmp_path, monkeypatch, capfd
-):
+def test_moved_corpus_and_neutral_settings_do_not_retrain(fervid_train, pictures, tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     fervid_train("-m", *WORDS, *VARIED, f"dataset.root={pictures}", f"cache_dir={tmp_path / 'cache'}")
     finished = trained(tmp_path)
@@ -58,7 +56,7 @@ def test_a_moved_corpus_and_other_words_of_no_matter_train_nothing_again(
     assert [job["score"] for job in read_jobs(next((tmp_path / "runs").iterdir()))] == [job["score"] for job in jobs]
 
 
-def test_another_corpus_is_never_taken_for_the_same(fervid_train, pictures, tmp_path, monkeypatch, capfd):
+def test_sweep_on_another_corpus_is_refused(fervid_train, pictures, tmp_path, monkeypatch, capfd):
     other = shutil.copytree(pictures, tmp_path / "other")
     (other / "sad" / "p3__2.png").rename(other / "happy" / "p3__2.png")
     monkeypatch.chdir(tmp_path)
@@ -70,7 +68,7 @@ def test_another_corpus_is_never_taken_for_the_same(fervid_train, pictures, tmp_
     assert trained(tmp_path) == finished
 
 
-def test_other_pictures_under_the_same_names_are_another_corpus(fervid_train, pictures, tmp_path, monkeypatch, capfd):
+def test_changed_pictures_are_another_corpus(fervid_train, pictures, tmp_path, monkeypatch, capfd):
     other = shutil.copytree(pictures, tmp_path / "other")
     for path in other.rglob("*.png"):
         picture = cv2.imread(str(path))
@@ -82,7 +80,7 @@ def test_other_pictures_under_the_same_names_are_another_corpus(fervid_train, pi
     assert "already contains a finished run on other data" in capfd.readouterr().err
 
 
-def test_an_unfinished_job_on_another_corpus_begins_anew(fervid_train, pictures, tmp_path, monkeypatch, capfd):
+def test_unfinished_job_on_another_corpus_starts_again(fervid_train, pictures, tmp_path, monkeypatch, capfd):
     other = shutil.copytree(pictures, tmp_path / "other")
     (other / "sad" / "p3__2.png").rename(other / "happy" / "p3__2.png")
     monkeypatch.chdir(tmp_path)
@@ -94,14 +92,14 @@ def test_an_unfinished_job_on_another_corpus_begins_anew(fervid_train, pictures,
 
 
 @pytest.mark.filterwarnings("ignore:A worker stopped")  # loky replaces those that grow
-def test_jobs_that_run_in_other_processes_are_in_the_table(fervid_train, tmp_path, monkeypatch, capfd):
+def test_jobs_in_other_processes_are_in_the_table(fervid_train, tmp_path, monkeypatch, capfd):
     words = ["-m", "experiment=smoke", "logger=none", "trainer.max_epochs=1", "seed=1,2", "optimizer.lr=0.001,-1"]
     words.append(jobs_in_processes(monkeypatch))
     with pytest.raises(SystemExit):
         fervid_train(*words, f"hydra.sweep.dir={tmp_path}")
-    said = capfd.readouterr()
-    assert "2 of 4 jobs failed (2, 3)" in said.err
-    table = said.out.split("Jobs of this sweep")[1]
+    output = capfd.readouterr()
+    assert "2 of 4 jobs failed (2, 3)" in output.err
+    table = output.out.split("Jobs of this sweep")[1]
     jobs = read_jobs(tmp_path)
     assert [job["number"] for job in jobs] == [0, 1, 2, 3]
     for job in jobs[:2]:

@@ -1,4 +1,4 @@
-"""Sweeps: by name, and continued by the same command."""
+"""Sweeps: their names, and resuming them by the same command."""
 
 import json
 import os
@@ -28,7 +28,7 @@ FOUR = ["-m", *SMOKE, "optimizer=adam,sgd_plain", "seed=1,2"]
 
 
 def reached(folder):
-    """What a report says of a sweep."""
+    """Returns the score table of a sweep."""
     runs, unusable = find_runs(str(folder))
     assert not unusable
     return score_table(find_systems(runs)[0], 1, resamples=200, seed=0).text()
@@ -36,7 +36,7 @@ def reached(folder):
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory, cache):
-    """The folder of a sweep that nothing happened to."""
+    """The folder of a sweep that was not interrupted."""
     folder = tmp_path_factory.mktemp("undisturbed")
     with pytest.MonkeyPatch.context() as patch:
         GlobalHydra.instance().clear()
@@ -45,7 +45,7 @@ def undisturbed(tmp_path_factory, cache):
     return folder
 
 
-def test_the_same_command_has_the_same_folder_and_another_another():
+def test_sweep_name_depends_on_the_settings():
     assert sweep_name(FOUR) == sweep_name([*FOUR])
     assert sweep_name(FOUR).startswith("optimizer-seed-")
     assert sweep_name(["-m", "sweep=seeds", "backbone=vgg16"]).startswith("seeds-")
@@ -68,7 +68,7 @@ PAPERS |= {"hf_backbones": "hf_faces"}
 
 
 @pytest.mark.parametrize("name", SWEEPS)
-def test_what_each_sweep_varies(name):
+def test_sweep_varies_the_documented_settings(name):
     with initialize_config_dir(CONFIG_FOLDER, version_base="1.3"):
         config = compose("train", [f"sweep={name}"], return_hydra_config=True)
         params = dict(config.hydra.sweeper.params)
@@ -106,19 +106,19 @@ SLOW = pytest.mark.slow
         (["experiment=ised_lenet,ised_alexnet", "++dataset.root=corpus"], 2),
     ],
 )
-def test_a_sweep_takes_its_presets_settings(fervid_train, monkeypatch, tmp_path, words, jobs):
-    told = []
-    monkeypatch.setattr(training, "train", lambda config, folder, resume: told.append(config) or 0.5)
+def test_sweep_accepts_settings_of_its_preset(fervid_train, monkeypatch, tmp_path, words, jobs):
+    configs = []
+    monkeypatch.setattr(training, "train", lambda config, folder, resume: configs.append(config) or 0.5)
     monkeypatch.chdir(tmp_path)
     Path("corpus").mkdir()  # looked for before a job begins
     fervid_train("-m", *words, f"hydra.sweep.dir={tmp_path / 'sweep'}")
-    assert len(told) == jobs
-    assert len({str(config) for config in told}) == jobs
+    assert len(configs) == jobs
+    assert len({str(config) for config in configs}) == jobs
     if any("root" in word for word in words):
-        assert {config.dataset.root for config in told} == {"corpus"}
+        assert {config.dataset.root for config in configs} == {"corpus"}
 
 
-def test_a_setting_of_some_presets_alone_is_explained(fervid_train, capfd, tmp_path):
+def test_setting_of_only_some_presets_is_explained(fervid_train, capfd, tmp_path):
     with pytest.raises(SystemExit):
         fervid_train("-m", "experiment=ised_lenet,ised_alexnet", "dataset.root=x", f"hydra.sweep.dir={tmp_path}")
     assert "write ++dataset.root=" in capfd.readouterr().err
@@ -133,7 +133,7 @@ class Stop(pl.Callback):
 
 
 @pytest.mark.parametrize("damaged", [True, pytest.param(False, marks=pytest.mark.slow)])
-def test_a_sweep_that_is_stopped_in_its_third_job_goes_on_and_ends_as_one_that_is_not(
+def test_interrupted_sweep_resumes_with_identical_results(
     fervid_train, undisturbed, tmp_path, monkeypatch, capfd, damaged
 ):
     jobs, make = [], training.make_trainer
@@ -159,17 +159,17 @@ def test_a_sweep_that_is_stopped_in_its_third_job_goes_on_and_ends_as_one_that_i
     fervid_train(*words)
     assert jobs[3:] == ["2", "3"]
     assert all(path.stat().st_mtime_ns == before for path, before in finished.items())
-    told = capfd.readouterr().out
-    assert "job 0 is already finished" in told
-    assert ("resuming job 2" in told) != damaged
-    assert "Jobs of this sweep" in told
+    output = capfd.readouterr().out
+    assert "job 0 is already finished" in output
+    assert ("resuming job 2" in output) != damaged
+    assert "Jobs of this sweep" in output
     pd.testing.assert_frame_equal(reached(tmp_path / "disturbed"), reached(undisturbed))
     for job in range(4):
         one, other = (folder / str(job) / "predictions.csv" for folder in (tmp_path / "disturbed", undisturbed))
         assert one.read_bytes() == other.read_bytes()
 
 
-def test_failed_jobs_are_named_and_run_again_alone(fervid_train, tmp_path, monkeypatch, capfd):
+def test_only_failed_jobs_are_run_again(fervid_train, tmp_path, monkeypatch, capfd):
     words = ["-m", *SMOKE, "optimizer=adam,sgd_plain", f"hydra.sweep.dir={tmp_path}"]
     jobs, make = [], training.make_trainer
 
@@ -182,9 +182,9 @@ def test_failed_jobs_are_named_and_run_again_alone(fervid_train, tmp_path, monke
     monkeypatch.setattr(training, "make_trainer", broken)
     with pytest.raises(SystemExit):
         fervid_train(*words)
-    told = capfd.readouterr()
-    assert "failed:" in told.out
-    assert "the plug was pulled" in told.out
+    output = capfd.readouterr()
+    assert "failed:" in output.out
+    assert "the plug was pulled" in output.out
     assert [path.parent.name for path in tmp_path.glob("*/results.json")] == ["0"]
     monkeypatch.setattr(training, "make_trainer", lambda *args: jobs.append(args[1].name) or make(*args))
     fervid_train(*words)
@@ -192,7 +192,7 @@ def test_failed_jobs_are_named_and_run_again_alone(fervid_train, tmp_path, monke
     assert "failed:" not in capfd.readouterr().out
 
 
-def test_a_folder_of_other_settings_is_not_taken_for_finished(fervid_train, tmp_path, capfd):
+def test_finished_folder_with_other_settings_is_refused(fervid_train, tmp_path, capfd):
     words = ["-m", *SMOKE, f"hydra.sweep.dir={tmp_path}"]
     fervid_train(*words, "seed=1")
     before = (tmp_path / "0" / "results.json").read_bytes()
@@ -203,14 +203,14 @@ def test_a_folder_of_other_settings_is_not_taken_for_finished(fervid_train, tmp_
 
 
 @pytest.mark.slow
-def test_another_cache_is_no_other_run(fervid_train, tmp_path, capfd):
+def test_cache_folder_does_not_change_the_run(fervid_train, tmp_path, capfd):
     words = ["-m", *SMOKE, "seed=1", f"hydra.sweep.dir={tmp_path / 'sweep'}"]
     fervid_train(*words, f"cache_dir={tmp_path / 'one'}")
     fervid_train(*words, f"cache_dir={tmp_path / 'other'}")
     assert "job 0 is already finished" in capfd.readouterr().out
 
 
-def test_two_processes_do_not_share_a_run_folder(fervid_train, tmp_path, capfd):
+def test_two_processes_cannot_use_one_run_folder(fervid_train, tmp_path, capfd):
     with alone(tmp_path), pytest.raises(SystemExit):
         fervid_train(*SMOKE, f"hydra.run.dir={tmp_path}")
     assert "another process is using" in capfd.readouterr().err
@@ -227,7 +227,7 @@ with alone(Path(sys.argv[1])):
 """
 
 
-def test_a_second_start_of_a_sweep_is_refused_and_leaves_the_state_of_the_first(fervid_train, tmp_path, capfd):
+def test_second_start_of_a_sweep_is_refused_and_keeps_its_state(fervid_train, tmp_path, capfd):
     words = ["-m", *SMOKE, "seed=1", f"hydra.sweep.dir={tmp_path}"]
     fervid_train(*words)
     state = (tmp_path / "jobs" / "0.json").read_bytes()
@@ -239,8 +239,8 @@ def test_a_second_start_of_a_sweep_is_refused_and_leaves_the_state_of_the_first(
         capfd.readouterr()
         with pytest.raises(SystemExit):
             fervid_train(*words)
-        said = capfd.readouterr().err
-        assert f"fervid: another process is using {tmp_path} (process {first.pid} on " in said
+        output = capfd.readouterr().err
+        assert f"fervid: another process is using {tmp_path} (process {first.pid} on " in output
         assert (tmp_path / "jobs" / "0.json").read_bytes() == state
         first.kill()
     fervid_train(*words)
@@ -249,7 +249,7 @@ def test_a_second_start_of_a_sweep_is_refused_and_leaves_the_state_of_the_first(
 
 
 @pytest.mark.slow
-def test_a_sweep_killed_in_its_third_job(tmp_path):
+def test_killed_sweep_resumes_with_identical_results(tmp_path):
     command = [sys.executable, "-m", "fervid.train", *FOUR, "trainer.max_epochs=12", f"cache_dir={tmp_path / 'cache'}"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     folders = {name: tmp_path / name for name in ("undisturbed", "disturbed")}

@@ -1,4 +1,4 @@
-"""Words of a command line: folders may have any name, and what is printed can be typed again."""
+"""Quoting on the command line: folders may have any name, and printed commands can be pasted."""
 
 import re
 import shlex
@@ -23,13 +23,13 @@ UNREADABLE = ["a=b", "a (1)", "a,b", "[a", "{a", "it's", "a'b\"c", "${x}", "a)",
 
 
 def read(words):
-    """What Hydra makes of a training's words."""
+    """Composes the configuration of a training with Hydra."""
     with initialize_config_dir(CONFIG_FOLDER, version_base="1.3"):
         return compose("train", list(words), return_hydra_config=True)
 
 
 @pytest.mark.parametrize("text", ODD)
-def test_what_is_printed_is_read_as_it_was_meant(text):
+def test_printed_command_is_parsed_back_unchanged(text):
     settings = {"dataset.root": text, "ckpt_path": text, "hydra.run.dir": text}
     line = printed_command("fervid.train", ["dataset=image_folder", "seed=7"], settings)
     python, option, module, *words = shlex.split(line)
@@ -43,13 +43,13 @@ def test_plain_words_are_not_quoted():
 
 
 @pytest.mark.parametrize("text", NUMBERS)
-def test_a_path_that_looks_like_a_number_stays_as_it_was_typed(text):
+def test_path_that_looks_like_a_number_stays_text(text):
     words = as_typed(["dataset=image_folder", f"dataset.root={text}", f"++dataset.csv={text}", f"ckpt_path={text}"])
     config = read(words)
     assert (config.dataset.root, config.dataset.csv, config.ckpt_path) == (text, text, text)
 
 
-def test_lists_of_paths_stay_as_they_were_typed():
+def test_lists_of_paths_stay_text():
     with initialize_config_dir(CONFIG_FOLDER, version_base="1.3"):
         config = compose("report", as_typed(["runs=[2024, 1e3,runs/a,'x,2024,y',2024_11_26]", "title=2024"]))
     assert list(config.runs) == ["2024", "1e3", "runs/a", "x,2024,y", "2024_11_26"]
@@ -58,12 +58,12 @@ def test_lists_of_paths_stay_as_they_were_typed():
     assert as_typed(["dataset.root=2024,runs/a"]) == ['dataset.root="2024",runs/a']
 
 
-def test_what_is_no_path_stays_a_number():
+def test_numbers_that_are_not_paths_stay_numbers():
     words = ["seed=7", "optimizer.lr=1e-3", "dataset.root=null", "-m", "+trainer.fast=true", "split.val=.2"]
     assert as_typed(words) == words
 
 
-def test_a_run_in_a_folder_called_as_a_number(fervid_command, tmp_path, monkeypatch, capfd):
+def test_run_folder_with_a_numeric_name(fervid_command, tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     Image.new("RGB", (32, 32)).save("x.png")
     for command, words in {
@@ -83,32 +83,32 @@ def test_a_run_in_a_folder_called_as_a_number(fervid_command, tmp_path, monkeypa
 @pytest.mark.parametrize(
     "name", ["a=b", "a (1)", "a,b", "[a", "{a", "it's", "a'b\"c", "${x}", "a)", "a]b", "a,1", "a, 2024", "a\\'"]
 )
-def test_a_path_that_needs_quotes_is_told_how(fervid_train, tmp_path, capfd, name):
+def test_path_that_needs_quotes_is_explained(fervid_train, tmp_path, capfd, name):
     root = tmp_path / name
     with pytest.raises(SystemExit) as stop:
         fervid_train("dataset=image_folder", f"dataset.root={root}", f"hydra.run.dir={tmp_path / 'run'}")
     assert stop.value.code == 1
-    said = capfd.readouterr().err
-    assert said.count("\n") == 1
-    assert "Traceback" not in said
-    told = shlex.split(re.search(r"write (.*?)(?:; a list|\.$)", said)[1])
-    assert len(told) == 1
+    output = capfd.readouterr().err
+    assert output.count("\n") == 1
+    assert "Traceback" not in output
+    fixed = shlex.split(re.search(r"write (.*?)(?:; a list|\.$)", output)[1])
+    assert len(fixed) == 1
     with pytest.raises(SystemExit):  # it is read now, and there is no such folder
-        fervid_train("dataset=image_folder", *told, f"hydra.run.dir={tmp_path / 'run'}")
+        fervid_train("dataset=image_folder", *fixed, f"hydra.run.dir={tmp_path / 'run'}")
     assert f"dataset.root={root} is not a folder" in capfd.readouterr().err
 
 
-def test_a_blank_without_quotes_is_told(fervid_train, capfd):
+def test_space_without_quotes_is_explained(fervid_train, capfd):
     with pytest.raises(SystemExit):
         fervid_train("dataset=image_folder", "dataset.root=my", "pictures")
     assert "pictures is not setting=value: if it belongs to the word before it" in capfd.readouterr().err
 
 
-def test_other_mistakes_are_told_as_before():
+def test_other_errors_are_not_explained():
     assert how_to_quote(ValueError("something else"), {"seed=1": "seed=1"}) is None
 
 
-def test_the_command_that_resumes_a_run_in_an_odd_folder_runs(fervid_train, tmp_path, monkeypatch, capfd):
+def test_printed_resume_command_works_for_unusual_folder_names(fervid_train, tmp_path, monkeypatch, capfd):
     folder = tmp_path / "a = b (1), it's"
     quoted = override("hydra.run.dir", folder)
     words = ["experiment=smoke", "logger=none", "trainer.max_epochs=2", "+trainer.enable_progress_bar=false"]
