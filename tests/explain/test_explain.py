@@ -309,7 +309,7 @@ def test_damaged_heat_map_file(tmp_path):
         with pytest.raises(InputError, match=r"heat_maps.npz cannot be read .*: run fervid.explain again"):
             MeanHeatMaps.load(path)
     np.savez(path, **{**vars(whole), "maps": np.zeros((2, 5, 4), np.float32)})
-    with pytest.raises(InputError, match="holds no heat maps"):
+    with pytest.raises(InputError, match="does not contain heat maps"):
         MeanHeatMaps.load(path)
     np.savez(path, **{**vars(whole), "emotions": np.array([{}], dtype=object)})
     with pytest.raises(InputError, match="cannot be read"):

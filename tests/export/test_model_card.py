@@ -69,7 +69,7 @@ def test_card_describes_the_run_in_valid_tables(trained):
     assert "python run_onnx.py face.png" in text
     assert "subject-independent" in text
     assert "All faces are rendered" in text
-    assert "are rendered after a few rules" in text
+    assert "are rendered by a few rules" in text
     for place in (trained.corpus, trained.folder, trained.cache):
         assert str(place) not in text
     assert not re.search(r"\bnan\b|None|\{\{|\n\n\n", text)
@@ -154,7 +154,7 @@ def test_licence_and_citation_come_from_the_corpus_record(trained, tmp_path):
     text = card(changed(trained, tmp_path, recorded))
     assert "CC BY-NC-SA 4.0" in text
     assert "PLoS ONE 13(5), 2018. https://doi.org/10.5281/zenodo.1188976" in text
-    assert "are acted: actors" in text
+    assert "are acted by actors" in text
     assert "CC BY-NC-SA" not in card(trained.folder)
     assert ImageFolder(tmp_path).about()["licence"].startswith("unknown")
 
