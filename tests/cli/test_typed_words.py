@@ -91,7 +91,7 @@ def test_path_that_needs_quotes_is_explained(fervid_train, tmp_path, capfd, name
     output = capfd.readouterr().err
     assert output.count("\n") == 1
     assert "Traceback" not in output
-    fixed = shlex.split(re.search(r"write (.*?)(?:; a list|\.$)", output)[1])
+    fixed = shlex.split(re.search(r"write (.*?)(?:; for a list|\.$)", output)[1])
     assert len(fixed) == 1
     with pytest.raises(SystemExit):  # it is read now, and there is no such folder
         fervid_train("dataset=image_folder", *fixed, f"hydra.run.dir={tmp_path / 'run'}")
