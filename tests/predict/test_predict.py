@@ -121,7 +121,7 @@ def test_trimmed_recording_is_numbered_from_its_first_frame(predict, trained, tm
         (["source=nowhere.mp4"], "source=nowhere.mp4 does not exist"),
         (["source=null"], "source is missing"),
         (["run=null", "source=a.mp4"], "run is missing"),
-        (["run=[a,b]", "source=a.mp4"], "give one folder; ensembles are for fervid.evaluate"),
+        (["run=[a,b]", "source=a.mp4"], "give one folder; only fervid.evaluate accepts several runs"),
         (["run=nowhere", "source=camera"], "nowhere is not a folder"),
         (["source=camera", "frame_stride=0"], "frame_stride=0 is out of range: use 1 or more"),
         (["source=camera", "faces=two"], "choose all or one"),
@@ -131,7 +131,7 @@ def test_trimmed_recording_is_numbered_from_its_first_frame(predict, trained, tm
         (["source=camera", "annotate=perhaps"], "annotate=perhaps is not a truth value"),
     ],
 )
-def test_mistakes_are_one_sentence(predict, capsys, words, sentence):
+def test_invalid_settings_give_one_sentence(predict, capsys, words, sentence):
     with pytest.raises(SystemExit):
         predict(*words)
     output = capsys.readouterr().err
