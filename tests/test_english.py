@@ -27,7 +27,7 @@ REPLACED = {
 
 def test_no_replaced_word_is_left():
     files = [path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*")) if path.suffix in SUFFIXES]
-    files += sorted(ROOT.glob("*.md")) + [ROOT / "Makefile", ROOT / "pyproject.toml", ROOT / "mkdocs.yml"]
+    files += [*sorted(ROOT.glob("*.md")), ROOT / "Makefile", ROOT / "pyproject.toml", ROOT / "mkdocs.yml"]
     found = [
         f"{path.relative_to(ROOT)}:{number}: {match.group()} -> {better}"
         for path in files

@@ -11,7 +11,9 @@ import pandas as pd
 import torch
 from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
+from torch import nn
 
+from fervid.corpora.corpus import Corpus
 from fervid.data.frame_datamodule import FrameDataModule
 from fervid.errors import InputError, first_line, reason
 from fervid.models.weight_files import read_checkpoint
@@ -28,6 +30,8 @@ INSTRUCTIONS = ("_target_", "_partial_", "_convert_", "_recursive_")  # keywords
 NETWORK = ("task", "backbone", "head", "detector")  # groups of a stored configuration that build the network
 CORPUS = ("task", "dataset", "detector", "split")  # groups that open the corpus
 MAPPINGS = ("task", "dataset", "split", "backbone", "head")  # groups that must be mappings if a run has them
+BASES = (nn.Module, Corpus, FrameDataModule)  # classes that the code of a trusted package may extend
+METHODS = ("find", "table")  # or one of these: of a detector, of a sample
 
 
 def load_run(folder: str | Path, checkpoint: str = "best", *, trust: Trust = ()) -> Task:
@@ -113,7 +117,8 @@ def stored_config(
     """Returns the configuration of a run after checking that it refers only to known classes.
 
     Known classes are those in fervid's yaml files, those in the yaml files of the user's ``--config-dir``, and those
-    defined in a package that the user trusts. Nothing is imported before all names have been checked.
+    defined in a package that the user trusts. Nothing is imported before all names have been checked. All other groups
+    lose Hydra's keywords: a value of theirs that is passed on, such as ``backbone.image_size``, can call nothing.
 
     Args:
         results: content of ``results.json`` from :func:`fervid.runs.run.open_run`, which rejects references.
@@ -124,7 +129,7 @@ def stored_config(
     Raises:
         InputError: if these groups refer to other code, or a group is not a mapping.
     """
-    packages, trusted = trusted_packages(trust), []
+    packages, trusted = trusted_packages(trust), {}
     for part in MAPPINGS:
         if not isinstance(found := results["config"].get(part, {}), dict):
             raise InputError(
@@ -139,23 +144,39 @@ def stored_config(
                         f"the configuration of {folder} refers to {value}, which is not a class of fervid: if you know "
                         "and trust this code, give trust=<its package>, or --config-dir=<folder with its yaml files>."
                     )
-                trusted.append(value)
+                trusted[value] = part
         for key in _keys(results["config"].get(part)):
             if key.startswith("_") and key not in INSTRUCTIONS:
                 raise InputError(f"the configuration of {folder} has {key}, which fervid never writes: train it again.")
-    for value in trusted:
-        _check_origin(value, packages, folder)
-    config = OmegaConf.create(results["config"])
+    for value, part in trusted.items():
+        _check_trusted(value, part, packages, folder)
+    groups = results["config"].items()
+    config = OmegaConf.create({name: group if name in called else _without_keywords(group) for name, group in groups})
     assert isinstance(config, DictConfig)
     return config
 
 
-def _check_origin(path: str, packages: Sequence[str], folder: Path) -> None:
-    """Rejects code that a trusted package only imports, such as ``mypackage.train.os.system``, which belongs to ``os``.
+def _without_keywords(config: Any) -> Any:
+    """Returns a copy of a nested configuration without keys such as ``_target_``, at any depth."""
+    if isinstance(config, dict):
+        return {key: _without_keywords(value) for key, value in config.items() if not str(key).startswith("_")}
+    return [_without_keywords(value) for value in config] if isinstance(config, list) else config
+
+
+def _check_trusted(path: str, part: str, packages: Sequence[str], folder: Path) -> None:
+    """Rejects code that a trusted package only imports, such as ``mypackage.train.os.system``, and its other functions.
+
+    Args:
+        path: dotted path of a class, or of a function that splits.
+        part: group of the configuration that refers to it.
+        packages: packages that the user trusts.
+        folder: run folder, for error messages.
 
     Raises:
-        InputError: if the code does not exist or is not defined in one of the packages.
+        InputError: if the code does not exist, is not defined in one of the packages, or is not a part of a run.
     """
+    if any(name.startswith("_") for name in path.split(".")):  # importing mypackage.__main__ would start a program
+        raise InputError(f"the configuration of {folder} refers to {path}: names that begin with _ are refused.")
     try:
         found = get_object(path)
     except Exception as error:  # the user's code may raise anything
@@ -164,10 +185,18 @@ def _check_origin(path: str, packages: Sequence[str], folder: Path) -> None:
             "package, or put its folder on PYTHONPATH."
         ) from error
     origin = f"{getattr(found, '__module__', None)}.{getattr(found, '__qualname__', None)}"
-    if not isinstance(found, type | FunctionType) or not is_in(origin, packages):
+    if not is_in(origin, packages):
         raise InputError(
             f"the configuration of {folder} refers to {path}, which is not defined in {' or '.join(packages)}: if you "
             "know and trust this code, give trust=<the package that defines it> too."
+        )
+    is_part = isinstance(found, type) and (
+        issubclass(found, BASES) or any(callable(getattr(found, name, None)) for name in METHODS)
+    )
+    if not is_part and not (part == "split" and isinstance(found, FunctionType)):
+        raise InputError(
+            f"the configuration of {folder} refers to {path}, which is not a corpus, detector, sample, "
+            "network or split: train it again."
         )
 
 

@@ -5,6 +5,8 @@ import os
 import shutil
 import signal
 import sys
+from contextlib import suppress
+from copy import deepcopy
 from importlib import import_module
 
 import cv2
@@ -16,6 +18,8 @@ from hydra.core.global_hydra import GlobalHydra
 
 import fervid
 from fervid.errors import InputError
+from fervid.runs.load import reopen_corpus
+from fervid.runs.run import open_run
 
 SECRET = "the-token-of-this-machine"
 COMMANDS = ("predict", "evaluate", "explain", "export", "demo", "report")
@@ -367,6 +371,66 @@ def test_run_cannot_choose_what_is_downloaded(name, run, command, monkeypatch):
     assert "root=<folder>" in said.splitlines()[-1]
 
 
+CANARY = """
+import os
+from pathlib import Path
+
+def touch(*args, **kwargs):
+    Path(os.environ["CALLED"]).touch()
+"""
+
+
+@pytest.fixture
+def canary(tmp_path, monkeypatch):
+    """The file that ``canary.touch`` writes when something calls it."""
+    (tmp_path / "canaries").mkdir()
+    (tmp_path / "canaries" / "canary.py").write_text(CANARY)
+    monkeypatch.syspath_prepend(tmp_path / "canaries")
+    monkeypatch.setenv("CALLED", str(tmp_path / "called"))
+    yield tmp_path / "called"
+    sys.modules.pop("canary", None)
+
+
+def nodes(config, path=()):
+    """Paths of all values of a nested configuration."""
+    entries = config.items() if isinstance(config, dict) else enumerate(config) if isinstance(config, list) else ()
+    for name, value in entries:
+        yield (*path, name)
+        yield from nodes(value, (*path, name))
+
+
+@pytest.mark.parametrize("called", [{"_target_": "canary.touch"}, {"_target_": "canary.touch", "_partial_": False}])
+def test_no_value_of_a_stored_configuration_can_call_code(called, run, trained, canary):
+    results = open_run(run).results
+    paths = list(nodes(results["config"]))
+    assert len(paths) > 60
+    opened = 0
+    for path in paths:
+        changed = deepcopy(results)
+        node = changed["config"]
+        for name in path[:-1]:
+            node = node[name]
+        node[path[-1]] = called
+        (run / "results.json").write_text(json.dumps(changed))
+        for attempt in (
+            lambda: fervid.load_run(run),
+            lambda changed=changed: reopen_corpus(run, changed, trained.cache, trained.corpus),
+        ):
+            with suppress(InputError):
+                attempt()
+                opened += 1
+            assert not canary.exists(), path
+    assert opened > 20
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_no_command_calls_what_the_size_of_pictures_names(name, run, canary, command, monkeypatch):
+    monkeypatch.setattr("fervid.demo.page.build_page", lambda *_, **__: sys.exit(0))
+    edit(run, put("config.backbone.image_size", {"_target_": "canary.touch"}))
+    command(name, run)
+    assert not canary.exists()
+
+
 # Packages that the user trusts
 
 PACKAGE = """
@@ -379,6 +443,16 @@ Path(os.environ["IMPORTED"]).touch()
 
 class Net(LeNet):
     pass
+
+class _Hidden(LeNet):
+    pass
+
+class Shell:
+    def __init__(self, command):
+        Path(os.environ["IMPORTED"]).with_name(command).touch()
+
+def start(command):
+    Shell(command)
 """
 
 
@@ -411,6 +485,24 @@ def test_python_opens_a_run_of_a_trusted_package(own_net):
     for trust in ("own_net", ["torch", "own_net"]):
         assert type(fervid.load_run(run, trust=trust).backbone).__name__ == "Net"
         assert fervid.Predictor(run, trust=trust).class_names == ["angry", "happy", "sad"]
+
+
+@pytest.mark.parametrize(
+    ("path", "sentence"),
+    [
+        ("own_net.start", "is not a corpus, detector, sample, network or split"),
+        ("own_net.Shell", "is not a corpus, detector, sample, network or split"),
+        ("own_net._Hidden", "names that begin with _ are refused"),
+        ("own_net.__main__.Net", "names that begin with _ are refused"),
+    ],
+)
+def test_other_code_of_a_trusted_package_is_not_called(path, sentence, own_net, tmp_path):
+    run, imported = own_net
+    (tmp_path / "site" / "own_net" / "__main__.py").write_text("import own_net; own_net.start('started')")
+    edit(run, put("config.head", {"_target_": path, "command": "started"}))
+    with pytest.raises(InputError, match=sentence):
+        fervid.load_run(run, trust="own_net")
+    assert not imported.with_name("started").exists()
 
 
 @pytest.mark.parametrize("trust", ["own", "own_net.Net", "net", "Own_net", ["own", "own_net2"]])
