@@ -20,7 +20,7 @@ REPEATS = 5
 COMMANDS = "train prepare audit baseline search report evaluate predict explain export demo".split()
 IMPORTS = "import os, torch, pytorch_lightning; os._exit(0)"
 # Without garbage collection during the imports, as in fervid: a lower bound for the start.
-QUICK_IMPORTS = "import gc, os; gc.disable(); import torch, pytorch_lightning; os._exit(0)"
+BARE_IMPORTS = "import gc, os; gc.disable(); import torch, pytorch_lightning; os._exit(0)"
 
 
 class FirstStep(torch.optim.Adam):
@@ -71,7 +71,7 @@ def main() -> None:
         sides = {
             "step": side(step, used["step"]),
             "imports": side([sys.executable, "-c", IMPORTS], used["imports"]),
-            "quick": side([sys.executable, "-c", QUICK_IMPORTS], used["quick"]),
+            "quick": side([sys.executable, "-c", BARE_IMPORTS], used["quick"]),
         }
         wall = by_turns(sides, REPEATS)
         what = "first step of fervid.train / bare import of torch and Lightning"

@@ -25,13 +25,13 @@ class ProcessLauncher(Launcher):
         pass
 
     def setup(self, *, hydra_context, task_function, config):
-        self.told = hydra_context, task_function, config
+        self.arguments = hydra_context, task_function, config
 
     def launch(self, job_overrides, initial_job_idx):
         state = Singleton.get_state()
         jobs = enumerate(job_overrides, initial_job_idx)
         try:
-            return Parallel(n_jobs=2)(delayed(run_elsewhere)(sys.path, *self.told, state, *job) for job in jobs)
+            return Parallel(n_jobs=2)(delayed(run_elsewhere)(sys.path, *self.arguments, state, *job) for job in jobs)
         finally:
             # Loky replaces workers whose memory has grown, possibly during the next test: stop them here.
             get_reusable_executor().shutdown(wait=True)

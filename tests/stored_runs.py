@@ -148,7 +148,7 @@ def _write_run(
         clips: of each person and emotion.
         frames: of each clip.
         skill: how much likelier the true emotion is made.
-        sharpness: how sure the network is of itself; None for the same on both sides.
+        sharpness: how sure the network is of itself; None for the same in both subsets.
         val_sharpness: the same of the validation frames.
         known: whether it is known who is seen.
         trained: whether it is a network; else a baseline without backbone, finetuning and history.

@@ -15,13 +15,13 @@ REPLACED = {
     r"\bcut(s|ting)? out\b": "crop",
     r"\bgoes on (where|from|with|bit|in its)|\bwent on\b|\banew\b|\bpassed over\b": "resume, re-run, skip",
     r"[Ee]verything lies": "Output:",
-    r" is no (seed|number|share|setting|folder|column|time|size|rate|margin)\b": "is out of range, is not a ...",
+    r"(?<!there) is no (seed|number|share|setting|folder|column|time|size|rate)\b": "is out of range, is not ...",
     r"\b[Gg]rey": "gray, grayscale",
     r"split=(given|fixed|file)\b": "split=predefined, published_folds, csv",
     r"\b(MOST|FEW|FEWEST|QUICK|LONGEST)_?[A-Z]*\b(?! of)": "MAX_, MIN_ with a unit",
     r"FaceStore|ResidentLoader|WholeCheckpointIO|class Listener": "FaceCache, DeviceLoader, ...",
     r"[\"'`]view/|weights_kept/|train_lr/": "figures/, best/, lr/",
-    r"\bwhy_not\b|\btold\b|\balong\b(?! the| an?\b| which| each)": "plain words",
+    r"\bwhy_not\b|\btold\b": "plain words",
 }
 
 

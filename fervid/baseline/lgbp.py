@@ -119,7 +119,7 @@ def _features(faces: np.ndarray, image_size: int, scales: int, orientations: int
         gray = _gray(face, image_size)
         for filtered, (real, imaginary) in enumerate(gabor_kernels(scales, orientations)):
             magnitude = cv2.magnitude(cv2.filter2D(gray, -1, real), cv2.filter2D(gray, -1, imaginary))
-            # Quantised to 1/16 grey level, about three times the error that rounding the picture to bytes causes in the
+            # Quantised to 1/16 gray level, about three times the error that rounding the picture to bytes causes in the
             # finest magnitude (0.02). Otherwise this noise would determine the patterns of smooth skin.
             steps = np.rint(16 * magnitude).astype(np.uint16)
             codes = local_binary_pattern(steps, P=8, R=1, method="nri_uniform").astype(np.intp)

@@ -77,7 +77,7 @@ class AnnotatedVideo:
         """Appends a frame; frames must come in the order of their times."""
         image = annotate(frame.image, faces)
         if self._stream is None:
-            # yuv420p stores chroma for every second pixel, so both sides must be even.
+            # yuv420p stores chroma for every second pixel, so width and height must be even.
             height, width = (length + length % 2 for length in image.shape[:2])
             options = {"preset": "superfast", "crf": "23"}
             self._stream = self._container.add_stream("libx264", rate=30, options=options)

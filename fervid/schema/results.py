@@ -264,7 +264,7 @@ class Results(TypedDict):
         warnings: every warning of the run.
         overrides: the settings given on the command line.
         versions: versions of fervid, Python and the main libraries.
-        git_revision: git commit of fervid, with ``+changes`` if files were modified; null if it is no git checkout.
+        git_revision: git commit of fervid, with ``+changes`` if files were modified; null if it is not a git checkout.
         epochs: number of epochs trained.
         best_epoch: the epoch whose weights were tested, from 1.
         best_score: validation score of that epoch (``finetune.monitor``).

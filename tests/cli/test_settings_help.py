@@ -16,18 +16,18 @@ COMMANDS = sorted(path.stem for path in Path(CONFIG_FOLDER).glob("*.yaml"))
 DELTAS = ("experiment", "paper", "sweep")  # they set what is explained elsewhere
 
 
-def unexplained(told):
+def unexplained(settings):
     """Returns the settings without a comment, neither their own nor that of the enclosing list or group."""
     missing, around = [], []
-    for line in told.split("== Settings (setting=value) ==\n")[1].split("\n\n")[0].splitlines():
+    for line in settings.split("== Settings (setting=value) ==\n")[1].split("\n\n")[0].splitlines():
         key = re.match(r"((?: |- )*)(\w+):(.*)", line)
         if key is None or key[2] in ("_target_", "_partial_"):
             continue
         depth, explained = len(key[1]), " # " in line
-        around = [(other, name, told) for other, name, told in around if other < depth]
+        around = [(other, name, has_comment) for other, name, has_comment in around if other < depth]
         value = key[3].partition(" #")[0].strip()
         # A group's own comment names its option, and explains none of its settings.
-        if value and not explained and not any(told for other, _, told in around if other):
+        if value and not explained and not any(has_comment for other, _, has_comment in around if other):
             missing.append(".".join([*(name for _, name, _ in around), key[2]]))
         around.append((depth, key[2], explained))
     return missing

@@ -17,7 +17,7 @@ from fervid.report.report import make_report
 from fervid.runs.run import open_run
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
-QUICK = "resamples=100"
+RESAMPLES = "resamples=100"
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def fervid_evaluate(fervid_command, trained, tmp_path, monkeypatch):
     def run(*words, name="out", drawn=False):
         if not drawn:
             monkeypatch.setattr("fervid.evaluate.evaluation.compare", lambda *runs, **options: [])
-        fervid_command("evaluate", QUICK, *words, f"cache_dir={trained.cache}", f"hydra.run.dir={tmp_path / name}")
+        fervid_command("evaluate", RESAMPLES, *words, f"cache_dir={trained.cache}", f"hydra.run.dir={tmp_path / name}")
         return tmp_path / name
 
     return run
@@ -75,8 +75,8 @@ def test_own_test_subset_reproduces_the_scores(fervid_evaluate, trained, tmp_pat
     assert asked.results["leakage"] == before.results["leakage"]
     chances = [f"prob_{name}" for name in before.class_names]
     np.testing.assert_allclose(asked.predictions[chances], before.predictions[chances], atol=1e-5)
-    told = [column for column in before.predictions if column not in chances]
-    pd.testing.assert_frame_equal(asked.predictions[told], before.predictions[told])
+    known_columns = [column for column in before.predictions if column not in chances]
+    pd.testing.assert_frame_equal(asked.predictions[known_columns], before.predictions[known_columns])
     said = " ".join(capfd.readouterr().out.split())
     assert f"the UAR of {before.metric('test/uar'):.1%} on frames equals the value recorded by the run" in said
     assert "report.html" in said
@@ -109,8 +109,8 @@ def test_faces_are_cropped_as_in_the_run_unless_overridden(fervid_evaluate, copy
     other = copy("other", config__dataset__margin=0.3, config__dataset__grayscale=True, config__dataset__face_size=64)
     corpus = ("dataset=enterface", f"dataset.root={enterface}", "dataset.margin=0.2")
     (asked,) = members(fervid_evaluate(f"run={other}", *corpus))
-    told = asked.results["config"]["dataset"]
-    assert (told["margin"], told["grayscale"], told["face_size"]) == (0.2, True, 64)
+    settings = asked.results["config"]["dataset"]
+    assert (settings["margin"], settings["grayscale"], settings["face_size"]) == (0.2, True, 64)
 
 
 def test_seen_subjects_are_reported_and_can_be_omitted(fervid_evaluate, trained, copy, capfd):

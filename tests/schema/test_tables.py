@@ -30,8 +30,8 @@ def test_numbers_are_right_aligned_and_text_left_aligned():
     row = next(line for line in said if line.strip().startswith("b"))
     assert row.startswith("b ")
     assert row.rstrip().endswith("  12")
-    mixed = Table("t", "title", pd.DataFrame({"on two sides": ["unknown", 3], "words": ["a", None]}))
-    assert mixed.right_columns() == {"on two sides"}
+    mixed = Table("t", "title", pd.DataFrame({"in two subsets": ["unknown", 3], "words": ["a", None]}))
+    assert mixed.right_columns() == {"in two subsets"}
 
 
 def test_long_table_is_shortened_with_a_note(monkeypatch):

@@ -17,7 +17,7 @@ from fervid.train.resuming import resume_command
 from fervid.train.training import train
 
 SMOKE = ["experiment=smoke", "+trainer.enable_progress_bar=false"]
-QUICK = [*SMOKE, "logger=none"]
+FAST = [*SMOKE, "logger=none"]
 
 
 def command(*words):
@@ -30,7 +30,7 @@ def test_unusable_checkpoint_is_an_error(run, cache, tmp_path, content):
     file = tmp_path / "broken.ckpt"
     file.write_bytes((folder / "checkpoints" / "best.ckpt").read_bytes() if content == "best" else content)
     with pytest.raises(InputError, match=r"broken\.ckpt"):
-        train(compose("train", [*QUICK, f"cache_dir={cache}", f"ckpt_path={file}"]), tmp_path / "run")
+        train(compose("train", [*FAST, f"cache_dir={cache}", f"ckpt_path={file}"]), tmp_path / "run")
 
 
 def test_ctrl_c_keeps_last_checkpoint_and_prints_how_to_resume(tmp_path):
@@ -74,7 +74,7 @@ def test_resume_command_includes_config_dir(tmp_path):
 
 def test_resumed_run_has_same_results_as_uninterrupted_run(cache, tmp_path):
     whole, parted = tmp_path / "whole", tmp_path / "parted"
-    words = [*QUICK, f"cache_dir={cache}", "finetune.phases.0.epochs=2", "finetune.phases.1.epochs=2"]
+    words = [*FAST, f"cache_dir={cache}", "finetune.phases.0.epochs=2", "finetune.phases.1.epochs=2"]
     train(compose("train", words), whole)
     train(compose("train", [*words, "trainer.max_epochs=3"]), parted)
     (parted / "results.json").unlink()
@@ -86,7 +86,7 @@ def test_resumed_run_has_same_results_as_uninterrupted_run(cache, tmp_path):
 
 @pytest.mark.slow
 def test_run_killed_after_last_epoch_tests_best_weights(cache, tmp_path):
-    words = [*QUICK, "trainer.max_epochs=4", f"cache_dir={cache}"]
+    words = [*FAST, "trainer.max_epochs=4", f"cache_dir={cache}"]
     train(compose("train", words), tmp_path)
     whole = json.loads((tmp_path / "results.json").read_text())
     assert whole["best_epoch"] < 4  # otherwise best and last would be the same
@@ -97,7 +97,7 @@ def test_run_killed_after_last_epoch_tests_best_weights(cache, tmp_path):
 
 def test_checkpoint_of_another_network_is_an_error(run, cache, tmp_path):
     folder, _, _ = run
-    words = [*QUICK, f"cache_dir={cache}", "backbone=cnn", f"ckpt_path={folder}/checkpoints/last.ckpt"]
+    words = [*FAST, f"cache_dir={cache}", "backbone=cnn", f"ckpt_path={folder}/checkpoints/last.ckpt"]
     with pytest.raises(InputError, match="belongs to another network"):
         train(compose("train", words), tmp_path)
 
@@ -105,7 +105,7 @@ def test_checkpoint_of_another_network_is_an_error(run, cache, tmp_path):
 def test_checkpoint_of_other_data_is_an_error(run, cache, tmp_path):
     """Otherwise the test could include subjects that the run was trained on."""
     folder, _, _ = run
-    words = [*QUICK, f"cache_dir={cache}", "split.seed=7", f"ckpt_path={folder}/checkpoints/last.ckpt"]
+    words = [*FAST, f"cache_dir={cache}", "split.seed=7", f"ckpt_path={folder}/checkpoints/last.ckpt"]
     with pytest.raises(InputError, match=r"other data or another split \(split\.seed=7 \(was \d+\)\)"):
         train(compose("train", words), tmp_path)
 
@@ -116,14 +116,14 @@ def test_checkpoint_without_run_identity_is_an_error(run, cache, tmp_path):
     del state["run"]
     torch.save(state, tmp_path / "nameless.ckpt")
     with pytest.raises(InputError, match=r"nameless\.ckpt does not record which data"):
-        train(compose("train", [*QUICK, f"cache_dir={cache}", f"ckpt_path={tmp_path}/nameless.ckpt"]), tmp_path / "run")
+        train(compose("train", [*FAST, f"cache_dir={cache}", f"ckpt_path={tmp_path}/nameless.ckpt"]), tmp_path / "run")
 
 
 def test_changed_settings_are_a_warning(run, cache, tmp_path):
     folder, _, _ = run
     checkpoint = folder / "checkpoints" / "last.ckpt"
     more = torch.load(checkpoint, weights_only=True)["epoch"] + 2
-    words = [*QUICK, f"cache_dir={cache}", "optimizer.lr=0.0005", f"trainer.max_epochs={more}", "threads=2"]
+    words = [*FAST, f"cache_dir={cache}", "optimizer.lr=0.0005", f"trainer.max_epochs={more}", "threads=2"]
     train(compose("train", [*words, f"ckpt_path={checkpoint}"]), tmp_path)
     warnings = json.loads((tmp_path / "results.json").read_text())["warnings"]
     [warning] = [text for text in warnings if "ckpt_path" in text]
