@@ -8,15 +8,20 @@ import pytorch_lightning as pl
 import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig
+from pytorch_lightning.callbacks import ProgressBar
 from pytorch_lightning.plugins.environments import LightningEnvironment
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from fervid.callbacks import FreezeThenFineTune
 from fervid.callbacks.checkpoint_io import AtomicCheckpointIO
-from fervid.callbacks.progress import EpochLines, ProgressBar
+from fervid.callbacks.progress import EpochLines
+from fervid.callbacks.progress import ProgressBar as EpochProgressBar
 from fervid.cli.job import trainer_size
 from fervid.errors import InputError, first_line
 from fervid.processes.ranks import count_devices, detect_rank
+
+# The entries of conf/trainer/cpu.yaml, for a YAML file that leaves some out.
+DEFAULTS: dict[str, Any] = {"accelerator": "cpu", "devices": 1, "precision": "32-true", "max_epochs": None}
 
 
 def make_trainer(
@@ -34,7 +39,7 @@ def make_trainer(
         InputError: if the settings cannot be used, or not on this machine.
     """
     finetune = next(callback for callback in callbacks if isinstance(callback, FreezeThenFineTune))
-    options = {str(name): value for name, value in config.trainer.items()}
+    options = DEFAULTS | {str(name): value for name, value in config.trainer.items()}
     if options["max_epochs"] is None:
         options["max_epochs"] = finetune.max_epochs
     if options["accelerator"] == "gpu" and not torch.cuda.is_available():
@@ -46,11 +51,12 @@ def make_trainer(
         )
     if options["accelerator"] == "gpu":
         allow_tf32(str(options["precision"]))
-    if not sys.stdout.isatty():
-        options["enable_progress_bar"] = False
-        callbacks = [*callbacks, EpochLines(finetune)]
-    elif options.get("enable_progress_bar", True):
-        callbacks = [*callbacks, ProgressBar()]
+    if not any(isinstance(callback, ProgressBar) for callback in callbacks):  # Lightning accepts a single one
+        if not sys.stdout.isatty():
+            options["enable_progress_bar"] = False
+            callbacks = [*callbacks, EpochLines(finetune)]
+        elif options.get("enable_progress_bar", True):
+            callbacks = [*callbacks, EpochProgressBar()]
     plugins: list[Any] = [checkpoint_io]
     if detect_rank(**trainer_size(config)).launcher is None:
         plugins.append(LightningEnvironment())  # keeps Lightning from detecting a launcher itself

@@ -111,7 +111,8 @@ def _run(
     built_in = [finetune, EpochSeed(config.seed), SigtermHandler(), collector]
     last = LastCheckpoint(last_checkpoint(folder))
     trainer = make_trainer(config, folder, [*built_in, last, *_make_callbacks(config), *callbacks], checkpoint_io)
-    if config.trainer.accelerator == "cpu" and torch.cuda.is_available():
+    accelerator = config.trainer.get("accelerator", "cpu")
+    if accelerator == "cpu" and torch.cuda.is_available():
         log.info("this machine has a GPU: use trainer=gpu to train on it.")
 
     settings = plain_settings(config)
@@ -127,7 +128,7 @@ def _run(
         check_single_frame(model, finetune)
     seconds = {"prepare": time.perf_counter() - began}
     together = ending_together(trainer, next_step(folder, config.get("overrides") or []))
-    threads = torch_threads(config.threads, model, datamodule.batch_size, config.trainer.accelerator)
+    threads = torch_threads(config.threads, model, datamodule.batch_size, accelerator)
     with together, trainer_mistakes(), threads:
         seconds["fit"] = _fit(trainer, model, datamodule, finetune, ckpt_path, identity)
         if not test:

@@ -96,3 +96,28 @@ def test_object_that_is_not_a_callback_is_an_error(folder, fervid_train, tmp_pat
     with pytest.raises(SystemExit):
         fervid_train(folder, *WORDS, "callbacks=greet", "callbacks.greet._target_=builtins.dict")
     assert "callbacks.greet is a dict, not a callback" in capsys.readouterr().err
+
+
+LIGHTNING = """
+checkpoint:
+  _target_: pytorch_lightning.callbacks.ModelCheckpoint
+  dirpath: {folder}
+  filename: own
+  monitor: val/uar
+  mode: max
+stopping:
+  _target_: pytorch_lightning.callbacks.EarlyStopping
+  monitor: val/loss
+bar:
+  _target_: pytorch_lightning.callbacks.TQDMProgressBar
+"""
+
+
+def test_callbacks_of_lightning_can_be_used(folder, fervid_train, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)  # where fervid would show a progress bar of its own
+    (tmp_path / "conf" / "callbacks" / "lightning.yaml").write_text(LIGHTNING.format(folder=tmp_path / "own"))
+    words = [word for word in WORDS if "progress_bar" not in word]
+    fervid_train(folder, *words, "callbacks=lightning", f"hydra.run.dir={tmp_path / 'run'}")
+    assert (tmp_path / "own" / "own.ckpt").exists()
+    printed = capsys.readouterr()
+    assert "Epoch 1:" in printed.out + printed.err  # of the TQDMProgressBar, which counts from 0

@@ -37,6 +37,7 @@ def test_installed_wheel_includes_configuration(tmp_path):
         for conf in (root / "conf", site / "fervid/conf")
     )
     assert names == packed
+    assert (site / "fervid" / "py.typed").exists()  # type checkers use the annotations of fervid
     words = [sys.executable, "-c", "from fervid.train import main; import fervid; print(fervid.__file__); main()"]
     process = subprocess.run(
         [*words, "--cfg", "job"],
@@ -47,3 +48,12 @@ def test_installed_wheel_includes_configuration(tmp_path):
     )
     assert process.stdout.startswith(str(site))
     assert "fervid.data.SyntheticDataModule" in process.stdout, process.stderr
+
+
+def test_own_trainer_may_leave_out_entries(fervid_train, tmp_path, monkeypatch):
+    (tmp_path / "conf" / "trainer").mkdir(parents=True)
+    (tmp_path / "conf" / "trainer" / "mine.yaml").write_text("accelerator: cpu\nenable_progress_bar: false\n")
+    monkeypatch.chdir(tmp_path)  # the default run folder is named with trainer.devices
+    words = ["backbone=lenet", "finetune=full", "finetune.phases.0.epochs=1", "logger=none", "dataset.identities=6"]
+    fervid_train("--config-dir=conf", "trainer=mine", *words, "dataset.clips=1", "dataset.frames=2")
+    assert len(list((tmp_path / "runs").glob("*/results.json"))) == 1
