@@ -61,7 +61,7 @@ def _overview() -> str:
 def _summary(command: str) -> str:
     """The first sentence of the docstring of a command, which is parsed, not imported: that would take seconds."""
     tree = ast.parse((PACKAGE / command / "__init__.py").read_text(encoding="utf-8"))
-    return (ast.get_docstring(tree) or "").splitlines()[0]
+    return (ast.get_docstring(tree) or "").partition("\n")[0]
 
 
 def _complete() -> None:
@@ -84,17 +84,15 @@ def _complete() -> None:
         if name == "search" and " search " in os.environ.get("COMP_LINE", ""):
             from fervid.search import make_parser
 
-            command = commands.add_parser(name, parents=[make_parser()], add_help=False)
+            commands.add_parser(name, parents=[make_parser(settings)], add_help=False)
         else:
             command = commands.add_parser(name, help=_summary(name))
-            command.add_argument("settings", nargs="*")
+            words = command.add_argument("settings", nargs="*")
+            words.completer = settings  # type: ignore[attr-defined]
             command.add_argument("--config-dir", "-cd", help="a folder with yaml files of your own")
             command.add_argument("--multirun", "-m", action="store_true", help="run each combination of several values")
             command.add_argument("--cfg", choices=["job", "hydra", "all"], help="print the configuration and stop")
             command.add_argument("--version", action="store_true", help="print the version")
-        for action in command._actions:
-            if action.dest == "settings":
-                action.completer = settings  # type: ignore[attr-defined]
     argcomplete.autocomplete(parser, always_complete_options=False)
 
 

@@ -9,20 +9,28 @@ from omegaconf import OmegaConf, open_dict
 from fervid.cli.hydra_compose import compose_with_hydra
 from fervid.cli.options import command_groups, options_by_group
 
+# The last parts of the names of settings that contain a path, and their endings.
+PATHS = ("root", "csv", "path", "run", "runs", "source", "folder", "ckpt_path", "weights")
+PATH_ENDINGS = ("_path", "_dir")
+
 
 def complete_setting(command: str, typed: str, words: list[str]) -> list[str]:
     """Returns the settings of a command that begin with the typed text.
 
+    File names are offered for settings that contain a path; for other settings, the default value.
+
     Args:
         command: name of its primary configuration.
-        typed: the beginning of ``name=value``; a value may be the last of several: ``optimizer=sgd,ad``.
+        typed: the beginning of ``name=value``; a value may be the last of several: ``optimizer=sgd,ad`` or
+            ``callbacks=[first,sec``.
         words: the other words of the command line; the settings of the options that they choose are completed too.
     """
     options, groups = options_by_group(), command_groups(command)
     name, equals, value = typed.partition("=")
+    start = max(value.rfind(","), value.rfind("[")) + 1
+    earlier, last = value[:start], value[start:]
     if equals and name in groups:
-        earlier = value[: value.rfind(",") + 1]
-        return [f"{name}={earlier}{option}" for option in options[name] if f"{earlier}{option}".startswith(value)]
+        return [f"{name}={earlier}{option}" for option in options[name] if option.startswith(last)]
     chosen = [word for word in words if word.partition("=")[::2] in _choices(groups, options)]
     config = compose_with_hydra(command, chosen)
     with open_dict(config):
@@ -30,15 +38,19 @@ def complete_setting(command: str, typed: str, words: list[str]) -> list[str]:
     settings = dict(_leaves(OmegaConf.to_container(config)))
     if not equals:
         names = [*groups, *(setting for setting in settings if setting not in groups)]
-        return [f"{setting}=" for setting in names if setting.startswith(typed)]
-    default = settings.get(name)
-    if isinstance(default, bool):
+        return [f"{each}=" for each in names if each.startswith(typed)]
+    if name not in settings:
+        return []
+    default, own_name = settings[name], name.rpartition(".")[2]
+    if own_name in PATHS or own_name.endswith(PATH_ENDINGS):
+        values = FilesCompleter()(last)
+    elif isinstance(default, bool):
         values = ["true", "false"]
-    elif isinstance(default, int | float):
+    elif isinstance(default, int | float | str) and "${" not in str(default):  # not a reference to another setting
         values = [str(default)]
     else:
-        values = FilesCompleter()(value)
-    return [f"{name}={candidate}" for candidate in values if candidate.startswith(value)]
+        values = []
+    return [f"{name}={earlier}{each}" for each in values if each.startswith(last)]
 
 
 def _choices(groups: list[str], options: dict[str, list[str]]) -> set[tuple[str, str]]:

@@ -6,6 +6,7 @@ All settings: ``python -m fervid.search --help``.
 """
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 
 from fervid.cli.command_line import run
@@ -51,15 +52,20 @@ def command() -> None:
     search(space, config, folder, trials=arguments.trials, hours=arguments.hours)
 
 
-def make_parser() -> argparse.ArgumentParser:
-    """Returns the parser of the command line; the settings are parsed by Hydra."""
+def make_parser(completer: Callable[..., list[str]] | None = None) -> argparse.ArgumentParser:
+    """Returns the parser of the command line. The settings are parsed by Hydra.
+
+    Args:
+        completer: argcomplete's completer of the settings.
+    """
     parser = argparse.ArgumentParser(
         prog="fervid.search",
         description=DESCRIPTION,
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("settings", nargs="*", metavar="setting=value", help="settings to search, and fixed settings")
+    words = parser.add_argument("settings", nargs="*", metavar="setting=value", help="searched and fixed settings")
+    words.completer = completer  # type: ignore[attr-defined]
     # Handled before this parser runs (fervid.cli.command_line).
     parser.add_argument("--config-dir", "-cd", metavar="FOLDER", help="a folder with yaml files of your own")
     parser.add_argument(
