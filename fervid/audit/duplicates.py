@@ -59,9 +59,9 @@ def near_duplicates(hashes: np.ndarray, clips: np.ndarray | pd.Series, *, limit:
     number of pictures and of near-duplicates, not with the number of pairs compared.
 
     Args:
-        hashes: Hashes of N pictures from :func:`hash_picture`, uint8 (N, 32).
-        clips: Clip of each picture, shape (N,).
-        limit: Maximum number of bits in which two near-duplicates differ.
+        hashes: hashes of N pictures from :func:`hash_picture`, uint8 (N, 32).
+        clips: clip of each picture, shape (N,).
+        limit: maximum number of bits in which two near-duplicates differ.
 
     Returns:
         One row for each pair of clips with near-duplicates, sorted by distance. A row has the closest pair of frames:
@@ -114,8 +114,8 @@ def group(pairs: pd.DataFrame, clips: np.ndarray | pd.Series) -> np.ndarray:
     """Groups clips that share near-duplicates, directly or through other clips, so that a split can keep them together.
 
     Args:
-        pairs: Near-duplicates from :func:`near_duplicates`.
-        clips: Clip of each of the N pictures, shape (N,).
+        pairs: near-duplicates from :func:`near_duplicates`.
+        clips: clip of each of the N pictures, shape (N,).
 
     Returns:
         The group of each picture, named after the first clip in the group, shape (N,).

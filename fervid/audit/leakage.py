@@ -22,9 +22,9 @@ class Finding:
     """Result for one kind of item, such as subjects or clips, that should be in a single subset.
 
     Attributes:
-        count: Number of items in more than one subset.
-        total: Number of items.
-        examples: The first few items in more than one subset, each a dict of plain values.
+        count: number of items in more than one subset.
+        total: number of items.
+        examples: the first few items in more than one subset, each a dict of plain values.
     """
 
     count: int
@@ -41,20 +41,20 @@ class Audit:
     corpus lacks its column.
 
     Attributes:
-        subjects: Known subjects.
-        clips: Clips.
-        recordings: Recordings that the corpus has as several clips, such as with sound and as video only.
-        repetitions: Pairs of clips of one subject that differ only in their repetition.
-        statements: Pairs of clips of one subject that differ only in what is said.
-        near_duplicates: Pairs of clips with near-duplicate pictures; None if they were not searched. Its examples have
+        subjects: known subjects.
+        clips: clips.
+        recordings: recordings that the corpus has as several clips, such as with sound and as video only.
+        repetitions: pairs of clips of one subject that differ only in their repetition.
+        statements: pairs of clips of one subject that differ only in what is said.
+        near_duplicates: pairs of clips with near-duplicate pictures; None if they were not searched. Its examples have
             ``row_a`` and ``row_b``, rows of the manifest; pairs of different or unknown subjects come first, then the
             closest.
-        unknown_subjects: Number of near-duplicates in more than one subset that show different or unknown subjects.
-        subjects_known: Whether every frame has a subject.
-        subjects_from: Where the names of subjects come from if nobody has verified that each name is one person; None
+        unknown_subjects: number of near-duplicates in more than one subset that show different or unknown subjects.
+        subjects_known: whether every frame has a subject.
+        subjects_from: where the names of subjects come from if nobody has verified that each name is one person; None
             if the corpus itself identifies its subjects.
-        doubts: Reasons to doubt these names, one sentence each.
-        clips_known: Whether the corpus defines which frames form a clip; if not, every frame is its own clip.
+        doubts: reasons to doubt these names, one sentence each.
+        clips_known: whether the corpus defines which frames form a clip; if not, every frame is its own clip.
     """
 
     subjects: Finding
@@ -150,12 +150,12 @@ def audit(
     """Finds everything that is in more than one subset of a split.
 
     Args:
-        manifest: One row per frame, with its ``split``. For several corpora, examples include the corpus.
-        pairs: Near-duplicates from :func:`fervid.audit.duplicates.near_duplicates`, with positions in the manifest;
+        manifest: one row per frame, with its ``split``. For several corpora, examples include the corpus.
+        pairs: near-duplicates from :func:`fervid.audit.duplicates.near_duplicates`, with positions in the manifest;
             None if they were not searched.
-        subjects_from: See :class:`Audit`.
-        verified: Corpora whose subjects are verified in spite of ``subjects_from``.
-        examples: Maximum number of examples per finding.
+        subjects_from: see :class:`Audit`.
+        verified: corpora whose subjects are verified in spite of ``subjects_from``.
+        examples: maximum number of examples per finding.
 
     Examples:
         >>> import pandas as pd
@@ -195,9 +195,9 @@ def worst_pairs(manifest: pd.DataFrame, found: Audit, limit: int = 6) -> list[tu
     Near-duplicates come first, then frames of one clip, then frames of one subject.
 
     Args:
-        manifest: The audited manifest.
-        found: Result of :func:`audit` for it.
-        limit: Maximum number of pairs.
+        manifest: the audited manifest.
+        found: result of :func:`audit` for it.
+        limit: maximum number of pairs.
 
     Returns:
         The rows of both frames and a description for each pair.

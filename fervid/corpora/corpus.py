@@ -32,18 +32,18 @@ class Corpus:
         root: Path to the folder of the corpus.
 
     Attributes:
-        name: Value of the manifest's column ``corpus``.
-        licence: Terms of use.
-        citation: Paper to cite; empty if there is none.
-        expressions: End of the sentence "The expressions that it learned from ..." in a model card.
-        pictures: Whether the files are pictures rather than videos.
-        published: Whether subjects and clips have the same names in every copy of the corpus. Names in a folder of
+        name: value of the manifest's column ``corpus``.
+        licence: terms of use.
+        citation: paper to cite; empty if there is none.
+        expressions: end of the sentence "The expressions that it learned from ..." in a model card.
+        pictures: whether the files are pictures rather than videos.
+        published: whether subjects and clips have the same names in every copy of the corpus. Names in a folder of
             your own files have no meaning elsewhere.
-        subjects_from: Where the names of subjects come from if nobody has verified that each name is one person; None
+        subjects_from: where the names of subjects come from if nobody has verified that each name is one person; None
             if the corpus itself identifies its subjects. Set by :meth:`read`.
 
     Raises:
-        InputError: If ``root`` is None.
+        InputError: if ``root`` is None.
     """
 
     name: ClassVar[str]
@@ -63,7 +63,7 @@ class Corpus:
         """Lists the clips or pictures selected by the options, and anything missing or unexpected; decodes nothing.
 
         Raises:
-            InputError: If the folder cannot be read or has nothing that the options select.
+            InputError: if the folder cannot be read or has nothing that the options select.
         """
         raise NotImplementedError
 
@@ -85,7 +85,7 @@ class Corpus:
         """The result of :meth:`read`, with normalised names.
 
         Raises:
-            InputError: If there are no clips, or none of an emotion or subject that the user selected.
+            InputError: if there are no clips, or none of an emotion or subject that the user selected.
         """
         inventory = self.read()
         if inventory.clips.empty:

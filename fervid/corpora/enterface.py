@@ -37,12 +37,12 @@ class ENTERFACE(Corpus):
 
     Args:
         root: Path to the folder with the subject folders or zips of them.
-        emotions: Emotions to use; None: all six.
-        subjects: Numbers of the subjects to use; None: all 44.
-        unsegmented: Whether to include the clips of subject 6, which are not segmented into sentences.
+        emotions: emotions to use; None: all six.
+        subjects: numbers of the subjects to use; None: all 44.
+        unsegmented: whether to include the clips of subject 6, which are not segmented into sentences.
 
     Raises:
-        InputError: If an option is invalid or selects no clips.
+        InputError: if an option is invalid or selects no clips.
     """
 
     name = "enterface"

@@ -42,10 +42,10 @@ class HFFaces(Corpus):
 
     Args:
         root: Path to the Parquet file or to a folder with one or more of them; None: download it.
-        repo: Name of the dataset on Hugging Face to download.
+        repo: name of the dataset on Hugging Face to download.
 
     Raises:
-        InputError: If there is no Parquet file, or it cannot be downloaded.
+        InputError: if there is no Parquet file, or it cannot be downloaded.
     """
 
     name = "hf_faces"
@@ -114,14 +114,14 @@ def read_label(qa: Any) -> str:
     """Returns the emotion from the questions and answers of a row.
 
     Args:
-        qa: A list of questions with answers, each a dict or a pair; or a single one of them; or a dict of lists; or any
+        qa: a list of questions with answers, each a dict or a pair; or a single one of them; or a dict of lists; or any
             of these as JSON or Python text.
 
     Returns:
         The first answer, in the corpus's spelling: ``happiness`` becomes ``happy``.
 
     Raises:
-        ValueError: If there is no answer, or it is not one of the eight emotions.
+        ValueError: if there is no answer, or it is not one of the eight emotions.
     """
     match _plain(qa):
         case (

@@ -20,17 +20,17 @@ class Inventory:
     """The clips of a corpus.
 
     Attributes:
-        clips: One row per video or picture, with ``clip, subject, emotion`` and any other columns of the corpus.
-        files: The file of each row.
-        expected: Expected number of clips per emotion; empty if unknown.
-        expected_subjects: Expected number of clips per subject; empty if unknown.
-        selected: Emotions or subjects selected by the user, by option; empty if everything is used.
-        missing: Names of expected clips that were not found, starting with those of subjects that were found.
-        notes: Sentences on anything unexpected and on files that were left out.
+        clips: one row per video or picture, with ``clip, subject, emotion`` and any other columns of the corpus.
+        files: the file of each row.
+        expected: expected number of clips per emotion; empty if unknown.
+        expected_subjects: expected number of clips per subject; empty if unknown.
+        selected: emotions or subjects selected by the user, by option; empty if everything is used.
+        missing: names of expected clips that were not found, starting with those of subjects that were found.
+        notes: sentences on anything unexpected and on files that were left out.
         left_out: Path and reason for each file that is not part of the corpus.
-        windows: Frames of each clip that the corpus annotates, such as those around a peak; None if it does not.
-        faces: Annotated face of each clip; no faces are detected then. None if the corpus has no such annotation.
-        dropped: Files without a usable label or content, with columns ``path`` and ``reason``.
+        windows: frames of each clip that the corpus annotates, such as those around a peak; None if it does not.
+        faces: annotated face of each clip; no faces are detected then. None if the corpus has no such annotation.
+        dropped: files without a usable label or content, with columns ``path`` and ``reason``.
     """
 
     clips: pd.DataFrame
@@ -49,7 +49,7 @@ class Inventory:
         """Checks that there are clips of every emotion and subject that the user selected.
 
         Raises:
-            InputError: If there are none.
+            InputError: if there are none.
         """
         for option, names in self.selected.items():
             found = set(self.clips["emotion" if option == "emotions" else "subject"])
@@ -102,11 +102,11 @@ def choose_subjects(subjects: Sequence[int] | None, known: Collection[int]) -> s
     """Returns the selected subjects of a corpus.
 
     Args:
-        subjects: Numbers of the selected subjects; None: all.
-        known: Numbers of all subjects of the corpus.
+        subjects: numbers of the selected subjects; None: all.
+        known: numbers of all subjects of the corpus.
 
     Raises:
-        InputError: If ``subjects`` is not a list of known numbers.
+        InputError: if ``subjects`` is not a list of known numbers.
     """
     if subjects is None:
         return set(known)

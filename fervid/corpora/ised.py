@@ -38,9 +38,9 @@ class _Files:
     """The files of the corpus by kind.
 
     Attributes:
-        videos: Videos by subject and video.
-        details: The table of labels.
-        unused: Paths of files that are not used, by reason.
+        videos: videos by subject and video.
+        details: the table of labels.
+        unused: paths of files that are not used, by reason.
     """
 
     videos: dict[Key, File] = field(default_factory=dict)
@@ -53,10 +53,10 @@ class _Labels:
     """The content of the table.
 
     Attributes:
-        rows: Row of each video, without the face.
-        faces: Face in the peak frame of each video; None unless both eyes are annotated.
-        dropped: Rows that cannot be used, with the reason.
-        conflicting: Names of videos whose numbers and path in the table disagree.
+        rows: row of each video, without the face.
+        faces: face in the peak frame of each video; None unless both eyes are annotated.
+        dropped: rows that cannot be used, with the reason.
+        conflicting: names of videos whose numbers and path in the table disagree.
     """
 
     rows: dict[Key, dict[str, Any]] = field(default_factory=dict)
@@ -72,14 +72,14 @@ class ISED(Corpus):
 
     Args:
         root: Path to the folder with the videos and the table, or zips of them.
-        emotions: Emotions to use; None: all four.
-        subjects: Numbers of the subjects to use; None: all.
-        peak: If None, frames are selected by ``frame_stride``, ``frames_per_clip`` and ``window``, and faces are
+        emotions: emotions to use; None: all four.
+        subjects: numbers of the subjects to use; None: all.
+        peak: if None, frames are selected by ``frame_stride``, ``frames_per_clip`` and ``window``, and faces are
             detected, as in the LeNet and AlexNet paper. If a number, that many frames before and after the annotated
             peak frame are used together with it, cropped by the annotated eyes.
 
     Raises:
-        InputError: If an option is invalid or selects no clips, or the table cannot be read.
+        InputError: if an option is invalid or selects no clips, or the table cannot be read.
     """
 
     name = "ised"

@@ -25,13 +25,13 @@ class LabelledFolder(Corpus):
 
     Args:
         root: Path to the folder. Paths in the CSV are relative to it.
-        subject_pattern: Regular expression searched in the file name without suffix. Its first group, or the whole
+        subject_pattern: regular expression searched in the file name without suffix. Its first group, or the whole
             match if it has no group, is the subject. None: subjects are unknown.
         csv: Path to a CSV with the columns ``path``, ``emotion`` and optionally ``subject``, ``clip`` and ``split``
             (used by ``split=predefined``). None: the sub-folders name the emotions.
 
     Raises:
-        InputError: If the folder, a class or the CSV is missing or empty, the names of two classes differ only in case
+        InputError: if the folder, a class or the CSV is missing or empty, the names of two classes differ only in case
             or spaces, or a file name does not match the pattern.
     """
 

@@ -39,10 +39,10 @@ class RAVDESS(Corpus):
         channel: ``speech``, ``song`` or ``both``.
         emotions: ``eight``, ``six`` (those that are also sung: neutral, calm, happy, sad, angry, fearful), or a list.
         intensity: ``normal``, ``strong`` (does not exist for neutral) or ``both``.
-        subjects: Numbers of the subjects to use; None: all 24.
+        subjects: numbers of the subjects to use; None: all 24.
 
     Raises:
-        InputError: If an option is invalid or selects no clips.
+        InputError: if an option is invalid or selects no clips.
     """
 
     name = "ravdess"
@@ -153,7 +153,7 @@ def describe(stem: str) -> dict[str, str]:
     """Parses the name of a video.
 
     Args:
-        stem: Seven numbers, such as ``02-01-06-01-02-01-12``.
+        stem: seven numbers, such as ``02-01-06-01-02-01-12``.
 
     Returns:
         A dict with ``clip, subject, emotion, recording`` (equal for both modalities), ``sex, intensity, modality,

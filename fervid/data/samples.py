@@ -42,7 +42,7 @@ class Sample(Protocol):
 
         Args:
             face_cache: cache of the faces.
-            samples: N rows of :meth:`table`.
+            samples: n rows of :meth:`table`.
             targets: values of each target by its name, (N,) or (N, D).
             augmentation: augmentation of the pictures, or None.
             seed: seed of the augmentation.

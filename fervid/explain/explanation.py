@@ -197,7 +197,7 @@ def mean_heat_maps(
         predictor: the run's predictor.
         face_cache: the cached faces.
         cache_row: row of each of the N frames in the cache, shape (N,).
-        frames: N rows of the run's predictions.
+        frames: n rows of the run's predictions.
     """
     emotions = [name for name in predictor.class_names if name in set(frames["label"])]
     labels = pd.Index(frames["label"])
@@ -227,7 +227,7 @@ def draw_frames(predictor: Predictor, faces: np.ndarray, frames: pd.DataFrame) -
     Args:
         predictor: the run's predictor.
         faces: uint8 (N, S, S, 3) RGB.
-        frames: N rows of the run's predictions.
+        frames: n rows of the run's predictions.
     """
     names = pd.Index(predictor.class_names)
     predicted_maps, label_maps = (

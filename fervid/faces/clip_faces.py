@@ -27,10 +27,10 @@ class ClipTask:
     """One clip to crop the faces of.
 
     Attributes:
-        row: Row in the corpus's table of clips.
-        source: The video or picture.
-        sampling: Which frames of a video to use; None for a picture.
-        face: The annotated face, if the corpus has one; no face is detected then.
+        row: row in the corpus's table of clips.
+        source: the video or picture.
+        sampling: which frames of a video to use; None for a picture.
+        face: the annotated face, if the corpus has one; no face is detected then.
     """
 
     row: int
@@ -44,14 +44,14 @@ class Crop:
     """Result of a task.
 
     Attributes:
-        row: Row in the corpus's table of clips.
-        frames: One dict per examined frame. Frames with a face have ``aligned``, and ``flat`` if the face has no
+        row: row in the corpus's table of clips.
+        frames: one dict per examined frame. Frames with a face have ``aligned``, and ``flat`` if the face has no
             content.
-        faces: The JPEG of each frame; None if it has no face.
-        sums: Over all faces: number of pixels, then sums and sums of squares of red, green, blue and luminance. They
+        faces: the JPEG of each frame; None if it has no face.
+        sums: over all faces: number of pixels, then sums and sums of squares of red, green, blue and luminance. They
             are integers, so the result does not depend on the order of addition.
-        failure: Why the clip has no usable face; None if it has one.
-        temporary: Whether the machine rather than the file caused the failure, so that a retry may succeed.
+        failure: why the clip has no usable face; None if it has one.
+        temporary: whether the machine rather than the file caused the failure, so that a retry may succeed.
     """
 
     row: int

@@ -23,11 +23,11 @@ class Alignment:
     the eyes, so it includes brows and chin. The default margin adds ears, hairline and space for an open mouth.
 
     Args:
-        size: Side of the crops in pixels.
-        margin: Fraction of the face added on each side.
+        size: side of the crops in pixels.
+        margin: fraction of the face added on each side.
 
     Raises:
-        InputError: If an argument is out of range.
+        InputError: if an argument is out of range.
     """
 
     size: int = 256
@@ -44,7 +44,7 @@ class Alignment:
 
         Args:
             image: uint8 (H, W, 3) RGB.
-            face: The face in it.
+            face: the face in it.
 
         Returns:
             The crop, uint8 (size, size, 3), black beyond the picture, and how it was aligned: by ``eyes``; by ``box``,

@@ -28,7 +28,7 @@ class Detector(Protocol):
 
         Args:
             image: uint8 (H, W, 3) RGB.
-            near: The face in the previous frame, if any; searching there first is faster.
+            near: the face in the previous frame, if any; searching there first is faster.
         """
         ...
 
@@ -58,10 +58,10 @@ class HaarDetector:
     position is plausible.
 
     Args:
-        width: Longer side of the downscaled picture in pixels.
-        scale_factor: Ratio between the face sizes searched.
-        min_neighbors: Number of overlapping detections required per face.
-        min_size: Minimum face size, as a fraction of the shorter side of the picture.
+        width: longer side of the downscaled picture in pixels.
+        scale_factor: ratio between the face sizes searched.
+        min_neighbors: number of overlapping detections required per face.
+        min_size: minimum face size, as a fraction of the shorter side of the picture.
     """
 
     width: int = 320
@@ -140,11 +140,11 @@ class YuNetDetector:
 
     Args:
         model: Path to ``face_detection_yunet_*.onnx``.
-        width: Longer side of the downscaled picture in pixels.
-        min_score: Minimum score of a face, from 0 to 1.
+        width: longer side of the downscaled picture in pixels.
+        min_score: minimum score of a face, from 0 to 1.
 
     Raises:
-        InputError: If the file does not exist or is not a YuNet model.
+        InputError: if the file does not exist or is not a YuNet model.
     """
 
     model: str
@@ -181,7 +181,7 @@ def _outermost(boxes: Sequence[np.ndarray]) -> list[np.ndarray]:
     """Removes boxes inside a larger one: they are false detections, such as a mouth taken for a face.
 
     Args:
-        boxes: Boxes that start with left, top, width, height.
+        boxes: boxes that start with left, top, width, height.
     """
     kept: list[int] = []
     for number in sorted(range(len(boxes)), key=lambda number: -boxes[number][2] * boxes[number][3]):

@@ -14,9 +14,9 @@ class Face:
     """A face in a picture. Coordinates are in pixels of the picture as displayed: upright, with square pixels.
 
     Attributes:
-        box: Left, top, width, height.
+        box: left, top, width, height.
         eyes: x and y of the left eye in the picture, then of the right one, shape (2, 2); None if not found.
-        whole: Whether the picture itself is used as the face, without detection.
+        whole: whether the picture itself is used as the face, without detection.
     """
 
     box: tuple[float, float, float, float]
@@ -36,8 +36,8 @@ def most_prominent(faces: Sequence[Face], image: np.ndarray) -> Face:
     """Returns the largest and most central face.
 
     Args:
-        faces: One or more faces.
-        image: The picture with the faces, uint8 (H, W, 3).
+        faces: one or more faces.
+        image: the picture with the faces, uint8 (H, W, 3).
     """
     height, width = image.shape[:2]
 

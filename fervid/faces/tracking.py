@@ -16,8 +16,8 @@ class Tracker:
     a new number, and a person who takes the place of another at a cut may get the other's number.
 
     Args:
-        patience: Maximum number of seconds for which a person may be out of sight.
-        min_overlap: Minimum intersection over union of two boxes of one person.
+        patience: maximum number of seconds for which a person may be out of sight.
+        min_overlap: minimum intersection over union of two boxes of one person.
     """
 
     def __init__(self, patience: float = 1.5, min_overlap: float = 0.15):
@@ -30,8 +30,8 @@ class Tracker:
         """Returns the number of the person of each face.
 
         Args:
-            faces: Faces in the next frame.
-            time: Time of the frame in seconds, later than that of the previous frame.
+            faces: faces in the next frame.
+            time: time of the frame in seconds, later than that of the previous frame.
         """
         self._last = {person: seen for person, seen in self._last.items() if time - seen[0] <= self.patience}
         known = list(self._last)

@@ -14,9 +14,9 @@ def sample_predictions(
 
     Args:
         faces: uint8 (N, H, W, 3) RGB.
-        true: N labels.
-        predicted: N predicted emotions.
-        confidence: N probabilities of the predicted emotion.
+        true: n labels.
+        predicted: n predicted emotions.
+        confidence: n probabilities of the predicted emotion.
         columns: number of faces per row.
     """
     rows = max(1, -(-len(faces) // columns))
@@ -44,7 +44,7 @@ def contact_sheet(faces: np.ndarray, emotions: Sequence[str], columns: int = 10,
 
     Args:
         faces: uint8 (N, H, W, 3) RGB.
-        emotions: N labels; the first ``columns`` faces of each of the first :data:`MAX_CLASSES` emotions are shown.
+        emotions: n labels; the first ``columns`` faces of each of the first :data:`MAX_CLASSES` emotions are shown.
         columns: number of faces per row.
         left_out: number of further emotions without faces here.
     """
@@ -84,9 +84,9 @@ def pairs(
     Args:
         faces_a: uint8 (N, H, W, 3) RGB, left faces.
         faces_b: uint8 (N, H, W, 3) RGB, right faces.
-        titles_a: N texts below the left faces; long lines are wrapped.
-        titles_b: N texts below the right faces.
-        headings: N headings of the pairs.
+        titles_a: n texts below the left faces; long lines are wrapped.
+        titles_b: n texts below the right faces.
+        headings: n headings of the pairs.
         title: title of the figure.
         columns: number of pairs per row.
     """

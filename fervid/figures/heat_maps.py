@@ -94,7 +94,7 @@ def explained_faces(
     Args:
         views: for each of N faces, the face and its heat map overlays, each uint8 (S, S, 3) RGB.
         captions: caption of each of these images.
-        headings: N headings.
+        headings: n headings.
         columns: number of faces per row.
     """
     wide = max(map(len, views))
@@ -124,8 +124,8 @@ def mean_heat_maps(
     Args:
         faces: mean face of each emotion, uint8 (K, S, S, 3) RGB; at most :data:`MAX_CLASSES` are shown.
         shown: the same faces with heat maps, uint8 (K, S, S, 3) RGB.
-        emotions: K emotions.
-        captions: K captions.
+        emotions: k emotions.
+        captions: k captions.
         title: title of the figure.
     """
     if len(emotions) > MAX_CLASSES:

@@ -21,10 +21,10 @@ def score_intervals(
 
     Args:
         names: names of N systems.
-        values: N scores from 0 to 1.
-        low: N lower limits of the intervals; NaN where there is none.
-        high: N upper limits.
-        levels: N labels of :class:`fervid.schema.leakage_levels.LeakageLevel`, or several of them joined.
+        values: n scores from 0 to 1.
+        low: n lower limits of the intervals; NaN where there is none.
+        high: n upper limits.
+        levels: n labels of :class:`fervid.schema.leakage_levels.LeakageLevel`, or several of them joined.
         chance: chance level, drawn as a line.
     """
     figure = Figure(figsize=(8, 0.9 + 0.42 * len(names)), layout="constrained")

@@ -37,7 +37,7 @@ def list_members(archive: Path, shown: str) -> tuple[list[tuple[str, Member, str
 
     Args:
         archive: Path to the zip.
-        shown: Name of the zip in messages and paths.
+        shown: name of the zip in messages and paths.
 
     Returns:
         A list with the path of each member (separated by ``/``), the member, and a stamp that changes with its content;
@@ -92,12 +92,12 @@ def read_member(member: Member, size: int | None = None) -> bytes:
     """Reads a member; a complete read is checked against the length and checksum in the archive.
 
     Args:
-        member: The zip and the name in it.
-        size: Number of bytes to read from the start; None: all.
+        member: the zip and the name in it.
+        size: number of bytes to read from the start; None: all.
 
     Raises:
-        ValueError: If the zip is damaged, or the member is larger than 1 GiB or than 100 times its compressed size.
-        OSError: If the zip cannot be read.
+        ValueError: if the zip is damaged, or the member is larger than 1 GiB or than 100 times its compressed size.
+        OSError: if the zip cannot be read.
     """
     archive, *names = member
     try:

@@ -31,8 +31,8 @@ class Frame(NamedTuple):
     """A decoded frame.
 
     Attributes:
-        number: Index in its clip, from 0, in display order.
-        time: Seconds after the first frame that can be shown.
+        number: index in its clip, from 0, in display order.
+        time: seconds after the first frame that can be shown.
         image: uint8 (H, W, 3) RGB as displayed: upright, with square pixels.
     """
 
@@ -50,13 +50,13 @@ def read_frames(source: Source, sampling: Sampling | Around) -> Iterator[Frame]:
     bit-identical.
 
     Args:
-        source: The video.
-        sampling: Which frames to decode.
+        source: the video.
+        sampling: which frames to decode.
 
     Raises:
-        ValueError: If the source is not a video, is damaged or too large, or is truncated. Truncation is detected if
+        ValueError: if the source is not a video, is damaged or too large, or is truncated. Truncation is detected if
             the container states the number of frames, as MP4, MOV and AVI do.
-        OSError: If it cannot be read.
+        OSError: if it cannot be read.
     """
     try:
         content = source if isinstance(source, Path) else read_bytes(source)
@@ -87,15 +87,15 @@ def read_picture(source: Source) -> np.ndarray:
     :mod:`fervid.media.pixel_values`.
 
     Args:
-        source: The picture.
+        source: the picture.
 
     Returns:
         uint8 (H, W, 3) RGB.
 
     Raises:
-        ValueError: If it is not a picture in these formats, is damaged or too large, is an animation or a preview, or
+        ValueError: if it is not a picture in these formats, is damaged or too large, is an animation or a preview, or
             has ambiguous pixel values.
-        OSError: If it cannot be read.
+        OSError: if it cannot be read.
     """
     try:
         with warnings.catch_warnings():
@@ -124,8 +124,8 @@ def open_video(source: Source) -> av.container.InputContainer:
     """Opens a video. The demuxer is chosen by content among :data:`fervid.media.formats.VIDEO_FORMATS`.
 
     Raises:
-        ValueError: If it is in another format.
-        OSError: If it cannot be read.
+        ValueError: if it is in another format.
+        OSError: if it cannot be read.
     """
     # The prefix prevents a name with a colon from being read as a protocol. Playlists could open other files.
     file = f"file:{source}" if isinstance(source, Path) else BytesIO(read_bytes(source))
@@ -152,8 +152,8 @@ class _Shown(NamedTuple):
     """The frames of a video that can be shown.
 
     Attributes:
-        times: Time of each frame, in seconds after the first one.
-        order: Index of the frame for each presentation timestamp; empty if timestamps do not identify frames, which are
+        times: time of each frame, in seconds after the first one.
+        order: index of the frame for each presentation timestamp; empty if timestamps do not identify frames, which are
             then counted in the order the decoder returns them.
     """
 
@@ -274,13 +274,13 @@ def _with_square_pixels(image: np.ndarray, aspect: Fraction | float | None) -> n
 
     Args:
         image: uint8 (H, W, 3).
-        aspect: Width of a pixel over its height. None, 0, implausible ratios and rounding errors are ignored.
+        aspect: width of a pixel over its height. None, 0, implausible ratios and rounding errors are ignored.
 
     Returns:
         uint8 (H, W * aspect, 3).
 
     Raises:
-        ValueError: If the result would be larger than 8K.
+        ValueError: if the result would be larger than 8K.
     """
     aspect = float(aspect or 1)
     if not 1 / MAX_PIXEL_ASPECT <= aspect <= MAX_PIXEL_ASPECT or abs(aspect - 1) < 0.01:

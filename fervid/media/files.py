@@ -23,9 +23,9 @@ class File:
 
     Attributes:
         path: Path relative to the root of the corpus, separated by ``/``; ``<zip>/<member>`` for a member of a zip.
-        source: Location of its bytes.
-        stamp: Changes if the file changes.
-        suffix: Suffix in lower case; derived from the content if the name has no known suffix.
+        source: location of its bytes.
+        stamp: changes if the file changes.
+        suffix: suffix in lower case; derived from the content if the name has no known suffix.
     """
 
     path: str
@@ -49,8 +49,8 @@ class Listing:
     """The files in a root folder.
 
     Attributes:
-        files: Files sorted by path.
-        notes: Sentences on files that were left out.
+        files: files sorted by path.
+        notes: sentences on files that were left out.
         left_out: Path and reason of each file that was left out.
     """
 
@@ -62,8 +62,8 @@ class Listing:
         """Records files that are left out for one reason, with a sentence in the notes.
 
         Args:
-            reason: The reason in a few words.
-            paths: Paths of the files; may be empty.
+            reason: the reason in a few words.
+            paths: paths of the files; may be empty.
         """
         if paths:
             self.left_out += [(path, reason) for path in paths]
@@ -77,11 +77,11 @@ def list_files(root: Path, suffixes: Collection[str]) -> Listing:
 
     Args:
         root: Path to the folder or to a zip.
-        suffixes: Suffixes to list, such as ``.mp4``, in lower case. Files with a missing or unknown suffix are
+        suffixes: suffixes to list, such as ``.mp4``, in lower case. Files with a missing or unknown suffix are
             identified by their first bytes.
 
     Raises:
-        InputError: If the folder does not exist, or it or one of its folders cannot be read.
+        InputError: if the folder does not exist, or it or one of its folders cannot be read.
     """
     is_zip = root.is_file() and root.suffix.lower() == ".zip"
     if not root.is_dir() and not is_zip:

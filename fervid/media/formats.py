@@ -77,8 +77,8 @@ def media_suffix(name: str, head: Callable[[], bytes]) -> str:
     """Returns the suffix of a file in lower case, derived from the content if it is missing or unknown.
 
     Args:
-        name: Name of the file.
-        head: Function that reads the first :data:`HEAD_BYTES` of the file.
+        name: name of the file.
+        head: function that reads the first :data:`HEAD_BYTES` of the file.
     """
     suffix = PurePosixPath(name).suffix.lower()
     known = PICTURE_SUFFIXES | VIDEO_SUFFIXES | ARCHIVE_SUFFIXES | {".zip"}

@@ -11,13 +11,13 @@ def to_rgb(file: Image.Image) -> np.ndarray:
     """Decodes an opened picture: upright (EXIF), with fully transparent pixels in white.
 
     Args:
-        file: The picture opened by Pillow.
+        file: the picture opened by Pillow.
 
     Returns:
         uint8 (H, W, 3) RGB.
 
     Raises:
-        ValueError: If the pixel values are ambiguous, or a TIFF has only a preview.
+        ValueError: if the pixel values are ambiguous, or a TIFF has only a preview.
     """
     tags = getattr(file, "tag_v2", {})
     if tags.get(TIFF_PREVIEW, 0) & 1:

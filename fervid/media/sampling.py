@@ -13,13 +13,13 @@ class Sampling:
     """Selects frames of a clip by stride or number.
 
     Args:
-        frame_stride: Use every ``frame_stride``-th frame of the window.
-        frames_per_clip: Number of frames evenly spaced over the window, used instead of ``frame_stride``. All frames
+        frame_stride: use every ``frame_stride``-th frame of the window.
+        frames_per_clip: number of frames evenly spaced over the window, used instead of ``frame_stride``. All frames
             are used if the window has fewer.
         window: ``all`` or ``centre`` (the middle half, where acted emotions peak).
 
     Raises:
-        InputError: If a number is below 1 or the window is unknown.
+        InputError: if a number is below 1 or the window is unknown.
     """
 
     frame_stride: int = 10
@@ -48,8 +48,8 @@ class Around:
     """Selects the frames around a given frame.
 
     Args:
-        frame: Index of the frame, from 0.
-        reach: Number of frames before it and after it.
+        frame: index of the frame, from 0.
+        reach: number of frames before it and after it.
     """
 
     frame: int

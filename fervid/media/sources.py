@@ -12,8 +12,8 @@ def read_bytes(source: Source) -> bytes:
     """Reads a whole file or member of a zip; bytes are returned unchanged.
 
     Raises:
-        ValueError: If a zip is damaged, or a member is larger than 1 GiB or than 100 times its compressed size.
-        OSError: If a file cannot be read.
+        ValueError: if a zip is damaged, or a member is larger than 1 GiB or than 100 times its compressed size.
+        OSError: if a file cannot be read.
     """
     if isinstance(source, bytes):
         return source

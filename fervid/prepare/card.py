@@ -38,13 +38,13 @@ def write_card(
 
     Args:
         folder: Path to the prepared folder.
-        about: Description of the corpus from :meth:`fervid.corpora.corpus.Corpus.about`.
-        settings: Options that select the clips, and settings of detection and cropping.
-        inventory: Result of the corpus reader.
-        manifest: One row per examined frame.
-        failed: Number of files without a usable face.
-        sums: Pixel sums over all faces, as in :class:`fervid.faces.clip_faces.Crop`.
-        detected: Whether faces were detected, so that there is a detection rate.
+        about: description of the corpus from :meth:`fervid.corpora.corpus.Corpus.about`.
+        settings: options that select the clips, and settings of detection and cropping.
+        inventory: result of the corpus reader.
+        manifest: one row per examined frame.
+        failed: number of files without a usable face.
+        sums: pixel sums over all faces, as in :class:`fervid.faces.clip_faces.Crop`.
+        detected: whether faces were detected, so that there is a detection rate.
     """
     card = describe(about, settings, inventory, manifest, failed, sums, detected)
     write_text(folder / "card.json", json.dumps(card, indent=1, ensure_ascii=False) + "\n")

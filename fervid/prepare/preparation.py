@@ -53,7 +53,7 @@ class Part:
     """Part ``number`` of ``count`` of the clips of a corpus, which has every ``count``-th clip.
 
     Raises:
-        InputError: If ``number`` is not between 0 and ``count`` - 1.
+        InputError: if ``number`` is not between 0 and ``count`` - 1.
     """
 
     number: int
@@ -88,17 +88,17 @@ def crop_clips(
 
     Args:
         folder: Path to the folder for faces and journals.
-        clips: One row per clip, with at least ``emotion``, ``clip`` and ``path``.
-        tasks: One task for each row, in order; consumed lazily.
-        detector: Face detector.
-        alignment: Alignment of the crops.
-        max_failures: Maximum fraction of clips that may fail.
-        description: Text next to the progress bar.
-        part: Part of the clips to crop; None: all clips.
+        clips: one row per clip, with at least ``emotion``, ``clip`` and ``path``.
+        tasks: one task for each row, in order; consumed lazily.
+        detector: face detector.
+        alignment: alignment of the crops.
+        max_failures: maximum fraction of clips that may fail.
+        description: text next to the progress bar.
+        part: part of the clips to crop; None: all clips.
 
     Raises:
-        InputError: If too many clips fail, some cannot be read temporarily, or a worker is killed.
-        OSError: If the folder cannot be written or the disk is full.
+        InputError: if too many clips fail, some cannot be read temporarily, or a worker is killed.
+        OSError: if the folder cannot be written or the disk is full.
     """
     faces = folder / "faces"
     faces.mkdir(parents=True, exist_ok=True)
@@ -157,7 +157,7 @@ def join(folder: Path, clips: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame,
 
     Args:
         folder: Path to the folder with faces and journals of all clips.
-        clips: One row per clip.
+        clips: one row per clip.
 
     Returns:
         The manifest, the failures and the pixel sums. The manifest has one row per frame, in the order of ``clips``,
@@ -165,7 +165,7 @@ def join(folder: Path, clips: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame,
         ``reason``. Pixel sums are those of :class:`fervid.faces.clip_faces.Crop` over all faces.
 
     Raises:
-        InputError: If no clip has a face.
+        InputError: if no clip has a face.
     """
     columns: dict[str, list[Any]] = {name: [] for name in ("row", *FRAME_COLUMNS)}
     sums, seen = [0] * 9, set()

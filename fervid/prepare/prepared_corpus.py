@@ -40,22 +40,22 @@ class PreparedCorpus:
     Implements :class:`fervid.data.frame_source.FrameSource`, so a datamodule can load it.
 
     Args:
-        corpus: The corpus to prepare.
-        detector: Face detector. Default: Haar for videos, none for pictures, which are used whole.
-        frame_stride: Use every ``frame_stride``-th frame of a video.
-        frames_per_clip: Number of evenly spaced frames per video, used instead of ``frame_stride``.
-        window: Part of a video to use: ``all`` or ``centre`` (the middle half).
-        face_size: Side of the crops in pixels.
-        margin: Fraction of the face added on each side of a crop.
-        max_failures: Maximum fraction of files that may be unreadable or show no face.
+        corpus: the corpus to prepare.
+        detector: face detector. Default: Haar for videos, none for pictures, which are used whole.
+        frame_stride: use every ``frame_stride``-th frame of a video.
+        frames_per_clip: number of evenly spaced frames per video, used instead of ``frame_stride``.
+        window: part of a video to use: ``all`` or ``centre`` (the middle half).
+        face_size: side of the crops in pixels.
+        margin: fraction of the face added on each side of a crop.
+        max_failures: maximum fraction of files that may be unreadable or show no face.
         folder: Path to the folder of prepared corpora; each has its own sub-folder.
 
     Attributes:
-        failures: Files that could not be used, with ``path``, ``reason`` and ``outcome`` (``failed`` or ``left out``);
+        failures: files that could not be used, with ``path``, ``reason`` and ``outcome`` (``failed`` or ``left out``);
             available after :meth:`frames`.
 
     Raises:
-        InputError: If a setting is invalid.
+        InputError: if a setting is invalid.
     """
 
     def __init__(
@@ -142,7 +142,7 @@ class PreparedCorpus:
             The card.
 
         Raises:
-            InputError: If too many files fail, or the folder cannot be written.
+            InputError: if too many files fail, or the folder cannot be written.
         """
         if not self.is_prepared:
             self.inventory.print(Console(), self.name)
@@ -162,7 +162,7 @@ class PreparedCorpus:
             Number of clips in this part.
 
         Raises:
-            InputError: As :meth:`prepare`, or if another process is preparing the whole corpus or this part.
+            InputError: as :meth:`prepare`, or if another process is preparing the whole corpus or this part.
         """
         rows = part.rows(len(self.inventory.clips))
         with self._writable(), lock_part(self.folder, part.name):
@@ -234,7 +234,7 @@ class PreparedCorpus:
         """Returns the frames with a face, one row each; prepares the corpus first if necessary.
 
         Raises:
-            InputError: If the corpus cannot be prepared, or an emotion has no face.
+            InputError: if the corpus cannot be prepared, or an emotion has no face.
         """
         if not self.is_prepared:
             log.info(summary(self.prepare()))

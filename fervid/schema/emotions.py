@@ -104,7 +104,7 @@ def restrict(probabilities: np.ndarray, names: Sequence[str], emotions: Sequence
     Args:
         probabilities: shape (N, C).
         names: name of each class, all different.
-        emotions: K of the names to keep.
+        emotions: k of the names to keep.
 
     Returns:
         Probabilities (N, K) in the order of ``emotions``; each row sums to 1. A row in which all kept probabilities are

@@ -41,7 +41,7 @@ def predictions_table(
     """Builds the predictions table of classification.
 
     Args:
-        samples: N rows of a sample table, with the row number as index; or of a predictions table, whose predictions
+        samples: n rows of a sample table, with the row number as index; or of a predictions table, whose predictions
             are replaced.
         probabilities: shape (N, num_classes).
         class_names: the classes, in the order of the probabilities.

@@ -97,7 +97,7 @@ def fingerprint(manifest: "pd.DataFrame", hashes: "np.ndarray", targets: "np.nda
     """Returns a digest of frames, labels, subsets and faces that does not depend on the location of the corpus.
 
     Args:
-        manifest: N rows, one per frame, in the order of use, with the column ``split``.
+        manifest: n rows, one per frame, in the order of use, with the column ``split``.
         hashes: perceptual hash of each face, uint8 (N, 32) (:func:`fervid.audit.duplicates.hash_picture`).
         targets: numeric targets, one row per sample, if the target is not the column ``emotion``.
     """

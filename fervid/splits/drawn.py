@@ -17,16 +17,16 @@ def random_frames(manifest: pd.DataFrame, *, val: float, test: float, seed: int)
     Frames of the same clip end up in several subsets, so this split leaks.
 
     Args:
-        manifest: One row per frame.
-        val: Fraction of frames for validation, between 0 and 1.
-        test: Fraction of frames for testing, between 0 and 1.
-        seed: Random seed.
+        manifest: one row per frame.
+        val: fraction of frames for validation, between 0 and 1.
+        test: fraction of frames for testing, between 0 and 1.
+        seed: random seed.
 
     Returns:
         ``train``, ``val`` or ``test`` for each of the N rows, shape (N,).
 
     Raises:
-        InputError: If the fractions are out of range or there are too few frames.
+        InputError: if the fractions are out of range or there are too few frames.
     """
     return _draw(manifest["emotion"].to_numpy(), val, test, seed, stratify=False, unit="frames")
 
@@ -47,15 +47,15 @@ def counts(manifest: pd.DataFrame, *, counts: Mapping[str, Sequence[int]], seed:
     Frames of the same clip end up in several subsets, so this split leaks.
 
     Args:
-        manifest: One row per frame.
-        counts: Number of train, val and test frames for each emotion of the corpus.
-        seed: Random seed.
+        manifest: one row per frame.
+        counts: number of train, val and test frames for each emotion of the corpus.
+        seed: random seed.
 
     Returns:
         ``train``, ``val`` or ``test`` for each of the N rows, None for frames left over, shape (N,).
 
     Raises:
-        InputError: If ``counts`` and the corpus do not have the same emotions, a count is not a non-negative integer,
+        InputError: if ``counts`` and the corpus do not have the same emotions, a count is not a non-negative integer,
             a subset is empty, or there are too few frames.
     """
     for emotion, numbers in counts.items():
@@ -103,17 +103,17 @@ def clips(manifest: pd.DataFrame, *, val: float, test: float, seed: int) -> np.n
     All frames of a clip are in one subset. Subjects appear in several subsets.
 
     Args:
-        manifest: One row per frame. The emotion of a clip is that of most of its frames. If there is a column
+        manifest: one row per frame. The emotion of a clip is that of most of its frames. If there is a column
             ``group``, all clips of a group count as one clip.
-        val: Fraction of clips for validation, between 0 and 1.
-        test: Fraction of clips for testing, between 0 and 1.
-        seed: Random seed.
+        val: fraction of clips for validation, between 0 and 1.
+        test: fraction of clips for testing, between 0 and 1.
+        seed: random seed.
 
     Returns:
         ``train``, ``val`` or ``test`` for each of the N rows, shape (N,).
 
     Raises:
-        InputError: If the fractions are out of range or an emotion has too few clips.
+        InputError: if the fractions are out of range or an emotion has too few clips.
     """
     clip = indivisible_clips(manifest)
     emotions = emotion_of_clips(clip, manifest["emotion"])
@@ -127,16 +127,16 @@ def subject(manifest: pd.DataFrame, *, val: float, test: float, seed: int) -> np
     Emotions are distributed over the subsets as evenly as whole subjects allow.
 
     Args:
-        manifest: One row per frame, with its subject.
-        val: Fraction of frames for validation; approximate, since subjects are not divided.
-        test: Fraction of frames for testing; approximate, since subjects are not divided.
-        seed: Random seed.
+        manifest: one row per frame, with its subject.
+        val: fraction of frames for validation; approximate, since subjects are not divided.
+        test: fraction of frames for testing; approximate, since subjects are not divided.
+        seed: random seed.
 
     Returns:
         ``train``, ``val`` or ``test`` for each of the N rows, shape (N,).
 
     Raises:
-        InputError: If the fractions are out of range, subjects are unknown, or there are fewer than three.
+        InputError: if the fractions are out of range, subjects are unknown, or there are fewer than three.
 
     Examples:
         >>> import numpy as np, pandas as pd

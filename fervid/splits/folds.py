@@ -18,17 +18,17 @@ def subject_kfold(manifest: pd.DataFrame, *, k: int, fold: int, val: float, seed
     """Splits subjects into k folds with scikit-learn's ``StratifiedGroupKFold`` and tests on one of them.
 
     Args:
-        manifest: One row per frame, with its subject.
-        k: Number of folds. The folds do not depend on ``fold``.
-        fold: Index of the test fold, from 0.
-        val: Fraction of the remaining frames for validation; approximate, since subjects are not divided.
-        seed: Random seed for the folds and for the validation subjects.
+        manifest: one row per frame, with its subject.
+        k: number of folds. The folds do not depend on ``fold``.
+        fold: index of the test fold, from 0.
+        val: fraction of the remaining frames for validation; approximate, since subjects are not divided.
+        seed: random seed for the folds and for the validation subjects.
 
     Returns:
         ``train``, ``val`` or ``test`` for each of the N rows, shape (N,).
 
     Raises:
-        InputError: If subjects are unknown or too few, or an option is out of range.
+        InputError: if subjects are unknown or too few, or an option is out of range.
     """
     check_subjects_known(manifest, "subject_kfold")
     subjects = keys(manifest, "subject").to_numpy(dtype=object)
@@ -53,17 +53,17 @@ def loso(manifest: pd.DataFrame, *, fold: int, val: float, seed: int) -> np.ndar
     ``-m split=loso split.fold=range(24)`` tests on each of 24 subjects in turn.
 
     Args:
-        manifest: One row per frame, with its subject.
-        fold: Index of the test subject, from 0. Subjects are sorted by corpus, then by name, with numbers by value (2
+        manifest: one row per frame, with its subject.
+        fold: index of the test subject, from 0. Subjects are sorted by corpus, then by name, with numbers by value (2
             before 10).
-        val: Fraction of the remaining frames for validation; approximate, since subjects are not divided.
-        seed: Random seed for the validation subjects.
+        val: fraction of the remaining frames for validation; approximate, since subjects are not divided.
+        seed: random seed for the validation subjects.
 
     Returns:
         ``train``, ``val`` or ``test`` for each of the N rows, shape (N,).
 
     Raises:
-        InputError: If subjects are unknown or too few, or ``fold`` is out of range.
+        InputError: if subjects are unknown or too few, or ``fold`` is out of range.
 
     Examples:
         >>> import pandas as pd
@@ -84,17 +84,17 @@ def published_folds(manifest: pd.DataFrame, *, folds: str, fold: int, val: float
     """Tests on one of the subject folds used in published results (``published_folds.yaml``).
 
     Args:
-        manifest: One row per frame, with its subject, which must be a number.
-        folds: Name of the fold list: ``ravdess_5``, ``ravdess_6`` or ``enterface_5``.
-        fold: Index of the test fold, from 0.
-        val: Fraction of the remaining frames for validation; approximate, since subjects are not divided.
-        seed: Random seed for the validation subjects.
+        manifest: one row per frame, with its subject, which must be a number.
+        folds: name of the fold list: ``ravdess_5``, ``ravdess_6`` or ``enterface_5``.
+        fold: index of the test fold, from 0.
+        val: fraction of the remaining frames for validation; approximate, since subjects are not divided.
+        seed: random seed for the validation subjects.
 
     Returns:
         ``train``, ``val`` or ``test`` for each of the N rows, shape (N,).
 
     Raises:
-        InputError: If the fold list or the fold is unknown, the manifest has several corpora, or subjects are unknown,
+        InputError: if the fold list or the fold is unknown, the manifest has several corpora, or subjects are unknown,
             in no fold, or too few.
     """
     published = dict(OmegaConf.load(PUBLISHED_FOLDS))

@@ -15,9 +15,9 @@ def draw_subjects(table: pd.DataFrame, fraction: float, seed: int) -> pd.Index:
     """Draws subjects at random so that they have about the given fraction of the frames of every emotion.
 
     Args:
-        table: Number of frames, one row per subject and one column per emotion.
-        fraction: Fraction of subjects to draw, and of frames of every emotion to approximate.
-        seed: Random seed.
+        table: number of frames, one row per subject and one column per emotion.
+        fraction: fraction of subjects to draw, and of frames of every emotion to approximate.
+        seed: random seed.
     """
     smallest = 1 / len(table)
     number = math.ceil(min(max(fraction, smallest), 1 - smallest) * len(table))
@@ -54,8 +54,8 @@ def emotion_of_clips(clips: pd.Series, emotions: pd.Series) -> pd.Series:
     """Returns the most frequent emotion of each clip, indexed by clip.
 
     Args:
-        clips: Clip of each of N frames, from :func:`indivisible_clips`.
-        emotions: Emotion of each of the N frames.
+        clips: clip of each of N frames, from :func:`indivisible_clips`.
+        emotions: emotion of each of the N frames.
     """
     return pd.crosstab(clips, emotions).idxmax(axis=1)
 

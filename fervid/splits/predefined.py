@@ -20,7 +20,7 @@ def from_csv(manifest: pd.DataFrame, *, path: str | Path) -> np.ndarray:
     """Reads the split from a CSV.
 
     Args:
-        manifest: One row per frame.
+        manifest: one row per frame.
         path: CSV with the column ``split`` (train, val or test, in the usual spellings) and one or more columns of
             the manifest, such as ``path``, ``clip`` or ``subject``. A row applies to the frames that match it in all of
             these columns. For several corpora the column ``corpus`` is required too.
@@ -29,7 +29,7 @@ def from_csv(manifest: pd.DataFrame, *, path: str | Path) -> np.ndarray:
         ``train``, ``val`` or ``test`` for each of the N rows, None for frames that match no row, shape (N,).
 
     Raises:
-        InputError: If the file cannot be read, lacks columns, contradicts itself, or leaves a subset empty.
+        InputError: if the file cannot be read, lacks columns, contradicts itself, or leaves a subset empty.
     """
     if path is None:
         raise InputError("split=csv needs split.path=<csv>, with the columns split and path, clip or subject.")
@@ -87,16 +87,16 @@ def predefined(manifest: pd.DataFrame, *, val: float, seed: int) -> np.ndarray:
     """Uses the split that the corpus defines, such as folders train, validation and test.
 
     Args:
-        manifest: One row per frame, with the column ``predefined_split``. Frames without a value are left out.
-        val: Fraction of the training frames to draw for validation if the corpus has no validation subset: whole
+        manifest: one row per frame, with the column ``predefined_split``. Frames without a value are left out.
+        val: fraction of the training frames to draw for validation if the corpus has no validation subset: whole
             subjects if all are known, otherwise whole clips.
-        seed: Random seed for that draw.
+        seed: random seed for that draw.
 
     Returns:
         ``train``, ``val`` or ``test`` for each of the N rows, None for frames left out, shape (N,).
 
     Raises:
-        InputError: If the corpus defines no split, no training or test subset, or has too few frames to validate on.
+        InputError: if the corpus defines no split, no training or test subset, or has too few frames to validate on.
     """
     if "predefined_split" not in manifest:
         raise InputError("split=predefined needs a corpus with a predefined split: use split=subject.")

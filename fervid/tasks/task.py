@@ -98,7 +98,7 @@ class Task(pl.LightningModule):
         """Returns the table of predictions of a validation or a test.
 
         Args:
-            samples: N rows of the sample table, indexed by their row number.
+            samples: n rows of the sample table, indexed by their row number.
             recorded: the :meth:`recorded_outputs` of these samples, each entry of shape (N, ...).
         """
         raise NotImplementedError
