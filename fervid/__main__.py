@@ -1,4 +1,6 @@
-"""``fervid <command>``: the same as ``python -m fervid.<command>``.
+"""``fervid <command>``: like ``python -m fervid.<command>``.
+
+One thing differs: only ``python -m`` adds the current folder to the import path.
 
 Nothing heavy is imported here, so that the list of commands is printed at once.
 """

@@ -1,6 +1,10 @@
 """Refuses settings of a wrong type and missing files before anything is loaded."""
 
+import importlib.util
+import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, ListConfig, OmegaConf
@@ -46,6 +50,27 @@ def check_files(config: DictConfig) -> None:
     if root is not None and not (Path.exists if can_be_fetched else Path.is_dir)(Path(str(root)).expanduser()):
         kind = "file or folder" if can_be_fetched else "folder"
         raise InputError(f"dataset.root={root} is not a {kind}: give the {kind} of the corpus.")
+
+
+def check_packages(config: DictConfig) -> None:
+    """Checks that the packages of the classes in a configuration are found, without importing them.
+
+    Raises:
+        InputError: with the name of the first package that is not found.
+    """
+    for name in _class_names(OmegaConf.to_container(config, resolve=False)):
+        package = name.partition(".")[0]
+        if package.isidentifier() and package not in sys.modules and importlib.util.find_spec(package) is None:
+            raise InputError(f"{package} cannot be imported: install the package, or add its folder to PYTHONPATH.")
+
+
+def _class_names(content: Any) -> Iterator[str]:
+    """Yields the values of ``_target_`` and ``corpus`` at any depth."""
+    if isinstance(content, dict):
+        yield from (content[key] for key in ("_target_", "corpus") if isinstance(content.get(key), str))
+    if isinstance(content, dict | list):
+        for part in content.values() if isinstance(content, dict) else content:
+            yield from _class_names(part)
 
 
 def check_types(config: DictConfig, command: str) -> None:

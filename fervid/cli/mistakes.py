@@ -40,7 +40,10 @@ def mistake(error: Exception, folder: Path) -> Exception:
         return error.__cause__  # instantiate wraps the original error
     if isinstance(error, InstantiationException):
         key = next((line.split(":")[1].strip() for line in str(error).splitlines() if line.startswith("full_key")), "")
-        reason = first_line(error.__cause__ or error)
+        cause = error.__cause__ or error
+        if isinstance(cause, ImportError):  # of Hydra, whose first line does not contain the reason
+            cause = cause.__cause__ or cause
+        reason = first_line(cause)
         return InputError(f"the settings of {key or 'a part of the run'} cannot be used: {reason}.")
     if isinstance(error, OSError):
         return mistake_of_system(error, folder)

@@ -19,7 +19,7 @@ from rich.console import Console
 from fervid import figures
 from fervid.callbacks import EpochSeed, FreezeThenFineTune, LastCheckpoint, OutputCollector, SigtermHandler
 from fervid.callbacks.checkpoint_io import AtomicCheckpointIO
-from fervid.cli.checks import check_files
+from fervid.cli.checks import check_files, check_packages
 from fervid.cli.folders import alone
 from fervid.cli.job import trainer_size
 from fervid.cli.limits import check_limits
@@ -104,6 +104,7 @@ def _run(
     console = Console(quiet=not is_first)
     check_limits(config)
     check_files(config)
+    check_packages(config)
     pl.seed_everything(config.seed, workers=True, verbose=False)
     datamodule = make_datamodule(config)
     finetune = _make_finetune(config, folder)

@@ -109,3 +109,13 @@ def test_library_use(copy_of, tmp_path):
     printed = run("python library_use.py", tmp_path)
     assert re.search(r"UAR 0\.\d\d on frames, 0\.\d\d on clips", printed)
     assert (tmp_path / "library_use.ckpt").exists()
+
+
+def test_missing_package_is_reported_before_the_corpus_is_prepared(copy_of):
+    folder = copy_of("own_backbone")
+    script = [str(Path(sys.executable).parent / "fervid"), "train", "--config-dir=conf", "backbone=tiny_net"]
+    done = subprocess.run([*script, "hydra.run.dir=run"], cwd=folder, env=os.environ, capture_output=True, text=True)
+    assert done.returncode == 1
+    expected = "tiny_net cannot be imported: install the package, or add its folder to PYTHONPATH."
+    assert done.stderr == f"fervid: {expected}\n"
+    assert not (folder.parent / "cache").exists()

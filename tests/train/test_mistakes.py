@@ -71,6 +71,8 @@ BAD = [
     (["+trainer.foo=1"], "the trainer rejects its settings"),
     (["trainer.precision=bf16-mixed", "+trainer.gradient_clip_val=1"], "give optimizer.fused=false"),
     (["+optimizer.nestrov=true"], "the optimizer rejects its settings"),
+    (["backbone._target_=nowhere.Net"], "nowhere cannot be imported: install the package"),
+    (["backbone._target_=fervid.Nowhere"], "the settings of backbone cannot be used: No module named 'fervid.Nowhere'"),
     (["head.hidden=300"], "head.hidden=300 is not a list"),
     (["finetune.cached_views=abc"], "the settings of finetune cannot be used"),
     (["finetune.monitor=val/uarr"], "finetune.monitor=val/uarr is not logged"),
