@@ -119,3 +119,11 @@ def test_missing_package_is_reported_before_the_corpus_is_prepared(copy_of):
     expected = "tiny_net cannot be imported: install the package, or add its folder to PYTHONPATH."
     assert done.stderr == f"fervid: {expected}\n"
     assert not (folder.parent / "cache").exists()
+
+
+def test_pictures_of_the_own_corpus_can_be_made_again(copy_of):
+    folder = copy_of("own_corpus")
+    run("python make_pictures.py pictures\npython make_pictures.py pictures", folder)
+    pictures = list((folder / "pictures").iterdir())
+    assert len(pictures) == 64
+    assert {picture.suffix for picture in pictures} == {".png"}
