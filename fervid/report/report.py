@@ -111,7 +111,8 @@ def compare(runs: Sequence[Run], unusable: dict[Path, str], *, resamples: int, s
             sections += SECTIONS[task](same_task, sentences, resamples=resamples, seed=seed)
         else:
             sentence = (
-                f"fervid has no report section for the task {task}: its systems appear only in the table of runs."
+                f"fervid has no report section for the task {task}: its systems appear only in the table of runs; give "
+                "trust=<package> if your package has one."
             )
             sections.append(Section(f"Task: {task}", sentences=[sentence], terminal=True))
     sections.append(Section("Runs", [run_table(systems, duplicates, unusable)]))

@@ -122,6 +122,7 @@ def test_new_task_is_trained_recorded_and_listed(seconds, fervid_command, cache,
     assert pd.read_csv(seconds / "report" / "tables" / "runs.csv")["folder"].tolist() == [str(run)]
     output = capsys.readouterr().out
     assert "no report section for the task seconds" in output
+    assert "give trust=<package> if your package has one" in " ".join(output.split())
     assert "scores.csv" not in output
     assert not (seconds / "report" / "scores.csv").exists()
     fervid_command("report", f"runs={run}", "paper=ised", f"hydra.run.dir={seconds / 'of_a_paper'}")
