@@ -12,6 +12,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from hydra.core.global_hydra import GlobalHydra
+from joblib import Parallel
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from rendered_corpora.ravdess import write_ravdess
 from rich.console import Console
@@ -77,10 +78,11 @@ def test_sigterm_while_faces_are_prepared(ends_with_143, terminate, tmp_path, mo
     monkeypatch.chdir(tmp_path)
     if "dataset=ravdess" in words:
         write_ravdess(tmp_path / "raw", subjects=(1, 2), emotions=["sad"], frames=2, width=160, height=120)
-    terminate(Progress, "advance")
+    terminate(Parallel, "__call__")  # the workers that render or crop
     text = ends_with_143("train", *words, "logger=none", f"cache_dir={tmp_path}/cache", f"hydra.run.dir={tmp_path}/run")
     assert "the same command" in text
-    assert not (tmp_path / "run" / "results.json").exists()
+    assert not (tmp_path / "run" / "checkpoints").exists()
+    assert not list((tmp_path / "cache").rglob("*.npy"))
 
 
 def test_interrupted_preparation_reports_progress(ends_with_143, terminate, tmp_path):
