@@ -63,7 +63,7 @@ test-all: setup
 coverage: setup
 	$(BIN)/python -m pytest -n 2 -m "not slow" --cov --cov-report=term-missing:skip-covered $(ARGS)
 
-# An environment for each, in .venv-matrix. uv looks for the Python versions on the PATH.
+# An environment for each, in .venv-matrix. uv looks for the Python versions on the PATH and downloads those that are missing.
 matrix: matrix-3.11 matrix-3.12 matrix-3.13 matrix-lowest
 
 matrix-3.%: setup
@@ -101,4 +101,4 @@ types: setup
 	$(BIN)/mypy
 
 clean:
-	rm -rf dist site .import_linter_cache .pytest_cache .mypy_cache .ruff_cache
+	rm -rf dist site .venv-matrix .coverage .coverage.* .import_linter_cache .pytest_cache .mypy_cache .ruff_cache
