@@ -1,6 +1,8 @@
-"""The reference pages of the documentation site, which are generated from the schema."""
+"""The reference pages, which are generated from the schema, and the cross-references of docstrings."""
 
 import importlib.util
+import pkgutil
+import re
 from pathlib import Path
 
 import pytest
@@ -8,7 +10,9 @@ import pytest
 from fervid.predict.face_tables import FACE_COLUMNS
 from fervid.schema.columns import COLUMNS
 
-DOCS = Path(__file__).parents[1] / "docs"
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+ROLE = re.compile(r":(?:func|class|meth|attr|data|mod|exc|obj):`~?(fervid\.[\w.]+)`")
 
 
 @pytest.fixture(scope="module")
@@ -38,3 +42,26 @@ def test_reference_lists_the_fields_of_results_with_their_types(hook):
     assert "| `data.corpora[].root` | text or null |" in page
     assert "| `data.emotion_by_split.*.train` | a whole number |" in page
     assert "| `leakage.level` | text | the leakage level | yes |" in page
+
+
+def test_names_in_roles_exist():
+    roles = [
+        (path.relative_to(ROOT).as_posix(), name)
+        for path in (ROOT / "fervid").rglob("*.py")
+        for name in ROLE.findall(path.read_text("utf-8"))
+    ]
+    assert len(roles) > 50
+    assert [role for role in roles if not exists(role[1])] == []
+
+
+def exists(name):
+    """Whether a dotted name is that of a module, class, function or attribute; instance attributes are annotated."""
+    try:
+        pkgutil.resolve_name(name)
+    except (AttributeError, ImportError):
+        owner, _, attribute = name.rpartition(".")
+        try:
+            return attribute in getattr(pkgutil.resolve_name(owner), "__annotations__", {})
+        except (AttributeError, ImportError):
+            return False
+    return True
