@@ -173,7 +173,7 @@ class TestEvaluate:
 
     def test_frames_are_sorted_consistently(self, two):
         members = [self.member(two[:0], two), self.member(two[:0], two[::-1])]
-        align(members, own=False)
+        align(members, own_corpus=False)
         assert members[0].frames.index.tolist() == members[1].frames.index.tolist() == list(range(8))
 
     def test_validation_frames_of_members_in_different_orders(self, predictions):
@@ -209,4 +209,4 @@ def test_counts_of_a_run(two, predictions, capsys):
     data = describe(OmegaConf.create({"seed": 0}), corpus, [])["data"]
     assert (data["subjects"], data["clips"]) == (2, 4)
     print_split(Console(width=100), corpus)
-    assert "people" in capsys.readouterr().out
+    assert "subjects" in capsys.readouterr().out

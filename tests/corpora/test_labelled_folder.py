@@ -301,7 +301,10 @@ def test_invalid_options_are_refused(image_folder, options, match):
         ("path,emotion\nhappy/x.png,happy\nsad/x.png,sad\n", r"none of the 2 files .* lists is in dataset.root="),
         ("path,emotion,group\nhappy/p0__0.png,happy,1\n", "has the reserved column.s. group"),
         ("path,emotion\nhappy/p0__0.png,happy\n./happy/p0__0.png,sad\n", r"lists 1 file\(s\) twice \(first: ./happy"),
-        ("path,emotion\nhappy/p0__0.png,happy,extra\nsad/p0__0.png,sad,extra\n", "more fields in its rows than names"),
+        (
+            "path,emotion\nhappy/p0__0.png,happy,extra\nsad/p0__0.png,sad,extra\n",
+            "its rows have more fields than its header",
+        ),
         ("index,path,emotion\n0,happy/p0__0.png,happy\n", "has the reserved column.s. index"),
     ],
 )

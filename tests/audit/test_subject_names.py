@@ -55,7 +55,7 @@ def test_names_such_as_na_and_none_survive_every_command(fervid_command, tmp_pat
     for table in (opened.predictions, opened.validation):
         assert set(table["label"]) == set(EMOTIONS)
         assert set(table["subject"]) < subjects
-    fervid_command("evaluate", f"run={run}", f"hydra.run.dir={tmp_path / 'asked'}", "resamples=100")
+    fervid_command("evaluate", f"run={run}", f"hydra.run.dir={tmp_path / 'evaluation'}", "resamples=100")
     (evaluation,) = (tmp_path / "evaluation" / "members").glob("*")
     assert open_run(evaluation).predictions[["subject", "label"]].equals(opened.predictions[["subject", "label"]])
     assert open_run(evaluation).results["data"]["subjects"] == opened.predictions["subject"].nunique()
@@ -130,7 +130,7 @@ def test_subjects_from_file_names_are_not_verified(fervid_command, tmp_path, cap
     )
     fervid_command("export", f"run={run}", "format=safetensors")
     card = (run / "export" / "model_card.md").read_text()
-    assert "Leakage: **subject-independent by name**" in card
+    assert "Leakage level: **subject-independent by name**" in card
     assert "30 of 31 subjects have names that differ only in a trailing number" in card
 
     # With the right pattern there are three subjects and Eve.
