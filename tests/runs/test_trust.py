@@ -41,8 +41,7 @@ def nodes(config, path=()):
         yield from nodes(value, (*path, name))
 
 
-@pytest.mark.parametrize("called", [{"_target_": "canary.touch"}, {"_target_": "canary.touch", "_partial_": False}])
-def test_no_value_of_a_stored_configuration_can_call_code(called, run, trained, canary):
+def test_no_value_of_a_stored_configuration_can_call_code(run, trained, canary):
     results = open_run(run).results
     paths = list(nodes(results["config"]))
     assert len(paths) > 60
@@ -52,7 +51,7 @@ def test_no_value_of_a_stored_configuration_can_call_code(called, run, trained, 
         node = changed["config"]
         for name in path[:-1]:
             node = node[name]
-        node[path[-1]] = called
+        node[path[-1]] = {"_target_": "canary.touch"}
         (run / "results.json").write_text(json.dumps(changed))
         for attempt in (
             lambda: fervid.load_run(run),
