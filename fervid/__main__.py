@@ -20,7 +20,7 @@ PACKAGE = Path(__file__).parent
 
 def main() -> None:
     """Runs the command that the first word names; without one, lists the commands."""
-    if "_ARGCOMPLETE" in os.environ:  # a shell asks how the line goes on
+    if "_ARGCOMPLETE" in os.environ:  # a shell asks for completions
         _complete()
     word = sys.argv[1] if len(sys.argv) > 1 else "--help"
     if word in ("--help", "-h"):

@@ -64,7 +64,7 @@ def run_settings(config: Mapping[str, Any]) -> dict[str, Any]:
         All values except neutral settings and data locations, as in JSON.
 
     Examples:
-        >>> run_settings({"seed": 1, "optimizer": {"lr": 0.001}, "cache_dir": "/tmp/cache"})
+        >>> run_settings({"seed": 1, "optimizer": {"lr": 0.001}, "cache_dir": "cache"})
         {'seed': 1, 'optimizer.lr': 0.001}
     """
     flat = _flat(json.loads(json.dumps(config, default=str)))
