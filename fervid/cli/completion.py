@@ -31,7 +31,8 @@ def complete_setting(command: str, typed: str, words: list[str]) -> list[str]:
     earlier, last = value[:start], value[start:]
     if equals and name in groups:
         return [f"{name}={earlier}{option}" for option in options[name] if option.startswith(last)]
-    chosen = [word for word in words if word.partition("=")[::2] in _choices(groups, options)]
+    pairs = [(word, *word.partition("=")[::2]) for word in words]
+    chosen = [word for word, group, option in pairs if group in groups and option in options[group]]
     config = compose_with_hydra(command, chosen)
     with open_dict(config):
         del config["hydra"]
@@ -51,10 +52,6 @@ def complete_setting(command: str, typed: str, words: list[str]) -> list[str]:
     else:
         values = []
     return [f"{name}={earlier}{each}" for each in values if each.startswith(last)]
-
-
-def _choices(groups: list[str], options: dict[str, list[str]]) -> set[tuple[str, str]]:
-    return {(group, option) for group in groups for option in options[group]}
 
 
 def _leaves(content: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

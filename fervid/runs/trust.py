@@ -1,7 +1,7 @@
 """Code that a run folder may refer to: the classes of fervid, and those of packages that the user trusts."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from importlib import import_module
 from typing import Any
 
@@ -9,7 +9,7 @@ from fervid.errors import InputError, reason
 
 _PACKAGE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 
-Trust = str | Iterable[str] | None
+Trust = str | Sequence[str] | None
 """Names of the packages that the user trusts: one name, several, or None."""
 
 
@@ -19,8 +19,9 @@ def trusted_packages(trust: Trust) -> tuple[str, ...]:
     Raises:
         InputError: if one of them is not a valid name of a package.
     """
-    several = isinstance(trust, Iterable) and not isinstance(trust, str)
-    names: tuple[Any, ...] = () if trust is None else tuple(trust) if several else (trust,)
+    names: tuple[Any, ...] = () if trust is None else (trust,)
+    if isinstance(trust, Sequence) and not isinstance(trust, str):  # also a list of the command line
+        names = tuple(trust)
     for name in names:
         if not isinstance(name, str) or not _PACKAGE.fullmatch(name):
             raise InputError(f"trust={name} is not a package name: give a name such as trust=my_package.")
