@@ -47,6 +47,12 @@ def mistake(error: Exception, folder: Path) -> Exception:
         return InputError(f"the settings of {key or 'a part of the run'} cannot be used: {reason}.")
     if isinstance(error, OSError):
         return mistake_of_system(error, folder)
+    torch = sys.modules.get("torch")  # most mistakes are found before torch is loaded
+    if torch is not None and isinstance(error, torch.OutOfMemoryError):
+        return InputError(
+            f"{first_line(error).split('. GPU')[0]}: use a smaller dataset.batch_size or backbone.image_size for "
+            "training, and device=cpu for the other commands."
+        )
     return error
 
 

@@ -24,9 +24,14 @@ def sentences_on(
             before, now = member.run.metric("test/uar"), run.metric("test/uar")
             same = abs(before - now) < 1e-4 or before != before
             if not same:
+                precision = member.run.setting("trainer.precision")
                 sentences.append(
-                    f"{member.name}: UAR of {now:.1%} on frames, but the run recorded {before:.1%}. Other library "
-                    "versions may detect faces or compute the network differently."
+                    f"{member.name}: UAR of {now:.1%} on frames, but the run recorded {before:.1%}. "
+                    + (
+                        f"The run was tested with trainer.precision={precision}, this evaluation uses float32."
+                        if "mixed" in str(precision)
+                        else "Other library versions may detect faces or compute the network differently."
+                    )
                 )
             else:
                 sentences.append(

@@ -200,6 +200,8 @@ def _device(name: str | torch.device) -> torch.device:
         raise InputError(f"device={name} is unknown: give cpu or cuda.") from error
     if device.type not in ("cpu", "cuda"):
         raise InputError(f"device={name} is unknown: give cpu or cuda.")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise InputError(f"device={name} needs a CUDA device, which PyTorch does not find: use device=cpu.")
+    count = torch.cuda.device_count()
+    if device.type == "cuda" and (device.index or 0) >= count:
+        instead = f"use cuda:0 to cuda:{count - 1}" if count else "use device=cpu"
+        raise InputError(f"device={name} is not among the {count} CUDA devices that PyTorch finds: {instead}.")
     return device

@@ -56,3 +56,11 @@ def trainer_mistakes() -> Iterator[None]:
         yield
     except MisconfigurationException as error:
         raise InputError(f"the trainer rejects its settings: {first_line(error)}.") from error
+    except RuntimeError as error:
+        if "does not have a deterministic implementation" not in str(error):
+            raise
+        operation = str(error).split()[0]
+        raise InputError(
+            f"trainer.deterministic=true: {operation} has no deterministic implementation; use "
+            "trainer.deterministic=warn to allow it."
+        ) from error

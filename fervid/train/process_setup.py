@@ -26,6 +26,8 @@ def set_up_process(*, verbose: bool) -> None:
     for text in (
         ".*does not have many workers.*",  # measured: on a CPU the network is the bottleneck, not the loading
         ".*in eval mode at the start of training.*",  # intended for the frozen prefix
+        "GPU available but not used.*",  # fervid suggests trainer=gpu instead
+        ".*AccumulateGrad node's stream does not match.*",  # DDP with torch 2.11, in the first step
         ".*smaller than the logging interval.*",  # nothing is logged per step
         ".*sync_dist=True.*",  # every rank validates and tests on all frames, so all log the same values
         ".*isinstance.treespec.*",  # Lightning 2.6 with torch 2.9 and later

@@ -42,15 +42,18 @@ def make_trainer(
     options = DEFAULTS | {str(name): value for name, value in config.trainer.items()}
     if options["max_epochs"] is None:
         options["max_epochs"] = finetune.max_epochs
-    if options["accelerator"] == "gpu" and not torch.cuda.is_available():
-        raise InputError("trainer=gpu needs a CUDA device and torch sees none: use trainer=cpu.")
+    uses_cuda = options["accelerator"] in ("gpu", "cuda")
+    if uses_cuda:
+        _check_cuda(options["devices"])
     if options.get("gradient_clip_val") and "mixed" in str(options["precision"]) and config.optimizer.get("fused"):
         raise InputError(
             f"gradients cannot be clipped with trainer.precision={options['precision']} and a fused optimizer: give "
             "optimizer.fused=false."
         )
-    if options["accelerator"] == "gpu":
+    if uses_cuda:
         allow_tf32(str(options["precision"]))
+    if options.get("deterministic"):
+        options["benchmark"] = False  # the fastest algorithm differs from run to run, and with it the rounding
     if not any(isinstance(callback, ProgressBar) for callback in callbacks):  # Lightning accepts a single one
         if not sys.stdout.isatty():
             options["enable_progress_bar"] = False
@@ -76,6 +79,15 @@ def make_trainer(
         )
     except (MisconfigurationException, RuntimeError, TypeError, ValueError) as error:
         raise InputError(f"the trainer rejects its settings: {first_line(error)}.") from error
+
+
+def _check_cuda(devices: Any) -> None:
+    """Checks that this machine has the selected CUDA devices."""
+    found, wanted = torch.cuda.device_count(), count_devices(devices)
+    if not found:
+        raise InputError("trainer=gpu needs a CUDA device and torch sees none: use trainer=cpu.")
+    if wanted is not None and wanted > found:
+        raise InputError(f"trainer.devices={devices} needs {wanted} CUDA devices and torch sees {found}.")
 
 
 def allow_tf32(precision: str) -> None:

@@ -254,15 +254,16 @@ def test_host_reads_nothing_back_from_device(name):
     assert len(operations.names) <= 50
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.gpu
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype feature")
 @pytest.mark.parametrize("name", PIPELINES)
 def test_gpu_runs_asynchronously_with_same_distributions(name):
     faces = torch.from_numpy(np.stack([rendered(28)[0]] * 400)).cuda().permute(0, 3, 1, 2)
     draw, generator = DeviceAugmentation(PIPELINES[name]), torch.Generator("cuda").manual_seed(0)
     draw(faces, generator)
     torch.cuda.synchronize()
-    torch.cuda.set_sync_debug_mode("error")
     try:
+        torch.cuda.set_sync_debug_mode("error")
         out = draw(faces, generator)
     finally:
         torch.cuda.set_sync_debug_mode("default")

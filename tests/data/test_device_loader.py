@@ -180,9 +180,3 @@ def test_training_on_device_equals_training_from_disk(synthetic, lenet, monkeypa
     assert {"FeatureDataset", "FrameDataset"} <= set(served)
     ours, theirs = on_device.state_dict(), from_disk.state_dict()
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_training_on_gpu(fervid_train, tmp_path):
-    fervid_train("experiment=smoke", "trainer=gpu", "augmentation=hf_faces", f"hydra.run.dir={tmp_path}")
-    assert (tmp_path / "results.json").exists()
