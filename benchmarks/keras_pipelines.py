@@ -89,7 +89,7 @@ def centre(picture: np.ndarray) -> Box:
 
 
 def largest_face(picture: np.ndarray, cascade: cv2.CascadeClassifier) -> Box | None:
-    """Returns the largest face that Haar detects in a picture reduced to 640 pixels, with a margin of 7 %."""
+    """Returns the largest face that Haar detects in a picture reduced to 640 pixels, with a margin of 7%."""
     scale = min(1.0, 640 / max(picture.shape[:2]))
     small = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else picture
     gray = cv2.cvtColor(small, cv2.COLOR_BGR2GRAY)
@@ -156,7 +156,7 @@ def augmentation_ised(size: int) -> Callable[[tf.Tensor], tf.Tensor]:
 
 
 def augmentation_enterface(size: int) -> Callable[[tf.Tensor], tf.Tensor]:
-    """Rotation by up to 15 degrees and noise of 0.8 to 4 % of the range, each with a probability of one half."""
+    """Rotation by up to 15 degrees and noise of 0.8 to 4% of the range, each with a probability of one half."""
     turn = layers.RandomRotation(15 / 360, fill_mode="nearest")
 
     def augment(pictures: tf.Tensor) -> tf.Tensor:

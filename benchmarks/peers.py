@@ -6,7 +6,7 @@ rendered subjects, the same frames in the same subsets, the same network, the sa
 and the same epochs in the same phases; early stopping is disabled in both. Both use the cores of the machine with
 their default settings. Videos have the size of those in a real corpus, with as many frames as in the preset; there are
 fewer subjects, clips and emotions, and fewer epochs where they would take too long. Where the preset splits by counts,
-or 20 % of the frames are too few to test on, the split is random. If one of the two does not learn, or their
+or 20% of the frames are too few to test on, the split is random. If one of the two does not learn, or their
 accuracies differ, the comparison is void and gets no verdict. Besides whole processes, preparation and training are
 listed separately, as timed by each program.
 

@@ -25,7 +25,7 @@ HISTORY = [
 def _predictions(
     seed: int,
     side: str,
-    people: Sequence[int],
+    subjects: Sequence[int],
     class_names: Sequence[str],
     clips: int,
     frames: int,
@@ -35,7 +35,7 @@ def _predictions(
 ) -> pd.DataFrame:
     rng = np.random.default_rng(seed)
     rows = pd.DataFrame(
-        list(product(people, class_names, range(clips), range(frames))), columns=["person", "label", "take", "frame"]
+        list(product(subjects, class_names, range(clips), range(frames))), columns=["person", "label", "take", "frame"]
     )
     person = rows["person"].map("{:02}".format)
     logits = rng.normal(size=(len(rows), len(class_names)))
@@ -121,7 +121,7 @@ def _write_run(
     fold: int | None = None,
     split: str = "subject",
     level: str = "subject-independent",
-    people: Sequence[int] = range(6),
+    subjects: Sequence[int] = range(6),
     class_names: Sequence[str] = NAMES,
     clips: int = 2,
     frames: int = 2,
@@ -143,7 +143,7 @@ def _write_run(
         fold: of the split.
         split: its name.
         level: what it leaks.
-        people: those in the test.
+        subjects: those in the test.
         class_names: the emotions.
         clips: of each person and emotion.
         frames: of each clip.
@@ -159,7 +159,7 @@ def _write_run(
     choices, config = _settings({"backbone": "lenet", **(settings or {})}, seed, fold, split, trained)
     draw = zlib.crc32(f"{folder.name} {seed} {fold}".encode())
     shown = (class_names, clips, frames, skill)
-    test = _predictions(draw, "test", list(people), *shown, sharpness, known)
+    test = _predictions(draw, "test", list(subjects), *shown, sharpness, known)
     test = edit(test[~test["label"].isin(absent)].drop(columns=list(without)))
     val = _predictions(draw + 1, "val", range(90, 96), *shown, val_sharpness or sharpness, known)
     results: dict[str, Any] = {

@@ -27,9 +27,9 @@ MIRROR = np.packbits(_ODD)
 #   mirrored, grayscale, half or double size, blurred (sigma 1 or 2 px), noise (10 levels), JPEG quality 60 or 95,
 #   contrast x 0.7: 100 / 100; JPEG 30: 100 / 99.9; 40 levels brighter: 100 / 99.8; contrast x 1.3: 99.2 / 99.9;
 #   gamma 0.6: 98.8 / 100, 1.6: 96.8 / 99.8; rotated by 1 degree: 99.7 / 96.5, 2: 54 / 50, 3: 5 / 7, 5: 0 / 0;
-#   cropped by 1 %: 94 / 95, 2 %: 31 / 11, 3.5 %: 1 / 2, 5 %: 0 / 0.
-# Copies that are rotated by 2 degrees or more, or cropped by 2 % or more, are therefore often missed. A limit of 56
-# bits would find half of those rotated by 5 degrees and a third of those cropped by 5 %, but would also report rendered
+#   cropped by 1%: 94 / 95, 2%: 31 / 11, 3.5%: 1 / 2, 5%: 0 / 0.
+# Copies that are rotated by 2 degrees or more, or cropped by 2% or more, are therefore often missed. A limit of 56
+# bits would find half of those rotated by 5 degrees and a third of those cropped by 5%, but would also report rendered
 # faces of different subjects. False alarms would make users ignore the audit, so the limit is low.
 LIMIT = 24
 """Maximum number of bits, of :data:`BITS`, in which near-duplicates differ."""

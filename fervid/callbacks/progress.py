@@ -52,10 +52,11 @@ class EpochLines(Checkpoint):
         parts = [f"epoch {number}/{last}", f"phase {row['phase']}"]
         for subset in ("train", "val"):
             if f"{subset}/loss" in row:
-                score = pl_module.shown[0]
-                value = row[f"{subset}/{score}"]
-                formatted = f"UAR {value:.1%}" if score == "uar" else f"{score} {value:.4f}"
-                parts.append(f"{subset} loss {row[f'{subset}/loss']:.4f}, {formatted}")
+                scores = [f"{subset} loss {row[f'{subset}/loss']:.4f}"]
+                if (score := pl_module.shown[0]) != "loss":
+                    value = row[f"{subset}/{score}"]
+                    scores.append(f"UAR {value:.1%}" if score == "uar" else f"{score} {value:.4f}")
+                parts.append(", ".join(scores))
         parts.append(f"{row['seconds']:.1f} s")
         if number < last:  # "at most", since a phase may stop early
             parts.append(f"at most {_duration((last - number) * row['seconds'])} left")

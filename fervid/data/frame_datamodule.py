@@ -60,7 +60,7 @@ class FrameDataModule(pl.LightningDataModule):
         sample: kind of sample. Default: a single frame.
         target: target to learn. Default: the emotion.
         split: function that assigns ``train``, ``val`` or ``test`` to each row of a manifest. Default:
-            subject-independent, 60/20/20 %.
+            subject-independent, 60/20/20%.
         image_size: side of the network's input in pixels.
         batch_size: number of frames per training step. Validation and test use batches of 64, but at most eight times
             this number and at least this number.

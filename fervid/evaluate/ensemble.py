@@ -137,7 +137,7 @@ def gain_sentence(ensemble: System, members: Sequence[System], *, resamples: int
     else:
         unit = "subjects" if ensemble.unit == "subject" else "clips"
         chance = "; it may be due to chance" if low <= 0 <= high else ""
-        interval = f"95 % interval of the difference, resampling {unit}: {low:+.1f} to {high:+.1f}{chance}"
+        interval = f"95% interval of the difference, resampling {unit}: {low:+.1f} to {high:+.1f}{chance}"
     return (
         f"The ensemble reaches a UAR of {uar(ensemble):.1%} on frames, {comparison} its best member, {best.name} with "
         f"{uar(best):.1%} ({interval})."

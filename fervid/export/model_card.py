@@ -207,7 +207,7 @@ Scored = tuple[int, dict[str, float], dict[str, tuple[float, float]]]
 
 
 def _scored(table: pd.DataFrame, names: list[str]) -> Scored:
-    """Returns the number of rows, their scores and the 95 % intervals of these."""
+    """Returns the number of rows, their scores and the 95% intervals of these."""
     counts = run_confusions(table.assign(run=0), names, bootstrap_unit(table))[0]
     return len(table), scores(confusion(table, names)).means(), bootstrap_intervals(counts, resamples=RESAMPLES)
 

@@ -73,7 +73,7 @@ class HaarDetector:
         scale = min(1.0, self.width / max(image.shape[:2]))
         # Downscaling before conversion to grayscale takes a third of the time of the reverse order.
         small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else image
-        gray = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)  # histogram equalisation would lose 8 % of the rendered faces
+        gray = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)  # histogram equalisation would lose 8% of the rendered faces
         boxes = self._around(gray, np.array(near.box) * scale) if near else []
         if not len(boxes):
             boxes = self._boxes(gray, smallest=round(self.min_size * min(gray.shape)))

@@ -54,7 +54,7 @@ def save(figure: matplotlib_figure.Figure, path: Path, dpi: int = 110) -> Path:
     """
     picture = Image.fromarray(pixels(figure, dpi))
     with writing(path) as partial:
-        picture.save(partial, dpi=(dpi, dpi), compress_level=1)  # a quarter of the time, 10 % larger files
+        picture.save(partial, dpi=(dpi, dpi), compress_level=1)  # a quarter of the time, 10% larger files
     return path
 
 

@@ -45,7 +45,7 @@ def score_intervals(
     axes.set_ylim(-0.6, len(names) - 0.4)
     axes.set_xlim(0, 1)
     axes.xaxis.set_major_formatter("{x:.0%}")
-    axes.set_xlabel("UAR on test frames with 95 % interval")
+    axes.set_xlabel("UAR on test frames with 95% interval")
     axes.grid(axis="x", alpha=0.3)
     figure.legend(loc="outside upper center", ncols=5, frameon=False)
     return figure

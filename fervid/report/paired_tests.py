@@ -68,7 +68,7 @@ def paired_tests(systems: Sequence[System], number: int, *, resamples: int, seed
         "McNemar p, Holm",
     ]
     notes = [
-        "In parentheses: 95 % bootstrap interval of the difference; both systems use the same resamples of subjects "
+        "In parentheses: 95% bootstrap interval of the difference; both systems use the same resamples of subjects "
         "(or clips).",
         "p: probability of a difference at least this large if both systems were equally good. Holm: corrected for the "
         "number of pairs in this table.",

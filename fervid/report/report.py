@@ -82,7 +82,7 @@ def make_report(
 def check_resamples(resamples: int) -> None:
     """Raises an InputError unless the number of bootstrap samples is between 100 and 100,000."""
     if resamples < 100:
-        raise InputError(f"resamples={resamples} is too small for a 95 % interval: use at least 100.")
+        raise InputError(f"resamples={resamples} is too small for a 95% interval: use at least 100.")
     if resamples > 100_000:
         raise InputError(f"resamples={resamples} needs too much memory: use at most 100000.")
 

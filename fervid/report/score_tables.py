@@ -60,7 +60,7 @@ def _score_notes(systems: Sequence[System], resamples: int, *, has_clips: bool) 
     by_subject, subjects = systems[0].unit == "subject", keys(systems[0].frames, "subject").nunique()
     frames = systems[0].runs[0].predictions
     brackets = (
-        f"In parentheses: 95 % percentile intervals from {resamples} bootstrap samples of "
+        f"In parentheses: 95% percentile intervals from {resamples} bootstrap samples of "
         + ("subjects, each with all of its frames." if by_subject else "clips, because the subjects are unknown.")
         + (" With fewer than ten subjects the intervals are too narrow." if by_subject and subjects < 10 else "")
     )

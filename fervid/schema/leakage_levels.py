@@ -8,7 +8,7 @@ class LeakageLevel(StrEnum):
 
     Attributes:
         sentence: what the scores under such a split mean, for readers of a model card.
-        phrase: test data of the network, to follow "it recognises 60 % of".
+        phrase: test data of the network, to follow "it recognises 60% of".
         colour: colour of the level in figures and tables, as ``#rrggbb``; distinguishable with colour blindness.
     """
 

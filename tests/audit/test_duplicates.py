@@ -19,7 +19,7 @@ COPIES = {
     "gamma": lambda face: (255 * (face / 255) ** 0.6).astype(np.uint8),
     "blurred": lambda face: cv2.GaussianBlur(face, (0, 0), 2),
     "noisy": lambda face: np.clip(face + np.random.default_rng(0).normal(0, 10, face.shape), 0, 255).astype(np.uint8),
-    "cropped by 1 %": lambda face: np.ascontiguousarray(face[:-1, :-1]),
+    "cropped by 1%": lambda face: np.ascontiguousarray(face[:-1, :-1]),
 }
 
 

@@ -46,9 +46,9 @@ def test_soft_vote_is_the_weighted_mean():
     np.testing.assert_allclose(soft_vote([a, b], np.array([0.75, 0.25])), [[0.75, 0.25], [0.5, 0.5]])
 
 
-def system(name, right, people=4):
+def system(name, right, subjects=4):
     """A system that is correct on the first ``right`` of 2 frames per subject and emotion."""
-    rows = [(f"p{person}", emotion, n) for person in range(people) for emotion in ("happy", "sad") for n in range(2)]
+    rows = [(f"p{person}", emotion, n) for person in range(subjects) for emotion in ("happy", "sad") for n in range(2)]
     table = pd.DataFrame(rows, columns=["subject", "label", "frame"])
     table["corpus"], table["clip"] = "made", table["subject"] + table["label"]
     happy = (table["label"] == "happy") == (table["frame"] < right)
@@ -77,7 +77,7 @@ def test_gain_over_the_best_member_has_an_interval():
     assert "equal to its best member" in gain_sentence(half, [half, none], resamples=100, seed=0)
     assert "may be due to chance" in gain_sentence(half, [half, none], resamples=100, seed=0)
     assert "50.0 points below" in gain_sentence(half, [whole], resamples=100, seed=0)
-    alone = [system(str(right), right, people=1) for right in (1, 2)]
+    alone = [system(str(right), right, subjects=1) for right in (1, 2)]
     assert "no interval can be computed" in gain_sentence(alone[0], alone, resamples=100, seed=0)
 
 
@@ -90,7 +90,7 @@ def test_table_has_every_member_and_the_ensemble():
     assert np.isnan(rows["weight"]["ensemble"])
     assert rows["UAR frames"]["a"] == "50.0% (50.0 to 50.0)"
     assert rows["WAR clips"]["ensemble"] == "100.0% (100.0 to 100.0)"
-    alone = member_table([system("a", 1, people=1)], [1.0], resamples=100, seed=0)
+    alone = member_table([system("a", 1, subjects=1)], [1.0], resamples=100, seed=0)
     assert "No interval can be computed for a single subject" in alone.notes[1]
     assert "weight" not in alone.data
     table = member_table([system("a", 1)], [1.0], [0.25], resamples=100, seed=0)

@@ -227,7 +227,7 @@ def test_changed_corpus_is_rejected(fervid_evaluate, copy, capfd):
         ("is unknown: choose all or unseen", ["run={run}", "subjects=some"]),
         ("give cpu or cuda", ["run={run}", "device=abacus"]),
         ("give cpu or cuda", ["run={run}", "device=meta"]),
-        ("too small for a 95 % interval", ["run={run}", "resamples=3"]),
+        ("too small for a 95% interval", ["run={run}", "resamples=3"]),
         ("give one number per run", ["run={run}", "weights=[1,2]"]),
         ("give dataset.root for another corpus", ["run={run}", "dataset=synthetic", "root=there"]),
         ("needs dataset.root", ["run={run}", "dataset=enterface"]),

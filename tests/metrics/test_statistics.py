@@ -11,9 +11,9 @@ from fervid.metrics.statistics import bootstrap_intervals, corrected_t, holm, mc
 NAMES = ["happy", "angry", "sad"]
 
 
-def random_table(seed, frames=150, people=8):
+def random_table(seed, frames=150, subjects=8):
     rng = np.random.default_rng(seed)
-    columns = {"subject": rng.choice([f"{number:02}" for number in range(people)], frames)}
+    columns = {"subject": rng.choice([f"{number:02}" for number in range(subjects)], frames)}
     return pd.DataFrame({**columns, "label": rng.choice(NAMES, frames), "predicted": rng.choice(NAMES, frames)})
 
 
@@ -40,10 +40,10 @@ class TestUnits:
         tables = [random_table(seed) for seed in (0, 1)]
         together = pd.concat([table.assign(run=run) for run, table in enumerate(tables)])
         confusions = run_confusions(together.sample(frac=1, random_state=0), NAMES, "subject")
-        people = sorted(set(together["subject"]))
-        assert confusions.shape == (2, len(people), 3, 3)
+        subjects = sorted(set(together["subject"]))
+        assert confusions.shape == (2, len(subjects), 3, 3)
         for run, table in enumerate(tables):
-            for number, person in enumerate(people):
+            for number, person in enumerate(subjects):
                 rows = table[table["subject"] == person]
                 expected = confusion_matrix(rows["label"], rows["predicted"], labels=NAMES) if len(rows) else 0
                 assert (confusions[run, number] == expected).all()
@@ -52,9 +52,9 @@ class TestUnits:
     def test_each_unit_agrees_with_scikit_learn(self, seed):
         table = random_table(seed)
         confusions = unit_confusions(table, NAMES, "subject")
-        people = sorted(table["subject"].unique())
-        assert confusions.shape == (len(people), 3, 3)
-        for counts, person in zip(confusions, people, strict=True):
+        subjects = sorted(table["subject"].unique())
+        assert confusions.shape == (len(subjects), 3, 3)
+        for counts, person in zip(confusions, subjects, strict=True):
             rows = table[table["subject"] == person]
             assert (counts == confusion_matrix(rows["label"], rows["predicted"], labels=NAMES)).all()
 

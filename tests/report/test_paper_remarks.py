@@ -67,7 +67,7 @@ def test_remarks_name_the_best_lenet():
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("enterface", "88 %"),
+        ("enterface", "88%"),
         ("enterface", "happiness 0.96"),
         ("enterface", "4718848"),
         ("enterface", "42 subjects"),

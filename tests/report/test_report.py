@@ -46,13 +46,13 @@ def runs(tmp_path_factory, write_run):
     """Two networks on two folds, one of them on a leaky split too, a baseline, a duplicate and an unfinished run."""
     folder = tmp_path_factory.mktemp("runs")
     for name, skill in (("vgg16", 2.0), ("lenet", 0.5)):
-        for fold, people in enumerate((range(3), range(3, 6))):
-            options = {"split": "subject_kfold", "fold": fold, "people": people, "skill": skill}
+        for fold, subjects in enumerate((range(3), range(3, 6))):
+            options = {"split": "subject_kfold", "fold": fold, "subjects": subjects, "skill": skill}
             write_run(folder / name / str(fold), {"backbone": name}, **options)
-    write_run(folder / "leaky", split="random_frames", level="leaky", skill=3.0, people=range(2))
-    write_run(folder / "lgbp", {"backbone": "lgbp", "pca": 0.95}, trained=False, people=range(4))
-    write_run(folder / "again", {"backbone": "lgbp", "pca": 0.95}, trained=False, people=range(4))
-    (write_run(folder / "begun", people=range(1)) / "results.json").unlink()
+    write_run(folder / "leaky", split="random_frames", level="leaky", skill=3.0, subjects=range(2))
+    write_run(folder / "lgbp", {"backbone": "lgbp", "pca": 0.95}, trained=False, subjects=range(4))
+    write_run(folder / "again", {"backbone": "lgbp", "pca": 0.95}, trained=False, subjects=range(4))
+    (write_run(folder / "begun", subjects=range(1)) / "results.json").unlink()
     return folder
 
 
@@ -146,14 +146,14 @@ def test_a_single_run(tmp_path, write_run, no_pictures):
         {"known": False},
         {"absent": ["sad"]},
         {"frames": 1, "clips": 1},
-        {"people": range(1)},
+        {"subjects": range(1)},
         {"without": ["sex", "intensity", "spectacles"]},
     ],
     ids=lambda options: next(iter(options)),
 )
 def test_unusual_runs(tmp_path, write_run, no_pictures, options):
     for name in ("a", "b"):
-        write_run(tmp_path / "runs" / name, {"backbone": name}, **{"people": range(3), "clips": 1, **options})
+        write_run(tmp_path / "runs" / name, {"backbone": name}, **{"subjects": range(3), "clips": 1, **options})
     make(tmp_path / "report", str(tmp_path / "runs"))
     text = (tmp_path / "report" / "report.html").read_text()
     assert "<b>" not in text
@@ -164,7 +164,7 @@ def test_unusual_runs(tmp_path, write_run, no_pictures, options):
 def test_number_of_figures_is_limited(tmp_path, write_run, monkeypatch):
     monkeypatch.setattr(classification, "MAX_SYSTEM_FIGURES", 4)
     for number in range(18):
-        options = {"people": range(2), "clips": 1, "frames": 1}
+        options = {"subjects": range(2), "clips": 1, "frames": 1}
         write_run(tmp_path / str(number), {"optimizer.lr": 0.1 + number}, **options)
     sections = {section.title: section for section in compare(*find_runs(str(tmp_path)), resamples=100, seed=0)}
     for title in ("By emotion", "Calibration", "Training curves"):
@@ -177,7 +177,7 @@ def test_number_of_figures_is_limited(tmp_path, write_run, monkeypatch):
 
 class TestRefused:
     def test_too_few_resamples(self, tmp_path, runs):
-        with pytest.raises(InputError, match="resamples=99 is too small for a 95 % interval: use at least 100"):
+        with pytest.raises(InputError, match="resamples=99 is too small for a 95% interval: use at least 100"):
             make(tmp_path, str(runs), resamples=99)
 
     def test_an_empty_folder(self, tmp_path):

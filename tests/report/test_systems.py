@@ -8,7 +8,7 @@ def small(a_run):
     """A run with few rows."""
 
     def make(name, settings=None, **options):
-        return a_run(name, settings, **{"people": range(3), "clips": 1, "frames": 1, **options})
+        return a_run(name, settings, **{"subjects": range(3), "clips": 1, "frames": 1, **options})
 
     return make
 
@@ -167,7 +167,7 @@ def test_names_are_readable(settings, line):
 class TestComparing:
     def test_systems_with_same_rows_and_emotions_are_comparable(self, small):
         runs = [small(f"{n} {seed}", {"backbone": n}, seed=seed) for n in ("a", "b", "c") for seed in (0, 1)]
-        other = small("d", {"backbone": "d"}, people=range(1, 4))
+        other = small("d", {"backbone": "d"}, subjects=range(1, 4))
         systems, _, _ = find_systems([*runs, other])
         assert [[system.name for system in each] for each in comparable(systems)] == [["a", "b", "c"], ["d"]]
 
@@ -181,8 +181,8 @@ class TestComparing:
         [
             ({"class_names": ["happy", "angry", "calm"]}, "different emotions: calm, sad in only one of the two"),
             ({"class_names": ["sad", "angry", "happy"]}, "the same emotions in a different order"),
-            ({"people": range(1, 5)}, "different test rows: 9 and 12 clips, 6 of them in both"),
-            ({"people": range(7, 9)}, "different test rows: 9 and 6 clips, 0 of them in both"),
+            ({"subjects": range(1, 5)}, "different test rows: 9 and 12 clips, 6 of them in both"),
+            ({"subjects": range(7, 9)}, "different test rows: 9 and 6 clips, 0 of them in both"),
             ({"frames": 2}, "different test rows: different frames of the same 9 clips"),
         ],
     )
@@ -202,18 +202,18 @@ class TestComparing:
     def test_same_subjects_in_different_folds(self, small):
         folds = {"loso": [[0], [1], [2], [3]], "subject_kfold": [[0, 1], [2, 3]]}
         runs = [
-            small(f"{split} {fold}", split=split, fold=fold, people=people)
+            small(f"{split} {fold}", split=split, fold=fold, subjects=subjects)
             for split, parts in folds.items()
-            for fold, people in enumerate(parts)
+            for fold, subjects in enumerate(parts)
         ]
         systems, _, _ = find_systems(runs)
         assert len(comparable(systems)) == 2
         assert reason_not_comparable(*systems) == "different test rows: the same 12 clips in different folds"
 
     def test_missing_folds(self, small):
-        people = [range(0, 3), range(3, 6), range(6, 9)]
-        runs = [small(f"a {fold}", {"backbone": "a"}, fold=fold, people=people[fold]) for fold in (0, 1, 2)]
-        runs += [small(f"b {fold}", {"backbone": "b"}, fold=fold, people=people[fold]) for fold in (1, 2)]
+        subjects = [range(0, 3), range(3, 6), range(6, 9)]
+        runs = [small(f"a {fold}", {"backbone": "a"}, fold=fold, subjects=subjects[fold]) for fold in (0, 1, 2)]
+        runs += [small(f"b {fold}", {"backbone": "b"}, fold=fold, subjects=subjects[fold]) for fold in (1, 2)]
         systems, _, _ = find_systems(runs)
         assert len(comparable(systems)) == 2
         assert reason_not_comparable(*systems).startswith(

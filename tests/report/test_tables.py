@@ -29,11 +29,11 @@ KEYS = {"resamples": 200, "seed": 0}
 
 @pytest.fixture
 def folds(a_run):
-    """Networks that differ in skill, on three folds of four people."""
+    """Networks that differ in skill, on three folds of four subjects."""
 
     def make(**skills):
         runs = [
-            a_run(f"{name} {fold}", {"backbone": name}, fold=fold, people=range(4 * fold, 4 * fold + 4), skill=skill)
+            a_run(f"{name} {fold}", {"backbone": name}, fold=fold, subjects=range(4 * fold, 4 * fold + 4), skill=skill)
             for name, skill in skills.items()
             for fold in range(3)
         ]
@@ -118,8 +118,8 @@ class TestScores:
 
     def test_fewer_subjects_give_wider_intervals(self, one):
         widths = []
-        for people in (4, 40):
-            table = score_table([one(str(people), people=range(people))], 1, **KEYS)
+        for subjects in (4, 40):
+            table = score_table([one(str(subjects), subjects=range(subjects))], 1, **KEYS)
             low, high = numbers(table.data["UAR frames"][0])[2:]
             widths.append(high - low)
         assert widths[0] > 2 * widths[1]
@@ -134,7 +134,7 @@ class TestScores:
         assert "bootstrap samples of clips, because the subjects are unknown" in notes[1]
 
     def test_single_run_has_no_deviation_and_single_subject_no_interval(self, one):
-        table = score_table([one(people=[3])], 4, **KEYS)
+        table = score_table([one(subjects=[3])], 4, **KEYS)
         assert re.fullmatch(r"[\d.]+%", table.data["UAR frames"][0])
         assert table.name == "scores_4"
         assert table.title == "Set 4: synthetic (rendered), split: subject; tested on 6 clips of 1 subject"
@@ -156,7 +156,7 @@ class TestScores:
         assert not [name for name in row.index if "clips" in name]  # they would equal the frame scores
 
     def test_summary_sorts_by_set_and_score(self, folds, one):
-        systems = [*folds(a=0.2, b=1.5), one("c", people=range(50, 53))]
+        systems = [*folds(a=0.2, b=1.5), one("c", subjects=range(50, 53))]
         table = summary_table(systems, comparable(systems))
         assert table.data["set"].tolist() == [1, 1, 2]
         assert table.data["system"].tolist()[:2] == ["b", "a"]
@@ -361,7 +361,7 @@ class TestTests:
 
 class TestCalibration:
     def test_temperature_is_fitted_on_validation(self, one):
-        system = one(sharpness=3.0, val_sharpness=6.0, people=range(30))
+        system = one(sharpness=3.0, val_sharpness=6.0, subjects=range(30))
         row = calibration_table([system]).data.iloc[0]
         (run,) = system.runs
         (val, of_val), (test, of_test) = (
@@ -402,7 +402,7 @@ class TestCalibration:
 class TestOther:
     def test_reasons_why_sets_are_incomparable(self, a_run):
         chosen = [("a", range(6), NAMES), ("b", range(3, 9), NAMES), ("c", range(6), ["sad", "happy"])]
-        systems = find_systems([a_run(n, {"backbone": n}, people=p, class_names=c) for n, p, c in chosen])[0]
+        systems = find_systems([a_run(n, {"backbone": n}, subjects=p, class_names=c) for n, p, c in chosen])[0]
         data = incomparable_table(comparable(systems)).data
         assert data["sets"].tolist() == ["1 and 2", "1 and 3", "2 and 3"]
         assert data["reason"][0] == "different test rows: 36 and 36 clips, 18 of them in both"
@@ -413,13 +413,13 @@ class TestOther:
 
     def test_every_folder_is_listed(self, a_run, tmp_path):
         runs = [a_run("0", seed=3), a_run("1", seed=3), a_run("2", {"backbone": "lgbp"}, trained=False)]
-        runs[1].results["warnings"] = ["Few people.", "Few clips."]
+        runs[1].results["warnings"] = ["Few subjects.", "Few clips."]
         systems, _, duplicates = find_systems(runs)
         table = run_table(systems, duplicates, {tmp_path / "3": "the run is not finished"})
         text = table.text()
         assert text["folder"].tolist() == [str(tmp_path / name) for name in ("1", "2", "0", "3")]
         assert text["remark"].tolist() == [
-            "Few people. Few clips.",
+            "Few subjects. Few clips.",
             "",
             "skipped: another run has the same settings, seed and data",
             "skipped: the run is not finished",
@@ -453,7 +453,7 @@ class TestOther:
         levels = ["frames", "clips, mean", "clips, majority", "clips, confidence"]
         assert data["level"].unique().tolist() == levels
         assert set(data["by"]) == {"all", "emotion", "subject", "sex", "intensity", "spectacles"}
-        # 2 x 3 runs, 4 levels: 3 scores of all, 4 people, 2 sexes, 2 intensities, 2 of spectacles; 2 of 3 emotions
+        # 2 x 3 runs, 4 levels: 3 scores of all, 4 subjects, 2 sexes, 2 intensities, 2 of spectacles; 2 of 3 emotions
         assert len(data) == 6 * 4 * (3 * (1 + 4 + 2 + 2 + 2) + 2 * 3)
         run = systems[0].runs[1]
         rows = data[data["run"] == str(run.folder)].set_index(where[1:])

@@ -13,8 +13,8 @@ from fervid.runs.run import find_runs
 def sweep(tmp_path, write_run):
     """A sweep of eleven jobs, and a single run."""
     for number in range(11):
-        write_run(tmp_path / "sweep" / str(number), people=range(1), clips=1, seed=number)
-    write_run(tmp_path / "alone", people=range(1), clips=1)
+        write_run(tmp_path / "sweep" / str(number), subjects=range(1), clips=1, seed=number)
+    write_run(tmp_path / "alone", subjects=range(1), clips=1)
     return tmp_path
 
 
@@ -98,10 +98,10 @@ def test_only_unfinished_runs_are_an_error(sweep):
 
 
 def test_names_stay_strings(a_run):
-    people = {"00": "01", "01": "2", "02": "NA", "03": "None", "04": None, "05": "nan"}
+    subjects = {"00": "01", "01": "2", "02": "NA", "03": "None", "04": None, "05": "nan"}
 
     def rename(table):
-        return table.assign(subject=table["subject"].map(people), clip=table["frame"].map("{:03}".format))
+        return table.assign(subject=table["subject"].map(subjects), clip=table["frame"].map("{:03}".format))
 
     run = a_run("run", class_names=["1", "null"], edit=rename)
     subjects = run.predictions["subject"]
@@ -164,7 +164,7 @@ def test_missing_folder_is_an_error(a_run):
 
 
 def test_predictions_saved_by_a_spreadsheet_have_same_subjects(tmp_path, write_run):
-    write_run(tmp_path / "run", people=range(2), clips=1)
+    write_run(tmp_path / "run", subjects=range(2), clips=1)
     path = tmp_path / "run" / "predictions.csv"
     (plain,), _ = find_runs(str(tmp_path))
     before = plain.predictions
@@ -177,7 +177,7 @@ def test_predictions_saved_by_a_spreadsheet_have_same_subjects(tmp_path, write_r
 
 
 def test_subjects_called_na_are_not_missing(tmp_path, write_run):
-    write_run(tmp_path / "run", people=range(2), clips=1)
+    write_run(tmp_path / "run", subjects=range(2), clips=1)
     path = tmp_path / "run" / "predictions.csv"
     table = pd.read_csv(path, dtype=str)
     table["subject"] = ["NA", "None"] * (len(table) // 2) + ["null"] * (len(table) % 2)
