@@ -244,15 +244,16 @@ def test_memory_shared_with_a_child_is_counted_once(benchmark, tmp_path):
 
 def test_time_per_epoch_is_refused_if_the_number_of_epochs_differs(benchmark, monkeypatch, tmp_path):
     gpu, trained = benchmark("gpu"), 20
+    seconds = {"fit": 60.0, "by_epoch": {"full": 2.5}}
 
     def run(command: list[str], **options: object) -> None:
         assert "finetune.phases.0.epochs=20" in command
         folder = Path(next(word for word in command if word.startswith("hydra.run.dir=")).split("=")[1])
         folder.mkdir()
-        (folder / "results.json").write_text(json.dumps({"epochs": trained, "seconds": {"fit": 60.0}}))
+        (folder / "results.json").write_text(json.dumps({"epochs": trained, "seconds": seconds}))
 
     monkeypatch.setattr(gpu.subprocess, "run", run)
-    assert gpu.fervid([], str(tmp_path), 20, "cpu") == 3.0
+    assert gpu.fervid([], str(tmp_path), 20, "cpu") == (3.0, 2.5)
     trained = 12
     with pytest.raises(SystemExit, match="12 epochs instead of 20"):
         gpu.fervid([], str(tmp_path), 20, "cpu")
