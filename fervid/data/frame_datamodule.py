@@ -335,6 +335,10 @@ class FrameDataModule(pl.LightningDataModule):
         self._features, self._features_of = features, weakref.ref(model)
         self._device_arrays.clear()  # frees the GPU memory of the previous phase
 
+    def cached_features(self, model: pl.LightningModule) -> dict[str, CachedFeatures]:
+        """Returns the cached features that loaders serve to a model, by subset; empty if they serve pictures."""
+        return self._features if model is self._features_of() else {}
+
     def frame_dataset(self, subset: str, *, augment: bool = False, epoch: torch.Tensor | None = None) -> FrameDataset:
         """Returns the samples of one subset, in the order of :attr:`samples`."""
         samples = self.samples_of(subset)
@@ -380,8 +384,9 @@ class FrameDataModule(pl.LightningDataModule):
 
     def _dataset(self, subset: str, epoch: torch.Tensor | None = None) -> FrameDataset | FeatureDataset:
         model = self.trainer.lightning_module if self.trainer else None
-        if subset in self._features and model is not None and model is self._features_of():
-            samples, cached = self.samples_of(subset), self._features[subset]
+        cached = self.cached_features(model).get(subset) if model is not None else None
+        if cached is not None:
+            samples = self.samples_of(subset)
             targets = self._targets(samples)
             return FeatureDataset(cached, samples.index.to_numpy(), targets, seed=self.seed, epoch=epoch)
         return self.frame_dataset(subset, augment=subset == "train", epoch=epoch)
