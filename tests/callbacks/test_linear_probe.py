@@ -1,10 +1,12 @@
 """Linear probe: scikit-learn's logistic regression as an ordinary run."""
 
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
 import pytest
+import pytorch_lightning as pl
 import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -13,8 +15,12 @@ from sklearn.preprocessing import StandardScaler
 from fervid import load_run
 from fervid.callbacks import LinearProbe
 from fervid.cli import compose
+from fervid.data.targets import ClassTarget
 from fervid.errors import InputError
+from fervid.models.heads import LinearHead
+from fervid.models.paper_backbones import LeNet
 from fervid.runs.build import make_datamodule
+from fervid.tasks.classification import EmotionClassifier
 from fervid.train.training import train
 
 PROBE = ["experiment=smoke", "finetune=linear_probe", "head=linear", "logger=none"]
@@ -62,15 +68,9 @@ def test_strength_with_best_validation_score_is_chosen(cache, tmp_path, caplog):
     assert scores["[1e-06, 10.0]"] == max(scores.values())
 
 
-def test_probe_of_two_classes(image_folder):
-    import pytorch_lightning as pl
-
-    from fervid.data.targets import ClassTarget
-    from fervid.models.heads import LinearHead
-    from fervid.models.paper_backbones import LeNet
-    from fervid.tasks.classification import EmotionClassifier
-
-    datamodule = image_folder(emotions=["happy", "sad"])
+def test_probe_of_two_classes(pictures, image_folder):
+    shutil.rmtree(pictures / "neutral")
+    datamodule = image_folder()
     datamodule.prepare_data()
     datamodule.setup()
     backbone = LeNet()
