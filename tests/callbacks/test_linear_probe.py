@@ -24,12 +24,6 @@ from fervid.tasks.classification import EmotionClassifier
 from fervid.train.training import train
 
 PROBE = ["experiment=smoke", "finetune=linear_probe", "head=linear", "logger=none"]
-    "experiment=smoke",
-    "finetune=linear_probe",
-    "head=linear",
-    "logger=none",
-    "+trainer.enable_progress_bar=false",
-]
 
 
 @pytest.mark.parametrize("flip", [False, True])
