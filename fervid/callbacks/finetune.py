@@ -20,6 +20,8 @@ from fervid.tasks.task import Task
 
 log = logging.getLogger(__name__)
 
+MIN_PHASE_STEPS = 100  # optimizer steps; fewer hardly move a network from where it starts
+
 
 @dataclass(frozen=True)
 class Phase:
@@ -55,7 +57,8 @@ class FreezeThenFineTune(Checkpoint):
     """Trains a task in phases, each with its own trainable stages and learning rate.
 
     Each phase starts from the best weights so far with a fresh optimizer state, like a recompiled Keras model. It ends
-    after its maximum number of epochs, or earlier when the monitored score has not improved for ``patience`` epochs.
+    after its maximum number of epochs, or earlier when the monitored score has not improved for ``patience`` epochs and
+    ``patience_steps`` optimizer steps. In a small corpus, whose epochs have few steps, the number of steps decides.
     After the last phase the model has the best weights of all epochs. With ``select="last"`` every phase starts from
     the weights of the last epoch, and the model ends with them. Features of frozen stages are cached.
 
@@ -66,6 +69,7 @@ class FreezeThenFineTune(Checkpoint):
     Args:
         phases: the phases, or mappings with their attributes.
         monitor: name of a logged score. Names that end in ``loss`` are minimised, all others are maximised.
+        patience_steps: minimum number of optimizer steps without improvement before a phase with a patience ends.
         select: ``best`` or ``last``: the epoch whose weights are selected.
         scheduler: function that makes a learning rate scheduler for an optimizer. It is called at the start of each
             phase, and the scheduler is stepped once per epoch. ``T_max=None`` is replaced by the epochs of the phase,
@@ -84,6 +88,7 @@ class FreezeThenFineTune(Checkpoint):
         phases: Sequence[Phase | dict[str, Any]],
         *,
         monitor: str = "val/uar",
+        patience_steps: int = 0,
         select: str = "best",
         scheduler: Callable[[torch.optim.Optimizer], LRScheduler] | None = None,
         cache_gb: float = 8.0,
@@ -100,14 +105,18 @@ class FreezeThenFineTune(Checkpoint):
             raise InputError(
                 f"finetune.select=last runs all epochs, but phase {with_patience[0]!r} has a patience: set it to null."
             )
+        if patience_steps < 0:
+            raise InputError(f"finetune.patience_steps={patience_steps} is out of range: give 0 or more.")
         if cached_views is not None and cached_views < 1:
             raise InputError(f"finetune.cached_views={cached_views} is out of range: give at least 1, or null.")
         self.monitor, self.select, self.make_scheduler = monitor, select, scheduler
+        self.patience_steps = patience_steps
         self.cache = PrefixCache(cache_gb, cached_views)
         self.best_path = Path(folder) / "best.ckpt" if folder else None
         self.phase_number = 0
         self.epochs_in_phase = 0
         self.epochs_without_better = 0
+        self.step_of_better = 0  # number of optimizer steps at the last improvement, or at the start of the phase
         self.best: dict[str, Any] = {}
         self.history: list[dict[str, Any]] = []
         self._best_weights: dict[str, torch.Tensor] = {}
@@ -132,6 +141,7 @@ class FreezeThenFineTune(Checkpoint):
         self._freeze(trainer, pl_module)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: Task) -> None:
+        self._warn_of_few_steps(trainer)
         if self.phase_number == len(self.phases):
             trainer.should_stop = True
         elif self._resumed:
@@ -157,15 +167,24 @@ class FreezeThenFineTune(Checkpoint):
         self.epochs_without_better += 1
         if not self.best or self.select == "last" or self._better(score, self.best["score"]):
             self.best = {"epoch": trainer.current_epoch + 1, "score": score}
-            self.epochs_without_better = 0
+            self.epochs_without_better, self.step_of_better = 0, trainer.global_step
             self._best_weights = self._trainable_state(pl_module)
         self._step_schedule(score)
 
         patience = self.phase.patience
         finished = self.epochs_in_phase >= self.phase.epochs
-        early = not finished and patience is not None and self.epochs_without_better >= patience
+        steps = trainer.global_step - self.step_of_better
+        early = (
+            not finished
+            and patience is not None
+            and self.epochs_without_better >= patience
+            and steps >= self.patience_steps
+        )
         if early:
-            log.info("phase %s: %s has not improved for %d epochs: stopped.", self.phase.name, self.monitor, patience)
+            log.info(
+                "phase %s: %s has not improved for %d epochs: stopped.",
+                *(self.phase.name, self.monitor, self.epochs_without_better),
+            )
         if finished or early:
             self._next_phase(trainer, pl_module)
         # The next phase may switch between pictures and cached features, which needs new loaders.
@@ -188,10 +207,21 @@ class FreezeThenFineTune(Checkpoint):
 
     # Phases
 
+    def _warn_of_few_steps(self, trainer: pl.Trainer) -> None:
+        steps = math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches)
+        few = [phase for phase in self.phases if phase.epochs * steps < MIN_PHASE_STEPS]
+        if few and not self._resumed and math.isfinite(steps):
+            log.warning(
+                "phase %s has at most %d optimizer steps (%d epochs of %d steps): give it more epochs or a "
+                "smaller dataset.batch_size.",
+                *(few[0].name, few[0].epochs * steps, few[0].epochs, steps),
+            )
+
     def _next_phase(self, trainer: pl.Trainer, model: Task) -> None:
         model.load_state_dict(self._best_weights, strict=False)
         self.phase_number += 1
         self.epochs_in_phase = self.epochs_without_better = 0
+        self.step_of_better = trainer.global_step
         if self.phase_number == len(self.phases):
             trainer.should_stop = True
             return
@@ -307,6 +337,7 @@ class FreezeThenFineTune(Checkpoint):
             "phase_number": self.phase_number,
             "epochs_in_phase": self.epochs_in_phase,
             "epochs_without_better": self.epochs_without_better,
+            "step_of_better": self.step_of_better,
             "best": self.best,
             "best_weights": dict(self._best_weights),
             "history": self.history,
@@ -317,6 +348,7 @@ class FreezeThenFineTune(Checkpoint):
         self.phase_number = state_dict["phase_number"]
         self.epochs_in_phase = state_dict["epochs_in_phase"]
         self.epochs_without_better = state_dict["epochs_without_better"]
+        self.step_of_better = state_dict["step_of_better"]
         self.best, self.history = dict(state_dict["best"]), list(state_dict["history"])
         self._best_weights = state_dict["best_weights"]
         self._scheduler_state = state_dict["scheduler"]

@@ -23,7 +23,8 @@ from rich import get_console
 from rich.progress import Progress
 from torch.utils.data import DataLoader
 
-from fervid.data.datasets import FrameDataset, already_a_batch
+from fervid.data.datasets import CachedFeatures, FrameDataset, already_a_batch
+from fervid.data.exact_views import flip_probability
 from fervid.data.frame_datamodule import FrameDataModule
 from fervid.processes.lifetime import end_with_parent
 from fervid.schema.manifest import SPLITS
@@ -35,14 +36,15 @@ log = logging.getLogger(__name__)
 
 BATCH_SIZE = 64  # pictures; independent of the run's batch size, so that jobs with different batch sizes share features
 
-Features = dict[str, tuple[np.ndarray, np.ndarray]]
-
 
 class PrefixCache:
     """Cached features of the frozen stages for each subset.
 
     Without augmentation, all frames are cached once, and training on the features is equivalent to training on the
-    pictures. With augmentation, each training frame is cached in ``cached_views`` augmented views, which alternate over
+    pictures. The same holds for an augmentation that only flips: every frame and its mirror image are cached, and each
+    training frame draws one of the two in every epoch. The features are shared by all folds, seeds and jobs.
+
+    With any other augmentation, each training frame is cached in ``cached_views`` augmented views, which alternate over
     the epochs. With ``cached_views=None`` only validation and test are cached, since a finite number of views would
     change the training data.
 
@@ -57,7 +59,7 @@ class PrefixCache:
 
     def features(
         self, trainer: pl.Trainer, model: Task, datamodule: FrameDataModule, stages: Sequence[int]
-    ) -> Features:
+    ) -> dict[str, CachedFeatures]:
         """Returns the input features of stage ``stages[0]``, read from disk or computed.
 
         Args:
@@ -69,21 +71,30 @@ class PrefixCache:
                 in the same pass.
 
         Returns:
-            For each cached subset the features (V, M, ...) and the row of each of its frames in them.
+            The features of each cached subset.
         """
         if stages[0] == 0 or self.gigabytes <= 0 or trainer.world_size > 1:
             return {}
         samples, augmentation = datamodule.samples, datamodule.augmentation
-        plain = SPLITS if augmentation is None else ["val", "test"]
-        found: Features = {}
+        flipped = None if augmentation is None else flip_probability(augmentation)
+        is_exact = augmentation is None or flipped is not None
+        plain = SPLITS if is_exact else ["val", "test"]
         rows = samples.index[samples["split"].isin(plain)].to_numpy()
         sources = [_pictures(datamodule, rows)]
-        array = self._array(trainer, model, datamodule, stages, rows, sources, "")
+        if flipped is not None:
+            sources.append(_pictures(datamodule, rows, flip=True))
+        key = "" if flipped is None else "flip"
+        array = self._array(trainer, model, datamodule, stages, rows, sources, key)
         if array is None:
             return {}
+        found, unflipped = {}, array[:1]
         for subset in plain:
-            found[subset] = array, np.searchsorted(rows, datamodule.samples_of(subset).index.to_numpy())
-        if augmentation is not None and self.cached_views:
+            positions = np.searchsorted(rows, datamodule.samples_of(subset).index.to_numpy())
+            if subset == "train" and flipped is not None:
+                found[subset] = CachedFeatures(array, positions, (1 - flipped, flipped))
+            else:
+                found[subset] = CachedFeatures(unflipped, positions)
+        if augmentation is not None and not is_exact and self.cached_views:
             rows = datamodule.samples_of("train").index.to_numpy()
             views = range(self.cached_views)
             sources = [datamodule.frame_dataset("train", augment=True, epoch=torch.tensor(view)) for view in views]
@@ -93,7 +104,7 @@ class PrefixCache:
             augmentation_key = json.dumps(settings, default=str, sort_keys=True)
             array = self._array(trainer, model, datamodule, stages, rows, sources, augmentation_key)
             if array is not None:
-                found["train"] = array, np.arange(len(rows))
+                found["train"] = CachedFeatures(array, np.arange(len(rows)))
         return found
 
     def _array(
@@ -122,6 +133,11 @@ class PrefixCache:
                 )
                 return None
         if not paths[stages[0]].exists():
+            log.info(
+                "computing the features of %d frames%s once, for all epochs and jobs that share them.",
+                len(rows),
+                f" in {len(views)} views" if len(views) > 1 else "",
+            )
             missing = {stage: path for stage, path in paths.items() if not path.exists()}
             _compute(trainer, model, datamodule, missing, shapes, views)
         return np.load(paths[stages[0]], mmap_mode="r")
@@ -163,10 +179,15 @@ def _stage_name(model: Task, stage: int) -> str:
     return [*model.backbone.stages, "head"][stage]
 
 
-def _pictures(datamodule: FrameDataModule, rows: np.ndarray) -> FrameDataset:
-    """Returns a dataset of the given samples, from any subset, without augmentation."""
+def _pictures(datamodule: FrameDataModule, rows: np.ndarray, *, flip: bool = False) -> FrameDataset:
+    """Returns a dataset of the given samples, from any subset, without augmentation or of their mirror images."""
+    augmentation = None
+    if flip:
+        import albumentations as A
+
+        augmentation = A.Compose([A.HorizontalFlip(p=1.0)])
     samples = datamodule.samples.loc[rows]
-    return datamodule.sample.dataset(datamodule.face_cache, samples, {}, augmentation=None, seed=0, epoch=None)
+    return datamodule.sample.dataset(datamodule.face_cache, samples, {}, augmentation=augmentation, seed=0, epoch=None)
 
 
 @torch.no_grad()

@@ -48,6 +48,7 @@ LIMITS: dict[str, Allowed] = {
     "optimizer.lr": _POSITIVE,
     "optimizer.weight_decay": _NOT_NEGATIVE,
     "optimizer.momentum": _NOT_NEGATIVE,
+    "finetune.patience_steps": _whole(0, "0 or more"),
     "finetune.cache_gb": _number(lambda value: value >= 0, "0 or more GiB"),
     "task.loss.class_weights": _one_of("none", "balanced"),
     "task.loss.label_smoothing": _number(lambda value: 0 <= value < 1, "0 to below 1"),

@@ -4,8 +4,8 @@ All randomness is a pure function of (seed, epoch) and independent of the number
 the same order and the same augmentations as an uninterrupted one.
 """
 
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -18,6 +18,21 @@ if TYPE_CHECKING:  # importing albumentations takes half a second, which trainin
     import albumentations as A
 
 Batch = dict[str, torch.Tensor]
+
+
+class CachedFeatures(NamedTuple):
+    """Cached features of one subset.
+
+    Attributes:
+        array: float32 (V, M, ...), V views of M rows.
+        rows: row of each of the N samples of the subset in ``array``, shape (N,).
+        chances: probability of each view, shape (V,), if every sample draws its view in every epoch; None: all samples
+            use view e modulo V in epoch e.
+    """
+
+    array: np.ndarray
+    rows: np.ndarray
+    chances: Sequence[float] | None = None
 
 
 def cached_name(modality: str) -> str:
@@ -126,31 +141,44 @@ class FeatureDataset(_ManifestDataset):
     """Cached features of one subset, the outputs of the frozen stages.
 
     Args:
-        features: float32 (V, M, ...), V augmented views of M rows.
-        rows: row of each of the N frames in ``features``, shape (N,).
+        cached: features of the N frames.
         index: row of each frame in the sample table, shape (N,).
         targets: values of each target by its name, (N,) or (N, D).
-        epoch: the sampler's epoch; epoch e uses view e modulo V.
+        seed: seed of the drawn views.
+        epoch: the sampler's epoch.
 
     A batch is a dict: ``image_features`` float32 (B, ...), the targets (B, ...), ``index`` int64 (B,).
     """
 
     def __init__(
         self,
-        features: np.ndarray,
-        rows: np.ndarray,
+        cached: CachedFeatures,
         index: np.ndarray,
         targets: Mapping[str, np.ndarray],
         *,
+        seed: int = 0,
         epoch: torch.Tensor | None = None,
     ):
         super().__init__(index, targets)
-        self.features, self.rows = features, rows
+        self.features, self.rows, self.chances = cached
+        self.seed = seed
         self.epoch = torch.tensor(0) if epoch is None else epoch
+        self._drawn: tuple[int, np.ndarray] | None = None  # epoch and views
+
+    def views(self) -> np.ndarray:
+        """Returns the view of each frame in the current epoch, shape (N,)."""
+        epoch = int(self.epoch)
+        if self._drawn is None or self._drawn[0] != epoch:
+            if self.chances is None:
+                views = np.full(len(self), epoch % len(self.features))
+            else:
+                generator = np.random.default_rng(draw_seed(self.seed, epoch))
+                views = generator.choice(len(self.features), size=len(self), p=self.chances)
+            self._drawn = epoch, views
+        return self._drawn[1]
 
     def __getitems__(self, positions: list[int]) -> Batch:
-        view = int(self.epoch) % len(self.features)
-        features = torch.from_numpy(self.features[view][self.rows[positions]])
+        features = torch.from_numpy(self.features[self.views()[positions], self.rows[positions]])
         return {cached_name("image"): features, **super().__getitems__(positions)}
 
 

@@ -80,6 +80,9 @@ class DeviceLoader:
         known = {name: values.to(device) for name, values in self.dataset.targets.items()}
         known["index"] = self.dataset.index.to(device)
         generator = torch.Generator(device)
+        views = None
+        if isinstance(self.dataset, FeatureDataset):
+            views = torch.from_numpy(self.dataset.views()).to(device)
         order = np.arange(len(rows)) if self.sampler is None else np.fromiter(self.sampler, np.int64)
         on_device = torch.from_numpy(order).to(device)
 
@@ -89,8 +92,8 @@ class DeviceLoader:
         # A function, so that the tensors of a batch are freed after the step; a generator would keep them alive.
         def batch(start: int) -> Batch:
             chosen = on_device[start : start + self.batch_size]
-            if isinstance(self.dataset, FeatureDataset):
-                return {cached_name("image"): source[epoch % len(source)][rows[chosen]], **of(chosen)}
+            if views is not None:
+                return {cached_name("image"): source[views[chosen], rows[chosen]], **of(chosen)}
             faces = source[rows[chosen]].permute(0, 3, 1, 2)
             if self.augment is not None:
                 # Taken from the order on the host, which does not wait for the device.

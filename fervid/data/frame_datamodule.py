@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader
 from fervid import splits
 from fervid.audit.duplicates import group, near_duplicates
 from fervid.audit.leakage import audit
-from fervid.data.datasets import EpochSampler, FeatureDataset, FrameDataset, already_a_batch
+from fervid.data.datasets import CachedFeatures, EpochSampler, FeatureDataset, FrameDataset, already_a_batch
 from fervid.data.device_loader import DeviceLoader, fits, to_device
 from fervid.data.face_cache import FaceCache, build_face_cache
 from fervid.data.frame_source import FrameSource
@@ -125,7 +125,7 @@ class FrameDataModule(pl.LightningDataModule):
         self.cache_dir = Path(cache_dir).expanduser()
         self.manifest = pd.DataFrame()
         self._is_set_up = False
-        self._features: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+        self._features: dict[str, CachedFeatures] = {}
         self._features_of: Callable[[], Any] = lambda: None
         self._device_arrays: dict[int, torch.Tensor] = {}
 
@@ -325,16 +325,19 @@ class FrameDataModule(pl.LightningDataModule):
 
     # From the manifest to batches
 
-    def use_features(self, features: dict[str, tuple[np.ndarray, np.ndarray]], model: pl.LightningModule) -> None:
+    def use_features(self, features: dict[str, CachedFeatures], model: pl.LightningModule) -> None:
         """Makes subsequent loaders serve cached features instead of pictures, but only for one model.
 
         Args:
-            features: for each cached subset the features (V, M, ...) and the row of each of its N frames in them, shape
-                (N,). An empty dict switches back to pictures.
+            features: features of each cached subset. An empty dict switches back to pictures.
             model: model with the frozen stages that computed the features; other models are served pictures.
         """
         self._features, self._features_of = features, weakref.ref(model)
         self._device_arrays.clear()  # frees the GPU memory of the previous phase
+
+    def cached_features(self, model: pl.LightningModule) -> dict[str, CachedFeatures]:
+        """Returns the cached features that loaders serve to a model, by subset; empty if they serve pictures."""
+        return self._features if model is self._features_of() else {}
 
     def frame_dataset(self, subset: str, *, augment: bool = False, epoch: torch.Tensor | None = None) -> FrameDataset:
         """Returns the samples of one subset, in the order of :attr:`samples`."""
@@ -381,10 +384,11 @@ class FrameDataModule(pl.LightningDataModule):
 
     def _dataset(self, subset: str, epoch: torch.Tensor | None = None) -> FrameDataset | FeatureDataset:
         model = self.trainer.lightning_module if self.trainer else None
-        if subset in self._features and model is not None and model is self._features_of():
-            features, rows = self._features[subset]
+        cached = self.cached_features(model).get(subset) if model is not None else None
+        if cached is not None:
             samples = self.samples_of(subset)
-            return FeatureDataset(features, rows, samples.index.to_numpy(), self._targets(samples), epoch=epoch)
+            targets = self._targets(samples)
+            return FeatureDataset(cached, samples.index.to_numpy(), targets, seed=self.seed, epoch=epoch)
         return self.frame_dataset(subset, augment=subset == "train", epoch=epoch)
 
     def _loader(

@@ -180,6 +180,24 @@ def test_patience_ends_phase_and_best_weights_are_restored(fit):
     assert equal(weights(model), script.seen[5])
 
 
+def test_patience_also_waits_for_optimizer_steps(fit):
+    # 4 steps per epoch: the patience of 2 epochs is over after 8 steps, that of 12 steps after 3 epochs.
+    script = Script(*[0.5, 0.4, 0.3, 0.2, 0.1] * 2)
+    _, _, finetune, _ = fit(PATIENT, callbacks=[script], monitor="val/wanted", patience_steps=12)
+    assert [row["phase"] for row in finetune.history] == ["frozen"] * 4 + ["fine_tune"] * 3
+
+
+@pytest.mark.parametrize(("epochs", "warned"), [(24, True), (25, False)])
+def test_few_optimizer_steps_are_warned_of(fit, caplog, epochs, warned):
+    class Stop(pl.Callback):
+        def on_train_batch_end(self, trainer, *_):
+            trainer.should_stop = True
+
+    fit([{"name": "frozen", "epochs": epochs, "unfreeze_from": "head"}], callbacks=[Stop()])
+    sentence = "phase frozen has at most 96 optimizer steps (24 epochs of 4 steps): give it more epochs"
+    assert (sentence in caplog.text) == warned
+
+
 def test_phase_without_improvement_is_discarded(fit):
     script = Script(0.1, 0.5, 0.4, 0.3, 0.2, 0.2, 0.2, 0.2)
     _, model, finetune, _ = fit(PATIENT, callbacks=[script], monitor="val/wanted")

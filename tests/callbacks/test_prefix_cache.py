@@ -1,12 +1,16 @@
 """Cached features: the same results, computed once."""
 
+from functools import partial
+
 import albumentations as A
 import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
 
+from fervid import splits
 from fervid.callbacks import OutputCollector
+from fervid.data.exact_views import flip_probability
 
 FROZEN = [{"name": "frozen", "epochs": 3, "unfreeze_from": "head"}]
 MIDDLE = [{"name": "middle", "epochs": 3, "unfreeze_from": "conv2"}]
@@ -95,6 +99,68 @@ def test_file_name_depends_on_everything_that_determines_features(fit, private, 
     now = len(features_of(datamodule))
     fit(FROZEN, data=private, callbacks=[OtherWeights()])
     assert len(features_of(datamodule)) == now + 1
+
+
+FLIP = {"augmentation": A.Compose([A.HorizontalFlip(p=0.5)])}
+
+
+class ServedFeatures(pl.Callback):
+    """Collects the features of training frames, sorted by frame, of each epoch."""
+
+    def __init__(self):
+        self.epochs = []
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        if batch_idx == 0:
+            self.epochs.append({})
+        for index, features in zip(batch["index"].tolist(), batch["image_features"], strict=True):
+            self.epochs[-1][index] = features
+
+
+def test_flips_are_cached_exactly(fit, private):
+    served, count = ServedFeatures(), Count()
+    _, model, _, datamodule = fit(FROZEN, data={**private, **FLIP}, callbacks=[served, count])
+    assert count.pictures == 2 * 96  # every frame and its mirror image
+    index = sorted(served.epochs[0])
+    frames = datamodule.frame_dataset("train")
+    faces = torch.stack([frames[position]["image"] for position in range(len(frames))]).float() / 255
+    model.eval()
+    plain, flipped = (model.frozen_prefix(pictures).numpy() for pictures in (faces, faces.flip(3)))
+    draws = []
+    for epoch in served.epochs:
+        found = np.stack([epoch[row].numpy() for row in index])
+        is_plain = np.isclose(found, plain, atol=1e-5).all(1)
+        is_flipped = np.isclose(found, flipped, atol=1e-5).all(1)
+        assert (is_plain | is_flipped).all()
+        assert 0.2 < is_flipped.mean() < 0.8
+        draws.append(tuple(is_flipped))
+    assert len(set(draws)) == len(draws)
+
+
+def test_folds_share_flipped_features(fit, private):
+    for fold in (0, 1):
+        count = Count()
+        split = partial(splits.subject_kfold, k=3, fold=fold, val=0.34, seed=0)
+        _, _, _, datamodule = fit(FROZEN, data={**private, **FLIP, "split": split}, callbacks=[count])
+        assert len(features_of(datamodule)) == 1
+    assert count.pictures == 0
+
+
+@pytest.mark.parametrize(
+    ("transforms", "expected"),
+    [
+        ([A.HorizontalFlip(p=0.5)], 0.5),
+        ([A.HorizontalFlip(p=1.0)], 1.0),
+        ([A.HorizontalFlip(p=0.5), A.HorizontalFlip(p=0.25)], 0.5),
+        ([A.HorizontalFlip(p=0.1), A.HorizontalFlip(p=0.2)], 0.1 * 0.8 + 0.9 * 0.2),
+        ([], 0.0),
+        ([A.HorizontalFlip(p=0.5), A.GaussNoise()], None),
+        ([A.OneOf([A.HorizontalFlip(p=0.5)])], None),
+    ],
+)
+def test_probability_of_a_flip(transforms, expected):
+    assert flip_probability(A.Compose(transforms)) == (expected if expected is None else pytest.approx(expected))
+    assert flip_probability(A.Compose(transforms, p=0.5)) is None
 
 
 def test_features_are_not_served_to_another_model(fit, private, lenet):

@@ -9,7 +9,7 @@ import torch
 
 from fervid.callbacks import EpochSeed, FreezeThenFineTune
 from fervid.data import frame_datamodule as datamodule_module
-from fervid.data.datasets import EpochSampler, FeatureDataset
+from fervid.data.datasets import CachedFeatures, EpochSampler, FeatureDataset
 from fervid.data.device_loader import DeviceLoader, to_device
 from fervid.data.frame_datamodule import EVALUATION_BATCH_SIZE
 
@@ -79,7 +79,7 @@ def test_augmentation_depends_only_on_seed_and_epoch(synthetic):
 def test_feature_views_alternate_over_epochs():
     features = np.arange(2 * 6 * 3, dtype=np.float32).reshape(2, 6, 3)
     epoch = torch.tensor(0)
-    dataset = FeatureDataset(features, np.array([5, 1, 3]), np.arange(3), {}, epoch=epoch)
+    dataset = FeatureDataset(CachedFeatures(features, np.array([5, 1, 3])), np.arange(3), {}, epoch=epoch)
     loader = DeviceLoader(dataset, lambda: to_device(features, CPU), batch_size=2)
     for turn in (0, 1, 2):
         epoch.fill_(turn)

@@ -1,0 +1,123 @@
+"""Linear probe: logistic regression on the features of the frozen backbone."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import recall_score
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
+from torch import nn
+
+from fervid.callbacks.finetune import FreezeThenFineTune, Phase
+from fervid.data.datasets import CachedFeatures
+from fervid.errors import InputError
+from fervid.tasks.task import Task
+
+log = logging.getLogger(__name__)
+
+
+class LinearProbe(FreezeThenFineTune):
+    """Fits a linear head to the features of the frozen backbone by logistic regression.
+
+    The features are standardised, and scikit-learn's L-BFGS finds the optimum, which gradient descent on the same head
+    would approach in many epochs. The inverse regularisation strength with the highest validation UAR is chosen. The
+    standardisation is folded into the head, so that the result is an ordinary network. One epoch without a change of
+    the weights then records its scores.
+
+    Args:
+        strengths: inverse regularisation strengths C to choose from; smaller values regularise more.
+        class_weight: None, or ``balanced`` to weight classes by their inverse frequency.
+        monitor: name of a logged score, which is only recorded.
+        cache_gb: see :class:`fervid.callbacks.prefix_cache.PrefixCache`.
+        folder: see :class:`FreezeThenFineTune`.
+        scheduler: must be None.
+
+    Raises:
+        InputError: if there is a scheduler, the head is not a single linear layer, or the features cannot be cached.
+    """
+
+    def __init__(
+        self,
+        strengths: Sequence[float] = (0.0001, 0.001, 0.01, 0.1, 1.0),
+        *,
+        class_weight: str | None = None,
+        monitor: str = "val/uar",
+        cache_gb: float = 8.0,
+        folder: str | Path | None = None,
+        scheduler: Any = None,
+    ):
+        if scheduler is not None:
+            raise InputError("finetune=linear_probe has no optimizer steps to schedule: give scheduler=none.")
+        if not strengths or min(strengths) <= 0:
+            raise InputError(f"finetune.strengths={list(strengths)} is out of range: give numbers above 0.")
+        if class_weight not in (None, "balanced"):
+            raise InputError(f"finetune.class_weight={class_weight} is unknown: give null or balanced.")
+        super().__init__([Phase("probe", 1, "head")], monitor=monitor, cache_gb=cache_gb, folder=folder)
+        self.strengths, self.class_weight = list(strengths), class_weight
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: Task) -> None:
+        if self.phase_number < len(self.phases):
+            self._fit(trainer, pl_module)
+        super().on_train_start(trainer, pl_module)
+
+    def _warn_of_few_steps(self, trainer: pl.Trainer) -> None:
+        pass  # L-BFGS takes as many steps as it needs
+
+    def _start_optimizer(self, trainer: pl.Trainer, model: Task) -> None:
+        super()._start_optimizer(trainer, model)
+        for group in trainer.optimizers[0].param_groups:
+            group["lr"] = 0.0
+
+    def _fit(self, trainer: pl.Trainer, model: Task) -> None:
+        linear = [module for module in model.head.layers.modules() if list(module.parameters(recurse=False))]
+        if len(linear) != 1 or not isinstance(linear[0], nn.Linear):
+            raise InputError("finetune=linear_probe needs a head with a single linear layer: give head=linear.")
+        datamodule = trainer.datamodule  # type: ignore[attr-defined]
+        cached = datamodule.cached_features(model)
+        if "train" not in cached:
+            raise InputError(
+                "finetune=linear_probe needs the cached features of the training frames: use augmentation=none or "
+                "flip, one device, and a large enough finetune.cache_gb."
+            )
+        labels = {name: datamodule.target.values(datamodule.samples_of(name)) for name in ("train", "val")}
+        train, weights = _all_views(cached["train"])
+        targets = np.tile(labels["train"], len(weights))
+        sample_weight = np.repeat(weights, len(labels["train"]))
+        val, _ = _all_views(cached["val"])
+        best: tuple[float, float, Pipeline] | None = None
+        for strength in sorted(self.strengths):  # of equal scores, the stronger regularisation
+            regression = LogisticRegression(C=strength, class_weight=self.class_weight, max_iter=1000)
+            probe = make_pipeline(StandardScaler(), regression)
+            probe.fit(train, targets, logisticregression__sample_weight=sample_weight)
+            uar = float(recall_score(labels["val"], probe.predict(val), average="macro", zero_division=0.0))
+            if best is None or uar > best[0]:
+                best = uar, strength, probe
+        assert best is not None
+        log.info("linear probe: of C=%s, %s has the highest validation UAR.", self.strengths, best[1])
+        _copy(best[2], linear[0])
+
+
+def _all_views(cached: CachedFeatures) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the features of all views that have a chance, (V * N, F), and the chances, (V,)."""
+    chances = np.array([1.0] if cached.chances is None else cached.chances)
+    views = np.flatnonzero(chances)
+    return np.concatenate([cached.array[view][cached.rows] for view in views]), chances[views]
+
+
+@torch.no_grad()
+def _copy(probe: Pipeline, linear: nn.Linear) -> None:
+    """Copies the regression, with the standardisation before it, into a linear layer."""
+    scaler, regression = probe[0], probe[1]
+    coefficients, intercepts = regression.coef_, regression.intercept_
+    if len(coefficients) == 1:  # two classes: the regression gives the logit of the second
+        coefficients = np.concatenate([-coefficients, coefficients]) / 2
+        intercepts = np.concatenate([-intercepts, intercepts]) / 2
+    weight = coefficients / scaler.scale_
+    linear.weight.copy_(torch.from_numpy(weight))
+    linear.bias.copy_(torch.from_numpy(intercepts - weight @ scaler.mean_))

@@ -1,0 +1,95 @@
+"""Linear probe: scikit-learn's logistic regression as an ordinary run."""
+
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+import pytorch_lightning as pl
+import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from fervid import load_run
+from fervid.callbacks import LinearProbe
+from fervid.cli import compose
+from fervid.data.targets import ClassTarget
+from fervid.errors import InputError
+from fervid.models.heads import LinearHead
+from fervid.models.paper_backbones import LeNet
+from fervid.runs.build import make_datamodule
+from fervid.tasks.classification import EmotionClassifier
+from fervid.train.training import train
+
+PROBE = ["experiment=smoke", "finetune=linear_probe", "head=linear", "logger=none"]
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_probe_equals_logistic_regression(cache, tmp_path, flip):
+    words = [*PROBE, f"cache_dir={cache}", "finetune.strengths=[0.01]", *(["augmentation=flip"] if flip else [])]
+    config = compose("train", words)
+    train(config, tmp_path)
+    model, datamodule = load_run(tmp_path), make_datamodule(config)
+    datamodule.prepare_data()
+    datamodule.setup()
+    model.freeze_before(len(model.backbone.stages))
+
+    def features(subset, *, mirrored=False):
+        dataset = datamodule.frame_dataset(subset)
+        batch = dataset.__getitems__(list(range(len(dataset))))
+        pictures = batch["image"].flip(3) if mirrored else batch["image"]
+        return model.eval().frozen_prefix(pictures.float() / 255).numpy(), batch["emotion"].numpy()
+
+    x, y = features("train")
+    if flip:
+        x, y = np.concatenate([x, features("train", mirrored=True)[0]]), np.tile(y, 2)
+    probe = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=1000))
+    probe.fit(x, y, logisticregression__sample_weight=np.full(len(y), 0.5 if flip else 1.0))
+    stored = pd.read_csv(tmp_path / "predictions.csv").filter(like="prob_").to_numpy()
+    np.testing.assert_allclose(stored, probe.predict_proba(features("test")[0]), atol=1e-3)
+
+
+def test_strength_with_best_validation_score_is_chosen(cache, tmp_path, caplog):
+    scores = {}
+    for strengths in ([1e-6], [10.0], [1e-6, 10.0]):
+        folder = tmp_path / str(len(scores))
+        train(compose("train", [*PROBE, f"cache_dir={cache}", f"finetune.strengths={strengths}"]), folder)
+        results = json.loads((folder / "results.json").read_text())
+        scores[str(strengths)] = results["metrics"]["val/uar"]
+        assert results["epochs"] == 1
+    assert scores["[1e-06, 10.0]"] == max(scores.values())
+
+
+def test_probe_of_two_classes(pictures, image_folder):
+    shutil.rmtree(pictures / "neutral")
+    datamodule = image_folder()
+    datamodule.prepare_data()
+    datamodule.setup()
+    backbone = LeNet()
+    model = EmotionClassifier(backbone, LinearHead(backbone.output_shape(), 2), ClassTarget(["happy", "sad"]))
+    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "num_sanity_val_steps": 0}
+    probe = LinearProbe([1.0])
+    trainer = pl.Trainer(accelerator="cpu", max_epochs=1, callbacks=[probe], use_distributed_sampler=False, **quiet)
+    trainer.fit(model, datamodule)
+    assert probe.history[0]["train/accuracy"] == 1.0  # the emotions differ in their colour
+    assert torch.equal(model.head.layers[1].weight[0], -model.head.layers[1].weight[1])
+
+
+@pytest.mark.parametrize(
+    ("words", "match"),
+    [
+        (["scheduler=cosine"], "scheduler=none"),
+        (["head=mlp"], "give head=linear"),
+        (["augmentation=hf_faces"], "needs the cached features"),
+        (["finetune.strengths=[0]"], "give numbers above 0"),
+        (["finetune.class_weight=even"], "give null or balanced"),
+    ],
+)
+def test_mistakes(cache, tmp_path, words, match):
+    with pytest.raises(Exception) as raised:  # noqa: PT011 - Hydra wraps errors of constructors
+        train(compose("train", [*PROBE, f"cache_dir={cache}", *words]), tmp_path)
+    error = raised.value if isinstance(raised.value, InputError) else raised.value.__cause__
+    assert isinstance(error, InputError)
+    assert match in str(error)
