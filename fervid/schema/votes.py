@@ -1,4 +1,4 @@
-"""Votes of several people on one picture: which of them count, and their distribution over the classes.
+"""Votes of several people on one clip or picture: which of them count, and their distribution over the classes.
 
 A table with votes has a column ``votes_<name>`` for each class, and possibly for further answers such as *unknown*.
 Names are compared by :func:`fervid.schema.emotions.shared_name`.
@@ -43,11 +43,29 @@ def leading(votes: np.ndarray, share: float = LEADING_SHARE) -> np.ndarray:
     return np.where(ahead < share * votes.sum(axis=1, keepdims=True), votes, 0)
 
 
-def has_votes(table: pd.DataFrame, class_names: Sequence[str]) -> bool:
-    """Whether a table has a column of votes for every class, and no row without votes."""
+def mistake(table: pd.DataFrame, class_names: Sequence[str]) -> str | None:
+    """Returns why a table has no distribution of votes over the classes, as a sentence; None if it has one."""
     columns = _columns(table)
-    names = [shared_name(name) for name in class_names]
-    return set(names) <= columns.keys() and bool(table[list(columns.values())].notna().all(axis=None))
+    absent = [name for name in class_names if shared_name(name) not in columns]
+    if absent:
+        return (
+            f"the corpus has no column {VOTES}{absent[0]}: task=soft_labels needs the number of votes for each class, "
+            "as in dataset=ferplus; use task=classification for other corpora."
+        )
+    votes = _numbers(table)
+    bad = ~(np.isfinite(votes) & (votes >= 0)).all(axis=1)
+    if bad.any():
+        return (
+            f"{_first(table, bad)} has votes that are missing or not numbers of 0 or more: give the number of votes in "
+            f"every column {VOTES}<name>, or leave the clip out."
+        )
+    none = votes[:, _positions(columns, class_names)].sum(axis=1) == 0
+    if none.any():
+        return (
+            f"{_first(table, none)} has no votes for any of the classes {', '.join(class_names)}: give its votes, or "
+            "leave the clip out."
+        )
+    return None
 
 
 def distributions(table: pd.DataFrame, class_names: Sequence[str]) -> np.ndarray:
@@ -63,32 +81,21 @@ def distributions(table: pd.DataFrame, class_names: Sequence[str]) -> np.ndarray
 
     Raises:
         InputError: if a class has no column of votes, or a row has no votes for any class.
+
+    Examples:
+        >>> names = ["votes_neutral", "votes_happiness", "votes_sadness", "votes_unknown"]
+        >>> table = pd.DataFrame([[6, 3, 1, 0], [1, 1, 0, 0]], columns=names)
+        >>> distributions(table, ["happy", "neutral", "sad"]).round(2).tolist()
+        [[0.33, 0.67, 0.0], [0.5, 0.5, 0.0]]
     """
-    columns = _columns(table)
-    absent = [name for name in class_names if shared_name(name) not in columns]
-    if absent:
-        raise InputError(
-            f"the corpus has no column {VOTES}{absent[0]}: task=soft_labels needs the number of votes for each class, "
-            "as in dataset=ferplus; use task=classification for other corpora."
-        )
-    votes = table[list(columns.values())].apply(pd.to_numeric, errors="coerce").to_numpy(dtype=float)
-    bad = ~(np.isfinite(votes) & (votes >= 0)).all(axis=1)
-    if bad.any():
-        raise InputError(
-            f"{_first(table, bad)} has votes that are missing or not numbers of 0 or more: give the number of votes in "
-            f"every column {VOTES}<name>, or leave the sample out."
-        )
-    of_classes = [list(columns).index(shared_name(name)) for name in class_names]
+    wrong = mistake(table, class_names)
+    if wrong:
+        raise InputError(wrong)
+    votes, of_classes = _numbers(table), _positions(_columns(table), class_names)
     counted = leading(without_single_votes(votes))[:, of_classes]
     none_left = counted.sum(axis=1) == 0
     counted[none_left] = votes[none_left][:, of_classes]
-    total = counted.sum(axis=1, keepdims=True)
-    if (total == 0).any():
-        raise InputError(
-            f"{_first(table, total[:, 0] == 0)} has no votes for any of the classes {', '.join(class_names)}: give its "
-            "votes, or leave the sample out."
-        )
-    return (counted / total).astype(np.float32)
+    return (counted / counted.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
 def _columns(table: pd.DataFrame) -> dict[str, str]:
@@ -97,5 +104,14 @@ def _columns(table: pd.DataFrame) -> dict[str, str]:
     return {shared_name(name.removeprefix(VOTES)): name for name in names}
 
 
+def _numbers(table: pd.DataFrame) -> np.ndarray:
+    """Returns the votes, float64 (N, K); NaN where a cell is not a number."""
+    return table[list(_columns(table).values())].apply(pd.to_numeric, errors="coerce").to_numpy(dtype=float)
+
+
+def _positions(columns: Sequence[str] | dict[str, str], class_names: Sequence[str]) -> list[int]:
+    return [list(columns).index(shared_name(name)) for name in class_names]
+
+
 def _first(table: pd.DataFrame, selected: np.ndarray) -> str:
-    return f"the clip {table['clip'].iloc[int(selected.argmax())]!r}" if "clip" in table else "a row"
+    return f"the clip {str(table['clip'].iloc[int(selected.argmax())])!r}"
