@@ -152,7 +152,7 @@ def test_invalid_settings_are_refused(corpus, tmp_path):
 
 def test_corpus_without_votes_is_one_sentence(cache, tmp_path):
     words = ["experiment=smoke", "task=soft_labels", "trainer.max_epochs=1", f"cache_dir={cache}", "logger=none"]
-    with pytest.raises(InputError, match="^the corpus has no column votes_angry: task=soft_labels needs"):
+    with pytest.raises(InputError, match=r"^the corpus has no column votes_angry: task=soft_labels needs"):
         train(compose("train", words), tmp_path / "run")
 
 
