@@ -84,9 +84,9 @@ def distributions(table: pd.DataFrame, class_names: Sequence[str]) -> np.ndarray
 
     Examples:
         >>> names = ["votes_neutral", "votes_happiness", "votes_sadness", "votes_unknown"]
-        >>> table = pd.DataFrame([[6, 3, 1, 0], [1, 1, 0, 0]], columns=names)
-        >>> distributions(table, ["happy", "neutral", "sad"]).round(2).tolist()
-        [[0.33, 0.67, 0.0], [0.5, 0.5, 0.0]]
+        >>> table = pd.DataFrame([[6, 2, 1, 1], [1, 1, 0, 0]], columns=names)
+        >>> distributions(table, ["happy", "neutral", "sad"]).tolist()
+        [[0.0, 1.0, 0.0], [0.5, 0.5, 0.0]]
     """
     wrong = mistake(table, class_names)
     if wrong:
