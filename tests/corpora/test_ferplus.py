@@ -230,3 +230,16 @@ def test_real_corpus_is_read_from_its_zip():
     assert not inventory.missing
     assert inventory.dropped.empty
     assert read_picture(read_bytes(next(corpus.sources()))).shape == (48, 48, 3)
+
+
+def test_commands_read_the_zip_and_report_the_rules(tmp_path, fervid_command, capsys):
+    tie = (5, 0, 5, 0, 0, 0, 0, 0, 0, 0)
+    write_ferplus(tmp_path / "raw", layout="zip", votes=[tie] * 2)
+    root, words = tmp_path / "raw" / "FERPlus.zip", [f"cache_dir={tmp_path / 'cache'}", "split=predefined"]
+    fervid_command("audit", "dataset=ferplus", f"dataset.root={root}", *words, f"hydra.run.dir={tmp_path / 'out'}")
+    output = " ".join(capsys.readouterr().out.split())
+    assert "without an emotion that has more than half of the votes, left out: 2 (first: FERPlus.zip/FERPlus/" in output
+    assert "train: 12 of 28558 pictures with votes were found." in output
+    with pytest.raises(SystemExit):
+        fervid_command("audit", "dataset=ferplus", f"dataset.root={root}x", *words)
+    assert f"dataset.root={root}x is not a folder" in capsys.readouterr().err
