@@ -57,8 +57,9 @@ class FERPlus(Corpus):
     3. ``labels="probability"``, for training on the distribution of the votes: from the most frequent category on,
        categories are collected until they have three quarters of the remaining votes; emotions that are less frequent
        than *unknown* or *NF* are not collected. A picture is used if one to three emotions were collected that have
-       more than half of the remaining votes. Its label is the most frequent emotion, the first one in the order above if there are several. As in the
-       published code (``src/train.py``), this applies to the training subset, and rule 2 to validation and test.
+       more than half of the remaining votes. Its label is the most frequent emotion, the first one in the order of
+       :data:`EMOTIONS` if there are several. As in the published code (``src/train.py``), this applies to the training
+       subset, and rule 2 to validation and test.
     4. Pictures whose label is *unknown* or *NF* are left out.
 
     ``labels="plurality"`` is not from the paper, but common in later ones: the label is the category with the most

@@ -19,8 +19,9 @@ def vote_scores(predictions: pd.DataFrame, class_names: Sequence[str]) -> dict[s
         class_names: the C classes.
 
     Returns:
-        ``cross_entropy`` and ``kl_divergence`` (Kullback-Leibler, from the predictions to the votes), means over
-        samples in nats. Empty if there are no samples, or not every sample has votes.
+        ``cross_entropy``, the mean of -sum(votes * log(predictions)), and ``kl_divergence`` (Kullback-Leibler), the
+        mean of sum(votes * log(votes / predictions)), in nats. Empty if there are no samples, or not every sample has
+        votes.
     """
     if predictions.empty or mistake(predictions, class_names):
         return {}

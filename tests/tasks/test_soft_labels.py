@@ -223,6 +223,10 @@ def test_commands_work_as_with_a_classification(run, corpus, fervid_command, tmp
     }
     fervid_command(command, *words[command], f"hydra.run.dir={tmp_path / 'out'}")
     assert "votes_" not in capsys.readouterr().out  # votes are not groups to compare
+    if command == "report":
+        (table,) = (tmp_path / "out" / "tables").glob("scores_1.csv")
+        expected = json.loads((run / "results.json").read_text())["metrics"]["test/kl_divergence"]
+        assert pd.read_csv(table)["divergence from votes"].tolist() == [pytest.approx(expected, abs=6e-4)]
     if command == "evaluate":
         (again,) = (tmp_path / "out" / "members").glob("*/results.json")
         before, after = (json.loads(file.read_text())["metrics"] for file in (run / "results.json", again))
