@@ -305,7 +305,7 @@ def _without_bad_rows(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def _pictures(file: File) -> Iterator[bytes]:
-    """Yields the picture of each row of ``fer2013.csv`` as a PGM file; empty if its pixels cannot be used."""
+    """Yields the picture of each row of `fer2013.csv`, given one of its rows, as PGM; empty if it has no valid pixels."""
     source = file.source
     with (
         open(source, encoding="utf-8-sig", newline="")
@@ -314,9 +314,13 @@ def _pictures(file: File) -> Iterator[bytes]:
     ):
         rows = csv.reader(lines)
         column = [name.strip() for name in next(rows)].index("pixels")
-        for row in rows:
-            if row:
-                yield _pgm(row[column]) if len(row) > column else b""
+        try:
+            for row in rows:
+                if row:
+                    yield _pgm(row[column]) if len(row) > column else b""
+        except (csv.Error, ValueError, OSError) as error:
+            table = file.path.rpartition("/")[0]
+            raise InputError(f"{table} cannot be read ({first_line(error)}): download it again.") from error
 
 
 def _pgm(pixels: str) -> bytes:

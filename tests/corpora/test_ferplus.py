@@ -170,6 +170,9 @@ def test_pixel_tables_are_checked(tmp_path):
     pixels.write_text("\n".join(lines))
     pictures = list(FERPlus(tmp_path).sources())
     assert [len(picture) > 0 for picture in pictures] == [False] * 3 + [True] * 20
+    pixels.write_text("\n".join([*lines[:-1], f"0,{'1' * 200_000},PrivateTest"]))
+    with pytest.raises(InputError, match=r"^fer2013\.csv cannot be read \(field larger than field limit"):
+        list(FERPlus(tmp_path).sources())
     pixels.write_text("\n".join(lines[:-1]))
     with pytest.raises(InputError, match=r"^fer2013\.csv has 23 rows, and fer2013new\.csv has 24 rows or others"):
         FERPlus(tmp_path).read()
