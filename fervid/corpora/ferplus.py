@@ -305,7 +305,7 @@ def _without_bad_rows(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def _pictures(file: File) -> Iterator[bytes]:
-    """Yields the picture of each row of `fer2013.csv`, given one of its rows, as PGM; empty if it has no valid pixels."""
+    """Yields the picture of each row of ``fer2013.csv``, given one of its rows, as PGM; empty if it is not valid."""
     source = file.source
     with (
         open(source, encoding="utf-8-sig", newline="")
