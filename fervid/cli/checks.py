@@ -47,7 +47,9 @@ def check_files(config: DictConfig) -> None:
     if root is None and not can_be_fetched:
         name = OmegaConf.select(config, "choices.dataset") or dataset.get("_target_")
         raise InputError(f"dataset={name} needs dataset.root=<folder>: give the folder of the corpus.")
-    if root is not None and not (Path.exists if can_be_fetched else Path.is_dir)(Path(str(root)).expanduser()):
+    place = None if root is None else Path(str(root)).expanduser()
+    is_zip = place is not None and place.suffix.lower() == ".zip" and place.is_file()
+    if place is not None and not is_zip and not (place.exists() if can_be_fetched else place.is_dir()):
         kind = "file or folder" if can_be_fetched else "folder"
         raise InputError(f"dataset.root={root} is not a {kind}: give the {kind} of the corpus.")
 

@@ -50,6 +50,7 @@ LIMITS: dict[str, Allowed] = {
     "optimizer.momentum": _NOT_NEGATIVE,
     "finetune.patience_steps": _whole(0, "0 or more"),
     "finetune.cache_gb": _number(lambda value: value >= 0, "0 or more GiB"),
+    "task.vote_mode": _one_of("cross_entropy", "probability"),
     "task.loss.class_weights": _one_of("none", "balanced"),
     "task.loss.label_smoothing": _number(lambda value: 0 <= value < 1, "0 to below 1"),
     "task.loss.focal_gamma": _NOT_NEGATIVE,

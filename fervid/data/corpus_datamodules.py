@@ -5,7 +5,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
 
-from fervid.corpora import ENTERFACE, ISED, RAVDESS, HFFaces, ImageFolder, VideoFolder
+from fervid.corpora import ENTERFACE, ISED, RAVDESS, FERPlus, HFFaces, ImageFolder, VideoFolder
 from fervid.corpora.corpus import Corpus
 from fervid.data.frame_datamodule import DEFAULT_CACHE, FrameDataModule
 from fervid.errors import InputError
@@ -119,6 +119,13 @@ class HFFacesDataModule(CorpusDataModule):
 
     def __init__(self, root: str | Path | None = None, **options: Any):
         super().__init__(HFFaces, root=root, **options)
+
+
+class FERPlusDataModule(CorpusDataModule):
+    """FER+ (options: :class:`fervid.corpora.ferplus.FERPlus` and :class:`CorpusDataModule`)."""
+
+    def __init__(self, root: str | Path | None, **options: Any):
+        super().__init__(FERPlus, root=root, **options)
 
 
 class ImageFolderDataModule(CorpusDataModule):

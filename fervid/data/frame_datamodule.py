@@ -23,7 +23,7 @@ from fervid.data.device_loader import DeviceLoader, fits, to_device
 from fervid.data.face_cache import FaceCache, build_face_cache
 from fervid.data.frame_source import FrameSource
 from fervid.data.samples import FrameSample, Sample
-from fervid.data.targets import ClassTarget, Target
+from fervid.data.targets import ClassTarget, Target, VoteTarget
 from fervid.errors import InputError
 from fervid.media.files import FAILED
 from fervid.processes.lifetime import end_with_parent
@@ -352,7 +352,8 @@ class FrameDataModule(pl.LightningDataModule):
         )
 
     def _targets(self, samples: pd.DataFrame) -> dict[str, np.ndarray]:
-        return {self.target.name: self.target.values(samples)}
+        votes = {VoteTarget.entry: self.target.distributions(samples)} if isinstance(self.target, VoteTarget) else {}
+        return {self.target.name: self.target.values(samples), **votes}
 
     def train_dataloader(self) -> DataLoader | DeviceLoader:
         samples = self.samples_of("train")

@@ -9,6 +9,7 @@ import pandas as pd
 
 from fervid.errors import InputError, listed
 from fervid.schema.manifest import SPLITS
+from fervid.schema.votes import distributions
 
 log = logging.getLogger(__name__)
 
@@ -102,3 +103,28 @@ class ClassTarget:
         """Returns weights with which all classes are drawn equally often."""
         labels = self.values(samples)
         return 1.0 / np.bincount(labels, minlength=self.size)[labels]
+
+
+class VoteTarget(ClassTarget):
+    """A class label, and the distribution of several people's votes over the classes.
+
+    Batches have both: the label in the entry ``emotion``, and the distribution in :attr:`entry`, float32 (B, C).
+
+    Attributes:
+        entry: name of the batch entry with the distribution.
+    """
+
+    entry = "votes"
+
+    def fit(self, samples: pd.DataFrame) -> None:
+        """Collects and counts the classes, and checks the votes.
+
+        Raises:
+            InputError: as :class:`ClassTarget`, or if a class has no column of votes, or a sample has no votes.
+        """
+        super().fit(samples)
+        self.distributions(samples)
+
+    def distributions(self, samples: pd.DataFrame) -> np.ndarray:
+        """Returns the distribution of the votes on N samples, float32 (N, C), in the order of the classes."""
+        return distributions(samples, self.class_names)

@@ -7,6 +7,7 @@ import pandas as pd
 
 from fervid.errors import InputError
 from fervid.metrics.scores import scores
+from fervid.metrics.votes import vote_scores
 from fervid.schema.columns import keys
 from fervid.schema.predictions import probabilities, probability_columns
 from fervid.schema.results import CLASSIFICATION
@@ -142,8 +143,8 @@ def measure(predictions: pd.DataFrame, class_names: list[str]) -> Measured:
 
     Returns:
         ``metrics``: ``test/accuracy``, ``test/uar`` and ``test/f1`` of frames and ``test/clip_...`` of clips, NaN if
-        there are no frames; ``recall`` and ``precision`` of each emotion, None where the denominator is 0; and
-        ``confusion`` of frames.
+        there are no frames, and the scores of :func:`fervid.metrics.votes.vote_scores` of frames; ``recall`` and
+        ``precision`` of each emotion, None where the denominator is 0; and ``confusion`` of frames.
     """
     counts = confusion(predictions, class_names)
     clips = confusion(clip_predictions(predictions, class_names), class_names)
@@ -161,7 +162,8 @@ def measure(predictions: pd.DataFrame, class_names: list[str]) -> Measured:
             f"{prefix}{name}": value
             for prefix, found in (("test/", frame_scores), ("test/clip_", scores(clips)))
             for name, value in found.means().items()
-        },
+        }
+        | {f"test/{name}": value for name, value in vote_scores(predictions, class_names).items()},
         "recall": by_class(frame_scores.recall),
         "precision": by_class(frame_scores.precision),
         "confusion": counts.tolist(),

@@ -10,10 +10,12 @@ from fervid.errors import listed
 from fervid.metrics.aggregation import confusion, level_predictions
 from fervid.metrics.scores import scores
 from fervid.metrics.statistics import bootstrap_intervals, run_confusions
+from fervid.metrics.votes import vote_scores
 from fervid.report.systems import System
 from fervid.schema.columns import keys
 from fervid.schema.tables import Table
 
+DIVERGENCE = "divergence from votes"
 MIN_TEST_FRAMES = 20  # an emotion with fewer test frames has an unreliable recall
 
 
@@ -48,11 +50,23 @@ def score_table(systems: Sequence[System], number: int, *, resamples: int, seed:
                 for key, measure in (("uar", "UAR"), ("accuracy", "WAR"))
                 if level in intervals or key == "uar"
             }
+            | _divergence(system)
             | {"_order": values["frames"]["uar"].mean()}
         )
     data = pd.DataFrame(rows).sort_values("_order", ascending=False).drop(columns="_order")
     notes = _score_notes(systems, resamples, has_clips="UAR clips, mean" in data)
+    if DIVERGENCE in data:
+        notes.append(f"{DIVERGENCE}: mean Kullback-Leibler divergence of frames, in nats; smaller is better.")
     return Table(f"scores_{number}", describe_set(systems, number), data, notes=notes)
+
+
+def _divergence(system: System) -> dict[str, str]:
+    """Returns the divergence of the frame predictions of a system from the votes; empty if there are no votes."""
+    found = [vote_scores(run.predictions, system.class_names).get("kl_divergence") for run in system.runs]
+    values = pd.Series(found, dtype=float)
+    if values.isna().any():
+        return {}
+    return {DIVERGENCE: f"{values.mean():.3f}" + (f" ± {values.std():.3f}" if len(values) > 1 else "")}
 
 
 def _score_notes(systems: Sequence[System], resamples: int, *, has_clips: bool) -> list[str]:

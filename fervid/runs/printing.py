@@ -73,7 +73,8 @@ def print_summary(console: Console, folder: Path, results: dict[str, Any]) -> No
         prefixes["test, whole clips"] = "test/clip_"
     names = [name.removeprefix("test/") for name in metrics if name.startswith("test/")]
     shares = {"UAR": "uar", "WAR (accuracy)": "accuracy", "macro F1": "f1"} if "class_names" in results else {}
-    columns = shares | {name: name for name in names if name not in shares.values() and not name.startswith("clip_")}
+    others = [name for name in names if name not in shares.values() and not name.startswith("clip_")]
+    columns = shares | {name.replace("_", " "): name for name in others}  # blanks, since narrow columns are wrapped
     rows: list[dict[str, Any]] = [
         {"": name} | {column: metrics.get(prefix + metric) for column, metric in columns.items()}
         for name, prefix in prefixes.items()

@@ -19,6 +19,7 @@ CLIP_KEY = ["corpus", "clip"]
 FRAME_KEY = [*CLIP_KEY, "frame"]
 """Identifies a frame."""
 PROBABILITY = "prob_"  # prefix of probability columns; the class name follows
+VOTES = "votes_"  # prefix of columns with numbers of votes; the class, or another answer, follows
 MAX_GROUPS = 12  # largest number of values of a column that scores are grouped by
 BOX = ("box_left", "box_top", "box_width", "box_height")
 EYES = ("left_eye_x", "left_eye_y", "right_eye_x", "right_eye_y")
@@ -173,6 +174,8 @@ def keys(table: "pd.DataFrame", column: str) -> "pd.Series":
 
 def role(name: str) -> Role:
     """Returns the role of a column; undeclared columns, such as those of a user's CSV, are conditions."""
+    if name.startswith(VOTES):
+        return Role.TARGET
     return COLUMNS[name].role if name in COLUMNS else Role.CONDITION
 
 

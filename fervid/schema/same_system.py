@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fervid.schema.columns import VOTES
+
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
@@ -104,7 +106,7 @@ def fingerprint(manifest: "pd.DataFrame", hashes: "np.ndarray", targets: "np.nda
     import pandas as pd  # not at the top: --help does not need pandas
 
     digest = hashlib.sha256()
-    for column in FINGERPRINTED:
+    for column in (*FINGERPRINTED, *(name for name in manifest if str(name).startswith(VOTES))):
         values = manifest[column]
         text = values.astype(str).where(values.notna(), "").astype(object)
         digest.update(pd.util.hash_pandas_object(text, index=False).to_numpy().tobytes())

@@ -57,7 +57,10 @@ class EmotionLoss(nn.Module):
         self.label_smoothing, self.focal_gamma = label_smoothing, focal_gamma
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Returns the mean loss of logits (B, num_classes) for labels (B,)."""
+        """Returns the mean loss of logits (B, num_classes) for labels (B,).
+
+        Without focal weighting, labels may also be distributions over the classes, (B, num_classes).
+        """
         if not self.focal_gamma:
             return F.cross_entropy(logits, labels, weight=self.weight, label_smoothing=self.label_smoothing)
         losses = F.cross_entropy(

@@ -191,7 +191,7 @@ def test_example_yaml_has_every_setting_of_preparation_and_loading(portraits, fe
     for wrong, sentence in (
         ("dataset.batch_size=large", "is not a number: the default is 32"),
         ("dataset.bath_size=3", "Did you mean dataset.batch_size?"),
-        ("dataset=portrait", "choose enterface, hf_faces, image_folder, ised, portraits, ravdess, synthetic"),
+        ("dataset=portrait", "choose enterface, ferplus, hf_faces, image_folder, ised, portraits, ravdess, synthetic"),
     ):
         with pytest.raises(SystemExit):
             fervid_command("train", folder, *[] if "=portrait" in wrong else ["dataset=portraits"], wrong)
@@ -209,7 +209,7 @@ def test_option_with_the_name_of_a_common_setting_is_refused(portraits, name):
 def test_corpus_in_fervid_corpora_is_found(portraits, monkeypatch):
     """A module in fervid/corpora needs no registration."""
     assert set(fervid.corpora.find_corpora()) >= {
-        *("ENTERFACE", "HFFaces", "ISED", "ImageFolder", "RAVDESS", "VideoFolder")
+        *("ENTERFACE", "FERPlus", "HFFaces", "ISED", "ImageFolder", "RAVDESS", "VideoFolder")
     }
     (portraits / "site" / "portraits_corpus.py").rename(portraits / "site" / "portraits.py")
     monkeypatch.setattr(fervid.corpora, "__path__", [*fervid.corpora.__path__, str(portraits / "site")])
