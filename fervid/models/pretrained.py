@@ -220,20 +220,19 @@ def _build(name: str, library: str, image_size: int, options: Mapping[str, Any])
             f"{library} has no network {name!r}" + (f": did you mean {' or '.join(similar)}?" if similar else ".")
         )
     try:
-        network = (_torchvision_network if library == "torchvision" else _timm_network)(name, image_size, options)
+        return (_torchvision_network if library == "torchvision" else _timm_network)(name, image_size, options)
     except Exception as error:  # whatever the libraries raise
-        if options and not isinstance(error, OSError):  # those of a connection
-            raise InputError(
-                f"backbone.options={dict(options)} cannot be used for {name} of {library} ({first_line(error)}): give "
-                "arguments of the network's constructor."
-            ) from error
-        if is_on_hub:
+        if is_on_hub and not isinstance(error, TypeError):
             raise InputError(
                 f"backbone.name={name} cannot be read from the Hugging Face hub ({first_line(error)}): check the name, "
                 "connect to a network, or give timm's name of the network and a file with backbone.weights=<path>."
             ) from error
+        if options:
+            raise InputError(
+                f"backbone.options={dict(options)} cannot be used for {name} of {library} ({first_line(error)}): give "
+                "arguments of the network's constructor."
+            ) from error
         raise
-    return network
 
 
 def _torchvision_network(name: str, image_size: int, options: Mapping[str, Any]) -> nn.Module:
