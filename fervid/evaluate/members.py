@@ -23,6 +23,7 @@ from fervid.runs.load import read_manifest, read_run, reopen_corpus, stored_conf
 from fervid.runs.run import Run
 from fervid.runs.trust import Trust
 from fervid.schema.columns import FRAME_KEY, keys
+from fervid.schema.weights import with_weights
 
 NO_DETECTOR = f"{NoDetector.__module__}.{NoDetector.__name__}"
 
@@ -188,7 +189,13 @@ def leave_out_seen(members: Sequence[Member]) -> int:
 
 
 def leakage(member: Member, own_corpus: bool, left_out: int) -> dict[str, Any]:
-    """Audits the overlap between the frames and those that a member was trained and validated on."""
+    """Audits the overlap between the frames and those that a member or its initial weights were trained on."""
+    return with_weights(
+        _split_leakage(member, own_corpus, left_out), member.run.results.get("weights"), member.datamodule.corpora
+    )
+
+
+def _split_leakage(member: Member, own_corpus: bool, left_out: int) -> dict[str, Any]:
     datamodule = member.datamodule
     if own_corpus and not left_out:
         return datamodule.audit.as_dict()

@@ -33,7 +33,18 @@ def joint_validation(runs: Sequence[Run], weights: np.ndarray, emotions: Sequenc
 def training_entries(run: Run, config: DictConfig | None) -> dict[str, Any]:
     """Entries of ``results.json`` that describe the training, with the settings of the other corpus, if any."""
     metrics = {name: value for name, value in run.results["metrics"].items() if not name.startswith("test/")}
-    names = ("seed", "seconds", "warnings", "versions", "git_revision", "choices", "config", "epochs", "best_epoch")
+    names = (
+        "seed",
+        "seconds",
+        "warnings",
+        "versions",
+        "git_revision",
+        "choices",
+        "config",
+        "epochs",
+        "best_epoch",
+        "weights",
+    )
     results: dict[str, Any] = {name: run.results.get(name) for name in names} | {"metrics": metrics}
     if config is not None:
         chosen, stored = config.choices, stored_config(run.results, run.folder, trust=config.trust)

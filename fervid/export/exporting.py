@@ -6,7 +6,7 @@ import shlex
 import shutil
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from fervid.runs.load import load_classifier, stored_config
 from fervid.runs.run import open_run
 from fervid.runs.trust import Trust
 from fervid.schema.tables import Table
+from fervid.schema.weights import describe_weights, trained_weights_info
 from fervid.storage.atomic import PREFIX, filling
 from fervid.tasks.classification import EmotionClassifier
 
@@ -137,6 +138,8 @@ def describe(results: dict[str, Any], config: DictConfig, model: EmotionClassifi
         "fervid_version": results.get("versions", {}).get("fervid") or "unknown",
         "git_revision": results.get("git_revision") or "unknown",
         "licence": weights_licence(results),
+        "initial_weights": " ".join(describe_weights(results.get("weights") or {})) or "random",
+        "weights_info": asdict(trained_weights_info(results)),
     }
     return {
         name: without_folders(value) if isinstance(value, str) else json.dumps(value)

@@ -23,6 +23,7 @@ from fervid.runs.run import Run
 from fervid.schema.columns import SEX, grouping_columns, keys
 from fervid.schema.manifest import SPLITS
 from fervid.schema.predictions import probabilities
+from fervid.schema.weights import RESEARCH_ONLY, UNKNOWN, is_research_only, pretraining_sentences
 from fervid.storage.escaping import markdown_code, markdown_text
 
 RESAMPLES = 2000  # bootstrap resamples
@@ -85,6 +86,7 @@ def _render(run: Run, config: DictConfig, files: Sequence[str]) -> str:
         expressions=[corpus["expressions"] for corpus in run.corpora],
         faces=faces_in_words(config),
         level_sentence=run.level.sentence,
+        pretraining=pretraining_sentences(results["leakage"].get("weights", {})),
         test_subjects=int(keys(frames, "subject").nunique()),
         min_test_subjects=MIN_TEST_SUBJECTS,
         subjects_known=bootstrap_unit(frames) == "subject",
@@ -146,30 +148,22 @@ def faces_in_words(config: DictConfig) -> str:
 
 
 def first_weights(results: dict[str, Any]) -> str:
-    """Describes the source and the terms of the backbone's initial weights, in one or two Markdown sentences.
+    """Describes the source, the data and the terms of the backbone's initial weights, in Markdown sentences.
 
     Args:
         results: the contents of the run's ``results.json``.
     """
     weights = results.get("weights") or {}
     source, requested = weights.get("source", "random"), without_folders(str(weights.get("requested") or ""))
-    requested = requested.replace("\\", "/").rsplit("/", 1)[-1]
+    requested = requested.replace("\\", "/").rsplit("/", 1)[-1] if source in ("file", "random") else requested
     sha256 = f" (sha256 {markdown_code(weights['sha256'])})" if weights.get("sha256") else ""
     if source == "random":
         missing = f" ({markdown_text(requested)} was requested but not available)" if weights.get("missing") else ""
         return f"random{missing}; the network was trained only on the data above."
-    if source == "file":
-        return (
-            f"The file {markdown_code(requested)}{sha256}, whose terms fervid does not know. If the weights were "
-            "trained on ImageNet, as those of torchvision are: ImageNet may be used only for non-commercial research "
-            "and education."
-        )
-    terms = (
-        "They were trained on ImageNet, which may be used only for non-commercial research and education."
-        if "IMAGENET" in requested.upper()
-        else f"For their terms and those of their training data, see {markdown_text(source)}'s page on the network."
-    )
-    return f"{markdown_code(requested)} of {markdown_text(source)}{sha256}. {terms}"
+    data, licence = (markdown_text(without_folders(weights.get(name) or UNKNOWN)) for name in ("data", "licence"))
+    origin = f"the file {markdown_code(requested)}" if source == "file" else f"{markdown_code(requested)} of {source}"
+    research = f" **{RESEARCH_ONLY}**" if is_research_only(weights) else ""
+    return f"{origin}{sha256}, trained on {data}. Licence of these weights and their data: {licence}.{research}"
 
 
 def data_licence(results: dict[str, Any]) -> str:
@@ -224,7 +218,8 @@ def _training_command(results: dict[str, Any], config: DictConfig) -> str:
     """Returns the command that starts a new training from the weights."""
     backbone = results["choices"].get("backbone")
     named = {"backbone.name": config.backbone.name} if backbone in ("torchvision", "timm") else {}
-    settings = {"backbone": backbone, **named, "backbone.weights": "model.safetensors"}
+    options = {f"++backbone.options.{key}": value for key, value in (config.backbone.get("options") or {}).items()}
+    settings = {"backbone": backbone, **named, **(options if named else {}), "backbone.weights": "model.safetensors"}
     return printed_command("fervid.train", [], settings, python="python")
 
 

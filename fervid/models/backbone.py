@@ -2,8 +2,8 @@
 
 import hashlib
 import logging
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from fervid.errors import InputError, first_line
 from fervid.models.state_dicts import find_weights
-from fervid.models.weight_files import read_checkpoint
+from fervid.models.weight_files import read_checkpoint, read_weights_info
+from fervid.schema.weights import WeightsInfo
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +31,7 @@ class Weights:
         sha256: digest of the file or, if there is no file, of the tensors; None for random weights.
         missing: reason why the requested weights are not used; None if they are used.
         unwrapped: entry and prefix of the file under which the weights were found; None if there is neither.
+        info: what the weights were trained on; empty for random weights.
     """
 
     requested: str | None
@@ -37,10 +39,13 @@ class Weights:
     sha256: str | None = None
     missing: str | None = None
     unwrapped: str | None = None
+    info: WeightsInfo = field(default_factory=WeightsInfo)
 
-    def as_dict(self) -> dict[str, str | None]:
-        """Returns the attributes as plain containers, for checkpoints and results."""
-        return asdict(self)
+    def as_dict(self) -> dict[str, Any]:
+        """Returns a :class:`fervid.schema.weights.WeightsRecord`, for results."""
+        values = asdict(self)
+        info = values.pop("info")
+        return values | info | {name: list(info[name]) for name in ("emotion_labels_of", "subjects_of")}
 
 
 class Backbone(nn.Module):
@@ -59,6 +64,8 @@ class Backbone(nn.Module):
         freeze_batchnorm: whether BatchNorm in trainable stages normalises with its stored statistics and does not
             update them, as in fine-tuning with Keras. None: True with pretrained weights, and False with random
             weights, whose statistics are still meaningless.
+        weights_info: what the weights were trained on, as far as fervid does not know it: the arguments of
+            :class:`fervid.schema.weights.WeightsInfo`.
 
     Attributes:
         stages: names of the stages.
@@ -82,6 +89,7 @@ class Backbone(nn.Module):
         std: Sequence[float] = (1.0, 1.0, 1.0),
         channel_order: str = "rgb",
         freeze_batchnorm: bool | None = None,
+        weights_info: Mapping[str, Any] | None = None,
     ):
         super().__init__()
         if channel_order not in ("rgb", "bgr"):
@@ -94,6 +102,7 @@ class Backbone(nn.Module):
         self.channel_order = channel_order
         self.freeze_batchnorm = freeze_batchnorm
         self.weights = Weights(None)
+        self.weights_info = WeightsInfo(**(weights_info or {}))
         self._output_shape: tuple[int, int, int] | None = None
         self.mean: Tensor
         self.std: Tensor
@@ -209,7 +218,8 @@ class Backbone(nn.Module):
         unwrapped = self.load_tensors(content, str(path))
         if unwrapped is not None:
             log.info("backbone.weights=%s: loaded from %s.", path, unwrapped)
-        self.weights = Weights(str(path), "file", hashlib.sha256(path.read_bytes()).hexdigest(), unwrapped=unwrapped)
+        sha256, info = hashlib.sha256(path.read_bytes()).hexdigest(), read_weights_info(path).over(self.weights_info)
+        self.weights = Weights(str(path), "file", sha256, unwrapped=unwrapped, info=info)
 
     def load_tensors(self, content: dict[str, Any], name: str) -> str | None:
         """Copies weights into the network.

@@ -3,7 +3,9 @@
 import difflib
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from functools import partial
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -14,11 +16,15 @@ from torch import Tensor, nn
 
 from fervid.errors import InputError, first_line
 from fervid.models.backbone import IMAGENET_MEAN, IMAGENET_STD, Backbone, Weights
-from fervid.models.state_dicts import CLASSIFIERS
+from fervid.models.provenance import timm_info, torchvision_info
+from fervid.models.state_dicts import CLASSIFIERS, converted_states
+from fervid.schema.weights import WeightsInfo
 
 log = logging.getLogger(__name__)
 
 POOLS = ("avgpool", "global_pool")
+FILES = (".pth", ".pt", ".safetensors")
+HUB = ("hf_hub:", "hf-hub:")  # timm's prefixes of models on the Hugging Face hub
 
 
 class _WholeNetwork(nn.Module):
@@ -74,10 +80,12 @@ class PretrainedBackbone(Backbone):
     ...) is a single stage, ``network``, which is frozen or trained as a whole and returns pooled features.
 
     Args:
-        name: name of the network in the library (``vgg16``, ``convnext_tiny``).
+        name: name of the network in the library (``vgg16``, ``convnext_tiny``). With timm also a model on the Hugging
+            Face hub (``hf_hub:<owner>/<model>``); its configuration is downloaded whenever the network is built.
         library: ``torchvision`` or ``timm``.
-        weights: name of the weights (torchvision: ``IMAGENET1K_V1``, ``DEFAULT``, ...; timm: ``DEFAULT``), a local
-            file, or None for random weights.
+        weights: name of the weights (torchvision: ``IMAGENET1K_V1``, ``DEFAULT``, ...; timm: ``DEFAULT``, or
+            ``hf_hub:<owner>/<model>``), a local file, or None for random weights. Weights that do not match a network
+            of timm are converted by the library's ``checkpoint_filter_fn``, if it has one for the network.
         image_size: see :class:`Backbone`.
         last_block: see :class:`Backbone`.
         on_missing_weights: what to do if named weights cannot be downloaded: ``error`` raises, ``warn`` continues with
@@ -87,9 +95,12 @@ class PretrainedBackbone(Backbone):
         std: see ``mean``.
         channel_order: see :class:`Backbone`.
         freeze_batchnorm: see :class:`Backbone`.
+        options: further arguments of the network's constructor in the library, such as ``{"pad_type": "same"}``.
+        weights_info: see :class:`Backbone`. What is not given is filled in for weights of torchvision and timm.
 
     Raises:
-        InputError: if the library has no such network or weights, or the weights cannot be downloaded or do not match.
+        InputError: if the library has no such network, options or weights, or the weights cannot be downloaded or do
+            not match.
     """
 
     def __init__(
@@ -105,6 +116,8 @@ class PretrainedBackbone(Backbone):
         std: Sequence[float] | None = None,
         channel_order: str = "rgb",
         freeze_batchnorm: bool | None = None,
+        options: Mapping[str, Any] | None = None,
+        weights_info: Mapping[str, Any] | None = None,
     ):
         if library not in ("torchvision", "timm"):
             raise InputError(f"backbone.library={library} is unknown: choose torchvision or timm.")
@@ -112,7 +125,7 @@ class PretrainedBackbone(Backbone):
             raise InputError(f"on_missing_weights={on_missing_weights} is unknown: choose warn or error.")
         if name is None:
             raise InputError(f"backbone={library} needs backbone.name=<network>, such as backbone.name=resnet34.")
-        network = _build(name, library, image_size).eval()
+        network = _build(name, library, image_size, options or {}).eval()
         stages = list(takewhile(lambda stage: stage.split(".")[0] not in CLASSIFIERS + POOLS, _leaf_stages(network)))
         picture = torch.rand(1, 3, image_size, image_size, generator=torch.Generator().manual_seed(0))
         features = _chain_features(network, stages, picture)
@@ -133,21 +146,36 @@ class PretrainedBackbone(Backbone):
             std=std or getattr(network, "pretrained_cfg", {}).get("std", IMAGENET_STD),
             channel_order=channel_order,
             freeze_batchnorm=freeze_batchnorm,
+            weights_info=weights_info,
         )
-        self._load(name, library, weights, on_missing_weights)
+        self._whole = [network]  # in a list, so that it is no submodule
+        self._load(name, library, weights, on_missing_weights, options or {})
+        self._whole.clear()  # only needed to convert weights
 
     @property
     def library_prefix(self) -> str:
         return "network.network." if self.stages == ["network"] else ""
 
-    def _load(self, name: str, library: str, weights: str | None, on_missing_weights: str) -> None:
+    def load_tensors(self, content: dict[str, Any], name: str) -> str | None:
+        try:
+            return super().load_tensors(content, name)
+        except InputError:
+            for state in (state for network in self._whole for state in converted_states(content, network)):
+                with suppress(InputError):
+                    super().load_tensors(state, name)
+                    return "state dict converted by timm's checkpoint_filter_fn"
+            raise
+
+    def _load(
+        self, name: str, library: str, weights: str | None, on_missing_weights: str, options: Mapping[str, Any]
+    ) -> None:
         if weights is None:
             return
-        if Path(weights).expanduser().is_file() or Path(weights).suffix in (".pth", ".pt", ".safetensors"):
+        if Path(weights).expanduser().is_file() or Path(weights).suffix in FILES:
             self.load_file(Path(weights).expanduser())
             return
         try:
-            state, sha256 = _fetch(name, library, weights, self.image_size)
+            state, sha256, known = _fetch(name, library, weights, self.image_size, options)
         except InputError:
             raise
         except Exception as error:  # urllib, huggingface_hub and torch.hub raise different exceptions
@@ -161,8 +189,8 @@ class PretrainedBackbone(Backbone):
             log.warning("NO PRETRAINED WEIGHTS, training starts from RANDOM weights: %s.", sentence)
             self.weights = Weights(weights, missing=reason)
             return
-        self.load_tensors(state, weights)
-        self.weights = Weights(weights, library, sha256)
+        unwrapped = self.load_tensors(state, weights)
+        self.weights = Weights(weights, library, sha256, unwrapped=unwrapped, info=self.weights_info.over(known))
 
 
 @torch.no_grad()
@@ -182,41 +210,70 @@ def _timm() -> Any:
     return timm
 
 
-def _build(name: str, library: str, image_size: int) -> nn.Module:
+def _build(name: str, library: str, image_size: int, options: Mapping[str, Any]) -> nn.Module:
     """Builds the network with random weights and without its classifier."""
+    is_on_hub = library == "timm" and name.startswith(HUB)
     known = torchvision.models.list_models(torchvision.models) if library == "torchvision" else _timm().list_models()
-    if name.split(".")[0] not in known:
+    if not is_on_hub and name.split(".")[0] not in known:
         similar = difflib.get_close_matches(name, known, n=3)
         raise InputError(
             f"{library} has no network {name!r}" + (f": did you mean {' or '.join(similar)}?" if similar else ".")
         )
-    if library == "torchvision":
-        options: dict[str, Any] = {"weights": None}
-        if name in ("googlenet", "inception_v3"):  # their auxiliary heads are only for training on ImageNet
-            options |= {"aux_logits": False, "init_weights": True, "transform_input": True}  # as for their weights
-        network = torchvision.models.get_model(name, **options)
-        for classifier in CLASSIFIERS:
-            if hasattr(network, classifier):
-                setattr(network, classifier, nn.Identity())
-        return network
-    return _timm_network(name, image_size, pretrained=False)
-
-
-def _timm_network(name: str, image_size: int, *, pretrained: bool) -> nn.Module:
     try:
-        return _timm().create_model(name, pretrained=pretrained, num_classes=0, img_size=image_size)
+        return (_torchvision_network if library == "torchvision" else _timm_network)(name, image_size, options)
+    except Exception as error:  # whatever the libraries raise
+        if is_on_hub and not isinstance(error, TypeError):
+            raise InputError(
+                f"backbone.name={name} cannot be read from the Hugging Face hub ({first_line(error)}): check the name, "
+                "connect to a network, or give timm's name of the network and a file with backbone.weights=<path>."
+            ) from error
+        if options:
+            raise InputError(
+                f"backbone.options={dict(options)} cannot be used for {name} of {library} ({first_line(error)}): give "
+                "arguments of the network's constructor."
+            ) from error
+        raise
+
+
+def _torchvision_network(name: str, image_size: int, options: Mapping[str, Any]) -> nn.Module:
+    arguments: dict[str, Any] = {"weights": None}
+    if name in ("googlenet", "inception_v3"):  # their auxiliary heads are only for training on ImageNet
+        arguments |= {"aux_logits": False, "init_weights": True, "transform_input": True}  # as for their weights
+    network = torchvision.models.get_model(name, **{**arguments, **options})
+    for classifier in CLASSIFIERS:
+        if hasattr(network, classifier):
+            setattr(network, classifier, nn.Identity())
+    return network
+
+
+def _timm_network(name: str, image_size: int, options: Mapping[str, Any], *, pretrained: bool = False) -> nn.Module:
+    create = partial(_timm().create_model, name, pretrained=pretrained, num_classes=0)
+    try:
+        return create(**{"img_size": image_size, **options})
     except TypeError:  # convolutional networks accept any size and have no argument img_size
-        return _timm().create_model(name, pretrained=pretrained, num_classes=0)
+        return create(**options)
 
 
-def _fetch(name: str, library: str, weights: str, image_size: int) -> tuple[dict[str, Tensor], str]:
-    """Returns the named weights and their sha256, from the library's cache or a download."""
+def _fetch(
+    name: str, library: str, weights: str, image_size: int, options: Mapping[str, Any]
+) -> tuple[dict[str, Tensor], str, WeightsInfo]:
+    """Returns the named weights, their sha256 and their data, from the library's cache or a download."""
     if library == "timm":
-        state = _timm_network(name, image_size, pretrained=True).state_dict()
+        hub = name if weights == "DEFAULT" else weights
+        if hub.startswith(HUB):
+            state, known = _timm().models.load_state_dict_from_hf(hub.partition(":")[2]), WeightsInfo()
+        elif weights == "DEFAULT":
+            network = _timm_network(name, image_size, options, pretrained=True)
+            state, known = network.state_dict(), timm_info(network.pretrained_cfg)  # type: ignore[arg-type]
+        else:
+            raise InputError(
+                f"backbone.weights={weights} is neither a file nor weights of timm: choose DEFAULT, "
+                "hf_hub:<owner>/<model>, a file, or null."
+            )
         digest = hashlib.sha256()
         for tensor in state.values():
             digest.update(tensor.contiguous().numpy().tobytes())
-        return state, digest.hexdigest()
+        return state, digest.hexdigest(), known
     choices = torchvision.models.get_model_weights(name)
     if weights not in choices.__members__:
         raise InputError(
@@ -226,4 +283,4 @@ def _fetch(name: str, library: str, weights: str, image_size: int) -> tuple[dict
     chosen = choices[weights]
     state = chosen.get_state_dict(progress=False, check_hash=True)
     file = Path(torch.hub.get_dir()) / "checkpoints" / chosen.url.rsplit("/", 1)[-1]
-    return state, hashlib.sha256(file.read_bytes()).hexdigest()
+    return state, hashlib.sha256(file.read_bytes()).hexdigest(), torchvision_info(chosen.name)

@@ -1,10 +1,12 @@
 """Finds the weights of a network in shared checkpoints with arbitrary wrappers and prefixes."""
 
+import sys
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fervid.errors import InputError
 
@@ -66,6 +68,22 @@ def find_weights(content: Any, expected: Mapping[str, Tensor]) -> tuple[dict[str
     if len(found) > 1:
         words.append(f"not {' or '.join(other for other, _, _ in found[1:])}, which also matches")
     return tensors, ", ".join(words) or None
+
+
+def converted_states(content: Any, network: nn.Module) -> Iterator[dict[str, Any]]:
+    """Yields the state dicts of a checkpoint as timm converts them to the names and shapes of a network.
+
+    Args:
+        content: as for :func:`find_weights`.
+        network: whole network of a library. Those of timm may have a function ``checkpoint_filter_fn`` in their module;
+            without it, nothing is yielded.
+    """
+    convert = getattr(sys.modules[type(network).__module__], "checkpoint_filter_fn", None)
+    if convert is None:
+        return
+    for _, state in _state_dicts(content):
+        with suppress(Exception):  # the function fails in any way on the weights of another network
+            yield convert({_unwrapped(key): tensor for key, tensor in state.items()}, network)
 
 
 def _state_dicts(content: Any, entry: str = "", depth: int = 0) -> Iterator[tuple[str, dict[str, Tensor]]]:

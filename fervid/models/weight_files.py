@@ -1,5 +1,6 @@
 """Reading of weight files without executing code from them."""
 
+import json
 import pickle
 import re
 import warnings
@@ -9,6 +10,10 @@ from typing import Any
 import torch
 
 from fervid.errors import InputError, first_line
+from fervid.schema.results import read_results
+from fervid.schema.weights import WeightsInfo, trained_weights_info
+
+CHECKPOINTS = "checkpoints"  # in a run folder
 
 
 def read_checkpoint(path: Path) -> Any:
@@ -37,3 +42,24 @@ def read_checkpoint(path: Path) -> Any:
             name = f" ({match[1]})" if match else ""
             raise InputError(f"it contains pickled Python objects{name} besides tensors: {resave}") from error
         raise InputError(f"it is damaged or has another format: {first_line(error) or type(error).__name__}") from error
+
+
+def read_weights_info(path: Path) -> WeightsInfo:
+    """Returns what the weights of a file were trained on, if fervid wrote them.
+
+    Args:
+        path: a file of weights that can be read: a checkpoint in a run folder, or a ``.safetensors`` file of
+            ``fervid.export``. Nothing is known of other files.
+    """
+    try:
+        if path.suffix == ".ckpt" and path.parent.name == CHECKPOINTS:
+            return trained_weights_info(read_results(path.resolve().parents[1]))
+        if path.suffix == ".safetensors":
+            from safetensors import safe_open
+
+            with safe_open(path, framework="pt") as file:
+                text = (file.metadata() or {}).get("weights_info")
+            return WeightsInfo(**json.loads(text)) if text else WeightsInfo()
+    except (InputError, TypeError, ValueError):  # written by another program
+        pass
+    return WeightsInfo()

@@ -12,9 +12,11 @@ from fervid.report.papers import load_paper, paper_tables
 from fervid.report.run_tables import run_table
 from fervid.report.systems import find_systems
 from fervid.report.tidy import tidy
+from fervid.report.weight_table import weight_table
 from fervid.report.writing import Section, print_report, write_report
 from fervid.runs.run import Run, find_runs
 from fervid.schema.results import CLASSIFICATION
+from fervid.schema.weights import pretraining_sentences
 from fervid.storage.atomic import write_csv
 from fervid.storage.escaping import spreadsheet
 
@@ -104,6 +106,13 @@ def compare(runs: Sequence[Run], unusable: dict[Path, str], *, resamples: int, s
         for doubt in run.results["leakage"].get("doubts", [])
     }
     sentences += list(doubts)
+    seen = {
+        f"{system.name}: {sentence}.": None
+        for system in systems
+        for run in system.runs
+        for sentence in pretraining_sentences(run.results["leakage"].get("weights", {}))
+    }
+    sentences += list(seen)
     sections: list[Section] = []
     for task in dict.fromkeys(system.task for system in systems):
         same_task = [system for system in systems if system.task == task]
@@ -115,5 +124,7 @@ def compare(runs: Sequence[Run], unusable: dict[Path, str], *, resamples: int, s
                 "trust=<package> if your package has one."
             )
             sections.append(Section(f"Task: {task}", sentences=[sentence], terminal=True))
+    weights = weight_table(systems)
+    sections.append(Section("Initial weights", [weights] if weights else []))
     sections.append(Section("Runs", [run_table(systems, duplicates, unusable)]))
     return [section for section in sections if section.tables or section.figures or section.sentences]

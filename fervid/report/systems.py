@@ -45,8 +45,13 @@ class System:
 
     @property
     def level(self) -> str:
-        """Leakage level of its splits; several levels, joined by commas, if the replicates differ."""
+        """Leakage level of splits and initial weights; several, joined by commas, if the replicates differ."""
         return ", ".join(sorted({str(run.level) for run in self.runs}))
+
+    @property
+    def pretraining(self) -> frozenset[str]:
+        """What its initial weights were trained on of its corpora: ``emotion_labels_of``, ``subjects_of``, or both."""
+        return frozenset(entry for run in self.runs for entry in run.results["leakage"].get("weights", {}))
 
     def mean_metric(self, name: str) -> float:
         """Mean of a score such as ``test/uar`` over the replicates."""
@@ -138,10 +143,10 @@ def _label_settings(settings: dict[str, str], others: Sequence[dict[str, str]]) 
 
 
 def comparable(systems: Sequence[System]) -> list[list[System]]:
-    """Groups systems that classify the same emotions on the same test rows."""
+    """Groups systems that classify the same emotions on the same test rows and whose initial weights leak the same."""
     sets: dict[Any, list[System]] = {}
     for system in systems:
-        sets.setdefault((tuple(system.class_names), system.test_rows), []).append(system)
+        sets.setdefault((tuple(system.class_names), system.test_rows, system.pretraining), []).append(system)
     return list(sets.values())
 
 
@@ -155,6 +160,10 @@ def reason_not_comparable(one: System, other: System) -> str:
         return f"different emotions: {', '.join(sorted(ours ^ theirs))} in only one of the two"
     if one.class_names != other.class_names:
         return "the same emotions in a different order"
+    if one.pretraining != other.pretraining:
+        entries = one.pretraining ^ other.pretraining
+        what = "emotion labels" if "emotion_labels_of" in entries else "subjects"
+        return f"the initial weights of only one of the two were trained on {what} of the corpus"
     replicates, shared = (len(one.test_rows), len(other.test_rows)), len(one.test_rows & other.test_rows)
     if shared:
         return (

@@ -13,6 +13,7 @@ from fervid.errors import listed
 from fervid.schema.columns import keys
 from fervid.schema.manifest import SPLITS, emotion_by_split
 from fervid.schema.tables import Table
+from fervid.schema.weights import describe_weights
 
 if TYPE_CHECKING:
     from fervid.data.frame_datamodule import FrameDataModule
@@ -65,7 +66,7 @@ def print_audit(console: Console, audit: Audit) -> None:
 
 
 def print_summary(console: Console, folder: Path, results: dict[str, Any]) -> None:
-    """Prints the scores, the durations, the warnings and the output folder of a run."""
+    """Prints the scores, the initial weights, the durations, the warnings and the output folder of a run."""
     metrics = results["metrics"]
     epochs = f", epoch {results['best_epoch']} of {results['epochs']}" if "epochs" in results else ""
     prefixes = {f"validation{epochs}": "val/", "test, frames": "test/"}
@@ -86,6 +87,8 @@ def print_summary(console: Console, folder: Path, results: dict[str, Any]) -> No
     for measure in ("recall", "precision") if "class_names" in results else ():
         by_class = [f"{name} {'-' if value is None else f'{value:.0%}'}" for name, value in results[measure].items()]
         console.print(f"test {measure}: {listed(by_class, MAX_EMOTIONS)}", highlight=False, markup=False)
+    for sentence in describe_weights(results.get("weights") or {}):
+        console.print(sentence, highlight=False, markup=False)
     by_epoch = [f"{phase} {value:.1f} s" for phase, value in results["seconds"].get("by_epoch", {}).items()]
     epochs = f" ({', '.join(by_epoch)} per epoch)" if by_epoch else ""
     console.print(f"trained in {results['seconds']['fit']:.0f} s{epochs}", highlight=False, markup=False)

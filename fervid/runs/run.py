@@ -47,7 +47,7 @@ class Run:
 
     @property
     def level(self) -> LeakageLevel:
-        """Leakage level of the split."""
+        """Leakage level of the split and the initial weights."""
         return LeakageLevel(self.results["leakage"]["level"])
 
     @property

@@ -1,13 +1,16 @@
-"""Leakage levels of a split, ordered from best to worst."""
+"""Leakage levels of a run, ordered from best to worst."""
 
 from enum import StrEnum
 
 
 class LeakageLevel(StrEnum):
-    """How much information a split leaks from training to test; the value of a level is its label.
+    """How much information leaks from training to test; the value of a level is its label.
+
+    Most levels describe a split. The two levels on pretraining describe initial weights that were trained on a corpus
+    of the run, and a run has the worse of the two.
 
     Attributes:
-        sentence: what the scores under such a split mean, for readers of a model card.
+        sentence: what the scores at this level mean, for readers of a model card.
         phrase: test data of the network, to follow "it recognises 60% of".
         colour: colour of the level in figures and tables, as ``#rrggbb``; distinguishable with colour blindness.
     """
@@ -42,12 +45,26 @@ class LeakageLevel(StrEnum):
         "pictures of people who may or may not have been in training",
         "#56b4e9",
     )
+    SUBJECTS_IN_PRETRAINING = (
+        "subjects in pretraining",
+        "The initial weights were trained on subjects of this corpus, without their emotions: for people never seen in "
+        "training or pretraining the scores may be too high.",
+        "pictures of people that its initial weights may have been trained on",
+        "#cc79a7",
+    )
     SUBJECT_DEPENDENT = (
         "subject-dependent",
         "The test subjects were seen in training, in other recordings: for people never seen in training the scores "
         "are too high.",
         "pictures of people it had seen in training, in other clips",
         "#e69f00",
+    )
+    LABELS_IN_PRETRAINING = (
+        "labels in pretraining",
+        "The initial weights were trained on emotion labels of this corpus, perhaps of the test pictures: whatever the "
+        "split, the scores say little about new pictures.",
+        "pictures whose emotions its initial weights may have been trained on",
+        "#b8860b",
     )
     LEAKY = (
         "leaky",

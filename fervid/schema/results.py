@@ -15,6 +15,7 @@ from typing_extensions import TypedDict, is_typeddict
 
 from fervid.errors import InputError, first_line
 from fervid.schema.leakage_levels import LeakageLevel
+from fervid.schema.weights import WeightsRecord
 from fervid.storage.atomic import write_json
 
 RESULTS_FILE = "results.json"  # in a run folder
@@ -185,12 +186,14 @@ class Leakage(TypedDict):
     """What the split leaks; a record has all of :class:`fervid.audit.leakage.Audit`.
 
     Attributes:
-        level: the leakage level.
+        level: the leakage level, that is the worse of the levels of the split and of the initial weights.
         subjects: subjects in more than one subset.
         clips: clips in more than one subset.
         near_duplicates: pairs of clips in different subsets with near-duplicate pictures; null if not searched.
         subjects_from: source of unverified subject names, such as the file names.
         doubts: reasons to doubt the subject names, one sentence each.
+        weights: corpora of the run whose ``emotion_labels_of`` or ``subjects_of`` the initial weights were trained on;
+            absent if there are none.
     """
 
     level: str
@@ -199,6 +202,7 @@ class Leakage(TypedDict):
     near_duplicates: NotRequired[Finding | None]
     subjects_from: NotRequired[str | None]
     doubts: NotRequired[list[str]]
+    weights: NotRequired[dict[str, list[str]]]
 
 
 class Seconds(TypedDict):
@@ -253,7 +257,7 @@ class Results(TypedDict):
         config: the resolved configuration.
         task: name of the task.
         data: the corpora and their sizes.
-        leakage: what the split leaks.
+        leakage: what the split and the initial weights leak.
         metrics: every score by its name, such as ``test/uar``; null if it is undefined.
         seconds: duration of the parts of the run.
         seed: random seed of the initial weights, the order of frames and the augmentation.
@@ -270,7 +274,7 @@ class Results(TypedDict):
         best_score: validation score of that epoch (``finetune.monitor``).
         history: the epochs, in order.
         parameters: number of parameters.
-        weights: source of the initial weights, and their SHA-256.
+        weights: source of the initial weights, their SHA-256, their data and their licence.
         device: device that the run was trained on.
         trainer_precision: precision of the trainer, such as ``32-true``.
         evaluated: folder of the tested run, if ``fervid.evaluate`` wrote the record.
@@ -298,7 +302,7 @@ class Results(TypedDict):
     best_score: NotRequired[Number | None]
     history: NotRequired[list[Epoch]]
     parameters: NotRequired[Parameters]
-    weights: NotRequired[dict[str, str | None] | None]
+    weights: NotRequired[WeightsRecord | None]
     device: NotRequired[str | None]
     trainer_precision: NotRequired[str | None]
     evaluated: NotRequired[str]

@@ -11,6 +11,7 @@ from fervid.callbacks import FreezeThenFineTune
 from fervid.cli.overrides import overridden_settings
 from fervid.data.frame_datamodule import FrameDataModule
 from fervid.runs.record import describe
+from fervid.schema.weights import with_weights
 from fervid.tasks.task import Task
 
 
@@ -44,7 +45,7 @@ def collect(
     best = next((row for row in finetune.history if row["epoch"] == finetune.best["epoch"]), {})
     kept = {name: value for name, value in best.items() if name.startswith(("train/", "val/"))}
     phases = pd.DataFrame(finetune.history).groupby("phase", sort=False)["seconds"]
-    device = trainer.strategy.root_device
+    device, weights = trainer.strategy.root_device, model.backbone.weights.as_dict()
     return described | {
         "metrics": kept | described["metrics"] | {"test/loss": model.scores["test"]["test/loss"]},
         "best_epoch": finetune.best["epoch"],
@@ -55,7 +56,8 @@ def collect(
             "total": sum(parameter.numel() for parameter in model.parameters()),
             "trainable": {phase.name: _trainable_parameters(model, phase.unfreeze_from) for phase in finetune.phases},
         },
-        "weights": model.backbone.weights.as_dict(),
+        "weights": weights,
+        "leakage": with_weights(described["leakage"], weights, described["data"]["corpora"]),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "trainer_precision": str(trainer.precision),
         "history": finetune.history,

@@ -36,6 +36,7 @@ from fervid.runs.record import WarningCollector, plain_settings, write_manifest
 from fervid.schema.predictions import write_predictions
 from fervid.schema.results import write_results
 from fervid.schema.same_system import RunIdentity, run_settings
+from fervid.schema.weights import pretraining_sentences, seen_in_pretraining
 from fervid.tasks.task import Task
 from fervid.train.checks import check_monitor, check_optimizer, check_single_frame, trainer_mistakes
 from fervid.train.record import collect, compared_settings
@@ -125,6 +126,8 @@ def _run(
     ckpt_path = config.ckpt_path or (unfinished_checkpoint(folder, identity) if resume else None)
 
     model = make_model(config, datamodule.target)
+    for sentence in pretraining_sentences(seen_in_pretraining(model.backbone.weights.as_dict(), datamodule.corpora)):
+        log.warning("%s.", sentence)
     if datamodule.batch_size == 1:
         check_single_frame(model, finetune)
     seconds = {"prepare": time.perf_counter() - began}

@@ -29,7 +29,10 @@ from fervid.runs.load import load_run
 from fervid.schema.config_folder import CONFIG_FOLDER
 
 RESULTS = {
-    "data": {"corpora": [{"licence": "CC BY-NC-SA 4.0"}], "corpus": "ravdess", "rendered": False},
+    "data": {
+        "corpora": [{"name": "ravdess", "root": "RAVDESS", "licence": "CC BY-NC-SA 4.0", "published": True}],
+        **{"corpus": "ravdess", "rendered": False},
+    },
     "choices": {},
     "leakage": {"level": "subject-independent"},
     "metrics": {},

@@ -177,10 +177,16 @@ def test_leakage_and_warnings_are_listed(trained, tmp_path):
         ({"requested": "DEFAULT", "source": "random", "missing": "no network"}, "random (DEFAULT was requested"),
         (
             {"requested": "IMAGENET1K_V1", "source": "torchvision", "sha256": "ab12"},
-            "torchvision (sha256 `ab12`).",
+            "torchvision (sha256 `ab12`),",
         ),
-        ({"requested": "DEFAULT", "source": "timm", "sha256": "ab12"}, "see timm's page"),
-        ({"requested": "/home/me/my weights/a.pth", "source": "file", "sha256": "ab12"}, "The file `a.pth` (sha256"),
+        (
+            {"requested": "DEFAULT", "source": "timm", "sha256": "ab12"},
+            "trained on unknown. Licence of these weights and their data: unknown.",
+        ),
+        (
+            {"requested": "/home/me/my weights/a.pth", "source": "file", "data": "faces", "licence": "CC BY-NC 4.0"},
+            "the file `a.pth`, trained on faces. Licence of these weights and their data: CC BY-NC 4.0. **Research",
+        ),
     ],
 )
 def test_source_of_the_initial_weights(weights, sentence):

@@ -169,6 +169,10 @@ class TestWeights:
             "sha256": None,
             "missing": None,
             "unwrapped": None,
+            "data": None,
+            "licence": None,
+            "emotion_labels_of": [],
+            "subjects_of": [],
         }
         assert not backbone.batchnorm_is_frozen
 
@@ -208,6 +212,7 @@ class TestWeights:
         backbone = PretrainedBackbone("alexnet", weights="IMAGENET1K_V1", image_size=64)
         assert torch.equal(backbone.network.get_submodule("features.3").weight, state["features.3.weight"])
         assert backbone.weights.source == "torchvision"
+        assert backbone.weights.info.data == "ImageNet-1k"
         assert len(backbone.weights.sha256) == 64
 
     @pytest.fixture

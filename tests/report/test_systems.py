@@ -176,6 +176,19 @@ class TestComparing:
         systems, _, _ = find_systems([small("a"), shuffled])
         assert len(comparable(systems)) == 1
 
+    @pytest.mark.parametrize(("entry", "what"), [("emotion_labels_of", "emotion labels"), ("subjects_of", "subjects")])
+    def test_systems_whose_weights_were_trained_on_the_corpus_are_apart(self, small, entry, what):
+        seen = small("b", {"backbone": "b"}, level=f"{what.removeprefix('emotion ')} in pretraining")
+        seen.results["leakage"]["weights"] = {entry: ["synthetic"]}
+        systems, _, _ = find_systems([small("a"), seen])
+        assert [len(each) for each in comparable(systems)] == [1, 1]
+        reason = f"the initial weights of only one of the two were trained on {what} of the corpus"
+        assert reason_not_comparable(*systems) == reason
+        other = small("c", {"backbone": "c"})
+        other.results["leakage"]["weights"] = {entry: ["synthetic"]}
+        systems, _, _ = find_systems([seen, other])
+        assert len(comparable(systems)) == 1
+
     @pytest.mark.parametrize(
         ("options", "reason"),
         [
