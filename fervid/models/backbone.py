@@ -102,10 +102,9 @@ class Backbone(nn.Module):
         if weights is not None:
             self.load_file(Path(weights).expanduser())
 
-    @property
-    def library_prefix(self) -> str:
-        """Prefix of the library's tensor names in the state dict of ``network``."""
-        return ""
+    def library_name(self, name: str) -> str:
+        """Returns the name of a tensor of ``network`` in the library that defines the network."""
+        return name
 
     @property
     def pretrained(self) -> bool:
@@ -225,10 +224,10 @@ class Backbone(nn.Module):
         Raises:
             InputError: if a tensor is missing, has another shape or is not finite.
         """
-        expected = {key.removeprefix(self.library_prefix): tensor for key, tensor in self.network.state_dict().items()}
+        expected = {self.library_name(key): tensor for key, tensor in self.network.state_dict().items()}
         try:
             tensors, unwrapped = find_weights(content, expected)
         except InputError as error:
             raise InputError(f"backbone.weights={name} cannot be used: {error}.") from error
-        self.network.load_state_dict({f"{self.library_prefix}{key}": tensor for key, tensor in tensors.items()})
+        self.network.load_state_dict({key: tensors[self.library_name(key)] for key in self.network.state_dict()})
         return unwrapped
