@@ -25,6 +25,7 @@ from torch.utils.data import DataLoader
 
 from fervid.data.datasets import FrameDataset, already_a_batch
 from fervid.data.frame_datamodule import FrameDataModule
+from fervid.errors import InputError
 from fervid.processes.lifetime import end_with_parent
 from fervid.schema.manifest import SPLITS
 from fervid.storage.array_files import allocate
@@ -41,10 +42,10 @@ Features = dict[str, tuple[np.ndarray, np.ndarray]]
 class PrefixCache:
     """Cached features of the frozen stages for each subset.
 
-    Without augmentation, all frames are cached once, and training on the features is equivalent to training on the
-    pictures. With augmentation, each training frame is cached in ``cached_views`` augmented views, which alternate over
-    the epochs. With ``cached_views=None`` only validation and test are cached, since a finite number of views would
-    change the training data.
+    Without augmentation and mixing (mixup, CutMix), all frames are cached once, and training on the features is
+    equivalent to training on the pictures. With augmentation, each training frame is cached in ``cached_views``
+    augmented views, which alternate over the epochs. With ``cached_views=None`` only validation and test are cached,
+    since a finite number of views would change the training data.
 
     Args:
         gigabytes: maximum size of one feature file in GiB (a phase has one file, or two with ``cached_views``). If the
@@ -74,7 +75,12 @@ class PrefixCache:
         if stages[0] == 0 or self.gigabytes <= 0 or trainer.world_size > 1:
             return {}
         samples, augmentation = datamodule.samples, datamodule.augmentation
-        plain = SPLITS if augmentation is None else ["val", "test"]
+        if model.mixing is not None and self.cached_views:
+            raise InputError(
+                f"finetune.cached_views={self.cached_views} cannot be used with mixup or CutMix, which mix pictures: "
+                "set it to null, or task.mixup and task.cutmix to 0."
+            )
+        plain = SPLITS if augmentation is None and model.mixing is None else ["val", "test"]
         found: Features = {}
         rows = samples.index[samples["split"].isin(plain)].to_numpy()
         sources = [_pictures(datamodule, rows)]

@@ -64,6 +64,8 @@ class Backbone(nn.Module):
         stages: names of the stages.
         num_features: number of channels C of the output.
         weights: origin of the initial weights.
+        no_weight_decay: names in the library of weight matrices that its authors exclude from weight decay, such as the
+            positions of a transformer.
 
     Shapes:
         (B, 3, H, W) in [0, 1] -> (B, C, h, w).
@@ -94,6 +96,7 @@ class Backbone(nn.Module):
         self.channel_order = channel_order
         self.freeze_batchnorm = freeze_batchnorm
         self.weights = Weights(None)
+        self.no_weight_decay: frozenset[str] = frozenset()
         self._output_shape: tuple[int, int, int] | None = None
         self.mean: Tensor
         self.std: Tensor

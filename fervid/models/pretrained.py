@@ -78,6 +78,8 @@ class PretrainedBackbone(Backbone):
             channel_order=channel_order,
             freeze_batchnorm=freeze_batchnorm,
         )
+        if hasattr(network, "no_weight_decay"):
+            self.no_weight_decay = frozenset(network.no_weight_decay())  # type: ignore[operator]
         self._load(name, library, weights, on_missing_weights)
 
     def library_name(self, name: str) -> str:

@@ -14,6 +14,8 @@ from fervid.data.targets import Target
 from fervid.errors import InputError, first_line
 from fervid.models.backbone import Backbone
 from fervid.models.heads import Head
+from fervid.tasks.mixing import Mixing
+from fervid.tasks.parameter_groups import parameter_groups
 
 OptimizerFactory = Callable[[Iterable[dict[str, Any]]], torch.optim.Optimizer]
 
@@ -35,6 +37,11 @@ class Task(pl.LightningModule):
         target: fitted target to learn.
         optimizer: function that makes an optimizer from parameter groups; the groups are named ``backbone`` and
             ``head``.
+        layer_decay: see :func:`fervid.tasks.parameter_groups.parameter_groups`.
+        decay_norms: see :func:`fervid.tasks.parameter_groups.parameter_groups`.
+        mixup: see :class:`fervid.tasks.mixing.Mixing`. The loss is the weighted mean of those for both targets, and the
+            scores of the training subset compare with the target of the larger share.
+        cutmix: see ``mixup``.
 
     Attributes:
         shown: scores shown for each epoch, the main one first, without the prefix ``train/`` or ``val/``.
@@ -52,10 +59,21 @@ class Task(pl.LightningModule):
     monitors: ClassVar[tuple[str, ...]]
 
     def __init__(
-        self, backbone: Backbone, head: Head, target: Target, *, optimizer: OptimizerFactory = torch.optim.Adam
+        self,
+        backbone: Backbone,
+        head: Head,
+        target: Target,
+        *,
+        optimizer: OptimizerFactory = torch.optim.Adam,
+        layer_decay: float = 1.0,
+        decay_norms: bool = True,
+        mixup: float = 0.0,
+        cutmix: float = 0.0,
     ):
         super().__init__()
         self.backbone, self.head, self.target, self.optimizer = backbone, head, target, optimizer
+        self.layer_decay, self.decay_norms = layer_decay, decay_norms
+        self.mixing = Mixing(mixup, cutmix) if mixup or cutmix else None
         self.scores: dict[str, dict[str, float]] = {}
         self.unfreeze_from = 0
         self.to(memory_format=torch.channels_last)
@@ -162,20 +180,28 @@ class Task(pl.LightningModule):
         return [*(p for stage in stages for p in stage.parameters()), *self.head.parameters()]
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Returns one optimizer for the whole training, with the parameter groups ``backbone`` and ``head``."""
-        groups = [
-            {"params": list(self.backbone.parameters()), "name": "backbone"},
-            {"params": list(self.head.parameters()), "name": "head"},
-        ]
+        """Returns one optimizer for the whole training, with the groups of :func:`parameter_groups`."""
+        groups = parameter_groups(self.backbone, self.head, layer_decay=self.layer_decay, decay_norms=self.decay_norms)
         try:
-            return self.optimizer([group for group in groups if group["params"]])
+            optimizer = self.optimizer(groups)
         except (TypeError, ValueError) as error:
             raise InputError(f"the optimizer rejects its settings: {first_line(error)}.") from error
+        for group in optimizer.param_groups:
+            group["lr"] *= group["lr_factor"]
+        return optimizer
 
     # Steps
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        return self._step(batch, "train")[0]
+        if self.mixing is None:
+            return self._step(batch, "train")[0]
+        (modality,) = self.encoders
+        mixed, share = self.mixing(batch[modality])
+        outputs, targets = self._outputs({**batch, modality: mixed}), batch[self.target.name]
+        others = targets.roll(1, 0)
+        loss = share * self.loss_of(outputs, targets) + (1 - share) * self.loss_of(outputs, others)
+        self.count("train", outputs, torch.where(share >= 0.5, targets, others), loss)
+        return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """Returns the ``index`` (B,) and the :meth:`recorded_outputs` of a batch for the callbacks."""
