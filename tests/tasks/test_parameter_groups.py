@@ -33,9 +33,8 @@ def test_groups_equal_those_of_timm(name):
     no_decay = network.no_weight_decay() if hasattr(network, "no_weight_decay") else ()
     made = param_groups_layer_decay(network, weight_decay=0.05, layer_decay=0.75, no_weight_decay_list=no_decay)
     names = {id(p): key.replace("fc.", "head.") for key, p in network.named_parameters()}
-    expected = {
-        names[id(p)]: (pytest.approx(0.1 * g["lr_scale"]), g["weight_decay"]) for g in made for p in g["params"]
-    }
+    rows = [(factor, decay, p) for factor, decay, parameters in map(dict.values, made) for p in parameters]
+    expected = {names[id(p)]: (pytest.approx(0.1 * factor), decay) for factor, decay, p in rows}
     assert groups_of(name, layer_decay=0.75, decay_norms=False) == expected
 
 
