@@ -18,7 +18,7 @@ from fervid.runs.build import make_datamodule, make_model
 from fervid.schema.config_folder import CONFIG_FOLDER
 
 GROUPS = "detector dataset split augmentation task backbone head finetune optimizer scheduler".split()
-GROUPS += "callbacks trainer logger paper experiment sweep".split()
+GROUPS += "recipe callbacks trainer logger paper experiment sweep".split()
 
 
 def options(group):

@@ -72,7 +72,8 @@ class FreezeThenFineTune(Checkpoint):
         patience_steps: minimum number of optimizer steps without improvement before a phase with a patience ends.
         select: ``best`` or ``last``: the epoch whose weights are selected.
         scheduler: function that makes a learning rate scheduler for an optimizer. It is called at the start of each
-            phase, and the scheduler is stepped once per epoch. ``T_max=None`` is replaced by the epochs of the phase,
+            phase. It is stepped once per epoch, or with each optimizer step if it has a setting ``total_steps``.
+            ``T_max=None`` is replaced by the epochs of the phase, ``total_steps=None`` by its optimizer steps,
             ``mode=None`` by the direction of ``monitor``.
         cache_gb: see :class:`PrefixCache`.
         cached_views: see :class:`PrefixCache`.
@@ -123,6 +124,8 @@ class FreezeThenFineTune(Checkpoint):
         self._scheduler: LRScheduler | None = None
         self._scheduler_state: dict[str, Any] | None = None
         self._resumed = False
+        self._steps_per_epoch = 1
+        self._steps_done = 0
 
     @property
     def max_epochs(self) -> int:
@@ -141,7 +144,9 @@ class FreezeThenFineTune(Checkpoint):
         self._freeze(trainer, pl_module)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: Task) -> None:
-        self._warn_of_few_steps(trainer)
+        self._steps_per_epoch = math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches)
+        self._steps_done = trainer.global_step
+        self._warn_of_few_steps()
         if self.phase_number == len(self.phases):
             trainer.should_stop = True
         elif self._resumed:
@@ -157,7 +162,14 @@ class FreezeThenFineTune(Checkpoint):
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: Task) -> None:
         self._epoch_began = time.perf_counter()
+        # Of several groups with the same name, such as those of layer-wise decay, the last layer's rate is kept.
         self._rates = {f"lr/{group['name']}": group["lr"] for group in trainer.optimizers[0].param_groups}
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        """Steps a schedule of optimizer steps, unless the batch only accumulated gradients."""
+        if self._is_stepwise and trainer.global_step > self._steps_done:
+            self._step_schedule(math.nan)
+        self._steps_done = trainer.global_step
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: Task) -> None:
         """Stores the weights if they are the best so far, steps the schedule, and starts the next phase when due."""
@@ -169,7 +181,8 @@ class FreezeThenFineTune(Checkpoint):
             self.best = {"epoch": trainer.current_epoch + 1, "score": score}
             self.epochs_without_better, self.step_of_better = 0, trainer.global_step
             self._best_weights = self._trainable_state(pl_module)
-        self._step_schedule(score)
+        if not self._is_stepwise:
+            self._step_schedule(score)
 
         patience = self.phase.patience
         finished = self.epochs_in_phase >= self.phase.epochs
@@ -207,10 +220,10 @@ class FreezeThenFineTune(Checkpoint):
 
     # Phases
 
-    def _warn_of_few_steps(self, trainer: pl.Trainer) -> None:
-        steps = math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches)
+    def _warn_of_few_steps(self) -> None:
+        steps = self._steps_per_epoch
         few = [phase for phase in self.phases if phase.epochs * steps < MIN_PHASE_STEPS]
-        if few and not self._resumed and math.isfinite(steps):
+        if few and not self._resumed:
             log.warning(
                 "phase %s has at most %d optimizer steps (%d epochs of %d steps): give it more epochs or a "
                 "smaller dataset.batch_size.",
@@ -253,12 +266,18 @@ class FreezeThenFineTune(Checkpoint):
         optimizer = trainer.optimizers[0]
         optimizer.state.clear()
         for group in optimizer.param_groups:
-            group["lr"] = group["initial_lr"] = optimizer.defaults["lr"] * self.phase.lr_factor
+            group["lr"] = group["initial_lr"] = (
+                optimizer.defaults["lr"] * self.phase.lr_factor * group.get("lr_factor", 1.0)
+            )
         self._start_schedule(optimizer)
         self._best_weights = self._trainable_state(model)
 
     def _start_schedule(self, optimizer: torch.optim.Optimizer) -> None:
         self._scheduler = self.make_schedule(optimizer)
+
+    @property
+    def _is_stepwise(self) -> bool:
+        return "total_steps" in getattr(self.make_scheduler, "keywords", {})
 
     def make_schedule(self, optimizer: torch.optim.Optimizer) -> LRScheduler | None:
         """Makes the scheduler of the current phase; returns None if there is no scheduler.
@@ -269,7 +288,11 @@ class FreezeThenFineTune(Checkpoint):
         if self.make_scheduler is None:
             return None
         settings = getattr(self.make_scheduler, "keywords", {})
-        defaults = {"T_max": self.phase.epochs, "mode": "min" if self.monitor.endswith("loss") else "max"}
+        defaults = {
+            "T_max": self.phase.epochs,
+            "total_steps": self.phase.epochs * self._steps_per_epoch,
+            "mode": "min" if self.monitor.endswith("loss") else "max",
+        }
         missing = {name: value for name, value in defaults.items() if settings.get(name, value) is None}
         try:
             return self.make_scheduler(optimizer, **missing)

@@ -66,7 +66,7 @@ class LinearProbe(FreezeThenFineTune):
             self._fit(trainer, pl_module)
         super().on_train_start(trainer, pl_module)
 
-    def _warn_of_few_steps(self, trainer: pl.Trainer) -> None:
+    def _warn_of_few_steps(self) -> None:
         pass  # L-BFGS takes as many steps as it needs
 
     def _start_optimizer(self, trainer: pl.Trainer, model: Task) -> None:

@@ -26,6 +26,7 @@ from torch.utils.data import DataLoader
 from fervid.data.datasets import CachedFeatures, FrameDataset, already_a_batch
 from fervid.data.exact_views import flip_probability
 from fervid.data.frame_datamodule import FrameDataModule
+from fervid.errors import InputError
 from fervid.processes.lifetime import end_with_parent
 from fervid.schema.manifest import SPLITS
 from fervid.storage.array_files import allocate
@@ -40,9 +41,10 @@ BATCH_SIZE = 64  # pictures; independent of the run's batch size, so that jobs w
 class PrefixCache:
     """Cached features of the frozen stages for each subset.
 
-    Without augmentation, all frames are cached once, and training on the features is equivalent to training on the
-    pictures. The same holds for an augmentation that only flips: every frame and its mirror image are cached, and each
-    training frame draws one of the two in every epoch. The features are shared by all folds, seeds and jobs.
+    Without augmentation and mixing (mixup, CutMix), all frames are cached once, and training on the features is
+    equivalent to training on the pictures. The same holds for an augmentation that only flips: every frame and its
+    mirror image are cached, and each training frame draws one of the two in every epoch. The features are shared by all
+    folds, seeds and jobs.
 
     With any other augmentation, each training frame is cached in ``cached_views`` augmented views, which alternate over
     the epochs. With ``cached_views=None`` only validation and test are cached, since a finite number of views would
@@ -76,8 +78,13 @@ class PrefixCache:
         if stages[0] == 0 or self.gigabytes <= 0 or trainer.world_size > 1:
             return {}
         samples, augmentation = datamodule.samples, datamodule.augmentation
-        flipped = None if augmentation is None else flip_probability(augmentation)
-        is_exact = augmentation is None or flipped is not None
+        if model.mixing is not None and self.cached_views:
+            raise InputError(
+                f"finetune.cached_views={self.cached_views} cannot be used with mixup or CutMix, which mix pictures: "
+                "set it to null, or task.mixup and task.cutmix to 0."
+            )
+        flipped = None if augmentation is None or model.mixing is not None else flip_probability(augmentation)
+        is_exact = model.mixing is None and (augmentation is None or flipped is not None)
         plain = SPLITS if is_exact else ["val", "test"]
         rows = samples.index[samples["split"].isin(plain)].to_numpy()
         sources = [_pictures(datamodule, rows)]

@@ -5,6 +5,7 @@ This module has no heavy imports, so that ``--help`` responds immediately.
 
 from collections.abc import Mapping, Sequence
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, open_dict
 from omegaconf.errors import OmegaConfBaseException
@@ -13,6 +14,7 @@ from fervid.cli.checks import check_types
 from fervid.cli.hydra_compose import compose_with_hydra
 from fervid.cli.limits import check_limits
 from fervid.cli.mistakes import hydra_message
+from fervid.cli.options import options_by_group
 from fervid.cli.overrides import as_typed, escaped, how_to_quote
 from fervid.cli.unknown_names import unknown_name
 from fervid.errors import InputError
@@ -62,9 +64,17 @@ def add_command_line(config: DictConfig, choices: Mapping[str, str | None], over
 
     Args:
         config: the configuration of a command.
-        choices: the option chosen in each group; Hydra's own groups are omitted.
+        choices: the option chosen in each group with a single one; Hydra's own groups are omitted.
         overrides: words of the command line.
     """
+    # Hydra leaves out groups with several options, such as recipe=[warmup_cosine,mixup].
+    groups, several = options_by_group(), {}
+    for override in OverridesParser.create().parse_overrides(list(overrides)):
+        options = override.value()
+        if override.key_or_group in groups and isinstance(options, list):
+            several[override.key_or_group] = f"[{','.join(map(str, options))}]"
     with open_dict(config):
-        config.choices = {str(group): name for group, name in choices.items() if not str(group).startswith("hydra")}
+        config.choices = several | {
+            str(group): name for group, name in choices.items() if not str(group).startswith("hydra")
+        }
         config.overrides = [escaped(word) for word in overrides]  # otherwise OmegaConf would resolve ${...}

@@ -73,7 +73,7 @@ def _last_stage_with_maps(model: EmotionClassifier, size: int) -> int:
         features = torch.zeros(1, 3, size, size, device=model.device)
         for number in range(len(backbone.stages)):
             features = backbone(features, start=number, stop=number + 1)
-            if features[0, 0].numel() > 1:
+            if features.dim() == 4 and features[0, 0].numel() > 1:  # not the tokens of a transformer
                 found = number
     if found is None:
         raise InputError(

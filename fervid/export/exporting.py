@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from fervid.errors import InputError, first_line
 from fervid.export.model_card import faces_in_words, model_card, weights_licence, without_folders
 from fervid.models.pretrained import PretrainedBackbone
+from fervid.models.stages import MADE
 from fervid.runs.build import make_network
 from fervid.runs.load import load_classifier, stored_config
 from fervid.runs.run import open_run
@@ -149,7 +150,8 @@ def describe(results: dict[str, Any], config: DictConfig, model: EmotionClassifi
 
 def runs_alone(about: dict[str, str]) -> bool:
     """Whether the weights can be used with torchvision alone: torchvision stages followed by the linear head."""
-    return (about["library"], about["head"]) == ("torchvision", "LinearHead") and about["stages"] != '["network"]'
+    is_plain = MADE.isdisjoint(json.loads(about["stages"]))
+    return is_plain and (about["library"], about["head"]) == ("torchvision", "LinearHead")
 
 
 def write_format(name: str, model: EmotionClassifier, config: DictConfig, about: dict[str, str], folder: Path) -> float:
@@ -234,8 +236,8 @@ def _open_onnx(path: Path, config: DictConfig, model: EmotionClassifier) -> Clas
 
 
 def _safetensors(network: FaceNetwork, about: dict[str, str]) -> bytes:
-    prefix = network.backbone.library_prefix  # backbone.weights expects the parameter names of the library
-    state = {name.removeprefix(prefix): tensor for name, tensor in network.backbone.network.state_dict().items()}
+    backbone = network.backbone  # backbone.weights expects the parameter names of the library
+    state = {backbone.library_name(name): tensor for name, tensor in backbone.network.state_dict().items()}
     state |= {f"head.{name}": tensor for name, tensor in network.head.state_dict().items()}
     # Copies, since safetensors cannot store tensors that share memory or are in channels_last format.
     return safetensors.torch.save(

@@ -239,6 +239,7 @@ def _settings(results: dict[str, Any], config: DictConfig) -> list[tuple[str, st
         "fine-tuning": "; ".join(phases),
         "optimizer": f"{choices.get('optimizer')} ({_pairs(values)})",
         "scheduler": choices.get("scheduler"),
+        "recipe": choices.get("recipe"),
         "loss": _pairs((config.get("task") or {}).get("loss") or {}),
         "batch size": config.dataset.get("batch_size"),
         "precision": results.get("trainer_precision"),

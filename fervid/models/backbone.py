@@ -71,6 +71,8 @@ class Backbone(nn.Module):
         stages: names of the stages.
         num_features: number of channels C of the output.
         weights: origin of the initial weights.
+        no_weight_decay: names in the library of weight matrices that its authors exclude from weight decay, such as the
+            positions of a transformer.
 
     Shapes:
         (B, 3, H, W) in [0, 1] -> (B, C, h, w).
@@ -103,6 +105,7 @@ class Backbone(nn.Module):
         self.freeze_batchnorm = freeze_batchnorm
         self.weights = Weights(None)
         self.weights_info = WeightsInfo(**(weights_info or {}))
+        self.no_weight_decay: frozenset[str] = frozenset()
         self._output_shape: tuple[int, int, int] | None = None
         self.mean: Tensor
         self.std: Tensor
@@ -111,10 +114,9 @@ class Backbone(nn.Module):
         if weights is not None:
             self.load_file(Path(weights).expanduser())
 
-    @property
-    def library_prefix(self) -> str:
-        """Prefix of the library's tensor names in the state dict of ``network``."""
-        return ""
+    def library_name(self, name: str) -> str:
+        """Returns the name of a tensor of ``network`` in the library that defines the network."""
+        return name
 
     @property
     def pretrained(self) -> bool:
@@ -235,10 +237,10 @@ class Backbone(nn.Module):
         Raises:
             InputError: if a tensor is missing, has another shape or is not finite.
         """
-        expected = {key.removeprefix(self.library_prefix): tensor for key, tensor in self.network.state_dict().items()}
+        expected = {self.library_name(key): tensor for key, tensor in self.network.state_dict().items()}
         try:
             tensors, unwrapped = find_weights(content, expected)
         except InputError as error:
             raise InputError(f"backbone.weights={name} cannot be used: {error}.") from error
-        self.network.load_state_dict({f"{self.library_prefix}{key}": tensor for key, tensor in tensors.items()})
+        self.network.load_state_dict({key: tensors[self.library_name(key)] for key in self.network.state_dict()})
         return unwrapped

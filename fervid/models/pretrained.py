@@ -6,7 +6,6 @@ import logging
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -17,67 +16,22 @@ from torch import Tensor, nn
 from fervid.errors import InputError, first_line
 from fervid.models.backbone import IMAGENET_MEAN, IMAGENET_STD, Backbone, Weights
 from fervid.models.provenance import timm_info, torchvision_info
+from fervid.models.stages import find_stages, library_name
 from fervid.models.state_dicts import CLASSIFIERS, converted_states
 from fervid.schema.weights import WeightsInfo
 
 log = logging.getLogger(__name__)
 
-POOLS = ("avgpool", "global_pool")
 FILES = (".pth", ".pt", ".safetensors")
 HUB = ("hf_hub:", "hf-hub:")  # timm's prefixes of models on the Hugging Face hub
-
-
-class _WholeNetwork(nn.Module):
-    """A single stage for a network whose children do not form a chain; returns pooled features (B, C, 1, 1)."""
-
-    def __init__(self, network: nn.Module):
-        super().__init__()
-        self.network = network
-
-    def forward(self, x: Tensor) -> Tensor:
-        features = self.network(x)
-        return features.flatten(1)[:, :, None, None]
-
-
-def _leaf_stages(module: nn.Module, prefix: str = "") -> list[str]:
-    """Returns the names of the children in order; the children of plain Sequentials are listed individually."""
-    names = []
-    for name, child in module.named_children():
-        full = f"{prefix}{name}"
-        names += _leaf_stages(child, f"{full}.") if type(child) is nn.Sequential and len(child) else [full]
-    return names
-
-
-@torch.no_grad()
-def _chain_features(network: nn.Module, stages: list[str], picture: Tensor) -> Tensor | None:
-    """Runs the stages one after the other; returns None if the result differs from that of the network."""
-    try:
-        x = picture
-        for name in stages:
-            x = network.get_submodule(name)(x)
-        if x.dim() != 4:
-            return None
-        if hasattr(network, "forward_features"):  # timm defines the features of its networks
-            expected, found = network.forward_features(picture), x  # type: ignore[operator]
-        else:
-            # VGG and AlexNet pool to more than one pixel. Most networks pool to one pixel in their forward function,
-            # and SqueezeNet in its classifier.
-            pool: nn.Module = getattr(network, "avgpool", nn.Identity())
-            expected, found = network(picture).flatten(1), pool(x).flatten(1)
-            if found.shape != expected.shape:
-                found = x.mean((2, 3))
-    except (AttributeError, RuntimeError, TypeError, ValueError):
-        return None
-    same = found.shape == expected.shape and torch.allclose(found, expected, rtol=1e-4, atol=1e-5)
-    return x if same else None
 
 
 class PretrainedBackbone(Backbone):
     """A network of torchvision or timm without its classifier.
 
-    If the children of the network form a chain (VGG, ResNet, MobileNet, EfficientNet, ConvNeXt, ...), they are the
-    stages, with the names of the library (``features.26``, ``layer4.0``). Any other network (DenseNet, transformers,
-    ...) is a single stage, ``network``, which is frozen or trained as a whole and returns pooled features.
+    The stages have the names of the library (``features.26``, ``layer4.0``, ``blocks.11``);
+    :func:`fervid.models.stages.find_stages` finds them. A network that is not a chain of stages is a single stage,
+    ``network``, which is frozen or trained as a whole and returns pooled features.
 
     Args:
         name: name of the network in the library (``vgg16``, ``convnext_tiny``). With timm also a model on the Hugging
@@ -87,7 +41,7 @@ class PretrainedBackbone(Backbone):
             ``hf_hub:<owner>/<model>``), a local file, or None for random weights. Weights that do not match a network
             of timm are converted by the library's ``checkpoint_filter_fn``, if it has one for the network.
         image_size: see :class:`Backbone`.
-        last_block: see :class:`Backbone`.
+        last_block: see :class:`Backbone`. None: the last block, or the last layer of a network without blocks.
         on_missing_weights: what to do if named weights cannot be downloaded: ``error`` raises, ``warn`` continues with
             random weights.
         mean: see :class:`Backbone`. None: the value with which the network was trained according to timm, or that of
@@ -126,35 +80,27 @@ class PretrainedBackbone(Backbone):
         if name is None:
             raise InputError(f"backbone={library} needs backbone.name=<network>, such as backbone.name=resnet34.")
         network = _build(name, library, image_size, options or {}).eval()
-        stages = list(takewhile(lambda stage: stage.split(".")[0] not in CLASSIFIERS + POOLS, _leaf_stages(network)))
-        picture = torch.rand(1, 3, image_size, image_size, generator=torch.Generator().manual_seed(0))
-        features = _chain_features(network, stages, picture)
-        if features is not None:
-            body: nn.Module = nn.Module()
-            for stage in dict.fromkeys(stage.split(".")[0] for stage in stages):
-                body.add_module(stage, network.get_submodule(stage))
-        else:
-            body, stages = nn.ModuleDict({"network": _WholeNetwork(network)}), ["network"]
-            features = _pooled_features(body["network"], name, picture)
+        found = find_stages(network, name, image_size)
         super().__init__(
-            body.train(),
-            stages,
-            num_features=features.shape[1],
+            found.body.train(),
+            found.names,
+            num_features=found.num_features,
             image_size=image_size,
-            last_block=last_block,
+            last_block=last_block or found.last_block,
             mean=mean or getattr(network, "pretrained_cfg", {}).get("mean", IMAGENET_MEAN),
             std=std or getattr(network, "pretrained_cfg", {}).get("std", IMAGENET_STD),
             channel_order=channel_order,
             freeze_batchnorm=freeze_batchnorm,
             weights_info=weights_info,
         )
+        if hasattr(network, "no_weight_decay"):
+            self.no_weight_decay = frozenset(network.no_weight_decay())  # type: ignore[operator]
         self._whole = [network]  # in a list, so that it is no submodule
         self._load(name, library, weights, on_missing_weights, options or {})
         self._whole.clear()  # only needed to convert weights
 
-    @property
-    def library_prefix(self) -> str:
-        return "network.network." if self.stages == ["network"] else ""
+    def library_name(self, name: str) -> str:
+        return library_name(name)
 
     def load_tensors(self, content: dict[str, Any], name: str) -> str | None:
         try:
@@ -191,17 +137,6 @@ class PretrainedBackbone(Backbone):
             return
         unwrapped = self.load_tensors(state, weights)
         self.weights = Weights(weights, library, sha256, unwrapped=unwrapped, info=self.weights_info.over(known))
-
-
-@torch.no_grad()
-def _pooled_features(network: nn.Module, name: str, picture: Tensor) -> Tensor:
-    try:
-        return network(picture)
-    except (AssertionError, RuntimeError, ValueError) as error:
-        raise InputError(
-            f"{name} cannot process a picture of {picture.shape[-1]} px ({first_line(error)}): "
-            "give the backbone.image_size it was designed for."
-        ) from error
 
 
 def _timm() -> Any:

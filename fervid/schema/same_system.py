@@ -32,7 +32,7 @@ REPLICATE_SETTINGS = ("seed", "split.seed", "split.fold", "dataset.seed")  # rep
 # The order in which options are listed.
 GROUPS = (
     *("dataset", "split", "task", "backbone", "head", "finetune", "optimizer", "scheduler", "augmentation", "detector"),
-    *("trainer", "experiment"),
+    *("recipe", "trainer", "experiment"),
 )
 ABSENT = "-"  # a setting that a run does not have
 FINGERPRINTED = ("corpus", "subject", "clip", "frame", "emotion", "split")

@@ -90,14 +90,14 @@ class SoftLabels(EmotionClassifier):
             self.log(name, value, logger=None if subset != "test" else False)
         self.scores[subset] |= logged
 
-    def _step(self, batch: Batch, subset: str) -> tuple[Tensor, Tensor]:
-        outputs, distribution = self._outputs(batch), batch[VoteTarget.entry]
+    def learned_targets(self, batch: Batch, subset: str) -> Tensor:
+        distribution = batch[VoteTarget.entry]
         is_drawn = subset == "train" and self.vote_mode == "probability"
-        targets = draw(distribution, self._draws[batch["index"]]) if is_drawn else distribution
-        loss = self.loss_of(outputs, targets)
-        self.count(subset, outputs, batch[self.target.name], loss)
-        self.vote_scores[f"{subset}_subset"].update(outputs, distribution)  # type: ignore[operator]
-        return loss, outputs
+        return draw(distribution, self._draws[batch["index"]]) if is_drawn else distribution
+
+    def count_batch(self, subset: str, outputs: Tensor, batch: Batch, loss: Tensor) -> None:
+        super().count_batch(subset, outputs, batch, loss)
+        self.vote_scores[f"{subset}_subset"].update(outputs, batch[VoteTarget.entry])  # type: ignore[operator]
 
 
 class VoteScores(nn.Module):

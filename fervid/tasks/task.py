@@ -14,6 +14,8 @@ from fervid.data.targets import Target
 from fervid.errors import InputError, first_line
 from fervid.models.backbone import Backbone
 from fervid.models.heads import Head
+from fervid.tasks.mixing import Mixing
+from fervid.tasks.parameter_groups import parameter_groups
 
 OptimizerFactory = Callable[[Iterable[dict[str, Any]]], torch.optim.Optimizer]
 
@@ -35,6 +37,11 @@ class Task(pl.LightningModule):
         target: fitted target to learn.
         optimizer: function that makes an optimizer from parameter groups; the groups are named ``backbone`` and
             ``head``.
+        layer_decay: see :func:`fervid.tasks.parameter_groups.parameter_groups`.
+        decay_norms: see :func:`fervid.tasks.parameter_groups.parameter_groups`.
+        mixup: see :class:`fervid.tasks.mixing.Mixing`. The loss is the weighted mean of those for both targets, and the
+            scores of the training subset compare with the target of the larger share.
+        cutmix: see ``mixup``.
 
     Attributes:
         shown: scores shown for each epoch, the main one first, without the prefix ``train/`` or ``val/``.
@@ -52,10 +59,21 @@ class Task(pl.LightningModule):
     monitors: ClassVar[tuple[str, ...]]
 
     def __init__(
-        self, backbone: Backbone, head: Head, target: Target, *, optimizer: OptimizerFactory = torch.optim.Adam
+        self,
+        backbone: Backbone,
+        head: Head,
+        target: Target,
+        *,
+        optimizer: OptimizerFactory = torch.optim.Adam,
+        layer_decay: float = 1.0,
+        decay_norms: bool = True,
+        mixup: float = 0.0,
+        cutmix: float = 0.0,
     ):
         super().__init__()
         self.backbone, self.head, self.target, self.optimizer = backbone, head, target, optimizer
+        self.layer_decay, self.decay_norms = layer_decay, decay_norms
+        self.mixing = Mixing(mixup, cutmix) if mixup or cutmix else None
         self.scores: dict[str, dict[str, float]] = {}
         self.unfreeze_from = 0
         self.to(memory_format=torch.channels_last)
@@ -89,6 +107,14 @@ class Task(pl.LightningModule):
     def count(self, subset: str, outputs: Tensor, targets: Tensor, loss: Tensor) -> None:
         """Adds a batch to the scores of the current epoch of a subset."""
         raise NotImplementedError
+
+    def learned_targets(self, batch: Batch, subset: str) -> Tensor:
+        """Returns the targets of the loss, (B, ...): those of the batch, unless the task learns from other entries."""
+        return batch[self.target.name]
+
+    def count_batch(self, subset: str, outputs: Tensor, batch: Batch, loss: Tensor) -> None:
+        """Like :meth:`count`, for tasks whose scores need more entries of the batch than the target."""
+        self.count(subset, outputs, batch[self.target.name], loss)
 
     def log_scores(self, subset: str) -> None:
         """Logs the scores of the epoch that ends, including ``loss``, and fills :attr:`scores`."""
@@ -162,20 +188,31 @@ class Task(pl.LightningModule):
         return [*(p for stage in stages for p in stage.parameters()), *self.head.parameters()]
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Returns one optimizer for the whole training, with the parameter groups ``backbone`` and ``head``."""
-        groups = [
-            {"params": list(self.backbone.parameters()), "name": "backbone"},
-            {"params": list(self.head.parameters()), "name": "head"},
-        ]
+        """Returns one optimizer for the whole training, with the groups of :func:`parameter_groups`."""
+        groups = parameter_groups(self.backbone, self.head, layer_decay=self.layer_decay, decay_norms=self.decay_norms)
         try:
-            return self.optimizer([group for group in groups if group["params"]])
+            optimizer = self.optimizer(groups)
         except (TypeError, ValueError) as error:
             raise InputError(f"the optimizer rejects its settings: {first_line(error)}.") from error
+        for group in optimizer.param_groups:
+            group["lr"] *= group["lr_factor"]
+        return optimizer
 
     # Steps
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        return self._step(batch, "train")[0]
+        if self.mixing is None:
+            return self._step(batch, "train")[0]
+        (modality,) = self.encoders
+        mixed, share = self.mixing(batch[modality])
+        outputs = self._outputs({**batch, modality: mixed})
+        own = {name: values for name, values in batch.items() if name != modality}
+        others = {name: values.roll(1, 0) for name, values in own.items()}
+        loss = share * self.loss_of(outputs, self.learned_targets(own, "train"))
+        loss = loss + (1 - share) * self.loss_of(outputs, self.learned_targets(others, "train"))
+        larger = {name: torch.where(share >= 0.5, values, others[name]) for name, values in own.items()}
+        self.count_batch("train", outputs, larger, loss)
+        return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """Returns the ``index`` (B,) and the :meth:`recorded_outputs` of a batch for the callbacks."""
@@ -204,7 +241,7 @@ class Task(pl.LightningModule):
         return self.trainable_part(batch[cached] if cached in batch else self.frozen_prefix(batch[modality]))
 
     def _step(self, batch: Batch, subset: str) -> tuple[Tensor, Tensor]:
-        outputs, targets = self._outputs(batch), batch[self.target.name]
-        loss = self.loss_of(outputs, targets)
-        self.count(subset, outputs, targets, loss)
+        outputs = self._outputs(batch)
+        loss = self.loss_of(outputs, self.learned_targets(batch, subset))
+        self.count_batch(subset, outputs, batch, loss)
         return loss, outputs

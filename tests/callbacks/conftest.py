@@ -42,15 +42,18 @@ def fit(tmp_path: Path, synthetic: Callable, lenet: Callable) -> Callable:
         head: str = "mlp",
         data: dict[str, Any] | None = None,
         callbacks: list[pl.Callback] = (),
+        task: dict[str, Any] | None = None,
+        accumulate: int = 1,
         **options: Any,
     ) -> tuple:
         torch.manual_seed(1)
         datamodule = synthetic(**(data or {}))
-        model = lenet(head, optimizer=optimizer)
+        model = lenet(head, optimizer=optimizer, **(task or {}))
         finetune = FreezeThenFineTune(phases, **options)
         trainer = pl.Trainer(
             max_epochs=finetune.max_epochs,
             accelerator="cpu",
+            accumulate_grad_batches=accumulate,
             callbacks=[finetune, EpochSeed(3), *([KeepEach(each)] if each else []), *callbacks],
             logger=False,
             enable_checkpointing=True,

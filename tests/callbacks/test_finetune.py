@@ -1,6 +1,7 @@
 """Training in phases: frozen stages do not change, and a resumed run equals an uninterrupted one."""
 
 from functools import partial
+from itertools import pairwise
 from types import SimpleNamespace
 
 import albumentations as A
@@ -9,6 +10,7 @@ import pytorch_lightning as pl
 import torch
 
 from fervid.callbacks import FreezeThenFineTune
+from fervid.callbacks.schedules import warmup_cosine
 from fervid.errors import InputError
 
 TWO_PHASES = [
@@ -71,6 +73,53 @@ def test_learning_rates_follow_the_phases(fit):
     assert [row["phase"] for row in finetune.history] == ["frozen"] * 2 + ["fine_tune"] * 3
 
 
+def test_layer_decay_multiplies_the_rates_of_a_phase(fit):
+    rates = []
+
+    class Peek(pl.Callback):
+        def on_train_epoch_start(self, trainer, pl_module):
+            rates.append([(group["name"], group["lr"]) for group in trainer.optimizers[0].param_groups])
+
+    _, _, finetune, _ = fit(callbacks=[Peek()], task={"layer_decay": 0.5})
+    assert rates[0] == [("backbone", 0.0025), ("backbone", 0.005), ("head", 0.01)]  # conv1, conv2, head
+    assert rates[2] == [("backbone", 0.00125), ("backbone", 0.0025), ("head", 0.005)]
+    assert [row["lr/backbone"] for row in finetune.history] == [0.005] * 2 + [0.0025] * 3
+    assert [row["lr/head"] for row in finetune.history] == [0.01] * 2 + [0.005] * 3
+
+
+@pytest.mark.parametrize("accumulate", [1, 3])
+def test_schedule_of_steps_warms_up_in_each_phase(fit, accumulate):
+    """16 training frames in batches of 8 would be two steps; here there are 32 frames in batches of 4."""
+    rates = []
+
+    class Peek(pl.Callback):
+        def on_before_optimizer_step(self, trainer, pl_module, optimizer):
+            rates.append(optimizer.param_groups[1]["lr"])
+
+    scheduler = partial(warmup_cosine, total_steps=None, warmup=0.5)
+    fit(callbacks=[Peek()], scheduler=scheduler, data={"batch_size": 4}, accumulate=accumulate)
+    per_epoch = len(rates) // 5
+    first, second = rates[: 2 * per_epoch], rates[2 * per_epoch :]
+    for phase, highest in ((first, 0.01), (second, 0.005)):
+        rising = -(-len(phase) // 2)
+        assert phase[:rising] == pytest.approx([highest * (step + 1) / rising for step in range(rising)])
+        assert all(later < earlier for earlier, later in pairwise(phase[rising:]))
+        assert phase[-1] < 0.3 * highest
+
+
+def test_mixing_trains_on_pictures_instead_of_cached_features(fit):
+    shares = []
+
+    class Peek(pl.Callback):
+        def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+            shares.append("image" in batch)
+
+    fit(callbacks=[Peek()], task={"mixup": 0.2})
+    assert all(shares)
+    with pytest.raises(InputError, match="cached_views=2 cannot be used with mixup or CutMix"):
+        fit(task={"cutmix": 1.0}, cached_views=2, data={"augmentation": A.Compose([A.HorizontalFlip()])})
+
+
 def test_dropout_differs_between_epochs(fit):
     class Draw(pl.Callback):
         drawn = []
@@ -119,6 +168,15 @@ def test_phase_starts_with_fresh_optimizer_state(fit):
                 "cached_views": 2,
             },
             id="plateau, views",
+        ),
+        pytest.param(
+            {
+                "scheduler": partial(warmup_cosine, total_steps=None, warmup=0.3),
+                "optimizer": ADAMW,
+                "task": {"layer_decay": 0.5, "decay_norms": False, "mixup": 0.4, "cutmix": 1.0},
+                "accumulate": 3,
+            },
+            id="warm-up, layer decay, mixing, accumulation",
         ),
     ],
 )

@@ -95,20 +95,81 @@ def test_stages_run_one_by_one_give_same_output(library, name, size):
 
 
 @pytest.mark.parametrize(
-    ("library", "name", "size", "features"),
+    ("library", "name", "size", "stages", "last_block", "shape"),
     [
-        ("torchvision", "densenet121", 64, 1024),
-        ("torchvision", "shufflenet_v2_x0_5", 64, 1024),
-        ("timm", "vit_tiny_patch16_224", 64, 192),
+        ("timm", "vit_tiny_patch16_224", 64, ["stem", "blocks.9", "norm", "pool"], "blocks.11", (192, 1, 1)),
+        ("timm", "deit_tiny_distilled_patch16_224", 64, ["stem", "blocks.9", "pool"], "blocks.11", (192, 1, 1)),
+        ("timm", "swin_tiny_patch4_window7_224", 64, ["layers.2.blocks.3", "maps"], "layers.3.blocks.1", (768, 2, 2)),
+        ("timm", "convnext_atto", 64, ["stages.2.blocks.5", "stages.3.downsample.1"], "stages.3.blocks.1", (320, 2, 2)),
+        ("timm", "densenet121", 64, ["features.denseblock3"], "features.denseblock4", (1024, 2, 2)),
+        ("timm", "fastvit_t8", 64, ["stages.3.blocks.1"], "final_conv", (768, 2, 2)),
+        (
+            "torchvision",
+            "densenet121",
+            64,
+            ["features.conv0", "final_relu"],
+            "features.denseblock4",
+            (1024, 2, 2),
+        ),
+        ("torchvision", "swin_t", 64, ["features.7.0", "permute"], "features.7.1", (768, 2, 2)),
+        ("torchvision", "googlenet", 64, ["transform_input", "inception5a"], "inception5b", (1024, 2, 2)),
     ],
 )
-def test_network_without_chain_can_be_trained(library, name, size, features):
+def test_blocks_are_stages(library, name, size, stages, last_block, shape):
+    backbone = PretrainedBackbone(name, library=library, weights=None, image_size=size).eval()
+    assert set(stages) < set(backbone.stages)
+    assert backbone.last_block == last_block
+    assert backbone.output_shape() == shape
+    cut = backbone.stage_number(last_block)
+    x = torch.rand(2, 3, size, size)
+    assert torch.equal(backbone(backbone(x, stop=cut), start=cut), backbone(x))
+    head = LinearHead(shape, 3)
+    head(backbone(x)).sum().backward()
+    trained = [parameter for stage in backbone.stage_modules(cut) for parameter in stage.parameters()]
+    assert all(p.grad is not None for p in [*trained, *head.parameters()])
+
+
+@pytest.mark.parametrize(("name", "size"), [("vit_tiny_patch16_224", 64), ("swin_tiny_patch4_window7_224", 64)])
+def test_transformer_gives_features_of_timm(name, size, tmp_path):
+    """From a file with timm's names, and with weights far from their initial values."""
+    import timm
+
+    torch.manual_seed(0)
+    network = timm.create_model(name, num_classes=5, img_size=size).eval()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    torch.save(network.state_dict(), tmp_path / "weights.pth")
+    backbone = PretrainedBackbone(
+        name, library="timm", weights=str(tmp_path / "weights.pth"), image_size=size, mean=(0, 0, 0), std=(1, 1, 1)
+    ).eval()
+    x = torch.rand(2, 3, size, size)
+    expected = network.forward_head(network.forward_features(x), pre_logits=True)
+    assert torch.allclose(backbone(x).mean((2, 3)), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("library", "name", "size", "features"),
+    [
+        ("timm", "eva02_tiny_patch14_224", 56, 192),  # its blocks need the positions as a second input
+        ("torchvision", "vit_b_16", 224, 768),
+    ],
+)
+def test_network_without_chain_is_one_stage(library, name, size, features):
     backbone = PretrainedBackbone(name, library=library, weights=None, image_size=size)
-    assert backbone.output_shape()[0] == features
-    head = LinearHead(backbone.output_shape(), 3)
-    head(backbone(torch.rand(2, 3, size, size))).sum().backward()
-    assert all(p.grad is not None for p in head.parameters())
-    assert sum(p.grad is not None for p in backbone.parameters()) > 10
+    assert backbone.stages == ["network"]
+    assert backbone.output_shape() == (features, 1, 1)
+
+
+def test_search_for_stages_keeps_random_weights():
+    found = []
+    for _ in range(2):
+        torch.manual_seed(0)
+        network = torchvision.models.resnet18(weights=None)
+        torch.manual_seed(0)
+        found.append(PretrainedBackbone("resnet18", weights=None, image_size=64))
+        assert torch.equal(found[-1].network.get_submodule("conv1").weight, network.conv1.weight)
+        assert torch.equal(found[-1].network.get_submodule("bn1").weight, network.bn1.weight)
 
 
 def test_features_equal_those_of_torchvision():

@@ -89,7 +89,7 @@ def test_network_of_one_stage_is_loaded(library, tmp_path):
     name = {"torchvision": "densenet121", "timm": "mobilenetv3_small_050"}[library]
     options = {"library": library, "image_size": 64, "weights": None}
     first = PretrainedBackbone(name, **options)
-    bare = {key.removeprefix(first.library_prefix): value for key, value in first.network.state_dict().items()}
+    bare = {first.library_name(key): value for key, value in first.network.state_dict().items()}
     torch.save({"state_dict": prefixed(bare, "module.")}, tmp_path / "weights.pt")
     second = PretrainedBackbone(name, **options | {"weights": str(tmp_path / "weights.pt")})
     for (key, value), again in zip(
