@@ -183,10 +183,12 @@ class Finding(TypedDict):
 
 
 class Leakage(TypedDict):
-    """What the split leaks; a record has all of :class:`fervid.audit.leakage.Audit`.
+    """What the split and the initial weights leak; a record has all of :class:`fervid.audit.leakage.Audit`.
+
+    The level is the worse of those of the split and of the initial weights.
 
     Attributes:
-        level: the leakage level, that is the worse of the levels of the split and of the initial weights.
+        level: the leakage level.
         subjects: subjects in more than one subset.
         clips: clips in more than one subset.
         near_duplicates: pairs of clips in different subsets with near-duplicate pictures; null if not searched.
