@@ -200,10 +200,11 @@ class TestLatex:
 def test_csv_is_complete_and_exact(written):
     for name, rows in (("results", 3), ("long", MAX_ROWS + 5)):
         file = written / "tables" / f"{name}.csv"
-        read = pd.read_csv(file, dtype={"number of subjects": "Int64"}, float_precision="round_trip")
+        read = pd.read_csv(file, dtype={"number of subjects": "Int64"})
         expected = table(rows, name).data
         pd.testing.assert_frame_equal(read, expected, check_dtype=False)
-        assert read["a_b|c%"].tolist() == expected["a_b|c%"].tolist()  # to the last digit
+        written_numbers = pd.read_csv(file, dtype=str)["a_b|c%"].map(float)  # pandas 2 reads numbers inexactly
+        assert written_numbers.tolist() == expected["a_b|c%"].tolist()  # to the last digit
 
 
 def test_text_of_cells():
