@@ -371,7 +371,7 @@ class FreezeThenFineTune(Checkpoint):
         self.phase_number = state_dict["phase_number"]
         self.epochs_in_phase = state_dict["epochs_in_phase"]
         self.epochs_without_better = state_dict["epochs_without_better"]
-        self.step_of_better = state_dict["step_of_better"]
+        self.step_of_better = state_dict.get("step_of_better", 0)  # absent in older checkpoints
         self.best, self.history = dict(state_dict["best"]), list(state_dict["history"])
         self._best_weights = state_dict["best_weights"]
         self._scheduler_state = state_dict["scheduler"]

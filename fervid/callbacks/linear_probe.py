@@ -16,6 +16,7 @@ from torch import nn
 
 from fervid.callbacks.finetune import FreezeThenFineTune, Phase
 from fervid.data.datasets import CachedFeatures
+from fervid.data.targets import ClassTarget
 from fervid.errors import InputError
 from fervid.tasks.task import Task
 
@@ -79,6 +80,12 @@ class LinearProbe(FreezeThenFineTune):
         if len(linear) != 1 or not isinstance(linear[0], nn.Linear):
             raise InputError("finetune=linear_probe needs a head with a single linear layer: give head=linear.")
         datamodule = trainer.datamodule  # type: ignore[attr-defined]
+        if type(datamodule.target) is not ClassTarget:
+            raise InputError("finetune=linear_probe learns one label per sample: give task=classification.")
+        if datamodule.sampler == "balanced":
+            raise InputError("finetune=linear_probe draws no batches: give finetune.class_weight=balanced instead.")
+        if model.mixing is not None:
+            raise InputError("finetune=linear_probe cannot use mixup or CutMix: set task.mixup and task.cutmix to 0.")
         cached = datamodule.cached_features(model)
         if "train" not in cached:
             raise InputError(
@@ -95,7 +102,8 @@ class LinearProbe(FreezeThenFineTune):
             regression = LogisticRegression(C=strength, class_weight=self.class_weight, max_iter=1000)
             probe = make_pipeline(StandardScaler(), regression)
             probe.fit(train, targets, logisticregression__sample_weight=sample_weight)
-            uar = float(recall_score(labels["val"], probe.predict(val), average="macro", zero_division=0.0))
+            present = np.unique(labels["val"])
+            uar = float(recall_score(labels["val"], probe.predict(val), labels=present, average="macro"))
             if best is None or uar > best[0]:
                 best = uar, strength, probe
         assert best is not None

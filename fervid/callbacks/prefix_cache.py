@@ -43,7 +43,8 @@ class PrefixCache:
 
     Without augmentation and mixing (mixup, CutMix), all frames are cached once, and training on the features is
     equivalent to training on the pictures. The same holds for an augmentation that only flips: every frame and its
-    mirror image are cached, and each training frame draws one of the two in every epoch. The features are shared by all
+    mirror image are cached, and each training frame draws one of the two in every epoch (with a balanced sampler once
+    per epoch, not for each time that it is drawn). The features are shared by all
     folds, seeds and jobs.
 
     With any other augmentation, each training frame is cached in ``cached_views`` augmented views, which alternate over
@@ -165,6 +166,7 @@ class PrefixCache:
             type(datamodule.sample).__qualname__,
             backbone.stages[:stage],
             backbone.channel_order,
+            backbone.built_as,
             repr(backbone.stage_modules(0, stage)),
             repr(model.head.reduce) if stage == len(backbone.stages) else "",
             str(trainer.precision),

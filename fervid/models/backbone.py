@@ -106,6 +106,7 @@ class Backbone(nn.Module):
         self.weights = Weights(None)
         self.weights_info = WeightsInfo(**(weights_info or {}))
         self.no_weight_decay: frozenset[str] = frozenset()
+        self.built_as = ""  # arguments that change the network, but neither its modules nor its weights
         self._output_shape: tuple[int, int, int] | None = None
         self.mean: Tensor
         self.std: Tensor

@@ -24,6 +24,11 @@ log = logging.getLogger(__name__)
 
 FILES = (".pth", ".pt", ".safetensors")
 HUB = ("hf_hub:", "hf-hub:")  # timm's prefixes of models on the Hugging Face hub
+# Arguments of the libraries that choose files, downloads or the classifier rather than the network.
+RESERVED = {
+    *("pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir", "num_classes"),
+    *("weights", "weights_backbone", "progress"),
+}
 
 
 class PretrainedBackbone(Backbone):
@@ -95,6 +100,7 @@ class PretrainedBackbone(Backbone):
         )
         if hasattr(network, "no_weight_decay"):
             self.no_weight_decay = frozenset(network.no_weight_decay())  # type: ignore[operator]
+        self.built_as = repr((library, name, sorted((options or {}).items(), key=str)))
         self._whole = [network]  # in a list, so that it is no submodule
         self._load(name, library, weights, on_missing_weights, options or {})
         self._whole.clear()  # only needed to convert weights
@@ -147,6 +153,8 @@ def _timm() -> Any:
 
 def _build(name: str, library: str, image_size: int, options: Mapping[str, Any]) -> nn.Module:
     """Builds the network with random weights and without its classifier."""
+    if reserved := sorted(RESERVED & {str(key) for key in options}):
+        raise InputError(f"backbone.options.{reserved[0]} cannot be set: give backbone.weights.")
     is_on_hub = library == "timm" and name.startswith(HUB)
     known = torchvision.models.list_models(torchvision.models) if library == "torchvision" else _timm().list_models()
     if not is_on_hub and name.split(".")[0] not in known:

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 import torch
 from hydra.utils import get_object, instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from torch import nn
 
 from fervid.corpora.corpus import Corpus
@@ -25,6 +25,7 @@ from fervid.schema.config_folder import config_folders
 from fervid.tasks.classification import EmotionClassifier
 from fervid.tasks.task import Task
 
+HUB = ("hf_hub:", "hf-hub:")  # timm's prefixes of models on the Hugging Face hub
 IMPORTED = ("_target_", "corpus")  # settings whose values are imported
 INSTRUCTIONS = ("_target_", "_partial_", "_convert_", "_recursive_")  # keywords of Hydra; _args_ could name any code
 NETWORK = ("task", "backbone", "head", "detector")  # groups of a stored configuration that build the network
@@ -62,8 +63,7 @@ def load_run(folder: str | Path, checkpoint: str = "best", *, trust: Trust = ())
     except InputError as error:
         raise InputError(f"the {checkpoint} checkpoint of {folder} cannot be read: {error}.") from error
     try:
-        if "weights" in config.backbone:
-            config.backbone.weights = None  # replaced by the weights of the checkpoint
+        _forbid_downloads(config.backbone, trust)
         target = task_class(config).stored_target(results)
         backbone, head = make_network(config, target.size)
         config.task.pop("loss", None)  # not needed without training
@@ -81,6 +81,27 @@ def load_run(folder: str | Path, checkpoint: str = "best", *, trust: Trust = ())
             f"{f' and {len(not_finite) - 1} more' if not_finite[1:] else ''}): train the network again."
         )
     return model.eval()
+
+
+def _forbid_downloads(node: Any, trust: Trust) -> None:
+    """Removes the names of weights, which the checkpoint replaces, from a backbone's configuration at any depth.
+
+    Raises:
+        InputError: if the configuration names a network on the Hugging Face hub, whose configuration timm would
+            download, and the user does not trust timm with it.
+    """
+    if isinstance(node, ListConfig):
+        for each in node:
+            _forbid_downloads(each, trust)
+    if not isinstance(node, DictConfig):
+        return
+    for key in list(node):
+        if key == "weights" and isinstance(node[key], str):
+            node[key] = None
+        elif isinstance(node[key], str) and node[key].startswith(HUB) and "timm" not in trusted_packages(trust):
+            raise InputError(f"it would download {node[key]}: allow it with trust=timm")
+        else:
+            _forbid_downloads(node[key], trust)
 
 
 def load_classifier(folder: Path, *, trust: Trust = ()) -> EmotionClassifier:

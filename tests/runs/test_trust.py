@@ -194,3 +194,28 @@ def test_missing_trusted_package_is_one_sentence(own_net, command):
     for name in ("predict", "report"):
         code, printed = command(name, run, "trust=not_there")
         assert (code, "cannot be imported" in printed, "Traceback" in printed) == (1, True, False), printed
+
+
+@pytest.mark.parametrize(
+    ("backbone", "match"),
+    [
+        ({"name": "hf_hub:attacker/network"}, "it would download hf_hub:attacker/network: allow it with trust=timm"),
+        ({"name": "resnet18", "options": {"checkpoint_path": "/etc/passwd"}}, "options.checkpoint_path cannot be set"),
+        ({"name": "resnet18", "options": {"pretrained": True}}, "options.pretrained cannot be set"),
+        ({"name": "resnet18", "options": {"pretrained_cfg_overlay": {"url": "x"}}}, "pretrained_cfg_overlay cannot be"),
+        ({"name": "resnet18", "mean": [{"weights": "x", "name": "hf_hub:a/b"}]}, "it would download hf_hub:a/b"),
+    ],
+)
+def test_run_folder_cannot_choose_downloads(run, backbone, match):
+    results = json.loads((run / "results.json").read_text())
+    target = "fervid.models.pretrained.PretrainedBackbone"
+    results["config"]["backbone"] = {
+        "_target_": target,
+        "library": "timm",
+        "weights": None,
+        "image_size": 64,
+        **backbone,
+    }
+    (run / "results.json").write_text(json.dumps(results))
+    with pytest.raises(InputError, match=match):
+        fervid.load_run(run)
