@@ -115,7 +115,7 @@ def _all_views(cached: CachedFeatures) -> tuple[np.ndarray, np.ndarray]:
     """Returns the features of all views that have a chance, (V * N, F), and the chances, (V,)."""
     chances = np.array([1.0] if cached.chances is None else cached.chances)
     views = np.flatnonzero(chances)
-    return np.concatenate([cached.array[view][cached.rows] for view in views]), chances[views]
+    return np.concatenate([cached.views[view][cached.rows] for view in views]), chances[views]
 
 
 @torch.no_grad()
