@@ -1,10 +1,8 @@
 """Cached features: the same results, computed once."""
 
 import re
-import subprocess
-import sys
 from functools import partial
-from pathlib import Path
+from multiprocessing import get_context
 
 import albumentations as A
 import numpy as np
@@ -199,8 +197,9 @@ def test_cached_features_equal_computed_ones(fit, private, lenet):
     torch.testing.assert_close(found, computed, atol=1e-6, rtol=1e-6)
 
 
-def train_fold(cache, fold, folder):
-    """Trains the head on one fold, and returns the test probabilities; also called in processes of their own."""
+def train_fold(cache, fold, file):
+    """Trains the head on one fold and saves the test probabilities."""
+    torch.set_num_threads(1)  # the threads of the parent do not exist in a forked process
     torch.manual_seed(0)
     datamodule = SyntheticDataModule(
         identities=6, clips=1, frames=2, image_size=28, cache_dir=cache, split=three_folds(fold)
@@ -208,7 +207,6 @@ def train_fold(cache, fold, folder):
     backbone, collector = LeNet(), OutputCollector()
     head = LinearHead(backbone.output_shape(), 8)
     datamodule.prepare_data(), datamodule.setup()
-    model = EmotionClassifier(backbone, head, datamodule.target)
     trainer = pl.Trainer(
         max_epochs=1,
         accelerator="cpu",
@@ -216,26 +214,30 @@ def train_fold(cache, fold, folder):
         enable_progress_bar=False,
         enable_model_summary=False,
         callbacks=[FreezeThenFineTune([FROZEN[0] | {"epochs": 1}]), collector],
-        default_root_dir=folder,
+        default_root_dir=file.parent,
     )
+    model = EmotionClassifier(backbone, head, datamodule.target)
     trainer.fit(model, datamodule)
     trainer.test(model, datamodule, verbose=False)
-    return collector.values["probabilities"]
+    np.save(file, collector.values["probabilities"])
 
 
 def test_two_processes_fill_one_cache(tmp_path):
-    code = (
-        "import sys, numpy as np; sys.path.insert(0, sys.argv[1]); from test_prefix_cache import train_fold; "
-        "folder, fold = sys.argv[2], int(sys.argv[3]); "
-        "np.save(f'{folder}/{fold}.npy', train_fold(f'{folder}/shared', fold, folder))"
-    )
-    words = [sys.executable, "-c", code, str(Path(__file__).parent), str(tmp_path)]
-    processes = [subprocess.Popen([*words, str(fold)], cwd=tmp_path) for fold in (0, 1)]
-    assert [process.wait(timeout=300) for process in processes] == [0, 0]
+    def start(cache, fold, name):
+        process = get_context("fork").Process(
+            target=train_fold, args=(tmp_path / cache, fold, tmp_path / f"{name}{fold}.npy")
+        )
+        process.start()
+        return process
+
+    together = [start("shared", fold, "together") for fold in (0, 1)]
+    alone = [start(f"own{fold}", fold, "alone") for fold in (0, 1)]
+    for process in [*together, *alone]:
+        process.join()
+        assert process.exitcode == 0
     assert len(list((tmp_path / "shared").glob("*/features/*.npy"))) == 1
     for fold in (0, 1):
-        alone = train_fold(tmp_path / f"own{fold}", fold, tmp_path)
-        assert np.array_equal(np.load(tmp_path / f"{fold}.npy"), alone)
+        assert np.array_equal(np.load(tmp_path / f"together{fold}.npy"), np.load(tmp_path / f"alone{fold}.npy"))
 
 
 @pytest.mark.parametrize(
