@@ -180,7 +180,10 @@ class PrefixCache:
                 "set it to null, or task.mixup and task.cutmix to 0."
             )
         rows = {subset: datamodule.frame_dataset(subset).rows for subset in ("val", "train", "test")}
-        plans = {subset: SubsetPlan(rows[subset], (PICTURE,), mirrored=False) for subset in rows}
+        plans = {
+            subset: SubsetPlan(rows[subset], (PICTURE,), mirrored=model.test_flips and subset != "train")
+            for subset in rows
+        }
         if model.mixing is not None:
             del plans["train"]
         elif augmentation is not None:

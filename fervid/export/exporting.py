@@ -41,7 +41,9 @@ Classify = Callable[[np.ndarray], np.ndarray]  # faces (B, 3, H, W) -> logits (B
 
 
 class FaceNetwork(nn.Module):
-    """Backbone and head of a classifier: faces (B, 3, H, W), RGB in [0, 1] -> logits (B, num_classes).
+    """The network of a classifier: faces (B, 3, H, W), RGB in [0, 1] -> logits (B, num_classes).
+
+    If the classifier has ``test_flips``, the logits are the mean of those for a face and for its mirror image.
 
     Args:
         model: the classifier; its backbone and head are set to ``eval()``.
@@ -49,11 +51,12 @@ class FaceNetwork(nn.Module):
 
     def __init__(self, model: EmotionClassifier):
         super().__init__()
-        self.backbone, self.head = model.backbone, model.head
+        self.backbone, self.head, self.test_flips = model.backbone, model.head, model.test_flips
         self.eval()
 
     def forward(self, faces: Tensor) -> Tensor:
-        return self.head(self.backbone(faces))
+        logits = self.head(self.backbone(faces))
+        return (logits + self.head(self.backbone(faces.flip(3)))) / 2 if self.test_flips else logits
 
 
 def export_run(
@@ -120,8 +123,9 @@ def describe(results: dict[str, Any], config: DictConfig, model: EmotionClassifi
     metadata: dict[str, Any] = {
         "class_names": model.class_names,
         "image_size": backbone.image_size,
-        "input": "faces: float32 (B, 3, image_size, image_size), RGB in [0, 1], any B; normalisation and channel order "
-        "are part of the network, except in safetensors, which contains only weights",
+        "input": "faces: float32 (B, 3, image_size, image_size), RGB in [0, 1], any B; normalisation, channel order "
+        "and the averaging over mirror images, if test_flips is true, are part of the network, except in safetensors, "
+        "which contains only weights",
         "output": "logits: float32 (B, number of class_names); apply softmax to obtain probabilities",
         "mean": [round(value, 6) for value in backbone.mean.flatten().tolist()],
         "std": [round(value, 6) for value in backbone.std.flatten().tolist()],
@@ -131,6 +135,7 @@ def describe(results: dict[str, Any], config: DictConfig, model: EmotionClassifi
         "network": str(config.backbone.name) if pretrained else type(backbone).__name__,
         "library": str(config.backbone.get("library") or "torchvision") if pretrained else "fervid",
         "head": type(model.head).__name__,
+        "test_flips": model.test_flips,
         "stages": backbone.stages,
         "corpus": results["data"]["corpus"],
         "split": results["choices"].get("split") or "unknown",
@@ -251,8 +256,10 @@ def _open_safetensors(path: Path, config: DictConfig, model: EmotionClassifier) 
     backbone, head = make_network(config, len(model.class_names))
     state = safetensors.torch.load_file(path)
     head.load_state_dict({name.removeprefix("head."): state[name] for name in state if name.startswith("head.layers.")})
-    backbone.eval(), head.eval()
-    return lambda faces: head(backbone(torch.from_numpy(faces))).numpy()
+    network = FaceNetwork(model)
+    network.backbone, network.head = backbone, head
+    network.eval()
+    return lambda faces: network(torch.from_numpy(faces)).numpy()
 
 
 @dataclass(frozen=True)

@@ -74,6 +74,7 @@ def _render(run: Run, config: DictConfig, files: Sequence[str]) -> str:
         weak=_weak_emotions(results, names),
         subsets=SPLITS,
         files=files,
+        test_flips=bool(config.task.get("test_flips")),
         training=_training_command(results, config),
         examples=[file for file in files if file.endswith(".py")],
         needs_fervid="model.safetensors" in files and "run_safetensors.py" not in files,
