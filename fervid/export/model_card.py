@@ -78,7 +78,8 @@ def _render(run: Run, config: DictConfig, files: Sequence[str]) -> str:
         training=_training_command(results, config),
         examples=[file for file in files if file.endswith(".py")],
         needs_fervid="model.safetensors" in files and "run_safetensors.py" not in files,
-        network=str(config.backbone.get("name") or config.backbone._target_.rsplit(".", 1)[-1]),
+        network=str(config.backbone.get("name") or config.backbone._target_.rsplit(".", 1)[-1])
+        + (f" up to {config.backbone.last_stage}" if config.backbone.get("last_stage") else ""),
         head=config.head._target_.rsplit(".", 1)[-1],
         first_weights=first_weights(results),
         data_licence=data_licence(results),
@@ -220,6 +221,7 @@ def _training_command(results: dict[str, Any], config: DictConfig) -> str:
     backbone = results["choices"].get("backbone")
     named = {"backbone.name": config.backbone.name} if backbone in ("torchvision", "timm") else {}
     options = {f"++backbone.options.{key}": value for key, value in (config.backbone.get("options") or {}).items()}
+    options |= {"backbone.last_stage": config.backbone.last_stage} if config.backbone.get("last_stage") else {}
     settings = {"backbone": backbone, **named, **(options if named else {}), "backbone.weights": "model.safetensors"}
     return printed_command("fervid.train", [], settings, python="python")
 
