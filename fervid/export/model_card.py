@@ -236,15 +236,20 @@ def _settings(results: dict[str, Any], config: DictConfig) -> list[tuple[str, st
     ]
     optimizer = config.get("optimizer") or {}
     values = {key: value for key, value in optimizer.items() if not str(key).startswith("_")}
+    solver = f"{choices.get('optimizer')} ({_pairs(values)})"
+    if probe := results.get("probe"):
+        phases = ["linear probe: logistic regression on standardised features of the frozen backbone"]
+        solver = f"L-BFGS (scikit-learn), inverse regularisation strength C {probe['strength']:g}"
     settings = {
         "split": f"{choices.get('split')} ({_pairs(config.get('split') or {})})",
         "augmentation": choices.get("augmentation"),
         "fine-tuning": "; ".join(phases),
-        "optimizer": f"{choices.get('optimizer')} ({_pairs(values)})",
-        "scheduler": choices.get("scheduler"),
+        "optimizer": solver,
+        "scheduler": None if probe else choices.get("scheduler"),
         "recipe": choices.get("recipe"),
-        "loss": _pairs((config.get("task") or {}).get("loss") or {}),
-        "batch size": config.dataset.get("batch_size"),
+        "loss": None if probe else _pairs((config.get("task") or {}).get("loss") or {}),
+        "batch size": None if probe else config.dataset.get("batch_size"),
+        "test flips": "yes" if config.task.get("test_flips") else None,
         "precision": results.get("trainer_precision"),
         "seed": results.get("seed"),
         "epochs": f"{results['epochs']}, weights of epoch {results['best_epoch']}" if "epochs" in results else None,

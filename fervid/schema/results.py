@@ -310,6 +310,7 @@ class Results(TypedDict):
         evaluated: folder of the tested run, if ``fervid.evaluate`` wrote the record.
         batch_invariance: whether outputs depend on the batch, as checked by ``fervid.evaluate``.
         ensemble: the members and their weights, if the record is that of an ensemble.
+        probe: the regularisation of a linear probe.
     """
 
     choices: dict[str, str | None]
@@ -337,8 +338,9 @@ class Results(TypedDict):
     device: NotRequired[str | None]
     trainer_precision: NotRequired[str | None]
     evaluated: NotRequired[str]
-    ensemble: NotRequired[dict[str, Any]]
     batch_invariance: NotRequired[BatchInvariance | None]
+    ensemble: NotRequired[dict[str, Any]]
+    probe: NotRequired[Probe]
 
 
 WORDS: dict[Any, str] = {
