@@ -12,7 +12,6 @@ import torch
 
 from fervid import splits
 from fervid.callbacks import FreezeThenFineTune, OutputCollector
-from fervid.data.corpus_datamodules import SyntheticDataModule
 from fervid.data.exact_views import flip_probability
 from fervid.models.heads import LinearHead
 from fervid.models.paper_backbones import LeNet
@@ -197,16 +196,12 @@ def test_cached_features_equal_computed_ones(fit, private, lenet):
     torch.testing.assert_close(found, computed, atol=1e-6, rtol=1e-6)
 
 
-def train_fold(cache, fold, file):
-    """Trains the head on one fold and saves the test probabilities."""
+def train_fold(datamodule, file):
+    """Trains the head and saves the test probabilities."""
     torch.set_num_threads(1)  # the threads of the parent do not exist in a forked process
     torch.manual_seed(0)
-    datamodule = SyntheticDataModule(
-        identities=6, clips=1, frames=2, image_size=28, cache_dir=cache, split=three_folds(fold)
-    )
     backbone, collector = LeNet(), OutputCollector()
-    head = LinearHead(backbone.output_shape(), 8)
-    datamodule.prepare_data(), datamodule.setup()
+    model = EmotionClassifier(backbone, LinearHead(backbone.output_shape(), 8), datamodule.target)
     trainer = pl.Trainer(
         max_epochs=1,
         accelerator="cpu",
@@ -216,28 +211,26 @@ def train_fold(cache, fold, file):
         callbacks=[FreezeThenFineTune([FROZEN[0] | {"epochs": 1}]), collector],
         default_root_dir=file.parent,
     )
-    model = EmotionClassifier(backbone, head, datamodule.target)
     trainer.fit(model, datamodule)
     trainer.test(model, datamodule, verbose=False)
     np.save(file, collector.values["probabilities"])
 
 
-def test_two_processes_fill_one_cache(tmp_path):
+def test_two_processes_fill_one_cache(tmp_path, synthetic):
     def start(cache, fold, name):
-        process = get_context("fork").Process(
-            target=train_fold, args=(tmp_path / cache, fold, tmp_path / f"{name}{fold}.npy")
-        )
+        datamodule = synthetic(cache_dir=tmp_path / cache, split=three_folds(fold))  # OpenCV hangs in a forked process
+        file = tmp_path / f"{name}{fold}.npy"
+        process = get_context("fork").Process(target=train_fold, args=(datamodule, file))
         process.start()
-        return process
+        return process, file
 
-    together = [start("shared", fold, "together") for fold in (0, 1)]
-    alone = [start(f"own{fold}", fold, "alone") for fold in (0, 1)]
-    for process in [*together, *alone]:
-        process.join()
+    runs = [start("shared", fold, "together") for fold in (0, 1)] + [start(f"own{n}", n, "alone") for n in (0, 1)]
+    for process, _ in runs:
+        process.join(120)
         assert process.exitcode == 0
     assert len(list((tmp_path / "shared").glob("*/features/*.npy"))) == 1
-    for fold in (0, 1):
-        assert np.array_equal(np.load(tmp_path / f"together{fold}.npy"), np.load(tmp_path / f"alone{fold}.npy"))
+    together, alone = ([np.load(file) for _, file in part] for part in (runs[:2], runs[2:]))
+    assert all(np.array_equal(one, other) for one, other in zip(together, alone, strict=True))
 
 
 @pytest.mark.parametrize(
