@@ -93,6 +93,31 @@ class SubsetPlan:
 Plans = dict[str, SubsetPlan]
 
 
+@dataclass(frozen=True, eq=False)
+class Prefix:
+    """The cached features of one frozen prefix.
+
+    Attributes:
+        stage: number of the stage whose input the features are.
+        shape: shape of the features of a picture.
+        saved: fraction of the network's arithmetic before the stage.
+        plans: the subsets whose features fit into the limit.
+        rows: rows of the face cache that are needed in each view, sorted.
+        files: the file of each view.
+    """
+
+    stage: int
+    shape: tuple[int, ...]
+    saved: float
+    plans: Plans
+    rows: dict[View, np.ndarray]
+    files: dict[View, SparseRows]
+
+    def missing(self) -> dict[View, np.ndarray]:
+        """Returns the needed rows that are not in the files."""
+        return {view: file.missing(self.rows[view]) for view, file in self.files.items()}
+
+
 class PrefixCache:
     """Cached features of the frozen stages for each subset.
 
@@ -133,34 +158,17 @@ class PrefixCache:
         if stages[0] == 0 or self.gigabytes <= 0 or trainer.world_size > 1 or not is_frame:
             return {}
         wanted = self._plans(model, datamodule)
-        files: dict[int, dict[View, SparseRows]] = {}
-        rows: dict[int, dict[View, np.ndarray]] = {}
-        plans: Plans = {}
-        for stage in stages:
-            shape, saved = _measure(model, stage)
-            fitting = self._fitting(wanted, shape)
-            if stage == stages[0]:
-                plans = fitting
-            rows[stage] = _rows_by_view(fitting)
-            key = _prefix_key(trainer, model, datamodule, stage)
-            total = len(datamodule.face_cache.faces)
-            files[stage] = {
-                view: SparseRows(_path(datamodule, model, stage, key, view), (total, *shape)) for view in rows[stage]
-            }
-            if stage == stages[0]:
-                first_saved, first_shape = saved, shape
-        paths = sorted(file.path for each in files.values() for file in each.values())
-        with ExitStack() as locks:  # always in the same order, so that two processes never wait for each other
-            if any(len(files[stage][view].missing(rows[stage][view])) for stage in files for view in files[stage]):
-                for path in paths:
+        prefixes = [self._prefix(trainer, model, datamodule, stage, wanted) for stage in stages]
+        first = prefixes[0]
+        with ExitStack() as locks:
+            if any(map(len, (rows for prefix in prefixes for rows in prefix.missing().values()))):
+                # Always in the same order, so that two processes never wait for each other.
+                for path in sorted(file.path for prefix in prefixes for file in prefix.files.values()):
                     locks.enter_context(lock(path))
-            missing = {
-                stage: {view: file.missing(rows[stage][view]) for view, file in each.items()}
-                for stage, each in files.items()
-            }
-            self._log(model, stages[0], wanted, plans, first_shape, missing[stages[0]], first_saved)
-            _compute(trainer, model, datamodule, files, missing)
-        arrays = {view: file.open() for view, file in files[stages[0]].items()}
+            missing = {prefix: prefix.missing() for prefix in prefixes}  # another process may have computed some
+            self._log(model, first, wanted, sum(map(len, missing[first].values())))
+            _compute(trainer, model, datamodule, missing)
+        arrays = {view: file.open() for view, file in first.files.items()}
         return {
             subset: CachedFeatures(
                 tuple(arrays[view] for view in plan.views),
@@ -168,8 +176,21 @@ class PrefixCache:
                 plan.chances,
                 arrays[MIRRORED] if plan.mirrored else None,
             )
-            for subset, plan in plans.items()
+            for subset, plan in first.plans.items()
         }
+
+    def _prefix(
+        self, trainer: pl.Trainer, model: Task, datamodule: FrameDataModule, stage: int, wanted: Plans
+    ) -> Prefix:
+        shape, saved = _measure(model, stage)
+        plans: Plans = {}
+        for subset, plan in wanted.items():
+            if _gigabytes({**plans, subset: plan}, shape) <= self.gigabytes:
+                plans[subset] = plan
+        rows = _rows_by_view(plans)
+        key, total = _prefix_key(trainer, model, datamodule, stage), len(datamodule.face_cache.faces)
+        files = {view: SparseRows(_path(datamodule, model, stage, key, view), (total, *shape)) for view in rows}
+        return Prefix(stage, shape, saved, plans, rows, files)
 
     def _plans(self, model: Task, datamodule: FrameDataModule) -> Plans:
         """Returns what could be cached for each subset, the most useful first."""
@@ -202,41 +223,23 @@ class PrefixCache:
                 del plans["train"]
         return plans
 
-    def _fitting(self, plans: Plans, shape: tuple[int, ...]) -> Plans:
-        """Returns the plans of the subsets whose features, of this shape each, fit into the limit."""
-        found: Plans = {}
-        for subset, plan in plans.items():
-            if _gigabytes({**found, subset: plan}, shape) <= self.gigabytes:
-                found[subset] = plan
-        return found
-
-    def _log(
-        self,
-        model: Task,
-        stage: int,
-        wanted: Plans,
-        plans: Plans,
-        shape: tuple[int, ...],
-        missing: dict[View, np.ndarray],
-        saved: float,
-    ) -> None:
+    def _log(self, model: Task, prefix: Prefix, wanted: Plans, computed: int) -> None:
         """Says in one line what is cached and what it saves."""
-        named = f"{model.backbone.stages[0]} to {model.backbone.stages[stage - 1]}"
+        named = f"{model.backbone.stages[0]} to {model.backbone.stages[prefix.stage - 1]}"
+        plans, shape, rows = prefix.plans, prefix.shape, prefix.rows
         left_out = [subset for subset in wanted if subset not in plans]
         parts = []
         if plans:
-            rows = _rows_by_view(plans)
             numbers = {
                 "pictures": len(rows.get(PICTURE, ())),
                 "mirror images": len(rows.get(MIRRORED, ())),
                 "augmented pictures": sum(len(rows[view]) for view in rows if view.augmentation is not None),
             }
             counts = [f"{number:,} {name}" for name, number in numbers.items() if number]
-            now = sum(map(len, missing.values()))
-            origin = f"{now:,} are computed now, once" if now else "all are in the cache"
+            origin = f"{computed:,} are computed now, once" if computed else "all are in the cache"
             parts.append(
                 f"cached features of {named}: {' and '.join(counts)} ({_size(_gigabytes(plans, shape))}; {origin}), "
-                f"which saves {saved:.0%} of the computation per picture"
+                f"which saves {prefix.saved:.0%} of the computation per picture"
             )
             if "train" not in wanted:
                 parts.append("training pictures change in every epoch and are not cached")
@@ -337,18 +340,15 @@ class _Pictures(Dataset):
 
 
 def _compute(
-    trainer: pl.Trainer,
-    model: Task,
-    datamodule: FrameDataModule,
-    files: dict[int, dict[View, SparseRows]],
-    missing: dict[int, dict[View, np.ndarray]],
+    trainer: pl.Trainer, model: Task, datamodule: FrameDataModule, missing: dict[Prefix, dict[View, np.ndarray]]
 ) -> None:
-    """Runs pictures through the frozen stages once and writes the input features of each stage that are missing."""
-    views = {view: None for each in missing.values() for view in each}
-    rows = {
-        view: np.unique(np.concatenate([each[view] for each in missing.values() if view in each])) for view in views
-    }
-    if not any(map(len, rows.values())):
+    """Runs pictures through the frozen stages once and writes the missing input features of each stage."""
+    by_view: dict[View, list[np.ndarray]] = {}
+    for each in missing.values():
+        for view, found in each.items():
+            by_view.setdefault(view, []).append(found)
+    rows = {view: np.unique(np.concatenate(found)) for view, found in by_view.items() if any(map(len, found))}
+    if not rows:
         return
     device = trainer.strategy.root_device
     backbone, last = model.backbone.to(device), len(model.backbone.stages)
@@ -361,12 +361,12 @@ def _compute(
         progress = stack.enter_context(Progress(transient=True, disable=hidden))
         stack.enter_context(torch.no_grad())
         task = progress.add_task("features of frozen stages", total=sum(map(len, rows.values())))
-        for view in [view for view in views if len(rows[view])]:
+        for view in rows:
             with ExitStack() as opened:
                 write = {
-                    stage: opened.enter_context(files[stage][view].filling(missing[stage][view]))
-                    for stage in sorted(files)
-                    if view in files[stage] and len(missing[stage][view])
+                    prefix.stage: opened.enter_context(prefix.files[view].filling(each[view]))
+                    for prefix, each in sorted(missing.items(), key=lambda item: item[0].stage)
+                    if len(each.get(view, ()))
                 }
                 loader = DataLoader(
                     _Pictures(datamodule.face_cache, rows[view], view),
