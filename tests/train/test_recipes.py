@@ -47,10 +47,16 @@ def test_combined_recipes_are_recorded_and_resumed(run, tmp_path):
     [
         ("task.layer_decay=0", "task.layer_decay=0 is out of range: use above 0 to 1."),
         ("task.mixup=-1", "task.mixup=-1 is out of range: use 0 or more."),
+        ("task.sam=-1", "task.sam=-1 is out of range: use 0 or more."),
+        ("+trainer.accumulate_grad_batches=2 task.sam=0.1", "task.sam=0.1 needs an optimizer step for each batch"),
+        (
+            "+callbacks.averaged_weights.decay=1",
+            "callbacks.averaged_weights.decay=1 is out of range: use above 0 to below 1.",
+        ),
         ("scheduler.warmup=1", "scheduler.warmup=1 is out of range: use 0 to below 1."),
     ],
 )
 def test_settings_out_of_range(run, capsys, word, message):
     with pytest.raises(SystemExit):
-        run("run", "recipe=warmup_cosine", word)
+        run("run", "recipe=warmup_cosine", *word.split())
     assert message in " ".join(capsys.readouterr().err.split())
