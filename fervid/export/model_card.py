@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined, UndefinedError
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from fervid.cli.overrides import printed_command
 from fervid.errors import InputError
@@ -21,11 +21,13 @@ from fervid.metrics.statistics import bootstrap_intervals, bootstrap_unit, run_c
 from fervid.report.score_tables import MIN_TEST_FRAMES
 from fervid.runs.run import Run
 from fervid.schema.columns import SEX, grouping_columns, keys
+from fervid.schema.config_folder import CONFIG_FOLDER
 from fervid.schema.manifest import SPLITS
 from fervid.schema.predictions import probabilities
 from fervid.schema.weights import RESEARCH_ONLY, UNKNOWN, is_research_only, pretraining_sentences
 from fervid.storage.escaping import markdown_code, markdown_text
 
+SHAPING = ("name", "image_size", "mean", "std", "channel_order")  # settings of a backbone that its weights belong to
 RESAMPLES = 2000  # bootstrap resamples
 MIN_TEST_SUBJECTS = 20  # below this, the card warns that other subjects may give a quite different score
 
@@ -215,11 +217,16 @@ def _by_group(frames: pd.DataFrame, column: str, names: list[str]) -> list[tuple
 
 
 def _training_command(results: dict[str, Any], config: DictConfig) -> str:
-    """Returns the command that starts a new training from the weights."""
-    backbone = results["choices"].get("backbone")
-    named = {"backbone.name": config.backbone.name} if backbone in ("torchvision", "timm") else {}
-    options = {f"++backbone.options.{key}": value for key, value in (config.backbone.get("options") or {}).items()}
-    settings = {"backbone": backbone, **named, **(options if named else {}), "backbone.weights": "model.safetensors"}
+    """Returns the command that starts a new training from the weights, with the settings that differ from the yaml."""
+    choice = results["choices"].get("backbone")
+    file = Path(CONFIG_FOLDER) / "backbone" / f"{choice}.yaml"
+    preset: Any = OmegaConf.to_container(OmegaConf.load(file)) if file.is_file() else {}  # not one of the user's own
+    used: Any = OmegaConf.to_container(config.backbone)
+    settings = {f"backbone.{key}": used[key] for key in SHAPING if key in used and used[key] != preset.get(key)}
+    usual = preset.get("options") or {}
+    options = {key: value for key, value in (used.get("options") or {}).items() if value != usual.get(key)}
+    settings |= {f"++backbone.options.{key}": value for key, value in options.items()}
+    settings = {"backbone": choice, **settings, "backbone.weights": "model.safetensors"}
     return printed_command("fervid.train", [], settings, python="python")
 
 

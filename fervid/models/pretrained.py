@@ -210,7 +210,9 @@ def _fetch(
     if library == "timm":
         hub = name if weights == "DEFAULT" else weights
         if hub.startswith(HUB):
-            state, known = _timm().models.load_state_dict_from_hf(hub.partition(":")[2]), WeightsInfo()
+            # Versions of timm differ in the default of weights_only.
+            state = _timm().models.load_state_dict_from_hf(hub.partition(":")[2], weights_only=True)
+            known = WeightsInfo()
         elif weights == "DEFAULT":
             network = _timm_network(name, image_size, options, pretrained=True)
             state, known = network.state_dict(), timm_info(network.pretrained_cfg)  # type: ignore[arg-type]
