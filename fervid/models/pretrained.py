@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from fervid.errors import InputError, first_line
 from fervid.models.backbone import IMAGENET_MEAN, IMAGENET_STD, Backbone, Weights
+from fervid.models.lora import add_lora
 from fervid.models.provenance import timm_info, torchvision_info
 from fervid.models.stages import find_stages, library_name
 from fervid.models.state_dicts import CLASSIFIERS, converted_states
@@ -57,6 +58,8 @@ class PretrainedBackbone(Backbone):
         freeze_batchnorm: see :class:`Backbone`.
         options: further arguments of the network's constructor in the library, such as ``{"pad_type": "same"}``.
         weights_info: see :class:`Backbone`. What is not given is filled in for weights of torchvision and timm.
+        lora: arguments of :func:`fervid.models.lora.add_lora`, which is called once the weights are loaded; None: train
+            the weights themselves.
 
     Raises:
         InputError: if the library has no such network, options or weights, or the weights cannot be downloaded or do
@@ -79,6 +82,7 @@ class PretrainedBackbone(Backbone):
         freeze_batchnorm: bool | None = None,
         options: Mapping[str, Any] | None = None,
         weights_info: Mapping[str, Any] | None = None,
+        lora: Mapping[str, Any] | None = None,
     ):
         if library not in ("torchvision", "timm"):
             raise InputError(f"backbone.library={library} is unknown: choose torchvision or timm.")
@@ -107,6 +111,8 @@ class PretrainedBackbone(Backbone):
         self._whole = [network]  # in a list, so that it is no submodule
         self._load(name, library, weights, on_missing_weights, options or {})
         self._whole.clear()  # only needed to convert weights
+        if lora is not None:
+            add_lora(self.network, **lora)
 
     def library_name(self, name: str) -> str:
         return library_name(name)

@@ -18,7 +18,7 @@ def make_datamodule(config: DictConfig) -> FrameDataModule:
         image_size=config.backbone.image_size,
         split=instantiate(config.split),
         target=task_class(config).make_target(),
-        augmentation=instantiate(config.augmentation) or None,
+        augmentation=instantiate(config.augmentation, _convert_="all") or None,
         cache_dir=config.cache_dir,
         seed=config.seed,
         _convert_="all",

@@ -57,9 +57,7 @@ def collect(
             "seconds": {**seconds, "by_phase": phases.sum().to_dict(), "by_epoch": phases.median().to_dict()},
             "parameters": {
                 "total": sum(parameter.numel() for parameter in model.parameters()),
-                "trainable": {
-                    phase.name: _trainable_parameters(model, phase.unfreeze_from) for phase in finetune.phases
-                },
+                "trainable": finetune.trainable,
             },
             "weights": weights,
             "leakage": with_weights(described["leakage"], weights, described["data"]["corpora"]),
@@ -79,8 +77,3 @@ def compared_settings(config: DictConfig) -> dict[str, Any]:
     chosen = config.get("choices") or {}
     groups = [group for group in ("backbone", "dataset", "optimizer") if group in chosen]  # ~dataset removes a group
     return {group: chosen[group] for group in groups} | overridden_settings(config)
-
-
-def _trainable_parameters(model: Task, unfreeze_from: str) -> int:
-    parameters = model.trainable_parameters(model.backbone.stage_number(unfreeze_from))
-    return sum(parameter.numel() for parameter in parameters)

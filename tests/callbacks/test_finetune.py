@@ -108,6 +108,11 @@ def test_schedule_of_steps_warms_up_in_each_phase(fit, accumulate):
         assert phase[-1] < 0.3 * highest
 
 
+def test_schedule_shorter_than_the_phase_is_an_error(fit):
+    with pytest.raises(InputError, match=r"ends before the phase .*: give scheduler.total_steps=null"):
+        fit(scheduler=partial(torch.optim.lr_scheduler.OneCycleLR, max_lr=0.1, total_steps=3))
+
+
 def test_mixing_trains_on_pictures_instead_of_cached_features(fit):
     shares = []
 
@@ -179,6 +184,7 @@ def test_phase_starts_with_fresh_optimizer_state(fit):
             },
             id="warm-up, layer decay, mixing, accumulation",
         ),
+        pytest.param({"optimizer": SGD, "task": {"mixup": 0.4, "sam": 0.05}}, id="sharpness-aware, mixing"),
     ],
 )
 def test_resumed_run_is_bit_identical(fit, tmp_path, options):
