@@ -250,7 +250,7 @@ def test_examples_are_short_and_do_not_import_fervid():
         assert not any(re.match(r"\s*(import|from) fervid", line) for line in lines)
 
 
-BACKBONES = sorted(path.stem for path in Path(CONFIG_FOLDER, "backbone").glob("*.yaml"))
+BACKBONES = sorted(path.stem for path in Path(CONFIG_FOLDER, "backbone").glob("[!_]*.yaml"))
 NAMES = {"torchvision": "densenet121", "timm": "convnext_atto"}
 
 
