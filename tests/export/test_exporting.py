@@ -147,8 +147,15 @@ def test_example_matches_the_predictor_without_fervid(trained, exported, tmp_pat
 
 
 @pytest.mark.slow
-def test_pretrained_network_runs_in_onnx_and_torchvision_without_fervid(tmp_path):
-    model, config = made("backbone=mobilenet_v2", "backbone.image_size=64", "backbone.channel_order=bgr")
+@pytest.mark.parametrize("flips", ["false", "true"])
+def test_pretrained_network_runs_in_onnx_and_torchvision_without_fervid(tmp_path, flips):
+    words = [
+        "backbone=mobilenet_v2",
+        "backbone.image_size=64",
+        "backbone.channel_order=bgr",
+        f"task.test_flips={flips}",
+    ]
+    model, config = made(*words)
     for name in ("onnx", "safetensors"):
         assert written(name, model, config, tmp_path) < 1e-4
     face = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
@@ -239,11 +246,11 @@ def test_missing_onnxruntime_falls_back_to_the_onnx_reference(trained, exported,
 def test_examples_are_short_and_do_not_import_fervid():
     for form in FORMATS.values():
         lines = (EXAMPLES / form.example).read_text().splitlines()
-        assert len(lines) <= 30
+        assert len(lines) <= 32
         assert not any(re.match(r"\s*(import|from) fervid", line) for line in lines)
 
 
-BACKBONES = sorted(path.stem for path in Path(CONFIG_FOLDER, "backbone").glob("*.yaml"))
+BACKBONES = sorted(path.stem for path in Path(CONFIG_FOLDER, "backbone").glob("[!_]*.yaml"))
 NAMES = {"torchvision": "densenet121", "timm": "convnext_atto"}
 
 
