@@ -19,11 +19,13 @@ from fervid.callbacks.prefix_cache import PrefixCache
 from fervid.data.frame_datamodule import FrameDataModule
 from fervid.errors import InputError, first_line
 from fervid.models.lora import merge_lora
+from fervid.schema.columns import keys
 from fervid.tasks.task import Task
 
 log = logging.getLogger(__name__)
 
 MIN_PHASE_STEPS = 100  # optimizer steps; fewer hardly move a network from where it starts
+MIN_VALIDATION_SUBJECTS = 5  # with fewer, each subject is more than a fifth of the score that chooses the epoch
 
 
 @dataclass(frozen=True)
@@ -153,6 +155,7 @@ class FreezeThenFineTune(Checkpoint):
         self._steps_per_epoch = math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches)
         self._steps_done = trainer.global_step
         self._warn_of_few_steps()
+        self._warn_of_few_subjects(trainer.datamodule)  # type: ignore[attr-defined]
         if self.phase_number == len(self.phases):
             trainer.should_stop = True
         elif self._resumed:
@@ -237,6 +240,28 @@ class FreezeThenFineTune(Checkpoint):
                 "smaller dataset.batch_size.",
                 *(few[0].name, few[0].epochs * steps, few[0].epochs, steps),
             )
+
+    @property
+    def _chooses(self) -> str | None:
+        """What the validation score chooses; None: nothing."""
+        return "epoch" if self.select == "best" and self.monitor.startswith("val/") else None
+
+    def _warn_of_few_subjects(self, datamodule: FrameDataModule) -> None:
+        samples = datamodule.samples_of("val")
+        if self._resumed or self._chooses is None or samples["subject"].isna().any():
+            return
+        subjects = keys(samples, "subject").nunique()
+        if subjects < MIN_VALIDATION_SUBJECTS:
+            log.warning(
+                "the validation subset has only %d subject%s, so the best %s is chosen largely by chance: use a larger "
+                "validation subset%s.",
+                *(subjects, "s"[: subjects != 1], self._chooses),
+                ", or train for a fixed number of epochs (finetune.select=last)" * (self._chooses == "epoch"),
+            )
+
+    def results(self) -> dict[str, Any]:
+        """Returns further entries for ``results.json``."""
+        return {}
 
     def _next_phase(self, trainer: pl.Trainer, model: Task) -> None:
         model.load_state_dict(self._best_weights, strict=False)

@@ -58,6 +58,7 @@ LIMITS: dict[str, Allowed] = {
     "task.decay_norms": _SWITCH,
     "task.mixup": _NOT_NEGATIVE,
     "task.cutmix": _NOT_NEGATIVE,
+    "task.test_flips": _SWITCH,
     "task.sam": _NOT_NEGATIVE,
     "task.loss.class_weights": _one_of("none", "balanced"),
     "task.loss.label_smoothing": _number(lambda value: 0 <= value < 1, "0 to below 1"),

@@ -27,7 +27,8 @@ from fervid.schema.predictions import probabilities
 from fervid.schema.weights import RESEARCH_ONLY, UNKNOWN, is_research_only, pretraining_sentences
 from fervid.storage.escaping import markdown_code, markdown_text
 
-SHAPING = ("name", "image_size", "mean", "std", "channel_order")  # settings of a backbone that its weights belong to
+# Settings of a backbone that its weights belong to.
+SHAPING = ("name", "last_stage", "image_size", "mean", "std", "channel_order")
 RESAMPLES = 2000  # bootstrap resamples
 MIN_TEST_SUBJECTS = 20  # below this, the card warns that other subjects may give a quite different score
 
@@ -76,10 +77,12 @@ def _render(run: Run, config: DictConfig, files: Sequence[str]) -> str:
         weak=_weak_emotions(results, names),
         subsets=SPLITS,
         files=files,
+        test_flips=bool(config.task.get("test_flips")),
         training=_training_command(results, config),
         examples=[file for file in files if file.endswith(".py")],
         needs_fervid="model.safetensors" in files and "run_safetensors.py" not in files,
-        network=str(config.backbone.get("name") or config.backbone._target_.rsplit(".", 1)[-1]),
+        network=str(config.backbone.get("name") or config.backbone._target_.rsplit(".", 1)[-1])
+        + (f" up to {config.backbone.last_stage}" if config.backbone.get("last_stage") else ""),
         head=config.head._target_.rsplit(".", 1)[-1],
         first_weights=first_weights(results),
         data_licence=data_licence(results),
@@ -240,15 +243,20 @@ def _settings(results: dict[str, Any], config: DictConfig) -> list[tuple[str, st
     ]
     optimizer = config.get("optimizer") or {}
     values = {key: value for key, value in optimizer.items() if not str(key).startswith("_")}
+    solver = f"{choices.get('optimizer')} ({_pairs(values)})"
+    if probe := results.get("probe"):
+        phases = ["linear probe: logistic regression on standardised features of the frozen backbone"]
+        solver = f"L-BFGS (scikit-learn), inverse regularisation strength C {probe['strength']:g}"
     settings = {
         "split": f"{choices.get('split')} ({_pairs(config.get('split') or {})})",
         "augmentation": choices.get("augmentation"),
         "fine-tuning": "; ".join(phases),
-        "optimizer": f"{choices.get('optimizer')} ({_pairs(values)})",
-        "scheduler": choices.get("scheduler"),
+        "optimizer": solver,
+        "scheduler": None if probe else choices.get("scheduler"),
         "recipe": choices.get("recipe"),
-        "loss": _pairs((config.get("task") or {}).get("loss") or {}),
-        "batch size": config.dataset.get("batch_size"),
+        "loss": None if probe else _pairs((config.get("task") or {}).get("loss") or {}),
+        "batch size": None if probe else config.dataset.get("batch_size"),
+        "test flips": "yes" if config.task.get("test_flips") else None,
         "precision": results.get("trainer_precision"),
         "seed": results.get("seed"),
         "epochs": f"{results['epochs']}, weights of epoch {results['best_epoch']}" if "epochs" in results else None,

@@ -48,6 +48,7 @@ class PretrainedBackbone(Backbone):
             of timm are converted by the library's ``checkpoint_filter_fn``, if it has one for the network.
         image_size: see :class:`Backbone`.
         last_block: see :class:`Backbone`. None: the last block, or the last layer of a network without blocks.
+        last_stage: see :class:`Backbone`.
         on_missing_weights: what to do if named weights cannot be downloaded: ``error`` raises, ``warn`` continues with
             random weights.
         mean: see :class:`Backbone`. None: the value with which the network was trained according to timm, or that of
@@ -73,6 +74,7 @@ class PretrainedBackbone(Backbone):
         weights: str | None = "DEFAULT",
         image_size: int = 224,
         last_block: str | None = None,
+        last_stage: str | None = None,
         on_missing_weights: str = "error",
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
@@ -96,6 +98,7 @@ class PretrainedBackbone(Backbone):
             num_features=found.num_features,
             image_size=image_size,
             last_block=last_block or found.last_block,
+            last_stage=last_stage,
             mean=mean or getattr(network, "pretrained_cfg", {}).get("mean", IMAGENET_MEAN),
             std=std or getattr(network, "pretrained_cfg", {}).get("std", IMAGENET_STD),
             channel_order=channel_order,

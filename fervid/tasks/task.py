@@ -11,7 +11,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
-from fervid.data.datasets import Batch, cached_name
+from fervid.data.datasets import Batch, cached_name, mirrored_name
 from fervid.data.targets import Target
 from fervid.errors import InputError, first_line
 from fervid.models.backbone import Backbone
@@ -45,6 +45,8 @@ class Task(pl.LightningModule):
         mixup: see :class:`fervid.tasks.mixing.Mixing`. The loss is the weighted mean of those for both targets, and the
             scores of the training subset compare with the target of the larger share.
         cutmix: see ``mixup``.
+        test_flips: whether the outputs for a picture in ``eval()`` mode, thus also those of validation, test and
+            prediction, are the mean of the outputs for the picture and for its mirror image.
         sam: radius rho of :func:`fervid.tasks.sharpness.sharpness_aware_gradients`; 0: off. Scores of the training
             subset are those of the first pass.
 
@@ -74,12 +76,14 @@ class Task(pl.LightningModule):
         decay_norms: bool = True,
         mixup: float = 0.0,
         cutmix: float = 0.0,
+        test_flips: bool = False,
         sam: float = 0.0,
     ):
         super().__init__()
         self.backbone, self.head, self.target, self.optimizer = backbone, head, target, optimizer
         self.layer_decay, self.decay_norms = layer_decay, decay_norms
         self.mixing = Mixing(mixup, cutmix) if mixup or cutmix else None
+        self.test_flips = test_flips
         self.sam, self._is_counted = sam, True
         self.scores: dict[str, dict[str, float]] = {}
         self.unfreeze_from = 0
@@ -183,7 +187,10 @@ class Task(pl.LightningModule):
 
     def forward(self, images: Tensor) -> Tensor:
         """Returns the outputs (B, ...) for pictures (B, 3, H, W) in [0, 1]."""
-        return self.trainable_part(self.frozen_prefix(images))
+        outputs = self.trainable_part(self.frozen_prefix(images))
+        if self.test_flips and not self.training:
+            return (outputs + self.trainable_part(self.frozen_prefix(images.flip(-1)))) / 2
+        return outputs
 
     def trainable_parameters(self, unfreeze_from: int | None = None) -> list[nn.Parameter]:
         """Returns the parameters that are trained if the first trainable stage is number ``unfreeze_from``.
@@ -275,8 +282,11 @@ class Task(pl.LightningModule):
 
     def _outputs(self, batch: Batch) -> Tensor:
         (modality,) = self.encoders
-        cached = cached_name(modality)
-        return self.trainable_part(batch[cached] if cached in batch else self.frozen_prefix(batch[modality]))
+        cached, mirrored = cached_name(modality), mirrored_name(modality)
+        if cached not in batch:
+            return self(batch[modality])
+        outputs = self.trainable_part(batch[cached])
+        return (outputs + self.trainable_part(batch[mirrored])) / 2 if mirrored in batch else outputs
 
     def _step(self, batch: Batch, subset: str) -> tuple[Tensor, Tensor]:
         outputs = self._outputs(batch)
