@@ -2,9 +2,10 @@
 
 import copy
 from collections.abc import Collection, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import takewhile
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +21,7 @@ WHOLE, STEM, POOL, MAPS, RELU, INPUT = "network", "stem", "pool", "maps", "final
 MADE = frozenset({WHOLE, STEM, POOL, MAPS, RELU, INPUT})
 
 Chain = tuple[list[str], Tensor]  # names of the stages, and the output of the last one
+Seen = dict[nn.Module, Tensor]  # outputs of modules
 
 
 @dataclass(frozen=True)
@@ -64,9 +66,10 @@ def find_stages(network: nn.Module, name: str, image_size: int) -> Stages:
     with torch.no_grad():
         for gain in (1.0, 0.5):  # the features of a few networks grow beyond float32 with weights of the usual size
             with _typical_weights(network, gain):
-                features = _features(network, name, pictures)
+                with _recorded(network) as seen:
+                    features = _features(network, name, pictures)
                 if torch.isfinite(features).all():
-                    found = _chain(network, pictures, features)
+                    found = _chain(network, pictures, features, seen)
                     if found is not None:
                         return found
                     break
@@ -84,10 +87,10 @@ def _features(network: nn.Module, name: str, pictures: Tensor) -> Tensor:
         ) from error
 
 
-def _chain(network: nn.Module, pictures: Tensor, features: Tensor) -> Stages | None:
+def _chain(network: nn.Module, pictures: Tensor, features: Tensor, seen: Seen) -> Stages | None:
     find = _timm_stages if hasattr(network, "forward_features") else _torchvision_stages
     try:
-        return find(network, pictures, features)
+        return find(network, pictures, features, seen)
     except Exception:  # modules that are not a chain fail in any way when they are run as one
         return None
 
@@ -185,16 +188,45 @@ def _typical_weights(network: nn.Module, gain: float) -> Iterator[None]:
             weights.copy_(values)
 
 
+@contextmanager
+def _recorded(network: nn.Module) -> Iterator[Seen]:
+    """Records the outputs of a pass, so that they need not be computed again: of modules, and of ``forward_features``.
+
+    The search for stages of a transformer would otherwise take twice as long.
+    """
+    seen: Seen = {}
+    hooks = [
+        module.register_forward_hook(lambda module, _, output: seen.__setitem__(module, output))
+        for module in network.modules()
+        if any(True for _ in module.children()) and module is not network
+    ]
+    own = getattr(network, "forward_features", None)
+    if own is not None:
+
+        def forward_features(*arguments: Any, **settings: Any) -> Tensor:
+            seen[network] = own(*arguments, **settings)
+            return seen[network]
+
+        network.forward_features = forward_features  # type: ignore[assignment]
+    try:
+        yield seen
+    finally:
+        for hook in hooks:
+            hook.remove()
+        if own is not None:
+            del network.forward_features
+
+
 def _same(found: Tensor, expected: Tensor) -> bool:
     if found.shape != expected.shape or not expected.std() > 0:
         return False
     return torch.allclose(found, expected, rtol=1e-4, atol=1e-5 * float(expected.abs().max()))
 
 
-def _torchvision_stages(network: nn.Module, pictures: Tensor, expected: Tensor) -> Stages | None:
+def _torchvision_stages(network: nn.Module, pictures: Tensor, expected: Tensor, seen: Seen) -> Stages | None:
     made: dict[str, nn.Module] = {INPUT: _Input(network)} if getattr(network, INPUT, False) else {}
     children = takewhile(lambda child: child[0] not in CLASSIFIERS + POOLS, network.named_children())
-    names, x = _run([*made.items(), *children], pictures, {})
+    names, x = _run([*made.items(), *children], pictures, {}, seen)
     # VGG and AlexNet pool to more than one pixel. Most networks pool to one pixel in their forward function, and
     # SqueezeNet in its classifier. DenseNet applies a ReLU in its forward function.
     pool: nn.Module = getattr(network, "avgpool", nn.Identity())
@@ -206,22 +238,25 @@ def _torchvision_stages(network: nn.Module, pictures: Tensor, expected: Tensor) 
     return None
 
 
-def _timm_stages(network: nn.Module, pictures: Tensor, expected: Tensor) -> Stages | None:
+def _timm_stages(network: nn.Module, pictures: Tensor, expected: Tensor, seen: Seen) -> Stages | None:
     from timm.models import group_parameters  # takes a second and a half, for which torchvision need not wait
 
     matcher = network.group_matcher(coarse=False) if hasattr(network, "group_matcher") else {}  # type: ignore[operator]
     layers = group_parameters(network, matcher, reverse=True)
-    features = network.forward_features(pictures)  # type: ignore[operator]
+    features = seen[network] if network in seen else network.forward_features(pictures)  # type: ignore[operator]
     children = dict(network.named_children())
     blocks = next((name for name, child in children.items() if _is_container(child, name, layers)), None)
-    for number in (0, list(children).index(blocks)) if blocks else (0,):  # of the first child that is a stage
+    firsts = [0, list(children).index(blocks)] if blocks else [0]  # numbers of the first child that is a stage
+    if any(True for _ in network.parameters(recurse=False)):  # its own function adds something, such as positions
+        firsts.reverse()
+    for number in firsts:
         before, rest = list(children)[:number], list(children)[number:]
         made: dict[str, nn.Module] = {STEM: _Stem(network, before)} if before else {}
         names, x = list(made), made[STEM](pictures) if before else pictures
         try:
             while rest and not _same(x, features):
                 child = rest.pop(0)
-                more, x = _run([(child, children[child])], x, layers)
+                more, x = _run([(child, children[child])], x, layers, seen)
                 names += more
         except Exception:  # see _chain
             continue
@@ -269,13 +304,16 @@ def _contains_layers(name: str, layers: dict[str, int]) -> bool:
     return len({layer for parameter, layer in layers.items() if parameter.startswith(f"{name}.")}) > 1
 
 
-def _run(children: Iterable[tuple[str, nn.Module]], x: Tensor, layers: dict[str, int], prefix: str = "") -> Chain:
+def _run(
+    children: Iterable[tuple[str, nn.Module]], x: Tensor, layers: dict[str, int], seen: Seen, prefix: str = ""
+) -> Chain:
     """Runs modules one after the other; returns the names of their stages and the output.
 
     Args:
         children: names and modules; containers are replaced by their children.
         x: input of the first module.
         layers: number of timm's layer of each parameter.
+        seen: outputs of a pass of the whole network.
         prefix: prefix of the names.
     """
     names: list[str] = []
@@ -283,16 +321,17 @@ def _run(children: Iterable[tuple[str, nn.Module]], x: Tensor, layers: dict[str,
         name = f"{prefix}{child}"
         inside = list(module.named_children())
         if type(module) in CONTAINERS and inside:
-            more, x = _run(inside, x, layers, f"{name}.")
+            more, x = _run(inside, x, layers, seen, f"{name}.")
             names += more
             continue
-        output = module(x.clone())  # a module may change its input in place
         found = None
         if inside and _contains_layers(name, layers):
-            try:
-                found = _run(inside, x, layers, f"{name}.")
-            except Exception:  # see _chain
-                found = None
+            with suppress(Exception):  # see _chain
+                found = _run(inside, x, layers, seen, f"{name}.")
+        if found is not None and module in seen and _same(found[1], seen[module]):
+            output = found[1]
+        else:
+            output = module(x.clone())  # a module may change its input in place
         names += found[0] if found is not None and _same(found[1], output) else [name]
         x = output
         if len(x) != 2:
