@@ -5,18 +5,12 @@ Example: ``python -m fervid.audit dataset=ravdess dataset.root=RAVDESS split=cli
 All settings: ``python -m fervid.audit --help``.
 """
 
-from pathlib import Path
-from typing import TYPE_CHECKING
-
 import hydra
 from omegaconf import DictConfig
 
 from fervid.cli.command_line import run
 from fervid.cli.job import job
 from fervid.schema.config_folder import CONFIG_FOLDER
-
-if TYPE_CHECKING:
-    from fervid.data.frame_datamodule import FrameDataModule
 
 
 @hydra.main(version_base="1.3", config_path=CONFIG_FOLDER, config_name="audit")
@@ -27,7 +21,7 @@ def command(config: DictConfig) -> None:
         from rich.console import Console
 
         from fervid.audit.leakage import worst_pairs
-        from fervid.runs.printing import print_audit, print_people, print_split
+        from fervid.runs.printing import print_audit, print_split
         from fervid.storage.atomic import write_json  # imported here: pandas would slow down --help by seconds
 
         folder = running.folder
@@ -48,7 +42,9 @@ def command(config: DictConfig) -> None:
         print_audit(console, datamodule.audit)
         write_json(folder / "audit.json", datamodule.audit.as_dict())
         if datamodule.people is not None:
-            _write_people(folder, datamodule)
+            from fervid.runs.people import print_people, write_people
+
+            write_people(folder, datamodule)
             print_people(console, datamodule)
         if worst_pairs(datamodule.manifest, datamodule.audit):
             from fervid import figures
@@ -58,25 +54,6 @@ def command(config: DictConfig) -> None:
             if leaks:
                 figures.save(leaks, folder / "leaks.png")
         console.print(f"Output: {folder}", highlight=False, soft_wrap=True, markup=False)
-
-
-def _write_people(folder: Path, datamodule: "FrameDataModule") -> None:
-    """Writes the names of each person, their faces, and the calibration."""
-    from fervid import figures
-    from fervid.audit.identity import record
-    from fervid.runs.drawing import draw_people
-    from fervid.storage.atomic import write_csv, write_json
-    from fervid.storage.escaping import spreadsheet
-
-    people, pairs = datamodule.people, datamodule.same_people
-    assert people is not None
-    assert pairs is not None
-    write_json(folder / "identity.json", record(people.calibration, people.evidence))
-    paths = {f"path_{end}": datamodule.manifest["path"].to_numpy()[pairs[f"row_{end}"]] for end in "ab"}
-    write_csv(folder / "identity.csv", spreadsheet(pairs.drop(columns=["row_a", "row_b"]).assign(**paths)))
-    drawn = draw_people(datamodule)
-    if drawn:
-        figures.save(drawn, folder / "identity.png")
 
 
 def main() -> None:

@@ -122,16 +122,17 @@ class Audit:
         if not self.people or not self.people.count or self.subjects_clustered:
             return None
         return (
-            f"face embeddings join names to {self.people.total} people, and {self.people.count} of them are in more than "
-            "one subset; check them with python -m fervid.audit, or use split=identity to keep them in one subset."
+            f"face embeddings find {self.people.total} people with several names, and {self.people.count} of them are "
+            "in more than one subset; look at identity.png of python -m fervid.audit, or use split=identity to keep "
+            "them in one subset."
         )
 
     def _split_warning(self) -> str | None:
         level = self.level
         if level is LeakageLevel.SUBJECT_INDEPENDENT_BY_CLUSTERING:
             return (
-                "subjects are clusters of face embeddings: the split is subject-independent as far as the clustering is "
-                "right."
+                "subjects are clusters of face embeddings: the split is subject-independent as far as the clustering "
+                "is right."
             )
         if level is LeakageLevel.SUBJECT_INDEPENDENT:
             return None

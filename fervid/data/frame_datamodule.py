@@ -84,7 +84,7 @@ class FrameDataModule(pl.LightningDataModule):
         audit: leakage between the subsets, after :meth:`setup`.
         failures: files that could not be used: ``path``, ``reason`` and ``outcome`` (``failed`` or ``left out``).
         people: the people found, after :meth:`setup`; None without ``identity``.
-        same_people: names or clips of one person (:func:`fervid.audit.identity.same_people`); None without ``identity``.
+        same_people: names of one person (:func:`fervid.audit.identity.same_people`); None without ``identity``.
         folder: folder of the cached faces.
 
     Raises:
@@ -214,7 +214,11 @@ class FrameDataModule(pl.LightningDataModule):
 
     def prepare_data(self) -> None:
         """Writes the faces at the training size and finds near-duplicates, unless both have already been done."""
-        for folder in (self.folder, self.folder / "features"):  # large files, which may stay in the cache for years
+        for folder in (
+            self.folder,
+            self.folder / "features",
+            self.cache_dir / "embeddings",
+        ):  # large files, which may stay in the cache for years
             remove_leftovers(folder)
         if self._is_cached:
             return
@@ -234,13 +238,16 @@ class FrameDataModule(pl.LightningDataModule):
 
     @property
     def _is_cached(self) -> bool:
-        paths = [self.face_cache_path, self._duplicates_path]
-        return all(path.exists() for path in [*paths, *([self._embeddings_path] if self.identity else [])])
+        found = self.face_cache_path.exists() and self._duplicates_path.exists()
+        return found and (self.identity is None or self._embeddings_path.exists())
 
     @property
     def _embeddings_path(self) -> Path:
+        """Path of the embeddings; its name depends on the pictures and the network, not on labels or subjects."""
         assert self.identity is not None
-        return self.folder / "features" / self.identity.file_name
+        key = hashlib.sha256(self.face_cache_path.with_suffix(".hashes.npy").read_bytes())
+        key.update(f"{[source.face_size for source in self.sources]}".encode())
+        return self.cache_dir / "embeddings" / f"{self.corpus}-{key.hexdigest()[:12]}-{self.identity.file_name}"
 
     def _embed(self, identity: FaceIdentity) -> None:
         self._embeddings_path.parent.mkdir(exist_ok=True)

@@ -148,8 +148,8 @@ class FaceIdentity:
         if self.threshold is None and calibration is None:
             raise InputError(
                 f"identity needs at least {MIN_SUBJECTS} known subjects to calibrate its threshold, and "
-                f"{len(set(subject[subject >= 0]))} are known: give identity.calibration=<identity.json> of an audit of "
-                "a corpus with known subjects, or identity.threshold=<similarity>."
+                f"{len(set(subject[subject >= 0]))} are known: give identity.calibration=<identity.json> of an audit "
+                "of a corpus with known subjects, or identity.threshold=<similarity>."
             )
         threshold = self.threshold
         if threshold is None:

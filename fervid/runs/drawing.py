@@ -72,45 +72,14 @@ def draw_leaks(datamodule: FrameDataModule) -> Figure | None:
     return figures.pairs(
         face_cache[left["cache_row"].to_numpy()],
         face_cache[right["cache_row"].to_numpy()],
-        [_caption(frame) for _, frame in left.iterrows()],
-        [_caption(frame) for _, frame in right.iterrows()],
+        [caption(frame) for _, frame in left.iterrows()],
+        [caption(frame) for _, frame in right.iterrows()],
         [relation for *_, relation in pairs],
         f"Frames that leak between subsets ({audit.level})",
     )
 
 
-def draw_people(datamodule: FrameDataModule, limit: int = 12) -> Figure | None:
-    """Draws the most similar pair of each person with several names, first those in several subsets, most names first.
-
-    Returns:
-        None if no person has several names.
-    """
-    pairs, manifest = datamodule.same_people, datamodule.manifest
-    if pairs is None or not len(pairs):
-        return None
-    crosses = pairs["subsets_a"] != pairs["subsets_b"]
-    shown = (
-        pairs.assign(crosses=crosses)
-        .sort_values(["crosses", "names", "similarity"], ascending=False, kind="stable")
-        .drop_duplicates("person")
-        .head(limit)
-    )
-    faces = FaceCache(datamodule.face_cache_path)
-    one, other = (manifest.iloc[shown[row].tolist()] for row in ("row_a", "row_b"))
-    return figures.pairs(
-        faces[one["cache_row"].to_numpy()],
-        faces[other["cache_row"].to_numpy()],
-        [_caption(frame) for _, frame in one.iterrows()],
-        [_caption(frame) for _, frame in other.iterrows()],
-        [
-            f"{names} names, similarity {alike:.2f}"
-            for names, alike in zip(shown["names"], shown["similarity"], strict=True)
-        ],
-        "Perhaps one person: names joined by face embeddings",
-        columns=3,
-    )
-
-
-def _caption(frame: pd.Series) -> str:
+def caption(frame: pd.Series) -> str:
+    """Describes a frame below its face: subset, subject, emotion, clip and number."""
     subject = "" if pd.isna(frame["subject"]) else f"{frame['subject']}, "
     return f"{frame['split']}: {subject}{frame['emotion']}\n{frame['clip']}\nframe {frame['frame']}"

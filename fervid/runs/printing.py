@@ -73,53 +73,6 @@ def _names(example: dict[str, Any]) -> list[str]:
     return [str(example[name]) for name in ("subject_a", "subject_b") if name in example]
 
 
-def print_people(console: Console, datamodule: "FrameDataModule") -> None:
-    """Prints how many people were found by face embeddings, and the threshold, errors and terms of the search."""
-    people = datamodule.people
-    assert people is not None
-    evidence, measured = people.evidence, people.evidence["measured"]
-    kind = "clips" if people.clustered else "subjects"
-    sizes = pd.Series(people.person).value_counts()
-    console.print(
-        f"{len(people.person)} {kind} are {len(sizes)} people by their faces; the largest have "
-        f"{', '.join(map(str, sizes.head(12)))} {kind}.",
-        highlight=False,
-    )
-    chosen = evidence["false_match_rate"]
-    console.print(
-        f"Threshold: similarity {evidence['threshold']:.3f}"
-        + (f", for a false-match rate of {chosen:g}." if chosen else ", as given."),
-        highlight=False,
-    )
-    if measured:
-        console.print(_errors(measured), highlight=False)
-    for sentence in evidence["terms"]:
-        console.print(
-            sentence.replace("Initial weights", "Face weights").replace("the initial weights", "them"),
-            highlight=False,
-            markup=False,
-        )
-
-
-def _errors(measured: dict[str, Any]) -> str:
-    def percent(name: str) -> str:
-        return "unknown" if measured[name] is None else f"{measured[name]:.2%}"
-
-    text = (
-        f"Measured on {measured['subjects']} subjects of {measured['corpus']}, as labelled: false-match rate "
-        f"{percent('false_match_rate')} ({measured['different_pairs']:,} pairs), false-non-match rate "
-        f"{percent('false_non_match_rate')} ({measured['same_pairs']:,} pairs), equal error rate "
-        f"{percent('equal_error_rate')}, AUC {'unknown' if measured['auc'] is None else format(measured['auc'], '.4f')}."
-    )
-    if clustering := measured["clustering"]:
-        text += (
-            f" Clustering without names: {clustering['clusters']} clusters for {clustering['subjects']} subjects; "
-            f"{clustering['pairs_joined']:.1%} of the pairs of clips of one subject are in one cluster, and "
-            f"{clustering['pairs_correct']:.1%} of the pairs in one cluster are of one subject."
-        )
-    return text
-
-
 def print_summary(console: Console, folder: Path, results: dict[str, Any]) -> None:
     """Prints the scores, the initial weights, the durations, the warnings and the output folder of a run."""
     metrics = results["metrics"]
