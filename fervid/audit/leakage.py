@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fervid.audit.identity import People
 from fervid.schema.columns import REPETITION, SPOKEN, Role, columns_of, corpora, keys
 from fervid.schema.leakage_levels import LeakageLevel
 from fervid.schema.manifest import SPLITS
@@ -122,9 +121,9 @@ class Audit:
         if not self.people or not self.people.count or self.subjects_clustered:
             return None
         return (
-            f"face embeddings find {self.people.total} people with several names, and {self.people.count} of them are "
-            "in more than one subset; look at identity.png of python -m fervid.audit, or use split=identity to keep "
-            "them in one subset."
+            f"by their faces, {self.people.total} person(s) have several names, and {self.people.count} of them are in "
+            "more than one subset; look at identity.png of python -m fervid.audit, or use split=identity to keep them "
+            "in one subset."
         )
 
     def _split_warning(self) -> str | None:
@@ -173,7 +172,9 @@ def audit(
     manifest: pd.DataFrame,
     pairs: pd.DataFrame | None = None,
     *,
-    people: tuple[People, pd.DataFrame] | None = None,
+    people: pd.DataFrame | None = None,
+    identity: dict[str, Any] | None = None,
+    subjects_clustered: bool = False,
     subjects_from: str | None = None,
     verified: Collection[str] = (),
     examples: int = 5,
@@ -184,8 +185,9 @@ def audit(
         manifest: one row per frame, with its ``split``. For several corpora, examples include the corpus.
         pairs: near-duplicates from :func:`fervid.audit.duplicates.near_duplicates`, with positions in the manifest;
             None if they were not searched.
-        people: the persons found by face embeddings and, from :func:`fervid.audit.identity.same_people`, their names;
-            None if they were not searched.
+        people: names of one person from :func:`fervid.audit.identity.same_people`; None if they were not searched.
+        identity: see :class:`Audit`.
+        subjects_clustered: see :class:`Audit`.
         subjects_from: see :class:`Audit`.
         verified: corpora whose subjects are verified in spite of ``subjects_from``.
         examples: maximum number of examples per finding.
@@ -215,9 +217,9 @@ def audit(
         statements=_varied(clips, SPOKEN, examples),
         near_duplicates=near,
         unknown_subjects=unknown_subjects,
-        people=None if people is None else _people(people[1], examples),
-        identity=None if people is None else people[0].evidence,
-        subjects_clustered=people is not None and people[0].clustered,
+        people=None if people is None else _people(people, examples),
+        identity=identity,
+        subjects_clustered=subjects_clustered,
         subjects_known=bool(manifest["subject"].notna().all()),
         clips_known=clip.nunique() < len(manifest),
         subjects_from=subjects_from,

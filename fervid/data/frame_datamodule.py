@@ -5,7 +5,6 @@ import logging
 import os
 import weakref
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,13 +17,13 @@ from torch.utils.data import DataLoader
 
 from fervid import splits
 from fervid.audit.duplicates import group, near_duplicates
-from fervid.audit.identity import People, centred, same_people
+from fervid.audit.identity import People
 from fervid.audit.leakage import audit
 from fervid.data.datasets import CachedFeatures, EpochSampler, FeatureDataset, FrameDataset, already_a_batch
 from fervid.data.device_loader import DeviceLoader, fits, to_device
 from fervid.data.face_cache import FaceCache, build_face_cache
 from fervid.data.frame_source import FrameSource
-from fervid.data.identity import FaceIdentity
+from fervid.data.identity import FaceIdentity, names_of_people
 from fervid.data.samples import FrameSample, Sample
 from fervid.data.targets import ClassTarget, Target, VoteTarget
 from fervid.errors import InputError
@@ -85,6 +84,7 @@ class FrameDataModule(pl.LightningDataModule):
         failures: files that could not be used: ``path``, ``reason`` and ``outcome`` (``failed`` or ``left out``).
         people: the people found, after :meth:`setup`; None without ``identity``.
         same_people: names of one person (:func:`fervid.audit.identity.same_people`); None without ``identity``.
+        subjects_clustered: whether the subjects are clusters of face embeddings, after :meth:`setup`.
         folder: folder of the cached faces.
 
     Raises:
@@ -139,6 +139,7 @@ class FrameDataModule(pl.LightningDataModule):
         self._features_of: Callable[[], Any] = lambda: None
         self._device_arrays: dict[int, torch.Tensor] = {}
 
+        self.subjects_clustered = False
         self._stored_people: pd.DataFrame | None = None
 
     # Corpora
@@ -324,8 +325,16 @@ class FrameDataModule(pl.LightningDataModule):
         if left_out.any():  # only the closest frames of a pair of clips are recorded, and they may have been left out
             hashes = np.load(self.face_cache_path.with_suffix(".hashes.npy"))[manifest["cache_row"].to_numpy()]
             pairs = near_duplicates(hashes, keys(manifest, "clip"))
+        if self.people is not None:
+            self.same_people = names_of_people(self.people, self._embeddings_path, self.frames, manifest)
         self.audit = audit(
-            manifest, pairs, people=self._names_of_people(), subjects_from=self.subjects_from, verified=self.verified
+            manifest,
+            pairs,
+            people=self.same_people,
+            identity=self.people.evidence if self.people else None,
+            subjects_clustered=self.subjects_clustered,
+            subjects_from=self.subjects_from,
+            verified=self.verified,
         )
         self.target.fit(self.samples)
         self._check_batch_size()
@@ -336,29 +345,20 @@ class FrameDataModule(pl.LightningDataModule):
             log.warning(sentence)
         self._is_set_up = True
 
-    def use_people(self, manifest: pd.DataFrame) -> None:
+    def use_people(self, manifest: pd.DataFrame, *, subjects_clustered: bool) -> None:
         """Makes :meth:`setup` use the people and subjects of a stored manifest instead of comparing faces."""
+        self.subjects_clustered = subjects_clustered
         self._stored_people = manifest[[*FRAME_KEY, "person", "subject"]]
 
     def _find_people(self, identity: FaceIdentity, manifest: pd.DataFrame, pairs: pd.DataFrame) -> People:
         """Adds the column ``person`` to the manifest, and fills the column ``subject`` if no subject is known."""
-        embeddings = np.load(self._embeddings_path)
-        people = identity.people(embeddings, self.frames, self._embeddings_path)
+        people = identity.people(self._embeddings_path, self.frames)
         # Near-duplicates show one person even if they are too small or too dark for the network.
         manifest["person"] = group(pairs, people.names)
+        self.subjects_clustered = people.clustered
         if people.clustered:
             manifest["subject"] = manifest["person"]
         return people
-
-    def _names_of_people(self) -> tuple[People, pd.DataFrame] | None:
-        """Returns the people found, and the names of each."""
-        if self.people is None:
-            return None
-        rows = self.manifest["cache_row"].to_numpy()
-        used = replace(self.people, unit=self.people.unit[rows])
-        embeddings = centred(np.load(self._embeddings_path), self.frames["corpus"].to_numpy())[rows]
-        self.same_people = same_people(used, self.manifest, embeddings)
-        return self.people, self.same_people
 
     def _check_batch_size(self) -> None:
         train = int((self.samples["split"] == "train").sum())

@@ -23,6 +23,7 @@ from fervid.audit.identity import (
     centred,
     clustering_errors,
     group_units,
+    same_people,
     sums_of,
     unit_length,
     units_of,
@@ -129,19 +130,18 @@ class FaceIdentity:
                 array.flush()
         self.backbone.to(torch.device("cpu"))
 
-    def people(self, embeddings: np.ndarray, frames: pd.DataFrame, path: Path) -> People:
+    def people(self, path: Path, frames: pd.DataFrame) -> People:
         """Groups frames by the person they show.
 
         Args:
-            embeddings: embeddings from :meth:`embed`, one row per frame.
+            path: file of the embeddings from :meth:`embed`, one row per frame; the groups are cached beside it.
             frames: N frames of one or several corpora.
-            path: file of the embeddings; the groups are cached beside it.
 
         Raises:
             InputError: if there is no threshold: too few subjects are known, and neither a threshold nor a calibration
                 was given.
         """
-        rows = centred(embeddings, frames["corpus"].to_numpy())
+        rows = centred(np.load(path), frames["corpus"].to_numpy())
         subject, clip = (pd.factorize(keys(frames, column))[0] for column in ("subject", "clip"))
         own = calibrate(rows, subject, clip, corpus="+".join(corpora(frames)), weights=self.weights["sha256"])
         calibration = self.calibration or own
@@ -200,6 +200,20 @@ class FaceIdentity:
                 "the audit of the corpus with known subjects with the same identity.backbone."
             )
         return found
+
+
+def names_of_people(people: People, path: Path, frames: pd.DataFrame, manifest: pd.DataFrame) -> pd.DataFrame:
+    """Lists the names of each person (:func:`fervid.audit.identity.same_people`).
+
+    Args:
+        people: the people found in ``frames``.
+        path: file of the embeddings of ``frames``.
+        frames: all frames.
+        manifest: those that are in a subset, with ``split`` and ``cache_row``.
+    """
+    rows = manifest["cache_row"].to_numpy()
+    embeddings = centred(np.load(path), frames["corpus"].to_numpy())[rows]
+    return same_people(replace(people, unit=people.unit[rows]), manifest, embeddings)
 
 
 def _groups(sums: np.ndarray, threshold: float, path: Path, what: str) -> np.ndarray:

@@ -298,7 +298,8 @@ def reopen_corpus(
             stored.dataset.prepared_dir = None  # an untrusted run must not choose where files are written
             datamodule = make_datamodule(stored)
         if has_people:
-            datamodule.use_people(read_manifest(folder))
+            clustered = bool(results["leakage"].get("subjects_clustered"))
+            datamodule.use_people(read_manifest(folder), subjects_clustered=clustered)
         datamodule.prepare_data()
         logger.setLevel(logging.ERROR)  # the warnings were already given when the run was trained
         datamodule.setup()

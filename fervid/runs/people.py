@@ -98,6 +98,7 @@ def _draw_people(datamodule: FrameDataModule, limit: int = 12) -> Figure | None:
         .drop_duplicates("person")
         .head(limit)
     )
+    kind = "clips" if datamodule.subjects_clustered else "names"
     faces = FaceCache(datamodule.face_cache_path)
     one, other = (manifest.iloc[shown[row].tolist()] for row in ("row_a", "row_b"))
     return figures.pairs(
@@ -106,9 +107,9 @@ def _draw_people(datamodule: FrameDataModule, limit: int = 12) -> Figure | None:
         [caption(frame) for _, frame in one.iterrows()],
         [caption(frame) for _, frame in other.iterrows()],
         [
-            f"{names} names, similarity {alike:.2f}"
+            f"{names} {kind}, similarity {alike:.2f}"
             for names, alike in zip(shown["names"], shown["similarity"], strict=True)
         ],
-        "Perhaps one person: names joined by face embeddings",
+        "Perhaps one person, by face embeddings",
         columns=3,
     )
