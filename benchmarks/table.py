@@ -34,6 +34,7 @@ TAKES = {  # the scripts in their order, with the options passed to each
     "training_step": ["repeats"],
     "frozen_phase": ["pictures", "weights", "repeats"],
     "sweep": ["pictures", "weights", "repeats"],
+    "five_folds": ["pictures", "weights", "repeats"],
     "peers": ["keras", "weights", "repeats"],
     "growth": [],
     "prediction": ["videos", "repeats"],

@@ -9,6 +9,7 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
@@ -87,7 +88,7 @@ def test_every_backbone_trains_with_every_head(backbone, head):
     assert 0 <= number < len(model.backbone.stages)
 
 
-@pytest.mark.parametrize("finetune", options("finetune"))
+@pytest.mark.parametrize("finetune", [name for name in options("finetune") if name != "linear_probe"])
 @pytest.mark.parametrize("scheduler", options("scheduler"))
 def test_every_finetune_with_every_scheduler(finetune, scheduler):
     config = compose("train", [f"finetune={finetune}", f"scheduler={scheduler}", "backbone=vgg16"])
@@ -96,6 +97,17 @@ def test_every_finetune_with_every_scheduler(finetune, scheduler):
     assert made.max_epochs == sum(phase.epochs for phase in config.finetune.phases)
     schedule = made.make_schedule(torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1))
     assert (schedule is None) == (scheduler == "none")
+
+
+@pytest.mark.parametrize("scheduler", options("scheduler"))
+def test_linear_probe_accepts_no_scheduler(scheduler):
+    config = compose("train", ["finetune=linear_probe", f"scheduler={scheduler}"])
+    settings = {"scheduler": instantiate(config.scheduler) or None, "_convert_": "all"}
+    if scheduler == "none":
+        assert instantiate(config.finetune, **settings).max_epochs == 1
+    else:
+        with pytest.raises(InstantiationException, match="give scheduler=none"):
+            instantiate(config.finetune, **settings)
 
 
 @pytest.mark.parametrize("optimizer", options("optimizer"))

@@ -10,17 +10,22 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import Checkpoint
+from pytorch_lightning.callbacks import Checkpoint, WeightAveraging
+from torch import nn
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
+from fervid.callbacks.averaged_weights import AveragedWeights
 from fervid.callbacks.prefix_cache import PrefixCache
 from fervid.data.frame_datamodule import FrameDataModule
 from fervid.errors import InputError, first_line
+from fervid.models.lora import merge_lora
+from fervid.schema.columns import keys
 from fervid.tasks.task import Task
 
 log = logging.getLogger(__name__)
 
 MIN_PHASE_STEPS = 100  # optimizer steps; fewer hardly move a network from where it starts
+MIN_VALIDATION_SUBJECTS = 5  # with fewer, each subject is more than a fifth of the score that chooses the epoch
 
 
 @dataclass(frozen=True)
@@ -60,7 +65,8 @@ class FreezeThenFineTune(Checkpoint):
     after its maximum number of epochs, or earlier when the monitored score has not improved for ``patience`` epochs and
     ``patience_steps`` optimizer steps. In a small corpus, whose epochs have few steps, the number of steps decides.
     After the last phase the model has the best weights of all epochs. With ``select="last"`` every phase starts from
-    the weights of the last epoch, and the model ends with them. Features of frozen stages are cached.
+    the weights of the last epoch, and the model ends with them. With :class:`fervid.callbacks.AveragedWeights`, the
+    averaged weights of an epoch are kept. Features of frozen stages are cached.
 
     The callback writes checkpoints. Therefore it cannot be used with ``Trainer(enable_checkpointing=False)``.
 
@@ -82,6 +88,7 @@ class FreezeThenFineTune(Checkpoint):
     Attributes:
         history: one dict per epoch with the logged scores, ``epoch`` (from 1), ``phase`` and ``seconds``.
         best: ``epoch`` (from 1) and ``score`` of the selected weights.
+        trainable: number of trainable parameters of each phase, by its name.
     """
 
     def __init__(
@@ -123,6 +130,7 @@ class FreezeThenFineTune(Checkpoint):
         self._best_weights: dict[str, torch.Tensor] = {}
         self._scheduler: LRScheduler | None = None
         self._scheduler_state: dict[str, Any] | None = None
+        self.trainable: dict[str, int] = {}
         self._resumed = False
         self._steps_per_epoch = 1
         self._steps_done = 0
@@ -147,6 +155,7 @@ class FreezeThenFineTune(Checkpoint):
         self._steps_per_epoch = math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches)
         self._steps_done = trainer.global_step
         self._warn_of_few_steps()
+        self._warn_of_few_subjects(trainer.datamodule)  # type: ignore[attr-defined]
         if self.phase_number == len(self.phases):
             trainer.should_stop = True
         elif self._resumed:
@@ -180,7 +189,8 @@ class FreezeThenFineTune(Checkpoint):
         if not self.best or self.select == "last" or self._better(score, self.best["score"]):
             self.best = {"epoch": trainer.current_epoch + 1, "score": score}
             self.epochs_without_better, self.step_of_better = 0, trainer.global_step
-            self._best_weights = self._trainable_state(pl_module)
+            averaging = self._averaging(trainer)
+            self._best_weights = self._trainable_state(pl_module, averaging.average if averaging else pl_module)
         if not self._is_stepwise:
             self._step_schedule(score)
 
@@ -204,8 +214,9 @@ class FreezeThenFineTune(Checkpoint):
         trainer.reload_dataloaders_every_n_epochs = int(finished or early)  # type: ignore[attr-defined]
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: Task) -> None:
-        """Loads the best weights into the model, also when a resumed run had no epochs left."""
+        """Loads the best weights into the model, also when a resumed run had no epochs left, and merges LoRA."""
         pl_module.load_state_dict(self._best_weights, strict=False)
+        merge_lora(pl_module.backbone.network)
         if self.best_path:
             trainer.save_checkpoint(self.best_path, weights_only=True)
 
@@ -230,6 +241,28 @@ class FreezeThenFineTune(Checkpoint):
                 *(few[0].name, few[0].epochs * steps, few[0].epochs, steps),
             )
 
+    @property
+    def _chooses(self) -> str | None:
+        """What the validation score chooses; None: nothing."""
+        return "epoch" if self.select == "best" and self.monitor.startswith("val/") else None
+
+    def _warn_of_few_subjects(self, datamodule: FrameDataModule) -> None:
+        samples = datamodule.samples_of("val")
+        if self._resumed or self._chooses is None or samples["subject"].isna().any():
+            return
+        subjects = keys(samples, "subject").nunique()
+        if subjects < MIN_VALIDATION_SUBJECTS:
+            log.warning(
+                "the validation subset has only %d subject%s, so the best %s is chosen largely by chance: use a larger "
+                "validation subset%s.",
+                *(subjects, "s"[: subjects != 1], self._chooses),
+                ", or train for a fixed number of epochs (finetune.select=last)" * (self._chooses == "epoch"),
+            )
+
+    def results(self) -> dict[str, Any]:
+        """Returns further entries for ``results.json``."""
+        return {}
+
     def _next_phase(self, trainer: pl.Trainer, model: Task) -> None:
         model.load_state_dict(self._best_weights, strict=False)
         self.phase_number += 1
@@ -252,13 +285,16 @@ class FreezeThenFineTune(Checkpoint):
         datamodule: FrameDataModule = trainer.datamodule  # type: ignore[attr-defined]
         features = self.cache.features(trainer, model, datamodule, [stages[number], *sorted(set(later))])
         datamodule.use_features(features, model)
-        trainable = sum(parameter.numel() for parameter in model.trainable_parameters())
+        self.trainable = {
+            phase.name: sum(parameter.numel() for parameter in model.trainable_parameters(stage))
+            for phase, stage in zip(self.phases, stages, strict=True)
+        }
         first = [*model.backbone.stages, "head"][stages[number]]
         log.info(
             "phase %s: training %s, %s parameters%s.",
             self.phase.name,
             f"from {first} to the head" if stages[number] < len(model.backbone.stages) else "the head",
-            f"{trainable:,}",
+            f"{self.trainable[self.phase.name]:,}",
             ", on cached features" if "train" in features else "",
         )
 
@@ -270,7 +306,9 @@ class FreezeThenFineTune(Checkpoint):
                 optimizer.defaults["lr"] * self.phase.lr_factor * group.get("lr_factor", 1.0)
             )
         self._start_schedule(optimizer)
-        self._best_weights = self._trainable_state(model)
+        self._best_weights = self._trainable_state(model, model)
+        if averaging := self._averaging(trainer):
+            averaging.restart(model)
 
     def _start_schedule(self, optimizer: torch.optim.Optimizer) -> None:
         self._scheduler = self.make_schedule(optimizer)
@@ -307,14 +345,30 @@ class FreezeThenFineTune(Checkpoint):
                 self._scheduler.step()
         except ZeroDivisionError as error:
             raise InputError("the scheduler divides by zero: give its step_size or T_max 1 or more.") from error
+        except ValueError as error:  # such as OneCycleLR with fewer steps than the phase has
+            raise InputError(
+                f"the scheduler ends before the phase ({first_line(error)}): give scheduler.total_steps=null."
+            ) from error
 
     @staticmethod
-    def _trainable_state(model: Task) -> dict[str, torch.Tensor]:
-        """Returns a copy of all parameters and buffers that this phase may change."""
+    def _averaging(trainer: pl.Trainer) -> AveragedWeights | None:
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, AveragedWeights):
+                return callback
+            if isinstance(callback, WeightAveraging):
+                raise InputError(
+                    f"the average of {type(callback).__name__} would not be kept at the end of a phase: use "
+                    "recipe=averaged_weights."
+                )
+        return None
+
+    @staticmethod
+    def _trainable_state(model: Task, source: nn.Module) -> dict[str, torch.Tensor]:
+        """Returns a copy of all parameters and buffers that this phase may change, with the values of ``source``."""
         frozen = tuple(f"backbone.network.{stage}." for stage in model.backbone.stages[: model.unfreeze_from])
         return {
             name: tensor.detach().cpu().clone()
-            for name, tensor in model.state_dict().items()
+            for name, tensor in source.state_dict().items()
             if not name.startswith(frozen)
         }
 

@@ -39,6 +39,9 @@ class LinearProbe(FreezeThenFineTune):
         folder: see :class:`FreezeThenFineTune`.
         scheduler: must be None.
 
+    Attributes:
+        chosen: the chosen ``strength``, and the validation UAR of every strength in ``scores``.
+
     Raises:
         InputError: if there is a scheduler, the head is not a single linear layer, or the features cannot be cached.
     """
@@ -61,11 +64,26 @@ class LinearProbe(FreezeThenFineTune):
             raise InputError(f"finetune.class_weight={class_weight} is unknown: give null or balanced.")
         super().__init__([Phase("probe", 1, "head")], monitor=monitor, cache_gb=cache_gb, folder=folder)
         self.strengths, self.class_weight = list(strengths), class_weight
+        self.chosen: dict[str, Any] = {}
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: Task) -> None:
         if self.phase_number < len(self.phases):
             self._fit(trainer, pl_module)
         super().on_train_start(trainer, pl_module)
+
+    @property
+    def _chooses(self) -> str | None:
+        return "regularisation strength" if len(self.strengths) > 1 else None
+
+    def results(self) -> dict[str, Any]:
+        return {"probe": self.chosen}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {**super().state_dict(), "chosen": self.chosen}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        super().load_state_dict(state_dict)
+        self.chosen = state_dict["chosen"]
 
     def _warn_of_few_steps(self) -> None:
         pass  # L-BFGS takes as many steps as it needs
@@ -98,15 +116,18 @@ class LinearProbe(FreezeThenFineTune):
         sample_weight = np.repeat(weights, len(labels["train"]))
         val, _ = _all_views(cached["val"])
         best: tuple[float, float, Pipeline] | None = None
+        scores: dict[str, float] = {}
         for strength in sorted(self.strengths):  # of equal scores, the stronger regularisation
             regression = LogisticRegression(C=strength, class_weight=self.class_weight, max_iter=1000)
             probe = make_pipeline(StandardScaler(), regression)
             probe.fit(train, targets, logisticregression__sample_weight=sample_weight)
             present = np.unique(labels["val"])
             uar = float(recall_score(labels["val"], probe.predict(val), labels=present, average="macro"))
+            scores[f"{strength:g}"] = uar
             if best is None or uar > best[0]:
                 best = uar, strength, probe
         assert best is not None
+        self.chosen = {"strength": best[1], "scores": scores}
         log.info("linear probe: of C=%s, %s has the highest validation UAR.", self.strengths, best[1])
         _copy(best[2], linear[0])
 
@@ -115,7 +136,7 @@ def _all_views(cached: CachedFeatures) -> tuple[np.ndarray, np.ndarray]:
     """Returns the features of all views that have a chance, (V * N, F), and the chances, (V,)."""
     chances = np.array([1.0] if cached.chances is None else cached.chances)
     views = np.flatnonzero(chances)
-    return np.concatenate([cached.array[view][cached.rows] for view in views]), chances[views]
+    return np.concatenate([cached.views[view][cached.rows] for view in views]), chances[views]
 
 
 @torch.no_grad()

@@ -51,15 +51,29 @@ def _quote_unless_text(match: re.Match[str]) -> str:
 
 
 def override(name: str, value: object) -> str:
-    """Returns ``name=value`` in Hydra's grammar, with the value quoted only if necessary.
+    """Returns ``name=value`` in Hydra's grammar, with text quoted only if necessary.
 
     Args:
         name: name of the setting.
-        value: the value; it is passed as text, ``str(value)``.
+        value: None, a number, a truth value, a list or dictionary of such values, or text (anything else).
     """
+    return f"{name}={_written(value)}"
+
+
+def _written(value: object) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int | float):
+        return str(value)
+    if isinstance(value, list):
+        return f"[{','.join(map(_written, value))}]"
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{_written(key)}:{_written(each)}" for key, each in value.items()) + "}"
     text = str(value)
     # Quoted also if it would be parsed as several values, such as "a,b".
-    return f"{name}={text if '${' not in text and _parsed(text) == text else quoted(text)}"
+    return text if "${" not in text and _parsed(text) == text else quoted(text)
 
 
 def overridden_settings(config: DictConfig) -> dict[str, Any]:
@@ -85,7 +99,7 @@ def printed_command(
     Args:
         module: the module to run, such as ``fervid.train``.
         words: words as they were passed to Hydra.
-        settings: further settings by name; their values are passed as text.
+        settings: further settings by name; see :func:`override`.
         python: the interpreter.
     """
     return shlex.join([python, "-m", module, *words, *(override(name, value) for name, value in settings.items())])

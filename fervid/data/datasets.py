@@ -24,20 +24,28 @@ class CachedFeatures(NamedTuple):
     """Cached features of one subset.
 
     Attributes:
-        array: float32 (V, M, ...), V views of M rows.
-        rows: row of each of the N samples of the subset in ``array``, shape (N,).
+        views: V arrays, float32 (M, ...): the views of M pictures. Subsets share arrays.
+        rows: row of each of the N samples of the subset in the arrays, shape (N,).
         chances: probability of each view, shape (V,), if every sample draws its view in every epoch; None: all samples
             use view e modulo V in epoch e.
+        mirrored: features of the mirror images, float32 (M, ...), if every sample is served together with its mirror
+            image; otherwise None.
     """
 
-    array: np.ndarray
+    views: tuple[np.ndarray, ...]
     rows: np.ndarray
     chances: Sequence[float] | None = None
+    mirrored: np.ndarray | None = None
 
 
 def cached_name(modality: str) -> str:
     """Returns the name of the batch entry with the cached features of a modality, which replaces the modality."""
     return f"{modality}_features"
+
+
+def mirrored_name(modality: str) -> str:
+    """Returns the name of the batch entry with the cached features of the mirror images of a modality."""
+    return f"{cached_name(modality)}_mirrored"
 
 
 class EpochSampler(Sampler[int]):
@@ -127,6 +135,11 @@ class FrameDataset(_ManifestDataset):
         self.augmentation, self.seed = augmentation, seed
         self.epoch = torch.tensor(0) if epoch is None else epoch
 
+    @property
+    def arrays(self) -> list[np.ndarray]:
+        """The arrays from which batches are gathered."""
+        return [self.face_cache.faces]
+
     def __getitems__(self, positions: list[int]) -> Batch:
         faces = self.face_cache[self.rows[positions]]
         if self.augmentation is not None:
@@ -147,7 +160,8 @@ class FeatureDataset(_ManifestDataset):
         seed: seed of the drawn views.
         epoch: the sampler's epoch.
 
-    A batch is a dict: ``image_features`` float32 (B, ...), the targets (B, ...), ``index`` int64 (B,).
+    A batch is a dict: ``image_features`` float32 (B, ...), the targets (B, ...), ``index`` int64 (B,), and
+    ``image_features_mirrored`` (B, ...) if the mirror images are cached for every frame.
     """
 
     def __init__(
@@ -160,26 +174,37 @@ class FeatureDataset(_ManifestDataset):
         epoch: torch.Tensor | None = None,
     ):
         super().__init__(index, targets)
-        self.features, self.rows, self.chances = cached
+        self.cached, self.rows = cached, cached.rows
         self.seed = seed
         self.epoch = torch.tensor(0) if epoch is None else epoch
         self._drawn: tuple[int, np.ndarray] | None = None  # epoch and views
+
+    @property
+    def arrays(self) -> list[np.ndarray]:
+        """The arrays from which batches are gathered: the views, followed by the mirror images if they are served."""
+        return [*self.cached.views, *([] if self.cached.mirrored is None else [self.cached.mirrored])]
 
     def views(self) -> np.ndarray:
         """Returns the view of each frame in the current epoch, shape (N,)."""
         epoch = int(self.epoch)
         if self._drawn is None or self._drawn[0] != epoch:
-            if self.chances is None:
-                views = np.full(len(self), epoch % len(self.features))
+            if self.cached.chances is None:
+                views = np.full(len(self), epoch % len(self.cached.views))
             else:
                 generator = np.random.default_rng(draw_seed(self.seed, epoch))
-                views = generator.choice(len(self.features), size=len(self), p=self.chances)
+                views = generator.choice(len(self.cached.views), size=len(self), p=self.cached.chances)
             self._drawn = epoch, views
         return self._drawn[1]
 
     def __getitems__(self, positions: list[int]) -> Batch:
-        features = torch.from_numpy(self.features[self.views()[positions], self.rows[positions]])
-        return {cached_name("image"): features, **super().__getitems__(positions)}
+        views, rows = self.views()[positions], self.rows[positions]
+        features = np.empty((len(rows), *self.cached.views[0].shape[1:]), dtype=np.float32)
+        for view in np.unique(views):
+            features[views == view] = self.cached.views[view][rows[views == view]]
+        served = {cached_name("image"): torch.from_numpy(features)}
+        if self.cached.mirrored is not None:
+            served[mirrored_name("image")] = torch.from_numpy(self.cached.mirrored[rows])
+        return {**served, **super().__getitems__(positions)}
 
 
 def already_a_batch(batch: Any) -> Any:

@@ -167,6 +167,26 @@ def _gauss_noise(transform: A.GaussNoise, faces: Tensor, generator: torch.Genera
     return (noise.trunc_() + faces).clamp_(0, 255).to(torch.uint8)
 
 
+def _erasing(transform: A.Erasing, faces: Tensor, generator: torch.Generator) -> Tensor:
+    height, width = faces.shape[2:]
+    smallest, largest = (fraction * height * width for fraction in transform.scale)
+    # The largest area that fits into the picture with any ratio of width to height.
+    largest = min(largest, height**2 * transform.ratio[0], width**2 / transform.ratio[1])
+    if largest < smallest:
+        return faces
+    draws = _Draws(faces, transform.p, generator)
+    area, ratio = draws.uniform((smallest, largest), 0), draws.uniform(transform.ratio, 1)
+    high, wide = torch.sqrt(area / ratio).round_(), torch.sqrt(area * ratio).round_()
+    top = torch.floor(draws.uniform((0, 1), 0) * (height - high + 1))
+    left = torch.floor(draws.uniform((0, 1), 0) * (width - wide + 1))
+    y = torch.arange(height, device=faces.device).view(1, 1, height, 1)
+    x = torch.arange(width, device=faces.device).view(1, 1, 1, width)
+    erased = (y >= top) & (y < top + high) & (x >= left) & (x < left + wide)
+    if transform.fill != "random":
+        return faces.masked_fill(erased, 0)
+    return torch.where(erased, torch.empty_like(faces).random_(0, 256, generator=generator), faces)
+
+
 _Counterpart = Callable[[Any, Tensor, torch.Generator], Tensor]
 
 _COUNTERPARTS: dict[type, tuple[_Counterpart, set[str]]] = {
@@ -175,6 +195,7 @@ _COUNTERPARTS: dict[type, tuple[_Counterpart, set[str]]] = {
     A.Rotate: (_rotate, {"limit"}),
     A.RandomBrightnessContrast: (_brightness_contrast, {"brightness_limit", "contrast_limit", "brightness_by_max"}),
     A.GaussNoise: (_gauss_noise, {"std_range", "mean_range", "per_channel"}),
+    A.Erasing: (_erasing, {"scale", "ratio"}),
 }
 """The function that replaces each transform, and the settings that it supports with any value."""
 
@@ -184,7 +205,7 @@ _ALWAYS_SUPPORTED = {"p", "mask_interpolation", "fill_mask", "rotate_method"}
 _SUPPORTED_VALUES: dict[str, list[Any]] = {
     "border_mode": list(_BORDERS),
     "interpolation": [cv2.INTER_LINEAR],
-    "fill": [0],
+    "fill": [0, "random"],
     "fit_output": [False],
     "balanced_scale": [False],
     "crop_border": [False],

@@ -477,8 +477,8 @@ class FrameDataModule(pl.LightningDataModule):
             **kwargs,
         )
 
-    def _on_device(self, dataset: FrameDataset | FeatureDataset) -> Callable[[], torch.Tensor] | None:
-        """Returns a function that returns the dataset's data on the GPU; None if the CPU must load them."""
+    def _on_device(self, dataset: FrameDataset | FeatureDataset) -> Callable[[], list[torch.Tensor]] | None:
+        """Returns a function that returns the dataset's arrays on the GPU; None if the CPU must load them."""
         device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
         if device.type != "cuda":
             return None
@@ -489,8 +489,10 @@ class FrameDataModule(pl.LightningDataModule):
             if missing:
                 log.info("%s of the augmentation runs on the CPU, which slows training down.", ", ".join(missing))
                 return None
-        array = dataset.features if isinstance(dataset, FeatureDataset) else dataset.face_cache.faces
-        return partial(self._copy_on, array, device) if fits(array, device) else None
+        arrays = dataset.arrays
+        if not fits(arrays, device):
+            return None
+        return lambda: [self._copy_on(array, device) for array in arrays]
 
     def _copy_on(self, array: np.ndarray, device: torch.device) -> torch.Tensor:
         """Returns the copy of an array on the device, which all subsets share."""

@@ -20,6 +20,7 @@ from fervid.predict.predictor import FacePrediction, Predictor
 from fervid.predict.video import watch
 from fervid.runs.run import open_run
 from fervid.schema.predictions import probabilities
+from fervid.schema.weights import describe_weights
 from fervid.storage.escaping import markdown_text
 
 MAX_FACES = 12  # faces of a picture that are shown one by one
@@ -100,10 +101,12 @@ def about(predictor: Predictor) -> str:
             f"On {markdown_text(run.level.phrase)}, it recognises **{uar:.0%}** of the faces, averaged over {emotions} "
             f"emotions (test UAR; chance: {1 / emotions:.0%})."
         )
+    weights = " ".join(describe_weights(run.results.get("weights") or {}))
     return (
         "# Facial emotion recognition\n\n"
         f"Run **{markdown_text(predictor.folder.resolve().name)}**, trained on {markdown_text(corpus)}{rendered}, with "
-        f"the split {markdown_text(split)} ({markdown_text(str(run.level))}). {score}\n\n{CAUTION}"
+        f"the split {markdown_text(split)} ({markdown_text(str(run.level))}). {score}\n\n"
+        f"{weights and markdown_text(weights) + ' '}{CAUTION}"
     )
 
 

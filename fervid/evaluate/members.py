@@ -18,6 +18,7 @@ from fervid.data.face_cache import FaceCache
 from fervid.data.frame_datamodule import FrameDataModule
 from fervid.errors import InputError
 from fervid.faces.detection import NoDetector
+from fervid.models.batch_invariance import MAX_PICTURES, BatchInvariance, check_batches
 from fervid.predict.predictor import BATCH_SIZE, Predictor
 from fervid.runs.load import read_manifest, read_run, reopen_corpus, stored_config
 from fervid.runs.run import Run
@@ -42,6 +43,7 @@ class Member:
         leakage: audit of the overlap between ``frames`` and ``seen``.
         classes: shared name of each class, all different.
         probabilities: probabilities (N, C) of these classes for the N frames.
+        batches: whether the probabilities depend on the batch.
     """
 
     run: Run
@@ -53,6 +55,7 @@ class Member:
     leakage: dict[str, Any] = field(default_factory=dict)
     classes: list[str] = field(default_factory=list)
     probabilities: np.ndarray = field(default_factory=lambda: np.empty((0, 0)))
+    batches: BatchInvariance | None = None
 
 
 def open_members(runs: Sequence[Run], config: DictConfig) -> list[Member]:
@@ -218,7 +221,11 @@ def _split_leakage(member: Member, own_corpus: bool, left_out: int) -> dict[str,
 
 
 def predict_frames(member: Member, device: str, trust: Trust = ()) -> np.ndarray:
-    """Predicts the frames of a member; returns probabilities (N, num_classes)."""
+    """Predicts the frames of a member and checks that no frame's prediction depends on its batch.
+
+    Returns:
+        The probabilities (N, num_classes); the result of the check is ``member.batches``.
+    """
     # The faces are already cropped.
     predictor = Predictor(member.run.folder, detector=NoDetector(), device=device, trust=trust)
     face_cache, rows = FaceCache(member.datamodule.face_cache_path), member.frames["cache_row"].to_numpy()
@@ -228,4 +235,10 @@ def predict_frames(member: Member, device: str, trust: Trust = ()) -> np.ndarray
         predictor.classify(face_cache[rows[start : start + BATCH_SIZE]])
         for start in track(starts, f"{member.name}: predicting {len(rows)} frames", transient=True, disable=hidden)
     ]
-    return np.concatenate(parts)
+    probabilities = np.concatenate(parts)
+    # The frames themselves are read only for the sample, since all of them may not fit into memory.
+    sample = np.sort(np.random.default_rng(0).permutation(len(rows))[:MAX_PICTURES])
+    member.batches = check_batches(
+        predictor.classify, face_cache[rows[sample]], probabilities[sample], batch_size=BATCH_SIZE // 4
+    )
+    return probabilities

@@ -20,6 +20,8 @@ def sentences_on(
     sentences = []
     for member, run in zip(members, written, strict=False):
         corpus, found = member.datamodule.corpus, member.leakage
+        if member.batches is not None:
+            sentences.append(f"{member.name}: {member.batches.sentence}")
         if own_corpus and not left_out:
             before, now = member.run.metric("test/uar"), run.metric("test/uar")
             same = abs(before - now) < 1e-4 or before != before

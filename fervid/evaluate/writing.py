@@ -107,6 +107,7 @@ def write_run(
         | measured
         | {
             "evaluated": str(member.run.folder),
+            "batch_invariance": None if member.batches is None else member.batches.as_dict(),
             "metrics": results["metrics"] | measured["metrics"],
             "leakage": leakage,
             "data": describe_data(member.datamodule, predictions) | {"split": sizes | {"test": len(predictions)}},

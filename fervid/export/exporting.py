@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from fervid.errors import InputError, first_line
 from fervid.export.model_card import faces_in_words, model_card, weights_licence, without_folders
+from fervid.models.batch_invariance import BatchInvariance, check_batches
 from fervid.models.pretrained import PretrainedBackbone
 from fervid.models.stages import MADE
 from fervid.runs.build import make_network
@@ -37,11 +38,15 @@ TOLERANCE = 1e-4  # maximum difference of a logit; relative to the largest logit
 BATCH_SIZES = (1, 3, 8)  # an exported network must accept any batch size
 EXAMPLES = Path(__file__).parent / "examples"
 
+log = logging.getLogger(__name__)
+
 Classify = Callable[[np.ndarray], np.ndarray]  # faces (B, 3, H, W) -> logits (B, num_classes)
 
 
 class FaceNetwork(nn.Module):
-    """Backbone and head of a classifier: faces (B, 3, H, W), RGB in [0, 1] -> logits (B, num_classes).
+    """The network of a classifier: faces (B, 3, H, W), RGB in [0, 1] -> logits (B, num_classes).
+
+    If the classifier has ``test_flips``, the logits are the mean of those for a face and for its mirror image.
 
     Args:
         model: the classifier; its backbone and head are set to ``eval()``.
@@ -49,11 +54,12 @@ class FaceNetwork(nn.Module):
 
     def __init__(self, model: EmotionClassifier):
         super().__init__()
-        self.backbone, self.head = model.backbone, model.head
+        self.backbone, self.head, self.test_flips = model.backbone, model.head, model.test_flips
         self.eval()
 
     def forward(self, faces: Tensor) -> Tensor:
-        return self.head(self.backbone(faces))
+        logits = self.head(self.backbone(faces))
+        return (logits + self.head(self.backbone(faces.flip(3)))) / 2 if self.test_flips else logits
 
 
 def export_run(
@@ -74,12 +80,17 @@ def export_run(
 
     Raises:
         InputError: if a format is unknown, the run is not finished or has no network, the output folder contains
-            other files or cannot be written, or a network cannot be exported or deviates from the original.
+            other files or cannot be written, a network's outputs depend on the batch, or a network cannot be exported
+            or deviates from the original.
     """
     unknown = [name for name in formats if name not in FORMATS]
     if unknown or not formats:
         raise InputError(f"format={', '.join(unknown) or '[]'} is unknown: choose {', '.join(FORMATS)}, or a list.")
     model = load_classifier(run, trust=trust)
+    invariance = _batch_invariance(model)
+    if not invariance.holds:
+        raise InputError(f"{run} cannot be exported. {invariance.sentence}")
+    log.info(invariance.sentence)
     finished = open_run(run)
     config = stored_config(finished.results, run, trust=trust)
     about = describe(finished.results, config, model)
@@ -120,9 +131,11 @@ def describe(results: dict[str, Any], config: DictConfig, model: EmotionClassifi
     metadata: dict[str, Any] = {
         "class_names": model.class_names,
         "image_size": backbone.image_size,
-        "input": "faces: float32 (B, 3, image_size, image_size), RGB in [0, 1], any B; normalisation and channel order "
-        "are part of the network, except in safetensors, which contains only weights",
+        "input": "faces: float32 (B, 3, image_size, image_size), RGB in [0, 1], any B; normalisation, channel order "
+        "and the averaging over mirror images, if test_flips is true, are part of the network, except in safetensors, "
+        "which contains only weights",
         "output": "logits: float32 (B, number of class_names); apply softmax to obtain probabilities",
+        "test_flips": model.test_flips,
         "mean": [round(value, 6) for value in backbone.mean.flatten().tolist()],
         "std": [round(value, 6) for value in backbone.std.flatten().tolist()],
         "channel_order": backbone.channel_order,
@@ -178,16 +191,31 @@ def write_format(name: str, model: EmotionClassifier, config: DictConfig, about:
 
 
 @torch.inference_mode()
+def _batch_invariance(model: EmotionClassifier) -> BatchInvariance:
+    """Checks on random pictures that logits do not depend on the batch, which no comparison of a file would notice."""
+    faces = _random_faces(16, model.backbone.image_size, torch.Generator().manual_seed(0))
+
+    def compute(pictures: np.ndarray) -> np.ndarray:
+        return model(torch.from_numpy(pictures)).numpy()
+
+    return check_batches(compute, faces.numpy(), compute(faces.numpy()), batch_size=4)
+
+
+def _random_faces(count: int, size: int, generator: torch.Generator) -> Tensor:
+    """Returns random pictures, from coarse patches to noise."""
+    patches = torch.rand(count, 3, 5, 5, generator=generator)
+    noise = torch.rand(count, 3, size, size, generator=generator)
+    share = torch.rand(count, 1, 1, 1, generator=generator)
+    return (share * noise + (1 - share) * nn.functional.interpolate(patches, (size, size))).contiguous()
+
+
+@torch.inference_mode()
 def _compare(model: EmotionClassifier, classify: Classify) -> tuple[float, float]:
-    """Returns the largest difference and the largest logit on random pictures, from coarse patches to noise."""
+    """Returns the largest difference and the largest logit on random pictures."""
     generator = torch.Generator().manual_seed(0)
-    size = model.backbone.image_size
     differences, logits = [], []
     for batch in BATCH_SIZES:
-        patches = torch.rand(batch, 3, 5, 5, generator=generator)
-        noise = torch.rand(batch, 3, size, size, generator=generator)
-        share = torch.rand(batch, 1, 1, 1, generator=generator)
-        faces = (share * noise + (1 - share) * nn.functional.interpolate(patches, (size, size))).contiguous()
+        faces = _random_faces(batch, model.backbone.image_size, generator)
         expected, found = model(faces).numpy(), classify(faces.numpy())
         if found.shape != expected.shape:
             return float("inf"), 1.0
@@ -248,11 +276,14 @@ def _safetensors(network: FaceNetwork, about: dict[str, str]) -> bytes:
 def _open_safetensors(path: Path, config: DictConfig, model: EmotionClassifier) -> Classify:
     config = config.copy()
     config.backbone.weights = str(path)  # loads the file in the same way as a new training would
+    config.backbone.pop("lora", None)  # merged into the weights
     backbone, head = make_network(config, len(model.class_names))
     state = safetensors.torch.load_file(path)
     head.load_state_dict({name.removeprefix("head."): state[name] for name in state if name.startswith("head.layers.")})
-    backbone.eval(), head.eval()
-    return lambda faces: head(backbone(torch.from_numpy(faces))).numpy()
+    network = FaceNetwork(model)
+    network.backbone, network.head = backbone, head
+    network.eval()
+    return lambda faces: network(torch.from_numpy(faces)).numpy()
 
 
 @dataclass(frozen=True)

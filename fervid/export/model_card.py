@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined, UndefinedError
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from fervid.cli.overrides import printed_command
 from fervid.errors import InputError
@@ -21,11 +21,14 @@ from fervid.metrics.statistics import bootstrap_intervals, bootstrap_unit, run_c
 from fervid.report.score_tables import MIN_TEST_FRAMES
 from fervid.runs.run import Run
 from fervid.schema.columns import SEX, grouping_columns, keys
+from fervid.schema.config_folder import CONFIG_FOLDER
 from fervid.schema.manifest import SPLITS
 from fervid.schema.predictions import probabilities
 from fervid.schema.weights import RESEARCH_ONLY, UNKNOWN, is_research_only, pretraining_sentences
 from fervid.storage.escaping import markdown_code, markdown_text
 
+# Settings of a backbone that its weights belong to.
+SHAPING = ("name", "last_stage", "image_size", "mean", "std", "channel_order")
 RESAMPLES = 2000  # bootstrap resamples
 MIN_TEST_SUBJECTS = 20  # below this, the card warns that other subjects may give a quite different score
 
@@ -74,10 +77,12 @@ def _render(run: Run, config: DictConfig, files: Sequence[str]) -> str:
         weak=_weak_emotions(results, names),
         subsets=SPLITS,
         files=files,
+        test_flips=bool(config.task.get("test_flips")),
         training=_training_command(results, config),
         examples=[file for file in files if file.endswith(".py")],
         needs_fervid="model.safetensors" in files and "run_safetensors.py" not in files,
-        network=str(config.backbone.get("name") or config.backbone._target_.rsplit(".", 1)[-1]),
+        network=str(config.backbone.get("name") or config.backbone._target_.rsplit(".", 1)[-1])
+        + (f" up to {config.backbone.last_stage}" if config.backbone.get("last_stage") else ""),
         head=config.head._target_.rsplit(".", 1)[-1],
         first_weights=first_weights(results),
         data_licence=data_licence(results),
@@ -215,11 +220,16 @@ def _by_group(frames: pd.DataFrame, column: str, names: list[str]) -> list[tuple
 
 
 def _training_command(results: dict[str, Any], config: DictConfig) -> str:
-    """Returns the command that starts a new training from the weights."""
-    backbone = results["choices"].get("backbone")
-    named = {"backbone.name": config.backbone.name} if backbone in ("torchvision", "timm") else {}
-    options = {f"++backbone.options.{key}": value for key, value in (config.backbone.get("options") or {}).items()}
-    settings = {"backbone": backbone, **named, **(options if named else {}), "backbone.weights": "model.safetensors"}
+    """Returns the command that starts a new training from the weights, with the settings that differ from the yaml."""
+    choice = results["choices"].get("backbone")
+    file = Path(CONFIG_FOLDER) / "backbone" / f"{choice}.yaml"
+    preset: Any = OmegaConf.to_container(OmegaConf.load(file)) if file.is_file() else {}  # not one of the user's own
+    used: Any = OmegaConf.to_container(config.backbone)
+    settings = {f"backbone.{key}": used[key] for key in SHAPING if key in used and used[key] != preset.get(key)}
+    usual = preset.get("options") or {}
+    options = {key: value for key, value in (used.get("options") or {}).items() if value != usual.get(key)}
+    settings |= {f"++backbone.options.{key}": value for key, value in options.items()}
+    settings = {"backbone": choice, **settings, "backbone.weights": "model.safetensors"}
     return printed_command("fervid.train", [], settings, python="python")
 
 
@@ -233,15 +243,20 @@ def _settings(results: dict[str, Any], config: DictConfig) -> list[tuple[str, st
     ]
     optimizer = config.get("optimizer") or {}
     values = {key: value for key, value in optimizer.items() if not str(key).startswith("_")}
+    solver = f"{choices.get('optimizer')} ({_pairs(values)})"
+    if probe := results.get("probe"):
+        phases = ["linear probe: logistic regression on standardised features of the frozen backbone"]
+        solver = f"L-BFGS (scikit-learn), inverse regularisation strength C {probe['strength']:g}"
     settings = {
         "split": f"{choices.get('split')} ({_pairs(config.get('split') or {})})",
         "augmentation": choices.get("augmentation"),
         "fine-tuning": "; ".join(phases),
-        "optimizer": f"{choices.get('optimizer')} ({_pairs(values)})",
-        "scheduler": choices.get("scheduler"),
+        "optimizer": solver,
+        "scheduler": None if probe else choices.get("scheduler"),
         "recipe": choices.get("recipe"),
-        "loss": _pairs((config.get("task") or {}).get("loss") or {}),
-        "batch size": config.dataset.get("batch_size"),
+        "loss": None if probe else _pairs((config.get("task") or {}).get("loss") or {}),
+        "batch size": None if probe else config.dataset.get("batch_size"),
+        "test flips": "yes" if config.task.get("test_flips") else None,
         "precision": results.get("trainer_precision"),
         "seed": results.get("seed"),
         "epochs": f"{results['epochs']}, weights of epoch {results['best_epoch']}" if "epochs" in results else None,

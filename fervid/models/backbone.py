@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from fervid.errors import InputError, first_line
+from fervid.models.stages import MAPS, POOL
 from fervid.models.state_dicts import find_weights
 from fervid.models.weight_files import read_checkpoint, read_weights_info
 from fervid.schema.weights import WeightsInfo
@@ -57,6 +58,8 @@ class Backbone(nn.Module):
         num_features: number of channels C of the last stage's output.
         image_size: side of the input pictures in pixels.
         last_block: first stage that ``finetune=last_block`` trains; None: the last stage.
+        last_stage: last stage that is used, or block, for its last stage; the stages after it are removed. None: all
+            stages are used. Features of a middle stage often transfer better to another task than those of the last.
         weights: path of a file with a state dict of ``network``; None: random weights.
         mean: mean to subtract from each channel of a picture in [0, 1].
         std: standard deviation to divide by.
@@ -86,6 +89,7 @@ class Backbone(nn.Module):
         *,
         image_size: int = 224,
         last_block: str | None = None,
+        last_stage: str | None = None,
         weights: str | Path | None = None,
         mean: Sequence[float] = (0.0, 0.0, 0.0),
         std: Sequence[float] = (1.0, 1.0, 1.0),
@@ -112,8 +116,26 @@ class Backbone(nn.Module):
         self.std: Tensor
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
+        self._removed: list[str] = []  # stages that files of the whole network contain
+        if last_stage is not None:  # before weights are loaded, which may be those of the remaining stages
+            self._end_at(last_stage)
         if weights is not None:
             self.load_file(Path(weights).expanduser())
+
+    def _end_at(self, name: str) -> None:
+        """Removes the stages after a stage or block."""
+        found = [number for number, stage in enumerate(self.stages) if f"{stage}.".startswith(f"{name}.")]
+        if not found:
+            raise InputError(f"backbone.last_stage={name} is unknown: choose one of {', '.join(self.stages)}.")
+        layout = (MAPS, POOL)  # stages that bring features to the layout (B, C, h, w)
+        self._removed = [stage for stage in self.stages[found[-1] + 1 :] if stage not in layout]
+        for stage in self._removed:
+            parent, _, child = stage.rpartition(".")
+            delattr(self.network.get_submodule(parent), child)
+        self.stages = [stage for stage in self.stages if stage not in self._removed]
+        if not any(f"{stage}.".startswith(f"{self.last_block}.") for stage in self.stages):
+            self.last_block = self.stages[found[-1]]
+        self.num_features = self.output_shape()[0]
 
     def library_name(self, name: str) -> str:
         """Returns the name of a tensor of ``network`` in the library that defines the network."""
@@ -240,7 +262,7 @@ class Backbone(nn.Module):
         """
         expected = {self.library_name(key): tensor for key, tensor in self.network.state_dict().items()}
         try:
-            tensors, unwrapped = find_weights(content, expected)
+            tensors, unwrapped = find_weights(content, expected, self._removed)
         except InputError as error:
             raise InputError(f"backbone.weights={name} cannot be used: {error}.") from error
         self.network.load_state_dict({key: tensors[self.library_name(key)] for key in self.network.state_dict()})

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from fervid.errors import InputError, first_line
 from fervid.models.backbone import IMAGENET_MEAN, IMAGENET_STD, Backbone, Weights
+from fervid.models.lora import add_lora
 from fervid.models.provenance import timm_info, torchvision_info
 from fervid.models.stages import find_stages, library_name
 from fervid.models.state_dicts import CLASSIFIERS, converted_states
@@ -47,6 +48,7 @@ class PretrainedBackbone(Backbone):
             of timm are converted by the library's ``checkpoint_filter_fn``, if it has one for the network.
         image_size: see :class:`Backbone`.
         last_block: see :class:`Backbone`. None: the last block, or the last layer of a network without blocks.
+        last_stage: see :class:`Backbone`.
         on_missing_weights: what to do if named weights cannot be downloaded: ``error`` raises, ``warn`` continues with
             random weights.
         mean: see :class:`Backbone`. None: the value with which the network was trained according to timm, or that of
@@ -56,6 +58,8 @@ class PretrainedBackbone(Backbone):
         freeze_batchnorm: see :class:`Backbone`.
         options: further arguments of the network's constructor in the library, such as ``{"pad_type": "same"}``.
         weights_info: see :class:`Backbone`. What is not given is filled in for weights of torchvision and timm.
+        lora: arguments of :func:`fervid.models.lora.add_lora`, which is called once the weights are loaded; None: train
+            the weights themselves.
 
     Raises:
         InputError: if the library has no such network, options or weights, or the weights cannot be downloaded or do
@@ -70,6 +74,7 @@ class PretrainedBackbone(Backbone):
         weights: str | None = "DEFAULT",
         image_size: int = 224,
         last_block: str | None = None,
+        last_stage: str | None = None,
         on_missing_weights: str = "error",
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
@@ -77,6 +82,7 @@ class PretrainedBackbone(Backbone):
         freeze_batchnorm: bool | None = None,
         options: Mapping[str, Any] | None = None,
         weights_info: Mapping[str, Any] | None = None,
+        lora: Mapping[str, Any] | None = None,
     ):
         if library not in ("torchvision", "timm"):
             raise InputError(f"backbone.library={library} is unknown: choose torchvision or timm.")
@@ -92,6 +98,7 @@ class PretrainedBackbone(Backbone):
             num_features=found.num_features,
             image_size=image_size,
             last_block=last_block or found.last_block,
+            last_stage=last_stage,
             mean=mean or getattr(network, "pretrained_cfg", {}).get("mean", IMAGENET_MEAN),
             std=std or getattr(network, "pretrained_cfg", {}).get("std", IMAGENET_STD),
             channel_order=channel_order,
@@ -104,6 +111,8 @@ class PretrainedBackbone(Backbone):
         self._whole = [network]  # in a list, so that it is no submodule
         self._load(name, library, weights, on_missing_weights, options or {})
         self._whole.clear()  # only needed to convert weights
+        if lora is not None:
+            add_lora(self.network, **lora)
 
     def library_name(self, name: str) -> str:
         return library_name(name)
@@ -204,7 +213,9 @@ def _fetch(
     if library == "timm":
         hub = name if weights == "DEFAULT" else weights
         if hub.startswith(HUB):
-            state, known = _timm().models.load_state_dict_from_hf(hub.partition(":")[2]), WeightsInfo()
+            # Versions of timm differ in the default of weights_only.
+            state = _timm().models.load_state_dict_from_hf(hub.partition(":")[2], weights_only=True)
+            known = WeightsInfo()
         elif weights == "DEFAULT":
             network = _timm_network(name, image_size, options, pretrained=True)
             state, known = network.state_dict(), timm_info(network.pretrained_cfg)  # type: ignore[arg-type]

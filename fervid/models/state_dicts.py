@@ -1,7 +1,7 @@
 """Finds the weights of a network in shared checkpoints with arbitrary wrappers and prefixes."""
 
 import sys
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -16,13 +16,16 @@ CLASSIFIERS = ("classifier", "fc", "head", "heads")
 MAX_NAMES = 3  # names quoted in an error message
 
 
-def find_weights(content: Any, expected: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], str | None]:
+def find_weights(
+    content: Any, expected: Mapping[str, Tensor], ignored: Sequence[str] = ()
+) -> tuple[dict[str, Tensor], str | None]:
     """Extracts the tensors of a network from a checkpoint.
 
     Args:
         content: content of the file: a state dict, or dictionaries that contain one, such as
             ``{"model": ..., "epoch": 3}``.
         expected: the network's tensors by their names in its library.
+        ignored: modules that the network does not have, although its checkpoints do.
 
     Returns:
         The tensors by these names, and a description of the entry and prefix under which they were found; None if there
@@ -43,7 +46,7 @@ def find_weights(content: Any, expected: Mapping[str, Tensor]) -> tuple[dict[str
             for prefix in _prefixes(named, expected):
                 inside = {key.removeprefix(prefix): value for key, value in named.items() if key.startswith(prefix)}
                 matching = len(expected) - len(_mismatched(inside, expected))
-                if matching == len(expected) and not _unexpected(inside, expected):
+                if matching == len(expected) and not _unexpected(inside, expected, ignored):
                     prefixes[prefix] = inside
                 if matching > best[0]:
                     best = (matching, prefix, inside)
@@ -58,7 +61,7 @@ def find_weights(content: Any, expected: Mapping[str, Tensor]) -> tuple[dict[str
             prefix = min(prefixes, key=len)
             found.append((entry, prefix, prefixes[prefix]))
     if not found:
-        raise InputError(_difference(best[2], expected))
+        raise InputError(_difference(best[2], expected, ignored))
     entry, prefix, inside = found[0]
     tensors = {key: inside.get(key, expected[key]) for key in expected}
     not_finite = [key for key, tensor in tensors.items() if not torch.isfinite(tensor).all()]
@@ -120,18 +123,21 @@ def _mismatched(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> 
     ]
 
 
-def _unexpected(state: Collection[str], expected: Collection[str]) -> list[str]:
+def _unexpected(state: Collection[str], expected: Collection[str], ignored: Sequence[str]) -> list[str]:
     """Returns names that the network's parts do not have, as in the file of a larger network of the same family."""
     parts = {key.split(".")[0] for key in expected} - set(CLASSIFIERS)
     return [
         key
         for key in state
-        if key not in expected and key.split(".")[0] in parts and key.endswith((".weight", ".bias"))
+        if key not in expected
+        and key.split(".")[0] in parts
+        and key.endswith((".weight", ".bias"))
+        and not key.startswith(tuple(f"{name}." for name in ignored))
     ]
 
 
-def _difference(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> str:
-    mismatched, unexpected = _mismatched(state, expected), _unexpected(state, expected)
+def _difference(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], ignored: Sequence[str]) -> str:
+    mismatched, unexpected = _mismatched(state, expected), _unexpected(state, expected, ignored)
     kinds = {
         "are missing": [key for key in mismatched if key not in state],
         "have another shape": [key for key in mismatched if key in state],

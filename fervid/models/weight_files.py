@@ -60,6 +60,6 @@ def read_weights_info(path: Path) -> WeightsInfo:
             with safe_open(path, framework="pt") as file:
                 text = (file.metadata() or {}).get("weights_info")
             return WeightsInfo(**json.loads(text)) if text else WeightsInfo()
-    except (InputError, TypeError, ValueError):  # written by another program
+    except (InputError, KeyError, TypeError, ValueError):  # incomplete, or written by another program
         pass
     return WeightsInfo()

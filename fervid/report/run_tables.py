@@ -38,6 +38,7 @@ def run_table(systems: Sequence[System], duplicates: Sequence[Run], unusable: di
             "fold": run.setting("split.fold"),
             "epochs": run.results.get("epochs"),
             "best epoch": run.results.get("best_epoch"),
+            "test flips": "yes" if run.setting("task.test_flips") else None,
             "leakage": str(run.level),
             "seconds": run.results["seconds"]["fit"],
             "remark": " ".join(run.results.get("warnings", [])),
@@ -59,5 +60,8 @@ def run_table(systems: Sequence[System], duplicates: Sequence[Run], unusable: di
         "Runs",
         data,
         {"seconds": "{:.0f}"},
-        ["Best epoch: the epoch whose weights were tested. Seconds: training time."],
+        [
+            "Best epoch: the epoch whose weights were tested. Seconds: training time."
+            + " Test flips: outputs for a picture and its mirror image were averaged." * ("test flips" in data)
+        ],
     )

@@ -19,7 +19,7 @@ def make_datamodule(config: DictConfig) -> FrameDataModule:
         split=instantiate(config.split),
         identity=instantiate(config.get("identity"), _convert_="all"),
         target=task_class(config).make_target(),
-        augmentation=instantiate(config.augmentation) or None,
+        augmentation=instantiate(config.augmentation, _convert_="all") or None,
         cache_dir=config.cache_dir,
         seed=config.seed,
         _convert_="all",

@@ -16,6 +16,7 @@ from torch import nn
 from fervid.corpora.corpus import Corpus
 from fervid.data.frame_datamodule import FrameDataModule
 from fervid.errors import InputError, first_line, reason
+from fervid.models.lora import ADDITION
 from fervid.models.weight_files import read_checkpoint
 from fervid.runs.build import make_datamodule, make_network, task_class
 from fervid.runs.run import Run, open_run
@@ -64,6 +65,8 @@ def load_run(folder: str | Path, checkpoint: str = "best", *, trust: Trust = ())
         raise InputError(f"the {checkpoint} checkpoint of {folder} cannot be read: {error}.") from error
     try:
         _forbid_downloads(config.backbone, trust)
+        if not any(ADDITION in name for name in state["state_dict"]):
+            config.backbone.pop("lora", None)  # it was merged into the weights
         target = task_class(config).stored_target(results)
         backbone, head = make_network(config, target.size)
         config.task.pop("loss", None)  # not needed without training

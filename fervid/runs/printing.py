@@ -95,6 +95,8 @@ def print_summary(console: Console, folder: Path, results: dict[str, Any]) -> No
     for measure in ("recall", "precision") if "class_names" in results else ():
         by_class = [f"{name} {'-' if value is None else f'{value:.0%}'}" for name, value in results[measure].items()]
         console.print(f"test {measure}: {listed(by_class, MAX_EMOTIONS)}", highlight=False, markup=False)
+    if (results["config"].get("task") or {}).get("test_flips"):
+        console.print("Outputs for each picture and its mirror image were averaged (task.test_flips).", highlight=False)
     for sentence in describe_weights(results.get("weights") or {}):
         console.print(sentence, highlight=False, markup=False)
     by_epoch = [f"{phase} {value:.1f} s" for phase, value in results["seconds"].get("by_epoch", {}).items()]

@@ -258,6 +258,34 @@ class Epoch(TypedDict, extra_items=Number | str | None):  # type: ignore[call-ar
     seconds: Number
 
 
+class Probe(TypedDict):
+    """The regularisation of a linear probe.
+
+    Attributes:
+        strength: chosen inverse regularisation strength C; smaller values regularise more.
+        scores: validation UAR of each strength.
+    """
+
+    strength: Number
+    scores: dict[str, Number]
+
+
+class BatchInvariance(TypedDict):
+    """Comparison of outputs in normal batches with those in shuffled batches and of single pictures.
+
+    Attributes:
+        holds: whether the difference is within the tolerance.
+        pictures: number of pictures compared.
+        difference: largest difference of a probability; null if a single picture cannot be computed.
+        tolerance: largest difference that rounding explains.
+    """
+
+    holds: bool
+    pictures: int
+    difference: Number | None
+    tolerance: Number
+
+
 class Results(TypedDict):
     """The results record. It may contain further entries.
 
@@ -287,7 +315,9 @@ class Results(TypedDict):
         device: device that the run was trained on.
         trainer_precision: precision of the trainer, such as ``32-true``.
         evaluated: folder of the tested run, if ``fervid.evaluate`` wrote the record.
+        batch_invariance: whether outputs depend on the batch, as checked by ``fervid.evaluate``.
         ensemble: the members and their weights, if the record is that of an ensemble.
+        probe: the regularisation of a linear probe.
     """
 
     choices: dict[str, str | None]
@@ -315,7 +345,9 @@ class Results(TypedDict):
     device: NotRequired[str | None]
     trainer_precision: NotRequired[str | None]
     evaluated: NotRequired[str]
+    batch_invariance: NotRequired[BatchInvariance | None]
     ensemble: NotRequired[dict[str, Any]]
+    probe: NotRequired[Probe]
 
 
 WORDS: dict[Any, str] = {

@@ -69,6 +69,9 @@ class WeightsInfo:
                 raise InputError(
                     f"backbone.weights_info.{name}={names} is not a list of names: give a list such as [ravdess]."
                 )
+        for name in ("data", "licence"):
+            if not isinstance(getattr(self, name), str | None):
+                raise InputError(f"backbone.weights_info.{name}={getattr(self, name)} is not a text.")
 
     def over(self, known: "WeightsInfo") -> "WeightsInfo":
         """Returns these values with those of ``known`` where they are missing, and all corpora of both."""

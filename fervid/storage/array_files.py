@@ -3,11 +3,14 @@
 import errno
 import os
 import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
 from fervid.errors import InputError
+from fervid.storage.atomic import writing
 
 
 def allocate(path: Path, dtype: type, shape: tuple[int, ...]) -> np.memmap:
@@ -33,12 +36,84 @@ def allocate(path: Path, dtype: type, shape: tuple[int, ...]) -> np.memmap:
                 os.posix_fallocate(file.fileno(), 0, array.nbytes + array.offset)
     except OSError as error:
         path.unlink(missing_ok=True)
-        need = np.prod(shape, dtype=float) * np.dtype(dtype).itemsize / 2**20
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise InputError(
-                f"{path.parent} has no room for {need:.0f} MiB: make room, or set cache_dir to another disk."
-            ) from error
+            raise _no_room(path.parent, np.prod(shape, dtype=float) * np.dtype(dtype).itemsize) from error
         raise InputError(
             f"{path.parent} cannot be written ({error.strerror}): set cache_dir to another folder."
         ) from error
     return array
+
+
+class SparseRows:
+    """A float32 ``.npy`` file of shape (N, ...) whose rows are written one after the other, also by several processes.
+
+    A second file with the ending ``.rows`` records which rows are complete. Rows that were never written take no disk
+    space. Whoever writes must hold a lock; reading needs none.
+
+    Args:
+        path: path of the ``.npy`` file.
+        shape: shape of the array.
+    """
+
+    def __init__(self, path: Path, shape: tuple[int, ...]):
+        self.path, self.shape = path, shape
+        self._record = path.with_suffix(".rows")
+
+    def _written(self) -> np.ndarray:
+        """Returns whether each row is complete, bool (N,)."""
+        written = np.zeros(self.shape[0], dtype=bool)
+        if self.path.exists() and self._record.exists():
+            written[np.fromfile(self._record, dtype=np.int64)] = True
+        return written
+
+    def missing(self, rows: np.ndarray) -> np.ndarray:
+        """Returns those of some sorted rows that are not complete."""
+        return rows[~self._written()[rows]]
+
+    @contextmanager
+    def filling(self, rows: np.ndarray) -> Iterator[Callable[[np.ndarray, np.ndarray], None]]:
+        """Yields a function ``write(rows, values)``, which ignores all but the given rows.
+
+        The rows are complete once the block ends without an error.
+
+        Args:
+            rows: rows that will be written.
+
+        Raises:
+            InputError: if the disk has too little free space.
+            OSError: if the files cannot be written.
+        """
+        width = 4 * int(np.prod(self.shape[1:]))
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        if width * len(rows) > shutil.disk_usage(self.path.parent).free:
+            raise _no_room(self.path.parent, width * len(rows))
+        if not self.path.exists():
+            self._record.unlink(missing_ok=True)
+            with writing(self.path) as partial:
+                np.lib.format.open_memmap(partial, mode="w+", dtype=np.float32, shape=self.shape).flush()
+        offset = np.load(self.path, mmap_mode="r").offset
+        # Not through a memory map, since a disk that becomes full would then kill the process.
+        with open(self.path, "r+b") as file:
+
+            def write(chosen: np.ndarray, values: np.ndarray) -> None:
+                for row, value in zip(chosen.tolist(), np.ascontiguousarray(values, np.float32), strict=True):
+                    if row in wanted:
+                        file.seek(offset + row * width)
+                        file.write(value.tobytes())
+
+            wanted = set(rows.tolist())
+            yield write
+            file.flush()
+            os.fsync(file.fileno())
+        complete = self._written()
+        complete[rows] = True
+        with writing(self._record) as partial:
+            np.flatnonzero(complete).astype(np.int64).tofile(partial)
+
+    def open(self) -> np.memmap:
+        """Returns the array as a read-only memory map."""
+        return np.load(self.path, mmap_mode="r")
+
+
+def _no_room(folder: Path, count: float) -> InputError:
+    return InputError(f"{folder} has no room for {count / 2**20:.0f} MiB: make room, or set cache_dir to another disk.")

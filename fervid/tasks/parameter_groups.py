@@ -1,11 +1,14 @@
 """Parameter groups of the optimizer: a learning rate for each layer, and weight decay that spares some weights."""
 
+import logging
 from typing import Any
 
 from torch import nn
 
 from fervid.models.backbone import Backbone
 from fervid.models.heads import Head
+
+log = logging.getLogger(__name__)
 
 
 def parameter_groups(backbone: Backbone, head: Head, *, layer_decay: float, decay_norms: bool) -> list[dict[str, Any]]:
@@ -25,8 +28,16 @@ def parameter_groups(backbone: Backbone, head: Head, *, layer_decay: float, deca
     """
     numbers = _layer_numbers(backbone)
     last = max(numbers.values(), default=0)
+    if layer_decay < 1 and last == 0:
+        log.warning(
+            "task.layer_decay=%s cannot be applied within the backbone, which is a single layer: its learning rate is "
+            "%s times that of the head.",
+            *(layer_decay, layer_decay),
+        )
     groups: dict[tuple[str, float, bool], list[nn.Parameter]] = {}
     for name, parameter in backbone.named_parameters():
+        if not parameter.requires_grad:  # weights under the adapters of LoRA
+            continue
         number = next((number for prefix, number in numbers.items() if name.startswith(prefix)), last)
         library_name = backbone.library_name(name.removeprefix("network."))
         spared = not decay_norms and (parameter.ndim < 2 or library_name in backbone.no_weight_decay)

@@ -1,6 +1,8 @@
 """Base class of all tasks: a network with an optional frozen prefix, and its training steps."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -9,13 +11,14 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
-from fervid.data.datasets import Batch, cached_name
+from fervid.data.datasets import Batch, cached_name, mirrored_name
 from fervid.data.targets import Target
 from fervid.errors import InputError, first_line
 from fervid.models.backbone import Backbone
 from fervid.models.heads import Head
 from fervid.tasks.mixing import Mixing
 from fervid.tasks.parameter_groups import parameter_groups
+from fervid.tasks.sharpness import sharpness_aware_gradients
 
 OptimizerFactory = Callable[[Iterable[dict[str, Any]]], torch.optim.Optimizer]
 
@@ -42,6 +45,10 @@ class Task(pl.LightningModule):
         mixup: see :class:`fervid.tasks.mixing.Mixing`. The loss is the weighted mean of those for both targets, and the
             scores of the training subset compare with the target of the larger share.
         cutmix: see ``mixup``.
+        test_flips: whether the outputs for a picture in ``eval()`` mode, thus also those of validation, test and
+            prediction, are the mean of the outputs for the picture and for its mirror image.
+        sam: radius rho of :func:`fervid.tasks.sharpness.sharpness_aware_gradients`; 0: off. Scores of the training
+            subset are those of the first pass.
 
     Attributes:
         shown: scores shown for each epoch, the main one first, without the prefix ``train/`` or ``val/``.
@@ -69,11 +76,15 @@ class Task(pl.LightningModule):
         decay_norms: bool = True,
         mixup: float = 0.0,
         cutmix: float = 0.0,
+        test_flips: bool = False,
+        sam: float = 0.0,
     ):
         super().__init__()
         self.backbone, self.head, self.target, self.optimizer = backbone, head, target, optimizer
         self.layer_decay, self.decay_norms = layer_decay, decay_norms
         self.mixing = Mixing(mixup, cutmix) if mixup or cutmix else None
+        self.test_flips = test_flips
+        self.sam, self._is_counted = sam, True
         self.scores: dict[str, dict[str, float]] = {}
         self.unfreeze_from = 0
         self.to(memory_format=torch.channels_last)
@@ -176,7 +187,10 @@ class Task(pl.LightningModule):
 
     def forward(self, images: Tensor) -> Tensor:
         """Returns the outputs (B, ...) for pictures (B, 3, H, W) in [0, 1]."""
-        return self.trainable_part(self.frozen_prefix(images))
+        outputs = self.trainable_part(self.frozen_prefix(images))
+        if self.test_flips and not self.training:
+            return (outputs + self.trainable_part(self.frozen_prefix(images.flip(-1)))) / 2
+        return outputs
 
     def trainable_parameters(self, unfreeze_from: int | None = None) -> list[nn.Parameter]:
         """Returns the parameters that are trained if the first trainable stage is number ``unfreeze_from``.
@@ -185,7 +199,7 @@ class Task(pl.LightningModule):
             unfreeze_from: number of a stage; None: the current :attr:`unfreeze_from`.
         """
         stages = self.backbone.stage_modules(self.unfreeze_from if unfreeze_from is None else unfreeze_from)
-        return [*(p for stage in stages for p in stage.parameters()), *self.head.parameters()]
+        return [*(p for stage in stages for p in stage.parameters() if p.requires_grad), *self.head.parameters()]
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Returns one optimizer for the whole training, with the groups of :func:`parameter_groups`."""
@@ -197,6 +211,36 @@ class Task(pl.LightningModule):
         for group in optimizer.param_groups:
             group["lr"] *= group["lr_factor"]
         return optimizer
+
+    def setup(self, stage: str) -> None:
+        """Checks settings that need the trainer.
+
+        Raises:
+            InputError: if SAM is combined with accumulated gradients, whose batches it would have to process again.
+        """
+        if stage == "fit" and self.sam and self.trainer.accumulate_grad_batches > 1:
+            raise InputError(
+                f"task.sam={self.sam} needs an optimizer step for each batch, but trainer.accumulate_grad_batches="
+                f"{self.trainer.accumulate_grad_batches}: set one of the two to 0 or 1."
+            )
+
+    def optimizer_step(
+        self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Callable[[], Any] | None = None
+    ) -> None:
+        if self.sam and optimizer_closure is not None:
+            optimizer_closure = partial(
+                sharpness_aware_gradients, optimizer_closure, self, self.sam, self._not_counted()
+            )
+        super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
+
+    @contextmanager
+    def _not_counted(self) -> Iterator[None]:
+        """Keeps batches out of the scores."""
+        self._is_counted = False
+        try:
+            yield
+        finally:
+            self._is_counted = True
 
     # Steps
 
@@ -211,7 +255,8 @@ class Task(pl.LightningModule):
         loss = share * self.loss_of(outputs, self.learned_targets(own, "train"))
         loss = loss + (1 - share) * self.loss_of(outputs, self.learned_targets(others, "train"))
         larger = {name: torch.where(share >= 0.5, values, others[name]) for name, values in own.items()}
-        self.count_batch("train", outputs, larger, loss)
+        if self._is_counted:
+            self.count_batch("train", outputs, larger, loss)
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
@@ -237,11 +282,15 @@ class Task(pl.LightningModule):
 
     def _outputs(self, batch: Batch) -> Tensor:
         (modality,) = self.encoders
-        cached = cached_name(modality)
-        return self.trainable_part(batch[cached] if cached in batch else self.frozen_prefix(batch[modality]))
+        cached, mirrored = cached_name(modality), mirrored_name(modality)
+        if cached not in batch:
+            return self(batch[modality])
+        outputs = self.trainable_part(batch[cached])
+        return (outputs + self.trainable_part(batch[mirrored])) / 2 if mirrored in batch else outputs
 
     def _step(self, batch: Batch, subset: str) -> tuple[Tensor, Tensor]:
         outputs = self._outputs(batch)
         loss = self.loss_of(outputs, self.learned_targets(batch, subset))
-        self.count_batch(subset, outputs, batch, loss)
+        if self._is_counted:
+            self.count_batch(subset, outputs, batch, loss)
         return loss, outputs

@@ -46,22 +46,26 @@ def collect(
     kept = {name: value for name, value in best.items() if name.startswith(("train/", "val/"))}
     phases = pd.DataFrame(finetune.history).groupby("phase", sort=False)["seconds"]
     device, weights = trainer.strategy.root_device, model.backbone.weights.as_dict()
-    return described | {
-        "metrics": kept | described["metrics"] | {"test/loss": model.scores["test"]["test/loss"]},
-        "best_epoch": finetune.best["epoch"],
-        "best_score": finetune.best["score"],
-        "epochs": len(finetune.history),
-        "seconds": {**seconds, "by_phase": phases.sum().to_dict(), "by_epoch": phases.median().to_dict()},
-        "parameters": {
-            "total": sum(parameter.numel() for parameter in model.parameters()),
-            "trainable": {phase.name: _trainable_parameters(model, phase.unfreeze_from) for phase in finetune.phases},
-        },
-        "weights": weights,
-        "leakage": with_weights(described["leakage"], weights, described["data"]["corpora"]),
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
-        "trainer_precision": str(trainer.precision),
-        "history": finetune.history,
-    }
+    return (
+        described
+        | finetune.results()
+        | {
+            "metrics": kept | described["metrics"] | {"test/loss": model.scores["test"]["test/loss"]},
+            "best_epoch": finetune.best["epoch"],
+            "best_score": finetune.best["score"],
+            "epochs": len(finetune.history),
+            "seconds": {**seconds, "by_phase": phases.sum().to_dict(), "by_epoch": phases.median().to_dict()},
+            "parameters": {
+                "total": sum(parameter.numel() for parameter in model.parameters()),
+                "trainable": finetune.trainable,
+            },
+            "weights": weights,
+            "leakage": with_weights(described["leakage"], weights, described["data"]["corpora"]),
+            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+            "trainer_precision": str(trainer.precision),
+            "history": finetune.history,
+        }
+    )
 
 
 def compared_settings(config: DictConfig) -> dict[str, Any]:
@@ -73,8 +77,3 @@ def compared_settings(config: DictConfig) -> dict[str, Any]:
     chosen = config.get("choices") or {}
     groups = [group for group in ("backbone", "dataset", "optimizer") if group in chosen]  # ~dataset removes a group
     return {group: chosen[group] for group in groups} | overridden_settings(config)
-
-
-def _trainable_parameters(model: Task, unfreeze_from: str) -> int:
-    parameters = model.trainable_parameters(model.backbone.stage_number(unfreeze_from))
-    return sum(parameter.numel() for parameter in parameters)

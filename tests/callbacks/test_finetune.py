@@ -9,6 +9,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
+from fervid import splits
 from fervid.callbacks import FreezeThenFineTune
 from fervid.callbacks.schedules import warmup_cosine
 from fervid.errors import InputError
@@ -107,6 +108,11 @@ def test_schedule_of_steps_warms_up_in_each_phase(fit, accumulate):
         assert phase[-1] < 0.3 * highest
 
 
+def test_schedule_shorter_than_the_phase_is_an_error(fit):
+    with pytest.raises(InputError, match=r"ends before the phase .*: give scheduler.total_steps=null"):
+        fit(scheduler=partial(torch.optim.lr_scheduler.OneCycleLR, max_lr=0.1, total_steps=3))
+
+
 def test_mixing_trains_on_pictures_instead_of_cached_features(fit):
     shares = []
 
@@ -178,6 +184,7 @@ def test_phase_starts_with_fresh_optimizer_state(fit):
             },
             id="warm-up, layer decay, mixing, accumulation",
         ),
+        pytest.param({"optimizer": SGD, "task": {"mixup": 0.4, "sam": 0.05}}, id="sharpness-aware, mixing"),
     ],
 )
 def test_resumed_run_is_bit_identical(fit, tmp_path, options):
@@ -397,3 +404,21 @@ def test_select_is_checked():
     with pytest.raises(InputError, match=r"phase 'fine_tune' has a patience: set it to null"):
         FreezeThenFineTune(impatient, select="last")
     FreezeThenFineTune(TWO_PHASES, select="last")
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [({}, "train for a fixed number of epochs"), ({"select": "last"}, None), ({"monitor": "train/uar"}, None)],
+)
+def test_few_validation_subjects(fit, caplog, options, says):
+    """The corpus has two of them."""
+    fit([{"name": "frozen", "epochs": 1, "unfreeze_from": "head"}], **options)
+    found = [message for message in caplog.messages if "the validation subset has only 2 subjects" in message]
+    assert bool(found) == bool(says)
+    assert all(says in message for message in found)
+
+
+def test_enough_validation_subjects(fit, caplog):
+    data = {"identities": 10, "split": partial(splits.subject, val=0.5, test=0.2, seed=0)}
+    fit([{"name": "frozen", "epochs": 1, "unfreeze_from": "head"}], data=data)
+    assert "validation subset has only" not in caplog.text

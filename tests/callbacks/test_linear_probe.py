@@ -17,9 +17,12 @@ from fervid.callbacks import LinearProbe
 from fervid.cli import compose
 from fervid.data.targets import ClassTarget
 from fervid.errors import InputError
+from fervid.export import model_card
+from fervid.export.exporting import export_run
 from fervid.models.heads import LinearHead
 from fervid.models.paper_backbones import LeNet
 from fervid.runs.build import make_datamodule
+from fervid.runs.load import stored_config
 from fervid.tasks.classification import EmotionClassifier
 from fervid.train.training import train
 
@@ -68,7 +71,9 @@ def test_probe_of_two_classes(pictures, image_folder):
     datamodule.prepare_data()
     datamodule.setup()
     backbone = LeNet()
-    model = EmotionClassifier(backbone, LinearHead(backbone.output_shape(), 2), ClassTarget(["happy", "sad"]))
+    model = EmotionClassifier(
+        backbone, LinearHead(backbone.output_shape(), 2, dropout=0.0), ClassTarget(["happy", "sad"])
+    )
     quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "num_sanity_val_steps": 0}
     probe = LinearProbe([1.0])
     trainer = pl.Trainer(accelerator="cpu", max_epochs=1, callbacks=[probe], use_distributed_sampler=False, **quiet)
@@ -93,3 +98,28 @@ def test_mistakes(cache, tmp_path, words, match):
     error = raised.value if isinstance(raised.value, InputError) else raised.value.__cause__
     assert isinstance(error, InputError)
     assert match in str(error)
+
+
+def test_chosen_strength_is_recorded(cache, tmp_path):
+    train(compose("train", [*PROBE, f"cache_dir={cache}", "finetune.strengths=[0.001,0.1]"]), tmp_path)
+    results = json.loads((tmp_path / "results.json").read_text())
+    scores = results["probe"]["scores"]
+    assert list(scores) == ["0.001", "0.1"]
+    assert scores[f"{results['probe']['strength']:g}"] == max(scores.values())
+    config = stored_config(results, tmp_path)
+    settings = dict(model_card._settings(results, config))
+    assert settings["optimizer"] == (
+        f"L-BFGS (scikit-learn), inverse regularisation strength C {results['probe']['strength']:g}"
+    )
+    assert "linear probe" in settings["fine-tuning"]
+    assert not {"scheduler", "loss", "batch size"} & set(settings)
+
+
+def test_probe_on_features_of_a_middle_stage(cache, tmp_path):
+    train(compose("train", [*PROBE, f"cache_dir={cache}", "backbone.last_stage=pool1"]), tmp_path)
+    model = load_run(tmp_path)
+    assert model.backbone.stages == ["conv1", "tanh1", "pool1"]
+    assert model.head.layers[1].in_features == 6
+    folder, differences = export_run(tmp_path, ["onnx", "safetensors"])
+    assert set(differences) == {"onnx", "safetensors"}
+    assert "LeNet up to pool1" in (folder / "model_card.md").read_text()

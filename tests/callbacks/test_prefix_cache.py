@@ -1,6 +1,8 @@
 """Cached features: the same results, computed once."""
 
+import re
 from functools import partial
+from multiprocessing import get_context
 
 import albumentations as A
 import numpy as np
@@ -9,8 +11,11 @@ import pytorch_lightning as pl
 import torch
 
 from fervid import splits
-from fervid.callbacks import OutputCollector
+from fervid.callbacks import FreezeThenFineTune, OutputCollector
 from fervid.data.exact_views import flip_probability
+from fervid.models.heads import LinearHead
+from fervid.models.paper_backbones import LeNet
+from fervid.tasks.classification import EmotionClassifier
 
 FROZEN = [{"name": "frozen", "epochs": 3, "unfreeze_from": "head"}]
 MIDDLE = [{"name": "middle", "epochs": 3, "unfreeze_from": "conv2"}]
@@ -28,14 +33,14 @@ def private(tmp_path):
 
 
 class Count(pl.Callback):
-    """Counts the pictures that go through the first convolution."""
+    """Counts the passes of 64 pictures, of which some may be padding, through the first convolution."""
 
     def __init__(self):
-        self.pictures = 0
+        self.passes = 0
 
     def setup(self, trainer, pl_module, stage):
         def count(module, inputs):
-            self.pictures += len(inputs[0])
+            self.passes += len(inputs[0]) > 1  # a single picture only measures the shape of the features
 
         pl_module.backbone.network.conv1.register_forward_pre_hook(count)
 
@@ -62,7 +67,7 @@ def test_training_on_cached_features_equals_training_on_pictures(fit, private, p
 def test_epoch_with_frozen_backbone_does_not_run_it(fit, private):
     count = Count()
     fit(FROZEN, data=private, callbacks=[count])
-    assert count.pictures == 96  # once each; the shape of the features is already known
+    assert count.passes == 2  # for 96 frames, once each
 
 
 def test_sweep_jobs_share_features(fit, private):
@@ -70,14 +75,14 @@ def test_sweep_jobs_share_features(fit, private):
         count = Count()
         _, _, _, datamodule = fit(FROZEN, data={**private, "batch_size": batch_size}, callbacks=[count])
         assert len(features_of(datamodule)) == 1
-    assert count.pictures == 0
+    assert count.passes == 0
 
 
 def test_features_of_both_phases_are_computed_in_one_pass(fit, private):
     count = Count()
     _, _, _, datamodule = fit(data=private, callbacks=[count])
     assert len(features_of(datamodule)) == 2
-    assert count.pictures == 96 + 2  # both phases compute the shape at the second stage; that at the head is known
+    assert count.passes == 2
 
 
 def test_file_name_depends_on_everything_that_determines_features(fit, private, lenet):
@@ -85,11 +90,12 @@ def test_file_name_depends_on_everything_that_determines_features(fit, private, 
     before = features_of(datamodule)
     fit(FROZEN, data=private, head="linear")  # pools instead of flattening
     fit(FROZEN, data={**private, **NOISE})
+    assert len(features_of(datamodule)) == len(before) + 1  # only pictures, which are already there
     fit(FROZEN, data={**private, **NOISE}, cached_views=1)
-    assert len(features_of(datamodule)) == len(before) + 4 - 1  # both share the features of val and test
+    assert len(features_of(datamodule)) == len(before) + 2
     fit(FROZEN, data={**private, "augmentation": A.Compose([A.HorizontalFlip(p=0.5)])}, cached_views=1)
     fit(FROZEN, data={**private, **NOISE, "seed": 7}, cached_views=1)
-    assert len(features_of(datamodule)) == len(before) + 3 + 2
+    assert len(features_of(datamodule)) == len(before) + 4
 
     class OtherWeights(pl.Callback):
         def setup(self, trainer, pl_module, stage):
@@ -120,7 +126,7 @@ class ServedFeatures(pl.Callback):
 def test_flips_are_cached_exactly(fit, private):
     served, count = ServedFeatures(), Count()
     _, model, _, datamodule = fit(FROZEN, data={**private, **FLIP}, callbacks=[served, count])
-    assert count.pictures == 2 * 96  # every frame and its mirror image
+    assert count.passes == 2 + 1  # 96 frames, and the mirror images of the 32 training frames alone
     index = sorted(served.epochs[0])
     frames = datamodule.frame_dataset("train")
     faces = torch.stack([frames[position]["image"] for position in range(len(frames))]).float() / 255
@@ -137,13 +143,104 @@ def test_flips_are_cached_exactly(fit, private):
     assert len(set(draws)) == len(draws)
 
 
-def test_folds_share_flipped_features(fit, private):
-    for fold in (0, 1):
-        count = Count()
-        split = partial(splits.subject_kfold, k=3, fold=fold, val=0.34, seed=0)
-        _, _, _, datamodule = fit(FROZEN, data={**private, **FLIP, "split": split}, callbacks=[count])
-        assert len(features_of(datamodule)) == 1
-    assert count.pictures == 0
+def three_folds(fold):
+    return partial(splits.subject_kfold, k=3, fold=fold, val=0.34, seed=0)
+
+
+def test_folds_compute_only_what_is_missing(fit, private, caplog):
+    caplog.set_level("INFO", "fervid")
+    lines = []
+    for fold in (0, 1, 0):
+        caplog.clear()
+        fit(FROZEN, data={**private, **FLIP, "split": three_folds(fold)})
+        (line,) = [message for message in caplog.messages if message.startswith("cached features")]
+        lines.append(line)
+    assert re.fullmatch(
+        r"cached features of conv1 to pool2: 96 pictures and 32 mirror images \(0.2 MiB; 128 are computed now, once\), "
+        r"which saves \d+% of the computation per picture.",
+        lines[0],
+    )
+    assert (
+        0 < int(re.search(r"(\d+) are computed now", lines[1])[1]) <= 32
+    )  # no picture again, and no known mirror image
+    assert "all are in the cache" in lines[2]
+
+
+class AlgorithmByBatchSize(pl.Callback):
+    """A first layer whose results depend on the size of the batch, as the choice of an algorithm by a library may."""
+
+    def setup(self, trainer, pl_module, stage):
+        conv = pl_module.backbone.network.conv1
+        if not conv._forward_hooks:
+            conv.register_forward_hook(lambda module, inputs, output: output * (1 + 0.01 * len(output)))
+
+
+@pytest.mark.parametrize("augmentation", [{}, FLIP, NOISE], ids=["none", "flip", "noise"])
+def test_fold_with_cold_and_with_warm_cache_is_bit_identical(fit, tmp_path, augmentation):
+    """The warm cache was filled by other folds, so that other pictures were computed together."""
+
+    def trained(fold, cache):
+        collector = OutputCollector()
+        data = {"cache_dir": tmp_path / cache, "split": three_folds(fold), **augmentation}
+        callbacks = [collector, AlgorithmByBatchSize()]
+        trainer, model, finetune, datamodule = fit(FROZEN, data=data, callbacks=callbacks, cached_views=2)
+        trainer.test(model, datamodule, verbose=False)
+        scores = [{name: value for name, value in row.items() if name != "seconds"} for row in finetune.history]
+        return collector.values["probabilities"], scores
+
+    cold = trained(2, "cold")
+    trained(0, "warm"), trained(1, "warm")
+    warm = trained(2, "warm")
+    assert np.array_equal(cold[0], warm[0])
+    assert cold[1] == warm[1]
+
+
+def test_cached_features_equal_computed_ones(fit, private, lenet):
+    served = ServedFeatures()
+    _, model, _, datamodule = fit(MIDDLE, data=private, callbacks=[served])
+    frames = datamodule.frame_dataset("train")
+    faces = torch.stack([frames[position]["image"] for position in range(len(frames))]).float() / 255
+    computed = model.eval().frozen_prefix(faces)
+    index = [int(frames[position]["index"]) for position in range(len(frames))]
+    found = torch.stack([served.epochs[0][row] for row in index])
+    torch.testing.assert_close(found, computed, atol=1e-6, rtol=1e-6)
+
+
+def train_fold(datamodule, file):
+    """Trains the head and saves the test probabilities."""
+    torch.set_num_threads(1)  # the threads of the parent do not exist in a forked process
+    torch.manual_seed(0)
+    backbone, collector = LeNet(), OutputCollector()
+    model = EmotionClassifier(backbone, LinearHead(backbone.output_shape(), 8), datamodule.target)
+    trainer = pl.Trainer(
+        max_epochs=1,
+        accelerator="cpu",
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        callbacks=[FreezeThenFineTune([FROZEN[0] | {"epochs": 1}]), collector],
+        default_root_dir=file.parent,
+    )
+    trainer.fit(model, datamodule)
+    trainer.test(model, datamodule, verbose=False)
+    np.save(file, collector.values["probabilities"])
+
+
+def test_two_processes_fill_one_cache(tmp_path, synthetic):
+    def start(cache, fold, name):
+        datamodule = synthetic(cache_dir=tmp_path / cache, split=three_folds(fold))  # OpenCV hangs in a forked process
+        file = tmp_path / f"{name}{fold}.npy"
+        process = get_context("fork").Process(target=train_fold, args=(datamodule, file))
+        process.start()
+        return process, file
+
+    runs = [start("shared", fold, "together") for fold in (0, 1)] + [start(f"own{n}", n, "alone") for n in (0, 1)]
+    for process, _ in runs:
+        process.join(120)
+        assert process.exitcode == 0
+    assert len(list((tmp_path / "shared").glob("*/features/*.npy"))) == 1
+    together, alone = ([np.load(file) for _, file in part] for part in (runs[:2], runs[2:]))
+    assert all(np.array_equal(one, other) for one, other in zip(together, alone, strict=True))
 
 
 @pytest.mark.parametrize(
@@ -217,7 +314,22 @@ def test_features_larger_than_limit_are_not_cached(fit, private, caplog):
     with caplog.at_level("INFO"):
         _, _, _, datamodule = fit(FROZEN, data=private, cache_gb=1e-5)
     assert not features_of(datamodule)
-    assert "not cached" in caplog.text
+    assert "features of conv1 to pool2 of val and train and test are not cached" in caplog.text
+
+
+def test_limit_leaves_out_the_subsets_that_do_not_fit(fit, private, caplog):
+    class Loaders(pl.Callback):
+        def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+            assert "image" in batch
+
+        def on_validation_batch_start(self, trainer, pl_module, batch, batch_idx):
+            assert "image_features" in batch
+
+    room = 70 * 400 * 4 / 2**30  # for 70 of 96 pictures and 32 mirror images
+    with caplog.at_level("INFO"):
+        fit(FROZEN, data={**private, **FLIP}, cache_gb=room, callbacks=[Loaders()])
+    assert "cached features of conv1 to pool2: 64 pictures" in caplog.text
+    assert "features of conv1 to pool2 of train are not cached, since they need 0.2 MiB" in caplog.text
 
 
 def test_partially_written_features_are_not_used(fit, private, monkeypatch):
@@ -228,5 +340,6 @@ def test_partially_written_features_are_not_used(fit, private, monkeypatch):
         patch.setattr("fervid.data.frame_datamodule.FrameDataModule.on_after_batch_transfer", stop)
         with pytest.raises(SystemExit):
             fit(FROZEN, data=private)
-    _, _, _, datamodule = fit(FROZEN, data=private)
-    assert len(list((datamodule.folder / "features").iterdir())) == 1
+    count = Count()
+    fit(FROZEN, data=private, callbacks=[count])
+    assert count.passes == 2

@@ -19,7 +19,7 @@ from fervid.errors import InputError
 from fervid.schema.config_folder import CONFIG_FOLDER
 from fervid.synthetic.rendering import make_identity, render_crops
 
-ONLY_ON_THE_CPU: set[str] = set()  # files of conf/augmentation that are not supported on the device
+ONLY_ON_THE_CPU = {"rand_augment"}  # files of conf/augmentation that are not supported on the device
 FILES = {
     file.stem: pipeline
     for file in sorted(Path(CONFIG_FOLDER).glob("augmentation/*.yaml"))
@@ -227,6 +227,29 @@ def test_half_of_the_pictures_are_flipped(pipeline):
     assert changed.mean() == pytest.approx(0.5, abs=0.03)
 
 
+def rectangles(drawn):
+    """Top, left, height and width of the black rectangle in each picture."""
+    found = []
+    for black in (drawn == 0).all(-1):
+        y, x = np.flatnonzero(black.any(1)), np.flatnonzero(black.any(0))
+        found.append([y[0], x[0], len(y), len(x)] if len(y) else [0, 0, 0, 0])
+    return dict(zip(("top", "left", "height", "width"), np.array(found, float).T, strict=True))
+
+
+@pytest.mark.parametrize("scale", [(0.05, 0.2), (0.1, 0.9)])
+def test_erased_rectangles_have_the_distribution_of_albumentations(scale):
+    pipeline = A.Compose([A.Erasing(scale=scale, ratio=(0.4, 1.5), p=0.7)])
+    pictures = np.full((1000, 28, 40, 3), 255, np.uint8)
+    theirs, ours = (rectangles(draw(pipeline, pictures, seed=3)) for draw in (on_the_cpu, on_the_device))
+    assert least_likely(theirs, ours) > (1e-3,)
+    assert (ours["height"] == 0).mean() == pytest.approx(0.3, abs=0.06)
+
+
+def test_a_rectangle_larger_than_the_picture_is_not_erased():
+    pipeline, faces = A.Compose([A.Erasing(scale=(0.9, 1.0), p=1)]), rendered(28)  # albumentations raises a TypeError
+    assert (on_the_device(pipeline, faces) == faces).all()
+
+
 class _Operations(TorchDispatchMode):
     """Records operations; on a GPU each is about one kernel, except views and allocations."""
 
@@ -288,6 +311,7 @@ class OwnFlip(A.HorizontalFlip):
         (A.Compose([A.Affine(fill=128)]), ["Affine(fill=128.0)"]),
         (A.Compose([A.Affine(fit_output=True)]), ["Affine(fit_output=True)"]),
         (A.Compose([A.Affine(balanced_scale=True)]), ["Affine(balanced_scale=True)"]),
+        (A.Compose([A.Erasing(fill="inpaint_ns")]), ["Erasing(fill=inpaint_ns)"]),
         (A.Compose([A.Rotate(crop_border=True)]), ["Rotate(crop_border=True)"]),
         (A.Compose([A.GaussNoise(noise_scale_factor=0.5)]), ["GaussNoise(noise_scale_factor=0.5)"]),
         (

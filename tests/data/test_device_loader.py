@@ -20,7 +20,7 @@ def device_loader(datamodule, subset="train", *, augment=False, epoch=0, batch_s
     sampler = EpochSampler(int((datamodule.manifest["split"] == subset).sum()), seed=3, epoch=epoch)
     dataset = datamodule.frame_dataset(subset, augment=augment, epoch=sampler.epoch)
     source = to_device(dataset.face_cache.faces, CPU)
-    return DeviceLoader(dataset, lambda: source, batch_size=batch_size, sampler=sampler, drop_last=drop_last), sampler
+    return DeviceLoader(dataset, lambda: [source], batch_size=batch_size, sampler=sampler, drop_last=drop_last), sampler
 
 
 def test_batches_equal_those_of_dataloader(synthetic):
@@ -79,12 +79,38 @@ def test_augmentation_depends_only_on_seed_and_epoch(synthetic):
 def test_feature_views_alternate_over_epochs():
     features = np.arange(2 * 6 * 3, dtype=np.float32).reshape(2, 6, 3)
     epoch = torch.tensor(0)
-    dataset = FeatureDataset(CachedFeatures(features, np.array([5, 1, 3])), np.arange(3), {}, epoch=epoch)
-    loader = DeviceLoader(dataset, lambda: to_device(features, CPU), batch_size=2)
+    dataset = FeatureDataset(CachedFeatures(tuple(features), np.array([5, 1, 3])), np.arange(3), {}, epoch=epoch)
+    loader = DeviceLoader(dataset, lambda: [to_device(array, CPU) for array in dataset.arrays], batch_size=2)
     for turn in (0, 1, 2):
         epoch.fill_(turn)
         served = torch.cat([batch["image_features"] for batch in loader]).numpy()
         np.testing.assert_array_equal(served, features[turn % 2][[5, 1, 3]])
+
+
+def test_drawn_views_equal_those_of_dataloader():
+    plain, mirrored = np.random.default_rng(0).random((2, 50, 3), dtype=np.float32)
+    cached = CachedFeatures((plain, mirrored), np.arange(0, 50, 2), (0.5, 0.5), mirrored)
+    dataset = FeatureDataset(cached, np.arange(25), {}, seed=4)
+    loader = DeviceLoader(dataset, lambda: [torch.from_numpy(array) for array in dataset.arrays], batch_size=4)
+    for start, batch in zip(range(0, 25, 4), loader, strict=True):
+        expected = dataset.__getitems__(list(range(start, min(start + 4, 25))))
+        assert batch.keys() == expected.keys() == {"image_features", "image_features_mirrored", "index"}
+        assert all(torch.equal(batch[name], expected[name]) for name in batch)
+
+
+def test_gpu_keeps_one_copy_of_features_for_all_subsets(synthetic, on_gpu):
+    datamodule, model = on_gpu(synthetic()), torch.nn.Identity()
+    datamodule.trainer.lightning_module = model
+    plain, mirrored = np.zeros((96, 5), np.float32), np.zeros((96, 5), np.float32)
+    rows = {subset: datamodule.frame_dataset(subset).rows for subset in ("train", "val")}
+    features = {
+        "train": CachedFeatures((plain, mirrored), rows["train"], (0.5, 0.5)),
+        "val": CachedFeatures((plain,), rows["val"]),
+    }
+    datamodule.use_features(features, model)
+    train, val = datamodule.train_dataloader().source(), datamodule.val_dataloader().source()
+    assert (len(train), len(val)) == (2, 1)
+    assert train[0] is val[0]
 
 
 def test_large_array_is_copied_in_chunks(monkeypatch):
@@ -108,7 +134,9 @@ def on_gpu(monkeypatch):
     """A datamodule that treats the CPU as a GPU."""
 
     def pretend(datamodule, room=2**30):
-        monkeypatch.setattr(datamodule_module, "fits", lambda array, device: array.nbytes <= room)
+        monkeypatch.setattr(
+            datamodule_module, "fits", lambda arrays, device: sum(array.nbytes for array in arrays) <= room
+        )
         monkeypatch.setattr(datamodule_module, "to_device", lambda array, device: to_device(array, CPU))
         progress = SimpleNamespace(current=SimpleNamespace(processed=0))
         datamodule.trainer = SimpleNamespace(
@@ -125,7 +153,7 @@ def test_gpu_keeps_one_copy_of_faces_for_all_subsets(synthetic, on_gpu):
     datamodule = on_gpu(synthetic())
     train, val = datamodule.train_dataloader(), datamodule.val_dataloader()
     assert isinstance(train, DeviceLoader)
-    assert train.source() is val.source()
+    assert train.source()[0] is val.source()[0]
     assert (train.batch_size, val.batch_size) == (8, EVALUATION_BATCH_SIZE)
     assert sum(len(batch["emotion"]) for batch in val) == 32
 
@@ -170,9 +198,8 @@ def test_training_on_device_equals_training_from_disk(synthetic, lenet, monkeypa
     served = []
 
     def resident_array(self, dataset):
-        array = dataset.features if isinstance(dataset, FeatureDataset) else dataset.face_cache.faces
         served.append(type(dataset).__name__)
-        return lambda: self._copy_on(array, CPU)
+        return lambda: [self._copy_on(array, CPU) for array in dataset.arrays]
 
     datamodule = synthetic()
     monkeypatch.setattr(type(datamodule), "_on_device", resident_array)

@@ -111,6 +111,13 @@ def test_network_without_feature_maps_is_shown_without_heat_maps(predictor, face
     assert view.faces[0].heat is None
 
 
+def test_terms_of_the_initial_weights_are_stated(predictor, monkeypatch):
+    run = open_run(predictor.folder)
+    run.results["weights"] = {"source": "file", "requested": "faces.pth", "data": "F", "licence": "CC BY-NC 4.0"}
+    monkeypatch.setattr(views, "open_run", lambda folder: run)
+    assert "Initial weights faces.pth (file): trained on F; licence: CC BY-NC 4.0. Research only:" in about(predictor)
+
+
 def test_names_from_a_run_are_escaped(predictor, monkeypatch):
     run = open_run(predictor.folder)
     run.results["data"]["corpora"][0] |= {"name": "<script>alert(1)</script> *b*", "published": True}

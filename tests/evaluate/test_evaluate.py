@@ -12,7 +12,7 @@ import torch
 from rendered_corpora.enterface import write_enterface
 from rich.console import Console
 
-from fervid import splits
+from fervid import Predictor, splits
 from fervid.report.report import make_report
 from fervid.runs.run import open_run
 
@@ -275,3 +275,26 @@ def test_real_photographs_of_unknown_people(fervid_evaluate, trained):
     assert asked.level == "unknown-subjects"
     assert asked.class_names == ["angry", "happy", "sad"]
     assert len(asked.predictions) == 252 + 420 + 268
+
+
+def test_batches_do_not_matter(fervid_evaluate, trained, capfd):
+    folder = fervid_evaluate(f"run={trained.folder}")
+    (asked,) = members(folder)
+    assert asked.results["batch_invariance"]["holds"] is True
+    assert asked.results["batch_invariance"]["pictures"] == len(asked.predictions)
+    assert "Outputs do not depend on the batch" in " ".join(capfd.readouterr().out.split())
+
+
+def test_dependence_on_the_batch_is_recorded(fervid_evaluate, trained, monkeypatch, capfd):
+    """A network whose probabilities are shifted by the mean of the batch, as by BatchNorm in training mode."""
+    classify = Predictor.classify
+
+    def shifted(self, pictures):
+        found = classify(self, pictures)
+        return 0.5 * found + 0.5 * found.mean(axis=0) if len(found) else found
+
+    monkeypatch.setattr(Predictor, "classify", shifted)
+    (asked,) = members(fervid_evaluate(f"run={trained.folder}"))
+    assert asked.results["batch_invariance"]["holds"] is False
+    assert asked.results["batch_invariance"]["difference"] > asked.results["batch_invariance"]["tolerance"]
+    assert "Outputs depend on the other pictures of a batch" in " ".join(capfd.readouterr().out.split())

@@ -25,7 +25,7 @@ from fervid.data.targets import ClassTarget
 from fervid.errors import InputError
 from fervid.export.exporting import EXAMPLES, FORMATS, FaceNetwork, describe, export_run, write_format
 from fervid.runs.build import make_model
-from fervid.runs.load import load_run
+from fervid.runs.load import load_classifier, load_run
 from fervid.schema.config_folder import CONFIG_FOLDER
 
 RESULTS = {
@@ -255,3 +255,25 @@ def test_every_backbone_exports_to_every_format(backbone, tmp_path):
     model, config = made(*words, *smaller)
     for name in FORMATS:
         written(name, model, config, tmp_path)  # raises if the exported network deviates
+
+
+def test_network_that_depends_on_the_batch_is_not_exported(run, monkeypatch):
+    """A head whose BatchNorm always uses the statistics of the batch."""
+
+    def load(folder, **options):
+        model = load_classifier(folder, **options)
+        model.head.layers = torch.nn.Sequential(
+            model.head.layers, torch.nn.BatchNorm1d(3, track_running_stats=False)
+        ).eval()
+        return model
+
+    monkeypatch.setattr("fervid.export.exporting.load_classifier", load)
+    with pytest.raises(InputError, match="Outputs depend on the other pictures of a batch"):
+        export_run(run, ["onnx"])
+    assert not (run / "export").exists()
+
+
+def test_export_says_that_batches_do_not_matter(run, caplog):
+    with caplog.at_level("INFO", "fervid"):
+        export_run(run, ["safetensors"])
+    assert "Outputs do not depend on the batch: those of 16 pictures" in caplog.text

@@ -119,6 +119,25 @@ def test_two_devices_without_launcher(train_on_two):
     assert "Traceback" not in output
 
 
+VIT = ["backbone=timm", "backbone.name=vit_tiny_patch16_224", "backbone.weights=null", "backbone.image_size=32"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "words",
+    [
+        pytest.param(["recipe=[sam,mixup,averaged_weights]"], id="sam"),
+        pytest.param(["recipe=[lora,drop_path,layer_decay,large_batch,averaged_weights]", *VIT], id="lora"),
+    ],
+)
+def test_recipes_with_phases_on_two_devices(train_on_two, words):
+    if "lora" in words[0]:
+        pytest.importorskip("peft", reason="recipe=lora needs peft")
+    phases = ["finetune.phases.0.epochs=1", "finetune.phases.1.epochs=1", "finetune.phases.1.unfreeze_from=all"]
+    folder, _ = train_on_two("finetune=two_phase", *phases, *words)
+    assert len(json.loads((folder / "results.json").read_text())["history"]) == 2
+
+
 @pytest.mark.slow
 def test_torchrun_creates_one_run_folder(train_on_two):
     """With both phases, so that frozen stages are unfrozen."""

@@ -38,5 +38,14 @@ def test_groups_equal_those_of_timm(name):
     assert groups_of(name, layer_decay=0.75, decay_norms=False) == expected
 
 
+def test_a_single_layer_is_warned_of(caplog):
+    rates = groups_of("eva02_tiny_patch14_224", size=56, layer_decay=0.75)
+    assert {round(rate, 6) for rate, _ in rates.values()} == {0.075, 0.1}
+    assert "task.layer_decay=0.75 cannot be applied within the backbone" in caplog.text
+    caplog.clear()
+    groups_of("resnet18", layer_decay=0.75)
+    assert not caplog.records
+
+
 def test_by_default_all_weights_are_treated_alike():
     assert set(groups_of("vit_tiny_patch16_224").values()) == {(0.1, 0.05)}

@@ -56,6 +56,10 @@ def test_results_describe_the_run(run):
         "sha256": None,
         "missing": None,
         "unwrapped": None,
+        "data": None,
+        "licence": None,
+        "emotion_labels_of": [],
+        "subjects_of": [],
     }
     assert set(results["seconds"]) == {"prepare", "fit", "test", "by_phase", "by_epoch"}
     assert results["versions"]["torch"] == torch.__version__.split("+")[0]

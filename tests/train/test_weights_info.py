@@ -1,6 +1,8 @@
 """What the initial weights learned travels from the settings to results, reports, exports and later runs."""
 
 import json
+import re
+import shlex
 
 import pytest
 import torch
@@ -68,3 +70,27 @@ def test_weights_of_a_run_are_known_to_have_learned_its_corpus(file, fervid_comm
     assert second["weights"]["data"] == "synthetic"
     assert second["leakage"]["level"] == "labels in pretraining"
     assert second["leakage"]["weights"] == {"emotion_labels_of": ["synthetic"], "subjects_of": ["synthetic"]}
+
+
+def test_command_of_the_card_trains_the_same_network(fervid_command, tmp_path):
+    network = ["backbone=timm", "backbone.name=test_resnet", "backbone.weights=null", "backbone.image_size=40"]
+    network += ["backbone.options={stem_width:8}", "backbone.mean=[0.5,0.5,0.25]"]
+    fervid_command("train", *WORDS, *network, f"hydra.run.dir={tmp_path / 'first'}")
+    fervid_command("export", f"run={tmp_path / 'first'}", "format=safetensors")
+    card = (tmp_path / "first" / "export" / "model_card.md").read_text()
+    (command,) = re.findall(r"python -m fervid.train (backbone=[^`]+)`", card)
+    words = shlex.split(command.replace("model.safetensors", str(tmp_path / "first" / "export" / "model.safetensors")))
+    fervid_command("train", *WORDS, *words, f"hydra.run.dir={tmp_path / 'second'}")
+    first, second = (recorded(tmp_path / name) for name in ("first", "second"))
+    for key in ("name", "image_size", "mean", "std", "options"):
+        assert second["config"]["backbone"][key] == first["config"]["backbone"][key]
+
+
+def test_unreadable_record_beside_a_checkpoint_is_no_record(fervid_command, tmp_path):
+    fervid_command("train", *WORDS, f"hydra.run.dir={tmp_path / 'first'}")
+    results = recorded(tmp_path / "first")
+    del results["data"]["corpora"]
+    (tmp_path / "first" / "results.json").write_text(json.dumps(results))
+    weights = f"backbone.weights={tmp_path / 'first' / 'checkpoints' / 'best.ckpt'}"
+    fervid_command("train", *WORDS, weights, f"hydra.run.dir={tmp_path / 'second'}")
+    assert recorded(tmp_path / "second")["weights"]["data"] == "unknown"

@@ -23,7 +23,9 @@ opened = [Image.open(path, formats=["JPEG", "PNG", "TIFF", "WEBP"]) for path in 
 upright = [ImageOps.exif_transpose(picture).convert(colours).convert("RGB") for picture in opened]
 faces = torch.stack([to_tensor(ImageOps.fit(picture, (size, size))) for picture in upright])
 faces = faces.flip(1) if metadata["channel_order"] == "bgr" else faces
-features = stages(normalize(faces, json.loads(metadata["mean"]), json.loads(metadata["std"]))).mean((2, 3))
+views = [faces, faces.flip(3)] if json.loads(metadata["test_flips"]) else [faces]
+normalised = [normalize(view, json.loads(metadata["mean"]), json.loads(metadata["std"])) for view in views]
+features = torch.stack([stages(view).mean((2, 3)) for view in normalised]).mean(0)  # the head is linear
 logits = features @ state["head.layers.1.weight"].T + state["head.layers.1.bias"]
 for path, row in zip(sys.argv[1:], logits.softmax(dim=1).tolist(), strict=True):
     ranking = sorted(zip(row, json.loads(metadata["class_names"]), strict=True), reverse=True)
