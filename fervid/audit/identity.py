@@ -149,8 +149,8 @@ def group_units(sums: np.ndarray, threshold: float) -> np.ndarray:
     """Joins units until the mean embeddings of no two groups are at least as similar as the threshold.
 
     In each round, all pairs of groups that are each other's nearest are joined. Groups are compared by the cosine of
-    their means (centroid linkage). Connected components of all similar pairs would chain look-alikes: on 1,957
-    photographs with the same threshold they joined the eight actors and further people to one group of 353 names.
+    their means (centroid linkage). Connected components of all similar pairs would chain look-alikes: with 1,459 names
+    of photographs and a threshold of 0.5 they had a group of 353 names of many people.
     Time is quadratic in the number of units; memory grows linearly.
 
     Args:
