@@ -82,8 +82,7 @@ class FrameDataModule(pl.LightningDataModule):
         manifest: one row per usable frame with its subset, after :meth:`setup`.
         audit: leakage between the subsets, after :meth:`setup`.
         failures: files that could not be used: ``path``, ``reason`` and ``outcome`` (``failed`` or ``left out``).
-        people: the people found, after :meth:`setup`; None without ``identity``.
-        same_people: names of one person (:func:`fervid.audit.identity.same_people`); None without ``identity``.
+        people, same_people: the people found and the names of each, after :meth:`setup`; None without ``identity``.
         subjects_clustered: whether the subjects are clusters of face embeddings, after :meth:`setup`.
         folder: folder of the cached faces.
 
@@ -252,8 +251,7 @@ class FrameDataModule(pl.LightningDataModule):
 
     def _embed(self, identity: FaceIdentity) -> None:
         self._embeddings_path.parent.mkdir(exist_ok=True)
-        description = f"{self.corpus}: face embeddings"
-        identity.embed(self._embeddings_path, len(self.frames), self._open_pictures(), description)
+        identity.embed(self._embeddings_path, len(self.frames), self._open_pictures(), f"{self.corpus}: embeddings")
 
     @property
     def _duplicates_path(self) -> Path:

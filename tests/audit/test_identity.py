@@ -191,3 +191,11 @@ class TestAudit:
         kept = (manifest["subject"] != "c").to_numpy()
         left = People(people.unit[kept], people.person, people.means, 0.5, {}, None, False)
         assert same_people(left, used, rows[kept]).empty
+
+    def test_people_in_several_corpora_are_found(self, manifest):
+        """Subject a of the corpus c is subject d of another corpus, with names that mean nothing across corpora."""
+        both = manifest.assign(corpus=["c"] * 6 + ["other"] * 2)
+        people, rows = people_of(both, [0, 1, 2, 0])
+        pairs = same_people(people, both, rows)
+        assert pairs[["subject_a", "subject_b"]].to_numpy().tolist() == [["c/a", "other/d"]]
+        assert audit(both, people=pairs).people.count == 1
