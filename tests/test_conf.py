@@ -18,7 +18,7 @@ from fervid.data.targets import ClassTarget
 from fervid.runs.build import make_datamodule, make_model
 from fervid.schema.config_folder import CONFIG_FOLDER
 
-GROUPS = "detector dataset split augmentation task backbone head finetune optimizer scheduler".split()
+GROUPS = "detector dataset split identity augmentation task backbone head finetune optimizer scheduler".split()
 GROUPS += "recipe callbacks trainer logger paper experiment sweep".split()
 
 
