@@ -13,12 +13,12 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from fervid.callbacks import FreezeThenFineTune
+from fervid.callbacks import FreezeThenFineTune, LinearProbe
 from fervid.data.targets import ClassTarget
 from fervid.runs.build import make_datamodule, make_model
 from fervid.schema.config_folder import CONFIG_FOLDER
 
-GROUPS = "detector dataset split augmentation task backbone head finetune optimizer scheduler".split()
+GROUPS = "detector dataset split identity augmentation task backbone head finetune optimizer scheduler".split()
 GROUPS += "recipe callbacks trainer logger paper experiment sweep".split()
 
 
@@ -94,7 +94,8 @@ def test_every_finetune_with_every_scheduler(finetune, scheduler):
     config = compose("train", [f"finetune={finetune}", f"scheduler={scheduler}", "backbone=vgg16"])
     made = instantiate(config.finetune, scheduler=instantiate(config.scheduler) or None, _convert_="all")
     assert isinstance(made, FreezeThenFineTune)
-    assert made.max_epochs == sum(phase.epochs for phase in config.finetune.phases)
+    probe_epochs = 1 if isinstance(made, LinearProbe) else 0
+    assert made.max_epochs == sum(phase.epochs for phase in config.finetune.phases) + probe_epochs
     schedule = made.make_schedule(torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1))
     assert (schedule is None) == (scheduler == "none")
 

@@ -29,6 +29,7 @@ def command(config: DictConfig) -> None:
             config.dataset,
             image_size=min(96, config.dataset.get("face_size", 96)),  # of the faces drawn in leaks.png
             split=instantiate(config.split),
+            identity=instantiate(config.get("identity"), _convert_="all"),
             cache_dir=config.cache_dir,
             seed=config.seed,
             batch_size=1,
@@ -40,6 +41,11 @@ def command(config: DictConfig) -> None:
         print_split(console, datamodule)
         print_audit(console, datamodule.audit)
         write_json(folder / "audit.json", datamodule.audit.as_dict())
+        if datamodule.people is not None:
+            from fervid.runs.people import print_people, write_people
+
+            write_people(folder, datamodule)
+            print_people(console, datamodule)
         if worst_pairs(datamodule.manifest, datamodule.audit):
             from fervid import figures
             from fervid.runs.drawing import draw_leaks

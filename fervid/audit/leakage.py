@@ -50,6 +50,10 @@ class Audit:
             ``row_a`` and ``row_b``, rows of the manifest; pairs of different or unknown subjects come first, then the
             closest.
         unknown_subjects: number of near-duplicates in more than one subset that show different or unknown subjects.
+        people: names, or clips of unknown subjects, that face embeddings join to one person; None if they were not
+            compared. They do not affect the level, since look-alikes are among them.
+        identity: threshold, error rates and weights of that comparison; None if there was none.
+        subjects_clustered: whether the subjects are clusters of face embeddings.
         subjects_known: whether every frame has a subject.
         subjects_from: where the names of subjects come from if nobody has verified that each name is one person; None
             if the corpus itself identifies its subjects.
@@ -64,6 +68,9 @@ class Audit:
     statements: Finding | None = None
     near_duplicates: Finding | None = None
     unknown_subjects: int = 0
+    people: Finding | None = None
+    identity: dict[str, Any] | None = None
+    subjects_clustered: bool = False
     subjects_known: bool = True
     clips_known: bool = True
     subjects_from: str | None = None
@@ -77,12 +84,18 @@ class Audit:
           unknown.
         - ``subject-dependent``: subsets share only subjects.
         - ``unknown-subjects``: subsets share nothing that is known, but the subjects are unknown.
+        - ``subject-independent by clustering``: subsets share no cluster of face embeddings.
         - ``subject-independent by name``: subsets share no subject name, but the names come from file names or a table
           and nobody has verified that each name is one person.
         - ``subject-independent``: subsets share nothing.
         """
         recordings = self.recordings.count if self.recordings else 0
-        if self.clips.count or recordings or self.unknown_subjects or (self.subjects.count and not self.clips_known):
+        if self.clips.count or recordings or self.unknown_subjects:
+            return LeakageLevel.LEAKY
+        if self.subjects_clustered and not self.subjects.count:
+            return LeakageLevel.SUBJECT_INDEPENDENT_BY_CLUSTERING
+        # Two pictures of a cluster need not be from one recording, nor certainly of one person.
+        if self.subjects.count and not (self.clips_known or self.subjects_clustered):
             return LeakageLevel.LEAKY
         if self.subjects.count:
             return LeakageLevel.SUBJECT_DEPENDENT
@@ -101,11 +114,25 @@ class Audit:
 
         None if there is nothing to warn of.
         """
-        sentences = [sentence for sentence in (self._split_warning(), *self.doubts) if sentence]
+        sentences = [text for text in (self._split_warning(), self._people_warning(), *self.doubts) if text]
         return " ".join([*sentences[:1], *(text[0].upper() + text[1:] for text in sentences[1:])]) or None
+
+    def _people_warning(self) -> str | None:
+        if not self.people or not self.people.count or self.subjects_clustered:
+            return None
+        return (
+            f"by their faces, {self.people.total} person(s) have several names, and {self.people.count} of them are in "
+            "more than one subset; look at identity.png of python -m fervid.audit, or use split=identity to keep them "
+            "in one subset."
+        )
 
     def _split_warning(self) -> str | None:
         level = self.level
+        if level is LeakageLevel.SUBJECT_INDEPENDENT_BY_CLUSTERING:
+            return (
+                "subjects are clusters of face embeddings: the split is subject-independent as far as the clustering "
+                "is right."
+            )
         if level is LeakageLevel.SUBJECT_INDEPENDENT:
             return None
         if level is LeakageLevel.SUBJECT_INDEPENDENT_BY_NAME:
@@ -126,7 +153,9 @@ class Audit:
         shared = [f"{found.count} of {found.total} {name}" for found, name in kinds if found and found.count]
         if self.unknown_subjects:
             shared.append(f"{self.unknown_subjects} pair(s) of clips that look the same but may show different people")
-        if self.subjects.count:
+        if self.subjects_clustered:
+            advice = "use split=identity to keep clusters in one subset"
+        elif self.subjects.count:
             advice = "use split=subject to keep subjects in one subset"
         elif self.subjects_known:
             advice = "check whether they are copies to exclude, or one person under two names"
@@ -143,6 +172,9 @@ def audit(
     manifest: pd.DataFrame,
     pairs: pd.DataFrame | None = None,
     *,
+    people: pd.DataFrame | None = None,
+    identity: dict[str, Any] | None = None,
+    subjects_clustered: bool = False,
     subjects_from: str | None = None,
     verified: Collection[str] = (),
     examples: int = 5,
@@ -153,6 +185,9 @@ def audit(
         manifest: one row per frame, with its ``split``. For several corpora, examples include the corpus.
         pairs: near-duplicates from :func:`fervid.audit.duplicates.near_duplicates`, with positions in the manifest;
             None if they were not searched.
+        people: names of one person from :func:`fervid.audit.identity.same_people`; None if they were not searched.
+        identity: see :class:`Audit`.
+        subjects_clustered: see :class:`Audit`.
         subjects_from: see :class:`Audit`.
         verified: corpora whose subjects are verified in spite of ``subjects_from``.
         examples: maximum number of examples per finding.
@@ -182,6 +217,9 @@ def audit(
         statements=_varied(clips, SPOKEN, examples),
         near_duplicates=near,
         unknown_subjects=unknown_subjects,
+        people=None if people is None else _people(people, examples),
+        identity=identity,
+        subjects_clustered=subjects_clustered,
         subjects_known=bool(manifest["subject"].notna().all()),
         clips_known=clip.nunique() < len(manifest),
         subjects_from=subjects_from,
@@ -312,6 +350,13 @@ def _near_duplicates(
     shared = table[(table["subsets_a"] != table["subsets_b"]) | _several(table["subsets_a"])]
     worst = shared.sort_values(["unknown_subjects", "distance"], ascending=[False, True], kind="stable")
     return Finding(len(shared), len(table), _plain(worst.head(examples))), int(shared["unknown_subjects"].sum())
+
+
+def _people(pairs: pd.DataFrame, examples: int) -> Finding:
+    """Counts the persons with several names and those of them in several subsets."""
+    crossing = pairs[(pairs["subsets_a"] != pairs["subsets_b"]) | _several(pairs["subsets_a"])]
+    shown = crossing.drop_duplicates("person").head(examples)
+    return Finding(int(crossing["person"].nunique()), int(pairs["person"].nunique()), _plain(shown))
 
 
 def _several(subsets: pd.Series) -> pd.Series:

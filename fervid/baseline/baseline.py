@@ -96,6 +96,7 @@ def _read_corpus(config: DictConfig) -> FrameDataModule:
         config.dataset,
         image_size=int(config.features.image_size),
         split=instantiate(config.split),
+        identity=instantiate(config.get("identity"), _convert_="all"),
         cache_dir=config.cache_dir,
         seed=config.seed,
         batch_size=1,  # not used; 1 is valid for every size of the training subset

@@ -154,7 +154,7 @@ class FreezeThenFineTune(Checkpoint):
     def on_train_start(self, trainer: pl.Trainer, pl_module: Task) -> None:
         self._steps_per_epoch = math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches)
         self._steps_done = trainer.global_step
-        self._warn_of_few_steps()
+        self._warn_of_few_steps(self.phases)
         self._warn_of_few_subjects(trainer.datamodule)  # type: ignore[attr-defined]
         if self.phase_number == len(self.phases):
             trainer.should_stop = True
@@ -231,9 +231,9 @@ class FreezeThenFineTune(Checkpoint):
 
     # Phases
 
-    def _warn_of_few_steps(self) -> None:
+    def _warn_of_few_steps(self, phases: Sequence[Phase]) -> None:
         steps = self._steps_per_epoch
-        few = [phase for phase in self.phases if phase.epochs * steps < MIN_PHASE_STEPS]
+        few = [phase for phase in phases if phase.epochs * steps < MIN_PHASE_STEPS]
         if few and not self._resumed:
             log.warning(
                 "phase %s has at most %d optimizer steps (%d epochs of %d steps): give it more epochs or a "

@@ -1,4 +1,4 @@
-"""Linear probe: logistic regression on the features of the frozen backbone."""
+"""Linear probe: logistic regression on the features of the frozen backbone, alone or before fine-tuning."""
 
 import logging
 from collections.abc import Sequence
@@ -31,13 +31,16 @@ class LinearProbe(FreezeThenFineTune):
     standardisation is folded into the head, so that the result is an ordinary network. One epoch without a change of
     the weights then records its scores.
 
+    Further phases fine-tune the network from the head of the probe on (LP-FT: Kumar et al., Fine-Tuning can Distort
+    Pretrained Features and Underperform Out-of-Distribution, ICLR 2022).
+
     Args:
         strengths: inverse regularisation strengths C to choose from; smaller values regularise more.
         class_weight: None, or ``balanced`` to weight classes by their inverse frequency.
-        monitor: name of a logged score, which is only recorded.
-        cache_gb: see :class:`fervid.callbacks.prefix_cache.PrefixCache`.
-        folder: see :class:`FreezeThenFineTune`.
-        scheduler: must be None.
+        phases: the phases after the probe, see :class:`FreezeThenFineTune`.
+        monitor: name of a logged score. Without further phases, it is only recorded.
+        patience_steps, select, cache_gb, folder: see :class:`FreezeThenFineTune`.
+        scheduler: see :class:`FreezeThenFineTune`; must be None without further phases.
 
     Attributes:
         chosen: the chosen ``strength``, and the validation UAR of every strength in ``scores``.
@@ -51,28 +54,41 @@ class LinearProbe(FreezeThenFineTune):
         strengths: Sequence[float] = (0.0001, 0.001, 0.01, 0.1, 1.0),
         *,
         class_weight: str | None = None,
+        phases: Sequence[Phase | dict[str, Any]] = (),
         monitor: str = "val/uar",
+        patience_steps: int = 0,
+        select: str = "best",
         cache_gb: float = 8.0,
         folder: str | Path | None = None,
         scheduler: Any = None,
     ):
-        if scheduler is not None:
+        if scheduler is not None and not phases:
             raise InputError("finetune=linear_probe has no optimizer steps to schedule: give scheduler=none.")
         if not strengths or min(strengths) <= 0:
             raise InputError(f"finetune.strengths={list(strengths)} is out of range: give numbers above 0.")
         if class_weight not in (None, "balanced"):
             raise InputError(f"finetune.class_weight={class_weight} is unknown: give null or balanced.")
-        super().__init__([Phase("probe", 1, "head")], monitor=monitor, cache_gb=cache_gb, folder=folder)
+        super().__init__(
+            [Phase("probe", 1, "head"), *phases],
+            monitor=monitor,
+            patience_steps=patience_steps,
+            select=select,
+            scheduler=scheduler,
+            cache_gb=cache_gb,
+            folder=folder,
+        )
         self.strengths, self.class_weight = list(strengths), class_weight
         self.chosen: dict[str, Any] = {}
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: Task) -> None:
-        if self.phase_number < len(self.phases):
+        if self.phase_number == 0:
             self._fit(trainer, pl_module)
         super().on_train_start(trainer, pl_module)
 
     @property
     def _chooses(self) -> str | None:
+        if len(self.phases) > 1:
+            return super()._chooses
         return "regularisation strength" if len(self.strengths) > 1 else None
 
     def results(self) -> dict[str, Any]:
@@ -85,29 +101,41 @@ class LinearProbe(FreezeThenFineTune):
         super().load_state_dict(state_dict)
         self.chosen = state_dict["chosen"]
 
-    def _warn_of_few_steps(self) -> None:
-        pass  # L-BFGS takes as many steps as it needs
+    def _warn_of_few_steps(self, phases: Sequence[Phase]) -> None:
+        super()._warn_of_few_steps(phases[1:])  # L-BFGS takes as many steps as it needs
 
     def _start_optimizer(self, trainer: pl.Trainer, model: Task) -> None:
         super()._start_optimizer(trainer, model)
-        for group in trainer.optimizers[0].param_groups:
-            group["lr"] = 0.0
+        if self.phase_number == 0:
+            for group in trainer.optimizers[0].param_groups:
+                group["lr"] = 0.0
+
+    def _start_schedule(self, optimizer: torch.optim.Optimizer) -> None:
+        if self.phase_number > 0:
+            super()._start_schedule(optimizer)
 
     def _fit(self, trainer: pl.Trainer, model: Task) -> None:
         linear = [module for module in model.head.layers.modules() if list(module.parameters(recurse=False))]
         if len(linear) != 1 or not isinstance(linear[0], nn.Linear):
-            raise InputError("finetune=linear_probe needs a head with a single linear layer: give head=linear.")
+            raise InputError("the linear probe needs a head with a single linear layer: give head=linear.")
+        if len(self.phases) > 1 and any(
+            isinstance(each, nn.Dropout) and each.p for each in model.head.layers.modules()
+        ):
+            raise InputError(
+                "fine-tuning from a linear probe needs head.dropout=0: without some of the features, which are not "
+                "centred, the outputs of the probe would be far off."
+            )
         datamodule = trainer.datamodule  # type: ignore[attr-defined]
         if type(datamodule.target) is not ClassTarget:
-            raise InputError("finetune=linear_probe learns one label per sample: give task=classification.")
+            raise InputError("the linear probe learns one label per sample: give task=classification.")
         if datamodule.sampler == "balanced":
-            raise InputError("finetune=linear_probe draws no batches: give finetune.class_weight=balanced instead.")
+            raise InputError("the linear probe draws no batches: give finetune.class_weight=balanced instead.")
         if model.mixing is not None:
-            raise InputError("finetune=linear_probe cannot use mixup or CutMix: set task.mixup and task.cutmix to 0.")
+            raise InputError("the linear probe cannot use mixup or CutMix: set task.mixup and task.cutmix to 0.")
         cached = datamodule.cached_features(model)
         if "train" not in cached:
             raise InputError(
-                "finetune=linear_probe needs the cached features of the training frames: use augmentation=none or "
+                "the linear probe needs the cached features of the training frames: use augmentation=none or "
                 "flip, one device, and a large enough finetune.cache_gb."
             )
         labels = {name: datamodule.target.values(datamodule.samples_of(name)) for name in ("train", "val")}

@@ -17,17 +17,19 @@ from torch.utils.data import DataLoader
 
 from fervid import splits
 from fervid.audit.duplicates import group, near_duplicates
+from fervid.audit.identity import People
 from fervid.audit.leakage import audit
 from fervid.data.datasets import CachedFeatures, EpochSampler, FeatureDataset, FrameDataset, already_a_batch
 from fervid.data.device_loader import DeviceLoader, fits, to_device
 from fervid.data.face_cache import FaceCache, build_face_cache
 from fervid.data.frame_source import FrameSource
+from fervid.data.identity import FaceIdentity, names_of_people
 from fervid.data.samples import FrameSample, Sample
 from fervid.data.targets import ClassTarget, Target, VoteTarget
 from fervid.errors import InputError
 from fervid.media.files import FAILED
 from fervid.processes.lifetime import end_with_parent
-from fervid.schema.columns import keys
+from fervid.schema.columns import FRAME_KEY, keys
 from fervid.schema.emotions import shared_name
 from fervid.schema.manifest import check_manifest
 from fervid.schema.same_system import fingerprint
@@ -68,6 +70,8 @@ class FrameDataModule(pl.LightningDataModule):
         augmentation: albumentations pipeline for training pictures; None or an empty pipeline: no augmentation.
         sampler: ``shuffle`` (each frame once per epoch) or ``balanced`` (all classes equally often, with replacement).
         grayscale: whether to replace all three channels with the luminance.
+        identity: finds the same people by face embeddings. If the subjects of the corpora are unknown, the people found
+            become the subjects, each a cluster of frames. None: not searched.
         near_duplicates: ``keep``, or ``group`` to treat clips with near-duplicate pictures as one clip in splits that
             draw clips (``clips``, and ``predefined`` for validation).
         cache_dir: folder of the faces at the training size, shared by all runs. Default: the environment variable
@@ -78,6 +82,8 @@ class FrameDataModule(pl.LightningDataModule):
         manifest: one row per usable frame with its subset, after :meth:`setup`.
         audit: leakage between the subsets, after :meth:`setup`.
         failures: files that could not be used: ``path``, ``reason`` and ``outcome`` (``failed`` or ``left out``).
+        people, same_people: the people found and the names of each, after :meth:`setup`; None without ``identity``.
+        subjects_clustered: whether the subjects are clusters of face embeddings, after :meth:`setup`.
         folder: folder of the cached faces.
 
     Raises:
@@ -97,6 +103,7 @@ class FrameDataModule(pl.LightningDataModule):
         augmentation: "A.Compose | None" = None,
         sampler: str = "shuffle",
         grayscale: bool = False,
+        identity: FaceIdentity | None = None,
         near_duplicates: str = "keep",
         cache_dir: str | Path = DEFAULT_CACHE,
         seed: int = 42,
@@ -120,7 +127,9 @@ class FrameDataModule(pl.LightningDataModule):
         self.sources, self.sample, self.target = list(sources), sample or FrameSample(), target or ClassTarget()
         self.split, self.image_size, self.batch_size = split, image_size, batch_size
         self.num_workers, self.sampler, self.grayscale, self.seed = num_workers, sampler, grayscale, seed
-        self.near_duplicates = near_duplicates
+        self.near_duplicates, self.identity = near_duplicates, identity
+        self.people: People | None = None
+        self.same_people: pd.DataFrame | None = None
         self.augmentation = augmentation if augmentation is not None and len(augmentation.transforms) else None
         self.cache_dir = Path(cache_dir).expanduser()
         self.manifest = pd.DataFrame()
@@ -128,6 +137,9 @@ class FrameDataModule(pl.LightningDataModule):
         self._features: dict[str, CachedFeatures] = {}
         self._features_of: Callable[[], Any] = lambda: None
         self._device_arrays: dict[int, torch.Tensor] = {}
+
+        self.subjects_clustered = False
+        self._stored_people: pd.DataFrame | None = None
 
     # Corpora
 
@@ -202,9 +214,13 @@ class FrameDataModule(pl.LightningDataModule):
 
     def prepare_data(self) -> None:
         """Writes the faces at the training size and finds near-duplicates, unless both have already been done."""
-        for folder in (self.folder, self.folder / "features"):  # large files, which may stay in the cache for years
+        for folder in (
+            self.folder,
+            self.folder / "features",
+            self.cache_dir / "embeddings",
+        ):  # large files, which may stay in the cache for years
             remove_leftovers(folder)
-        if self.face_cache_path.exists() and self._duplicates_path.exists():
+        if self._is_cached:
             return
         self._make_folder()
         with lock(self.folder):  # one rank or run prepares, the others wait
@@ -212,12 +228,30 @@ class FrameDataModule(pl.LightningDataModule):
                 self._build_face_cache()
             if not self._duplicates_path.exists():
                 self._find_duplicates()
+            if self.identity is not None and not self._embeddings_path.exists():
+                self._embed(self.identity)
 
     @property
     def is_ready(self) -> bool:
         """Whether all files that :meth:`prepare_data` writes exist."""
-        prepared = all(source.is_prepared for source in self.sources)
-        return prepared and self.face_cache_path.exists() and self._duplicates_path.exists()
+        return all(source.is_prepared for source in self.sources) and self._is_cached
+
+    @property
+    def _is_cached(self) -> bool:
+        found = self.face_cache_path.exists() and self._duplicates_path.exists()
+        return found and (self.identity is None or self._embeddings_path.exists())
+
+    @property
+    def _embeddings_path(self) -> Path:
+        """Path of the embeddings; its name depends on the pictures and the network, not on labels or subjects."""
+        assert self.identity is not None
+        key = hashlib.sha256(self.face_cache_path.with_suffix(".hashes.npy").read_bytes())
+        key.update(f"{[source.face_size for source in self.sources]}".encode())
+        return self.cache_dir / "embeddings" / f"{self.corpus}-{key.hexdigest()[:12]}-{self.identity.file_name}"
+
+    def _embed(self, identity: FaceIdentity) -> None:
+        self._embeddings_path.parent.mkdir(exist_ok=True)
+        identity.embed(self._embeddings_path, len(self.frames), self._open_pictures(), f"{self.corpus}: embeddings")
 
     @property
     def _duplicates_path(self) -> Path:
@@ -273,6 +307,10 @@ class FrameDataModule(pl.LightningDataModule):
         pairs = pd.read_parquet(self._duplicates_path)
         if self.near_duplicates == "group":
             manifest["group"] = group(pairs, keys(manifest, "clip"))
+        if self.identity is not None:
+            self.people = self._find_people(self.identity, manifest, pairs)
+        elif self._stored_people is not None:
+            manifest = manifest.drop(columns="subject").merge(self._stored_people, how="left", on=FRAME_KEY)
         manifest["split"] = self.split(manifest)
         left_out = manifest["split"].isna()
         if left_out.any():
@@ -285,7 +323,17 @@ class FrameDataModule(pl.LightningDataModule):
         if left_out.any():  # only the closest frames of a pair of clips are recorded, and they may have been left out
             hashes = np.load(self.face_cache_path.with_suffix(".hashes.npy"))[manifest["cache_row"].to_numpy()]
             pairs = near_duplicates(hashes, keys(manifest, "clip"))
-        self.audit = audit(manifest, pairs, subjects_from=self.subjects_from, verified=self.verified)
+        if self.people is not None:
+            self.same_people = names_of_people(self.people, self._embeddings_path, self.frames, manifest)
+        self.audit = audit(
+            manifest,
+            pairs,
+            people=self.same_people,
+            identity=self.people.evidence if self.people else None,
+            subjects_clustered=self.subjects_clustered,
+            subjects_from=self.subjects_from,
+            verified=self.verified,
+        )
         self.target.fit(self.samples)
         self._check_batch_size()
         if "group" in manifest and (manifest.groupby("group")["split"].nunique() > 1).any():
@@ -294,6 +342,21 @@ class FrameDataModule(pl.LightningDataModule):
         if sentence:
             log.warning(sentence)
         self._is_set_up = True
+
+    def use_people(self, manifest: pd.DataFrame, *, subjects_clustered: bool) -> None:
+        """Makes :meth:`setup` use the people and subjects of a stored manifest instead of comparing faces."""
+        self.subjects_clustered = subjects_clustered
+        self._stored_people = manifest[[*FRAME_KEY, "person", "subject"]]
+
+    def _find_people(self, identity: FaceIdentity, manifest: pd.DataFrame, pairs: pd.DataFrame) -> People:
+        """Adds the column ``person`` to the manifest, and fills the column ``subject`` if no subject is known."""
+        people = identity.people(self._embeddings_path, self.frames)
+        # Near-duplicates show one person even if they are too small or too dark for the network.
+        manifest["person"] = group(pairs, people.names)
+        self.subjects_clustered = people.clustered
+        if people.clustered:
+            manifest["subject"] = manifest["person"]
+        return people
 
     def _check_batch_size(self) -> None:
         train = int((self.samples["split"] == "train").sum())

@@ -208,7 +208,11 @@ def _split_leakage(member: Member, own_corpus: bool, left_out: int) -> dict[str,
         hashes = np.load(datamodule.face_cache_path.with_suffix(".hashes.npy"))[rest["cache_row"].to_numpy()]
         pairs = near_duplicates(hashes, keys(rest, "clip"))
         return audit(
-            rest.reset_index(drop=True), pairs, subjects_from=datamodule.subjects_from, verified=datamodule.verified
+            rest.reset_index(drop=True),
+            pairs,
+            subjects_clustered=datamodule.subjects_clustered,
+            subjects_from=datamodule.subjects_from,
+            verified=datamodule.verified,
         ).as_dict()
     frames = member.frames if member.names_comparable else member.frames.assign(subject=None)
     subjects_from = datamodule.subjects_from or member.run.results["leakage"].get("subjects_from")

@@ -244,18 +244,20 @@ def _settings(results: dict[str, Any], config: DictConfig) -> list[tuple[str, st
     optimizer = config.get("optimizer") or {}
     values = {key: value for key, value in optimizer.items() if not str(key).startswith("_")}
     solver = f"{choices.get('optimizer')} ({_pairs(values)})"
+    is_probe = "probe" in results and not phases
     if probe := results.get("probe"):
-        phases = ["linear probe: logistic regression on standardised features of the frozen backbone"]
-        solver = f"L-BFGS (scikit-learn), inverse regularisation strength C {probe['strength']:g}"
+        probing = f"L-BFGS (scikit-learn), inverse regularisation strength C {probe['strength']:g}"
+        phases = ["linear probe: logistic regression on standardised features of the frozen backbone", *phases]
+        solver = probing if is_probe else f"of the probe: {probing}; then {solver}"
     settings = {
         "split": f"{choices.get('split')} ({_pairs(config.get('split') or {})})",
         "augmentation": choices.get("augmentation"),
         "fine-tuning": "; ".join(phases),
         "optimizer": solver,
-        "scheduler": None if probe else choices.get("scheduler"),
+        "scheduler": None if is_probe else choices.get("scheduler"),
         "recipe": choices.get("recipe"),
-        "loss": None if probe else _pairs((config.get("task") or {}).get("loss") or {}),
-        "batch size": None if probe else config.dataset.get("batch_size"),
+        "loss": None if is_probe else _pairs((config.get("task") or {}).get("loss") or {}),
+        "batch size": None if is_probe else config.dataset.get("batch_size"),
         "test flips": "yes" if config.task.get("test_flips") else None,
         "precision": results.get("trainer_precision"),
         "seed": results.get("seed"),

@@ -55,7 +55,7 @@ def leak_table(systems: Sequence[System]) -> Table | None:
 
 
 def _belongs_to_split(name: str) -> bool:
-    return name.split(".")[0] == "split"
+    return name.split(".")[0] in ("split", "identity")
 
 
 def _worst_level(system: System) -> int:

@@ -17,6 +17,7 @@ def make_datamodule(config: DictConfig) -> FrameDataModule:
         config.dataset,
         image_size=config.backbone.image_size,
         split=instantiate(config.split),
+        identity=instantiate(config.get("identity"), _convert_="all"),
         target=task_class(config).make_target(),
         augmentation=instantiate(config.augmentation, _convert_="all") or None,
         cache_dir=config.cache_dir,

@@ -72,13 +72,14 @@ def draw_leaks(datamodule: FrameDataModule) -> Figure | None:
     return figures.pairs(
         face_cache[left["cache_row"].to_numpy()],
         face_cache[right["cache_row"].to_numpy()],
-        [_caption(frame) for _, frame in left.iterrows()],
-        [_caption(frame) for _, frame in right.iterrows()],
+        [caption(frame) for _, frame in left.iterrows()],
+        [caption(frame) for _, frame in right.iterrows()],
         [relation for *_, relation in pairs],
         f"Frames that leak between subsets ({audit.level})",
     )
 
 
-def _caption(frame: pd.Series) -> str:
+def caption(frame: pd.Series) -> str:
+    """Describes a frame below its face: subset, subject, emotion, clip and number."""
     subject = "" if pd.isna(frame["subject"]) else f"{frame['subject']}, "
     return f"{frame['split']}: {subject}{frame['emotion']}\n{frame['clip']}\nframe {frame['frame']}"

@@ -289,6 +289,8 @@ def reopen_corpus(
             f"{folder} would download {min(unknown)}, which is not in the yaml files of fervid or of "
             "--config-dir=<folder>: download it yourself and give root=<folder>."
         )
+    has_people = stored.get("identity") is not None
+    stored.identity = None  # the people are read from the manifest: an untrusted run must not choose what is downloaded
     moved = "" if root is not None else "; if the corpus was moved, give root=<folder>"
     logger = logging.getLogger("fervid.data")
     level = logger.level
@@ -298,6 +300,9 @@ def reopen_corpus(
         if stored.dataset.get("prepared_dir") is not None and not is_prepared:
             stored.dataset.prepared_dir = None  # an untrusted run must not choose where files are written
             datamodule = make_datamodule(stored)
+        if has_people:
+            clustered = bool(results["leakage"].get("subjects_clustered"))
+            datamodule.use_people(read_manifest(folder), subjects_clustered=clustered)
         datamodule.prepare_data()
         logger.setLevel(logging.ERROR)  # the warnings were already given when the run was trained
         datamodule.setup()

@@ -59,10 +59,18 @@ def print_audit(console: Console, audit: Audit) -> None:
                 if example.get(key)
             ]
             rows.append((name, found.count, found.total, ", ".join(names)))
+    if audit.people is not None:
+        kind = "clusters of several pictures" if audit.subjects_clustered else "people with several names"
+        example = next(iter(audit.people.examples), {})
+        rows.append((kind, audit.people.count, audit.people.total, ", ".join(_names(example))))
     if audit.unknown_subjects:
         rows.append(("  of different or unknown subjects", audit.unknown_subjects, None, ""))
     data = pd.DataFrame(rows, columns=["", "in two subsets", "of", "for example"]).astype({"of": "Int64"})
     Table("leaks", f"Leakage between subsets ({audit.level})", data).print(console)
+
+
+def _names(example: dict[str, Any]) -> list[str]:
+    return [str(example[name]) for name in ("subject_a", "subject_b") if name in example]
 
 
 def print_summary(console: Console, folder: Path, results: dict[str, Any]) -> None:

@@ -38,6 +38,13 @@ class LeakageLevel(StrEnum):
         "pictures of people whose names it had never seen (the names are not verified)",
         "#009e73",
     )
+    SUBJECT_INDEPENDENT_BY_CLUSTERING = (
+        "subject-independent by clustering",
+        "The subjects are clusters of face embeddings, and no cluster is in more than one subset: the scores hold for "
+        "people never seen in training as far as the clustering is right. Its measured errors are in the results.",
+        "pictures of people whom a clustering of faces keeps apart from those in training",
+        "#332288",
+    )
     UNKNOWN_SUBJECTS = (
         "unknown-subjects",
         "The subjects are unknown, so the same people may have been trained and tested on: for people never seen in "

@@ -192,6 +192,10 @@ class Leakage(TypedDict):
         subjects: subjects in more than one subset.
         clips: clips in more than one subset.
         near_duplicates: pairs of clips in different subsets with near-duplicate pictures; null if not searched.
+        people: names, or clips of unknown subjects, that face embeddings join to one person in several subsets; null if
+            not searched.
+        identity: threshold, error rates and weights of that search; null if not searched.
+        subjects_clustered: whether the subjects are clusters of face embeddings.
         subjects_from: source of unverified subject names, such as the file names.
         doubts: reasons to doubt the subject names, one sentence each.
         weights: corpora of the run whose ``emotion_labels_of`` or ``subjects_of`` the initial weights were trained on;
@@ -202,6 +206,9 @@ class Leakage(TypedDict):
     subjects: NotRequired[Finding]
     clips: NotRequired[Finding]
     near_duplicates: NotRequired[Finding | None]
+    people: NotRequired[Finding | None]
+    identity: NotRequired[dict[str, Any] | None]
+    subjects_clustered: NotRequired[bool]
     subjects_from: NotRequired[str | None]
     doubts: NotRequired[list[str]]
     weights: NotRequired[dict[str, list[str]]]

@@ -6,7 +6,7 @@ A subject or clip is identified by its corpus and name together.
 :func:`fervid.audit.leakage.audit` reports what a split leaks.
 """
 
-from fervid.splits.drawn import clips, counts, random_frames, stratified, subject
+from fervid.splits.drawn import clips, counts, identity, random_frames, stratified, subject
 from fervid.splits.folds import loso, published_folds, subject_kfold
 from fervid.splits.predefined import from_csv, predefined
 
@@ -14,6 +14,7 @@ __all__ = [
     "clips",
     "counts",
     "from_csv",
+    "identity",
     "loso",
     "predefined",
     "published_folds",

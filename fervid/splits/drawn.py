@@ -151,16 +151,40 @@ def subject(manifest: pd.DataFrame, *, val: float, test: float, seed: int) -> np
         >>> int(manifest.groupby("subject")["split"].nunique().max())  # each subject is in one subset
         1
     """
-    _check_fractions(val, test)
     check_subjects_known(manifest, "subject")
-    subjects = keys(manifest, "subject")
+    return _draw_subjects(manifest, keys(manifest, "subject"), val, test, seed, "subject")
+
+
+def identity(manifest: pd.DataFrame, *, val: float, test: float, seed: int) -> np.ndarray:
+    """Splits people at random: all frames of a person are in one subset.
+
+    People are found by clustering face embeddings (:class:`fervid.data.identity.FaceIdentity`) and near-duplicates. If
+    subjects are known, all names of a person are in one subset.
+
+    Takes the arguments of :func:`subject`, with a manifest that has the column ``person``.
+
+    Raises:
+        InputError: if the manifest has no people, the fractions are out of range, or there are fewer than three people.
+    """
+    if "person" not in manifest:
+        raise InputError(
+            "split=identity needs face weights: give identity=face_mobilenetv1 identity.backbone.weights=<file>, or "
+            "another option of identity."
+        )
+    return _draw_subjects(manifest, manifest["person"], val, test, seed, "identity")
+
+
+def _draw_subjects(
+    manifest: pd.DataFrame, subjects: pd.Series, val: float, test: float, seed: int, rule: str
+) -> np.ndarray:
+    _check_fractions(val, test)
     table = pd.crosstab(subjects, manifest["emotion"])
     subset = pd.Series("train", index=table.index)
     for name, fraction in (("test", test), ("val", val / (1 - test))):
         rest = table[subset == "train"]
         if len(rest) < 2:
             raise InputError(
-                f"split=subject cannot split {len(table)} subjects into train, val and test: at least 3 are needed."
+                f"split={rule} cannot split {len(table)} subjects into train, val and test: at least 3 are needed."
             )
         subset[draw_subjects(rest, fraction, seed)] = name
     return subjects.map(subset).to_numpy(dtype=object)

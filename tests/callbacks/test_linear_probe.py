@@ -89,6 +89,7 @@ def test_probe_of_two_classes(pictures, image_folder):
         (["head=mlp"], "give head=linear"),
         (["augmentation=hf_faces"], "needs the cached features"),
         (["finetune.strengths=[0]"], "give numbers above 0"),
+        (["finetune=probe_then_last_block"], "needs head.dropout=0"),
         (["finetune.class_weight=even"], "give null or balanced"),
     ],
 )
@@ -113,6 +114,42 @@ def test_chosen_strength_is_recorded(cache, tmp_path):
     )
     assert "linear probe" in settings["fine-tuning"]
     assert not {"scheduler", "loss", "batch size"} & set(settings)
+
+
+def test_fine_tuning_starts_from_the_probe(cache, tmp_path):
+    words = [*PROBE, f"cache_dir={cache}", "finetune.strengths=[0.01,0.1]"]
+    train(compose("train", words), tmp_path / "probe")
+    further = ["finetune=probe_then_last_block", "head.dropout=0", "finetune.phases.0.epochs=3", "trainer.max_epochs=4"]
+    train(compose("train", [*words, *further, "scheduler=cosine"]), tmp_path / "tuned")
+    probe, tuned = (json.loads((tmp_path / name / "results.json").read_text()) for name in ("probe", "tuned"))
+    assert [row["phase"] for row in tuned["history"]] == ["probe", "last_block", "last_block", "last_block"]
+    assert tuned["history"][0]["val/uar"] == probe["metrics"]["val/uar"]
+    rates = [row["lr/head"] for row in tuned["history"]]
+    assert rates[0] == 0
+    assert rates[1] > rates[2] > rates[3] > 0
+    assert tuned["metrics"]["val/uar"] >= probe["metrics"]["val/uar"]
+    settings = dict(model_card._settings(tuned, stored_config(tuned, tmp_path / "tuned")))
+    assert settings["fine-tuning"].startswith("linear probe: ")
+    assert "last_block: at most 3 epochs" in settings["fine-tuning"]
+    assert "; then adam (" in settings["optimizer"]
+
+
+def test_recipe_chooses_the_probe_and_no_dropout():
+    config = compose("train", ["recipe=lp_ft", "backbone=mobilenet_v2"])
+    assert config.finetune._target_ == "fervid.callbacks.LinearProbe"
+    assert [phase.name for phase in config.finetune.phases] == ["last_block"]
+    assert config.head.dropout == 0
+
+
+def test_interrupted_fine_tuning_from_a_probe_resumes_identically(cache, tmp_path):
+    words = [*PROBE, "finetune=probe_then_last_block", "head.dropout=0", f"cache_dir={cache}"]
+    words += ["finetune.phases.0.epochs=3"]
+    train(compose("train", [*words, "trainer.max_epochs=4"]), tmp_path / "whole")
+    train(compose("train", [*words, "trainer.max_epochs=2"]), tmp_path / "part")
+    checkpoint = f"ckpt_path={tmp_path / 'part' / 'checkpoints' / 'last.ckpt'}"
+    train(compose("train", [*words, "trainer.max_epochs=4", checkpoint]), tmp_path / "rest")
+    whole, rest = (pd.read_csv(tmp_path / name / "predictions.csv") for name in ("whole", "rest"))
+    pd.testing.assert_frame_equal(whole, rest)
 
 
 def test_probe_on_features_of_a_middle_stage(cache, tmp_path):

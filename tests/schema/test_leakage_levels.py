@@ -5,11 +5,11 @@ from fervid.schema.leakage_levels import LeakageLevel
 
 def test_levels_are_ordered_from_best_to_worst():
     labels = [
-        *("subject-independent", "subject-independent by name", "unknown-subjects", "subjects in pretraining"),
-        *("subject-dependent", "labels in pretraining", "leaky"),
+        *("subject-independent", "subject-independent by name", "subject-independent by clustering"),
+        *("unknown-subjects", "subjects in pretraining", "subject-dependent", "labels in pretraining", "leaky"),
     ]
     assert [str(level) for level in LeakageLevel] == labels
-    assert [LeakageLevel(label).rank for label in labels] == list(range(7))
+    assert [LeakageLevel(label).rank for label in labels] == list(range(8))
     assert json.loads(json.dumps(list(LeakageLevel))) == labels
 
 
