@@ -276,7 +276,8 @@ def _safetensors(network: FaceNetwork, about: dict[str, str]) -> bytes:
 def _open_safetensors(path: Path, config: DictConfig, model: EmotionClassifier) -> Classify:
     config = config.copy()
     config.backbone.weights = str(path)  # loads the file in the same way as a new training would
-    config.backbone.pop("lora", None)  # merged into the weights
+    if config.backbone.get("lora"):
+        config.backbone.lora = None  # merged into the weights
     backbone, head = make_network(config, len(model.class_names))
     state = safetensors.torch.load_file(path)
     head.load_state_dict({name.removeprefix("head."): state[name] for name in state if name.startswith("head.layers.")})
