@@ -85,6 +85,15 @@ class LinearProbe(FreezeThenFineTune):
             self._fit(trainer, pl_module)
         super().on_train_start(trainer, pl_module)
 
+    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: Task, *_: Any) -> None:
+        """Scores the probe without dropout, which would disturb it: the features are not centred."""
+        if self.phase_number == 0:
+            pl_module.head.eval()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: Task) -> None:
+        pl_module.head.train()
+        super().on_train_epoch_end(trainer, pl_module)
+
     @property
     def _chooses(self) -> str | None:
         if len(self.phases) > 1:

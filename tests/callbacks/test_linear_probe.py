@@ -52,6 +52,9 @@ def test_probe_equals_logistic_regression(cache, tmp_path, flip):
     probe.fit(x, y, logisticregression__sample_weight=np.full(len(y), 0.5 if flip else 1.0))
     stored = pd.read_csv(tmp_path / "predictions.csv").filter(like="prob_").to_numpy()
     np.testing.assert_allclose(stored, probe.predict_proba(features("test")[0]), atol=1e-3)
+    recorded = json.loads((tmp_path / "results.json").read_text())["history"][0]["train/accuracy"]
+    if not flip:  # with flips, each frame is scored in one of its two views
+        assert recorded == pytest.approx(probe.score(*features("train")), abs=0.011)  # one frame may round differently
 
 
 def test_strength_with_best_validation_score_is_chosen(cache, tmp_path, caplog):
