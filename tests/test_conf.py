@@ -160,6 +160,8 @@ def test_every_split_fills_all_subsets(split, synthetic, tmp_path):
         subsets = pd.DataFrame({"subject": subjects, "split": ["train"] * 6 + ["val"] * 2 + ["test"] * 2})
         subsets.to_csv(tmp_path / "own.csv", index=False)
         words += [f"split.path={tmp_path / 'own.csv'}"]
+    elif split == "identity":
+        frames["person"] = frames["subject"]
     elif split == "predefined":
         frames["predefined_split"] = np.where(frames["identity"] > 8, "test", "train")
     subsets = instantiate(compose("train", words).split)(frames)

@@ -13,6 +13,7 @@ from fervid.schema.columns import keys
 BLOCK_ROWS = 512  # rows compared at once with all others: 70 MiB for 35,000 pictures
 MAX_PICTURES = 20  # per subject in a calibration, so that subjects with many pictures do not dominate it
 MIN_SUBJECTS = 8  # for a calibration
+DECIMALS = 5  # of similarities, so that copies of a picture are equally similar to each other
 BINS = 2000  # of the histograms of similarities, which lie between -1 and 1
 
 
@@ -167,7 +168,7 @@ def group_units(sums: np.ndarray, threshold: float) -> np.ndarray:
     def search(rows: np.ndarray) -> None:
         columns = np.flatnonzero(alive)
         for part in np.split(rows, range(BLOCK_ROWS, len(rows), BLOCK_ROWS)):
-            alike = means[part] @ means[columns].T
+            alike = (means[part] @ means[columns].T).round(DECIMALS)
             alike[part[:, None] == columns[None]] = -2
             best = alike.argmax(axis=1)
             nearest[part], value[part] = columns[best], alike[np.arange(len(part)), best]
@@ -176,9 +177,13 @@ def group_units(sums: np.ndarray, threshold: float) -> np.ndarray:
     while True:
         first = np.flatnonzero(alive & (value >= threshold) & (np.arange(count) < nearest))
         first = first[alive[nearest[first]] & (nearest[nearest[first]] == first)]
-        if not len(first):
-            return pd.factorize(group)[0]
-        second = nearest[first]
+        if len(first):
+            second = nearest[first]
+        else:  # no two groups are each other's nearest: the best pair of a circle of equal similarities is joined
+            best = int(np.where(alive, value, -2).argmax())
+            if value[best] < threshold:
+                return pd.factorize(group)[0]
+            first, second = np.array([min(best, nearest[best])]), np.array([max(best, nearest[best])])
         sums[first] += sums[second]
         means[first] = unit_length(sums[first])
         alive[second], value[second] = False, -2
@@ -194,7 +199,7 @@ def group_units(sums: np.ndarray, threshold: float) -> np.ndarray:
 def _update(nearest: np.ndarray, value: np.ndarray, means: np.ndarray, rows: np.ndarray, new: np.ndarray) -> None:
     """Compares rows whose nearest group has not changed with the groups that have."""
     for part in np.split(rows, range(BLOCK_ROWS, len(rows), BLOCK_ROWS)):
-        alike = means[part] @ means[new].T
+        alike = (means[part] @ means[new].T).round(DECIMALS)
         best = alike.argmax(axis=1) if len(part) else np.empty(0, dtype=np.int64)
         closest = alike[np.arange(len(part)), best]
         better = closest > value[part]
@@ -283,7 +288,8 @@ def same_people(people: People, manifest: pd.DataFrame, rows: np.ndarray) -> pd.
         rows: embedding of each frame from :func:`centred`, float32 (N, D).
 
     Returns:
-        One row for each name and the most similar other name of the same person, most similar first: ``person``,
+        One row for each name and the most similar other name of the same person, most similar first, and for the most
+        similar names in different subsets if a person has such names but none of its other rows shows it: ``person``,
         ``names`` (number of names of the person), ``subject_a``, ``subject_b`` (or clips), ``subsets_a``, ``subsets_b``
         (``train``, ``test+train``), ``similarity``, and ``row_a``, ``row_b``: their most similar frames.
     """
@@ -302,6 +308,9 @@ def same_people(people: People, manifest: pd.DataFrame, rows: np.ndarray) -> pd.
             for start, alike in _blocks(people.means[units])
             for a, b in enumerate(_without_own(alike, start).argmax(axis=1))
         }
+        subsets = {int(unit): "+".join(sorted(set(split[frames[unit]]))) for unit in units}
+        if len(set(subsets.values())) > 1 and all(subsets[a] == subsets[b] for a, b in pairs):
+            pairs.add(_closest_across(people.means, units, np.array([subsets[int(unit)] for unit in units])))
         for a, b in sorted(pairs):
             one, other = (frames[unit][:: -(-len(frames[unit]) // MAX_PICTURES)] for unit in (a, b))
             best = np.unravel_index((rows[one] @ rows[other].T).argmax(), (len(one), len(other)))
@@ -311,8 +320,8 @@ def same_people(people: People, manifest: pd.DataFrame, rows: np.ndarray) -> pd.
                     "names": len(units),
                     "subject_a": name[frames[a][0]],
                     "subject_b": name[frames[b][0]],
-                    "subsets_a": "+".join(sorted(set(split[frames[a]]))),
-                    "subsets_b": "+".join(sorted(set(split[frames[b]]))),
+                    "subsets_a": subsets[a],
+                    "subsets_b": subsets[b],
                     "similarity": float(people.means[a] @ people.means[b]),
                     "row_a": int(one[best[0]]),
                     "row_b": int(other[best[1]]),
@@ -321,6 +330,17 @@ def same_people(people: People, manifest: pd.DataFrame, rows: np.ndarray) -> pd.
     columns = ["person", "names", "subject_a", "subject_b", "subsets_a", "subsets_b", "similarity", "row_a", "row_b"]
     table = pd.DataFrame(found, columns=columns)
     return table.sort_values("similarity", ascending=False, kind="stable", ignore_index=True)
+
+
+def _closest_across(means: np.ndarray, units: np.ndarray, subsets: np.ndarray) -> tuple[int, int]:
+    """Returns the most similar pair of units in different subsets."""
+    closest, pair = -3.0, (-1, -1)
+    for start, alike in _blocks(means[units]):
+        alike[subsets[start : start + len(alike), None] == subsets] = -2
+        a, b = np.unravel_index(alike.argmax(), alike.shape)
+        if alike[a, b] > closest:
+            closest, pair = float(alike[a, b]), (int(units[start + a]), int(units[b]))
+    return min(pair), max(pair)
 
 
 def record(calibration: Calibration | None, evidence: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from scipy.special import log_softmax
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import recall_score
 from sklearn.pipeline import Pipeline, make_pipeline
@@ -18,6 +19,7 @@ from fervid.callbacks.finetune import FreezeThenFineTune, Phase
 from fervid.data.datasets import CachedFeatures
 from fervid.data.targets import ClassTarget
 from fervid.errors import InputError
+from fervid.models.lora import ADDITION
 from fervid.tasks.task import Task
 
 log = logging.getLogger(__name__)
@@ -27,9 +29,9 @@ class LinearProbe(FreezeThenFineTune):
     """Fits a linear head to the features of the frozen backbone by logistic regression.
 
     The features are standardised, and scikit-learn's L-BFGS finds the optimum, which gradient descent on the same head
-    would approach in many epochs. The inverse regularisation strength with the highest validation UAR is chosen. The
-    standardisation is folded into the head, so that the result is an ordinary network. One epoch without a change of
-    the weights then records its scores.
+    would approach in many epochs. The inverse regularisation strength with the lowest validation loss is chosen: in
+    small corpora, the UAR of a few subjects changes too much by chance. The standardisation is folded into the head, so
+    that the result is an ordinary network. One epoch without a change of the weights then records its scores.
 
     Further phases fine-tune the network, starting from the head of the probe (LP-FT: Kumar et al., Fine-Tuning can Distort
     Pretrained Features and Underperform Out-of-Distribution, ICLR 2022).
@@ -43,7 +45,7 @@ class LinearProbe(FreezeThenFineTune):
         scheduler: see :class:`FreezeThenFineTune`; must be None without further phases.
 
     Attributes:
-        chosen: the chosen ``strength``, and the validation UAR of every strength in ``scores``.
+        chosen: the chosen ``strength``, and validation ``loss`` and ``uar`` of every strength in ``scores``.
 
     Raises:
         InputError: if there is a scheduler, the head is not a single linear layer, or the features cannot be cached.
@@ -141,32 +143,44 @@ class LinearProbe(FreezeThenFineTune):
             raise InputError("the linear probe draws no batches: give finetune.class_weight=balanced instead.")
         if model.mixing is not None:
             raise InputError("the linear probe cannot use mixup or CutMix: set task.mixup and task.cutmix to 0.")
-        cached = datamodule.cached_features(model)
-        if "train" not in cached:
+        if len(self.phases) == 1 and (
+            model.sam or self._averaging(trainer) or any(ADDITION in name for name, _ in model.named_parameters())
+        ):
             raise InputError(
-                "the linear probe needs the cached features of the training frames: use augmentation=none or "
-                "flip, one device, and a large enough finetune.cache_gb."
+                "the linear probe takes no optimizer steps: leave out the recipes sam, averaged_weights and lora."
+            )
+        cached = datamodule.cached_features(model)
+        if not {"train", "val"} <= cached.keys():
+            raise InputError(
+                "the linear probe needs the cached features of training and validation frames: use augmentation=none "
+                "or flip, one device, and a large enough finetune.cache_gb."
             )
         labels = {name: datamodule.target.values(datamodule.samples_of(name)) for name in ("train", "val")}
         train, weights = _all_views(cached["train"])
         targets = np.tile(labels["train"], len(weights))
         sample_weight = np.repeat(weights, len(labels["train"]))
-        val, _ = _all_views(cached["val"])
-        best: tuple[float, float, Pipeline] | None = None
-        scores: dict[str, float] = {}
-        for strength in sorted(self.strengths):  # of equal scores, the stronger regularisation
+        val = cached["val"]
+        shown = [val.views[0][val.rows], *([val.mirrored[val.rows]] if val.mirrored is not None else [])]
+        scores: dict[str, dict[str, float]] = {}
+        layers: dict[float, tuple[np.ndarray, np.ndarray]] = {}
+        for strength in sorted(self.strengths):
             regression = LogisticRegression(C=strength, class_weight=self.class_weight, max_iter=1000)
             probe = make_pipeline(StandardScaler(), regression)
             probe.fit(train, targets, logisticregression__sample_weight=sample_weight)
+            weight, bias = layers[strength] = _folded(probe)
+            logits = np.mean([features @ weight.T + bias for features in shown], axis=0)
             present = np.unique(labels["val"])
-            uar = float(recall_score(labels["val"], probe.predict(val), labels=present, average="macro"))
-            scores[f"{strength:g}"] = uar
-            if best is None or uar > best[0]:
-                best = uar, strength, probe
-        assert best is not None
-        self.chosen = {"strength": best[1], "scores": scores}
-        log.info("linear probe: of C=%s, %s has the highest validation UAR.", self.strengths, best[1])
-        _copy(best[2], linear[0])
+            scores[f"{strength:g}"] = {
+                "loss": float(-log_softmax(logits, axis=1)[np.arange(len(logits)), labels["val"]].mean()),
+                "uar": float(recall_score(labels["val"], logits.argmax(axis=1), labels=present, average="macro")),
+            }
+        # Of equal losses, the stronger regularisation.
+        strength = min(sorted(self.strengths), key=lambda each: scores[f"{each:g}"]["loss"])
+        self.chosen = {"strength": strength, "scores": scores}
+        log.info("linear probe: of C=%s, %s has the lowest validation loss.", self.strengths, strength)
+        with torch.no_grad():
+            linear[0].weight.copy_(torch.from_numpy(layers[strength][0]))
+            linear[0].bias.copy_(torch.from_numpy(layers[strength][1]))
 
 
 def _all_views(cached: CachedFeatures) -> tuple[np.ndarray, np.ndarray]:
@@ -176,14 +190,12 @@ def _all_views(cached: CachedFeatures) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate([cached.views[view][cached.rows] for view in views]), chances[views]
 
 
-@torch.no_grad()
-def _copy(probe: Pipeline, linear: nn.Linear) -> None:
-    """Copies the regression, with the standardisation before it, into a linear layer."""
+def _folded(probe: Pipeline) -> tuple[np.ndarray, np.ndarray]:
+    """Returns weight and bias of the linear layer that equals the regression with the standardisation before it."""
     scaler, regression = probe[0], probe[1]
     coefficients, intercepts = regression.coef_, regression.intercept_
     if len(coefficients) == 1:  # two classes: the regression gives the logit of the second
         coefficients = np.concatenate([-coefficients, coefficients]) / 2
         intercepts = np.concatenate([-intercepts, intercepts]) / 2
     weight = coefficients / scaler.scale_
-    linear.weight.copy_(torch.from_numpy(weight))
-    linear.bias.copy_(torch.from_numpy(intercepts - weight @ scaler.mean_))
+    return weight, intercepts - weight @ scaler.mean_

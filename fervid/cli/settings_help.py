@@ -30,9 +30,10 @@ def settings_help(command: str, words: list[str]) -> str:
     comments = _comments(Path(CONFIG_FOLDER, f"{command}.yaml"), "")
     for group, option in choices.items():
         if option is not None and not group.startswith("hydra"):
-            comments[group] = [f"{group}={option}"]
-            for file in reversed(option_files(group, option)):
-                comments = _comments(file, f"{group}.") | comments
+            name, _, package = group.partition("@")  # such as backbone@identity.backbone
+            comments[package or name] = [f"{group}={option}"]
+            for file in reversed(option_files(name, option)):
+                comments = _comments(file, f"{package or name}.") | comments
     settings = re.sub(r"\$\{oc\.env:(\w+),'([^']*)'\}", r"\2", OmegaConf.to_yaml(config))
     options = options_by_group()
     if command == "prepare":

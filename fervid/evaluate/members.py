@@ -193,9 +193,11 @@ def leave_out_seen(members: Sequence[Member]) -> int:
 
 def leakage(member: Member, own_corpus: bool, left_out: int) -> dict[str, Any]:
     """Audits the overlap between the frames and those that a member or its initial weights were trained on."""
-    return with_weights(
-        _split_leakage(member, own_corpus, left_out), member.run.results.get("weights"), member.datamodule.corpora
-    )
+    found = _split_leakage(member, own_corpus, left_out)
+    if own_corpus:  # the people that the run searched for; evaluation does not search again
+        stored = member.run.results["leakage"]
+        found |= {name: stored[name] for name in ("people", "identity") if name in stored}
+    return with_weights(found, member.run.results.get("weights"), member.datamodule.corpora)
 
 
 def _split_leakage(member: Member, own_corpus: bool, left_out: int) -> dict[str, Any]:

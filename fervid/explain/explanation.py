@@ -120,7 +120,9 @@ def explain_pictures(predictor: Predictor, sources: Sequence[str], *, max_faces:
             log.warning("Skipping %s: no face found.", item.name)
             continue
         name, faces = Path(item.name).name, np.stack([face.picture for face in predicted])
-        for number, (face, heat) in enumerate(zip(predicted, heat_maps(predictor.model, faces), strict=True), start=1):
+        emotions = [predictor.class_names.index(face.emotion) for face in predicted]
+        heats = heat_maps(predictor.model, faces, emotions)
+        for number, (face, heat) in enumerate(zip(predicted, heats, strict=True), start=1):
             heading = name if len(predicted) == 1 else f"{name}, face {number}"
             views = [face.picture, overlay(face.picture, heat)]
             shown.append((views, ["", f"{face.emotion} {face.confidence:.0%}"], heading))

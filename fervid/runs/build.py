@@ -1,5 +1,6 @@
 """Builds the parts of a run from its configuration."""
 
+import torch
 from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig
 
@@ -13,11 +14,13 @@ from fervid.tasks.task import Task
 
 def make_datamodule(config: DictConfig) -> FrameDataModule:
     """Builds the datamodule with its corpus, split and augmentation, and with the target of the task."""
+    with torch.random.fork_rng(devices=[]):  # so that a search for people does not change the weights drawn later
+        identity = instantiate(config.get("identity"), _convert_="all")
     return instantiate(
         config.dataset,
         image_size=config.backbone.image_size,
         split=instantiate(config.split),
-        identity=instantiate(config.get("identity"), _convert_="all"),
+        identity=identity,
         target=task_class(config).make_target(),
         augmentation=instantiate(config.augmentation, _convert_="all") or None,
         cache_dir=config.cache_dir,

@@ -63,9 +63,13 @@ def load_run(folder: str | Path, checkpoint: str = "best", *, trust: Trust = ())
         state = read_checkpoint(path)
     except InputError as error:
         raise InputError(f"the {checkpoint} checkpoint of {folder} cannot be read: {error}.") from error
+    mismatch = f"the {checkpoint} checkpoint of {folder} does not match its configuration."
+    weights = state.get("state_dict") if isinstance(state, dict) else None
+    if not isinstance(weights, dict):
+        raise InputError(mismatch)
     try:
         _forbid_downloads(config.backbone, trust)
-        if not any(ADDITION in name for name in state["state_dict"]):
+        if not any(ADDITION in str(name) for name in weights):
             config.backbone.pop("lora", None)  # it was merged into the weights
         target = task_class(config).stored_target(results)
         backbone, head = make_network(config, target.size)
@@ -74,9 +78,9 @@ def load_run(folder: str | Path, checkpoint: str = "best", *, trust: Trust = ())
     except Exception as error:  # an untrusted configuration may contain anything
         raise InputError(f"the network of {folder} cannot be built from its configuration: {reason(error)}.") from error
     try:
-        model.load_state_dict(state["state_dict"])
+        model.load_state_dict(weights)
     except (RuntimeError, TypeError, KeyError, AttributeError) as error:
-        raise InputError(f"the {checkpoint} checkpoint of {folder} does not match its configuration.") from error
+        raise InputError(mismatch) from error
     not_finite = [name for name, tensor in model.state_dict().items() if not torch.isfinite(tensor).all()]
     if not_finite:
         raise InputError(

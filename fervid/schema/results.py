@@ -263,11 +263,11 @@ class Probe(TypedDict):
 
     Attributes:
         strength: chosen inverse regularisation strength C; smaller values regularise more.
-        scores: validation UAR of each strength.
+        scores: validation ``loss`` and ``uar`` of each strength.
     """
 
     strength: Number
-    scores: dict[str, Number]
+    scores: dict[str, dict[str, Number]]
 
 
 class BatchInvariance(TypedDict):

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # Locations of the data. The same data may be stored in several places: the fingerprint identifies it.
-PLACES = ("dataset.root", "dataset.csv", "split.path")
+PLACES = ("dataset.root", "dataset.csv", "split.path", "identity.calibration")
 PATH_ENDING = "_path"  # of corpus settings that contain a path
 # Settings that do not affect results: paths, how a step is computed, what is displayed. A name that ends in a point
 # stands for all settings below it, one that ends in an underscore for all settings with this prefix. `threads` is not

@@ -1,5 +1,7 @@
 """Embeddings with known people: calibration, grouping, and what the audit makes of them."""
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -117,6 +119,14 @@ class TestGroups:
         assert alike.max() < 0.4
         assert 2 < found.max() + 1 < 360
 
+    @pytest.mark.parametrize("copies", [3, 8])
+    def test_copies_of_pictures_are_joined(self, copies):
+        """Rounding makes nearest neighbours of copies go in circles, without two that are each other's nearest."""
+        rng = np.random.default_rng(0)
+        rows = np.repeat(unit_length(rng.normal(size=(100, 64))), copies, axis=0)
+        found = group_units(unit_length(rows + 1e-7 * rng.normal(size=rows.shape)).astype(np.float32), 0.9)
+        assert (found == np.repeat(np.arange(100), copies)).all()
+
     def test_look_alikes_are_not_chained(self):
         """A row of people, each like the next: connected components would make them one."""
         angles = np.linspace(0, np.pi, 13)
@@ -167,6 +177,18 @@ class TestAudit:
         assert found.level == "subject-independent by name"  # look-alikes are no proof
         assert "1 person(s) have several names, and 1 of them are in more than one subset" in found.sentence()
         assert found.as_dict()["identity"] == {"threshold": 0.5}
+
+    def test_person_whose_closest_names_are_in_one_subset_is_counted(self, manifest):
+        """a and b (train) are most similar to each other, as are c and d (test), and all are one person."""
+        several = manifest.assign(split=["train"] * 4 + ["test"] * 4)
+        people, rows = people_of(several, [0, 0, 0, 0])
+        angles = np.repeat([0.0, 0.1, 0.3, 0.4], 2)
+        rows = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
+        people = dataclasses.replace(people, means=unit_length(sums_of(rows, people.unit)))
+        pairs = same_people(people, several, rows)
+        assert {("a", "b"), ("c", "d"), ("b", "c")} == set(zip(pairs["subject_a"], pairs["subject_b"], strict=True))
+        found = audit(several, people=pairs, identity=people.evidence, subjects_from="file names")
+        assert (found.people.count, found.people.total) == (1, 1)
 
     def test_names_in_one_subset_are_not(self, manifest):
         people, rows = people_of(manifest, [1, 1, 0, 2])

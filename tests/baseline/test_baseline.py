@@ -42,6 +42,7 @@ def test_run_folder_is_complete(folder, fervid_command, capsys):
         "dataset": "synthetic",
         "detector": "haar",
         "split": "subject",
+        "identity": None,
         "backbone": "lgbp",
     }
     assert results["overrides"][:6] == SMALL

@@ -63,9 +63,9 @@ def test_strength_with_best_validation_score_is_chosen(cache, tmp_path, caplog):
         folder = tmp_path / str(len(scores))
         train(compose("train", [*PROBE, f"cache_dir={cache}", f"finetune.strengths={strengths}"]), folder)
         results = json.loads((folder / "results.json").read_text())
-        scores[str(strengths)] = results["metrics"]["val/uar"]
+        scores[str(strengths)] = results["metrics"]["val/loss"]
         assert results["epochs"] == 1
-    assert scores["[1e-06, 10.0]"] == max(scores.values())
+    assert scores["[1e-06, 10.0]"] == min(scores.values()) < max(scores.values())
 
 
 def test_probe_of_two_classes(pictures, image_folder):
@@ -92,6 +92,8 @@ def test_probe_of_two_classes(pictures, image_folder):
         (["head=mlp"], "give head=linear"),
         (["augmentation=hf_faces"], "needs the cached features"),
         (["finetune.strengths=[0]"], "give numbers above 0"),
+        (["recipe=averaged_weights"], "leave out the recipes"),
+        (["task.sam=0.05"], "leave out the recipes"),
         (["finetune=probe_then_last_block"], "needs head.dropout=0"),
         (["finetune.class_weight=even"], "give null or balanced"),
     ],
@@ -105,11 +107,17 @@ def test_mistakes(cache, tmp_path, words, match):
 
 
 def test_chosen_strength_is_recorded(cache, tmp_path):
-    train(compose("train", [*PROBE, f"cache_dir={cache}", "finetune.strengths=[0.001,0.1]"]), tmp_path)
+    train(
+        compose("train", [*PROBE, f"cache_dir={cache}", "finetune.strengths=[0.001,0.1]", "task.test_flips=true"]),
+        tmp_path,
+    )
     results = json.loads((tmp_path / "results.json").read_text())
     scores = results["probe"]["scores"]
     assert list(scores) == ["0.001", "0.1"]
-    assert scores[f"{results['probe']['strength']:g}"] == max(scores.values())
+    chosen = scores[f"{results['probe']['strength']:g}"]
+    assert chosen["loss"] == min(score["loss"] for score in scores.values())
+    assert chosen["loss"] == pytest.approx(results["metrics"]["val/loss"], abs=1e-4)
+    assert chosen["uar"] == pytest.approx(results["metrics"]["val/uar"])
     config = stored_config(results, tmp_path)
     settings = dict(model_card._settings(results, config))
     assert settings["optimizer"] == (

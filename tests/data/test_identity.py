@@ -78,6 +78,14 @@ def test_clusters_are_the_subjects_of_a_corpus_that_knows_none(words):
     assert made(words, "identity.threshold=0.6", "split=subject_kfold", "split.k=3").audit.level == found["level"]
 
 
+def test_search_does_not_change_the_weights_drawn_later(words):
+    torch.manual_seed(0)
+    expected = torch.rand(3)
+    torch.manual_seed(0)
+    make_datamodule(compose("train", [*words, "backbone=lenet"]))
+    assert torch.equal(torch.rand(3), expected)
+
+
 def test_second_run_embeds_nothing_again(words, monkeypatch):
     first = made(words, "identity.threshold=0.6", "split=identity")
 
@@ -191,6 +199,7 @@ def test_run_with_clusters_is_trained_and_opened_again(words, fervid_train, ferv
         (tmp_path / "away.pth").rename(weights)
     again = json.loads(next((tmp_path / "again" / "members").glob("*/results.json")).read_text())
     assert again["leakage"]["level"] == results["leakage"]["level"]
+    assert again["leakage"]["identity"] == results["leakage"]["identity"]
     assert again["metrics"]["test/uar"] == pytest.approx(results["metrics"]["test/uar"])
 
 
