@@ -33,8 +33,8 @@ class LinearProbe(FreezeThenFineTune):
     small corpora, the UAR of a few subjects changes too much by chance. The standardisation is folded into the head, so
     that the result is an ordinary network. One epoch without a change of the weights then records its scores.
 
-    Further phases fine-tune the network from the head of the probe on (LP-FT: Kumar et al., Fine-Tuning can Distort
-    Pretrained Features and Underperform Out-of-Distribution, ICLR 2022).
+    Further phases fine-tune the network, starting from the head of the probe (LP-FT: Kumar et al., Fine-Tuning can
+    Distort Pretrained Features and Underperform Out-of-Distribution, ICLR 2022).
 
     Args:
         strengths: inverse regularisation strengths C to choose from; smaller values regularise more.
