@@ -39,8 +39,8 @@ def describe_errors(measured: Mapping[str, Any]) -> str:
 
     auc = "unknown" if measured["auc"] is None else f"{measured['auc']:.4f}"
     text = (
-        f"Measured on {measured['subjects']} subjects of {measured['corpus']}, as labelled: false-match rate of "
-        f"pairs of pictures {percent('false_match_rate')} ({measured['different_pairs']:,} pairs), false-non-match rate "
+        f"Measured on {measured['subjects']} subjects of {measured['corpus']}, as labelled: false-match rate of pairs "
+        f"of pictures {percent('false_match_rate')} ({measured['different_pairs']:,} pairs), false-non-match rate "
         f"{percent('false_non_match_rate')} ({measured['same_pairs']:,} pairs), equal error rate "
         f"{percent('equal_error_rate')}, AUC {auc}."
     )
