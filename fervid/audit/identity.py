@@ -28,7 +28,7 @@ class Calibration:
 
     Attributes:
         corpus: name of the corpus.
-        weights: SHA-256 of the weights that computed the embeddings.
+        network: settings of the network that computed the embeddings, and the SHA-256 of its weights.
         subjects: number of subjects.
         pictures: number of pictures compared, at most 20 per subject.
         same_pairs: number of pairs of pictures of one subject in different clips.
@@ -39,12 +39,12 @@ class Calibration:
         scale: its scale.
         false_match: fraction of pairs of different subjects with at least the similarity 0, 0.01, ..., 1.
         false_non_match: fraction of pairs of the same subject below these similarities; empty without such pairs.
-        clustering: errors of clustering these subjects without their names (:func:`clustering_errors`); empty if they
-            were not measured.
+        clustering: errors of clustering these subjects without their names (:func:`clustering_errors`), and the
+            ``threshold`` at which they were measured; empty if they were not measured.
     """
 
     corpus: str
-    weights: str | None
+    network: dict[str, Any]
     subjects: int
     pictures: int
     same_pairs: int
@@ -58,14 +58,19 @@ class Calibration:
     clustering: dict[str, float]
 
     def threshold(self, false_match_rate: float) -> float:
-        """Returns the similarity that a pair of different subjects reaches with the given probability."""
+        """Returns the similarity that the mean embeddings of two subjects reach with the given probability."""
         return float(self.location - self.scale * np.log(false_match_rate * (self.subjects - 1)))
 
     def measured(self, threshold: float) -> dict[str, float | None]:
-        """Returns the measured ``false_match_rate`` and ``false_non_match_rate`` at a threshold."""
+        """Returns the ``false_match_rate`` and ``false_non_match_rate`` of pairs of pictures at a threshold."""
         position = int(np.clip(round(100 * threshold), 0, 100))
         non_match = self.false_non_match[position] if self.false_non_match else None
         return {"false_match_rate": self.false_match[position], "false_non_match_rate": non_match}
+
+    def clustering_at(self, threshold: float) -> dict[str, float]:
+        """Returns the errors of clustering at a threshold; empty if they were measured at another threshold."""
+        measured_at = self.clustering.get("threshold")
+        return self.clustering if measured_at is not None and abs(measured_at - threshold) < 1e-6 else {}
 
     @classmethod
     def of(cls, record: Mapping[str, Any], name: str) -> "Calibration":
@@ -92,7 +97,7 @@ class People:
         unit: number of the subject of each frame, or of its clip if its subject is unknown, shape (N,).
         person: number of the person of each unit, shape (U,).
         means: mean embedding of each unit, float32 (U, D), of length 1.
-        threshold: similarity from which on two units are one person.
+        threshold: similarity at or above which two units count as one person.
         evidence: threshold, error rates and weights, as plain containers, for results.
         calibration: calibration of the threshold; None if the threshold was given.
         clustered: whether there are no subjects, so that each person is a subject.
@@ -207,7 +212,7 @@ def _update(nearest: np.ndarray, value: np.ndarray, means: np.ndarray, rows: np.
 
 
 def calibrate(
-    rows: np.ndarray, subject: np.ndarray, clip: np.ndarray, *, corpus: str, weights: str | None
+    rows: np.ndarray, subject: np.ndarray, clip: np.ndarray, *, corpus: str, network: dict[str, Any]
 ) -> Calibration | None:
     """Measures the similarity of pictures of the same and of different subjects.
 
@@ -216,7 +221,7 @@ def calibrate(
         subject: number of the subject of each row, -1 if unknown, shape (N,).
         clip: number of the clip of each row, shape (N,).
         corpus: name of the corpus.
-        weights: SHA-256 of the weights.
+        network: settings of the network, and the SHA-256 of its weights.
 
     Returns:
         None if fewer than eight subjects are known.
@@ -242,7 +247,7 @@ def calibrate(
     crossing = int(np.argmin(np.abs(above - below)))
     return Calibration(
         corpus=corpus,
-        weights=weights,
+        network=network,
         subjects=subjects,
         pictures=len(chosen),
         same_pairs=int(same.sum()),

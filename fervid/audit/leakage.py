@@ -142,8 +142,9 @@ class Audit:
             )
         if level is LeakageLevel.UNKNOWN_SUBJECTS:
             return (
-                "subjects are unknown, so several subsets may show the same people; for your own files, give "
-                "dataset.subject_pattern or a CSV with the column subject."
+                "subjects are unknown, so several subsets may show the same people; use split=identity "
+                "identity=<face weights> or, for your own files, dataset.subject_pattern or a CSV with the column "
+                "subject."
             )
         kinds = [
             (self.subjects, "subjects"),

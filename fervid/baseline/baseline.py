@@ -22,6 +22,7 @@ from fervid.metrics.aggregation import confusion, measure
 from fervid.metrics.scores import scores
 from fervid.runs.drawing import draw_predictions
 from fervid.runs.finished import finished_score
+from fervid.runs.people import print_people
 from fervid.runs.printing import print_split, print_summary
 from fervid.runs.record import WarningCollector, describe, write_manifest
 from fervid.schema.predictions import predictions_table, write_predictions
@@ -64,6 +65,8 @@ def _run(config: DictConfig, folder: Path, warnings: list[str]) -> float:
     write_manifest(folder, datamodule)
     console = Console()
     print_split(console, datamodule)
+    if datamodule.people is not None:
+        print_people(console, datamodule)
     prepared = time.perf_counter()
 
     metrics = {"train/accuracy": _fit(classifier, config, datamodule)}

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -37,7 +38,11 @@ def mistake(error: Exception, folder: Path) -> Exception:
     if isinstance(error, OmegaConfBaseException) and (sentence := misread_word(error)):
         return InputError(sentence)
     if isinstance(error, HydraException) and isinstance(error.__cause__, InputError):
-        return error.__cause__  # instantiate wraps the original error
+        if "full_key: identity.backbone" not in str(error):
+            return error.__cause__  # instantiate wraps the original error
+        # A backbone does not know that it is part of the identity search, which cannot use random weights.
+        sentence = re.sub(r"; backbone\.weights=null[^.;]*", "", str(error.__cause__))
+        return InputError(re.sub(r"(?<![\w.])backbone\.", "identity.backbone.", sentence))
     if isinstance(error, InstantiationException):
         key = next((line.split(":")[1].strip() for line in str(error).splitlines() if line.startswith("full_key")), "")
         cause = error.__cause__ or error

@@ -60,10 +60,11 @@ class FaceIdentity:
 
     Args:
         backbone: network with face weights.
-        false_match_rate: probability that two different people count as one, which determines the threshold.
-        threshold: similarity from which on two subjects are one person. None: from the calibration.
-        calibration: ``identity.json`` of an audit of another corpus. None: the corpus itself, which must have at least
-            eight known subjects.
+        false_match_rate: probability that the mean embeddings of two different subjects count as one person, which
+            determines the threshold.
+        threshold: similarity at or above which two subjects count as one person. None: from the calibration.
+        calibration: ``identity.json`` of an audit of another corpus, required for a corpus without subjects. None: the
+            corpus itself, which must have at least eight known subjects.
 
     Raises:
         InputError: if the weights are random, or a setting is out of range or cannot be read.
@@ -91,13 +92,22 @@ class FaceIdentity:
         self.calibration = None if calibration is None else self._read(Path(calibration).expanduser())
 
     @property
+    def network(self) -> dict[str, Any]:
+        """Everything that determines the embedding of a picture, as plain containers."""
+        mean, std = (getattr(self.backbone, name, None) for name in ("mean", "std"))
+        return {
+            "weights": self.weights["sha256"],
+            "options": self.backbone.built_as,
+            "image_size": self.backbone.image_size,
+            "mean": None if mean is None else mean.flatten().tolist(),
+            "std": None if std is None else std.flatten().tolist(),
+            "last_stage": (getattr(self.backbone, "stages", None) or [None])[-1],
+        }
+
+    @property
     def file_name(self) -> str:
         """Name of the file of embeddings; it depends on the network and its weights."""
-        settings = [self.weights["sha256"], self.backbone.built_as, self.backbone.image_size]
-        mean, std = getattr(self.backbone, "mean", None), getattr(self.backbone, "std", None)
-        settings += [mean.flatten().tolist() if mean is not None else None]
-        settings += [std.flatten().tolist() if std is not None else None]
-        return f"identity-{hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:16]}.npy"
+        return f"identity-{hashlib.sha256(json.dumps(self.network).encode()).hexdigest()[:16]}.npy"
 
     @torch.inference_mode()
     def embed(self, path: Path, count: int, read: Callable[[int], np.ndarray], description: str) -> None:
@@ -138,13 +148,19 @@ class FaceIdentity:
             frames: N frames of one or several corpora.
 
         Raises:
-            InputError: if there is no threshold: too few subjects are known, and neither a threshold nor a calibration
-                was given.
+            InputError: if there is no threshold, because too few subjects are known and neither a threshold nor a
+                calibration was given, or if no subject is known and there is no calibration.
         """
         rows = centred(np.load(path), frames["corpus"].to_numpy())
         subject, clip = (pd.factorize(keys(frames, column))[0] for column in ("subject", "clip"))
-        own = calibrate(rows, subject, clip, corpus="+".join(corpora(frames)), weights=self.weights["sha256"])
+        own = calibrate(rows, subject, clip, corpus="+".join(corpora(frames)), network=self.network)
         calibration = self.calibration or own
+        clustered = bool((subject < 0).all())
+        if clustered and self.threshold is not None and calibration is None:
+            raise InputError(
+                f"identity.threshold={self.threshold} has no measured errors, because no subject of this corpus is "
+                "known: give identity.calibration=<identity.json> of an audit of a corpus with known subjects."
+            )
         if self.threshold is None and calibration is None:
             raise InputError(
                 f"identity needs at least {MIN_SUBJECTS} known subjects to calibrate its threshold, and "
@@ -160,7 +176,8 @@ class FaceIdentity:
             unit = pd.factorize(clip[known])[0]
             first = np.unique(unit, return_index=True)[1]
             found = _groups(sums_of(rows[known], unit), threshold, path, "clips")
-            calibration = replace(own, clustering=clustering_errors(subject[known][first], found))
+            errors = clustering_errors(subject[known][first], found)
+            calibration = replace(own, clustering={**errors, "threshold": threshold})
         unit = units_of(frames)
         sums = sums_of(rows, unit)
         return People(
@@ -170,20 +187,24 @@ class FaceIdentity:
             threshold=threshold,
             evidence=self._evidence(threshold, calibration),
             calibration=calibration,
-            clustered=bool((subject < 0).all()),
+            clustered=clustered,
         )
 
     def _evidence(self, threshold: float, calibration: Calibration | None) -> dict[str, Any]:
         measured: dict[str, Any] = {}
         if calibration is not None:
-            names = ("corpus", "subjects", "same_pairs", "different_pairs", "auc", "equal_error_rate", "clustering")
+            names = ("corpus", "subjects", "same_pairs", "different_pairs", "auc", "equal_error_rate")
             measured = calibration.measured(threshold) | {name: getattr(calibration, name) for name in names}
+            measured["clustering"] = calibration.clustering_at(threshold)
         return {
             "threshold": threshold,
             "false_match_rate": self.false_match_rate if self.threshold is None else None,
             "measured": measured,
             "weights": self.weights,
-            "terms": describe_weights(self.weights),
+            "terms": [
+                sentence.replace("Initial weights", "Face weights").replace("initial weights", "face weights")
+                for sentence in describe_weights(self.weights)
+            ],
         }
 
     def _read(self, path: Path) -> Calibration:
@@ -194,10 +215,17 @@ class FaceIdentity:
                 f"identity.calibration={path} cannot be read ({first_line(error)}): give the identity.json of an audit."
             ) from error
         found = Calibration.of(content if isinstance(content, dict) else {}, str(path))
-        if found.weights != self.weights["sha256"]:
+        for name, value in self.network.items():
+            if found.network.get(name) == value:
+                continue
+            difference = (
+                f"other weights than {self.weights['requested']}"
+                if name == "weights"
+                else f"{name}={found.network.get(name)}, but identity.backbone has {value}"
+            )
             raise InputError(
-                f"identity.calibration={path} was measured with other weights than {self.weights['requested']}: run "
-                "the audit of the corpus with known subjects with the same identity.backbone."
+                f"identity.calibration={path} was measured with {difference}: audit the corpus with known subjects "
+                "with the same settings of identity.backbone."
             )
         return found
 

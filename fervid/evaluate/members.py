@@ -202,8 +202,9 @@ def leakage(member: Member, own_corpus: bool, left_out: int) -> dict[str, Any]:
 
 def _split_leakage(member: Member, own_corpus: bool, left_out: int) -> dict[str, Any]:
     datamodule = member.datamodule
+    identity = member.run.results["leakage"].get("identity")  # the datamodule uses the stored people
     if own_corpus and not left_out:
-        return datamodule.audit.as_dict()
+        return {**datamodule.audit.as_dict(), "identity": identity}
     if own_corpus:
         manifest = datamodule.manifest
         rest = manifest[(manifest["split"] != "test") | manifest.index.isin(member.frames.index)]
@@ -212,6 +213,7 @@ def _split_leakage(member: Member, own_corpus: bool, left_out: int) -> dict[str,
         return audit(
             rest.reset_index(drop=True),
             pairs,
+            identity=identity,
             subjects_clustered=datamodule.subjects_clustered,
             subjects_from=datamodule.subjects_from,
             verified=datamodule.verified,

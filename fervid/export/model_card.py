@@ -23,6 +23,7 @@ from fervid.runs.run import Run
 from fervid.schema.columns import SEX, grouping_columns, keys
 from fervid.schema.config_folder import CONFIG_FOLDER
 from fervid.schema.manifest import SPLITS
+from fervid.schema.people import describe_people
 from fervid.schema.predictions import probabilities
 from fervid.schema.weights import RESEARCH_ONLY, UNKNOWN, is_research_only, pretraining_sentences
 from fervid.storage.escaping import markdown_code, markdown_text
@@ -91,6 +92,7 @@ def _render(run: Run, config: DictConfig, files: Sequence[str]) -> str:
         expressions=[corpus["expressions"] for corpus in run.corpora],
         faces=faces_in_words(config),
         level_sentence=run.level.sentence,
+        people=describe_people(results["leakage"]),
         pretraining=pretraining_sentences(results["leakage"].get("weights", {})),
         test_subjects=int(keys(frames, "subject").nunique()),
         min_test_subjects=MIN_TEST_SUBJECTS,

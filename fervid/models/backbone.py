@@ -235,7 +235,7 @@ class Backbone(nn.Module):
             InputError: if the file is missing, damaged or belongs to another network.
         """
         if not path.is_file():
-            raise InputError(f"backbone.weights={path} is not a file: give a state dict, a name, or null.")
+            raise InputError(f"backbone.weights={path} is not a file: give the path of a state dict, or a name.")
         try:
             content = read_checkpoint(path)
         except InputError as error:

@@ -143,7 +143,7 @@ class PretrainedBackbone(Backbone):
             reason = first_line(error)
             sentence = (
                 f"the {library} weights {weights} of {name} cannot be downloaded ({reason}): connect to a network, "
-                "give a file with backbone.weights=<path>, or use random weights with backbone.weights=null"
+                "or give a file with backbone.weights=<path>; backbone.weights=null uses random weights"
             )
             if on_missing_weights == "error":
                 raise InputError(sentence + ".") from error

@@ -15,6 +15,7 @@ from fervid.report.tidy import tidy
 from fervid.report.weight_table import weight_table
 from fervid.report.writing import Section, print_report, write_report
 from fervid.runs.run import Run, find_runs
+from fervid.schema.people import describe_people
 from fervid.schema.results import CLASSIFICATION
 from fervid.schema.weights import pretraining_sentences
 from fervid.storage.atomic import write_csv
@@ -113,6 +114,13 @@ def compare(runs: Sequence[Run], unusable: dict[Path, str], *, resamples: int, s
         for sentence in pretraining_sentences(run.results["leakage"].get("weights", {}))
     }
     sentences += list(seen)
+    compared = {
+        f"{system.name}: {' '.join(found)}": None
+        for system in systems
+        for run in system.runs
+        if (found := describe_people(run.results["leakage"]))
+    }
+    sentences += list(compared)
     sections: list[Section] = []
     for task in dict.fromkeys(system.task for system in systems):
         same_task = [system for system in systems if system.task == task]

@@ -1,7 +1,6 @@
 """Terminal output and files of a search for the same people by face embeddings."""
 
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -12,6 +11,7 @@ from fervid.audit.identity import record
 from fervid.data.face_cache import FaceCache
 from fervid.data.frame_datamodule import FrameDataModule
 from fervid.runs.drawing import caption
+from fervid.schema.people import describe_errors
 from fervid.storage.atomic import write_csv, write_json
 from fervid.storage.escaping import spreadsheet
 
@@ -35,33 +35,9 @@ def print_people(console: Console, datamodule: FrameDataModule) -> None:
         highlight=False,
     )
     if measured:
-        console.print(_errors(measured), highlight=False)
+        console.print(describe_errors(measured), highlight=False)
     for sentence in evidence["terms"]:
-        console.print(
-            sentence.replace("Initial weights", "Face weights").replace("the initial weights", "them"),
-            highlight=False,
-            markup=False,
-        )
-
-
-def _errors(measured: dict[str, Any]) -> str:
-    def percent(name: str) -> str:
-        return "unknown" if measured[name] is None else f"{measured[name]:.3%}"
-
-    auc = "unknown" if measured["auc"] is None else f"{measured['auc']:.4f}"
-    text = (
-        f"Measured on {measured['subjects']} subjects of {measured['corpus']}, as labelled: false-match rate "
-        f"{percent('false_match_rate')} ({measured['different_pairs']:,} pairs), false-non-match rate "
-        f"{percent('false_non_match_rate')} ({measured['same_pairs']:,} pairs), equal error rate "
-        f"{percent('equal_error_rate')}, AUC {auc}."
-    )
-    if clustering := measured["clustering"]:
-        text += (
-            f" Clustering without names: {clustering['clusters']} clusters for {clustering['subjects']} subjects; "
-            f"{clustering['pairs_joined']:.1%} of the pairs of clips of one subject are in one cluster, and "
-            f"{clustering['pairs_correct']:.1%} of the pairs in one cluster are of one subject."
-        )
-    return text
+        console.print(sentence, highlight=False, markup=False)
 
 
 def write_people(folder: Path, datamodule: FrameDataModule) -> None:

@@ -66,8 +66,8 @@ def check_subjects_known(manifest: pd.DataFrame, name: str) -> None:
     if unknown:
         raise InputError(
             f"split={name} needs subjects, but {unknown} of {len(manifest)} frames have none: give "
-            "dataset.subject_pattern (a regular expression for the file name), or use split=clips "
-            "dataset.near_duplicates=group."
+            "dataset.subject_pattern (a regular expression for the file name), use split=identity "
+            "identity=<face weights>, or use split=clips dataset.near_duplicates=group."
         )
 
 

@@ -31,6 +31,7 @@ from fervid.processes.ranks import detect_rank, ending_together
 from fervid.runs.build import make_datamodule, make_model
 from fervid.runs.drawing import draw_predictions
 from fervid.runs.finished import finished_score
+from fervid.runs.people import print_people
 from fervid.runs.printing import print_split, print_summary
 from fervid.runs.record import WarningCollector, plain_settings, write_manifest
 from fervid.schema.predictions import write_predictions
@@ -177,6 +178,8 @@ def _prepare(datamodule: FrameDataModule, folder: Path, console: Console, is_fir
     if is_first:
         write_manifest(folder, datamodule)
     print_split(console, datamodule)
+    if datamodule.people is not None:
+        print_people(console, datamodule)
 
 
 def _make_finetune(config: DictConfig, folder: Path) -> FreezeThenFineTune:

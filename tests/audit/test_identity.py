@@ -34,7 +34,9 @@ def drawn(people=60, pictures=6, noise=0.7, seed=0, size=64):
 
 def calibrated(rows, names, clips=None):
     rows = centred(rows, np.full(len(rows), "c"))
-    return calibrate(rows, names, np.arange(len(rows)) if clips is None else clips, corpus="c", weights="w")
+    return calibrate(
+        rows, names, np.arange(len(rows)) if clips is None else clips, corpus="c", network={"weights": "w"}
+    )
 
 
 class TestCalibration:

@@ -8,11 +8,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from hydra.errors import InstantiationException
 
 from fervid.cli import compose
 from fervid.data.identity import FaceIdentity
+from fervid.export.model_card import model_card
 from fervid.runs.build import make_datamodule
+from fervid.runs.load import stored_config
+from fervid.runs.run import open_run
 from fervid.synthetic import rendering
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
@@ -53,6 +55,16 @@ def words(faces, weights, tmp_path):
     ]
 
 
+@pytest.fixture
+def calibration(words, fervid_command, tmp_path):
+    """The setting of a calibration on the same pictures with their subjects, as a corpus without subjects needs it."""
+    folder = tmp_path / "calibrated"
+    fervid_command(
+        "audit", *words, "dataset.subject_pattern='(.+)__'", "identity.threshold=0.6", f"hydra.run.dir={folder}"
+    )
+    return f"identity.calibration={folder / 'identity.json'}"
+
+
 def made(words, *more):
     datamodule = make_datamodule(compose("train", [*words, "backbone=lenet", "dataset.batch_size=4", *more]))
     datamodule.prepare_data()
@@ -60,7 +72,8 @@ def made(words, *more):
     return datamodule
 
 
-def test_clusters_are_the_subjects_of_a_corpus_that_knows_none(words):
+def test_clusters_are_the_subjects_of_a_corpus_that_knows_none(words, calibration):
+    words = [*words, calibration]
     datamodule = made(words, "identity.threshold=0.6", "split=identity")
     manifest = datamodule.manifest
     assert datamodule.people.clustered
@@ -74,6 +87,11 @@ def test_clusters_are_the_subjects_of_a_corpus_that_knows_none(words):
     assert found["level"] == "subject-independent by clustering"
     assert found["identity"]["threshold"] == 0.6
     assert found["identity"]["weights"]["data"] == "VGGFace2, identities"
+    # The errors of clustering are stated at the threshold at which they were measured, and at no other.
+    assert found["identity"]["measured"]["clustering"]["threshold"] == 0.6
+    other = made(words, "identity.threshold=0.7", "split=identity").audit.as_dict()["identity"]["measured"]
+    assert other["clustering"] == {}
+    assert other["false_non_match_rate"] is not None
     # Every split of subjects can use them.
     assert made(words, "identity.threshold=0.6", "split=subject_kfold", "split.k=3").audit.level == found["level"]
 
@@ -86,7 +104,8 @@ def test_search_does_not_change_the_weights_drawn_later(words):
     assert torch.equal(torch.rand(3), expected)
 
 
-def test_second_run_embeds_nothing_again(words, monkeypatch):
+def test_second_run_embeds_nothing_again(words, calibration, monkeypatch):
+    words = [*words, calibration]
     first = made(words, "identity.threshold=0.6", "split=identity")
 
     def embedded(*_, **__):
@@ -100,13 +119,15 @@ def test_second_run_embeds_nothing_again(words, monkeypatch):
     assert second.audit.level == "subject-independent by name"
 
 
-def test_other_weights_have_other_embeddings(words, weights, tmp_path):
+def test_other_networks_have_other_embeddings(words, weights, tmp_path):
+    words = [*words, "dataset.subject_pattern='(.+)__'"]
     state = torch.load(weights)
     state["conv_stem.weight"] *= -1
     torch.save(state, tmp_path / "other.pth")
     one = made(words, "identity.threshold=0.6").identity.file_name
     other = made(words, "identity.threshold=0.6", f"identity.backbone.weights={tmp_path / 'other.pth'}")
-    assert one != other.identity.file_name
+    earlier = made(words, "identity.threshold=0.6", "identity.backbone.last_stage=blocks.4.0")
+    assert len({one, other.identity.file_name, earlier.identity.file_name}) == 3
     assert len(list((tmp_path / "cache" / "embeddings").glob("*.npy"))) >= 2
 
 
@@ -150,6 +171,8 @@ def test_audit_writes_pairs_and_a_calibration_for_other_corpora(words, fervid_co
     ("more", "sentence"),
     [
         (["split=identity"], "identity needs at least 8 known subjects to calibrate its threshold, and 0 are known"),
+        (["identity.threshold=1", "split=identity"], "identity.threshold=1 has no measured errors, because no subject"),
+        (["identity.backbone.weights=none.pth"], "identity.backbone.weights=none.pth is not a file: give the path"),
         (["identity.threshold=2"], "identity.threshold=2 is out of range"),
         (["identity.false_match_rate=0"], "identity.false_match_rate=0 is out of range"),
         (["identity.backbone.weights=null"], "identity needs face weights"),
@@ -162,19 +185,23 @@ def test_mistakes_are_reported(words, fervid_command, capsys, more, sentence, tm
     assert sentence in capsys.readouterr().err
 
 
-def test_calibration_with_other_weights_is_refused(weights, tmp_path):
-    from hydra.utils import instantiate
-
-    content = {
-        name: 0 for name in ("corpus", "subjects", "pictures", "same_pairs", "different_pairs", "auc",
-                             "equal_error_rate", "location", "scale", "false_match", "false_non_match", "clustering")
-    }  # fmt: skip
-    (tmp_path / "identity.json").write_text(json.dumps({"calibration": {**content, "weights": "another"}}))
-    config = compose("train", ["identity=face_mobilenetv1", f"identity.backbone.weights={weights}"]).identity
-    config.calibration = str(tmp_path / "identity.json")
-    with pytest.raises(InstantiationException) as raised:
-        instantiate(config, _convert_="all")
-    assert "measured with other weights" in str(raised.value.__cause__)
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ("identity.backbone.image_size=96", "was measured with image_size=64, but identity.backbone has 96"),
+        ("identity.backbone.last_stage=blocks.4.0", "was measured with last_stage="),
+        ("identity.backbone.mean=[0,0,0]", "was measured with mean="),
+        ("identity.backbone.weights=other.pth", "was measured with other weights than"),
+    ],
+)
+def test_calibration_of_another_network_is_refused(
+    words, calibration, weights, fervid_command, capsys, change, sentence, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    torch.save(torch.load(weights) | {"conv_stem.weight": torch.zeros(32, 3, 3, 3)}, "other.pth")
+    with pytest.raises(SystemExit):
+        fervid_command("audit", *words, calibration, change, f"hydra.run.dir={tmp_path / 'out'}")
+    assert sentence in capsys.readouterr().err
 
 
 def test_split_identity_without_identity_says_what_to_give(fervid_command, capsys, tmp_path):
@@ -184,12 +211,26 @@ def test_split_identity_without_identity_says_what_to_give(fervid_command, capsy
     assert "give identity=face_mobilenetv1 identity.backbone.weights=<file>" in capsys.readouterr().err
 
 
-def test_run_with_clusters_is_trained_and_opened_again(words, fervid_train, fervid_command, weights, tmp_path, capfd):
+def test_run_with_clusters_is_trained_and_opened_again(
+    words, calibration, fervid_train, fervid_command, weights, tmp_path, capfd
+):
     small = ["backbone=lenet", "dataset.batch_size=4", "trainer.max_epochs=1", "+trainer.enable_progress_bar=false"]
-    fervid_train(*words, *small, "identity.threshold=0.6", "split=identity", f"hydra.run.dir={tmp_path / 'run'}")
+    fervid_train(
+        *words, calibration, *small, "identity.threshold=0.6", "split=identity", f"hydra.run.dir={tmp_path / 'run'}"
+    )
     results = json.loads((tmp_path / "run" / "results.json").read_text())
     assert results["leakage"]["level"] == "subject-independent by clustering"
     assert results["leakage"]["subjects_clustered"]
+    said = " ".join(capfd.readouterr().out.split())
+    assert "Threshold: similarity 0.600, as given. Measured on 9 subjects of image_folder" in said
+    run = open_run(tmp_path / "run")
+    text = model_card(run, stored_config(run.results, run.folder), ())
+    assert "Subjects are clusters of face embeddings (threshold: similarity 0.600). Measured on 9 subjects" in text
+    assert "VGGFace2 may be used only for non-commercial research" in text
+    assert "Subjects are identified by the names" not in text
+    fervid_command("report", f"runs={tmp_path / 'run'}", f"hydra.run.dir={tmp_path / 'report'}")
+    page = (tmp_path / "report" / "report.html").read_text()
+    assert "Subjects are clusters of face embeddings (threshold: similarity 0.600). Measured on 9 subjects" in page
     # The people come from the manifest: neither weights nor faces are needed.
     weights.rename(tmp_path / "away.pth")
     try:
