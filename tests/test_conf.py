@@ -161,7 +161,7 @@ def test_every_split_fills_all_subsets(split, synthetic, tmp_path):
         subsets.to_csv(tmp_path / "own.csv", index=False)
         words += [f"split.path={tmp_path / 'own.csv'}"]
     elif split == "identity":
-        frames["person"] = frames["subject"]
+        frames["face_cluster"] = frames["subject"]
     elif split == "predefined":
         frames["predefined_split"] = np.where(frames["identity"] > 8, "test", "train")
     subsets = instantiate(compose("train", words).split)(frames)

@@ -346,16 +346,16 @@ class FrameDataModule(pl.LightningDataModule):
     def use_people(self, manifest: pd.DataFrame, *, subjects_clustered: bool) -> None:
         """Makes :meth:`setup` use the people and subjects of a stored manifest instead of comparing faces."""
         self.subjects_clustered = subjects_clustered
-        self._stored_people = manifest[[*FRAME_KEY, "person", "subject"]]
+        self._stored_people = manifest[[*FRAME_KEY, "face_cluster", "subject"]]
 
     def _find_people(self, identity: FaceIdentity, manifest: pd.DataFrame, pairs: pd.DataFrame) -> People:
-        """Adds the column ``person`` to the manifest, and fills the column ``subject`` if no subject is known."""
+        """Adds the column ``face_cluster`` to the manifest, and fills the column ``subject`` if no subject is known."""
         people = identity.people(self._embeddings_path, self.frames)
         # Near-duplicates show one person even if they are too small or too dark for the network.
-        manifest["person"] = group(pairs, people.names)
+        manifest["face_cluster"] = group(pairs, people.names)
         self.subjects_clustered = people.clustered
         if people.clustered:
-            manifest["subject"] = manifest["person"]
+            manifest["subject"] = manifest["face_cluster"]
         return people
 
     def _check_batch_size(self) -> None:

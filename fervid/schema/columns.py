@@ -101,7 +101,7 @@ _DECLARED = (
     Column("predefined_split", Role.BOOKKEEPING, Kind.NAME, "the subset assigned by the publisher of the corpus"),
     Column("split", Role.BOOKKEEPING, Kind.NAME, "the subset: train, val or test"),
     Column("group", Role.BOOKKEEPING, Kind.NAME, "name shared by clips that are near-duplicates", reserved=True),
-    Column("person", Role.BOOKKEEPING, Kind.NAME, "the person, found by face embeddings (`identity`)", reserved=True),
+    Column("face_cluster", Role.BOOKKEEPING, Kind.NAME, "person found by face embeddings (`identity`)", reserved=True),
     Column("peak_frame", Role.BOOKKEEPING, Kind.VALUE, "number of the annotated peak frame, in ISED"),
     Column("identity", Role.BOOKKEEPING, Kind.VALUE, "number of a rendered subject"),
     Column("take", Role.BOOKKEEPING, Kind.VALUE, "number of the clip of a rendered subject and emotion"),

@@ -161,17 +161,17 @@ def identity(manifest: pd.DataFrame, *, val: float, test: float, seed: int) -> n
     People are found by clustering face embeddings (:class:`fervid.data.identity.FaceIdentity`) and near-duplicates. If
     subjects are known, all names of a person are in one subset.
 
-    Takes the arguments of :func:`subject`, with a manifest that has the column ``person``.
+    Takes the arguments of :func:`subject`, with a manifest that has the column ``face_cluster``.
 
     Raises:
         InputError: if the manifest has no people, the fractions are out of range, or there are fewer than three people.
     """
-    if "person" not in manifest:
+    if "face_cluster" not in manifest:
         raise InputError(
             "split=identity needs face weights: give identity=face_mobilenetv1 identity.backbone.weights=<file>, or "
             "another option of identity."
         )
-    return _draw_subjects(manifest, manifest["person"], val, test, seed, "identity")
+    return _draw_subjects(manifest, manifest["face_cluster"], val, test, seed, "identity")
 
 
 def _draw_subjects(

@@ -138,7 +138,7 @@ def test_names_of_one_person_stay_in_one_subset(words, faces):
     datamodule = made(words, "dataset.subject_pattern='(.+)__'", "identity.threshold=0.99", "split=identity")
     splits = datamodule.manifest.groupby("subject")["split"].first()
     assert splits["s0"] == splits["stranger"]
-    assert len(datamodule.manifest["person"].unique()) < 10
+    assert len(datamodule.manifest["face_cluster"].unique()) < 10
 
 
 def test_audit_writes_pairs_and_a_calibration_for_other_corpora(words, fervid_command, tmp_path, capsys):
