@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -127,7 +128,8 @@ def test_interrupted_search_starts_no_further_trial(terminate, tmp_path, cache, 
     ],
 )
 def test_sigterm_during_other_commands(ends_with_143, terminate, trained, cache, tmp_path, name, setting):
-    words = [] if setting is None else [f"{setting}={trained.folder}"]
+    # A copy, since explain writes into the folder of the run.
+    words = [] if setting is None else [f"{setting}={shutil.copytree(trained.folder, tmp_path / 'copy')}"]
     if setting is None:
         words += ["dataset.identities=6", "dataset.clips=1", "dataset.frames=2", f"cache_dir={cache}"]
     elif name in ("evaluate", "explain"):
