@@ -154,8 +154,9 @@ class PrefixCache:
         Returns:
             The features of each cached subset.
         """
-        is_frame = type(datamodule.frame_dataset("val")) is FrameDataset  # one face per sample
-        if stages[0] == 0 or self.gigabytes <= 0 or trainer.world_size > 1 or not is_frame:
+        if stages[0] == 0 or self.gigabytes <= 0 or trainer.world_size > 1:
+            return {}
+        if type(datamodule.frame_dataset("val")) is not FrameDataset:  # several faces per sample
             return {}
         wanted = self._plans(model, datamodule)
         prefixes = [self._prefix(trainer, model, datamodule, stage, wanted) for stage in stages]

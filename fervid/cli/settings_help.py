@@ -31,9 +31,10 @@ def settings_help(command: str, words: list[str]) -> str:
     for group, option in choices.items():
         if option is not None and not group.startswith("hydra"):
             name, _, package = group.partition("@")  # such as backbone@identity.backbone
-            comments[package or name] = [f"{group}={option}"]
+            package = package or name
+            comments[package] = [f"{group}={option}"]
             for file in reversed(option_files(name, option)):
-                comments = _comments(file, f"{package or name}.") | comments
+                comments = _comments(file, f"{package}.") | comments
     settings = re.sub(r"\$\{oc\.env:(\w+),'([^']*)'\}", r"\2", OmegaConf.to_yaml(config))
     options = options_by_group()
     if command == "prepare":

@@ -153,8 +153,9 @@ class FaceIdentity:
         """
         rows = centred(np.load(path), frames["corpus"].to_numpy())
         subject, clip = (pd.factorize(keys(frames, column))[0] for column in ("subject", "clip"))
-        own = calibrate(rows, subject, clip, corpus="+".join(corpora(frames)), network=self.network)
-        calibration = self.calibration or own
+        calibration = self.calibration
+        if calibration is None:
+            calibration = calibrate(rows, subject, clip, corpus="+".join(corpora(frames)), network=self.network)
         clustered = bool((subject < 0).all())
         if clustered and self.threshold is not None and calibration is None:
             raise InputError(
@@ -171,13 +172,13 @@ class FaceIdentity:
         if threshold is None:
             assert calibration is not None
             threshold = calibration.threshold(self.false_match_rate)
-        if own is not None and own is calibration:
+        if calibration is not None and self.calibration is None:
             known = np.flatnonzero(subject >= 0)
             unit = pd.factorize(clip[known])[0]
             first = np.unique(unit, return_index=True)[1]
             found = _groups(sums_of(rows[known], unit), threshold, path, "clips")
             errors = clustering_errors(subject[known][first], found)
-            calibration = replace(own, clustering={**errors, "threshold": threshold})
+            calibration = replace(calibration, clustering={**errors, "threshold": threshold})
         unit = units_of(frames)
         sums = sums_of(rows, unit)
         return People(
