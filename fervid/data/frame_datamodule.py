@@ -5,6 +5,7 @@ import logging
 import os
 import weakref
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,13 +18,13 @@ from torch.utils.data import DataLoader
 
 from fervid import splits
 from fervid.audit.duplicates import group, near_duplicates
-from fervid.audit.identity import People
+from fervid.audit.identity import People, centred, same_people
 from fervid.audit.leakage import audit
 from fervid.data.datasets import CachedFeatures, EpochSampler, FeatureDataset, FrameDataset, already_a_batch
 from fervid.data.device_loader import DeviceLoader, fits, to_device
 from fervid.data.face_cache import FaceCache, build_face_cache
 from fervid.data.frame_source import FrameSource
-from fervid.data.identity import FaceIdentity, names_of_people
+from fervid.data.identity import FaceIdentity
 from fervid.data.samples import FrameSample, Sample
 from fervid.data.targets import ClassTarget, Target, VoteTarget
 from fervid.errors import InputError
@@ -228,7 +229,7 @@ class FrameDataModule(pl.LightningDataModule):
                 self._build_face_cache()
             if not self._duplicates_path.exists():
                 self._find_duplicates()
-            if self.identity is not None and not self._embeddings_path.exists():
+            if self.identity is not None:
                 self._embed(self.identity)
 
     @property
@@ -239,19 +240,28 @@ class FrameDataModule(pl.LightningDataModule):
     @property
     def _is_cached(self) -> bool:
         found = self.face_cache_path.exists() and self._duplicates_path.exists()
-        return found and (self.identity is None or self._embeddings_path.exists())
+        return found and (self.identity is None or self.embeddings_path(self.identity).exists())
 
-    @property
-    def _embeddings_path(self) -> Path:
-        """Path of the embeddings; its name depends on the pictures and the network, not on labels or subjects."""
-        assert self.identity is not None
+    def embeddings(self, identity: FaceIdentity) -> np.ndarray:
+        """Returns the face embeddings of :attr:`frames`, float32 (N, D), centred and of length 1.
+
+        They are computed and cached unless they are in the cache. Call :meth:`prepare_data` first.
+        """
+        with lock(self.folder):
+            self._embed(identity)
+        return centred(np.load(self.embeddings_path(identity)), self.frames["corpus"].to_numpy())
+
+    def embeddings_path(self, identity: FaceIdentity) -> Path:
+        """Returns the path of the embeddings, which depends on pictures and network, not on labels or subjects."""
         key = hashlib.sha256(self.face_cache_path.with_suffix(".hashes.npy").read_bytes())
         key.update(f"{[source.face_size for source in self.sources]}".encode())
-        return self.cache_dir / "embeddings" / f"{self.corpus}-{key.hexdigest()[:12]}-{self.identity.file_name}"
+        return self.cache_dir / "embeddings" / f"{self.corpus}-{key.hexdigest()[:12]}-{identity.file_name}"
 
     def _embed(self, identity: FaceIdentity) -> None:
-        self._embeddings_path.parent.mkdir(exist_ok=True)
-        identity.embed(self._embeddings_path, len(self.frames), self._open_pictures(), f"{self.corpus}: embeddings")
+        path = self.embeddings_path(identity)
+        if not path.exists():
+            path.parent.mkdir(exist_ok=True)
+            identity.embed(path, len(self.frames), self._open_pictures(), f"{self.corpus}: embeddings")
 
     @property
     def _duplicates_path(self) -> Path:
@@ -308,7 +318,8 @@ class FrameDataModule(pl.LightningDataModule):
         if self.near_duplicates == "group":
             manifest["group"] = group(pairs, keys(manifest, "clip"))
         if self.identity is not None:
-            self.people = self._find_people(self.identity, manifest, pairs)
+            embeddings = self.embeddings(self.identity)
+            self.people = self._find_people(self.identity, embeddings, manifest, pairs)
         elif self._stored_people is not None:
             manifest = manifest.drop(columns="subject").merge(self._stored_people, how="left", on=FRAME_KEY)
         manifest["split"] = self.split(manifest)
@@ -324,7 +335,10 @@ class FrameDataModule(pl.LightningDataModule):
             hashes = np.load(self.face_cache_path.with_suffix(".hashes.npy"))[manifest["cache_row"].to_numpy()]
             pairs = near_duplicates(hashes, keys(manifest, "clip"))
         if self.people is not None:
-            self.same_people = names_of_people(self.people, self._embeddings_path, self.frames, manifest)
+            rows = manifest["cache_row"].to_numpy()
+            self.same_people = same_people(
+                replace(self.people, unit=self.people.unit[rows]), manifest, embeddings[rows]
+            )
         self.audit = audit(
             manifest,
             pairs,
@@ -348,9 +362,11 @@ class FrameDataModule(pl.LightningDataModule):
         self.subjects_clustered = subjects_clustered
         self._stored_people = manifest[[*FRAME_KEY, "face_cluster", "subject"]]
 
-    def _find_people(self, identity: FaceIdentity, manifest: pd.DataFrame, pairs: pd.DataFrame) -> People:
+    def _find_people(
+        self, identity: FaceIdentity, embeddings: np.ndarray, manifest: pd.DataFrame, pairs: pd.DataFrame
+    ) -> People:
         """Adds the column ``face_cluster`` to the manifest, and fills the column ``subject`` if no subject is known."""
-        people = identity.people(self._embeddings_path, self.frames)
+        people = identity.people(embeddings, self.frames, self.embeddings_path(identity))
         # Near-duplicates show one person even if they are too small or too dark for the network.
         manifest["face_cluster"] = group(pairs, people.names)
         self.subjects_clustered = people.clustered

@@ -20,10 +20,8 @@ from fervid.audit.identity import (
     Calibration,
     People,
     calibrate,
-    centred,
     clustering_errors,
     group_units,
-    same_people,
     sums_of,
     unit_length,
     units_of,
@@ -140,18 +138,18 @@ class FaceIdentity:
                 array.flush()
         self.backbone.to(torch.device("cpu"))
 
-    def people(self, path: Path, frames: pd.DataFrame) -> People:
+    def people(self, rows: np.ndarray, frames: pd.DataFrame, path: Path) -> People:
         """Groups frames by the person they show.
 
         Args:
-            path: file of the embeddings from :meth:`embed`, one row per frame; the groups are cached beside it.
+            rows: embeddings of the frames from :func:`fervid.audit.identity.centred`, float32 (N, D).
             frames: N frames of one or several corpora.
+            path: the groups are cached in files beside this path; their names begin with its stem.
 
         Raises:
             InputError: if there is no threshold, because too few subjects are known and neither a threshold nor a
                 calibration was given, or if no subject is known and there is no calibration.
         """
-        rows = centred(np.load(path), frames["corpus"].to_numpy())
         subject, clip = (pd.factorize(keys(frames, column))[0] for column in ("subject", "clip"))
         calibration = self.calibration
         if calibration is None:
@@ -229,20 +227,6 @@ class FaceIdentity:
                 "with the same settings of identity.backbone."
             )
         return found
-
-
-def names_of_people(people: People, path: Path, frames: pd.DataFrame, manifest: pd.DataFrame) -> pd.DataFrame:
-    """Lists the names of each person (:func:`fervid.audit.identity.same_people`).
-
-    Args:
-        people: the people found in ``frames``.
-        path: file of the embeddings of ``frames``.
-        frames: all frames.
-        manifest: those that are in a subset, with ``split`` and ``cache_row``.
-    """
-    rows = manifest["cache_row"].to_numpy()
-    embeddings = centred(np.load(path), frames["corpus"].to_numpy())[rows]
-    return same_people(replace(people, unit=people.unit[rows]), manifest, embeddings)
 
 
 def _groups(sums: np.ndarray, threshold: float, path: Path, what: str) -> np.ndarray:

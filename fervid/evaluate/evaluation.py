@@ -6,12 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from hydra.utils import instantiate
 from omegaconf import DictConfig
 from rich.console import Console
 
 from fervid.errors import InputError
 from fervid.evaluate.ensemble import gain_sentence, member_table, member_weights, soft_vote
 from fervid.evaluate.members import Member, align, leakage, leave_out_seen, open_members, open_runs, predict_frames
+from fervid.evaluate.seen_people import find_seen_people, seen_people_section
 from fervid.evaluate.sentences import emotion_sections, sentences_on
 from fervid.evaluate.writing import (
     ensemble_settings,
@@ -72,12 +74,21 @@ def evaluate(folder: Path, console: Console, *, folders: Sequence[str], config: 
     runs = open_runs(folders)
     weights = member_weights(config.weights, runs)
     own_corpus = config.get("dataset") is None
-    if config.root is not None and not own_corpus:
+    identity = instantiate(config.get("identity"), _convert_="all")
+    if identity is not None and own_corpus:
+        raise InputError(
+            "identity finds people of another corpus in the training data: give dataset=<corpus>. For the run's own "
+            "corpus, use python -m fervid.audit with identity."
+        )
+    if config.root is not None and not own_corpus and identity is None:
         raise InputError(
             f"root={config.root} is the folder of the run's own corpus: give dataset.root for another corpus."
         )
     members = open_members(runs, config)
     align(members, own_corpus)
+    if identity is not None:
+        for member in members:
+            member.seen_people = find_seen_people(member.run, member.datamodule, member.frames, identity, config)
     left_out = leave_out_seen(members) if config.subjects == "unseen" else 0
     for member in members:
         member.leakage = leakage(member, own_corpus, left_out)
@@ -159,6 +170,9 @@ def _main_sections(
     sections = [Section(title, [table], sentences=sentences, terminal=True)]
     if predicted.own_corpus:
         return sections
+    seen = {member.name: member.seen_people for member in members if member.seen_people is not None}
+    if seen:
+        sections.append(seen_people_section(seen))
     return [*emotion_sections(members, predicted.labels, predicted.emotions), *sections]
 
 

@@ -17,6 +17,7 @@ from fervid.audit.leakage import audit
 from fervid.data.face_cache import FaceCache
 from fervid.data.frame_datamodule import FrameDataModule
 from fervid.errors import InputError
+from fervid.evaluate.seen_people import SeenPeople
 from fervid.faces.detection import NoDetector
 from fervid.models.batch_invariance import MAX_PICTURES, BatchInvariance, check_batches
 from fervid.predict.predictor import BATCH_SIZE, Predictor
@@ -44,6 +45,7 @@ class Member:
         classes: shared name of each class, all different.
         probabilities: probabilities (N, C) of these classes for the N frames.
         batches: whether the probabilities depend on the batch.
+        seen_people: people of the frames whom the run has seen in training; None if faces were not compared.
     """
 
     run: Run
@@ -56,6 +58,7 @@ class Member:
     classes: list[str] = field(default_factory=list)
     probabilities: np.ndarray = field(default_factory=lambda: np.empty((0, 0)))
     batches: BatchInvariance | None = None
+    seen_people: SeenPeople | None = None
 
 
 def open_members(runs: Sequence[Run], config: DictConfig) -> list[Member]:
@@ -174,13 +177,19 @@ def align(members: Sequence[Member], own_corpus: bool) -> None:
 
 
 def leave_out_seen(members: Sequence[Member]) -> int:
-    """Drops frames of subjects and clips that any member was trained or validated on; returns their number."""
+    """Drops frames of subjects and clips that any member was trained or validated on; returns their number.
+
+    If faces were compared, frames of people seen in training are dropped, too.
+    """
     seen = pd.concat([member.seen[["corpus", "subject", "clip"]] for member in members])
     frames = members[0].frames
     known = np.zeros(len(frames), dtype=bool)
     for column in ("subject", "clip"):
         pairs = pd.MultiIndex.from_frame(seen.dropna(subset=column)[["corpus", column]])
         known |= pd.MultiIndex.from_frame(frames[["corpus", column]]).isin(pairs)
+    for member in members:
+        if member.seen_people is not None:
+            known |= member.seen_people.frames
     if known.all():
         raise InputError(
             f"subjects=unseen leaves no frames: all {len(frames)} are of subjects or clips that a member was trained "
@@ -197,6 +206,8 @@ def leakage(member: Member, own_corpus: bool, left_out: int) -> dict[str, Any]:
     if own_corpus:  # the people that the run searched for; evaluation does not search again
         stored = member.run.results["leakage"]
         found |= {name: stored[name] for name in ("people", "identity") if name in stored}
+    elif member.seen_people is not None:
+        found |= member.seen_people.as_dict(are_left_out=left_out > 0)
     return with_weights(found, member.run.results.get("weights"), member.datamodule.corpora)
 
 
