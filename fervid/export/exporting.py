@@ -193,7 +193,7 @@ def write_format(name: str, model: EmotionClassifier, config: DictConfig, about:
 @torch.inference_mode()
 def _batch_invariance(model: EmotionClassifier) -> BatchInvariance:
     """Checks on random pictures that logits do not depend on the batch, which no comparison of a file would notice."""
-    faces = _random_faces(16, model.backbone.image_size, torch.Generator().manual_seed(0))
+    faces = random_faces(16, model.backbone.image_size, torch.Generator().manual_seed(0))
 
     def compute(pictures: np.ndarray) -> np.ndarray:
         return model(torch.from_numpy(pictures)).numpy()
@@ -201,7 +201,7 @@ def _batch_invariance(model: EmotionClassifier) -> BatchInvariance:
     return check_batches(compute, faces.numpy(), compute(faces.numpy()), batch_size=4)
 
 
-def _random_faces(count: int, size: int, generator: torch.Generator) -> Tensor:
+def random_faces(count: int, size: int, generator: torch.Generator) -> Tensor:
     """Returns random pictures, from coarse patches to noise."""
     patches = torch.rand(count, 3, 5, 5, generator=generator)
     noise = torch.rand(count, 3, size, size, generator=generator)
@@ -215,7 +215,7 @@ def _compare(model: EmotionClassifier, classify: Classify) -> tuple[float, float
     generator = torch.Generator().manual_seed(0)
     differences, logits = [], []
     for batch in BATCH_SIZES:
-        faces = _random_faces(batch, model.backbone.image_size, generator)
+        faces = random_faces(batch, model.backbone.image_size, generator)
         expected, found = model(faces).numpy(), classify(faces.numpy())
         if found.shape != expected.shape:
             return float("inf"), 1.0
@@ -259,7 +259,9 @@ def _open_onnx(path: Path, config: DictConfig, model: EmotionClassifier) -> Clas
 
         evaluator: Any = ReferenceEvaluator(str(path))
         return lambda faces: evaluator.run(["logits"], {"faces": faces})[0]
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1  # a thread pool once never ended, with another process on the same two cores
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     return lambda faces: session.run(["logits"], {"faces": faces})[0]
 
 
