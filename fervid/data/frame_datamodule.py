@@ -138,7 +138,6 @@ class FrameDataModule(pl.LightningDataModule):
         self._features: dict[str, CachedFeatures] = {}
         self._features_of: Callable[[], Any] = lambda: None
         self._device_arrays: dict[int, torch.Tensor] = {}
-
         self.subjects_clustered = False
         self._stored_people: pd.DataFrame | None = None
 
@@ -215,11 +214,8 @@ class FrameDataModule(pl.LightningDataModule):
 
     def prepare_data(self) -> None:
         """Writes the faces at the training size and finds near-duplicates, unless both have already been done."""
-        for folder in (
-            self.folder,
-            self.folder / "features",
-            self.cache_dir / "embeddings",
-        ):  # large files, which may stay in the cache for years
+        # Large files, which may stay in the cache for years.
+        for folder in (self.folder, self.folder / "features", self.cache_dir / "embeddings"):
             remove_leftovers(folder)
         if self._is_cached:
             return
@@ -230,7 +226,7 @@ class FrameDataModule(pl.LightningDataModule):
             if not self._duplicates_path.exists():
                 self._find_duplicates()
             if self.identity is not None:
-                self._embed(self.identity)
+                self.embeddings(self.identity)
 
     @property
     def is_ready(self) -> bool:
@@ -245,23 +241,19 @@ class FrameDataModule(pl.LightningDataModule):
     def embeddings(self, identity: FaceIdentity) -> np.ndarray:
         """Returns the face embeddings of :attr:`frames`, float32 (N, D), centred and of length 1.
 
-        They are computed and cached unless they are in the cache. Call :meth:`prepare_data` first.
+        They are computed unless they are in the cache. Call :meth:`prepare_data` first.
         """
-        with lock(self.folder):
-            self._embed(identity)
-        return centred(np.load(self.embeddings_path(identity)), self.frames["corpus"].to_numpy())
+        path = self.embeddings_path(identity)
+        if not path.exists():
+            path.parent.mkdir(exist_ok=True)
+            identity.embed(path, len(self.frames), self._open_pictures(), f"{self.corpus}: embeddings")
+        return centred(np.load(path), self.frames["corpus"].to_numpy())
 
     def embeddings_path(self, identity: FaceIdentity) -> Path:
         """Returns the path of the embeddings, which depends on pictures and network, not on labels or subjects."""
         key = hashlib.sha256(self.face_cache_path.with_suffix(".hashes.npy").read_bytes())
         key.update(f"{[source.face_size for source in self.sources]}".encode())
         return self.cache_dir / "embeddings" / f"{self.corpus}-{key.hexdigest()[:12]}-{identity.file_name}"
-
-    def _embed(self, identity: FaceIdentity) -> None:
-        path = self.embeddings_path(identity)
-        if not path.exists():
-            path.parent.mkdir(exist_ok=True)
-            identity.embed(path, len(self.frames), self._open_pictures(), f"{self.corpus}: embeddings")
 
     @property
     def _duplicates_path(self) -> Path:
@@ -319,7 +311,12 @@ class FrameDataModule(pl.LightningDataModule):
             manifest["group"] = group(pairs, keys(manifest, "clip"))
         if self.identity is not None:
             embeddings = self.embeddings(self.identity)
-            self.people = self._find_people(self.identity, embeddings, manifest, pairs)
+            self.people = self.identity.people(embeddings, self.frames, self.embeddings_path(self.identity))
+            self.subjects_clustered = self.people.clustered
+            # Near-duplicates show one person even if they are too small or too dark for the network.
+            manifest["face_cluster"] = group(pairs, self.people.names)
+            if self.subjects_clustered:
+                manifest["subject"] = manifest["face_cluster"]
         elif self._stored_people is not None:
             manifest = manifest.drop(columns="subject").merge(self._stored_people, how="left", on=FRAME_KEY)
         manifest["split"] = self.split(manifest)
@@ -361,18 +358,6 @@ class FrameDataModule(pl.LightningDataModule):
         """Makes :meth:`setup` use the people and subjects of a stored manifest instead of comparing faces."""
         self.subjects_clustered = subjects_clustered
         self._stored_people = manifest[[*FRAME_KEY, "face_cluster", "subject"]]
-
-    def _find_people(
-        self, identity: FaceIdentity, embeddings: np.ndarray, manifest: pd.DataFrame, pairs: pd.DataFrame
-    ) -> People:
-        """Adds the column ``face_cluster`` to the manifest, and fills the column ``subject`` if no subject is known."""
-        people = identity.people(embeddings, self.frames, self.embeddings_path(identity))
-        # Near-duplicates show one person even if they are too small or too dark for the network.
-        manifest["face_cluster"] = group(pairs, people.names)
-        self.subjects_clustered = people.clustered
-        if people.clustered:
-            manifest["subject"] = manifest["face_cluster"]
-        return people
 
     def _check_batch_size(self) -> None:
         train = int((self.samples["split"] == "train").sum())

@@ -88,7 +88,15 @@ def evaluate(folder: Path, console: Console, *, folders: Sequence[str], config: 
     align(members, own_corpus)
     if identity is not None:
         for member in members:
-            member.seen_people = find_seen_people(member.run, member.datamodule, member.frames, identity, config)
+            member.seen_people = find_seen_people(
+                member.run,
+                member.datamodule,
+                member.frames,
+                identity,
+                cache_dir=config.cache_dir,
+                root=config.root,
+                trust=config.trust,
+            )
     left_out = leave_out_seen(members) if config.subjects == "unseen" else 0
     for member in members:
         member.leakage = leakage(member, own_corpus, left_out)

@@ -2,22 +2,23 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from omegaconf import DictConfig
 
 from fervid import figures
 from fervid.audit.identity import MAX_PICTURES, People
 from fervid.data.face_cache import FaceCache
-from fervid.data.frame_datamodule import FrameDataModule
+from fervid.data.frame_datamodule import DEFAULT_CACHE, FrameDataModule
 from fervid.data.identity import FaceIdentity
 from fervid.report.writing import Section
 from fervid.runs.drawing import caption
 from fervid.runs.load import reopen_corpus
 from fervid.runs.run import Run
+from fervid.runs.trust import Trust
 from fervid.schema.columns import keys
 from fervid.schema.people import describe_people
 from fervid.schema.tables import Table
@@ -59,21 +60,30 @@ class SeenPeople:
 
 
 def find_seen_people(
-    run: Run, datamodule: FrameDataModule, frames: pd.DataFrame, identity: FaceIdentity, config: DictConfig
+    run: Run,
+    datamodule: FrameDataModule,
+    frames: pd.DataFrame,
+    identity: FaceIdentity,
+    *,
+    cache_dir: str | Path = DEFAULT_CACHE,
+    root: str | Path | None = None,
+    trust: Trust = (),
 ) -> SeenPeople:
     """Compares the faces of another corpus with those that a run was trained and validated on.
 
     Args:
         run: the stored run, whose corpus must still be there.
         datamodule: the other corpus, prepared.
-        frames: N frames of it, with their ``cache_row`` and ``split``.
+        frames: N frames of it, with their ``cache_row`` and ``split`` (``test``).
         identity: the face network and its threshold.
-        config: configuration composed from ``conf/evaluate.yaml``.
+        cache_dir: folder of cached faces of the run's corpus.
+        root: current folder of the run's corpus; None: the folder used by the run.
+        trust: packages whose classes the run may use.
 
     Raises:
         InputError: if the corpus of the run is missing or has changed, or there is no threshold.
     """
-    own = reopen_corpus(run.folder, run.results, config.cache_dir, config.root, trust=config.trust)
+    own = reopen_corpus(run.folder, run.results, cache_dir, root, trust=trust)
     trained = own.manifest[own.manifest["split"] != "test"]
     places = [{(each["name"], str(each["root"])) for each in corpora} for corpora in (own.corpora, datamodule.corpora)]
     is_other_folder = places[0] != places[1] and bool(set(trained["corpus"]) & set(frames["corpus"]))
