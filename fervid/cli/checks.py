@@ -13,6 +13,7 @@ from fervid.cli.options import command_groups, option_files, options_by_group
 from fervid.errors import InputError
 from fervid.schema.config_folder import CONFIG_FOLDER
 from fervid.schema.same_system import PATH_ENDING
+from fervid.schema.weights import ENDINGS
 
 FILES = {
     "ckpt_path": "the last.ckpt of a run",
@@ -22,7 +23,7 @@ FILES = {
 
 
 def check_files(config: DictConfig) -> None:
-    """Checks that the corpus, tables and checkpoint in a configuration exist.
+    """Checks that the corpus, tables, weights and checkpoint in a configuration exist.
 
     Args:
         config: the configuration of a command; its ``choices``, if it has any, name the corpus.
@@ -37,6 +38,10 @@ def check_files(config: DictConfig) -> None:
         file = OmegaConf.select(config, setting)
         if file and not Path(str(file)).expanduser().is_file():
             raise InputError(f"{setting}={file} is not a file: give {expected}.")
+    for setting in ("backbone.weights", "identity.backbone.weights"):
+        weights = OmegaConf.select(config, setting)
+        if weights and Path(str(weights)).suffix in ENDINGS and not Path(str(weights)).expanduser().is_file():
+            raise InputError(f"{setting}={weights} is not a file: give the path of a state dict, or a name.")
     dataset = config.get("dataset")
     for name, path in (dataset or {}).items():
         if str(name).endswith(PATH_ENDING) and path and not Path(str(path)).expanduser().exists():

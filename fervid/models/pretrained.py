@@ -19,11 +19,10 @@ from fervid.models.lora import add_lora
 from fervid.models.provenance import timm_info, torchvision_info
 from fervid.models.stages import find_stages, library_name
 from fervid.models.state_dicts import CLASSIFIERS, converted_states
-from fervid.schema.weights import WeightsInfo
+from fervid.schema.weights import ENDINGS, WeightsInfo
 
 log = logging.getLogger(__name__)
 
-FILES = (".pth", ".pt", ".safetensors")
 HUB = ("hf_hub:", "hf-hub:")  # timm's prefixes of models on the Hugging Face hub
 # Arguments of the libraries that choose files, downloads or the classifier rather than the network.
 RESERVED = {
@@ -132,7 +131,7 @@ class PretrainedBackbone(Backbone):
     ) -> None:
         if weights is None:
             return
-        if Path(weights).expanduser().is_file() or Path(weights).suffix in FILES:
+        if Path(weights).expanduser().is_file() or Path(weights).suffix in ENDINGS:
             self.load_file(Path(weights).expanduser())
             return
         try:

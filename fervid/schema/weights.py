@@ -12,6 +12,7 @@ from fervid.errors import InputError
 from fervid.schema.leakage_levels import LeakageLevel
 
 UNKNOWN = "unknown"
+ENDINGS = (".pth", ".pt", ".ckpt", ".safetensors")  # of files of weights; anything else is the name of weights
 RESEARCH_ONLY = "Research only: the terms of the initial weights or of their data exclude commercial use."
 RESTRICTED = re.compile(r"non-?commercial|\bby-nc\b|research[ -](only|and education)|only for research", re.IGNORECASE)
 

@@ -98,6 +98,14 @@ def test_missing_corpus_is_reported_before_torch_is_imported(tmp_path, words, ro
         (["predict", "run=done", "source=nowhere.mp4"], "source=nowhere.mp4 does not exist"),
         (["explain", "run=done", "root=nowhere"], "root=nowhere does not exist"),
         (["evaluate", "run=done", "root=nowhere"], "root=nowhere does not exist"),
+        (["train", "backbone.weights=nowhere.pth"], "backbone.weights=nowhere.pth is not a file"),
+        *(
+            (
+                [name, "identity=face_vit_tiny", "identity.backbone.weights=no.pt"],
+                "backbone.weights=no.pt is not a file",
+            )
+            for name in ("audit", "train")
+        ),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
