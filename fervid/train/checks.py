@@ -1,9 +1,11 @@
-"""Checks that reject unusable settings before the corpus is prepared, or before the first training step."""
+"""Checks of settings before the corpus is prepared or before the first training step, and of the trained network."""
 
 import copy
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import pandas as pd
 import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig
@@ -13,6 +15,8 @@ from fervid.callbacks import FreezeThenFineTune
 from fervid.errors import InputError, first_line
 from fervid.runs.build import task_class
 from fervid.tasks.task import Task
+
+log = logging.getLogger(__name__)
 
 
 def check_monitor(config: DictConfig, finetune: FreezeThenFineTune) -> None:
@@ -47,6 +51,20 @@ def check_single_frame(model: Task, finetune: FreezeThenFineTune) -> None:
                 f"dataset.batch_size=1 is too small for the batch statistics of BatchNorm in phase {phase.name!r}: "
                 "give 2 or more, or backbone.freeze_batchnorm=true."
             ) from error
+
+
+def warn_of_one_class(predictions: pd.DataFrame) -> None:
+    """Warns if a network predicts the same class for all validation samples, although their labels differ.
+
+    Args:
+        predictions: one row per validation sample, with ``label`` and ``predicted`` if the target has classes.
+    """
+    if "predicted" in predictions and predictions["predicted"].nunique() == 1 < predictions["label"].nunique():
+        log.warning(
+            "the network predicts %s for all %d validation frames, so it has not learned to tell the classes apart: "
+            "use a smaller optimizer.lr, scheduler=warmup_cosine, more epochs, or finetune=linear_probe.",
+            *(predictions["predicted"].iloc[0], len(predictions)),
+        )
 
 
 @contextmanager

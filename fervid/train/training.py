@@ -39,7 +39,13 @@ from fervid.schema.results import write_results
 from fervid.schema.same_system import RunIdentity, run_settings
 from fervid.schema.weights import pretraining_sentences, seen_in_pretraining
 from fervid.tasks.task import Task
-from fervid.train.checks import check_monitor, check_optimizer, check_single_frame, trainer_mistakes
+from fervid.train.checks import (
+    check_monitor,
+    check_optimizer,
+    check_single_frame,
+    trainer_mistakes,
+    warn_of_one_class,
+)
 from fervid.train.record import collect, compared_settings
 from fervid.train.resuming import checked_checkpoint, last_checkpoint, next_step, unfinished_checkpoint
 from fervid.train.tensorboard import log_figures, log_hparams
@@ -140,6 +146,7 @@ def _run(
             return float(finetune.best["score"])
         tables, seconds["test"] = _predict(trainer, model, datamodule, collector)
     if trainer.is_global_zero:
+        warn_of_one_class(tables["val"])
         write_predictions(folder, tables["test"], tables["val"])
         outcome = collect(config, trainer, model, datamodule, finetune, tables["test"], warnings, seconds)
         # Written before anything is drawn or logged, so that a failing figure cannot lose the results.

@@ -203,3 +203,15 @@ def test_missing_weights_are_reported_everywhere(fervid_train, tmp_path, monkeyp
     with pytest.raises(SystemExit):
         fervid_train(*words, f"hydra.run.dir={tmp_path / 'strict'}", "on_missing_weights=error")
     assert "backbone.weights=null" in capfd.readouterr().err
+
+
+def test_network_that_predicts_one_class_is_reported(fervid_train, tmp_path, capsys):
+    words = ("experiment=smoke", "backbone=lenet", "finetune=full", "optimizer=adam", "optimizer.lr=1")
+    last = ("finetune.select=last", "finetune.phases.0.patience=null", "trainer.max_epochs=4")
+    fervid_train(*words, *last, f"hydra.run.dir={tmp_path / 'collapsed'}")
+    results = json.loads((tmp_path / "collapsed" / "results.json").read_text())
+    (warning,) = [text for text in results["warnings"] if "has not learned" in text]
+    predicted = set(pd.read_csv(tmp_path / "collapsed" / "predictions_val.csv")["predicted"])
+    assert f"predicts {predicted.pop()} for all " in warning
+    assert not predicted
+    assert " ".join(warning.split()) in " ".join(capsys.readouterr().out.split())
