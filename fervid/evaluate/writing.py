@@ -97,6 +97,9 @@ def write_run(
 ) -> Run:
     """Writes the run folder of a member or an ensemble."""
     measured = measure(predictions, emotions)
+    warnings = list(results["warnings"])
+    if member.batches is not None and not member.batches.holds:
+        warnings.append(member.batches.sentence)
     sizes = {subset: int(member.run.results["data"]["split"][subset]) for subset in ("train", "val")}
     folder.mkdir(parents=True, exist_ok=True)
     write_predictions(folder, predictions, validation)
@@ -107,6 +110,7 @@ def write_run(
         | measured
         | {
             "evaluated": str(member.run.folder),
+            "warnings": warnings,
             "batch_invariance": None if member.batches is None else member.batches.as_dict(),
             "metrics": results["metrics"] | measured["metrics"],
             "leakage": leakage,

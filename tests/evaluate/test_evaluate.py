@@ -298,3 +298,4 @@ def test_dependence_on_the_batch_is_recorded(fervid_evaluate, trained, monkeypat
     assert asked.results["batch_invariance"]["holds"] is False
     assert asked.results["batch_invariance"]["difference"] > asked.results["batch_invariance"]["tolerance"]
     assert "Outputs depend on the other pictures of a batch" in " ".join(capfd.readouterr().out.split())
+    assert any("Outputs depend on the other pictures" in text for text in asked.results["warnings"])
