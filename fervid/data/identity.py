@@ -148,7 +148,8 @@ class FaceIdentity:
 
         Raises:
             InputError: if there is no threshold, because too few subjects are known and neither a threshold nor a
-                calibration was given, or if no subject is known and there is no calibration.
+                calibration was given, if no subject is known and there is no calibration, or if no two subjects can
+                reach the threshold.
         """
         subject, clip = (pd.factorize(keys(frames, column))[0] for column in ("subject", "clip"))
         calibration = self.calibration
@@ -170,6 +171,11 @@ class FaceIdentity:
         if threshold is None:
             assert calibration is not None
             threshold = calibration.threshold(self.false_match_rate)
+            if threshold > 1:
+                raise InputError(
+                    f"identity.false_match_rate={self.false_match_rate:g} needs a similarity of {threshold:.3f}, and "
+                    "none is above 1: give a larger rate."
+                )
         if calibration is not None and self.calibration is None:
             known = np.flatnonzero(subject >= 0)
             unit = pd.factorize(clip[known])[0]

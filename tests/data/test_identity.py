@@ -175,6 +175,10 @@ def test_audit_writes_pairs_and_a_calibration_for_other_corpora(words, fervid_co
         (["identity.backbone.weights=none.pth"], "identity.backbone.weights=none.pth is not a file: give the path"),
         (["identity.threshold=2"], "identity.threshold=2 is out of range"),
         (["identity.false_match_rate=0"], "identity.false_match_rate=0 is out of range"),
+        (
+            ["dataset.subject_pattern='(.+)__'", "identity.false_match_rate=1e-200"],
+            "identity.false_match_rate=1e-200 needs a similarity of",
+        ),
         (["identity.backbone.weights=null"], "identity needs face weights"),
         (["identity.calibration=/nowhere.json"], "identity.calibration=/nowhere.json cannot be read"),
     ],
