@@ -23,7 +23,7 @@ FILES = {
 
 
 def check_files(config: DictConfig) -> None:
-    """Checks that the corpus, tables, weights and checkpoint in a configuration exist.
+    """Checks that the corpus, tables and checkpoint in a configuration exist.
 
     Args:
         config: the configuration of a command; its ``choices``, if it has any, name the corpus.
@@ -32,16 +32,12 @@ def check_files(config: DictConfig) -> None:
         InputError: if the folder of the corpus is not given, or a file or folder does not exist.
     """
     moved = config.get("root")
-    if moved is not None and config.get("dataset") is None and not Path(str(moved)).expanduser().exists():
+    if moved is not None and not Path(str(moved)).expanduser().exists():
         raise InputError(f"root={moved} does not exist: give the current path of the run's corpus.")
     for setting, expected in FILES.items():
         file = OmegaConf.select(config, setting)
         if file and not Path(str(file)).expanduser().is_file():
             raise InputError(f"{setting}={file} is not a file: give {expected}.")
-    for setting in ("backbone.weights", "identity.backbone.weights"):
-        weights = OmegaConf.select(config, setting)
-        if weights and Path(str(weights)).suffix in ENDINGS and not Path(str(weights)).expanduser().is_file():
-            raise InputError(f"{setting}={weights} is not a file: give the path of a state dict, or a name.")
     dataset = config.get("dataset")
     for name, path in (dataset or {}).items():
         if str(name).endswith(PATH_ENDING) and path and not Path(str(path)).expanduser().exists():
@@ -57,6 +53,18 @@ def check_files(config: DictConfig) -> None:
     if place is not None and not is_zip and not (place.exists() if can_be_fetched else place.is_dir()):
         kind = "file or folder" if can_be_fetched else "folder"
         raise InputError(f"dataset.root={root} is not a {kind}: give the {kind} of the corpus.")
+
+
+def check_weights(config: DictConfig) -> None:
+    """Checks that files of weights exist, unlike :func:`check_files` only for runs that are not finished.
+
+    Raises:
+        InputError: if a file does not exist.
+    """
+    for setting in ("backbone.weights", "identity.backbone.weights"):
+        weights = OmegaConf.select(config, setting)
+        if weights and Path(str(weights)).suffix in ENDINGS and not Path(str(weights)).expanduser().is_file():
+            raise InputError(f"{setting}={weights} is not a file: give the path of a state dict, or a name.")
 
 
 def check_packages(config: DictConfig) -> None:

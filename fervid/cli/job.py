@@ -13,7 +13,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from fervid.cli.checks import check_files, check_packages, check_types
+from fervid.cli.checks import check_files, check_packages, check_types, check_weights
 from fervid.cli.composing import add_command_line
 from fervid.cli.folders import remove_if_empty
 from fervid.cli.limits import check_limits
@@ -92,6 +92,7 @@ def job(config: DictConfig) -> Iterator[Job]:
         check_limits(config)
         if not (running.folder / RESULTS_FILE).exists():  # a finished job is not run again
             check_files(config)
+            check_weights(config)
             check_packages(config)
         yield running
     except Exception as error:

@@ -147,35 +147,10 @@ class FaceIdentity:
             path: the groups are cached in files beside this path; their names begin with its stem.
 
         Raises:
-            InputError: if there is no threshold, because too few subjects are known and neither a threshold nor a
-                calibration was given, if no subject is known and there is no calibration, or if no two subjects can
-                reach the threshold.
+            InputError: see :meth:`calibrated`.
         """
+        threshold, calibration = self.calibrated(rows, frames)
         subject, clip = (pd.factorize(keys(frames, column))[0] for column in ("subject", "clip"))
-        calibration = self.calibration
-        if calibration is None:
-            calibration = calibrate(rows, subject, clip, corpus="+".join(corpora(frames)), network=self.network)
-        clustered = bool((subject < 0).all())
-        if clustered and self.threshold is not None and calibration is None:
-            raise InputError(
-                f"identity.threshold={self.threshold} has no measured errors, because no subject of this corpus is "
-                "known: give identity.calibration=<identity.json> of an audit of a corpus with known subjects."
-            )
-        if self.threshold is None and calibration is None:
-            raise InputError(
-                f"identity needs at least {MIN_SUBJECTS} known subjects to calibrate its threshold, and "
-                f"{len(set(subject[subject >= 0]))} are known: give identity.calibration=<identity.json> of an audit "
-                "of a corpus with known subjects, or identity.threshold=<similarity>."
-            )
-        threshold = self.threshold
-        if threshold is None:
-            assert calibration is not None
-            threshold = calibration.threshold(self.false_match_rate)
-            if threshold > 1:
-                raise InputError(
-                    f"identity.false_match_rate={self.false_match_rate:g} needs a similarity of {threshold:.3f}, and "
-                    "none is above 1: give a larger rate."
-                )
         if calibration is not None and self.calibration is None:
             known = np.flatnonzero(subject >= 0)
             unit = pd.factorize(clip[known])[0]
@@ -190,12 +165,50 @@ class FaceIdentity:
             person=_groups(sums, threshold, path, "subjects"),
             means=unit_length(sums),
             threshold=threshold,
-            evidence=self._evidence(threshold, calibration),
+            evidence=self.evidence(threshold, calibration),
             calibration=calibration,
-            clustered=clustered,
+            clustered=bool((subject < 0).all()),
         )
 
-    def _evidence(self, threshold: float, calibration: Calibration | None) -> dict[str, Any]:
+    def calibrated(self, rows: np.ndarray, frames: pd.DataFrame) -> tuple[float, Calibration | None]:
+        """Returns the threshold, and the calibration that it comes from or, if it was given, that measures its errors.
+
+        Args:
+            rows: centred embeddings of the frames, float32 (N, D).
+            frames: N frames, whose subjects serve for calibration unless one was given.
+
+        Raises:
+            InputError: if there is no threshold, because too few subjects are known and neither a threshold nor a
+                calibration was given, if no subject is known and there is no calibration, or if no two subjects can
+                reach the threshold.
+        """
+        subject, clip = (pd.factorize(keys(frames, column))[0] for column in ("subject", "clip"))
+        calibration = self.calibration
+        if calibration is None:
+            calibration = calibrate(rows, subject, clip, corpus="+".join(corpora(frames)), network=self.network)
+        if self.threshold is not None:
+            if calibration is None and (subject < 0).all():
+                raise InputError(
+                    f"identity.threshold={self.threshold} has no measured errors, because no subject of this corpus is "
+                    "known: give identity.calibration=<identity.json> of an audit of a corpus with known subjects."
+                )
+            return self.threshold, calibration
+        if calibration is None:
+            raise InputError(
+                f"identity needs at least {MIN_SUBJECTS} known subjects to calibrate its threshold, and "
+                f"{len(set(subject[subject >= 0]))} are known: give identity.calibration=<identity.json> of an audit "
+                "of a corpus with known subjects, or identity.threshold=<similarity>."
+            )
+        threshold = calibration.threshold(self.false_match_rate)
+        if threshold > 1:
+            raise InputError(
+                f"identity.false_match_rate={self.false_match_rate:g} needs a similarity of {threshold:.3f}, and none "
+                "is above 1: give a larger rate."
+            )
+        return threshold, calibration
+
+    def evidence(self, threshold: float, calibration: Calibration | None) -> dict[str, Any]:
+        """Returns threshold, error rates, weights and their terms, as plain containers for results."""
         measured: dict[str, Any] = {}
         if calibration is not None:
             names = ("corpus", "subjects", "same_pairs", "different_pairs", "auc", "equal_error_rate")

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,6 +11,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 from rich.console import Console
 
+from fervid.data.frame_datamodule import FrameDataModule
 from fervid.errors import InputError
 from fervid.evaluate.ensemble import gain_sentence, member_table, member_weights, soft_vote
 from fervid.evaluate.members import Member, align, leakage, leave_out_seen, open_members, open_runs, predict_frames
@@ -26,6 +28,7 @@ from fervid.metrics.scores import scores
 from fervid.report.report import check_resamples, compare
 from fervid.report.systems import System
 from fervid.report.writing import Section, print_report, write_report
+from fervid.runs.load import reopen_corpus
 from fervid.runs.run import Run
 from fervid.schema.emotions import merge_classes, restrict, shared_emotions, shared_name
 from fervid.schema.leakage_levels import LeakageLevel
@@ -74,29 +77,23 @@ def evaluate(folder: Path, console: Console, *, folders: Sequence[str], config: 
     runs = open_runs(folders)
     weights = member_weights(config.weights, runs)
     own_corpus = config.get("dataset") is None
-    identity = instantiate(config.get("identity"), _convert_="all")
-    if identity is not None and own_corpus:
+    has_identity = config.get("identity") is not None
+    if has_identity and own_corpus:
         raise InputError(
             "identity finds people of another corpus in the training data: give dataset=<corpus>. For the run's own "
             "corpus, use python -m fervid.audit with identity."
         )
-    if config.root is not None and not own_corpus and identity is None:
+    if config.root is not None and not own_corpus and not has_identity:
         raise InputError(
             f"root={config.root} is the folder of the run's own corpus: give dataset.root for another corpus."
         )
+    identity = instantiate(config.get("identity"), _convert_="all")
+    # Opened before the other corpus is prepared, which may take hours.
+    own_corpora = [_reopened(run, config) for run in runs] if has_identity else []
     members = open_members(runs, config)
     align(members, own_corpus)
-    if identity is not None:
-        for member in members:
-            member.seen_people = find_seen_people(
-                member.run,
-                member.datamodule,
-                member.frames,
-                identity,
-                cache_dir=config.cache_dir,
-                root=config.root,
-                trust=config.trust,
-            )
+    for member, own in zip(members, own_corpora, strict=False):  # none without identity
+        member.seen_people = find_seen_people(own, member.datamodule, member.frames, identity)
     left_out = leave_out_seen(members) if config.subjects == "unseen" else 0
     for member in members:
         member.leakage = leakage(member, own_corpus, left_out)
@@ -114,6 +111,15 @@ def evaluate(folder: Path, console: Console, *, folders: Sequence[str], config: 
         soft_wrap=True,
         highlight=False,
         markup=False,
+    )
+
+
+def _reopened(run: Run, config: DictConfig) -> FrameDataModule:
+    """The corpus of a run; ``root`` is used for the runs whose corpus is no longer where it was."""
+    places = [corpus["root"] for corpus in run.corpora if corpus["root"] is not None]
+    is_moved = any(not Path(str(place)).expanduser().exists() for place in places)
+    return reopen_corpus(
+        run.folder, run.results, config.cache_dir, config.root if is_moved else None, trust=config.trust
     )
 
 
@@ -144,17 +150,26 @@ def _write_runs(folder: Path, predicted: MemberPredictions, weights: np.ndarray,
         place = folder / "members" / f"{number}_{member.name.replace('/', '_')}"
         validation = member.run.validation if own_corpus and member.run.has_validation else None
         predictions = predictions_table(frames, probabilities, emotions)
-        written.append(write_run(place, results, member, predictions, emotions, member.leakage, validation))
+        written.append(
+            write_run(place, results, member, predictions, emotions, member.leakage, validation, member.batches)
+        )
     if len(members) > 1:
         runs = [member.run for member in members]
         predictions = predictions_table(frames, soft_vote(predicted.probabilities, weights), emotions)
-        worst = max((member.leakage for member in members), key=lambda leakage: LeakageLevel(leakage["level"]).rank)
+        worst = max((member.leakage for member in members), key=_rank)
+        checked = [member.batches for member in members if member.batches is not None]
+        batches = min(checked, key=lambda each: each.holds, default=None)
         results = ensemble_settings(base) | {
             "ensemble": {"members": [str(run.folder) for run in runs], "weights": weights.tolist()}
         }
         validation = joint_validation(runs, weights, emotions) if own_corpus else None
-        written.append(write_run(folder / "ensemble", results, members[0], predictions, emotions, worst, validation))
+        place = folder / "ensemble"
+        written.append(write_run(place, results, members[0], predictions, emotions, worst, validation, batches))
     return written
+
+
+def _rank(leakage: dict[str, Any]) -> tuple[int, int]:
+    return LeakageLevel(leakage["level"]).rank, (leakage.get("seen_people") or {"count": 0})["count"]
 
 
 def _main_sections(
@@ -180,7 +195,7 @@ def _main_sections(
         return sections
     seen = {member.name: member.seen_people for member in members if member.seen_people is not None}
     if seen:
-        sections.append(seen_people_section(seen))
+        sections.append(seen_people_section(seen, are_left_out=config.subjects == "unseen"))
     return [*emotion_sections(members, predicted.labels, predicted.emotions), *sections]
 
 

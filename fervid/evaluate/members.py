@@ -189,11 +189,14 @@ def leave_out_seen(members: Sequence[Member]) -> int:
         known |= pd.MultiIndex.from_frame(frames[["corpus", column]]).isin(pairs)
     for member in members:
         if member.seen_people is not None:
-            known |= member.seen_people.frames
+            known |= member.seen_people.is_seen.to_numpy()
     if known.all():
+        by_face = members[0].seen_people is not None
         raise InputError(
             f"subjects=unseen leaves no frames: all {len(frames)} are of subjects or clips that a member was trained "
-            "or validated on. Choose another corpus."
+            "or validated on"
+            + (", or look like them. Choose another corpus or" if by_face else ". Choose another corpus")
+            + (" a smaller identity.false_match_rate." if by_face else ".")
         )
     for member in members:
         member.frames = member.frames[~known]
@@ -207,7 +210,8 @@ def leakage(member: Member, own_corpus: bool, left_out: int) -> dict[str, Any]:
         stored = member.run.results["leakage"]
         found |= {name: stored[name] for name in ("people", "identity") if name in stored}
     elif member.seen_people is not None:
-        found |= member.seen_people.as_dict(are_left_out=left_out > 0)
+        seen = member.seen_people
+        found |= {"seen_people": seen.as_dict(member.frames.index), "identity": seen.identity}
     return with_weights(found, member.run.results.get("weights"), member.datamodule.corpora)
 
 

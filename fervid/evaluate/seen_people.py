@@ -1,8 +1,7 @@
-"""Finds the people of another corpus that a run has seen in training, by face embeddings."""
+"""Finds the people of another corpus that look like someone whom a run was trained on, by face embeddings."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,172 +9,168 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from fervid import figures
-from fervid.audit.identity import MAX_PICTURES, People
+from fervid.audit.identity import BLOCK_ROWS, MAX_PICTURES, MIN_SUBJECTS, sums_of, unit_length, units_of
 from fervid.data.face_cache import FaceCache
-from fervid.data.frame_datamodule import DEFAULT_CACHE, FrameDataModule
+from fervid.data.frame_datamodule import FrameDataModule
 from fervid.data.identity import FaceIdentity
 from fervid.report.writing import Section
 from fervid.runs.drawing import caption
-from fervid.runs.load import reopen_corpus
-from fervid.runs.run import Run
-from fervid.runs.trust import Trust
 from fervid.schema.columns import keys
-from fervid.schema.people import describe_people
+from fervid.schema.people import describe_people, describe_seen_people
 from fervid.schema.tables import Table
 
 DRAWN = 12  # pairs of faces in the figure
-OTHER = "evaluated "  # before the name of the corpus if the run was trained on another folder with this name
 
 
 @dataclass(frozen=True)
 class SeenPeople:
-    """The people of a corpus that look like a person whom a run was trained or validated on.
+    """The subjects of a corpus that look like someone whom a run was trained or validated on.
 
     Attributes:
-        kind: ``subjects``, or ``clips`` if subjects are unknown.
-        total: number of subjects or clips of the corpus.
-        pairs: one row for each of them that was seen, most similar first: ``evaluated``, ``training``, ``similarity``.
-        frames: whether each frame shows a person seen in training, shape (N,).
+        units: number of the subject of each frame, or of its clip if its subject is unknown; the index is that of the
+            frames.
+        kind: ``subjects``, or ``clips`` if all subjects are unknown, or ``subjects and clips``.
+        pairs: one row for each subject that was seen, most similar first: ``unit``, ``evaluated`` and ``training`` (the
+            names of both), and ``similarity``.
+        chance: probability that a subject whom the run has not seen resembles someone in the training data as much;
+            None if it is unknown, because the threshold was given.
         identity: threshold, error rates and weights of the comparison.
         figure: the most similar faces of the first pairs; None if nobody was seen.
     """
 
+    units: pd.Series
     kind: str
-    total: int
     pairs: pd.DataFrame
-    frames: np.ndarray
+    chance: float | None
     identity: dict[str, Any]
     figure: Figure | None
 
-    def as_dict(self, *, are_left_out: bool) -> dict[str, Any]:
-        """Returns the entries ``people`` and ``identity`` of ``leakage`` in ``results.json``.
+    @property
+    def is_seen(self) -> pd.Series:
+        """Whether each frame shows someone who was seen in training."""
+        return self.units.isin(self.pairs["unit"])
+
+    def as_dict(self, frames: pd.Index) -> dict[str, Any]:
+        """Returns the entry ``leakage.seen_people`` of ``results.json``.
 
         Args:
-            are_left_out: whether the frames of these people are not scored.
+            frames: index of the frames that are scored.
         """
-        pairs = self.pairs.iloc[:0] if are_left_out else self.pairs
-        total = self.total - len(self.pairs) * are_left_out
-        people = {"count": len(pairs), "total": total, "examples": pairs.head(DRAWN).to_dict("records")}
-        return {"people": people, "identity": self.identity}
+        units = self.units.loc[frames]
+        pairs, total = self.pairs[self.pairs["unit"].isin(units)], units.nunique()
+        return {
+            "kind": self.kind,
+            "count": len(pairs),
+            "total": total,
+            "expected_by_chance": None if self.chance is None else total * self.chance,
+            "examples": pairs.drop(columns="unit").head(DRAWN).to_dict("records"),
+        }
 
 
 def find_seen_people(
-    run: Run,
-    datamodule: FrameDataModule,
-    frames: pd.DataFrame,
-    identity: FaceIdentity,
-    *,
-    cache_dir: str | Path = DEFAULT_CACHE,
-    root: str | Path | None = None,
-    trust: Trust = (),
+    own: FrameDataModule, other: FrameDataModule, frames: pd.DataFrame, identity: FaceIdentity
 ) -> SeenPeople:
-    """Compares the faces of another corpus with those that a run was trained and validated on.
+    """Compares the mean embedding of each subject of a corpus with those of a run's training and validation subsets.
+
+    A subject was seen if the similarity to any subject of these subsets reaches the threshold. The threshold is
+    calibrated on the corpus of the run or, if too few of its subjects are known, on the other corpus, never on both:
+    people in both would count as different people who look alike.
 
     Args:
-        run: the stored run, whose corpus must still be there.
-        datamodule: the other corpus, prepared.
-        frames: N frames of it, with their ``cache_row`` and ``split`` (``test``).
+        own: the corpus of the run with its split, from :func:`fervid.runs.load.reopen_corpus`.
+        other: the other corpus, prepared.
+        frames: frames of the other corpus: rows of ``other.frames`` with their ``cache_row``.
         identity: the face network and its threshold.
-        cache_dir: folder of cached faces of the run's corpus.
-        root: current folder of the run's corpus; None: the folder used by the run.
-        trust: packages whose classes the run may use.
 
     Raises:
-        InputError: if the corpus of the run is missing or has changed, or there is no threshold.
+        InputError: see :meth:`fervid.data.identity.FaceIdentity.calibrated`.
     """
-    own = reopen_corpus(run.folder, run.results, cache_dir, root, trust=trust)
     trained = own.manifest[own.manifest["split"] != "test"]
-    places = [{(each["name"], str(each["root"])) for each in corpora} for corpora in (own.corpora, datamodule.corpora)]
-    is_other_folder = places[0] != places[1] and bool(set(trained["corpus"]) & set(frames["corpus"]))
-    evaluated = frames.assign(corpus=OTHER + frames["corpus"]) if is_other_folder else frames
-    both = pd.concat([trained, evaluated], ignore_index=True)
-    rows = np.concatenate(
-        [module.embeddings(identity)[each["cache_row"]] for module, each in ((own, trained), (datamodule, frames))]
+    if own.subjects_clustered:  # clusters are no labels: neither a calibration nor a comparison may depend on them
+        trained = trained.assign(subject=None)
+    rows, trained_rows = (
+        module.embeddings(identity)[each["cache_row"].to_numpy()] for module, each in ((other, frames), (own, trained))
     )
-    people = identity.people(rows, both, datamodule.embeddings_path(identity))
-    is_evaluated = np.arange(len(both)) >= len(trained)
-    pairs = _closest(people, rows, is_evaluated)
-    name = keys(both, "subject").fillna(keys(both, "clip")).to_numpy()
-    seen_units = people.unit[pairs["row"].to_numpy(dtype=int)]
-    table = pd.DataFrame(
-        {
-            "evaluated": name[pairs["row"].to_numpy(dtype=int)],
-            "training": name[pairs["trained_row"].to_numpy(dtype=int)],
-            "similarity": pairs["similarity"],
-        }
+    only_other = keys(frames, "subject").nunique() >= MIN_SUBJECTS > keys(trained, "subject").nunique()
+    threshold, calibration = (
+        identity.calibrated(rows, frames) if only_other else identity.calibrated(trained_rows, trained)
     )
+    evidence = identity.evidence(threshold, calibration)
+    evidence["measured"].pop("clustering", None)  # nothing is clustered here
+
+    units, trained_units = units_of(frames), units_of(trained)
+    pairs = _closest(unit_length(sums_of(rows, units)), unit_length(sums_of(trained_rows, trained_units)), threshold)
+    frame, trained_frame = np.empty(len(pairs), dtype=int), np.empty(len(pairs), dtype=int)
+    for number, (unit, trained_unit) in enumerate(zip(pairs["unit"], pairs["trained_unit"], strict=True)):
+        one, two = (np.flatnonzero(found)[:: -(-int(found.sum()) // MAX_PICTURES)]
+                    for found in (units == unit, trained_units == trained_unit))  # fmt: skip
+        alike = rows[one] @ trained_rows[two].T
+        a, b = np.unravel_index(alike.argmax(), alike.shape)
+        frame[number], trained_frame[number] = one[a], two[b]
+    names, trained_names = (
+        keys(each, "subject").fillna(keys(each, "clip")).to_numpy()[chosen]
+        for each, chosen in ((frames, frame), (trained, trained_frame))
+    )
+    known = frames["subject"].notna()
+    rate = evidence["false_match_rate"]
     return SeenPeople(
-        kind="clips" if evaluated["subject"].isna().any() else "subjects",
-        total=len(np.unique(people.unit[is_evaluated])),
-        pairs=table,
-        frames=np.isin(people.unit[is_evaluated], seen_units),
-        identity=people.evidence,
-        figure=_draw(pairs.head(DRAWN), both, [(own, trained), (datamodule, frames)]),
+        units=pd.Series(units, index=frames.index),
+        kind="subjects" if known.all() else "subjects and clips" if known.any() else "clips",
+        pairs=pairs[["unit"]].assign(evaluated=names, training=trained_names, similarity=pairs["similarity"]),
+        chance=None if rate is None else float(1 - (1 - rate) ** (trained_units.max() + 1)),
+        identity=evidence,
+        figure=_draw(own, other, trained.iloc[trained_frame[:DRAWN]], frames.iloc[frame[:DRAWN]], pairs["similarity"]),
     )
 
 
-def _closest(people: People, rows: np.ndarray, is_evaluated: np.ndarray) -> pd.DataFrame:
-    """Returns each evaluated unit that was joined with units seen in training, and the most similar of these.
-
-    Returns:
-        One row per unit, most similar first: ``similarity`` of the units' means, and ``row`` and ``trained_row``, their
-        most similar frames.
-    """
+def _closest(means: np.ndarray, trained_means: np.ndarray, threshold: float) -> pd.DataFrame:
+    """Returns ``unit``, ``trained_unit`` and ``similarity`` of the units whose closest trained unit is close enough."""
     found = []
-    seen = np.unique(people.unit[~is_evaluated])
-    for unit in np.unique(people.unit[is_evaluated]):
-        candidates = seen[people.person[seen] == people.person[unit]]
-        if not len(candidates):
-            continue
-        alike = people.means[candidates] @ people.means[unit]
-        best = candidates[alike.argmax()]
-        one = np.flatnonzero((people.unit == unit) & is_evaluated)
-        other = np.flatnonzero((people.unit == best) & ~is_evaluated)
-        one, other = (frames[:: -(-len(frames) // MAX_PICTURES)] for frames in (one, other))
-        a, b = np.unravel_index((rows[one] @ rows[other].T).argmax(), (len(one), len(other)))
-        found.append({"similarity": float(alike.max()), "row": one[a], "trained_row": other[b]})
-    table = pd.DataFrame(found, columns=["similarity", "row", "trained_row"])
-    return table.sort_values("similarity", ascending=False, kind="stable", ignore_index=True)
+    for start in range(0, len(means), BLOCK_ROWS):
+        alike = means[start : start + BLOCK_ROWS] @ trained_means.T
+        best = alike.argmax(axis=1)
+        similarity = alike[np.arange(len(alike)), best]
+        unit = start + np.arange(len(alike))
+        found.append(pd.DataFrame({"unit": unit, "trained_unit": best, "similarity": similarity.astype(float)}))
+    table = pd.concat(found)
+    reached = table[table["similarity"] >= threshold]
+    return reached.sort_values("similarity", ascending=False, kind="stable", ignore_index=True)
 
 
 def _draw(
-    pairs: pd.DataFrame, both: pd.DataFrame, modules: Sequence[tuple[FrameDataModule, pd.DataFrame]]
+    own: FrameDataModule, other: FrameDataModule, trained: pd.DataFrame, frames: pd.DataFrame, similarities: pd.Series
 ) -> Figure | None:
-    if not len(pairs):
+    if not len(frames):
         return None
-    (own, trained), (other, evaluated) = modules
-    rows, trained_rows = pairs["row"].to_numpy(dtype=int), pairs["trained_row"].to_numpy(dtype=int)
-    faces = FaceCache(other.face_cache_path)[evaluated["cache_row"].to_numpy()[rows - len(trained)]]
-    trained_faces = FaceCache(own.face_cache_path)[trained["cache_row"].to_numpy()[trained_rows]]
     return figures.pairs(
-        trained_faces,
-        faces,
-        [caption(both.iloc[row]) for row in trained_rows],
-        [caption(both.iloc[row]) for row in rows],
-        [f"similarity {alike:.2f}" for alike in pairs["similarity"]],
+        FaceCache(own.face_cache_path)[trained["cache_row"].to_numpy()],
+        FaceCache(other.face_cache_path)[frames["cache_row"].to_numpy()],
+        [caption(frame) for _, frame in trained.iterrows()],
+        [caption(frame) for _, frame in frames.iterrows()],
+        [f"similarity {alike:.2f}" for alike in similarities[: len(frames)]],
         "Perhaps seen in training, by face embeddings",
         columns=3,
     )
 
 
-def seen_people_section(found: dict[str, SeenPeople]) -> Section:
+def seen_people_section(found: Mapping[str, SeenPeople], *, are_left_out: bool) -> Section:
     """Builds the section on people seen in training.
 
     Args:
         found: by name of the member.
+        are_left_out: whether their frames are not scored.
     """
     sentences, tables, drawn = [], [], {}
     for number, (name, seen) in enumerate(found.items(), start=1):
         ending = f"_{number}" if len(found) > 1 else ""
-        sentences.append(
-            f"{name} was trained or validated on people who look like {len(seen.pairs)} of these {seen.total} "
-            f"{seen.kind}, according to their faces; look-alikes may be among them."
-        )
+        sentences.append(f"{name}: {describe_seen_people(seen.as_dict(seen.units.index))}")
         if len(seen.pairs):
             title = f"People perhaps seen in training of {name}"
-            tables.append(Table(f"seen_people{ending}", title, seen.pairs, {"similarity": "{:.3f}"}))
+            columns = seen.pairs.drop(columns="unit")
+            tables.append(Table(f"seen_people{ending}", title, columns, {"similarity": "{:.3f}"}))
         if seen.figure is not None:
             drawn[f"seen_people{ending}"] = seen.figure
+    if are_left_out:
+        sentences.append("Frames of these matches are omitted.")
     evidence = [text for seen in found.values() for text in describe_people({"identity": seen.identity})]
-    sentences += dict.fromkeys(evidence)
-    return Section("People seen in training", tables, drawn, sentences, terminal=True)
+    return Section("People seen in training", tables, drawn, [*sentences, *dict.fromkeys(evidence)], terminal=True)

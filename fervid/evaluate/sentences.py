@@ -48,7 +48,9 @@ def sentences_on(
             )
     if subjects == "unseen":
         sentences.append(
-            f"{left_out} frames of subjects or clips that a member was trained or validated on are omitted."
+            f"{left_out} frames of subjects or clips that a member was trained or validated on"
+            + (", or that match them by face," if members[0].seen_people is not None else "")
+            + " are omitted."
         )
     incomparable = [member.name for member in members if not member.names_comparable]
     if not own_corpus and (incomparable or frames["subject"].isna().any()):

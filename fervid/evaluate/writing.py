@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from fervid.evaluate.ensemble import soft_vote
 from fervid.evaluate.members import Member, corpus_settings
 from fervid.metrics.aggregation import measure
+from fervid.models.batch_invariance import BatchInvariance
 from fervid.runs.load import stored_config
 from fervid.runs.record import describe_data
 from fervid.runs.run import Run, open_run
@@ -94,12 +95,10 @@ def write_run(
     emotions: list[str],
     leakage: dict[str, Any],
     validation: pd.DataFrame | None,
+    batches: BatchInvariance | None,
 ) -> Run:
-    """Writes the run folder of a member or an ensemble."""
+    """Writes the run folder of a member or an ensemble; ``batches`` says whether it depends on the batch."""
     measured = measure(predictions, emotions)
-    warnings = list(results["warnings"])
-    if member.batches is not None and not member.batches.holds:
-        warnings.append(member.batches.sentence)
     sizes = {subset: int(member.run.results["data"]["split"][subset]) for subset in ("train", "val")}
     folder.mkdir(parents=True, exist_ok=True)
     write_predictions(folder, predictions, validation)
@@ -110,8 +109,8 @@ def write_run(
         | measured
         | {
             "evaluated": str(member.run.folder),
-            "warnings": warnings,
-            "batch_invariance": None if member.batches is None else member.batches.as_dict(),
+            "warnings": [*results["warnings"], *([] if batches is None or batches.holds else [batches.sentence])],
+            "batch_invariance": None if batches is None else batches.as_dict(),
             "metrics": results["metrics"] | measured["metrics"],
             "leakage": leakage,
             "data": describe_data(member.datamodule, predictions) | {"split": sizes | {"test": len(predictions)}},

@@ -23,8 +23,23 @@ def describe_people(leakage: Mapping[str, Any]) -> list[str]:
     return [
         f"{what} (threshold: similarity {identity['threshold']:.3f}).",
         *([describe_errors(measured)] if measured else []),
+        *([describe_seen_people(leakage["seen_people"])] if leakage.get("seen_people") else []),
         *identity.get("terms", []),
     ]
+
+
+def describe_seen_people(seen: Mapping[str, Any]) -> str:
+    """Describes how many subjects of another corpus look like someone in the training data.
+
+    Args:
+        seen: the entry ``leakage.seen_people`` of ``results.json``.
+    """
+    chance = seen["expected_by_chance"]
+    return (
+        f"{seen['count']} of {seen['total']} {seen['kind']} match someone in the training or validation subset by face "
+        "embeddings; "
+        + ("some matches may be look-alikes." if chance is None else f"{chance:.1f} matches are expected by chance.")
+    )
 
 
 def describe_errors(measured: Mapping[str, Any]) -> str:
@@ -44,7 +59,9 @@ def describe_errors(measured: Mapping[str, Any]) -> str:
         f"{percent('false_non_match_rate')} ({measured['same_pairs']:,} pairs), equal error rate "
         f"{percent('equal_error_rate')}, AUC {auc}."
     )
-    clustering = measured["clustering"]
+    clustering = measured.get("clustering")
+    if clustering is None:  # nothing was clustered
+        return text
     if not clustering:
         return f"{text} The errors of clustering were not measured at this threshold."
     return (

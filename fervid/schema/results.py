@@ -195,6 +195,8 @@ class Leakage(TypedDict):
         people: names, or clips of unknown subjects, that face embeddings join to one person in several subsets; null if
             not searched.
         identity: threshold, error rates and weights of that search; null if not searched.
+        seen_people: of an evaluation on another corpus, its subjects that match someone in the training data by face:
+            ``kind`` (subjects or clips), ``count``, ``total``, ``expected_by_chance`` and ``examples``.
         subjects_clustered: whether the subjects are clusters of face embeddings.
         subjects_from: source of unverified subject names, such as the file names.
         doubts: reasons to doubt the subject names, one sentence each.
@@ -208,6 +210,7 @@ class Leakage(TypedDict):
     near_duplicates: NotRequired[Finding | None]
     people: NotRequired[Finding | None]
     identity: NotRequired[dict[str, Any] | None]
+    seen_people: NotRequired[dict[str, Any]]
     subjects_clustered: NotRequired[bool]
     subjects_from: NotRequired[str | None]
     doubts: NotRequired[list[str]]

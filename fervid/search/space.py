@@ -7,7 +7,7 @@ from hydra.core.override_parser.types import IntervalSweep, Override
 from omegaconf import DictConfig
 
 from fervid.cli import compose
-from fervid.cli.checks import check_files, check_packages
+from fervid.cli.checks import check_files, check_packages, check_weights
 from fervid.errors import InputError
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ class SearchSpace:
             for value in _ends(override):
                 configs.append(compose("train", [*self.fixed, *(first | {name: f"{name}={value}"}).values()]))
                 check_files(configs[-1])
+                check_weights(configs[-1])
                 check_packages(configs[-1])
         return configs[0]
 

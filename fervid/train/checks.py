@@ -57,11 +57,13 @@ def warn_of_one_class(predictions: pd.DataFrame) -> None:
     """Warns if a network predicts the same class for all validation samples, although their labels differ.
 
     Args:
-        predictions: one row per validation sample, with ``label`` and ``predicted`` if the target has classes.
+        predictions: one row per validation sample, with ``label`` and ``predicted``.
     """
-    if "predicted" in predictions and predictions["predicted"].nunique() == 1 < predictions["label"].nunique():
+    if not {"label", "predicted"} <= set(predictions.columns):  # of a task of the user's own
+        return
+    if predictions["predicted"].nunique() == 1 < predictions["label"].nunique():
         log.warning(
-            "the network predicts %s for all %d validation frames, so it has not learned to tell the classes apart: "
+            "the network predicts %s for all %d validation samples, so it has not learned to tell the classes apart: "
             "use a smaller optimizer.lr, scheduler=warmup_cosine, more epochs, or finetune=linear_probe.",
             *(predictions["predicted"].iloc[0], len(predictions)),
         )

@@ -19,12 +19,13 @@ from rich.console import Console
 from fervid import figures
 from fervid.callbacks import EpochSeed, FreezeThenFineTune, LastCheckpoint, OutputCollector, SigtermHandler
 from fervid.callbacks.checkpoint_io import AtomicCheckpointIO
-from fervid.cli.checks import check_files, check_packages
+from fervid.cli.checks import check_files, check_packages, check_weights
 from fervid.cli.folders import alone
 from fervid.cli.job import trainer_size
 from fervid.cli.limits import check_limits
 from fervid.cli.mistakes import mistake
 from fervid.data.frame_datamodule import FrameDataModule
+from fervid.data.targets import ClassTarget
 from fervid.errors import InputError
 from fervid.processes.preparing import heartbeat, heartbeat_file, wait_for_first
 from fervid.processes.ranks import detect_rank, ending_together
@@ -112,6 +113,7 @@ def _run(
     console = Console(quiet=not is_first)
     check_limits(config)
     check_files(config)
+    check_weights(config)
     check_packages(config)
     pl.seed_everything(config.seed, workers=True, verbose=False)
     datamodule = make_datamodule(config)
@@ -146,7 +148,8 @@ def _run(
             return float(finetune.best["score"])
         tables, seconds["test"] = _predict(trainer, model, datamodule, collector)
     if trainer.is_global_zero:
-        warn_of_one_class(tables["val"])
+        if isinstance(datamodule.target, ClassTarget):
+            warn_of_one_class(tables["val"])
         write_predictions(folder, tables["test"], tables["val"])
         outcome = collect(config, trainer, model, datamodule, finetune, tables["test"], warnings, seconds)
         # Written before anything is drawn or logged, so that a failing figure cannot lose the results.

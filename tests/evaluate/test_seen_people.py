@@ -1,6 +1,7 @@
 """People of another corpus who are in the training data of a run, by face embeddings."""
 
 import json
+import shutil
 
 import cv2
 import pandas as pd
@@ -51,23 +52,28 @@ def words(trained_and_evaluated, fervid_train, tmp_path):
     ]
 
 
+def counts(results):
+    seen = results["leakage"]["seen_people"]
+    return seen["kind"], seen["count"], seen["total"]
+
+
 def test_people_seen_in_training_are_found_and_left_out(words, fervid_command, tmp_path, capsys):
     fervid_command("evaluate", *words, f"hydra.run.dir={tmp_path / 'all'}")
     said = " ".join(capsys.readouterr().out.split())
-    assert "people who look like 2 of these 5 subjects, according to their faces" in said
+    assert "run: 2 of 5 subjects match someone in the training or validation subset by face embeddings; some" in said
     table = pd.read_csv(tmp_path / "all" / "tables" / "seen_people.csv").set_index("evaluated")
     names = {name.split("/")[-1]: other.split("/")[-1] for name, other in table["training"].items()}
     assert names == {"known": "s3", "old": "s4"}
     assert (tmp_path / "all" / "figures" / "seen_people.png").exists()
     results = json.loads((tmp_path / "all" / "members" / "1_run" / "results.json").read_text())
-    assert (results["leakage"]["people"]["count"], results["leakage"]["people"]["total"]) == (2, 5)
+    assert counts(results) == ("subjects", 2, 5)
     assert results["leakage"]["identity"]["weights"]["data"] == "VGGFace2, identities"
 
     fervid_command("evaluate", *words, "subjects=unseen", f"hydra.run.dir={tmp_path / 'unseen'}")
     predictions = pd.read_csv(tmp_path / "unseen" / "members" / "1_run" / "predictions.csv")
     assert set(predictions["subject"]) == {"s1", "s2", "new"}
     results = json.loads((tmp_path / "unseen" / "members" / "1_run" / "results.json").read_text())
-    assert (results["leakage"]["people"]["count"], results["leakage"]["people"]["total"]) == (0, 3)
+    assert counts(results) == ("subjects", 0, 3)
 
 
 def test_moved_training_corpus_can_be_given(words, trained_and_evaluated, fervid_command, tmp_path, capsys):
@@ -86,3 +92,19 @@ def test_identity_needs_another_corpus(words, fervid_command, tmp_path, capsys):
     with pytest.raises(SystemExit):
         fervid_command("evaluate", *own, f"hydra.run.dir={tmp_path / 'out'}")
     assert "python -m fervid.audit" in " ".join(capsys.readouterr().err.split())
+
+
+def test_threshold_does_not_depend_on_how_many_were_seen(words, trained_and_evaluated, fervid_command, tmp_path):
+    """With a calibrated threshold, a corpus of nothing but the training pictures has only people seen in training."""
+    words = [word for word in words if not word.startswith(("identity.threshold", "dataset.root"))]
+    training = trained_and_evaluated[0]
+    for root in (training, shutil.copytree(training, tmp_path / "copy")):
+        folder = tmp_path / f"of_{root.name}"
+        more = (f"dataset.root={root}", "identity.false_match_rate=0.01", f"hydra.run.dir={folder}")
+        fervid_command("evaluate", *words, *more)
+        results = json.loads((folder / "members" / "1_run" / "results.json").read_text())
+        manifest = pd.read_parquet(tmp_path / "run" / "manifest.parquet")
+        seen = set(manifest["subject"][manifest["split"] != "test"])
+        table = pd.read_csv(folder / "tables" / "seen_people.csv")
+        assert {name.split("/")[-1] for name in table["evaluated"]} >= seen
+        assert results["leakage"]["seen_people"]["expected_by_chance"] == pytest.approx(9 * (1 - 0.99 ** len(seen)))
