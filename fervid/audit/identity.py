@@ -23,7 +23,7 @@ class Calibration:
 
     The threshold for a false-match rate comes from the highest similarity of each subject to any other subject. A
     Gumbel distribution is fitted to its lower quartile and its median (extreme values of a light-tailed distribution),
-    so up to half of the subjects may have a second name, or be mislabelled, without raising the threshold. The other
+    so a minority of subjects with a second name, or mislabelled, raises the threshold only a little. The other
     values are measured on pairs of pictures as labelled.
 
     Attributes:

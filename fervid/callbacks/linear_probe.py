@@ -133,8 +133,8 @@ class LinearProbe(FreezeThenFineTune):
             isinstance(each, nn.Dropout) and each.p for each in model.head.layers.modules()
         ):
             raise InputError(
-                "fine-tuning from a linear probe needs head.dropout=0: without some of the features, which are not "
-                "centred, the outputs of the probe would be far off."
+                "fine-tuning from a linear probe needs head.dropout=0: the head includes the standardisation of the "
+                "features, so dropping some of them would shift its outputs."
             )
         datamodule = trainer.datamodule  # type: ignore[attr-defined]
         if type(datamodule.target) is not ClassTarget:
