@@ -123,7 +123,7 @@ def latex(table: Table) -> str:
         .to_latex(
             index=False,
             escape=False,
-            caption=latex_text(". ".join([table.title, *table.notes])),
+            caption=latex_text(" ".join([f"{table.title}.", *table.notes])),
             label=f"tab:{table.name}",
             column_format=columns,
         )

@@ -177,6 +177,10 @@ class TestLatex:
         assert r"a\_b\textbar{}c\%" in text
         assert r"\textbackslash{}end" in text
 
+    def test_caption_is_sentences(self):
+        text = latex(Table("it", "A title", pd.DataFrame({"a": [1]}), notes=["One note.", "Another."]))
+        assert r"\caption{A title. One note. Another.}" in text
+
     @pytest.mark.parametrize("rows", [1, 3, MAX_ROWS + 5])
     def test_booktabs_table(self, rows):
         text = latex(table(rows))
