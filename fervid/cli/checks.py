@@ -32,7 +32,8 @@ def check_files(config: DictConfig) -> None:
         InputError: if the folder of the corpus is not given, or a file or folder does not exist.
     """
     moved = config.get("root")
-    if moved is not None and not Path(str(moved)).expanduser().exists():
+    is_used = config.get("dataset") is None or config.get("identity") is not None
+    if moved is not None and is_used and not Path(str(moved)).expanduser().exists():
         raise InputError(f"root={moved} does not exist: give the current path of the run's corpus.")
     for setting, expected in FILES.items():
         file = OmegaConf.select(config, setting)
