@@ -57,7 +57,7 @@ def check_files(config: DictConfig) -> None:
 
 
 def check_weights(config: DictConfig) -> None:
-    """Checks that files of weights exist, unlike :func:`check_files` only for runs that are not finished.
+    """Checks that the files of weights exist, which a finished run no longer needs.
 
     Raises:
         InputError: if a file does not exist.
