@@ -226,7 +226,7 @@ class FrameDataModule(pl.LightningDataModule):
             if not self._duplicates_path.exists():
                 self._find_duplicates()
             if self.identity is not None:
-                self.embeddings(self.identity)
+                self._embed(self.identity)
 
     @property
     def is_ready(self) -> bool:
@@ -243,11 +243,14 @@ class FrameDataModule(pl.LightningDataModule):
 
         They are computed unless they are in the cache. Call :meth:`prepare_data` first.
         """
+        return centred(np.load(self._embed(identity)), self.frames["corpus"].to_numpy())
+
+    def _embed(self, identity: FaceIdentity) -> Path:
         path = self.embeddings_path(identity)
         if not path.exists():
             path.parent.mkdir(exist_ok=True)
             identity.embed(path, len(self.frames), self._open_pictures(), f"{self.corpus}: embeddings")
-        return centred(np.load(path), self.frames["corpus"].to_numpy())
+        return path
 
     def embeddings_path(self, identity: FaceIdentity) -> Path:
         """Returns the path of the embeddings, which depends on pictures and network, not on labels or subjects."""
@@ -346,7 +349,12 @@ class FrameDataModule(pl.LightningDataModule):
             verified=self.verified,
         )
         self.target.fit(self.samples)
-        self._check_batch_size()
+        train = int((self.samples["split"] == "train").sum())
+        if self.batch_size > train:
+            raise InputError(
+                f"dataset.batch_size={self.batch_size} is larger than the training subset of {train} frames: give at "
+                f"most {train}."
+            )
         if "group" in manifest and (manifest.groupby("group")["split"].nunique() > 1).any():
             log.warning("this split ignores dataset.near_duplicates=group: use split=clips.")
         sentence = self.audit.sentence()
@@ -358,14 +366,6 @@ class FrameDataModule(pl.LightningDataModule):
         """Makes :meth:`setup` use the people and subjects of a stored manifest instead of comparing faces."""
         self.subjects_clustered = subjects_clustered
         self._stored_people = manifest[[*FRAME_KEY, "face_cluster", "subject"]]
-
-    def _check_batch_size(self) -> None:
-        train = int((self.samples["split"] == "train").sum())
-        if self.batch_size > train:
-            raise InputError(
-                f"dataset.batch_size={self.batch_size} is larger than the training subset of {train} frames: give at "
-                f"most {train}."
-            )
 
     @property
     def samples(self) -> pd.DataFrame:

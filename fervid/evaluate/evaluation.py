@@ -195,7 +195,7 @@ def _main_sections(
         return sections
     seen = {member.name: member.seen_people for member in members if member.seen_people is not None}
     if seen:
-        sections.append(seen_people_section(seen, are_left_out=config.subjects == "unseen"))
+        sections.append(seen_people_section(seen))
     return [*emotion_sections(members, predicted.labels, predicted.emotions), *sections]
 
 

@@ -153,13 +153,8 @@ def _draw(
     )
 
 
-def seen_people_section(found: Mapping[str, SeenPeople], *, are_left_out: bool) -> Section:
-    """Builds the section on people seen in training.
-
-    Args:
-        found: by name of the member.
-        are_left_out: whether their frames are not scored.
-    """
+def seen_people_section(found: Mapping[str, SeenPeople]) -> Section:
+    """Builds the section on people seen in training; ``found`` has the names of the members as keys."""
     sentences, tables, drawn = [], [], {}
     for number, (name, seen) in enumerate(found.items(), start=1):
         ending = f"_{number}" if len(found) > 1 else ""
@@ -170,7 +165,5 @@ def seen_people_section(found: Mapping[str, SeenPeople], *, are_left_out: bool) 
             tables.append(Table(f"seen_people{ending}", title, columns, {"similarity": "{:.3f}"}))
         if seen.figure is not None:
             drawn[f"seen_people{ending}"] = seen.figure
-    if are_left_out:
-        sentences.append("Frames of these matches are omitted.")
     evidence = [text for seen in found.values() for text in describe_people({"identity": seen.identity})]
     return Section("People seen in training", tables, drawn, [*sentences, *dict.fromkeys(evidence)], terminal=True)

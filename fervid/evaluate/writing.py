@@ -52,11 +52,13 @@ def training_entries(run: Run, config: DictConfig | None) -> dict[str, Any]:
         before = results["choices"]
         results["choices"] = before | {
             "dataset": chosen["dataset"], "detector": chosen["detector"], "split": "all frames", "paper": None,
+            "identity": chosen.get("identity"),
         }  # fmt: skip
         results["config"] = results["config"] | {
             "dataset": OmegaConf.to_container(corpus_settings(config, stored)),
             "detector": OmegaConf.to_container(config.detector) if config.get("detector") else None,
-            "trained_on": {group: before.get(group) for group in ("dataset", "split", "detector")},
+            "identity": OmegaConf.to_container(config.identity) if config.get("identity") else None,
+            "trained_on": {group: before.get(group) for group in ("dataset", "split", "detector", "identity")},
             "paper": None,
         }
     return results

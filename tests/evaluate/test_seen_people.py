@@ -68,6 +68,7 @@ def test_people_seen_in_training_are_found_and_left_out(words, fervid_command, t
     results = json.loads((tmp_path / "all" / "members" / "1_run" / "results.json").read_text())
     assert counts(results) == ("subjects", 2, 5)
     assert results["leakage"]["identity"]["weights"]["data"] == "VGGFace2, identities"
+    assert (results["choices"]["identity"], results["config"]["identity"]["threshold"]) == ("face_mobilenetv1", 0.7)
 
     fervid_command("evaluate", *words, "subjects=unseen", f"hydra.run.dir={tmp_path / 'unseen'}")
     predictions = pd.read_csv(tmp_path / "unseen" / "members" / "1_run" / "predictions.csv")
