@@ -1,17 +1,18 @@
 """Caches the features of frozen stages, which are the same in every epoch.
 
 There is one file for each view of the pictures, next to the corpus's faces. Its name contains a hash of everything that
-determines the features (the faces, the weights of the frozen stages, the view and the precision), and it has a row for
-every picture of the corpus. Hence folds, seeds and jobs of a sweep share it: each computes only the pictures that are
-still missing. A changed setting never reads an outdated file.
+determines the features (the faces, the weights and the code of the frozen stages, the view and the precision), and it
+has a row for every picture of the corpus. Hence folds, seeds and jobs of a sweep share it: each computes only the
+pictures that are still missing. A changed setting never reads an outdated file.
 """
 
 import hashlib
+import inspect
 import json
 import logging
 import os
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
@@ -287,10 +288,21 @@ def _prefix_key(trainer: pl.Trainer, model: Task, datamodule: FrameDataModule, s
         BATCH_SIZE,
     ]
     key = hashlib.sha256(json.dumps(settings).encode())
-    prefix = torch.nn.ModuleList(backbone.stage_modules(0, stage)).state_dict()
-    for tensor in [backbone.mean, backbone.std, *prefix.values()]:
+    prefix = torch.nn.ModuleList(backbone.stage_modules(0, stage))
+    for code in _code([backbone, *prefix.modules()]):
+        key.update(code)
+    for tensor in [backbone.mean, backbone.std, *prefix.state_dict().values()]:
         key.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     return key.hexdigest()
+
+
+def _code(modules: Iterable[torch.nn.Module]) -> list[bytes]:
+    """Returns the source files of modules, which change with the version of a library and with a user's own edits."""
+    files = set()
+    for kind in {type(module) for module in modules}:
+        with suppress(OSError, TypeError):  # defined in an interactive session
+            files.add(Path(inspect.getfile(kind)))
+    return [file.read_bytes() for file in sorted(files) if file.is_file()]
 
 
 def _path(datamodule: FrameDataModule, model: Task, stage: int, key: str, view: View) -> Path:

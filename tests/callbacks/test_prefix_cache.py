@@ -1,6 +1,8 @@
 """Cached features: the same results, computed once."""
 
+import importlib.util
 import re
+import sys
 from functools import partial
 from multiprocessing import get_context
 
@@ -105,6 +107,27 @@ def test_file_name_depends_on_everything_that_determines_features(fit, private, 
     now = len(features_of(datamodule))
     fit(FROZEN, data=private, callbacks=[OtherWeights()])
     assert len(features_of(datamodule)) == now + 1
+
+
+def test_edited_code_of_a_frozen_stage_is_not_served_old_features(fit, private, tmp_path):
+    code = "from torch.nn import Conv2d\nclass Conv(Conv2d):\n    def forward(self, x): return {}super().forward(x)\n"
+
+    class OwnConv(pl.Callback):
+        def __init__(self, factor):
+            path = tmp_path / "own_conv.py"
+            path.write_text(code.format(factor))
+            spec = importlib.util.spec_from_file_location("own_conv", path)
+            sys.modules["own_conv"] = self.module = importlib.util.module_from_spec(spec)
+            spec.loader.exec_module(self.module)
+
+        def setup(self, trainer, pl_module, stage):
+            pl_module.backbone.network.conv1.__class__ = self.module.Conv
+
+    numbers = []
+    for factor in ("", "2 * "):
+        _, _, _, datamodule = fit(FROZEN, data=private, callbacks=[OwnConv(factor)])
+        numbers.append(len(features_of(datamodule)))
+    assert numbers == [1, 2]
 
 
 FLIP = {"augmentation": A.Compose([A.HorizontalFlip(p=0.5)])}
