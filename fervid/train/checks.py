@@ -53,19 +53,24 @@ def check_single_frame(model: Task, finetune: FreezeThenFineTune) -> None:
             ) from error
 
 
-def warn_of_one_class(predictions: pd.DataFrame) -> None:
+def warn_of_one_class(predictions: pd.DataFrame, *, sam: float = 0.0) -> None:
     """Warns if a network predicts the same class for all validation samples, although their labels differ.
 
     Args:
         predictions: one row per validation sample, with ``label`` and ``predicted``.
+        sam: radius of the sharpness-aware minimisation; 0: it was not used.
     """
     if not {"label", "predicted"} <= set(predictions.columns):  # of a task of the user's own
         return
     if predictions["predicted"].nunique() == 1 < predictions["label"].nunique():
         log.warning(
             "the network predicts %s for all %d validation samples, so it has not learned to tell the classes apart: "
-            "use a smaller optimizer.lr, scheduler=warmup_cosine, more epochs, or finetune=linear_probe.",
-            *(predictions["predicted"].iloc[0], len(predictions)),
+            "use a smaller %s, scheduler=warmup_cosine, more epochs, or finetune=linear_probe.",
+            *(
+                predictions["predicted"].iloc[0],
+                len(predictions),
+                "task.sam or optimizer.lr" if sam else "optimizer.lr",
+            ),
         )
 
 

@@ -149,7 +149,7 @@ def _run(
         tables, seconds["test"] = _predict(trainer, model, datamodule, collector)
     if trainer.is_global_zero:
         if isinstance(datamodule.target, ClassTarget):
-            warn_of_one_class(tables["val"])
+            warn_of_one_class(tables["val"], sam=model.sam)
         write_predictions(folder, tables["test"], tables["val"])
         outcome = collect(config, trainer, model, datamodule, finetune, tables["test"], warnings, seconds)
         # Written before anything is drawn or logged, so that a failing figure cannot lose the results.

@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
+import pytorch_lightning as pl
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -205,13 +206,23 @@ def test_missing_weights_are_reported_everywhere(fervid_train, tmp_path, monkeyp
     assert "backbone.weights=null" in capfd.readouterr().err
 
 
-def test_network_that_predicts_one_class_is_reported(fervid_train, tmp_path, capsys):
-    words = ("experiment=smoke", "backbone=lenet", "finetune=full", "optimizer=adam", "optimizer.lr=1")
-    last = ("finetune.select=last", "finetune.phases.0.patience=null", "trainer.max_epochs=4")
-    fervid_train(*words, *last, f"hydra.run.dir={tmp_path / 'collapsed'}")
+class Collapse(pl.Callback):
+    """Makes a network predict the first class."""
+
+    def on_validation_start(self, trainer, pl_module):
+        with torch.no_grad():
+            pl_module.head.layers[-1].weight.zero_()
+            pl_module.head.layers[-1].bias.copy_(torch.eye(len(pl_module.head.layers[-1].bias))[0])
+
+
+@pytest.mark.parametrize(("sam", "advice"), [(0, "smaller optimizer.lr"), (0.05, "smaller task.sam or optimizer.lr")])
+def test_network_that_predicts_one_class_is_reported(cache, tmp_path, capsys, sam, advice):
+    words = [*SMOKE, "backbone=lenet", f"task.sam={sam}", "trainer.max_epochs=1", f"cache_dir={cache}"]
+    train(compose("train", words), tmp_path / "collapsed", callbacks=[Collapse()])
     results = json.loads((tmp_path / "collapsed" / "results.json").read_text())
     (warning,) = [text for text in results["warnings"] if "has not learned" in text]
     predicted = set(pd.read_csv(tmp_path / "collapsed" / "predictions_val.csv")["predicted"])
     assert f"predicts {predicted.pop()} for all " in warning
+    assert advice in warning
     assert not predicted
     assert " ".join(warning.split()) in " ".join(capsys.readouterr().out.split())
