@@ -1,6 +1,5 @@
 """Extracts the faces of one clip: decode, detect, align, crop. Runs in worker processes, so it imports little."""
 
-import errno
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,7 +13,7 @@ from fervid.faces.detection import Detector
 from fervid.faces.face import Face, most_prominent
 from fervid.media.decoding import Frame, read_frames, read_picture
 from fervid.media.sampling import Around, Sampling
-from fervid.media.sources import Source
+from fervid.media.sources import Source, is_temporary
 from fervid.schema.columns import BOX, EYES
 
 JPEG_QUALITY = 95
@@ -87,7 +86,7 @@ def crop_faces(task: ClipTask, detector: Detector, alignment: Alignment) -> Crop
         return Crop(task.row, failure=first_line(error))
     except (OSError, MemoryError) as error:
         reason = getattr(error, "strerror", None) or first_line(error)
-        return Crop(task.row, failure=reason, temporary=_is_temporary(error))
+        return Crop(task.row, failure=reason, temporary=is_temporary(error))
     if not crop.frames:
         crop.failure = "none of the selected frames exists"
     elif not any(crop.faces):
@@ -130,8 +129,3 @@ def _frames(task: ClipTask) -> Iterator[Frame]:
         yield Frame(0, 0.0, read_picture(task.source))
     else:
         yield from read_frames(task.source, task.sampling)
-
-
-def _is_temporary(error: Exception) -> bool:
-    temporary = (errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC, errno.ESTALE, errno.ETIMEDOUT)
-    return isinstance(error, MemoryError) or getattr(error, "errno", None) in temporary

@@ -70,14 +70,7 @@ def read_frames(source: Source, sampling: Sampling | Around) -> Iterator[Frame]:
         if decoded < len(numbers) and (shown.order or numbers[decoded] < len(shown.times) - 2):
             raise ValueError(f"damaged: {decoded} of the {len(numbers)} selected frames can be decoded")
     except (av.FFmpegError, IndexError) as error:
-        reason = getattr(error, "strerror", None) or first_line(error)
-        if isinstance(error, MemoryError):
-            raise MemoryError(reason) from error
-        if (
-            isinstance(error, OSError) and error.filename
-        ):  # raised by opening; later, FFmpeg also reports damage as OSError
-            raise OSError(error.errno, reason) from error
-        raise ValueError(f"not a video that can be decoded ({reason})") from error
+        raise reading_error(error, "video") from error
 
 
 def read_picture(source: Source) -> np.ndarray:
@@ -127,16 +120,40 @@ def open_video(source: Source) -> av.container.InputContainer:
         ValueError: if it is in another format.
         OSError: if it cannot be read.
     """
+    return open_container(source, VIDEO_FORMATS, "video")
+
+
+def open_container(source: Source, formats: str, kind: str) -> av.container.InputContainer:
+    """Opens a video or sound file whose demuxer is chosen by content among ``formats``, separated by commas.
+
+    Args:
+        source: the file.
+        formats: FFmpeg demuxers that may be chosen. None of them may open other files.
+        kind: what the file should be, for messages.
+
+    Raises:
+        ValueError: if it is in another format.
+        OSError: if it cannot be read.
+    """
     # The prefix prevents a name with a colon from being read as a protocol. Playlists could open other files.
     file = f"file:{source}" if isinstance(source, Path) else BytesIO(read_bytes(source))
-    options = {"format_whitelist": VIDEO_FORMATS, "protocol_whitelist": "file"}
+    options = {"format_whitelist": formats, "protocol_whitelist": "file"}
     try:
         return av.open(
             file, "r", options=options, metadata_errors="replace"
         )  # metadata of old cameras may not be UTF-8
     except av.ArgumentError as error:  # raised for a format outside the list
-        formats = VIDEO_FORMATS.replace(",", ", ")
-        raise ValueError(f"not a video in a supported format ({formats})") from error
+        raise ValueError(f"not a {kind} in a supported format ({formats.replace(',', ', ')})") from error
+
+
+def reading_error(error: Exception, kind: str) -> Exception:
+    """Returns the exception to raise for an error of FFmpeg: MemoryError, OSError, or ValueError for a damaged file."""
+    reason = getattr(error, "strerror", None) or first_line(error)
+    if isinstance(error, MemoryError):
+        return MemoryError(reason)
+    if isinstance(error, OSError) and error.filename:  # raised by opening; later, FFmpeg also reports damage as OSError
+        return OSError(error.errno, reason)
+    return ValueError(f"not a {kind} that can be decoded ({reason})")
 
 
 def _pixel_aspect(picture: Image.Image) -> float:

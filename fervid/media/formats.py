@@ -1,4 +1,4 @@
-"""Identifies pictures and videos by suffix or by their first bytes.
+"""Identifies pictures, videos and sound files by suffix or by their first bytes.
 
 Suffixes of formats that cannot be decoded are listed too. Such files fail when they are read and are reported by name,
 whereas files with an unknown suffix are only counted.
@@ -19,6 +19,9 @@ PICTURE_FORMATS = tuple(name for name in _SUPPORTED if name in Image.OPEN)
 VIDEO_FORMATS = "asf,avi,dv,flv,matroska,mov,mpeg,mpegts,mpegvideo,mxf,ogg,rm,yuv4mpegpipe"
 """FFmpeg demuxers that may be chosen by content. None of them opens other files or network connections."""
 
+SOUND_FORMATS = f"{VIDEO_FORMATS},aac,aiff,amr,au,caf,flac,mp3,w64,wav"
+"""FFmpeg demuxers of files with a sound track, with the same restriction."""
+
 # TGA has no signature, so any file could be mistaken for it; it is not supported.
 UNREADABLE_SUFFIXES = set(
     ".arw .cr2 .cr3 .dng .exr .hdr .heic .heif .hif .jxl .nef .orf .psd .raf .rw2 .svg .tga".split()
@@ -29,6 +32,7 @@ VIDEO_SUFFIXES = set(
     ".3g2 .3gp .asf .avi .divx .dv .f4v .flv .m1v .m2t .m2ts .m2v .m4v .mkv .mov .mp4 .mpe .mpeg .mpg .mts .mxf .ogm "
     ".ogv .qt .rm .rmvb .swf .ts .vob .webm .wmv .y4m".split()
 )
+SOUND_SUFFIXES = set(".aac .aif .aiff .amr .au .caf .flac .m4a .mka .mp3 .oga .ogg .opus .w64 .wav .wma".split())
 ARCHIVE_SUFFIXES = {".7z", ".bz2", ".gz", ".rar", ".tar", ".tgz", ".xz", ".zst"}  # .zip is supported
 HEAD_BYTES = 400
 _TYPES = mimetypes.MimeTypes(filenames=())  # only the types built into Python: system files differ between machines
@@ -68,6 +72,8 @@ _SIGNATURES = [
         (rb"\x06\x0e\x2b\x34\x02\x05\x01", ".mxf"),
         (rb"\.RMF\0", ".rm"),
         (rb"YUV4MPEG2 ", ".y4m"),
+        (rb"RIFF.{4}WAVE", ".wav"),
+        (rb"fLaC", ".flac"),
     )
 ]
 """Signatures of other formats. Ogg is not included, since it is more often audio than video."""
@@ -81,7 +87,7 @@ def media_suffix(name: str, head: Callable[[], bytes]) -> str:
         head: function that reads the first :data:`HEAD_BYTES` of the file.
     """
     suffix = PurePosixPath(name).suffix.lower()
-    known = PICTURE_SUFFIXES | VIDEO_SUFFIXES | ARCHIVE_SUFFIXES | {".zip"}
+    known = PICTURE_SUFFIXES | VIDEO_SUFFIXES | SOUND_SUFFIXES | ARCHIVE_SUFFIXES | {".zip"}
     if suffix in known or (suffix and _TYPES.guess_type(f"x{suffix}")[0]):
         return suffix
     start = head()

@@ -1,5 +1,6 @@
-"""Location of the bytes of a video or picture."""
+"""Location of the bytes of a video, picture or sound file."""
 
+import errno
 from pathlib import Path
 
 from fervid.media.archives import Member, read_member
@@ -18,3 +19,9 @@ def read_bytes(source: Source) -> bytes:
     if isinstance(source, bytes):
         return source
     return source.read_bytes() if isinstance(source, Path) else read_member(source)
+
+
+def is_temporary(error: Exception) -> bool:
+    """Whether the machine rather than the file caused an error of reading, so that a retry may succeed."""
+    temporary = (errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC, errno.ESTALE, errno.ETIMEDOUT)
+    return isinstance(error, MemoryError) or getattr(error, "errno", None) in temporary

@@ -1,0 +1,212 @@
+"""Decodes the sound of a clip to mono samples, and reads and writes prepared WAV files."""
+
+import io
+import math
+import wave
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+import numpy as np
+
+from fervid.media.decoding import open_container, reading_error
+from fervid.media.formats import SOUND_FORMATS
+from fervid.media.sources import Source, read_bytes
+
+RATE = 16_000  # samples per second, the rate that pretrained speech encoders expect
+MAX_SECONDS = 600.0  # a clip shows one emotion; a recording of hours is probably not segmented
+MIN_RATE, MAX_RATE = 4_000, 768_000  # samples per second; anything beyond is a mistake in the header
+MAX_OVERSHOOT = 2.0  # lossy formats exceed full scale slightly, but larger floating-point values have an unknown scale
+FULL_SCALE = 0.9999  # 32,765 of 32,768
+# Formats that state the length of their sound exactly, as opposed to an estimate or the length of the pictures.
+EXACT_LENGTH = {"aiff", "flac", "mov,mp4,m4a,3gp,3g2,mj2", "w64", "wav"}
+
+
+@dataclass(frozen=True)
+class Sound:
+    """The sound of a clip.
+
+    Attributes:
+        samples: float32 (N,), mono, -1 to 1.
+        rate: samples per second.
+        channels: number of channels of the file.
+        source_rate: samples per second of the file.
+        peak: largest absolute value of the file in any channel; 1 is full scale.
+        clipped: fraction of the samples of the file at full scale or beyond.
+    """
+
+    samples: np.ndarray
+    rate: int
+    channels: int
+    source_rate: int
+    peak: float
+    clipped: float
+
+    @property
+    def seconds(self) -> float:
+        """Duration in seconds."""
+        return len(self.samples) / self.rate
+
+    @property
+    def peak_db(self) -> float:
+        """Level of the largest sample after downmixing, in dB relative to full scale; without a constant offset."""
+        return decibels(float(np.abs(self.samples - self.samples.mean()).max()))
+
+    @property
+    def rms_db(self) -> float:
+        """Mean level (root mean square) after downmixing, in dB relative to full scale; without a constant offset."""
+        return decibels(float(self.samples.std(dtype=np.float64)))
+
+
+def decibels(amplitude: float) -> float:
+    """Converts an amplitude to dB relative to full scale; -infinity for zero."""
+    return 20 * math.log10(amplitude) if amplitude > 0 else -math.inf
+
+
+def read_sound(source: Source, rate: int = RATE, max_seconds: float = MAX_SECONDS) -> Sound:
+    """Decodes the first sound track of a sound file or video to mono: the mean of its channels, resampled.
+
+    The demuxer is chosen by content among :data:`fervid.media.formats.SOUND_FORMATS`. Sound that already has the rate
+    is not resampled. Memory is bounded by ``max_seconds``, whatever the length of the file.
+
+    Args:
+        source: the sound file or video.
+        rate: samples per second of the result.
+        max_seconds: maximum duration; decoding stops there.
+
+    Raises:
+        ValueError: if the source has no sound track, is damaged, truncated or too long, or has values of unknown scale.
+            Truncation is detected in formats that state their length exactly, such as WAV, FLAC and MP4.
+        OSError: if it cannot be read.
+    """
+    content = source if isinstance(source, Path) else read_bytes(source)
+    try:
+        with open_container(content, SOUND_FORMATS, "sound file or video") as container:
+            if not container.streams.audio:
+                raise ValueError("has no sound track")
+            stream = container.streams.audio[0]
+            if stream.codec_context is None:
+                raise ValueError("the codec of the sound track is unknown to FFmpeg")
+            stream.codec_context.thread_count = 1  # parallelism is over clips
+            exact = container.format.name in EXACT_LENGTH
+            stated = float((stream.duration or 0) * (stream.time_base or 0)) if exact else 0.0
+            sound, seconds = _collect(_decode(container, stream), rate, max_seconds)
+    except (av.FFmpegError, IndexError) as error:
+        raise reading_error(error, "sound file or video") from error
+    if seconds < stated - max(0.1, 0.02 * stated):
+        raise ValueError(f"truncated: {seconds:.2f} of {stated:.2f} s of sound")
+    return sound
+
+
+def _decode(container: av.container.InputContainer, stream: av.AudioStream) -> Iterator[tuple[int, np.ndarray]]:
+    """Yields the rate and the samples, float32 (channels, N), of each frame; 1 is full scale."""
+    started = False
+    for packet in container.demux(stream):
+        try:
+            frames = packet.decode()
+        except av.InvalidDataError:
+            if started:
+                raise
+            continue  # recordings cut from a stream may begin within a frame
+        for frame in frames:
+            started = True
+            values: np.ndarray = frame.to_ndarray()
+            if not frame.format.is_planar:
+                values = values.reshape(-1, frame.layout.nb_channels).T
+            if values.dtype == np.uint8:
+                samples = (values.astype(np.float32) - 128) / 128
+            elif np.issubdtype(values.dtype, np.integer):
+                samples = (values / -float(np.iinfo(values.dtype).min)).astype(np.float32)
+            else:
+                samples = values.astype(np.float32)
+            yield frame.sample_rate, samples
+
+
+def _collect(frames: Iterator[tuple[int, np.ndarray]], rate: int, max_seconds: float) -> tuple[Sound, float]:
+    """Mixes, resamples and joins the samples of all frames; returns the sound and the seconds decoded."""
+    chunks: list[np.ndarray] = []
+    resampler, source_rate, channels = None, 0, 0
+    seconds, peak, full, values = 0.0, 0.0, 0, 0
+    for frame_rate, samples in frames:
+        if not MIN_RATE <= frame_rate <= MAX_RATE:
+            raise ValueError(f"{frame_rate} samples per second are outside {MIN_RATE} to {MAX_RATE}")
+        if not np.isfinite(samples).all():
+            raise ValueError("has samples that are not numbers: save it with 16 bits")
+        if frame_rate != source_rate:  # some decoders learn the rate only from the second frame
+            chunks += _flush(resampler)
+            resampler = _Resampler(frame_rate, rate) if frame_rate != rate else None
+            source_rate = frame_rate
+        channels = max(channels, len(samples))
+        seconds += samples.shape[1] / frame_rate
+        if seconds > max_seconds:
+            raise ValueError(f"longer than {max_seconds:g} s: cut it into clips")
+        level = np.abs(samples)
+        peak = max(peak, float(level.max(initial=0)))
+        full += int((level >= FULL_SCALE).sum())
+        values += samples.size
+        mono = samples.mean(axis=0, dtype=np.float32)
+        chunks += resampler.add(mono) if resampler else [mono]
+    chunks += _flush(resampler)
+    if not values:
+        raise ValueError("has a sound track without samples")
+    if peak > MAX_OVERSHOOT:
+        raise ValueError(f"the scale of its samples, up to {peak:g} instead of 1, is ambiguous: save it with 16 bits")
+    joined = np.concatenate([np.empty(0, np.float32), *chunks])
+    return Sound(joined, rate, channels, source_rate, peak, full / values), seconds
+
+
+class _Resampler:
+    """Resamples mono sound piece by piece."""
+
+    def __init__(self, source_rate: int, rate: int):
+        self._source_rate = source_rate
+        self._resampler = av.AudioResampler(format="flt", layout="mono", rate=rate)
+
+    def add(self, mono: np.ndarray) -> list[np.ndarray]:
+        """Resamples some samples; the last of them may be returned later."""
+        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(mono[None]), format="flt", layout="mono")
+        frame.sample_rate = self._source_rate
+        return [frame.to_ndarray()[0] for frame in self._resampler.resample(frame)]
+
+    def flush(self) -> list[np.ndarray]:
+        """Returns the remaining samples."""
+        return [frame.to_ndarray()[0] for frame in self._resampler.resample(None)]
+
+
+def _flush(resampler: _Resampler | None) -> list[np.ndarray]:
+    return resampler.flush() if resampler else []
+
+
+def encode_wav(samples: np.ndarray, rate: int) -> bytes:
+    """Encodes samples, (N,) from -1 to 1, as a mono WAV file of 16 bits; sound read from such a file is unchanged."""
+    values = np.clip(np.round(samples * 32768), -32768, 32767).astype("<i2")
+    file = io.BytesIO()
+    with wave.open(file, "wb") as writer:
+        writer.setnchannels(1)
+        writer.setsampwidth(2)
+        writer.setframerate(rate)
+        writer.writeframes(values.tobytes())
+    return file.getvalue()
+
+
+def read_wav(path: Path) -> np.ndarray:
+    """Reads a file written by :func:`encode_wav`.
+
+    Returns:
+        float32 (N,) from -1 to 1.
+
+    Raises:
+        ValueError: if it is not a mono WAV file of 16 bits, or is truncated.
+        OSError: if it cannot be read.
+    """
+    try:
+        with wave.open(str(path), "rb") as reader:
+            if (reader.getnchannels(), reader.getsampwidth()) != (1, 2):
+                raise ValueError("not a mono WAV file of 16 bits")
+            content, length = reader.readframes(reader.getnframes()), reader.getnframes()
+    except (wave.Error, EOFError) as error:
+        raise ValueError(f"not a WAV file ({error})") from error
+    if len(content) < 2 * length:
+        raise ValueError("truncated")
+    return np.frombuffer(content, "<i2").astype(np.float32) / 32768
