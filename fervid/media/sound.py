@@ -20,7 +20,10 @@ MIN_RATE, MAX_RATE = 4_000, 768_000  # samples per second; anything beyond is a 
 MAX_OVERSHOOT = 2.0  # lossy formats exceed full scale slightly, but larger floating-point values have an unknown scale
 FULL_SCALE = 0.9999  # 32,765 of 32,768
 # Formats that state the length of their sound exactly, as opposed to an estimate or the length of the pictures.
-EXACT_LENGTH = {"aiff", "flac", "mov,mp4,m4a,3gp,3g2,mj2", "w64", "wav"}
+EXACT_LENGTH = {"aiff", "flac", "mov,mp4,m4a,3gp,3g2,mj2"}
+TOLERANCE = 0.02  # fraction of a sound that may be missing, since stated lengths include padding
+MAX_CHUNKS = 100  # of a WAV file that precede its samples; usual are one to five
+UNKNOWN_BYTES = (0, 2**32 - 1)  # length in WAV files that were written to a pipe
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,8 @@ def read_sound(source: Source, rate: int = RATE, max_seconds: float = MAX_SECOND
         OSError: if it cannot be read.
     """
     content = source if isinstance(source, Path) else read_bytes(source)
+    if (present := _present_in_wav(content)) < 1 - TOLERANCE:
+        raise ValueError(f"truncated: only {present:.0%} of its samples are present")
     try:
         with open_container(content, SOUND_FORMATS, "sound file or video") as container:
             if not container.streams.audio:
@@ -94,9 +99,27 @@ def read_sound(source: Source, rate: int = RATE, max_seconds: float = MAX_SECOND
             sound, seconds = _collect(_decode(container, stream), rate, max_seconds)
     except (av.FFmpegError, IndexError) as error:
         raise reading_error(error, "sound file or video") from error
-    if seconds < stated - max(0.1, 0.02 * stated):
-        raise ValueError(f"truncated: {seconds:.2f} of {stated:.2f} s of sound")
+    if seconds < stated - max(0.1, TOLERANCE * stated):
+        raise ValueError(f"truncated: only {seconds:.2f} of {stated:.2f} s of sound are present")
     return sound
+
+
+def _present_in_wav(content: Path | bytes) -> float:
+    """Returns the fraction of the samples of a WAV file that are present; 1 for other files and if it is unknown.
+
+    FFmpeg shortens the stated duration of such a file to what is present.
+    """
+    with open(content, "rb") if isinstance(content, Path) else io.BytesIO(content) as file:
+        start = file.read(12)
+        if (start[:4], start[8:]) != (b"RIFF", b"WAVE"):
+            return 1.0
+        for _ in range(MAX_CHUNKS):
+            name, size = file.read(4), int.from_bytes(file.read(4), "little")
+            at = file.tell()
+            if name == b"data":
+                return 1.0 if size in UNKNOWN_BYTES else (file.seek(0, io.SEEK_END) - at) / size
+            file.seek(at + size + size % 2)
+    return 1.0
 
 
 def _decode(container: av.container.InputContainer, stream: av.AudioStream) -> Iterator[tuple[int, np.ndarray]]:
