@@ -1,9 +1,10 @@
 """Base class of corpora: reads a folder into a table of clips and knows licence and citation."""
 
 from collections.abc import Iterator
+from copy import copy
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from fervid.corpora.inventory import Inventory
 from fervid.errors import InputError
@@ -21,7 +22,7 @@ RENDERED_TERMS = {
 
 
 class Corpus:
-    """A corpus of videos or pictures.
+    """A corpus of videos, pictures or sound files.
 
     To add a corpus, write a subclass that sets the class attributes and implements :meth:`read`. It decodes nothing and
     needs neither torch nor OpenCV. Options are keyword arguments of ``__init__`` and settings under ``dataset`` in the
@@ -37,6 +38,8 @@ class Corpus:
         citation: paper to cite; empty if there is none.
         expressions: end of the sentence "The expressions that it learned from ..." in a model card.
         pictures: whether the files are pictures rather than videos.
+        sound_only: whether the selected files have sound but no pictures.
+        with_sound: whether the clips are read for their sound (see :meth:`for_sound`).
         published: whether subjects and clips have the same names in every copy of the corpus. Names in a folder of
             your own files have no meaning elsewhere.
         subjects_from: where the names of subjects come from if nobody has verified that each name is one person; None
@@ -51,6 +54,8 @@ class Corpus:
     citation: ClassVar[str] = ""
     expressions: ClassVar[str] = "may be acted or spontaneous, which look different; the corpus does not state which."
     pictures: ClassVar[bool] = False
+    sound_only: bool = False
+    with_sound: bool = False
     published: ClassVar[bool] = True
 
     def __init__(self, root: str | Path | None):
@@ -67,12 +72,25 @@ class Corpus:
         """
         raise NotImplementedError
 
+    def for_sound(self) -> Self:
+        """Returns this corpus with the clips that have sound, for ``sample=sound``.
+
+        Raises:
+            InputError: if the corpus has pictures.
+        """
+        if self.pictures:
+            raise InputError(f"dataset={self.name} has pictures without sound: give sample=frame, or another dataset.")
+        corpus = copy(self)
+        vars(corpus).pop("inventory", None)
+        corpus.with_sound = True
+        return corpus
+
     def choices(self) -> dict[str, Any]:
         """Returns the options that select clips, as plain values, for the card."""
         return {}
 
     def sources(self) -> Iterator[Source]:
-        """Yields the video or picture of each row of the inventory, in order, reading each one lazily."""
+        """Yields the file of each row of the inventory, in order, reading each one lazily."""
         return (file.source for file in self.inventory.files)
 
     @property

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -12,7 +12,7 @@ from fervid.corpora.corpus import Corpus
 from fervid.corpora.inventory import Inventory, note
 from fervid.errors import InputError, first_line
 from fervid.media.files import File, list_files, stamp
-from fervid.media.formats import PICTURE_SUFFIXES, VIDEO_SUFFIXES
+from fervid.media.formats import PICTURE_SUFFIXES, SOUND_SUFFIXES, VIDEO_SUFFIXES
 from fervid.schema.columns import LISTED, RESERVED, check_spelling
 from fervid.schema.csv_tables import read_csv
 from fervid.schema.emotions import shared_name
@@ -214,8 +214,13 @@ class ImageFolder(LabelledFolder):
 
 
 class VideoFolder(LabelledFolder):
-    """Your own videos. Takes the arguments of :class:`LabelledFolder`."""
+    """Your own videos, or sound files for ``sample=sound``. Takes the arguments of :class:`LabelledFolder`."""
 
     name = "video_folder"
     suffixes = VIDEO_SUFFIXES
     kind = "videos"
+
+    def for_sound(self) -> Self:
+        corpus = super().for_sound()
+        corpus.suffixes, corpus.kind = VIDEO_SUFFIXES | SOUND_SUFFIXES, "videos or sound files"
+        return corpus

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pandas as pd
 
@@ -13,12 +13,12 @@ from fervid.corpora.corpus import Corpus
 from fervid.corpora.inventory import Inventory, choose_subjects
 from fervid.errors import InputError
 from fervid.media.files import File, list_files
-from fervid.media.formats import VIDEO_SUFFIXES
+from fervid.media.formats import SOUND_SUFFIXES, VIDEO_SUFFIXES
 from fervid.schema.emotions import choose
 
 EMOTIONS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")
 SUNG = EMOTIONS[:6]
-MODALITIES = {"01": "audio-video", "02": "video-only"}
+MODALITIES = {"01": "audio-video", "02": "video-only", "03": "audio-only"}
 CHANNELS = {"01": "speech", "02": "song"}
 INTENSITIES = {"01": "normal", "02": "strong"}
 SUBJECTS = tuple(f"{number:02d}" for number in range(1, 25))
@@ -29,13 +29,13 @@ NAME = re.compile(r"0[1-3]-0[12]-0[1-8](-0[12]){3}-(0[1-9]|1\d|2[0-4])")  # moda
 class RAVDESS(Corpus):
     """The Ryerson Audio-Visual Database of Emotional Speech and Song (Livingstone & Russo 2018).
 
-    Videos are identified by the seven numbers in their names. They may be in any folder or in zips.
+    Files are identified by the seven numbers in their names. They may be in any folder or in zips.
 
     Args:
-        root: Path to the folder with the videos or zips.
-        modality: ``video-only``, ``audio-video`` or ``both``. The two modalities have the same pictures of the same
-            recordings, so a split must keep both clips of a recording in one subset; ``both`` is therefore not the
-            default.
+        root: Path to the folder with the videos, sound files or zips.
+        modality: ``video-only``, ``audio-video``, ``both`` of these or ``audio-only``. All are versions of the same
+            recordings, so a split must keep the clips of a recording in one subset; ``both`` is therefore not the
+            default. :meth:`for_sound` replaces ``video-only`` by ``audio-only``.
         channel: ``speech``, ``song`` or ``both``.
         emotions: ``eight``, ``six`` (those that are also sung: neutral, calm, happy, sad, angry, fearful), or a list.
         intensity: ``normal``, ``strong`` (does not exist for neutral) or ``both``.
@@ -80,6 +80,19 @@ class RAVDESS(Corpus):
         if subjects is not None:
             self.selected["subjects"] = sorted(self.subjects)
 
+    @property
+    def sound_only(self) -> bool:
+        return self.modality == "audio-only"
+
+    def for_sound(self) -> Self:
+        if self.modality == "both":
+            raise InputError(
+                "dataset.modality=both includes videos without sound: give audio-only or audio-video with sample=sound."
+            )
+        corpus = super().for_sound()
+        corpus.modality = "audio-only" if self.modality == "video-only" else self.modality
+        return corpus
+
     def choices(self) -> dict[str, Any]:
         emotions = [name for code, name in zip(_CODES, EMOTIONS, strict=True) if code in self.emotions]
         lists = {"emotions": emotions, "subjects": sorted(self.subjects)}
@@ -87,21 +100,21 @@ class RAVDESS(Corpus):
 
     def read(self) -> Inventory:
         """Parses the file names; if a clip is there twice (zipped and unpacked), the first one is used."""
-        listing = list_files(self.root, VIDEO_SUFFIXES)
-        videos: dict[str, File] = {}
+        listing = list_files(self.root, VIDEO_SUFFIXES | (SOUND_SUFFIXES if self.sound_only else set()))
+        clips: dict[str, File] = {}
         duplicates: list[str] = []
         misnamed: list[str] = []
         for file in listing.files:
-            if NAME.fullmatch(file.stem) and file.stem[:2] in MODALITIES:
-                duplicates += [file.path] if file.stem in videos else []
-                videos.setdefault(file.stem, file)
-            elif not NAME.fullmatch(file.stem):
+            if not NAME.fullmatch(file.stem):
                 misnamed.append(file.path)
-        used = {stem: file for stem, file in sorted(videos.items()) if self._is_selected(stem)}
-        if videos and not used:
-            found = sorted({f"{MODALITIES[stem[:2]]} {CHANNELS.get(stem[3:5], '?')}" for stem in videos})
+            else:
+                duplicates += [file.path] if file.stem in clips else []
+                clips.setdefault(file.stem, file)
+        used = {stem: file for stem, file in sorted(clips.items()) if self._is_selected(stem)}
+        if clips and not used:
+            found = sorted({f"{MODALITIES[stem[:2]]} {CHANNELS.get(stem[3:5], '?')}" for stem in clips})
             raise InputError(
-                f"{self.root} has {len(videos)} videos ({', '.join(found)}), but none that dataset.modality="
+                f"{self.root} has {len(clips)} files ({', '.join(found)}), but none that dataset.modality="
                 f"{self.modality}, channel={self.channel}, emotions, intensity and subjects select: change these "
                 "options."
             )
@@ -125,7 +138,7 @@ class RAVDESS(Corpus):
     def _is_selected(self, stem: str) -> bool:
         modality, channel, emotion, intensity, _, _, subject = stem.split("-")
         return (
-            self.modality in (MODALITIES[modality], "both")
+            MODALITIES[modality] in (_VIDEOS if self.modality == "both" else (self.modality,))
             and CHANNELS.get(channel) in ([self.channel] if self.channel != "both" else CHANNELS.values())
             and emotion in self.emotions
             and INTENSITIES.get(intensity) in ([self.intensity] if self.intensity != "both" else INTENSITIES.values())
@@ -139,6 +152,7 @@ class RAVDESS(Corpus):
 
 
 _TWO = ("01", "02")
+_VIDEOS = ("audio-video", "video-only")
 _CODES = tuple(f"{number:02d}" for number in range(1, 9))
 
 
@@ -150,13 +164,13 @@ def _was_recorded(stem: str) -> bool:
 
 
 def describe(stem: str) -> dict[str, str]:
-    """Parses the name of a video.
+    """Parses the name of a file.
 
     Args:
         stem: seven numbers, such as ``02-01-06-01-02-01-12``.
 
     Returns:
-        A dict with ``clip, subject, emotion, recording`` (equal for both modalities), ``sex, intensity, modality,
+        A dict with ``clip, subject, emotion, recording`` (equal for all modalities), ``sex, intensity, modality,
         channel, statement, repetition``.
 
     Examples:

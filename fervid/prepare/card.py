@@ -2,7 +2,7 @@
 
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
@@ -20,6 +20,7 @@ from fervid.storage.atomic import write_text
 from fervid.storage.escaping import markdown_code, markdown_text
 
 FACES_PER_EMOTION = 10  # on the contact sheet
+SOURCE = ("name", "root", "citation", "licence")
 PACKAGES = ("av", "opencv-python", "numpy", "pillow")
 
 
@@ -85,11 +86,7 @@ def describe(
     clips = inventory.clips
     flat = manifest.get("flat", pd.Series(dtype=object))
     return {
-        "corpus": about["name"],
-        "root": about["root"],
-        "citation": about["citation"],
-        "licence": about["licence"],
-        "settings": dict(settings),
+        **source(about, settings),
         "counts": {
             "files": len(clips) + len(inventory.dropped),
             "failures": failed,
@@ -114,9 +111,19 @@ def describe(
         "mean": dict(zip(("red", "green", "blue", "luminance"), mean.round(4).tolist(), strict=True)),
         "std": dict(zip(("red", "green", "blue", "luminance"), std.round(4).tolist(), strict=True)),
         "notes": inventory.sentences(),
-        "versions": {"fervid": __version__, "python": platform.python_version()}
-        | {package: version(package) for package in PACKAGES},
+        "versions": versions(PACKAGES),
     }
+
+
+def source(about: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the first entries of the card of any prepared corpus: where it comes from, and its settings."""
+    return {**{"corpus" if key == "name" else key: about[key] for key in SOURCE}, "settings": dict(settings)}
+
+
+def versions(packages: Iterable[str]) -> dict[str, str]:
+    """Returns the versions of fervid, Python and some packages."""
+    own = {"fervid": __version__, "python": platform.python_version()}
+    return own | {package: version(package) for package in packages}
 
 
 def summary(card: dict[str, Any]) -> str:
@@ -151,12 +158,8 @@ def flat_faces(counts: Mapping[str, int]) -> str:
 
 
 def _markdown(card: dict[str, Any]) -> str:
-    lines = [f"# {card['corpus']}, prepared", "", summary(card), ""]
-    lines += [card["citation"], ""] if card["citation"] else []
-    lines += [f"Licence: {card['licence']}.", "", f"Source: {markdown_code(card['root'])}", ""]
-    lines += [f"- {markdown_text(note)}" for note in card["notes"]] + [""] * bool(card["notes"])
     detected = card["detection_rate"] is not None
-    lines += ["| emotion | clips | faces |" + " detection rate |" * detected, "|---|--:|--:|" + "--:|" * detected]
+    lines = ["| emotion | clips | faces |" + " detection rate |" * detected, "|---|--:|--:|" + "--:|" * detected]
     lines += [
         f"| {markdown_text(name)} | {row['clips']} | {row['faces']} |"
         + (f" {row['detection_rate']:.1%} |" if detected else "")
@@ -166,7 +169,24 @@ def _markdown(card: dict[str, Any]) -> str:
     lines += [
         f"| {key} | " + " | ".join(f"{value:.4f}" for value in card[key].values()) + " |" for key in ("mean", "std")
     ]
+    return markdown_card(card, summary(card), lines, "![contact sheet](contact_sheet.png)")
+
+
+def markdown_card(card: Mapping[str, Any], summary: str, tables: list[str], end: str) -> str:
+    """Formats the card of any prepared corpus.
+
+    Args:
+        card: the card, with the entries of :func:`source`, ``notes`` and ``versions``.
+        summary: sentences at the start.
+        tables: lines between the notes and the settings.
+        end: last line.
+    """
+    lines = [f"# {card['corpus']}, prepared", "", summary, ""]
+    lines += [card["citation"], ""] if card["citation"] else []
+    lines += [f"Licence: {card['licence']}.", "", f"Source: {markdown_code(card['root'])}", ""]
+    lines += [f"- {markdown_text(note)}" for note in card["notes"]] + [""] * bool(card["notes"])
+    lines += tables
     for title in ("settings", "versions"):
         lines += ["", f"| {title} | |", "|---|---|"]
         lines += [f"| {name} | {markdown_text(value)} |" for name, value in card[title].items()]
-    return "\n".join(lines) + "\n\n![contact sheet](contact_sheet.png)\n"
+    return "\n".join(lines) + f"\n\n{end}\n"

@@ -1,40 +1,45 @@
-"""A corpus with the settings for its face crops and the folder that contains them."""
+"""The face crops of a corpus: decode, detect, align, crop.
 
-import hashlib
-import json
+A prepared folder contains:
+
+==================  ==================================================================================================
+``faces/``          one JPEG per face, in one folder per emotion
+``manifest.parquet``  one row per examined frame, with or without a face; written last, so it marks completion
+``failures.csv``    files that could not be used: ``path``, ``reason`` and ``outcome`` (``failed`` if there is no usable
+                    face, ``left out`` if the file is not part of the corpus)
+``card.json``       source, settings, counts, mean and std, detection rate, versions, licence; readable as ``card.md``
+``contact_sheet.png``  some faces of each emotion
+==================  ==================================================================================================
+"""
+
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from functools import cached_property
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from rich.console import Console
 
 from fervid.corpora.corpus import Corpus
 from fervid.corpora.inventory import Inventory
 from fervid.errors import InputError
-from fervid.faces.clip_faces import JPEG_QUALITY, ClipTask
+from fervid.faces.clip_faces import JPEG_QUALITY, ClipTask, crop_faces
 from fervid.faces.cropping import Alignment
 from fervid.faces.detection import Detector, HaarDetector, NoDetector
 from fervid.media.decoding import read_picture
-from fervid.media.files import FAILED, LEFT_OUT
 from fervid.media.sampling import Sampling
 from fervid.prepare.card import summary, write_card
-from fervid.prepare.preparation import JOURNALS, Part, crop_clips, join
-from fervid.schema.csv_tables import read_csv
-from fervid.storage.atomic import write_csv, writing
-from fervid.storage.escaping import spreadsheet
-from fervid.storage.locks import lock, lock_part, lock_parts
+from fervid.prepare.face_crops import join_faces, write_faces
+from fervid.prepare.preparation import Part, prepare_clips
+from fervid.prepare.prepared_folder import PreparedFolder
 
 log = logging.getLogger(__name__)
 
 VERSION = 3  # of the preparation; corpora prepared by another version are prepared again
 
 
-class PreparedCorpus:
+class PreparedCorpus(PreparedFolder):
     """The face crops of a corpus of videos or pictures, extracted once and kept on disk.
 
     Implements :class:`fervid.data.frame_source.FrameSource`, so a datamodule can load it.
@@ -51,8 +56,7 @@ class PreparedCorpus:
         folder: Path to the folder of prepared corpora; each has its own sub-folder.
 
     Attributes:
-        failures: files that could not be used, with ``path``, ``reason`` and ``outcome`` (``failed`` or ``left out``);
-            available after :meth:`frames`.
+        failures: see :class:`PreparedFolder`; available after :meth:`frames`.
 
     Raises:
         InputError: if a setting is invalid.
@@ -71,35 +75,23 @@ class PreparedCorpus:
         max_failures: float = 0.1,
         folder: str | Path,
     ):
-        if not 0 <= max_failures <= 1:
-            raise InputError(f"dataset.max_failures={max_failures} is out of range: give 0 to 1.")
-        self.corpus = corpus
+        super().__init__(corpus, max_failures=max_failures, folder=folder)
         self.detector: Detector = detector or (NoDetector() if corpus.pictures else HaarDetector())
         self.sampling = Sampling(frame_stride, frames_per_clip, window)
         self.alignment = Alignment(face_size, margin)
-        self.max_failures = max_failures
-        self.parent = Path(folder).expanduser()
-        self.failures = pd.DataFrame(columns=["path", "reason", "outcome"])
-
-    @property
-    def name(self) -> str:
-        """The name of the corpus."""
-        return self.corpus.name
-
-    @property
-    def subjects_from(self) -> str | None:
-        """Where unverified names of subjects come from (see :class:`fervid.corpora.corpus.Corpus`)."""
-        return self.corpus.subjects_from
-
-    def about(self) -> dict[str, Any]:
-        """Returns the description of the corpus for cards and results, as plain values."""
-        return self.corpus.about()
-
-    # Settings
 
     @property
     def inventory(self) -> Inventory:
-        """The result of the corpus reader."""
+        """The result of the corpus reader.
+
+        Raises:
+            InputError: if its files have only sound.
+        """
+        if self.corpus.sound_only:
+            raise InputError(
+                f"the selected files of dataset={self.name} have only sound and show no faces: give sample=sound, or "
+                "options that select videos."
+            )
         return self.corpus.inventory
 
     def settings(self) -> dict[str, Any]:
@@ -117,71 +109,22 @@ class PreparedCorpus:
         """Whether faces are detected, so that there is a detection rate."""
         return self.inventory.faces is None and not isinstance(self.detector, NoDetector)
 
-    @cached_property
-    def folder(self) -> Path:
-        """The folder for the current files and settings; it does not depend on the location of the corpus."""
-        files = [(file.path, file.stamp) for file in self.inventory.files]
-        windows = [vars(window) for window in self.inventory.windows or ()]
-        key = [VERSION, self.inventory.clips.to_csv(), files, windows, self.settings()]
-        if self.inventory.faces is not None:
-            key.append([face and vars(face) for face in self.inventory.faces])
-        digest = hashlib.sha256(json.dumps(key, default=str).encode()).hexdigest()[:12]
-        return self.parent / f"{self.name}-{digest}"
-
-    @property
-    def is_prepared(self) -> bool:
-        """Whether the folder exists and is complete."""
-        return (self.folder / "manifest.parquet").exists()
+    def _key(self) -> list[Any]:
+        faces = self.inventory.faces
+        key = [VERSION, *super()._key()]
+        return key if faces is None else [*key, [face and vars(face) for face in faces]]
 
     # Preparation
 
-    def prepare(self) -> dict[str, Any]:
-        """Prepares the corpus unless it is already prepared; prints the inventory and joins prepared parts.
-
-        Returns:
-            The card.
-
-        Raises:
-            InputError: if too many files fail, or the folder cannot be written.
-        """
-        if not self.is_prepared:
-            self.inventory.print(Console(), self.name)
-            with self._writable(), lock(self.folder), lock_parts(self.folder):
-                if not self.is_prepared:  # another process may have prepared it meanwhile
-                    self._crop()
-                    self._write()
-        # Left behind by parts, or by a process that was killed.
-        for leftover in [*self.folder.glob(JOURNALS), *self.folder.glob("failures-*.csv")]:
-            leftover.unlink(missing_ok=True)
-        return self.card()
-
-    def prepare_part(self, part: Part) -> int:
-        """Prepares one part; parts may be prepared in parallel, on several machines, and :meth:`prepare` joins them.
-
-        Returns:
-            Number of clips in this part.
-
-        Raises:
-            InputError: as :meth:`prepare`, or if another process is preparing the whole corpus or this part.
-        """
-        rows = part.rows(len(self.inventory.clips))
-        with self._writable(), lock_part(self.folder, part.name):
-            if not self.is_prepared:  # another process may have joined the parts meanwhile
-                self._crop(part)
-        return len(rows)
-
-    def card(self) -> dict[str, Any]:
-        """Returns the card of the prepared corpus."""
-        return json.loads((self.folder / "card.json").read_text(encoding="utf-8"))
-
-    def _crop(self, part: Part | None = None) -> None:
-        crop_clips(
+    def _prepare_clips(self, part: Part | None = None) -> None:
+        prepare_clips(
             self.folder,
             self.inventory.clips,
             self._tasks(),
-            detector=self.detector,
-            alignment=self.alignment,
+            partial(crop_faces, detector=self.detector, alignment=self.alignment),
+            write_faces,
             max_failures=self.max_failures,
+            advice="try another detector",
             description=f"{self.name}: cropping faces",
             part=part,
         )
@@ -194,10 +137,9 @@ class PreparedCorpus:
             yield ClipTask(row, source, None if self.corpus.pictures else sampling, face)
 
     def _write(self) -> None:
-        """Writes the tables and the card when all faces are cropped."""
-        manifest, failures, sums = join(self.folder, self.inventory.clips)
+        manifest, failures, sums = join_faces(self.folder, self.inventory.clips)
         failures = pd.concat([self.inventory.dropped, failures], ignore_index=True)
-        write_csv(self.folder / "failures.csv", spreadsheet(self._with_left_out(failures)))
+        self._write_failures(failures)
         write_card(
             self.folder,
             about=self.about(),
@@ -208,25 +150,7 @@ class PreparedCorpus:
             sums=sums,
             detected=self.detects_faces,
         )
-        # Written last, since its presence marks the folder as complete.
-        with writing(self.folder / "manifest.parquet") as partial:
-            manifest.to_parquet(partial)
-
-    @contextmanager
-    def _writable(self) -> Iterator[None]:
-        """Turns errors of writing into the folder into an InputError."""
-        try:
-            yield
-        except OSError as error:
-            raise InputError(
-                f"{self.folder} cannot be written ({error.strerror}): free disk space or choose another "
-                "dataset.prepared_dir, then run the same command again to resume."
-            ) from error
-
-    def _with_left_out(self, failures: pd.DataFrame) -> pd.DataFrame:
-        """Returns the files that failed, followed by the files that are left out."""
-        left_out = pd.DataFrame(self.inventory.left_out, columns=["path", "reason"])
-        return pd.concat([failures.assign(outcome=FAILED), left_out.assign(outcome=LEFT_OUT)], ignore_index=True)
+        self._write_manifest(manifest)
 
     # Frames
 
@@ -238,10 +162,7 @@ class PreparedCorpus:
         """
         if not self.is_prepared:
             log.info(summary(self.prepare()))
-        failures = read_csv(self.folder / "failures.csv")
-        failures = failures[failures["outcome"] == FAILED] if "outcome" in failures else failures
-        self.failures = self._with_left_out(failures)  # files that are left out may have changed since
-        failed = self.failures[self.failures["outcome"] == FAILED]
+        failed = self._read_failures()
         if len(failed):
             log.warning(
                 "%d of %d files have no usable face (first: %s: %s): see failures.csv in the run folder.",
@@ -277,7 +198,3 @@ class PreparedCorpus:
                 ) from error
 
         return read
-
-    def fingerprint(self) -> str:
-        """Returns the name of the prepared folder, which identifies its files and settings."""
-        return self.folder.name

@@ -4,6 +4,7 @@ from collections import Counter
 from itertools import product
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from rendered_corpora.ravdess import write_ravdess
 
@@ -66,6 +67,8 @@ def test_complete_speech_is_read(complete):
         ({"channel": "both"}, 2452),
         ({"modality": "both"}, 2880),
         ({"modality": "audio-video"}, 1440),
+        ({"modality": "audio-only"}, 1440),
+        ({"modality": "audio-only", "channel": "both"}, 2452),
         ({"intensity": "strong"}, 672),
         ({"intensity": "normal"}, 768),
         ({"subjects": [1, 18]}, 120),
@@ -132,7 +135,10 @@ def test_other_file_names_are_left_out(tmp_path):
 @pytest.mark.parametrize(
     ("options", "match"),
     [
-        ({"modality": "video"}, "dataset.modality=video is unknown: choose audio-video, video-only or both"),
+        (
+            {"modality": "video"},
+            "dataset.modality=video is unknown: choose audio-video, video-only, audio-only or",
+        ),
         ({"channel": "sung"}, "dataset.channel=sung"),
         ({"intensity": "weak"}, "dataset.intensity=weak"),
         ({"emotions": "seven"}, "dataset.emotions=seven"),
@@ -157,7 +163,7 @@ def test_invalid_options_are_refused(complete, options, match):
 def test_missing_selection_lists_what_was_found(tmp_path):
     write_ravdess(tmp_path, emotions=["happy"], modalities=["01"], frames=2, width=64, height=48)
     with pytest.raises(
-        InputError, match=r"has 4 videos \(audio-video speech\), but none that dataset.modality=video-only"
+        InputError, match=r"has 4 files \(audio-video speech\), but none that dataset.modality=video-only"
     ):
         read(tmp_path)
     (tmp_path / "empty").mkdir()
@@ -202,6 +208,54 @@ def test_recordings_split_across_subsets_are_found(miniature, tmp_path, caplog):
     assert made.audit.near_duplicates.count >= 32
     assert made.audit.near_duplicates.examples[0]["distance"] == 0
     assert "this split leaks" in caplog.text
+
+
+@pytest.fixture
+def sounds(tmp_path):
+    """The speech of two subjects in the layout of ``Audio_Speech_Actors_01-24.zip``, as empty files."""
+    path = tmp_path / "Audio_Speech_Actors_01-24.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in names("01", ("03",)):
+            if name[18:20] in ("01", "02"):
+                archive.writestr(f"Actor_{name[18:20]}/{name[:20]}.wav", b"")
+    return path
+
+
+def test_sound_is_read_from_the_published_zip(sounds):
+    corpus = RAVDESS(sounds).for_sound()
+    assert corpus.modality == "audio-only"
+    assert len(corpus.inventory.clips) == 120
+    assert set(corpus.inventory.clips["modality"]) == {"audio-only"}
+    assert corpus.inventory.clips["recording"][0] == "01-01-01-01-01-01"
+    assert sum(corpus.inventory.expected.values()) == 1440
+    assert len(read(sounds, modality="audio-only").clips) == 120
+    with pytest.raises(InputError, match=r"no clips of ravdess were found.*\.wav 120"):
+        read(sounds)
+
+
+def test_sound_of_videos_is_chosen_by_modality(complete):
+    assert set(RAVDESS(complete, modality="audio-video").for_sound().inventory.clips["modality"]) == {"audio-video"}
+    seen = RAVDESS(complete)
+    _ = seen.inventory
+    assert set(seen.for_sound().inventory.clips["modality"]) == {"audio-only"}
+    assert (seen.modality, seen.with_sound) == ("video-only", False)
+    with pytest.raises(InputError, match=r"dataset.modality=both includes videos without sound"):
+        RAVDESS(complete, modality="both").for_sound()
+
+
+def test_sound_has_no_faces(sounds, tmp_path):
+    made = RAVDESSDataModule(sounds, modality="audio-only", cache_dir=tmp_path)
+    with pytest.raises(InputError, match="dataset=ravdess have only sound and show no faces: give sample=sound"):
+        made.prepared.prepare()
+
+
+def test_audio_only_clips_are_versions_of_the_same_recordings(complete):
+    """An audio-only file has the sound of the audio-video file, so the audit counts recordings in two subsets."""
+    clips = pd.concat([read(complete, modality=name).clips for name in ("video-only", "audio-only")])
+    subsets = ["train" if name == "video-only" else "test" for name in clips["modality"]]
+    found = audit(clips.reset_index(drop=True).assign(split=subsets, frame=0))
+    assert (found.recordings.count, found.recordings.total) == (1440, 1440)
+    assert found.level == "leaky"
 
 
 def test_repetitions_split_across_subsets_are_found(miniature, tmp_path):

@@ -108,7 +108,7 @@ def test_card_counts_equal_names_of_two_corpora_separately():
 
 def test_preparing_again_is_fast_and_changes_nothing(whole, raw, monkeypatch):
     before = content(whole)
-    monkeypatch.setattr("fervid.prepare.prepared_corpus.crop_clips", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr("fervid.prepare.prepared_corpus.prepare_clips", lambda *_, **__: 1 / 0)
     began = time.perf_counter()
     corpus(raw, whole.parent).prepared.prepare()
     assert time.perf_counter() - began < 1
@@ -349,7 +349,7 @@ def test_temporary_failures_are_retried(raw, whole, tmp_path, monkeypatch):
         stale = Crop(task.row, failure="Stale file handle", temporary=True)
         return stale if task.row == 3 else crop_faces(task, detector, alignment)
 
-    monkeypatch.setattr("fervid.prepare.preparation.crop_faces", one_fails)
+    monkeypatch.setattr("fervid.prepare.prepared_corpus.crop_faces", one_fails)
     made = corpus(raw, tmp_path, max_failures=0)
     with pytest.raises(InputError, match=r"1 of 10 files could not be read this time .*Stale.*the same command again"):
         made.prepared.prepare()
