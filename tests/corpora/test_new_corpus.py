@@ -191,7 +191,10 @@ def test_example_yaml_has_every_setting_of_preparation_and_loading(portraits, fe
     for wrong, sentence in (
         ("dataset.batch_size=large", "is not a number: the default is 32"),
         ("dataset.bath_size=3", "Did you mean dataset.batch_size?"),
-        ("dataset=portrait", "choose enterface, ferplus, hf_faces, image_folder, ised, portraits, ravdess, synthetic"),
+        (
+            "dataset=portrait",
+            "choose crema_d, emodb, enterface, ferplus, hf_faces, image_folder, ised, portraits, ravdess",
+        ),
     ):
         with pytest.raises(SystemExit):
             fervid_command("train", folder, *[] if "=portrait" in wrong else ["dataset=portraits"], wrong)
