@@ -63,6 +63,7 @@ def test_contents_of_a_prepared_folder(whole, raw):
     }
     manifest = pd.read_parquet(whole / "manifest.parquet")
     assert len(manifest) == 10
+    assert manifest["clip"].tolist() == sorted(path.stem for path in raw.rglob("*.wav"))  # whatever finished first
     assert manifest["sound"].is_unique
     assert {path.relative_to(whole).as_posix() for path in whole.rglob("*.wav")} == set(manifest["sound"])
     assert set(manifest["modality"]) == {"audio-only"}
@@ -108,8 +109,10 @@ def test_joined_parts_are_identical_to_a_whole_preparation(raw, whole, tmp_path)
         made = prepared(raw, tmp_path)
         assert made.prepare_part(Part(number, 2)) == 5
         assert not made.is_prepared
+    written = {path: path.stat().st_mtime_ns for path in made.folder.rglob("*.wav")}
     prepared(raw, tmp_path).prepare()
     assert content(made.folder) == content(whole)
+    assert {path: path.stat().st_mtime_ns for path in made.folder.rglob("*.wav")} == written
 
 
 @pytest.mark.parametrize("lines", [0, 4, 10])
