@@ -1,5 +1,6 @@
 """Writes sound files and videos with a sound track, shared by several tests."""
 
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -14,8 +15,11 @@ def tone(seconds=1.0, rate=16_000, frequency=440.0, level=0.5, channels=1):
     return np.tile(wave.astype(np.float32), (channels, 1))
 
 
-def write_sound(path, samples, rate=16_000, codec="pcm_s16le", pictures=False, container_format=None):
-    """Writes samples, float (channels, N), in the container that the suffix names, with or without a video track."""
+def write_sound(path, samples, rate=16_000, codec="pcm_s16le", pictures=False, container_format=None, gap=0.0):
+    """Writes samples, float (channels, N), in the container that the suffix names.
+
+    ``pictures`` adds a video track; ``gap`` is the number of seconds by which the time stamps jump in the middle.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w", format=container_format) as container:
@@ -23,16 +27,19 @@ def write_sound(path, samples, rate=16_000, codec="pcm_s16le", pictures=False, c
         layout = LAYOUTS[len(samples)]
         stream = container.add_stream(codec, rate=rate, layout=layout)
         frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples, np.float32), format="fltp", layout=layout)
-        frame.sample_rate = rate
+        frame.sample_rate, frame.pts, frame.time_base = rate, 0, Fraction(1, rate)
         resampler = av.AudioResampler(
             format=stream.codec_context.format,
             layout=layout,
             rate=rate,
             frame_size=stream.codec_context.frame_size or 0,
         )
-        for part in [*resampler.resample(frame), *resampler.resample(None)]:
-            container.mux(stream.encode(part))
-        container.mux(stream.encode(None))
+        parts = [*resampler.resample(frame), *resampler.resample(None)]
+        packets = [packet for part in [*parts, None] for packet in stream.encode(part)]
+        for packet in packets[len(packets) // 2 :] if gap else []:
+            packet.pts = packet.dts = packet.pts + round(gap / packet.time_base)
+        for packet in packets:
+            container.mux(packet)
         if video:
             write_pictures(container, video, samples.shape[1] / rate)
     return path

@@ -297,10 +297,13 @@ def _prefix_key(trainer: pl.Trainer, model: Task, datamodule: FrameDataModule, s
 
 
 def _code(modules: Iterable[torch.nn.Module]) -> list[bytes]:
-    """Returns the source files of modules, which change with the version of a library and with a user's own edits."""
+    """Returns the source files of the modules' classes, which change with a library's version and a user's edits.
+
+    Functions that they call from other files are not included.
+    """
     files = set()
-    for kind in {type(module) for module in modules}:
-        with suppress(OSError, TypeError):  # defined in an interactive session
+    for kind in {parent for module in modules for parent in type(module).__mro__}:
+        with suppress(OSError, TypeError):  # built in, or defined in an interactive session
             files.add(Path(inspect.getfile(kind)))
     return [file.read_bytes() for file in sorted(files) if file.is_file()]
 

@@ -121,10 +121,10 @@ class CREMAD(Corpus):
             return clips.assign(
                 sex=clips["subject"].map(table["Sex"].str.lower()), age=clips["subject"].map(table["Age"])
             )
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, pd.errors.InvalidIndexError) as error:
             raise InputError(
-                f"{path} cannot be used ({first_line(error)}): its columns ActorID, Age and Sex are expected; "
-                "repair or remove it."
+                f"{path} cannot be used ({first_line(error)}): the columns ActorID, Age and Sex are expected, "
+                "with one row per subject; repair or remove it."
             ) from error
 
 

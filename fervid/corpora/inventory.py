@@ -115,9 +115,12 @@ def choose_subjects(subjects: Sequence[int] | None, known: Collection[int]) -> s
     except (TypeError, ValueError):
         chosen = set()
     if isinstance(subjects, str) or not chosen or not chosen <= set(known):
+        numbers = sorted(known)
+        is_range = len(numbers) > 20 or numbers == list(range(numbers[0], numbers[-1] + 1))
         raise InputError(
-            f"dataset.subjects={subjects} cannot be used: give a list such as [1,2] of the numbers {min(known)} to "
-            f"{max(known)}."
+            f"dataset.subjects={subjects} cannot be used: give a list such as "
+            f"[{','.join(map(str, numbers[:2]))}] of the numbers "
+            + (f"{numbers[0]} to {numbers[-1]}." if is_range else f"{', '.join(map(str, numbers))}.")
         )
     return {int(number) for number in chosen}
 

@@ -83,6 +83,12 @@ class LabelledFolder(Corpus):
 
     def _from_folders(self) -> Inventory:
         listing = list_files(self.root, self.suffixes)
+        if self.with_sound:
+            sounds = {_without_suffix(file) for file in listing.files if file.suffix in SOUND_SUFFIXES}
+            is_copy = [file.suffix not in SOUND_SUFFIXES and _without_suffix(file) in sounds for file in listing.files]
+            copies = [file.path for file, copy in zip(listing.files, is_copy, strict=True) if copy]
+            listing.leave_out("videos with a sound file of the same name", copies)
+            listing.files = [file for file, copy in zip(listing.files, is_copy, strict=True) if not copy]
         folders = [_folders(file) for file in listing.files]
         first = {path[0] for path in folders if path}
         subsets = {name for name in first if _subset(name)}
@@ -174,6 +180,10 @@ class LabelledFolder(Corpus):
                 "that finds the subject in every file name."
             )
         return subject
+
+
+def _without_suffix(file: File) -> tuple[str, ...]:
+    return (*file.parts[:-1], file.stem)
 
 
 def _folders(file: File) -> list[str]:

@@ -113,10 +113,12 @@ class RAVDESS(Corpus):
         used = {stem: file for stem, file in sorted(clips.items()) if self._is_selected(stem)}
         if clips and not used:
             found = sorted({f"{MODALITIES[stem[:2]]} {CHANNELS.get(stem[3:5], '?')}" for stem in clips})
+            advice = "change these options"
+            if self.with_sound and self.sound_only and any(stem.startswith("01") for stem in clips):
+                advice = "give dataset.modality=audio-video to use the sound of the videos"
             raise InputError(
-                f"{self.root} has {len(clips)} files ({', '.join(found)}), but none that dataset.modality="
-                f"{self.modality}, channel={self.channel}, emotions, intensity and subjects select: change these "
-                "options."
+                f"{self.root} has files of RAVDESS ({len(clips)}: {', '.join(found)}), but none that dataset.modality="
+                f"{self.modality}, channel={self.channel}, emotions, intensity and subjects select: {advice}."
             )
         listing.leave_out("without a RAVDESS file name", misnamed)
         listing.leave_out("duplicates", duplicates)

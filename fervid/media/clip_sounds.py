@@ -70,6 +70,6 @@ def _unusable(sound: Sound) -> str | None:
         return f"only {sound.seconds:.4f} s of sound"
     if sound.peak_db >= SILENT_DB:
         return None
-    if sound.channels > 1 and sound.peak > 10 ** (SILENT_DB / 20) * 10:
+    if sound.channels > 1 and abs(sound.samples).max() < sound.peak / 10:
         return f"silent as the mean of its {sound.channels} channels, which cancel each other: keep one channel"
     return f"silent (peak {sound.peak_db:.0f} dB)"

@@ -23,7 +23,10 @@ FULL_SCALE = 0.9999  # 32,765 of 32,768
 EXACT_LENGTH = {"aiff", "flac", "mov,mp4,m4a,3gp,3g2,mj2"}
 TOLERANCE = 0.02  # fraction of a sound that may be missing, since stated lengths include padding
 MAX_CHUNKS = 100  # of a WAV file that precede its samples; usual are one to five
-UNKNOWN_BYTES = (0, 2**32 - 1)  # length in WAV files that were written to a pipe
+# Stated number of bytes from which the length of a WAV file is unknown, since it was written to a pipe: SoX writes this
+# number, others 2**31 - 1 or 2**32 - 1.
+UNKNOWN_BYTES = 0x7FFFF000
+MAX_DAMAGED_PACKETS = 2  # or the fraction TOLERANCE, if that is more: tags between joined files, bytes after the end
 
 
 @dataclass(frozen=True)
@@ -96,11 +99,13 @@ def read_sound(source: Source, rate: int = RATE, max_seconds: float = MAX_SECOND
             stream.codec_context.thread_count = 1  # parallelism is over clips
             exact = container.format.name in EXACT_LENGTH
             stated = float((stream.duration or 0) * (stream.time_base or 0)) if exact else 0.0
-            sound, seconds = _collect(_decode(container, stream), rate, max_seconds)
+            begin = float((stream.start_time or 0) * (stream.time_base or 0))
+            sound, end = _collect(_decode(container, stream), rate, max_seconds)
     except (av.FFmpegError, IndexError) as error:
         raise reading_error(error, "sound file or video") from error
-    if seconds < stated - max(0.1, TOLERANCE * stated):
-        raise ValueError(f"truncated: only {seconds:.2f} of {stated:.2f} s of sound are present")
+    present = max(end - begin, sound.seconds)  # the time stamps may jump, and the gap is closed
+    if present < stated - max(0.1, TOLERANCE * stated):
+        raise ValueError(f"truncated: only {present:.2f} of {stated:.2f} s of sound are present")
     return sound
 
 
@@ -117,21 +122,21 @@ def _present_in_wav(content: Path | bytes) -> float:
             name, size = file.read(4), int.from_bytes(file.read(4), "little")
             at = file.tell()
             if name == b"data":
-                return 1.0 if size in UNKNOWN_BYTES else (file.seek(0, io.SEEK_END) - at) / size
+                return 1.0 if size == 0 or size >= UNKNOWN_BYTES else (file.seek(0, io.SEEK_END) - at) / size
             file.seek(at + size + size % 2)
     return 1.0
 
 
-def _decode(container: av.container.InputContainer, stream: av.AudioStream) -> Iterator[tuple[int, np.ndarray]]:
-    """Yields the rate and the samples, float32 (channels, N), of each frame; 1 is full scale."""
-    started = False
+def _decode(container: av.container.InputContainer, stream: av.AudioStream) -> Iterator[tuple[int, np.ndarray, float]]:
+    """Yields the rate, the samples, float32 (channels, N), and the end in seconds of each frame; 1 is full scale."""
+    started, packets, damaged = False, 0, 0
     for packet in container.demux(stream):
+        packets += 1
         try:
             frames = packet.decode()
         except av.InvalidDataError:
-            if started:
-                raise
-            continue  # recordings cut from a stream may begin within a frame
+            damaged += started  # recordings cut from a stream may begin within a frame
+            continue
         for frame in frames:
             started = True
             values: np.ndarray = frame.to_ndarray()
@@ -143,15 +148,17 @@ def _decode(container: av.container.InputContainer, stream: av.AudioStream) -> I
                 samples = (values / -float(np.iinfo(values.dtype).min)).astype(np.float32)
             else:
                 samples = values.astype(np.float32)
-            yield frame.sample_rate, samples
+            yield frame.sample_rate, samples, (frame.time or 0.0) + samples.shape[1] / max(frame.sample_rate, 1)
+    if damaged > max(MAX_DAMAGED_PACKETS, TOLERANCE * packets):
+        raise ValueError(f"damaged: {damaged} of {packets} packets of its sound cannot be decoded")
 
 
-def _collect(frames: Iterator[tuple[int, np.ndarray]], rate: int, max_seconds: float) -> tuple[Sound, float]:
-    """Mixes, resamples and joins the samples of all frames; returns the sound and the seconds decoded."""
+def _collect(frames: Iterator[tuple[int, np.ndarray, float]], rate: int, max_seconds: float) -> tuple[Sound, float]:
+    """Mixes, resamples and joins the samples of all frames; returns the sound and the end of the last frame."""
     chunks: list[np.ndarray] = []
     resampler, source_rate, channels = None, 0, 0
-    seconds, peak, full, values = 0.0, 0.0, 0, 0
-    for frame_rate, samples in frames:
+    seconds, end, peak, full, values = 0.0, 0.0, 0.0, 0, 0
+    for frame_rate, samples, frame_end in frames:
         if not MIN_RATE <= frame_rate <= MAX_RATE:
             raise ValueError(f"{frame_rate} samples per second are outside {MIN_RATE} to {MAX_RATE}")
         if not np.isfinite(samples).all():
@@ -161,7 +168,7 @@ def _collect(frames: Iterator[tuple[int, np.ndarray]], rate: int, max_seconds: f
             resampler = _Resampler(frame_rate, rate) if frame_rate != rate else None
             source_rate = frame_rate
         channels = max(channels, len(samples))
-        seconds += samples.shape[1] / frame_rate
+        seconds, end = seconds + samples.shape[1] / frame_rate, max(end, frame_end)
         if seconds > max_seconds:
             raise ValueError(f"longer than {max_seconds:g} s: cut it into clips")
         level = np.abs(samples)
@@ -176,7 +183,7 @@ def _collect(frames: Iterator[tuple[int, np.ndarray]], rate: int, max_seconds: f
     if peak > MAX_OVERSHOOT:
         raise ValueError(f"the scale of its samples, up to {peak:g} instead of 1, is ambiguous: save it with 16 bits")
     joined = np.concatenate([np.empty(0, np.float32), *chunks])
-    return Sound(joined, rate, channels, source_rate, peak, full / values), seconds
+    return Sound(joined, rate, channels, source_rate, peak, full / values), end
 
 
 class _Resampler:

@@ -8,6 +8,12 @@ from fervid.media.archives import Member, read_member
 Source = Path | Member | bytes
 """A file, a member of a zip, or the bytes themselves."""
 
+_TEMPORARY = {
+    *(errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC, errno.ESTALE, errno.ETIMEDOUT),
+    # A disk or a network drive that was removed: the file was there when the corpus was listed.
+    *(errno.ENOENT, errno.EIO, errno.ENODEV, errno.ENXIO, errno.ENOTCONN, errno.EHOSTDOWN),
+}
+
 
 def read_bytes(source: Source) -> bytes:
     """Reads a whole file or member of a zip; bytes are returned unchanged.
@@ -23,5 +29,4 @@ def read_bytes(source: Source) -> bytes:
 
 def is_temporary(error: Exception) -> bool:
     """Whether the machine rather than the file caused an error of reading, so that a retry may succeed."""
-    temporary = (errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC, errno.ESTALE, errno.ETIMEDOUT)
-    return isinstance(error, MemoryError) or getattr(error, "errno", None) in temporary
+    return isinstance(error, MemoryError) or getattr(error, "errno", None) in _TEMPORARY

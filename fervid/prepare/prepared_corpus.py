@@ -89,8 +89,8 @@ class PreparedCorpus(PreparedFolder):
         """
         if self.corpus.sound_only:
             raise InputError(
-                f"the selected files of dataset={self.name} have only sound and show no faces: give sample=sound, or "
-                "options that select videos."
+                f"the selected files of dataset={self.name} have only sound and show no faces: select videos, or use "
+                "python -m fervid.prepare with sample=sound (training on sound is not available yet)."
             )
         return self.corpus.inventory
 

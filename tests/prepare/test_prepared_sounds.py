@@ -209,6 +209,10 @@ def test_folder_of_videos_and_sound_files(tmp_path):
     assert made.sounds()["clip"].tolist() == ["happy/a.mp4", "sad/b.flac"]
     assert made.failures["reason"].tolist() == ["has no sound track"]
     assert len(VideoFolder(tmp_path / "own").inventory.clips) == 2  # sound files have no frames
+    write_sound(tmp_path / "own" / "happy" / "a.wav", tone())  # extracted from the video
+    made = PreparedSounds(VideoFolder(tmp_path / "own"), folder=tmp_path, max_failures=0.4)
+    assert made.sounds()["clip"].tolist() == ["happy/a.wav", "sad/b.flac"]
+    assert made.failures["reason"].tolist() == ["has no sound track", "videos with a sound file of the same name"]
 
 
 def test_corpus_without_sound_is_refused(tmp_path, pictures):
