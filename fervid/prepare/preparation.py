@@ -85,8 +85,8 @@ class Task(Protocol):
 def prepare_clips(
     folder: Path,
     clips: pd.DataFrame,
-    tasks: Iterator[Any],
-    work: Callable[[Any], Any],
+    tasks: Iterator[Task],
+    work: Callable[[Any], Result],
     write: Callable[[Path, pd.Series, Any], dict[str, Any]],
     *,
     max_failures: float,

@@ -162,15 +162,7 @@ class PreparedCorpus(PreparedFolder):
         """
         if not self.is_prepared:
             log.info(summary(self.prepare()))
-        failed = self._read_failures()
-        if len(failed):
-            log.warning(
-                "%d of %d files have no usable face (first: %s: %s): see failures.csv in the run folder.",
-                len(failed),
-                len(self.inventory.clips) + len(self.inventory.dropped),
-                *failed[["path", "reason"]].iloc[0],
-            )
-        manifest = pd.read_parquet(self.folder / "manifest.parquet")
+        manifest = self._read("face")
         manifest = manifest[manifest["face"].notna()]
         lost = sorted(set(self.inventory.clips["emotion"]) - set(manifest["emotion"]))
         if lost:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -20,6 +21,8 @@ from fervid.schema.csv_tables import read_csv
 from fervid.storage.atomic import write_csv, writing
 from fervid.storage.escaping import spreadsheet
 from fervid.storage.locks import lock, lock_part, lock_parts
+
+log = logging.getLogger(__name__)
 
 
 class PreparedFolder:
@@ -150,12 +153,21 @@ class PreparedFolder:
         with writing(self.folder / "manifest.parquet") as partial:
             manifest.to_parquet(partial)
 
-    def _read_failures(self) -> pd.DataFrame:
-        """Reads the failures into :attr:`failures` and returns those with the outcome ``failed``."""
+    def _read(self, what: str) -> pd.DataFrame:
+        """Returns the manifest; reads the failures into :attr:`failures` and warns of files without usable ``what``."""
         failures = read_csv(self.folder / "failures.csv")
         failures = failures[failures["outcome"] == FAILED] if "outcome" in failures else failures
         self.failures = self._with_left_out(failures)  # files that are left out may have changed since
-        return self.failures[self.failures["outcome"] == FAILED]
+        failed = self.failures[self.failures["outcome"] == FAILED]
+        if len(failed):
+            log.warning(
+                "%d of %d files have no usable %s (first: %s: %s): see failures.csv in the run folder.",
+                len(failed),
+                len(self.inventory.clips) + len(self.inventory.dropped),
+                what,
+                *failed[["path", "reason"]].iloc[0],
+            )
+        return pd.read_parquet(self.folder / "manifest.parquet")
 
     @contextmanager
     def _writable(self) -> Iterator[None]:
