@@ -1,269 +1,91 @@
-"""Base class of all backbones: a chain of named stages from pictures to feature maps."""
+"""Base class of all backbones: encoders of pictures."""
 
-import hashlib
-import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from fervid.errors import InputError, first_line
+from fervid.models.encoder import Encoder
 from fervid.models.stages import MAPS, POOL
-from fervid.models.state_dicts import find_weights
-from fervid.models.weight_files import read_checkpoint, read_weights_info
-from fervid.schema.weights import WeightsInfo
-
-log = logging.getLogger(__name__)
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
-@dataclass(frozen=True)
-class Weights:
-    """Origin of a backbone's initial weights.
-
-    Attributes:
-        requested: requested name or file; None for random weights.
-        source: ``random``, ``file``, ``torchvision`` or ``timm``.
-        sha256: digest of the file or, if there is no file, of the tensors; None for random weights.
-        missing: reason why the requested weights are not used; None if they are used.
-        unwrapped: entry and prefix of the file under which the weights were found; None if there is neither.
-        info: what the weights were trained on; empty for random weights.
-    """
-
-    requested: str | None
-    source: str = "random"
-    sha256: str | None = None
-    missing: str | None = None
-    unwrapped: str | None = None
-    info: WeightsInfo = field(default_factory=WeightsInfo)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Returns a :class:`fervid.schema.weights.WeightsRecord`, for results."""
-        values = asdict(self)
-        info = values.pop("info")
-        return values | info | {name: list(info[name]) for name in ("emotion_labels_of", "subjects_of")}
-
-
-class Backbone(nn.Module):
-    """A network without its classifier, as a chain of named stages.
+class Backbone(Encoder):
+    """An encoder of pictures, whose features are maps.
 
     Args:
-        network: module that contains the stages as submodules.
-        stages: names of submodules of ``network``, in the order in which they are applied.
-        num_features: number of channels C of the last stage's output.
+        network: see :class:`fervid.models.encoder.Encoder`, also for ``stages``.
+        stages: names of the stages.
         image_size: side of the input pictures in pixels.
-        last_block: first stage that ``finetune=last_block`` trains; None: the last stage.
-        last_stage: last stage that is used, or block, for its last stage; the stages after it are removed. None: all
-            stages are used. Features of a middle stage often transfer better to another task than those of the last.
-        weights: path of a file with a state dict of ``network``; None: random weights.
         mean: mean to subtract from each channel of a picture in [0, 1].
         std: standard deviation to divide by.
         channel_order: ``rgb``, or ``bgr`` for weights trained with this order (Caffe).
-        freeze_batchnorm: whether BatchNorm in trainable stages normalises with its stored statistics and does not
-            update them, as in fine-tuning with Keras. None: True with pretrained weights, and False with random
-            weights, whose statistics are still meaningless.
-        weights_info: what the weights were trained on, as far as fervid does not know it: the arguments of
-            :class:`fervid.schema.weights.WeightsInfo`.
-
-    Attributes:
-        stages: names of the stages.
-        num_features: number of channels C of the output.
-        weights: origin of the initial weights.
-        no_weight_decay: names in the library of weight matrices that its authors exclude from weight decay, such as the
-            positions of a transformer.
+        **options: further arguments of :class:`fervid.models.encoder.Encoder`.
 
     Shapes:
         (B, 3, H, W) in [0, 1] -> (B, C, h, w).
     """
 
+    modality = "image"
+    group = "backbone"
+    layout_stages = (MAPS, POOL)  # they bring features to the layout (B, C, h, w)
+
     def __init__(
         self,
         network: nn.Module,
         stages: Sequence[str],
-        num_features: int,
         *,
         image_size: int = 224,
-        last_block: str | None = None,
-        last_stage: str | None = None,
-        weights: str | Path | None = None,
         mean: Sequence[float] = (0.0, 0.0, 0.0),
         std: Sequence[float] = (1.0, 1.0, 1.0),
         channel_order: str = "rgb",
-        freeze_batchnorm: bool | None = None,
-        weights_info: Mapping[str, Any] | None = None,
+        **options: Any,
     ):
-        super().__init__()
         if channel_order not in ("rgb", "bgr"):
             raise InputError(f"backbone.channel_order={channel_order} is unknown: choose rgb or bgr.")
-        self.network = network
-        self.stages = list(stages)
-        self.num_features = num_features
+        super().__init__(network, stages, **options)
         self.image_size = image_size
-        self.last_block = last_block or self.stages[-1]
         self.channel_order = channel_order
-        self.freeze_batchnorm = freeze_batchnorm
-        self.weights = Weights(None)
-        self.weights_info = WeightsInfo(**(weights_info or {}))
-        self.no_weight_decay: frozenset[str] = frozenset()
-        self.built_as = ""  # arguments that change the network, but neither its modules nor its weights
-        self._output_shape: tuple[int, int, int] | None = None
         self.mean: Tensor
         self.std: Tensor
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
-        self._removed: list[str] = []  # stages that files of the whole network contain
-        if last_stage is not None:  # before weights are loaded, which may be those of the remaining stages
-            self._end_at(last_stage)
-        if weights is not None:
-            self.load_file(Path(weights).expanduser())
 
-    def _end_at(self, name: str) -> None:
-        """Removes the stages after a stage or block."""
-        found = [number for number, stage in enumerate(self.stages) if f"{stage}.".startswith(f"{name}.")]
-        if not found:
-            raise InputError(f"backbone.last_stage={name} is unknown: choose one of {', '.join(self.stages)}.")
-        layout = (MAPS, POOL)  # stages that bring features to the layout (B, C, h, w)
-        self._removed = [stage for stage in self.stages[found[-1] + 1 :] if stage not in layout]
-        for stage in self._removed:
-            parent, _, child = stage.rpartition(".")
-            delattr(self.network.get_submodule(parent), child)
-        self.stages = [stage for stage in self.stages if stage not in self._removed]
-        if not any(f"{stage}.".startswith(f"{self.last_block}.") for stage in self.stages):
-            self.last_block = self.stages[found[-1]]
-        self.num_features = self.output_shape()[0]
+    def prepare(self, x: Tensor) -> Tensor:
+        """Normalises pictures (B, 3, H, W), float in [0, 1] or uint8."""
+        if x.dtype == torch.uint8:  # directly from a loader, without the datamodule's hook
+            x = x.float() / 255
+        if self.channel_order == "bgr":
+            x = x.flip(1)
+        return (x - self.mean) / self.std
 
-    def library_name(self, name: str) -> str:
-        """Returns the name of a tensor of ``network`` in the library that defines the network."""
-        return name
+    def example(self) -> Tensor:
+        return torch.zeros(1, 3, self.image_size, self.image_size, device=self.mean.device)
 
-    @property
-    def pretrained(self) -> bool:
-        """Whether the initial weights are not random."""
-        return self.weights.source != "random"
+    def key(self) -> list[Any]:
+        return [*super().key(), self.channel_order]
 
-    @property
-    def batchnorm_is_frozen(self) -> bool:
-        """Whether BatchNorm keeps its statistics even in trainable stages."""
-        return self.pretrained if self.freeze_batchnorm is None else self.freeze_batchnorm
-
-    def stage_modules(self, start: int = 0, stop: int | None = None) -> list[nn.Module]:
-        """Returns the modules of the stages from number ``start`` up to, but not including, ``stop``."""
-        return [self.network.get_submodule(name) for name in self.stages[start:stop]]
-
-    def stage_number(self, name: str) -> int:
-        """Returns the number of a stage.
-
-        Args:
-            name: name of a stage, or of a block, for its first stage (``layer4`` finds ``layer4.0``). ``all`` is the
-                first stage, ``last_block`` the stage :attr:`last_block`, and ``head`` the number after the last stage.
-
-        Raises:
-            InputError: if there is no such stage.
-        """
-        if name == "all":
-            return 0
-        if name == "head":
-            return len(self.stages)
-        if name == "last_block":
-            name = self.last_block
-        for number, stage in enumerate(self.stages):
-            if stage == name or stage.startswith(name + "."):
-                return number
-        raise InputError(
-            f"the backbone has no stage {name!r}: choose all, last_block, head or one of {', '.join(self.stages)}."
-        )
-
-    def forward(self, x: Tensor, start: int = 0, stop: int | None = None) -> Tensor:
-        """Runs the stages from number ``start`` up to, but not including, ``stop``.
-
-        Args:
-            x: if ``start`` is 0, pictures (B, 3, H, W), float in [0, 1] or uint8; otherwise the output of the preceding
-                stage.
-            start: number of the first stage to run.
-            stop: number of the first stage not to run; None: run to the end.
-        """
-        if start == 0:
-            if x.dtype == torch.uint8:  # directly from a loader, without the datamodule's hook
-                x = x.float() / 255
-            if self.channel_order == "bgr":
-                x = x.flip(1)
-            x = (x - self.mean) / self.std
-        for stage in self.stage_modules(start, stop):
-            x = stage(x)
-        return x
-
-    @torch.no_grad()
     def output_shape(self) -> tuple[int, int, int]:
         """Returns the shape (C, h, w) of the features of one picture of size :attr:`image_size`.
 
         Raises:
             InputError: if the picture is too small for the network.
         """
-        if self._output_shape is not None:
-            return self._output_shape
-        was_training = self.training
-        self.eval()
         try:
-            features = self(torch.zeros(1, 3, self.image_size, self.image_size, device=self.mean.device))
+            shape = super().output_shape()
         except RuntimeError as error:
             raise InputError(
                 f"a picture of {self.image_size} px is too small for this backbone ({first_line(error)}): "
                 "give a larger backbone.image_size."
             ) from error
-        finally:
-            self.train(was_training)
-        if features.dim() != 4 or 0 in features.shape:
+        if len(shape) != 3 or 0 in shape:
             raise InputError(
-                f"a picture of {self.image_size} px gives empty features of shape {tuple(features.shape)}: "
+                f"a picture of {self.image_size} px gives empty features of shape {shape}: "
                 "give a larger backbone.image_size."
             )
-        self._output_shape = tuple(features.shape[1:])
-        return self._output_shape
-
-    def load_file(self, path: Path) -> None:
-        """Loads a state dict from a file; ignores the weights of a classifier, wrappers and prefixes.
-
-        Args:
-            path: see :func:`fervid.models.weight_files.read_checkpoint`.
-
-        Raises:
-            InputError: if the file is missing, damaged or belongs to another network.
-        """
-        if not path.is_file():
-            raise InputError(f"backbone.weights={path} is not a file: give the path of a state dict, or a name.")
-        try:
-            content = read_checkpoint(path)
-        except InputError as error:
-            raise InputError(f"backbone.weights={path} cannot be read: {error}.") from error
-        unwrapped = self.load_tensors(content, str(path))
-        if unwrapped is not None:
-            log.info("backbone.weights=%s: loaded from %s.", path, unwrapped)
-        sha256, info = hashlib.sha256(path.read_bytes()).hexdigest(), read_weights_info(path).over(self.weights_info)
-        self.weights = Weights(str(path), "file", sha256, unwrapped=unwrapped, info=info)
-
-    def load_tensors(self, content: dict[str, Any], name: str) -> str | None:
-        """Copies weights into the network.
-
-        Args:
-            content: tensors by the names of the network, or a checkpoint in which :func:`find_weights` finds them.
-                Additional tensors, such as those of a classifier, are ignored.
-            name: name of the weights in error messages.
-
-        Returns:
-            The entry and prefix under which the tensors were found; None if there is neither.
-
-        Raises:
-            InputError: if a tensor is missing, has another shape or is not finite.
-        """
-        expected = {self.library_name(key): tensor for key, tensor in self.network.state_dict().items()}
-        try:
-            tensors, unwrapped = find_weights(content, expected, self._removed)
-        except InputError as error:
-            raise InputError(f"backbone.weights={name} cannot be used: {error}.") from error
-        self.network.load_state_dict({key: tensors[self.library_name(key)] for key in self.network.state_dict()})
-        return unwrapped
+        channels, height, width = shape
+        return channels, height, width

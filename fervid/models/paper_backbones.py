@@ -40,9 +40,7 @@ class LeNet(Backbone):
             tanh2=nn.Tanh(),
             pool2=nn.AvgPool2d(2),
         )
-        super().__init__(
-            network, list(dict(network.named_children())), num_features=16, image_size=image_size, **options
-        )
+        super().__init__(network, list(dict(network.named_children())), image_size=image_size, **options)
 
 
 class AlexNetISED(Backbone):
@@ -78,9 +76,7 @@ class AlexNetISED(Backbone):
             bn5=nn.BatchNorm2d(256),
             pool5=nn.MaxPool2d(3, 2),
         )
-        super().__init__(
-            network, list(dict(network.named_children())), num_features=256, image_size=image_size, **options
-        )
+        super().__init__(network, list(dict(network.named_children())), image_size=image_size, **options)
 
 
 class CNN(Backbone):
@@ -107,6 +103,4 @@ class CNN(Backbone):
             pool2=nn.MaxPool2d(2),
             pool3=nn.MaxPool2d(2),
         )
-        super().__init__(
-            network, list(dict(network.named_children())), num_features=128, image_size=image_size, **options
-        )
+        super().__init__(network, list(dict(network.named_children())), image_size=image_size, **options)

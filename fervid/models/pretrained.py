@@ -14,7 +14,8 @@ import torchvision
 from torch import Tensor, nn
 
 from fervid.errors import InputError, first_line
-from fervid.models.backbone import IMAGENET_MEAN, IMAGENET_STD, Backbone, Weights
+from fervid.models.backbone import IMAGENET_MEAN, IMAGENET_STD, Backbone
+from fervid.models.encoder import Weights
 from fervid.models.lora import add_lora
 from fervid.models.provenance import timm_info, torchvision_info
 from fervid.models.stages import find_stages, library_name
@@ -94,7 +95,6 @@ class PretrainedBackbone(Backbone):
         super().__init__(
             found.body.train(),
             found.names,
-            num_features=found.num_features,
             image_size=image_size,
             last_block=last_block or found.last_block,
             last_stage=last_stage,

@@ -31,13 +31,11 @@ class Stages:
     Attributes:
         body: module that contains the stages as submodules.
         names: names of the stages in ``body``, in the order in which they are applied.
-        num_features: number of channels C of the output (B, C, h, w).
         last_block: first stage of the last block.
     """
 
     body: nn.Module
     names: list[str]
-    num_features: int
     last_block: str
 
 
@@ -73,7 +71,7 @@ def find_stages(network: nn.Module, name: str, image_size: int) -> Stages:
                     if found is not None:
                         return found
                     break
-    return Stages(nn.ModuleDict({WHOLE: _Whole(network)}), [WHOLE], features.shape[1], WHOLE)
+    return Stages(nn.ModuleDict({WHOLE: _Whole(network)}), [WHOLE], WHOLE)
 
 
 def _features(network: nn.Module, name: str, pictures: Tensor) -> Tensor:
@@ -234,7 +232,7 @@ def _torchvision_stages(network: nn.Module, pictures: Tensor, expected: Tensor, 
     for ending in endings:
         maps = ending[RELU](x) if ending else x
         if any(_same(pooled, expected) for pooled in (pool(maps).flatten(1), maps.mean((2, 3)))):
-            return _stages(network, [*names, *ending], maps, made | ending)
+            return _stages(network, [*names, *ending], made | ending)
     return None
 
 
@@ -271,23 +269,23 @@ def _with_maps(
     """Adds a stage that brings the features of a network of timm to the layout (B, C, h, w)."""
     if x.dim() == 4:
         if x.shape[1] != network.num_features and x.shape[3] == network.num_features:
-            return _stages(network, [*names, MAPS], _Maps()(x), {**made, MAPS: _Maps()})
-        return _stages(network, names, x, made)
+            return _stages(network, [*names, MAPS], {**made, MAPS: _Maps()})
+        return _stages(network, names, made)
     pool = _Pool(network, rest)
     pooled = pool(x)
     if not _same(pooled[:, :, 0, 0], expected):
         return None
-    return _stages(network, [*names, POOL], pooled, {**made, POOL: pool})
+    return _stages(network, [*names, POOL], {**made, POOL: pool})
 
 
-def _stages(network: nn.Module, names: list[str], maps: Tensor, made: dict[str, nn.Module]) -> Stages:
+def _stages(network: nn.Module, names: list[str], made: dict[str, nn.Module]) -> Stages:
     """Makes the stages of a chain from the network's children and the stages made here."""
     body: nn.Module = nn.Module()
     for name in dict.fromkeys(name.split(".")[0] for name in names):
         body.add_module(name, made[name] if name in made else network.get_submodule(name))
     blocks = [name for name in names if name not in made and _is_block(body.get_submodule(name))]
     layers = [name for name in names if any(True for _ in body.get_submodule(name).parameters())]
-    return Stages(body, names, maps.shape[1], (blocks or layers or names)[-1])
+    return Stages(body, names, (blocks or layers or names)[-1])
 
 
 def _is_block(module: nn.Module) -> bool:
