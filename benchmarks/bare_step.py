@@ -12,13 +12,13 @@ import torch
 from hydra import compose, initialize_config_dir
 from torch.nn import functional as F
 
-from fervid.data.frame_datamodule import FrameDataModule
+from fervid.data.datamodule import EmotionDataModule
 from fervid.runs.build import make_datamodule, make_model
 from fervid.schema.config_folder import CONFIG_FOLDER
 from fervid.tasks.classification import EmotionClassifier
 
 
-def model_and_data(settings: Sequence[str], cache: str) -> tuple[EmotionClassifier, FrameDataModule]:
+def model_and_data(settings: Sequence[str], cache: str) -> tuple[EmotionClassifier, EmotionDataModule]:
     """Returns the network and the corpus of a training command.
 
     Args:

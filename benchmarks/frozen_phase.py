@@ -33,7 +33,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision.models import mobilenet_v2
 
-from fervid.data.frame_datamodule import EVALUATION_BATCH_SIZE
+from fervid.data.datamodule import EVALUATION_BATCH_SIZE
 from fervid.schema.config_folder import CONFIG_FOLDER
 from fervid.schema.csv_tables import read_csv
 

@@ -25,7 +25,7 @@ from bare_step import BareStep
 from timing import Figure, by_turns, print_figures, ratios
 
 from fervid.data import SyntheticDataModule
-from fervid.data.frame_datamodule import FrameDataModule
+from fervid.data.datamodule import EmotionDataModule
 from fervid.synthetic.rendering import EMOTIONS
 
 NETWORKS = {
@@ -74,8 +74,8 @@ class Noise:
         return lambda row: np.random.default_rng(row).integers(0, 256, shape, dtype=np.uint8)
 
 
-class NoiseDataModule(FrameDataModule):
-    """Datamodule of random noise; for further options see :class:`FrameDataModule`."""
+class NoiseDataModule(EmotionDataModule):
+    """Datamodule of random noise; for further options see :class:`EmotionDataModule`."""
 
     def __init__(self, *, count: int, image_size: int, **options):
         super().__init__([Noise(count, image_size)], image_size=image_size, **options)

@@ -38,7 +38,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
 import fervid.train
-from fervid.data.frame_datamodule import FrameDataModule
+from fervid.data.datamodule import EmotionDataModule
 from fervid.processes.memory import keep_memory
 from fervid.train import training
 
@@ -152,7 +152,7 @@ class Training:
 class Faces(Dataset):
     """Faces of one subset, loaded one by one as in most scripts."""
 
-    def __init__(self, datamodule: FrameDataModule, side: str):
+    def __init__(self, datamodule: EmotionDataModule, side: str):
         frames = datamodule.manifest[datamodule.manifest["split"] == side]
         self.faces, self.rows = np.load(datamodule.face_cache_path, mmap_mode="r"), frames["cache_row"].to_numpy()
         self.labels = [datamodule.class_names.index(emotion) for emotion in frames["emotion"]]

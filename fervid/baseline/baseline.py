@@ -16,7 +16,7 @@ from sklearn.pipeline import Pipeline
 
 from fervid.baseline.lgbp import check_settings, lgbp_features, make_classifier
 from fervid.cli.folders import alone
-from fervid.data.frame_datamodule import FrameDataModule
+from fervid.data.datamodule import EmotionDataModule
 from fervid.errors import InputError
 from fervid.metrics.aggregation import confusion, measure
 from fervid.metrics.scores import scores
@@ -94,7 +94,7 @@ def _features(config: DictConfig) -> dict[str, int]:
     return {str(name): int(value) for name, value in config.features.items()}
 
 
-def _read_corpus(config: DictConfig) -> FrameDataModule:
+def _read_corpus(config: DictConfig) -> EmotionDataModule:
     datamodule = instantiate(
         config.dataset,
         image_size=int(config.features.image_size),
@@ -110,7 +110,9 @@ def _read_corpus(config: DictConfig) -> FrameDataModule:
     return datamodule
 
 
-def _extract(config: DictConfig, datamodule: FrameDataModule, subset: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _extract(
+    config: DictConfig, datamodule: EmotionDataModule, subset: str
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Features (N, D), labels (N,) and manifest rows (N,) of a subset."""
     frames = datamodule.frame_dataset(subset)
     described = f"LGBP features of {len(frames)} {subset} faces"
@@ -118,7 +120,7 @@ def _extract(config: DictConfig, datamodule: FrameDataModule, subset: str) -> tu
     return x, frames.targets["emotion"].numpy(), frames.index.numpy()
 
 
-def _fit(classifier: Pipeline, config: DictConfig, datamodule: FrameDataModule) -> float:
+def _fit(classifier: Pipeline, config: DictConfig, datamodule: EmotionDataModule) -> float:
     """Fits the classifier on the training frames and returns its accuracy on them."""
     x, labels, _ = _extract(config, datamodule, "train")
     if config.pca > min(x.shape):
@@ -133,7 +135,7 @@ def _fit(classifier: Pipeline, config: DictConfig, datamodule: FrameDataModule) 
 
 
 def _score(
-    classifier: Pipeline, config: DictConfig, datamodule: FrameDataModule, subset: str
+    classifier: Pipeline, config: DictConfig, datamodule: EmotionDataModule, subset: str
 ) -> tuple[pd.DataFrame, dict[str, float]]:
     """Predictions of a subset, one row per frame, and their scores and loss."""
     x, labels, index = _extract(config, datamodule, subset)

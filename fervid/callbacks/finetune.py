@@ -3,7 +3,7 @@
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,10 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from fervid.callbacks.averaged_weights import AveragedWeights
 from fervid.callbacks.prefix_cache import PrefixCache
-from fervid.data.frame_datamodule import FrameDataModule
+from fervid.data.datamodule import EmotionDataModule
 from fervid.errors import InputError, first_line
 from fervid.models.lora import merge_lora
+from fervid.models.network import Network
 from fervid.schema.columns import keys
 from fervid.tasks.task import Task
 
@@ -216,7 +217,8 @@ class FreezeThenFineTune(Checkpoint):
     def on_fit_end(self, trainer: pl.Trainer, pl_module: Task) -> None:
         """Loads the best weights into the model, also when a resumed run had no epochs left, and merges LoRA."""
         pl_module.load_state_dict(self._best_weights, strict=False)
-        merge_lora(pl_module.backbone.network)
+        for encoder in pl_module.network.encoders.values():
+            merge_lora(encoder.network)
         if self.best_path:
             trainer.save_checkpoint(self.best_path, weights_only=True)
 
@@ -246,7 +248,7 @@ class FreezeThenFineTune(Checkpoint):
         """What the validation score chooses; None: nothing."""
         return "epoch" if self.select == "best" and self.monitor.startswith("val/") else None
 
-    def _warn_of_few_subjects(self, datamodule: FrameDataModule) -> None:
+    def _warn_of_few_subjects(self, datamodule: EmotionDataModule) -> None:
         samples = datamodule.samples_of("val")
         if self._resumed or self._chooses is None or samples["subject"].isna().any():
             return
@@ -277,25 +279,22 @@ class FreezeThenFineTune(Checkpoint):
     def _freeze(self, trainer: pl.Trainer, model: Task) -> None:
         """Freezes stages of the model and sets up cached features; depends only on the current phase."""
         # Resolve the stages of all phases now, so that a misspelt stage of the last phase fails at once.
-        stages = [model.backbone.stage_number(phase.unfreeze_from) for phase in self.phases]
+        stages = [model.network.stage_numbers(phase.unfreeze_from) for phase in self.phases]
         number = min(self.phase_number, len(self.phases) - 1)
-        model.freeze_before(stages[number])
-        # Features at stages that stay frozen until a later phase are computed in the same pass.
-        later = [stage for stage in stages[number + 1 :] if 0 < stage < stages[number]]
-        datamodule: FrameDataModule = trainer.datamodule  # type: ignore[attr-defined]
-        features = self.cache.features(trainer, model, datamodule, [stages[number], *sorted(set(later))])
+        model.network.freeze_before(stages[number])
+        datamodule: EmotionDataModule = trainer.datamodule  # type: ignore[attr-defined]
+        features = self.cache.features(trainer, model, datamodule, stages[number:])
         datamodule.use_features(features, model)
         self.trainable = {
-            phase.name: sum(parameter.numel() for parameter in model.trainable_parameters(stage))
-            for phase, stage in zip(self.phases, stages, strict=True)
+            phase.name: sum(parameter.numel() for parameter in model.network.trainable_parameters(numbers))
+            for phase, numbers in zip(self.phases, stages, strict=True)
         }
-        first = [*model.backbone.stages, "head"][stages[number]]
         log.info(
             "phase %s: training %s, %s parameters%s.",
             self.phase.name,
-            f"from {first} to the head" if stages[number] < len(model.backbone.stages) else "the head",
+            _trained(model.network, stages[number]),
             f"{self.trainable[self.phase.name]:,}",
-            ", on cached features" if "train" in features else "",
+            ", on cached features" if features.get("train") else "",
         )
 
     def _start_optimizer(self, trainer: pl.Trainer, model: Task) -> None:
@@ -365,7 +364,11 @@ class FreezeThenFineTune(Checkpoint):
     @staticmethod
     def _trainable_state(model: Task, source: nn.Module) -> dict[str, torch.Tensor]:
         """Returns a copy of all parameters and buffers that this phase may change, with the values of ``source``."""
-        frozen = tuple(f"backbone.network.{stage}." for stage in model.backbone.stages[: model.unfreeze_from])
+        frozen = tuple(
+            f"network.branches.{modality}.encoder.network.{stage}."
+            for modality, branch in model.network.branches.items()
+            for stage in branch.encoder.stages[: branch.unfreeze_from]
+        )
         return {
             name: tensor.detach().cpu().clone()
             for name, tensor in source.state_dict().items()
@@ -430,3 +433,13 @@ class FreezeThenFineTune(Checkpoint):
         self._best_weights = state_dict["best_weights"]
         self._scheduler_state = state_dict["scheduler"]
         self._resumed = True
+
+
+def _trained(network: Network, numbers: Mapping[str, int]) -> str:
+    """Describes the trainable part of a network by the first trainable stage of each encoder."""
+    encoders = network.encoders
+    first = {name: encoders[name].stages[number] for name, number in numbers.items() if number < len(encoders[name].stages)}
+    if not first:
+        return "the head"
+    named = [stage if len(encoders) == 1 else f"{stage} of {name}" for name, stage in first.items()]
+    return f"from {' and '.join(named)} to the head"

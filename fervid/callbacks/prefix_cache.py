@@ -1,9 +1,9 @@
 """Caches the features of frozen stages, which are the same in every epoch.
 
-There is one file for each view of the pictures, next to the corpus's faces. Its name contains a hash of everything that
-determines the features (the faces, the weights and the code of the frozen stages, the view and the precision), and it
-has a row for every picture of the corpus. Hence folds, seeds and jobs of a sweep share it: each computes only the
-pictures that are still missing. A changed setting never reads an outdated file.
+There is one file for each modality and view of the inputs, next to the corpus's faces or sounds. Its name contains a
+hash of everything that determines the features (the inputs, the weights and the code of the frozen stages, the view and
+the precision), and it has a row for every frame or clip of the corpus. Hence folds, seeds and jobs of a sweep share it:
+each computes only the rows that are still missing. A changed setting never reads an outdated file.
 """
 
 import hashlib
@@ -11,13 +11,13 @@ import inspect
 import json
 import logging
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import cv2
 import numpy as np
@@ -28,53 +28,47 @@ from rich.progress import Progress
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
 
-from fervid.data.datasets import CachedFeatures, FrameDataset, already_a_batch
+from fervid.data.datamodule import EmotionDataModule
+from fervid.data.datasets import already_a_batch
 from fervid.data.exact_views import flip_probability
-from fervid.data.face_cache import FaceCache
-from fervid.data.frame_datamodule import FrameDataModule
-from fervid.data.seeds import draw_seed
+from fervid.data.inputs import CachedFeatures, Features
+from fervid.data.stores import PictureStore, SequenceStore, Store
 from fervid.errors import InputError
+from fervid.models.network import Branch
 from fervid.processes.lifetime import end_with_parent
 from fervid.storage.array_files import SparseRows
 from fervid.storage.locks import lock
 from fervid.tasks.task import Task
 
-if TYPE_CHECKING:  # importing albumentations takes half a second
-    import albumentations as A
-
 log = logging.getLogger(__name__)
-
-# Pictures per forward pass. Every pass has exactly this number, if need be with black pictures, since libraries choose
-# their algorithms by the size of a batch: a picture's features must not depend on which others were still missing.
-BATCH_SIZE = 64
 
 
 @dataclass(frozen=True)
 class View:
-    """A version of every picture of which features are cached.
+    """A version of every input of which features are cached.
 
     Attributes:
         name: what distinguishes the view from others; part of the file name's hash.
         mirrored: whether pictures are mirrored.
-        augmentation: augmentation of the pictures, or None.
-        seeds: seeds of the augmentation, to which the row of the picture is added.
+        augmentation: augmentation of the inputs, or None.
+        seeds: seeds of the augmentation, to which the row of the input is added.
     """
 
     name: str
     mirrored: bool = False
-    augmentation: "A.Compose | None" = field(default=None, compare=False)  # the name describes it
+    augmentation: Any = field(default=None, compare=False)  # the name describes it
     seeds: tuple[int, ...] = ()
 
 
-PICTURE, MIRRORED = View("picture"), View("mirrored", mirrored=True)
+PLAIN, MIRRORED = View("plain"), View("mirrored", mirrored=True)
 
 
 @dataclass(frozen=True)
 class SubsetPlan:
-    """The features that are cached for one subset.
+    """The features of one modality that are cached for one subset.
 
     Attributes:
-        rows: row of each sample in the face cache, (N,).
+        rows: row of each sample in the store, (N,), or (N, T).
         views: views that the subset alternates between or draws from.
         chances: see :class:`CachedFeatures`.
         mirrored: whether every sample also needs the features of its mirror image.
@@ -100,10 +94,10 @@ class Prefix:
 
     Attributes:
         stage: number of the stage whose input the features are.
-        shape: shape of the features of a picture.
-        saved: fraction of the network's arithmetic before the stage.
+        shape: shape of the features of an input; that of the longest one, if lengths differ.
+        saved: fraction of the arithmetic of the branch before the stage.
         plans: the subsets whose features fit into the limit.
-        rows: rows of the face cache that are needed in each view, sorted.
+        rows: rows of the store that are needed in each view, sorted.
         files: the file of each view.
     """
 
@@ -120,47 +114,67 @@ class Prefix:
 
 
 class PrefixCache:
-    """Cached features of the frozen stages for each subset.
+    """Cached features of the frozen stages for each subset and modality.
 
-    Without augmentation and mixing (mixup, CutMix), all frames are cached once, and training on the features is
-    equivalent to training on the pictures. The same holds for an augmentation that only flips: every training frame and
+    Without augmentation and mixing (mixup, CutMix), all inputs are cached once, and training on the features is
+    equivalent to training on the inputs. The same holds for an augmentation that only flips: every training frame and
     its mirror image are cached, and each training frame draws one of the two in every epoch (with a balanced sampler
     once per epoch, not for each time that it is drawn).
 
-    With any other augmentation, each training frame is cached in ``cached_views`` augmented views, which alternate over
+    With any other augmentation, each training input is cached in ``cached_views`` augmented views, which alternate over
     the epochs. With ``cached_views=None`` only validation and test are cached, since a finite number of views would
     change the training data.
 
     Args:
         gigabytes: maximum size in GiB of the features that a phase uses. Subsets that do not fit, in the order
-            validation, training, test, are computed from pictures. 0: never cache.
-        cached_views: number of augmented views per training frame, or None.
+            validation, training, test, are computed from the inputs. 0: never cache.
+        cached_views: number of augmented views per training input, or None.
     """
 
     def __init__(self, gigabytes: float, cached_views: int | None):
         self.gigabytes, self.cached_views = gigabytes, cached_views
 
     def features(
-        self, trainer: pl.Trainer, model: Task, datamodule: FrameDataModule, stages: Sequence[int]
-    ) -> dict[str, CachedFeatures]:
-        """Returns the input features of stage ``stages[0]``, read from disk or computed.
+        self, trainer: pl.Trainer, model: Task, datamodule: EmotionDataModule, stages: Sequence[Mapping[str, int]]
+    ) -> Features:
+        """Returns the input features of the stages ``stages[0]``, read from disk or computed.
 
         Args:
             trainer: provides device and precision.
             model: model with the frozen stages.
-            datamodule: provides the frames.
-            stages: number of the stage whose input is returned, followed by stages of later phases whose preceding
-                weights do not change until then. Features of the later stages are computed in the same pass.
+            datamodule: provides the inputs.
+            stages: number of the first trainable stage of each encoder, by modality, followed by those of later phases.
+                Features of a later phase are computed in the same pass if no weight before them changes until then.
 
         Returns:
-            The features of each cached subset.
+            The features of each cached subset, by modality.
         """
-        if stages[0] == 0 or self.gigabytes <= 0 or trainer.world_size > 1:
+        if self.gigabytes <= 0 or trainer.world_size > 1:
             return {}
-        if type(datamodule.frame_dataset("val")) is not FrameDataset:  # several faces per sample
-            return {}
-        wanted = self._plans(model, datamodule)
-        prefixes = [self._prefix(trainer, model, datamodule, stage, wanted) for stage in stages]
+        found: dict[str, dict[str, CachedFeatures]] = {}
+        room = self.gigabytes
+        for modality in model.network.modalities:
+            first = stages[0][modality]
+            if first == 0:
+                continue
+            later = sorted({numbers[modality] for numbers in stages[1:] if 0 < numbers[modality] < first})
+            work = _Work(trainer, model, datamodule, modality)
+            prefix = self._compute(work, [first, *later], room)
+            room -= _gigabytes(prefix.plans, prefix.shape)
+            arrays = {view: file.open() for view, file in prefix.files.items()}
+            for subset, plan in prefix.plans.items():
+                found.setdefault(subset, {})[modality] = CachedFeatures(
+                    tuple(arrays[view] for view in plan.views),
+                    plan.rows,
+                    plan.chances,
+                    arrays[MIRRORED] if plan.mirrored else None,
+                )
+        return found
+
+    def _compute(self, work: "_Work", stages: Sequence[int], room: float) -> Prefix:
+        """Computes the missing features of one modality, and returns the prefix of the first stage."""
+        wanted = self._plans(work)
+        prefixes = [self._prefix(work, stage, wanted, room) for stage in stages]
         first = prefixes[0]
         with ExitStack() as locks:
             if any(map(len, (rows for prefix in prefixes for rows in prefix.missing().values()))):
@@ -168,51 +182,38 @@ class PrefixCache:
                 for path in sorted(file.path for prefix in prefixes for file in prefix.files.values()):
                     locks.enter_context(lock(path))
             missing = {prefix: prefix.missing() for prefix in prefixes}  # another process may have computed some
-            self._log(model, first, wanted, sum(map(len, missing[first].values())))
-            _compute(trainer, model, datamodule, missing)
-        arrays = {view: file.open() for view, file in first.files.items()}
-        return {
-            subset: CachedFeatures(
-                tuple(arrays[view] for view in plan.views),
-                plan.rows,
-                plan.chances,
-                arrays[MIRRORED] if plan.mirrored else None,
-            )
-            for subset, plan in first.plans.items()
-        }
+            self._log(work, first, wanted, sum(map(len, missing[first].values())))
+            _compute(work, missing)
+        return first
 
-    def _prefix(
-        self, trainer: pl.Trainer, model: Task, datamodule: FrameDataModule, stage: int, wanted: Plans
-    ) -> Prefix:
-        shape, saved = _measure(model, stage)
+    def _prefix(self, work: "_Work", stage: int, wanted: Plans, room: float) -> Prefix:
+        shape, saved = _measure(work, stage)
         plans: Plans = {}
         for subset, plan in wanted.items():
-            if _gigabytes({**plans, subset: plan}, shape) <= self.gigabytes:
+            if _gigabytes({**plans, subset: plan}, shape) <= room:
                 plans[subset] = plan
-        rows = _rows_by_view(plans)
-        key, total = _prefix_key(trainer, model, datamodule, stage), len(datamodule.face_cache.faces)
-        files = {view: SparseRows(_path(datamodule, model, stage, key, view), (total, *shape)) for view in rows}
+        rows, key = _rows_by_view(plans), _prefix_key(work, stage)
+        files = {view: SparseRows(work.path(stage, key, view), (len(work.store), *shape)) for view in rows}
         return Prefix(stage, shape, saved, plans, rows, files)
 
-    def _plans(self, model: Task, datamodule: FrameDataModule) -> Plans:
+    def _plans(self, work: "_Work") -> Plans:
         """Returns what could be cached for each subset, the most useful first."""
-        augmentation = datamodule.augmentation
+        model, datamodule, modality = work.model, work.datamodule, work.modality
+        augmentation = datamodule.augmentations.get(modality)
         if model.mixing is not None and self.cached_views:
             raise InputError(
-                f"finetune.cached_views={self.cached_views} cannot be used with mixup or CutMix, which mix pictures: "
+                f"finetune.cached_views={self.cached_views} cannot be used with mixup or CutMix, which mix inputs: "
                 "set it to null, or task.mixup and task.cutmix to 0."
             )
-        rows = {subset: datamodule.frame_dataset(subset).rows for subset in ("val", "train", "test")}
-        plans = {
-            subset: SubsetPlan(rows[subset], (PICTURE,), mirrored=model.test_flips and subset != "train")
-            for subset in rows
-        }
+        rows = {subset: datamodule.input_rows(modality, subset) for subset in ("val", "train", "test")}
+        flips = model.test_flips and modality == PictureStore.modality
+        plans = {subset: SubsetPlan(rows[subset], (PLAIN,), mirrored=flips and subset != "train") for subset in rows}
         if model.mixing is not None:
             del plans["train"]
         elif augmentation is not None:
-            flipped = flip_probability(augmentation)
+            flipped = flip_probability(augmentation) if modality == PictureStore.modality else None
             if flipped is not None:
-                chances = {PICTURE: 1 - flipped, MIRRORED: flipped}
+                chances = {PLAIN: 1 - flipped, MIRRORED: flipped}
                 views = tuple(view for view, chance in chances.items() if chance > 0)
                 plans["train"] = SubsetPlan(rows["train"], views, tuple(chances[view] for view in views))
             elif self.cached_views:
@@ -225,26 +226,28 @@ class PrefixCache:
                 del plans["train"]
         return plans
 
-    def _log(self, model: Task, prefix: Prefix, wanted: Plans, computed: int) -> None:
+    def _log(self, work: "_Work", prefix: Prefix, wanted: Plans, computed: int) -> None:
         """Says in one line what is cached and what it saves."""
-        named = f"{model.backbone.stages[0]} to {model.backbone.stages[prefix.stage - 1]}"
+        names = work.branch.encoder.stages
+        named = f"{names[0]} to {names[prefix.stage - 1]}" if prefix.stage > 1 else names[0]
+        plural, singular = work.nouns
         plans, shape, rows = prefix.plans, prefix.shape, prefix.rows
         left_out = [subset for subset in wanted if subset not in plans]
         parts = []
         if plans:
             numbers = {
-                "pictures": len(rows.get(PICTURE, ())),
+                plural: len(rows.get(PLAIN, ())),
                 "mirror images": len(rows.get(MIRRORED, ())),
-                "augmented pictures": sum(len(rows[view]) for view in rows if view.augmentation is not None),
+                f"augmented {plural}": sum(len(rows[view]) for view in rows if view.augmentation is not None),
             }
             counts = [f"{number:,} {name}" for name, number in numbers.items() if number]
             origin = f"{computed:,} are computed now, once" if computed else "all are in the cache"
             parts.append(
                 f"cached features of {named}: {' and '.join(counts)} ({_size(_gigabytes(plans, shape))}; {origin}), "
-                f"which saves {prefix.saved:.0%} of the computation per picture"
+                f"which saves {prefix.saved:.0%} of the computation per {singular}"
             )
             if "train" not in wanted:
-                parts.append("training pictures change in every epoch and are not cached")
+                parts.append(f"training {plural} change in every epoch and are not cached")
         if left_out:
             size = _size(_gigabytes({**plans, **{left_out[0]: wanted[left_out[0]]}}, shape))
             parts.append(
@@ -255,11 +258,11 @@ class PrefixCache:
 
 
 def _rows_by_view(plans: Plans) -> dict[View, np.ndarray]:
-    """Returns the rows of the face cache that are needed in each view, sorted."""
+    """Returns the rows of the store that are needed in each view, sorted."""
     rows: dict[View, list[np.ndarray]] = {}
     for plan in plans.values():
         for view in plan.needed:
-            rows.setdefault(view, []).append(plan.rows)
+            rows.setdefault(view, []).append(plan.rows.ravel())
     return {view: np.unique(np.concatenate(each)) for view, each in rows.items()}
 
 
@@ -271,27 +274,58 @@ def _size(gigabytes: float) -> str:
     return f"{gigabytes:.1f} GiB" if gigabytes >= 1 else f"{gigabytes * 2**10:.1f} MiB"
 
 
-def _prefix_key(trainer: pl.Trainer, model: Task, datamodule: FrameDataModule, stage: int) -> str:
+@dataclass(frozen=True)
+class _Work:
+    """What is needed to compute features of one modality."""
+
+    trainer: pl.Trainer
+    model: Task
+    datamodule: EmotionDataModule
+    modality: str
+
+    @property
+    def store(self) -> Store:
+        return self.datamodule.stores[self.modality]
+
+    @property
+    def branch(self) -> Branch:
+        branch = self.model.network.branches[self.modality]
+        assert isinstance(branch, Branch)
+        return branch
+
+    @property
+    def nouns(self) -> tuple[str, str]:
+        """What an input is called, in plural and singular."""
+        return {"image": ("pictures", "picture"), "sound": ("sounds", "sound")}.get(self.modality, ("clips", "clip"))
+
+    def path(self, stage: int, key: str, view: View) -> Path:
+        """Returns the path of the file with the features of a view."""
+        digest = hashlib.sha256(f"{key} {view.name}".encode()).hexdigest()[:16]
+        name = [*self.branch.encoder.stages, "head"][stage]
+        return self.datamodule.folder / "features" / f"{name}-{digest}.npy"
+
+
+def _prefix_key(work: _Work, stage: int) -> str:
     """Returns a digest of everything that determines the input features of a stage, except the view."""
-    backbone = model.backbone
+    branch, trainer = work.branch, work.trainer
+    encoder = branch.encoder
     settings = [
-        f"{datamodule.folder.name}/{datamodule.face_cache_path.name}",  # the names contain a hash of the content
-        backbone.stages[:stage],
-        backbone.channel_order,
-        backbone.built_as,
-        repr(backbone.stage_modules(0, stage)),
-        repr(model.head.reduce) if stage == len(backbone.stages) else "",
+        f"{work.datamodule.folder.name}/{work.store.path.name}",  # the names contain a hash of the content
+        encoder.stages[:stage],
+        encoder.key(),
+        repr(encoder.stage_modules(0, stage)),
+        repr(branch.reduce) if stage == len(encoder.stages) else "",
         str(trainer.precision),
         torch.get_float32_matmul_precision(),
         trainer.strategy.root_device.type,
         torch.__version__,
-        BATCH_SIZE,
+        work.store.batch_size,
     ]
     key = hashlib.sha256(json.dumps(settings).encode())
-    prefix = torch.nn.ModuleList(backbone.stage_modules(0, stage))
-    for code in _code([backbone, *prefix.modules()]):
+    prefix = torch.nn.ModuleList(encoder.stage_modules(0, stage))
+    for code in _code([encoder, *prefix.modules(), *branch.reduce.modules()]):
         key.update(code)
-    for tensor in [backbone.mean, backbone.std, *prefix.state_dict().values()]:
+    for tensor in [*encoder.buffers(recurse=False), *prefix.state_dict().values()]:
         key.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     return key.hexdigest()
 
@@ -308,57 +342,52 @@ def _code(modules: Iterable[torch.nn.Module]) -> list[bytes]:
     return [file.read_bytes() for file in sorted(files) if file.is_file()]
 
 
-def _path(datamodule: FrameDataModule, model: Task, stage: int, key: str, view: View) -> Path:
-    digest = hashlib.sha256(f"{key} {view.name}".encode()).hexdigest()[:16]
-    return datamodule.folder / "features" / f"{[*model.backbone.stages, 'head'][stage]}-{digest}.npy"
-
-
 @torch.no_grad()
-def _measure(model: Task, stage: int) -> tuple[tuple[int, ...], float]:
-    """Returns the shape of the input features of ``stage`` and the fraction of the arithmetic before them."""
-    was_training, is_head = model.training, stage == len(model.backbone.stages)
-    model.eval()
-    size = model.backbone.image_size
+def _measure(work: _Work, stage: int) -> tuple[tuple[int, ...], float]:
+    """Returns the shape of the input features of ``stage`` and the fraction of the branch's arithmetic before them.
+
+    Sequences are measured with the longest one.
+    """
+    branch, was_training = work.branch, work.model.training
+    encoder, is_head = branch.encoder, stage == len(branch.encoder.stages)
+    device = work.trainer.strategy.root_device
+    example = encoder.example()
+    if isinstance(work.store, SequenceStore):
+        rows = np.concatenate([work.datamodule.input_rows(work.modality, name) for name in ("train", "val", "test")])
+        example = torch.from_numpy(work.store.view(np.array([work.store.longest(rows)])))
+    work.model.eval()
+    encoder.to(device)
     with FlopCounterMode(display=False) as counter:
-        features = model.backbone(torch.zeros(1, 3, size, size, device=model.device), stop=stage)
+        features = encoder(example.to(device), stop=stage)
         if is_head:
-            features = model.head.reduce(features)
+            features = branch.reduce(features)
         before = counter.get_total_flops()
-        if is_head:
-            model.head.layers(features)
-        else:
-            model.head(model.backbone(features, start=stage))
+        if not is_head:
+            branch.reduce(encoder(features, start=stage))
         total = counter.get_total_flops()
-    model.train(was_training)
+    work.model.train(was_training)
     return tuple(features.shape[1:]), before / max(total, 1)
 
 
-class _Pictures(Dataset):
-    """Batches of a view of some rows of the face cache, uint8 (B, 3, H, W)."""
+class _View(Dataset):
+    """Batches of a view of some rows of a store."""
 
-    def __init__(self, face_cache: FaceCache, rows: np.ndarray, view: View):
-        self.face_cache, self.rows, self.view = face_cache, rows, view
+    def __init__(self, store: Store, rows: np.ndarray, view: View):
+        self.store, self.rows, self.view = store, rows, view
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getitems__(self, positions: list[int]) -> torch.Tensor:
-        rows, view = self.rows[positions], self.view
-        faces = self.face_cache[rows]
-        if view.mirrored:
-            faces = np.ascontiguousarray(faces[:, :, ::-1])
-        if view.augmentation is not None:
-            for number, row in enumerate(rows):
-                # Seeded by the picture, so that all folds draw the same views.
-                view.augmentation.set_random_seed(draw_seed(*view.seeds, int(row)))
-                faces[number] = view.augmentation(image=faces[number])["image"]
-        return torch.from_numpy(faces).permute(0, 3, 1, 2)
+        view = self.view
+        values = self.store.view(
+            self.rows[positions], mirrored=view.mirrored, augmentation=view.augmentation, seeds=view.seeds
+        )
+        return torch.from_numpy(values)
 
 
-def _compute(
-    trainer: pl.Trainer, model: Task, datamodule: FrameDataModule, missing: dict[Prefix, dict[View, np.ndarray]]
-) -> None:
-    """Runs pictures through the frozen stages once and writes the missing input features of each stage."""
+def _compute(work: _Work, missing: dict[Prefix, dict[View, np.ndarray]]) -> None:
+    """Runs inputs through the frozen stages once and writes the missing input features of each stage."""
     by_view: dict[View, list[np.ndarray]] = {}
     for each in missing.values():
         for view, found in each.items():
@@ -366,8 +395,9 @@ def _compute(
     rows = {view: np.unique(np.concatenate(found)) for view, found in by_view.items() if any(map(len, found))}
     if not rows:
         return
+    model, trainer, branch, size = work.model, work.trainer, work.branch, work.store.batch_size
     device = trainer.strategy.root_device
-    backbone, last = model.backbone.to(device), len(model.backbone.stages)
+    encoder, last = branch.encoder.to(device), len(branch.encoder.stages)
     was_training = model.training
     model.eval()
     with ExitStack() as stack:
@@ -380,28 +410,42 @@ def _compute(
         for view in rows:
             with ExitStack() as opened:
                 write = {
-                    prefix.stage: opened.enter_context(prefix.files[view].filling(each[view]))
+                    prefix.stage: (prefix.shape, opened.enter_context(prefix.files[view].filling(each[view])))
                     for prefix, each in sorted(missing.items(), key=lambda item: item[0].stage)
                     if len(each.get(view, ()))
                 }
                 loader = DataLoader(
-                    _Pictures(datamodule.face_cache, rows[view], view),
-                    batch_size=BATCH_SIZE,
-                    num_workers=datamodule.num_workers,
+                    _View(work.store, rows[view], view),
+                    batch_size=size,
+                    num_workers=work.datamodule.num_workers,
                     collate_fn=already_a_batch,
                     worker_init_fn=partial(end_with_parent, os.getpid()),
                     generator=torch.Generator(),  # the default generator is also used by dropout
                 )
                 done = 0
-                for faces in loader:
-                    chosen = rows[view][done : done + len(faces)]
-                    done += len(faces)
-                    padded = torch.nn.functional.pad(faces, (0, 0, 0, 0, 0, 0, 0, BATCH_SIZE - len(faces)))
-                    padded = padded.contiguous(memory_format=torch.channels_last)
-                    x, start = datamodule.on_after_batch_transfer({"image": padded.to(device)}, 0)["image"], 0
+                for inputs in loader:
+                    chosen = rows[view][done : done + len(inputs)]
+                    done += len(inputs)
+                    # Every pass has the same number of inputs, if need be with zeros: libraries choose their algorithms
+                    # by it, and the features of an input must not depend on which others were still missing.
+                    empty = inputs.new_zeros(size - len(inputs), *inputs.shape[1:])
+                    padded = torch.cat([inputs, empty])
+                    if padded.dim() == 4:
+                        padded = padded.contiguous(memory_format=torch.channels_last)
+                    batch = work.datamodule.on_after_batch_transfer({work.modality: padded.to(device)}, 0)
+                    x, start = batch[work.modality], 0
                     with trainer.precision_plugin.forward_context():
-                        for stage in write:
-                            x, start = backbone(x, start=start, stop=stage), stage
-                            features = model.head.reduce(x) if stage == last else x
-                            write[stage](chosen, features[: len(chosen)].float().cpu().numpy())
-                    progress.advance(task, len(faces))
+                        for stage, (shape, write_rows) in write.items():
+                            x, start = encoder(x, start=start, stop=stage), stage
+                            features = branch.reduce(x) if stage == last else x
+                            write_rows(chosen, _lengthened(features[: len(chosen)].float().cpu().numpy(), shape))
+                    progress.advance(task, len(inputs))
+
+
+def _lengthened(features: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Pads sequences (B, T, ...) with NaN to the length of the longest one of the corpus."""
+    if features.shape[1:] == shape:
+        return features
+    longer = np.full((len(features), *shape), np.nan, dtype=np.float32)
+    longer[:, : features.shape[1]] = features
+    return longer

@@ -1,23 +1,29 @@
-"""Datamodules of the corpora: a :class:`FrameDataModule` for one corpus with its preparation settings."""
+"""Datamodules of the corpora: a :class:`EmotionDataModule` for one corpus with its preparation settings."""
 
 import inspect
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
 
 from fervid.corpora import ENTERFACE, ISED, RAVDESS, FERPlus, HFFaces, ImageFolder, VideoFolder
 from fervid.corpora.corpus import Corpus
-from fervid.data.frame_datamodule import DEFAULT_CACHE, FrameDataModule
+from fervid.data.corpus_source import CorpusSource
+from fervid.data.datamodule import DEFAULT_CACHE, EmotionDataModule
+from fervid.data.samples import Sample
 from fervid.errors import InputError
 from fervid.faces.detection import Detector
 from fervid.prepare.prepared_corpus import PreparedCorpus
+from fervid.prepare.prepared_features import PreparedFeatures
+from fervid.prepare.prepared_folder import PreparedFolder
+from fervid.prepare.prepared_sounds import PreparedSounds
 from fervid.synthetic.corpus import RenderedSubjects
 
-_LOADING = {name: each for name, each in inspect.signature(FrameDataModule).parameters.items() if name != "sources"}
+_LOADING = {name: each for name, each in inspect.signature(EmotionDataModule).parameters.items() if name != "sources"}
 
 
-class CorpusDataModule(FrameDataModule):
-    """Serves the faces of a corpus of videos or pictures, and prepares the corpus if necessary.
+class CorpusDataModule(EmotionDataModule):
+    """Serves the faces, sounds or features of a corpus of files, and prepares the corpus if necessary.
 
     Args:
         corpus: class of the corpus, or its full name such as ``fervid.corpora.RAVDESS``.
@@ -27,13 +33,16 @@ class CorpusDataModule(FrameDataModule):
         window: ``all`` or ``centre``.
         face_size: side of the face crops in pixels.
         margin: margin on each side of the face, as a fraction of its size.
+        features: path of a feature table, or a folder with one table per clip, for samples with features: see
+            :func:`fervid.corpora.feature_tables.read_features`.
+        feature_columns: columns to use, names or patterns such as ``AU*_r``; None: all numeric columns.
         max_failures: maximum fraction of files that may fail.
         prepared_dir: folder of prepared corpora. Default: the folder ``prepared`` in the cache.
-        cache_dir: see :class:`FrameDataModule`.
-        **options: arguments of :class:`FrameDataModule`, and options of the corpus such as ``root``.
+        cache_dir: see :class:`EmotionDataModule`.
+        **options: arguments of :class:`EmotionDataModule`, and options of the corpus such as ``root``.
 
     Attributes:
-        prepared: the corpus with its preparation settings.
+        prepared: the corpus with its preparation settings, by modality.
 
     Raises:
         InputError: if a setting cannot be used, the corpus cannot be prepared, or an option of the corpus has the same
@@ -50,6 +59,8 @@ class CorpusDataModule(FrameDataModule):
         window: Literal["all", "centre"] = "all",
         face_size: int = 256,
         margin: float = 0.15,
+        features: str | Path | None = None,
+        feature_columns: Sequence[str] | str | None = None,
         max_failures: float = 0.1,
         prepared_dir: str | Path | None = None,
         cache_dir: str | Path = DEFAULT_CACHE,
@@ -66,18 +77,33 @@ class CorpusDataModule(FrameDataModule):
                 "rename the option."
             )
         loading = {name: options.pop(name) for name in _LOADING.keys() & set(options)}
-        self.prepared = PreparedCorpus(
-            found(**options),
-            detector=detector,
-            frame_stride=frame_stride,
-            frames_per_clip=frames_per_clip,
-            window=window,
-            face_size=face_size,
-            margin=margin,
-            max_failures=max_failures,
-            folder=prepared_dir or Path(cache_dir, "prepared"),
-        )
-        super().__init__([self.prepared], cache_dir=cache_dir, **loading)
+        sample = loading.get("sample") or Sample()
+        if (features is None) == ("features" in sample.modalities):
+            raise InputError(
+                "dataset.features=<table> and a sample with features (sample=features or sound_features) must be given "
+                "together."
+            )
+        whole, options = found(**options), {"max_failures": max_failures, "folder": prepared_dir or Path(cache_dir, "prepared")}
+        self.prepared: dict[str, PreparedFolder] = {}
+        for modality in sample.modalities:
+            if modality == "image":
+                self.prepared[modality] = PreparedCorpus(
+                    whole,
+                    detector=detector,
+                    frame_stride=frame_stride,
+                    frames_per_clip=frames_per_clip,
+                    window=window,
+                    face_size=face_size,
+                    margin=margin,
+                    **options,
+                )
+            elif modality == "sound":
+                self.prepared[modality] = PreparedSounds(whole, **options)
+            else:
+                assert features is not None
+                corpus = whole.for_sound() if "sound" in sample.modalities and not sample.shows_pictures else whole
+                self.prepared[modality] = PreparedFeatures(corpus, features, columns=feature_columns, **options)
+        super().__init__([CorpusSource(self.prepared)], cache_dir=cache_dir, **loading)
 
 
 def _find(corpus: type[Corpus] | str) -> type[Corpus]:
@@ -142,15 +168,15 @@ class VideoFolderDataModule(CorpusDataModule):
         super().__init__(VideoFolder, root=root, **options)
 
 
-class SyntheticDataModule(FrameDataModule):
-    """Rendered talking subjects with eight emotions (:class:`fervid.synthetic.corpus.RenderedSubjects`).
+class SyntheticDataModule(EmotionDataModule):
+    """Rendered talking subjects with eight emotions, faces and voices (:class:`fervid.synthetic.corpus.RenderedSubjects`).
 
     Args:
         identities: number of subjects.
         clips: number of clips per subject and emotion.
         frames: number of frames per clip.
         render_seed: seed of the subjects' appearance.
-        **options: arguments of :class:`FrameDataModule`.
+        **options: arguments of :class:`EmotionDataModule`.
 
     Raises:
         InputError: if a number is out of range.

@@ -1,71 +1,91 @@
-"""Samples: the inputs of the network, with one row of predictions each.
+"""Samples: the inputs of the network, with one row of predictions each."""
 
-Another modality, such as sound, is another kind of sample. Its batches have an entry with the name of the modality,
-which an encoder of ``fervid/models`` maps to features (:attr:`fervid.tasks.task.Task.encoders`).
-"""
-
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import pandas as pd
-import torch
 
-from fervid.data.datasets import FrameDataset
-from fervid.data.face_cache import FaceCache
+from fervid.errors import InputError
+from fervid.schema.columns import keys
 
-if TYPE_CHECKING:
-    import albumentations as A
+MODALITIES = ("image", "sound", "features")
 
 
-class Sample(Protocol):
-    """A kind of sample: defines how frames form samples, and how samples form batches."""
+@dataclass(frozen=True)
+class Sample:
+    """A kind of sample: which modalities the network is shown at once, and of what.
+
+    The manifest has one row per frame if there are pictures, and one row per clip otherwise.
+
+    Args:
+        modalities: ``image``, ``sound`` or ``features``, or several of them.
+        frames: number of frames per clip; None: every frame is a sample.
+        window: ``all``, or ``centre`` to use the middle half of each clip; only with ``frames``.
+
+    Raises:
+        InputError: if a setting is invalid.
+    """
+
+    modalities: Sequence[str] = ("image",)
+    frames: int | None = None
+    window: Literal["all", "centre"] = "all"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "modalities", tuple(self.modalities))
+        unknown = [name for name in self.modalities if name not in MODALITIES]
+        if unknown or not self.modalities or len(set(self.modalities)) < len(self.modalities):
+            raise InputError(
+                f"sample.modalities={list(self.modalities)} is invalid: give one or several of {', '.join(MODALITIES)}."
+            )
+        if self.frames is not None and self.frames < 1:
+            raise InputError(f"sample.frames={self.frames} is out of range: give at least 1, or null.")
+        if self.window not in ("all", "centre"):
+            raise InputError(f"sample.window={self.window} is unknown: choose all or centre.")
+        if self.frames is None and "image" in self.modalities and len(self.modalities) > 1:
+            raise InputError("a sample with pictures and other modalities is a clip: give sample.frames.")
+
+    @property
+    def shows_pictures(self) -> bool:
+        """Whether the network is shown pictures."""
+        return "image" in self.modalities
+
+    @property
+    def is_clip(self) -> bool:
+        """Whether a sample is a clip instead of a frame."""
+        return not self.shows_pictures or self.frames is not None
 
     def table(self, manifest: pd.DataFrame) -> pd.DataFrame:
-        """Returns the sample table, one row per sample, of a manifest with one row per frame.
-
-        The row number of a sample is its ``index`` in a batch.
-        """
-        ...
-
-    def dataset(
-        self,
-        face_cache: FaceCache,
-        samples: pd.DataFrame,
-        targets: Mapping[str, np.ndarray],
-        *,
-        augmentation: "A.Compose | None",
-        seed: int,
-        epoch: torch.Tensor | None,
-    ) -> FrameDataset:
-        """Returns a dataset of samples.
+        """Returns the sample table, one row per sample; the row number of a sample is its ``index`` in a batch.
 
         Args:
-            face_cache: cache of the faces.
-            samples: n rows of :meth:`table`.
-            targets: values of each target by its name, (N,) or (N, D).
-            augmentation: augmentation of the pictures, or None.
-            seed: seed of the augmentation.
-            epoch: the sampler's epoch, a scalar tensor in shared memory.
+            manifest: one row per frame or clip. A clip has the values of its first frame.
         """
-        ...
+        if not self.is_clip or not self.shows_pictures:
+            return manifest
+        return manifest[~keys(manifest, "clip").duplicated()].reset_index(drop=True)
 
+    def frame_rows(self, manifest: pd.DataFrame, samples: pd.DataFrame) -> np.ndarray:
+        """Returns the row of each picture in the cache: (N,), or (N, T) for clips, evenly spaced in time.
 
-class FrameSample:
-    """A single frame; the entry ``image`` of a batch is (B, 3, H, W)."""
+        Args:
+            manifest: one row per frame, with ``cache_row``.
+            samples: n rows of :meth:`table`.
+        """
+        if self.frames is None:
+            return samples["cache_row"].to_numpy()
+        ordered = manifest.sort_values("frame", kind="stable")
+        rows = ordered.groupby(["corpus", "clip"], sort=False)["cache_row"].apply(np.array)
+        chosen = [
+            rows[corpus, clip][self._positions(len(rows[corpus, clip]))]
+            for corpus, clip in zip(samples["corpus"], samples["clip"], strict=True)
+        ]
+        return np.array(chosen, dtype=np.int64).reshape(len(samples), self.frames)
 
-    def table(self, manifest: pd.DataFrame) -> pd.DataFrame:
-        return manifest
-
-    def dataset(
-        self,
-        face_cache: FaceCache,
-        samples: pd.DataFrame,
-        targets: Mapping[str, np.ndarray],
-        *,
-        augmentation: "A.Compose | None",
-        seed: int,
-        epoch: torch.Tensor | None,
-    ) -> FrameDataset:
-        rows, index = samples["cache_row"].to_numpy(), samples.index.to_numpy()
-        return FrameDataset(face_cache, rows, index, targets, augmentation=augmentation, seed=seed, epoch=epoch)
+    def _positions(self, count: int) -> np.ndarray:
+        """Returns the positions of the frames in a clip of ``count`` frames; a short clip repeats frames."""
+        assert self.frames is not None
+        start, end = (count / 4, 3 * count / 4) if self.window == "centre" else (0.0, float(count))
+        middles = start + (np.arange(self.frames) + 0.5) * (end - start) / self.frames
+        return np.minimum(middles.astype(int), count - 1)

@@ -11,7 +11,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 from rich.console import Console
 
-from fervid.data.frame_datamodule import FrameDataModule
+from fervid.data.datamodule import EmotionDataModule
 from fervid.errors import InputError
 from fervid.evaluate.ensemble import gain_sentence, member_table, member_weights, soft_vote
 from fervid.evaluate.members import Member, align, leakage, leave_out_seen, open_members, open_runs, predict_frames
@@ -114,7 +114,7 @@ def evaluate(folder: Path, console: Console, *, folders: Sequence[str], config: 
     )
 
 
-def _reopened(run: Run, config: DictConfig) -> FrameDataModule:
+def _reopened(run: Run, config: DictConfig) -> EmotionDataModule:
     """The corpus of a run; ``root`` is used for the runs whose corpus is no longer where it was."""
     places = [corpus["root"] for corpus in run.corpora if corpus["root"] is not None]
     is_moved = any(not Path(str(place)).expanduser().exists() for place in places)

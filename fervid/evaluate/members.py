@@ -15,7 +15,7 @@ from rich.progress import track
 from fervid.audit.duplicates import near_duplicates
 from fervid.audit.leakage import audit
 from fervid.data.face_cache import FaceCache
-from fervid.data.frame_datamodule import FrameDataModule
+from fervid.data.datamodule import EmotionDataModule
 from fervid.errors import InputError
 from fervid.evaluate.seen_people import SeenPeople
 from fervid.faces.detection import NoDetector
@@ -51,7 +51,7 @@ class Member:
     run: Run
     name: str
     seen: pd.DataFrame
-    datamodule: FrameDataModule
+    datamodule: EmotionDataModule
     frames: pd.DataFrame
     names_comparable: bool = True
     leakage: dict[str, Any] = field(default_factory=dict)
@@ -112,11 +112,11 @@ def _names(runs: Sequence[Run]) -> list[str]:
     return [str(run.folder) for run in runs]
 
 
-def _other_corpus(run: Run, config: DictConfig) -> tuple[FrameDataModule, pd.DataFrame]:
+def _other_corpus(run: Run, config: DictConfig) -> tuple[EmotionDataModule, pd.DataFrame]:
     """All frames of another corpus, with faces cropped as for the training of the run."""
     stored = stored_config(run.results, run.folder, trust=config.trust)
     dataset = corpus_settings(config, stored)
-    datamodule: FrameDataModule = instantiate(
+    datamodule: EmotionDataModule = instantiate(
         dataset, image_size=stored.backbone.image_size, cache_dir=config.cache_dir, _convert_="all"
     )
     datamodule.prepare_data()
@@ -124,7 +124,7 @@ def _other_corpus(run: Run, config: DictConfig) -> tuple[FrameDataModule, pd.Dat
     return datamodule, datamodule.frames.assign(cache_row=rows, split="test")
 
 
-def seen_frames(run: Run, seen: pd.DataFrame, datamodule: FrameDataModule) -> tuple[pd.DataFrame, bool]:
+def seen_frames(run: Run, seen: pd.DataFrame, datamodule: EmotionDataModule) -> tuple[pd.DataFrame, bool]:
     """Frames of a corpus that a run has seen, and whether names of subjects and clips are comparable at all."""
     if all(corpus["published"] for corpus in [*run.corpora, *datamodule.corpora]):
         return seen[seen["corpus"].isin(datamodule.frames["corpus"])], bool(seen["subject"].notna().all())

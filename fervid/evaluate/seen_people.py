@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from fervid import figures
 from fervid.audit.identity import BLOCK_ROWS, MAX_PICTURES, MIN_SUBJECTS, sums_of, unit_length, units_of
 from fervid.data.face_cache import FaceCache
-from fervid.data.frame_datamodule import FrameDataModule
+from fervid.data.datamodule import EmotionDataModule
 from fervid.data.identity import FaceIdentity
 from fervid.report.writing import Section
 from fervid.runs.drawing import caption
@@ -68,7 +68,7 @@ class SeenPeople:
 
 
 def find_seen_people(
-    own: FrameDataModule, other: FrameDataModule, frames: pd.DataFrame, identity: FaceIdentity
+    own: EmotionDataModule, other: EmotionDataModule, frames: pd.DataFrame, identity: FaceIdentity
 ) -> SeenPeople:
     """Compares the mean embedding of each subject of a corpus with those of a run's training and validation subsets.
 
@@ -138,7 +138,11 @@ def _closest(means: np.ndarray, trained_means: np.ndarray, threshold: float) -> 
 
 
 def _draw(
-    own: FrameDataModule, other: FrameDataModule, trained: pd.DataFrame, frames: pd.DataFrame, similarities: pd.Series
+    own: EmotionDataModule,
+    other: EmotionDataModule,
+    trained: pd.DataFrame,
+    frames: pd.DataFrame,
+    similarities: pd.Series,
 ) -> Figure | None:
     if not len(frames):
         return None

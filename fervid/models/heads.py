@@ -37,9 +37,9 @@ class LinearHead(Head):
     """Global average pooling, dropout and one dense layer.
 
     Args:
-        feature_shape: shape (C, h, w) of the backbone's output.
+        feature_shape: shape (C, h, w) of the backbone's output, or (F,) of a vector, which is not pooled.
         num_classes: number of emotions.
-        dropout: dropout probability of the C features.
+        dropout: dropout probability of the features.
 
     Examples:
         >>> import torch
@@ -51,7 +51,7 @@ class LinearHead(Head):
     def __init__(self, feature_shape: Sequence[int], num_classes: int, *, dropout: float = 0.2):
         _check_dropout([dropout])
         super().__init__(
-            nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()),
+            nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()) if len(feature_shape) > 1 else nn.Identity(),
             nn.Sequential(nn.Dropout(dropout), nn.Linear(feature_shape[0], num_classes)),
         )
 
@@ -60,7 +60,7 @@ class MLPHead(Head):
     """Flattened feature maps followed by hidden dense layers.
 
     Args:
-        feature_shape: shape (C, h, w) of the backbone's output.
+        feature_shape: shape (C, h, w) of the backbone's output, or (F,) of a vector.
         num_classes: number of emotions.
         hidden: number of units of each hidden layer.
         dropout: dropout probability after each hidden layer.

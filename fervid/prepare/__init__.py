@@ -43,13 +43,16 @@ def command(config: DictConfig) -> None:
             CorpusDataModule,  # imported here: torch would slow down --help
         )
         from fervid.prepare.preparation import Part
+        from fervid.prepare.prepared_corpus import PreparedCorpus
 
         datamodule = instantiate(config.dataset, cache_dir=config.cache_dir, _convert_="all")
         if not isinstance(datamodule, CorpusDataModule):
             raise InputError(
                 f"dataset={datamodule.corpus} is rendered on demand and needs no preparation: give it to fervid.train."
             )
-        corpus, summary, picture = _prepared(datamodule.prepared, config.sample)
+        faces = datamodule.prepared["image"]
+        assert isinstance(faces, PreparedCorpus)
+        corpus, summary, picture = _prepared(faces, config.sample)
         console = Console(highlight=False, soft_wrap=True, markup=False)
         was_prepared = corpus.is_prepared
         if config.part is not None and not was_prepared:

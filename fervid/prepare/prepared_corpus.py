@@ -42,8 +42,6 @@ VERSION = 3  # of the preparation; corpora prepared by another version are prepa
 class PreparedCorpus(PreparedFolder):
     """The face crops of a corpus of videos or pictures, extracted once and kept on disk.
 
-    Implements :class:`fervid.data.frame_source.FrameSource`, so a datamodule can load it.
-
     Args:
         corpus: the corpus to prepare.
         detector: face detector. Default: Haar for videos, none for pictures, which are used whole.
@@ -177,7 +175,7 @@ class PreparedCorpus(PreparedFolder):
         """Side of the crops in pixels."""
         return self.alignment.size
 
-    def open_pictures(self, frames: pd.DataFrame, cache: Path) -> Callable[[int], np.ndarray]:
+    def open_pictures(self, frames: pd.DataFrame) -> Callable[[int], np.ndarray]:
         """Returns a function that reads the face of row i of ``frames``, uint8 (face_size, face_size, 3) RGB."""
         folder, faces = self.folder, frames["face"].to_numpy(dtype=object)
 

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from fervid import figures
 from fervid.audit.leakage import worst_pairs
 from fervid.data.face_cache import FaceCache
-from fervid.data.frame_datamodule import FrameDataModule
+from fervid.data.datamodule import EmotionDataModule
 from fervid.schema.predictions import confidence
 from fervid.schema.results import CLASSIFICATION
 
@@ -18,7 +18,7 @@ MAX_SAMPLES = 32  # faces in the figure of sample predictions
 
 
 def draw_predictions(
-    folder: Path, datamodule: FrameDataModule, results: dict[str, Any], predictions: pd.DataFrame
+    folder: Path, datamodule: EmotionDataModule, results: dict[str, Any], predictions: pd.DataFrame
 ) -> dict[str, Path]:
     """Draws the figures of a run and saves them as PNG.
 
@@ -38,7 +38,9 @@ def draw_predictions(
     return {name: figures.save(figure, folder / f"{name}.png") for name, figure in drawn.items()}
 
 
-def _draw_classes(datamodule: FrameDataModule, results: dict[str, Any], predictions: pd.DataFrame) -> dict[str, Figure]:
+def _draw_classes(
+    datamodule: EmotionDataModule, results: dict[str, Any], predictions: pd.DataFrame
+) -> dict[str, Figure]:
     names, metrics = results["class_names"], results["metrics"]
     # A random sample with the same number of faces per emotion, so that it shows neither the best nor the worst.
     chosen = (
@@ -61,7 +63,7 @@ def _draw_classes(datamodule: FrameDataModule, results: dict[str, Any], predicti
     }
 
 
-def draw_leaks(datamodule: FrameDataModule) -> Figure | None:
+def draw_leaks(datamodule: EmotionDataModule) -> Figure | None:
     """Draws the most telling pairs of frames that leak between subsets; returns None if there are none."""
     manifest, audit = datamodule.manifest, datamodule.audit
     pairs = worst_pairs(manifest, audit)

@@ -14,11 +14,11 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from torch import nn
 
 from fervid.corpora.corpus import Corpus
-from fervid.data.frame_datamodule import FrameDataModule
+from fervid.data.datamodule import EmotionDataModule
 from fervid.errors import InputError, first_line, reason
 from fervid.models.lora import ADDITION
 from fervid.models.weight_files import read_checkpoint
-from fervid.runs.build import make_datamodule, make_network, task_class
+from fervid.runs.build import ENCODERS, make_datamodule, make_network, task_class
 from fervid.runs.run import Run, open_run
 from fervid.runs.trust import Trust, is_in, trusted_packages
 from fervid.schema.columns import FRAME_KEY
@@ -29,10 +29,13 @@ from fervid.tasks.task import Task
 HUB = ("hf_hub:", "hf-hub:")  # timm's prefixes of models on the Hugging Face hub
 IMPORTED = ("_target_", "corpus")  # settings whose values are imported
 INSTRUCTIONS = ("_target_", "_partial_", "_convert_", "_recursive_")  # keywords of Hydra; _args_ could name any code
-NETWORK = ("task", "backbone", "head", "detector")  # groups of a stored configuration that build the network
-CORPUS = ("task", "dataset", "detector", "split")  # groups that open the corpus
-MAPPINGS = ("task", "dataset", "split", "backbone", "head")  # groups that must be mappings if a run has them
-BASES = (nn.Module, Corpus, FrameDataModule)  # classes that the code of a trusted package may extend
+# Groups of a stored configuration that build the network.
+NETWORK = (
+    *("task", "sample", "backbone", "sound_encoder", "feature_encoder", "pooling", "fusion", "head", "detector"),
+)
+CORPUS = ("task", "sample", "dataset", "detector", "split")  # groups that open the corpus
+MAPPINGS = ("task", "sample", "dataset", "split", "head")  # groups that must be mappings if a run has them
+BASES = (nn.Module, Corpus, EmotionDataModule)  # classes that the code of a trusted package may extend
 METHODS = ("find", "table")  # or one of these: of a detector, of a sample
 
 
@@ -68,13 +71,14 @@ def load_run(folder: str | Path, checkpoint: str = "best", *, trust: Trust = ())
     if not isinstance(weights, dict):
         raise InputError(mismatch)
     try:
-        _forbid_downloads(config.backbone, trust)
-        if not any(ADDITION in str(name) for name in weights):
-            config.backbone.pop("lora", None)  # it was merged into the weights
+        for group in ENCODERS.values():
+            _forbid_downloads(config.get(group), trust)
+            if config.get(group) and not any(ADDITION in str(name) for name in weights):
+                config[group].pop("lora", None)  # it was merged into the weights
         target = task_class(config).stored_target(results)
-        backbone, head = make_network(config, target.size)
+        network = make_network(config, target.size, results["data"].get("features") or [])
         config.task.pop("loss", None)  # not needed without training
-        model: Task = instantiate(config.task, backbone=backbone, head=head, target=target)
+        model: Task = instantiate(config.task, network=network, target=target)
     except Exception as error:  # an untrusted configuration may contain anything
         raise InputError(f"the network of {folder} cannot be built from its configuration: {reason(error)}.") from error
     try:
@@ -266,7 +270,7 @@ def reopen_corpus(
     root: str | Path | None = None,
     *,
     trust: Trust = (),
-) -> FrameDataModule:
+) -> EmotionDataModule:
     """Opens the corpus of a run with its split: the faces that the run was trained and tested on.
 
     Args:
@@ -280,10 +284,10 @@ def reopen_corpus(
         InputError: if the corpus is missing, or differs from that of the run.
     """
     stored = stored_config(results, folder, CORPUS, trust=trust)
-    if absent := [part for part in ("dataset", "split", "task") if part not in stored]:
+    if absent := [part for part in ("dataset", "split", "task", "sample") if part not in stored]:
         raise InputError(f"the configuration of {folder} has no {absent[0]}: train it again.")
     # Not needed without training, and it may refer to any class.
-    stored.augmentation, stored.cache_dir = None, str(cache_dir)
+    stored.augmentation, stored.sound_augmentation, stored.cache_dir = None, None, str(cache_dir)
     if root is not None:
         if "root" not in stored.dataset:
             raise InputError(f"root={root} cannot be used: {folder} was trained on rendered faces; leave root out.")

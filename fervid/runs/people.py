@@ -9,14 +9,14 @@ from rich.console import Console
 from fervid import figures
 from fervid.audit.identity import record
 from fervid.data.face_cache import FaceCache
-from fervid.data.frame_datamodule import FrameDataModule
+from fervid.data.datamodule import EmotionDataModule
 from fervid.runs.drawing import caption
 from fervid.schema.people import describe_errors
 from fervid.storage.atomic import write_csv, write_json
 from fervid.storage.escaping import spreadsheet
 
 
-def print_people(console: Console, datamodule: FrameDataModule) -> None:
+def print_people(console: Console, datamodule: EmotionDataModule) -> None:
     """Prints how many people were found by face embeddings, and the threshold, errors and terms of the search."""
     people = datamodule.people
     assert people is not None
@@ -40,7 +40,7 @@ def print_people(console: Console, datamodule: FrameDataModule) -> None:
         console.print(sentence, highlight=False, markup=False)
 
 
-def write_people(folder: Path, datamodule: FrameDataModule) -> None:
+def write_people(folder: Path, datamodule: EmotionDataModule) -> None:
     """Writes the names of each person, their faces, and the evidence with its calibration.
 
     Args:
@@ -58,7 +58,7 @@ def write_people(folder: Path, datamodule: FrameDataModule) -> None:
         figures.save(drawn, folder / "identity.png")
 
 
-def _draw_people(datamodule: FrameDataModule, limit: int = 12) -> Figure | None:
+def _draw_people(datamodule: EmotionDataModule, limit: int = 12) -> Figure | None:
     """Draws the most similar pair of each person with several names, first those in several subsets, most names first.
 
     Returns:

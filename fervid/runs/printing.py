@@ -16,12 +16,12 @@ from fervid.schema.tables import Table
 from fervid.schema.weights import describe_weights
 
 if TYPE_CHECKING:
-    from fervid.data.frame_datamodule import FrameDataModule
+    from fervid.data.datamodule import EmotionDataModule
 
 MAX_EMOTIONS = 30  # listed individually
 
 
-def print_split(console: Console, datamodule: "FrameDataModule") -> None:
+def print_split(console: Console, datamodule: "EmotionDataModule") -> None:
     """Prints the number of frames per emotion and subset."""
     counts = emotion_by_split(datamodule.manifest)
     emotions, rest, total = counts.iloc[:-1].head(MAX_EMOTIONS), counts.iloc[MAX_EMOTIONS:-1], counts.iloc[-1]

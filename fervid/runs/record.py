@@ -19,7 +19,7 @@ from fervid.storage.atomic import write_csv, writing
 from fervid.storage.escaping import spreadsheet
 
 if TYPE_CHECKING:
-    from fervid.data.frame_datamodule import FrameDataModule
+    from fervid.data.datamodule import EmotionDataModule
 
 PACKAGES = (
     *("torch", "torchvision", "pytorch-lightning", "albumentations", "opencv-python", "numpy"),
@@ -27,7 +27,7 @@ PACKAGES = (
 )
 
 
-def describe_data(datamodule: "FrameDataModule", frames: pd.DataFrame) -> dict[str, Any]:
+def describe_data(datamodule: "EmotionDataModule", frames: pd.DataFrame) -> dict[str, Any]:
     """Returns the corpora of the frames, and the numbers of frames, clips, subjects and unreadable files."""
     return {
         "corpus": datamodule.corpus,
@@ -38,10 +38,11 @@ def describe_data(datamodule: "FrameDataModule", frames: pd.DataFrame) -> dict[s
         "subjects": int(keys(frames, "subject").nunique()),
         "unreadable": datamodule.failed_files,
         "image_size": datamodule.image_size,
+        "features": datamodule.feature_names,
     }
 
 
-def describe(config: DictConfig, datamodule: "FrameDataModule", warnings: list[str]) -> dict[str, Any]:
+def describe(config: DictConfig, datamodule: "EmotionDataModule", warnings: list[str]) -> dict[str, Any]:
     """Collects everything that is recorded of a run except its scores: data, leakage, versions and settings.
 
     Args:
@@ -122,7 +123,7 @@ def git_revision() -> str | None:
     return None
 
 
-def write_manifest(folder: Path, datamodule: "FrameDataModule") -> None:
+def write_manifest(folder: Path, datamodule: "EmotionDataModule") -> None:
     """Writes the manifest of a run, and a list of the files that failed or were left out."""
     with writing(folder / "manifest.parquet") as partial:
         datamodule.manifest.to_parquet(partial)

@@ -48,7 +48,7 @@ def predictions_table(
         target: column with the labels.
     """
     columns = probability_columns(class_names)
-    table = samples.drop(columns=["cache_row", "predicted", *columns], errors="ignore").rename(
+    table = samples.drop(columns=["cache_row", "clip_row", "predicted", *columns], errors="ignore").rename(
         columns={target: "label"}
     )
     if "index" not in table:

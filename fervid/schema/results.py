@@ -155,6 +155,7 @@ class Data(TypedDict):
         subjects: number of subjects.
         unreadable: number of files that could not be used.
         image_size: side of the network's input in pixels.
+        features: names of the features, for samples with features.
         emotion_by_split: number of frames of each emotion in each subset.
     """
 
@@ -169,6 +170,7 @@ class Data(TypedDict):
     subjects: NotRequired[int]
     unreadable: NotRequired[int]
     image_size: NotRequired[int | None]
+    features: NotRequired[list[str]]
     emotion_by_split: NotRequired[dict[str, Counts]]
 
 

@@ -37,7 +37,7 @@ def allocate(path: Path, dtype: type, shape: tuple[int, ...]) -> np.memmap:
     except OSError as error:
         path.unlink(missing_ok=True)
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise _no_room(path.parent, np.prod(shape, dtype=float) * np.dtype(dtype).itemsize) from error
+            raise no_room(path.parent, np.prod(shape, dtype=float) * np.dtype(dtype).itemsize) from error
         raise InputError(
             f"{path.parent} cannot be written ({error.strerror}): set cache_dir to another folder."
         ) from error
@@ -86,7 +86,7 @@ class SparseRows:
         width = 4 * int(np.prod(self.shape[1:]))
         self.path.parent.mkdir(parents=True, exist_ok=True)
         if width * len(rows) > shutil.disk_usage(self.path.parent).free:
-            raise _no_room(self.path.parent, width * len(rows))
+            raise no_room(self.path.parent, width * len(rows))
         if not self.path.exists():
             self._record.unlink(missing_ok=True)
             with writing(self.path) as partial:
@@ -115,5 +115,6 @@ class SparseRows:
         return np.load(self.path, mmap_mode="r")
 
 
-def _no_room(folder: Path, count: float) -> InputError:
+def no_room(folder: Path, count: float) -> InputError:
+    """Returns the error for a disk without room for a number of bytes."""
     return InputError(f"{folder} has no room for {count / 2**20:.0f} MiB: make room, or set cache_dir to another disk.")

@@ -11,8 +11,7 @@ from torch import Tensor, nn
 from fervid.data.targets import ClassTarget
 from fervid.metrics.aggregation import measure
 from fervid.metrics.scores import scores
-from fervid.models.backbone import Backbone
-from fervid.models.heads import Head
+from fervid.models.network import Network
 from fervid.schema.manifest import SPLITS
 from fervid.schema.predictions import predictions_table
 from fervid.tasks.epoch_scores import EpochScores
@@ -21,11 +20,10 @@ from fervid.tasks.task import Task
 
 
 class EmotionClassifier(Task):
-    """Classifies the emotion of a face.
+    """Classifies the emotion of a sample.
 
     Args:
-        backbone: maps pictures to feature maps.
-        head: maps feature maps to logits.
+        network: maps inputs to logits.
         target: target whose classes are those of the logits, in the same order.
         loss: function that makes the loss module from the number of training samples per class.
         **options: further arguments of :class:`fervid.tasks.task.Task`.
@@ -35,7 +33,7 @@ class EmotionClassifier(Task):
         confusion: confusion matrix of the last finished epoch of each subset ``train``, ``val`` and ``test``.
 
     Shapes:
-        (B, 3, H, W) in [0, 1] -> logits (B, num_classes).
+        inputs of the network, such as pictures (B, 3, H, W) in [0, 1] -> logits (B, num_classes).
     """
 
     shown = ("uar", "accuracy", "loss")
@@ -43,14 +41,13 @@ class EmotionClassifier(Task):
 
     def __init__(
         self,
-        backbone: Backbone,
-        head: Head,
+        network: Network,
         target: ClassTarget,
         *,
         loss: Callable[[Any], nn.Module] = EmotionLoss,
         **options: Any,
     ):
-        super().__init__(backbone, head, target, **options)
+        super().__init__(network, target, **options)
         self.class_names = target.class_names
         self.loss = loss(target.counts)
         self.epoch_scores = nn.ModuleDict(

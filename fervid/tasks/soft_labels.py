@@ -8,12 +8,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchmetrics import MeanMetric
 
-from fervid.data.datasets import Batch
+from fervid.data.inputs import Batch
 from fervid.data.seeds import draw_seed
 from fervid.data.targets import VoteTarget
 from fervid.errors import InputError
-from fervid.models.backbone import Backbone
-from fervid.models.heads import Head
+from fervid.models.network import Network
 from fervid.schema.manifest import SPLITS
 from fervid.tasks.classification import EmotionClassifier
 
@@ -36,23 +35,20 @@ class SoftLabels(EmotionClassifier):
     all commands work with it.
 
     Args:
-        backbone: maps pictures to feature maps.
-        head: maps feature maps to logits.
+        network: maps inputs to logits.
         target: target whose classes are those of the logits, in the same order.
         vote_mode: ``cross_entropy`` or ``probability``.
         **options: further arguments of :class:`fervid.tasks.classification.EmotionClassifier`.
 
     Shapes:
-        (B, 3, H, W) in [0, 1] -> logits (B, num_classes).
+        inputs of the network, such as pictures (B, 3, H, W) in [0, 1] -> logits (B, num_classes).
 
     Raises:
         InputError: if the mode is unknown, or the loss needs a single label per sample.
     """
 
-    def __init__(
-        self, backbone: Backbone, head: Head, target: VoteTarget, *, vote_mode: str = "cross_entropy", **options: Any
-    ):
-        super().__init__(backbone, head, target, **options)
+    def __init__(self, network: Network, target: VoteTarget, *, vote_mode: str = "cross_entropy", **options: Any):
+        super().__init__(network, target, **options)
         if vote_mode not in MODES:
             raise InputError(f"task.vote_mode={vote_mode} is unknown: choose {' or '.join(MODES)}.")
         if getattr(self.loss, "focal_gamma", 0):

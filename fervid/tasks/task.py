@@ -1,6 +1,6 @@
 """Base class of all tasks: a network with an optional frozen prefix, and its training steps."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, ClassVar
@@ -9,13 +9,15 @@ import numpy as np
 import pandas as pd
 import pytorch_lightning as pl
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from fervid.data.datasets import Batch, cached_name, mirrored_name
+from fervid.data.inputs import Batch, cached_name, mirrored_name
 from fervid.data.targets import Target
 from fervid.errors import InputError, first_line
 from fervid.models.backbone import Backbone
+from fervid.models.fusion import Fusion
 from fervid.models.heads import Head
+from fervid.models.network import Inputs, Network
 from fervid.tasks.mixing import Mixing
 from fervid.tasks.parameter_groups import parameter_groups
 from fervid.tasks.sharpness import sharpness_aware_gradients
@@ -30,16 +32,14 @@ class Task(pl.LightningModule):
     is recorded for each sample and what is measured on a test: the class attributes below, and the methods in the
     section "Interface of a task". The report of a task is a module of ``fervid/report``.
 
-    The stages of the encoder before :attr:`unfreeze_from` are the frozen prefix. They run in ``eval()`` mode without
-    gradients, so that neither their weights nor their BatchNorm statistics change. Their parameters keep
+    The first stages of each encoder may be frozen (:class:`fervid.models.network.Branch`). They run in ``eval()`` mode
+    without gradients, so that neither their weights nor their BatchNorm statistics change. Their parameters keep
     ``requires_grad=True``, so that distributed training still synchronises them when they are trained later.
 
     Args:
-        backbone: maps pictures to feature maps.
-        head: maps feature maps to outputs.
+        network: maps inputs to outputs.
         target: fitted target to learn.
-        optimizer: function that makes an optimizer from parameter groups; the groups are named ``backbone`` and
-            ``head``.
+        optimizer: function that makes an optimizer from parameter groups (:func:`parameter_groups`).
         layer_decay: see :func:`fervid.tasks.parameter_groups.parameter_groups`.
         decay_norms: see :func:`fervid.tasks.parameter_groups.parameter_groups`.
         mixup: see :class:`fervid.tasks.mixing.Mixing`. The loss is the weighted mean of those for both targets, and the
@@ -54,12 +54,10 @@ class Task(pl.LightningModule):
         shown: scores shown for each epoch, the main one first, without the prefix ``train/`` or ``val/``.
         monitors: logged scores that can select the best epoch. Names that end in ``loss`` are minimised, all others are
             maximised.
-        unfreeze_from: number of the first trainable stage of the backbone; ``len(backbone.stages)``: only the head is
-            trained.
         scores: logged names and values of the last finished epoch of each subset ``train``, ``val`` and ``test``.
 
     Shapes:
-        (B, 3, H, W) in [0, 1] -> outputs (B, ...).
+        inputs of the network, such as pictures (B, 3, H, W) in [0, 1] -> outputs (B, ...).
     """
 
     shown: ClassVar[tuple[str, ...]]
@@ -67,8 +65,7 @@ class Task(pl.LightningModule):
 
     def __init__(
         self,
-        backbone: Backbone,
-        head: Head,
+        network: Network,
         target: Target,
         *,
         optimizer: OptimizerFactory = torch.optim.Adam,
@@ -80,13 +77,12 @@ class Task(pl.LightningModule):
         sam: float = 0.0,
     ):
         super().__init__()
-        self.backbone, self.head, self.target, self.optimizer = backbone, head, target, optimizer
+        self.network, self.target, self.optimizer = network, target, optimizer
         self.layer_decay, self.decay_norms = layer_decay, decay_norms
         self.mixing = Mixing(mixup, cutmix) if mixup or cutmix else None
         self.test_flips = test_flips
         self.sam, self._is_counted = sam, True
         self.scores: dict[str, dict[str, float]] = {}
-        self.unfreeze_from = 0
         self.to(memory_format=torch.channels_last)
 
     # Interface of a task
@@ -152,58 +148,38 @@ class Task(pl.LightningModule):
     # Frozen and trainable stages
 
     @property
-    def encoders(self) -> dict[str, Backbone]:
-        """The encoder of each modality of a batch."""
-        return {"image": self.backbone}
+    def backbone(self) -> Backbone:
+        """The encoder of the pictures.
 
-    def freeze_before(self, unfreeze_from: int) -> None:
-        """Freezes the stages before number ``unfreeze_from`` and makes the others trainable; idempotent."""
-        self.unfreeze_from = unfreeze_from
-        self.train(self.training)
+        Raises:
+            InputError: if the network has none.
+        """
+        backbone = self.network.encoders.get(Backbone.modality)
+        if not isinstance(backbone, Backbone):
+            raise InputError(f"a network of {' and '.join(self.network.modalities)} does not process pictures.")
+        return backbone
 
-    def train(self, mode: bool = True) -> "Task":
-        """Sets the trainable stages to training mode; the frozen prefix and frozen BatchNorm stay in eval mode."""
-        super().train(mode)
-        if mode:
-            for stage in self.backbone.stage_modules(0, self.unfreeze_from):
-                stage.eval()
-            if self.backbone.batchnorm_is_frozen:
-                for module in self.backbone.modules():
-                    if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                        module.eval()
-        return self
+    @property
+    def head(self) -> Head | Fusion:
+        """What maps the features of the encoders to outputs."""
+        return self.network.head
 
-    def frozen_prefix(self, images: Tensor) -> Tensor:
-        """Runs the frozen stages: (B, 3, H, W) -> input of the first trainable stage, or of the head's layers."""
-        with torch.no_grad():
-            features = self.backbone(images, stop=self.unfreeze_from) if self.unfreeze_from else images
-            return self.head.reduce(features) if self.unfreeze_from == len(self.backbone.stages) else features
-
-    def trainable_part(self, features: Tensor) -> Tensor:
-        """Runs the trainable stages: output of :meth:`frozen_prefix` -> outputs of the head."""
-        if self.unfreeze_from == len(self.backbone.stages):
-            return self.head.layers(features)
-        return self.head(self.backbone(features, start=self.unfreeze_from))
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Returns the outputs (B, ...) for pictures (B, 3, H, W) in [0, 1]."""
-        outputs = self.trainable_part(self.frozen_prefix(images))
-        if self.test_flips and not self.training:
-            return (outputs + self.trainable_part(self.frozen_prefix(images.flip(-1)))) / 2
-        return outputs
-
-    def trainable_parameters(self, unfreeze_from: int | None = None) -> list[nn.Parameter]:
-        """Returns the parameters that are trained if the first trainable stage is number ``unfreeze_from``.
+    def forward(self, inputs: Inputs) -> Tensor:
+        """Returns the outputs (B, ...).
 
         Args:
-            unfreeze_from: number of a stage; None: the current :attr:`unfreeze_from`.
+            inputs: see :meth:`fervid.models.network.Network.forward`; pictures are (B, 3, H, W) in [0, 1].
         """
-        stages = self.backbone.stage_modules(self.unfreeze_from if unfreeze_from is None else unfreeze_from)
-        return [*(p for stage in stages for p in stage.parameters() if p.requires_grad), *self.head.parameters()]
+        if isinstance(inputs, Tensor):
+            inputs = {self.network.modalities[0]: inputs}
+        outputs = self.network(inputs)
+        if self.test_flips and not self.training:
+            return (outputs + self.network({**inputs, "image": inputs["image"].flip(-1)})) / 2
+        return outputs
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Returns one optimizer for the whole training, with the groups of :func:`parameter_groups`."""
-        groups = parameter_groups(self.backbone, self.head, layer_decay=self.layer_decay, decay_norms=self.decay_norms)
+        groups = parameter_groups(self.network, layer_decay=self.layer_decay, decay_norms=self.decay_norms)
         try:
             optimizer = self.optimizer(groups)
         except (TypeError, ValueError) as error:
@@ -247,7 +223,7 @@ class Task(pl.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         if self.mixing is None:
             return self._step(batch, "train")[0]
-        (modality,) = self.encoders
+        (modality,) = self.network.modalities
         mixed, share = self.mixing(batch[modality])
         outputs = self._outputs({**batch, modality: mixed})
         own = {name: values for name, values in batch.items() if name != modality}
@@ -280,13 +256,22 @@ class Task(pl.LightningModule):
     def on_test_epoch_end(self) -> None:
         self.log_scores("test")
 
-    def _outputs(self, batch: Batch) -> Tensor:
-        (modality,) = self.encoders
-        cached, mirrored = cached_name(modality), mirrored_name(modality)
-        if cached not in batch:
-            return self(batch[modality])
-        outputs = self.trainable_part(batch[cached])
-        return (outputs + self.trainable_part(batch[mirrored])) / 2 if mirrored in batch else outputs
+    def _outputs(self, batch: Batch, without: Collection[str] = ()) -> Tensor:
+        """Returns the outputs for a batch with inputs or cached features, ``without`` some modalities."""
+        vectors, mirrored = {}, {}
+        for name, branch in self.network.branches.items():
+            if name in without:
+                continue
+            if cached_name(name) in batch:
+                vectors[name] = branch.trainable_part(batch[cached_name(name)])
+                if mirrored_name(name) in batch:
+                    mirrored[name] = branch.trainable_part(batch[mirrored_name(name)])
+            else:
+                vectors[name] = branch(batch[name])
+                if self.test_flips and not self.training and name == Backbone.modality:
+                    mirrored[name] = branch(batch[name].flip(-1))
+        outputs = self.network.join(vectors)
+        return (outputs + self.network.join(vectors | mirrored)) / 2 if mirrored else outputs
 
     def _step(self, batch: Batch, subset: str) -> tuple[Tensor, Tensor]:
         outputs = self._outputs(batch)

@@ -38,14 +38,13 @@ def check_optimizer(config: DictConfig, finetune: FreezeThenFineTune) -> None:
 @torch.no_grad()
 def check_single_frame(model: Task, finetune: FreezeThenFineTune) -> None:
     """Raises an InputError if, with one frame per batch, a BatchNorm would see a single value per channel."""
-    size = model.backbone.image_size
     for phase in finetune.phases:
         trial = copy.deepcopy(model)  # a forward pass changes the running statistics of BatchNorm
-        trial.freeze_before(trial.backbone.stage_number(phase.unfreeze_from))
+        trial.network.freeze_before(trial.network.stage_numbers(phase.unfreeze_from))
         trial.train()
         try:
             with torch.random.fork_rng():
-                trial(torch.zeros(1, 3, size, size))
+                trial({name: branch.example() for name, branch in trial.network.branches.items()})
         except ValueError as error:
             raise InputError(
                 f"dataset.batch_size=1 is too small for the batch statistics of BatchNorm in phase {phase.name!r}: "

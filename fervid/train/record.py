@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 
 from fervid.callbacks import FreezeThenFineTune
 from fervid.cli.overrides import overridden_settings
-from fervid.data.frame_datamodule import FrameDataModule
+from fervid.data.datamodule import EmotionDataModule
 from fervid.runs.record import describe
 from fervid.schema.weights import with_weights
 from fervid.tasks.task import Task
@@ -19,7 +19,7 @@ def collect(
     config: DictConfig,
     trainer: pl.Trainer,
     model: Task,
-    datamodule: FrameDataModule,
+    datamodule: EmotionDataModule,
     finetune: FreezeThenFineTune,
     predictions: pd.DataFrame,
     warnings: list[str],
@@ -45,7 +45,9 @@ def collect(
     best = next((row for row in finetune.history if row["epoch"] == finetune.best["epoch"]), {})
     kept = {name: value for name, value in best.items() if name.startswith(("train/", "val/"))}
     phases = pd.DataFrame(finetune.history).groupby("phase", sort=False)["seconds"]
-    device, weights = trainer.strategy.root_device, model.backbone.weights.as_dict()
+    device = trainer.strategy.root_device
+    encoders = list(model.network.encoders.values())
+    weights = next((each for each in encoders if each.pretrained), encoders[0]).weights.as_dict()
     return (
         described
         | finetune.results()

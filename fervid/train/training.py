@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytorch_lightning as pl
 import torch
@@ -24,9 +25,10 @@ from fervid.cli.folders import alone
 from fervid.cli.job import trainer_size
 from fervid.cli.limits import check_limits
 from fervid.cli.mistakes import mistake
-from fervid.data.frame_datamodule import FrameDataModule
+from fervid.data.datamodule import EmotionDataModule
 from fervid.data.targets import ClassTarget
 from fervid.errors import InputError
+from fervid.models.feature_encoder import Columns
 from fervid.processes.preparing import heartbeat, heartbeat_file, wait_for_first
 from fervid.processes.ranks import detect_rank, ending_together
 from fervid.runs.build import make_datamodule, make_model
@@ -134,9 +136,11 @@ def _run(
     checkpoint_io.run = asdict(identity)
     ckpt_path = config.ckpt_path or (unfinished_checkpoint(folder, identity) if resume else None)
 
-    model = make_model(config, datamodule.target)
-    for sentence in pretraining_sentences(seen_in_pretraining(model.backbone.weights.as_dict(), datamodule.corpora)):
-        log.warning("%s.", sentence)
+    model = make_model(config, datamodule.target, datamodule.feature_names)
+    _fit_columns(model, datamodule)
+    for encoder in model.network.encoders.values():
+        for sentence in pretraining_sentences(seen_in_pretraining(encoder.weights.as_dict(), datamodule.corpora)):
+            log.warning("%s.", sentence)
     if datamodule.batch_size == 1:
         check_single_frame(model, finetune)
     seconds = {"prepare": time.perf_counter() - began}
@@ -175,7 +179,7 @@ def data_fingerprint(config: DictConfig) -> str:
     return datamodule.fingerprint
 
 
-def _prepare(datamodule: FrameDataModule, folder: Path, console: Console, is_first: bool, beats: Path | None) -> None:
+def _prepare(datamodule: EmotionDataModule, folder: Path, console: Console, is_first: bool, beats: Path | None) -> None:
     """Prepares and splits the corpus; the first rank writes the files, the others wait for them."""
     if beats is None:
         datamodule.prepare_data()
@@ -190,6 +194,15 @@ def _prepare(datamodule: FrameDataModule, folder: Path, console: Console, is_fir
     print_split(console, datamodule)
     if datamodule.people is not None:
         print_people(console, datamodule)
+
+
+def _fit_columns(model: Task, datamodule: EmotionDataModule) -> None:
+    """Standardises the columns of feature tables by the training subset."""
+    encoder = model.network.encoders.get(Columns.modality)
+    if isinstance(encoder, Columns):
+        store, rows = datamodule.stores[Columns.modality], datamodule.input_rows(Columns.modality, "train")
+        values = store.view(rows).reshape(-1, len(encoder.names))
+        encoder.fit(values[~np.isnan(values[:, 0])])
 
 
 def _make_finetune(config: DictConfig, folder: Path) -> FreezeThenFineTune:
@@ -221,7 +234,7 @@ def _make_callbacks(config: DictConfig) -> list[pl.Callback]:
 def _fit(
     trainer: pl.Trainer,
     model: Task,
-    datamodule: FrameDataModule,
+    datamodule: EmotionDataModule,
     finetune: FreezeThenFineTune,
     ckpt_path: str | Path | None,
     identity: RunIdentity,
@@ -240,7 +253,7 @@ def _fit(
 
 
 def _predict(
-    trainer: pl.Trainer, model: Task, datamodule: FrameDataModule, collector: OutputCollector
+    trainer: pl.Trainer, model: Task, datamodule: EmotionDataModule, collector: OutputCollector
 ) -> tuple[dict[str, pd.DataFrame], float]:
     """Predicts the test and validation samples with the selected weights.
 
@@ -261,7 +274,7 @@ def _draw(
     folder: Path,
     trainer: pl.Trainer,
     model: Task,
-    datamodule: FrameDataModule,
+    datamodule: EmotionDataModule,
     finetune: FreezeThenFineTune,
     outcome: dict[str, Any],
     predictions: pd.DataFrame,

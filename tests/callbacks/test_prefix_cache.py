@@ -360,7 +360,7 @@ def test_partially_written_features_are_not_used(fit, private, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("fervid.data.frame_datamodule.FrameDataModule.on_after_batch_transfer", stop)
+        patch.setattr("fervid.data.datamodule.EmotionDataModule.on_after_batch_transfer", stop)
         with pytest.raises(SystemExit):
             fit(FROZEN, data=private)
     count = Count()

@@ -16,7 +16,7 @@ CORPUS = """
     import numpy as np
     import pandas as pd
 
-    from fervid.data.frame_datamodule import FrameDataModule
+    from fervid.data.datamodule import EmotionDataModule
 
     COUNT = 3000
 
@@ -84,14 +84,14 @@ def test_unfinished_files_are_not_read_by_other_processes(start, tmp_path):
 
 
         np.save = half
-        FrameDataModule([Noise()], image_size=8, cache_dir=sys.argv[1]).prepare_data()
+        EmotionDataModule([Noise()], image_size=8, cache_dir=sys.argv[1]).prepare_data()
         """,
         tmp_path,
     )
     assert "half of the hashes is written\n" in slow.stdout  # reads on until it is
     assert not list(tmp_path.rglob("faces_8.*"))
     beside = start(
-        "tell('begins'); FrameDataModule([Noise()], image_size=8, cache_dir=sys.argv[1]).prepare_data()", tmp_path
+        "tell('begins'); EmotionDataModule([Noise()], image_size=8, cache_dir=sys.argv[1]).prepare_data()", tmp_path
     )
     assert "begins\n" in beside.stdout
     slow.kill()
@@ -106,7 +106,7 @@ def test_leftovers_of_killed_process_are_removed_at_next_start(start, tmp_path):
     program = """
         if len(sys.argv) > 2:
             Noise.open_pictures = lambda self, frames, cache: lambda row: tell("writing") or time.sleep(60)
-        FrameDataModule([Noise()], image_size=8, cache_dir=sys.argv[1]).prepare_data()
+        EmotionDataModule([Noise()], image_size=8, cache_dir=sys.argv[1]).prepare_data()
     """
     killed = start(program, tmp_path, "wait")
     assert "writing\n" in killed.stdout

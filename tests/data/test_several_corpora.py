@@ -8,7 +8,7 @@ import pytest
 
 from fervid import splits
 from fervid.corpora import ImageFolder
-from fervid.data.frame_datamodule import FrameDataModule
+from fervid.data.datamodule import EmotionDataModule
 from fervid.errors import InputError
 from fervid.prepare.prepared_corpus import PreparedCorpus
 from fervid.synthetic.corpus import RenderedSubjects
@@ -34,7 +34,7 @@ def both(folder, tmp_path, cache):
             ImageFolder(folder, subject_pattern="(.+)__"), face_size=32, folder=tmp_path / "prepared"
         )
         split = partial(splits.subject, val=0.25, test=0.25, seed=0)
-        datamodule = FrameDataModule(
+        datamodule = EmotionDataModule(
             [pictures, RenderedSubjects(6, 1, 1)],
             **{"split": split, "image_size": 28, "batch_size": 4, "cache_dir": tmp_path / "cache", **options},
         )
@@ -87,6 +87,6 @@ def test_each_corpus_is_described(both):
 
 def test_same_corpus_twice_is_an_error():
     with pytest.raises(InputError, match="synthetic, synthetic cannot be combined"):
-        FrameDataModule([RenderedSubjects(), RenderedSubjects()])
+        EmotionDataModule([RenderedSubjects(), RenderedSubjects()])
     with pytest.raises(InputError, match="cannot be combined"):
-        FrameDataModule([])
+        EmotionDataModule([])

@@ -1,13 +1,14 @@
-"""The datamodule: from the frames of corpora to batches."""
+"""The datamodule: from the frames or clips of corpora to batches."""
 
 import hashlib
 import logging
 import os
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,16 +21,18 @@ from fervid import splits
 from fervid.audit.duplicates import group, near_duplicates
 from fervid.audit.identity import People, centred, same_people
 from fervid.audit.leakage import audit
-from fervid.data.datasets import CachedFeatures, EpochSampler, FeatureDataset, FrameDataset, already_a_batch
-from fervid.data.device_loader import DeviceLoader, fits, to_device
-from fervid.data.face_cache import FaceCache, build_face_cache
-from fervid.data.frame_source import FrameSource
+from fervid.data.datasets import EpochSampler, SampleDataset
+from fervid.data.device_loader import DeviceLoader
+from fervid.data.face_cache import FaceCache
 from fervid.data.identity import FaceIdentity
-from fervid.data.samples import FrameSample, Sample
+from fervid.data.inputs import Cached, CachedFeatures, Features, SoundAugmentation
+from fervid.data.loading import Loading
+from fervid.data.samples import Sample
+from fervid.data.source import Source, check_sources, feature_names, open_sources
+from fervid.data.stores import PictureStore, Store, make_stores
 from fervid.data.targets import ClassTarget, Target, VoteTarget
 from fervid.errors import InputError
 from fervid.media.files import FAILED
-from fervid.processes.lifetime import end_with_parent
 from fervid.schema.columns import FRAME_KEY, keys
 from fervid.schema.emotions import shared_name
 from fervid.schema.manifest import check_manifest
@@ -51,25 +54,28 @@ def _default_split(manifest: pd.DataFrame) -> np.ndarray:
     return splits.subject(manifest, val=0.2, test=0.2, seed=42)
 
 
-class FrameDataModule(pl.LightningDataModule):
-    """Serves the frames of one or several corpora as batches.
+class EmotionDataModule(pl.LightningDataModule):
+    """Serves the frames or clips of one or several corpora as batches.
 
-    A batch is a dict: ``image`` float32 (B, 3, H, W) in [0, 1] RGB (uint8 until Lightning has moved it to the
-    device), the target such as ``emotion`` int64 (B,), ``index`` int64 (B,) = row of :attr:`samples`.
+    A batch is a dict with an entry per modality of the sample: ``image`` float32 (B, 3, H, W) in [0, 1] RGB (uint8
+    until Lightning has moved it to the device), or (B, T, 3, H, W) for clips of T frames; ``sound`` float32 (B, S) at
+    16 kHz; ``features`` float32 (B, T, F). Sounds and features are padded with NaN to the longest of the batch. Further
+    entries are the target, such as ``emotion`` int64 (B,), and ``index`` int64 (B,) = row of :attr:`samples`.
 
     Args:
-        sources: prepared (:class:`PreparedCorpus`) or rendered corpora. The labels of several corpora are aligned by
-            their shared names (:func:`fervid.schema.emotions.shared_name`).
+        sources: prepared (:class:`fervid.data.corpus_source.CorpusSource`) or rendered corpora. The labels of several
+            corpora are aligned by their shared names (:func:`fervid.schema.emotions.shared_name`).
         sample: kind of sample. Default: a single frame.
         target: target to learn. Default: the emotion.
         split: function that assigns ``train``, ``val`` or ``test`` to each row of a manifest. Default:
             subject-independent, 60/20/20%.
         image_size: side of the network's input in pixels.
-        batch_size: number of frames per training step. Validation and test use batches of 64, but at most eight times
+        batch_size: number of samples per training step. Validation and test use batches of 64, but at most eight times
             this number and at least this number.
         num_workers: number of worker processes that load batches; 0 loads in the training process.
         augmentation: albumentations pipeline for training pictures; None or an empty pipeline: no augmentation.
-        sampler: ``shuffle`` (each frame once per epoch) or ``balanced`` (all classes equally often, with replacement).
+        sound_augmentation: augmentation of training sounds (:mod:`fervid.data.sound_augmentation`); None: none.
+        sampler: ``shuffle`` (each sample once per epoch) or ``balanced`` (all classes equally often, with replacement).
         grayscale: whether to replace all three channels with the luminance.
         identity: finds the same people by face embeddings. If the subjects of the corpora are unknown, the people found
             become the subjects, each a cluster of frames. None: not searched.
@@ -80,12 +86,13 @@ class FrameDataModule(pl.LightningDataModule):
         seed: seed of the order and the augmentation.
 
     Attributes:
-        manifest: one row per usable frame with its subset, after :meth:`setup`.
+        manifest: one row per usable frame (or clip, if there are no pictures) with its subset, after :meth:`setup`.
         audit: leakage between the subsets, after :meth:`setup`.
         failures: files that could not be used: ``path``, ``reason`` and ``outcome`` (``failed`` or ``left out``).
         people, same_people: the people found and the names of each, after :meth:`setup`; None without ``identity``.
         subjects_clustered: whether the subjects are clusters of face embeddings, after :meth:`setup`.
-        folder: folder of the cached faces.
+        folder: folder of the cached inputs.
+        stores: the cached inputs of each modality.
 
     Raises:
         InputError: if a setting cannot be used, or the corpus cannot be trained on.
@@ -93,7 +100,7 @@ class FrameDataModule(pl.LightningDataModule):
 
     def __init__(
         self,
-        sources: Sequence[FrameSource],
+        sources: Sequence[Source],
         *,
         sample: Sample | None = None,
         target: Target | None = None,
@@ -102,6 +109,7 @@ class FrameDataModule(pl.LightningDataModule):
         batch_size: int = 32,
         num_workers: int = 0,
         augmentation: "A.Compose | None" = None,
+        sound_augmentation: SoundAugmentation | None = None,
         sampler: str = "shuffle",
         grayscale: bool = False,
         identity: FaceIdentity | None = None,
@@ -120,12 +128,10 @@ class FrameDataModule(pl.LightningDataModule):
             raise InputError(f"dataset.sampler={sampler} is unknown: choose shuffle or balanced.")
         if near_duplicates not in ("keep", "group"):
             raise InputError(f"dataset.near_duplicates={near_duplicates} is unknown: choose keep or group.")
-        names = [source.name for source in sources]
-        if not names or len(set(names)) < len(names):
-            raise InputError(
-                f"the corpora {', '.join(names) or '[]'} cannot be combined: give at least one, and each only once."
-            )
-        self.sources, self.sample, self.target = list(sources), sample or FrameSample(), target or ClassTarget()
+        if identity is not None and sample is not None and not sample.shows_pictures:
+            raise InputError("identity compares faces, but the sample has no pictures: leave identity out.")
+        check_sources(sources)
+        self.sources, self.sample, self.target = list(sources), sample or Sample(), target or ClassTarget()
         self.split, self.image_size, self.batch_size = split, image_size, batch_size
         self.num_workers, self.sampler, self.grayscale, self.seed = num_workers, sampler, grayscale, seed
         self.near_duplicates, self.identity = near_duplicates, identity
@@ -135,9 +141,10 @@ class FrameDataModule(pl.LightningDataModule):
         self.cache_dir = Path(cache_dir).expanduser()
         self.manifest = pd.DataFrame()
         self._is_set_up = False
-        self._features: dict[str, CachedFeatures] = {}
+        self.augmentations = {"image": self.augmentation, "sound": sound_augmentation}
+        self._features: Features = {}
         self._features_of: Callable[[], Any] = lambda: None
-        self._device_arrays: dict[int, torch.Tensor] = {}
+        self._loading = Loading()
         self.subjects_clustered = False
         self._stored_people: pd.DataFrame | None = None
 
@@ -179,12 +186,12 @@ class FrameDataModule(pl.LightningDataModule):
         """Number of videos and pictures that could not be used, without files that are not part of the corpus."""
         return int((self.failures["outcome"] == FAILED).sum())
 
-    # From frames to a split manifest
+    # From frames or clips to a split manifest
 
     @cached_property
-    def frames(self) -> pd.DataFrame:
-        """All frames that show a face, in the order of the corpora."""
-        tables = [source.frames() for source in self.sources]
+    def rows(self) -> pd.DataFrame:
+        """All frames that show a face, or all clips if there are no pictures, in the order of the corpora."""
+        tables = [source.rows(self.sample.modalities) for source in self.sources]
         for source in self.sources:
             if source.face_size is not None and self.image_size > source.face_size:
                 log.warning(
@@ -197,23 +204,49 @@ class FrameDataModule(pl.LightningDataModule):
 
     @cached_property
     def folder(self) -> Path:
-        """Folder of the cached faces; its name depends on the content of the corpora and on their settings."""
-        key = hashlib.sha256(pd.util.hash_pandas_object(self.frames).to_numpy().tobytes())
-        key.update(f"{list(self.frames.columns)} {' '.join(source.fingerprint() for source in self.sources)}".encode())
+        """Folder of the cached inputs; its name depends on the content of the corpora and on their settings."""
+        key = hashlib.sha256(pd.util.hash_pandas_object(self.rows).to_numpy().tobytes())
+        key.update(f"{list(self.rows.columns)} {' '.join(source.fingerprint() for source in self.sources)}".encode())
         return self.cache_dir / f"{self.corpus}-{key.hexdigest()[:12]}"
+
+    @cached_property
+    def stores(self) -> dict[str, Store]:
+        return make_stores(self.sample.modalities, self.folder, image_size=self.image_size, grayscale=self.grayscale)
+
+    @property
+    def _first_store(self) -> Store:
+        return self.stores[self.sample.modalities[0]]
 
     @property
     def face_cache_path(self) -> Path:
         """Path of the face cache."""
-        return self.folder / f"faces_{self.image_size}{'_gray' if self.grayscale else ''}.npy"
+        return self._pictures.path
 
-    @cached_property
+    @property
     def face_cache(self) -> FaceCache:
         """The faces at the training size."""
-        return FaceCache(self.face_cache_path)
+        return self._pictures.faces
+
+    @property
+    def _pictures(self) -> PictureStore:
+        found = self.stores.get(PictureStore.modality)
+        if not isinstance(found, PictureStore):
+            raise InputError(f"samples of {' and '.join(self.sample.modalities)} have no pictures.")
+        return found
+
+    @property
+    def feature_names(self) -> list[str]:
+        """Names of the features of the modality ``features``."""
+        return feature_names(self.sources)
+
+    def _rows_of(self, modality: str) -> pd.DataFrame:
+        """Returns the rows of :attr:`rows` that a store has: all for pictures, and one per clip otherwise."""
+        if modality == PictureStore.modality:
+            return self.rows
+        return self.rows[~keys(self.rows, "clip").duplicated()].reset_index(drop=True)
 
     def prepare_data(self) -> None:
-        """Writes the faces at the training size and finds near-duplicates, unless both have already been done."""
+        """Writes the inputs at the training size and finds near-duplicates, unless both have already been done."""
         # Large files, which may stay in the cache for years.
         for folder in (self.folder, self.folder / "features", self.cache_dir / "embeddings"):
             remove_leftovers(folder)
@@ -221,8 +254,11 @@ class FrameDataModule(pl.LightningDataModule):
             return
         self._make_folder()
         with lock(self.folder):  # one rank or run prepares, the others wait
-            if not self.face_cache_path.exists():
-                self._build_face_cache()
+            for name, store in self.stores.items():
+                if not store.is_built:
+                    rows = self._rows_of(name)
+                    read = open_sources(self.sources, name, rows, self.folder)
+                    store.build(len(rows), read, f"{self.corpus}: {store.path.stem}")
             if not self._duplicates_path.exists():
                 self._find_duplicates()
             if self.identity is not None:
@@ -235,7 +271,7 @@ class FrameDataModule(pl.LightningDataModule):
 
     @property
     def _is_cached(self) -> bool:
-        found = self.face_cache_path.exists() and self._duplicates_path.exists()
+        found = all(store.is_built for store in self.stores.values()) and self._duplicates_path.exists()
         return found and (self.identity is None or self.embeddings_path(self.identity).exists())
 
     def embeddings(self, identity: FaceIdentity) -> np.ndarray:
@@ -243,18 +279,18 @@ class FrameDataModule(pl.LightningDataModule):
 
         They are computed unless they are in the cache. Call :meth:`prepare_data` first.
         """
-        return centred(np.load(self._embed(identity)), self.frames["corpus"].to_numpy())
+        return centred(np.load(self._embed(identity)), self.rows["corpus"].to_numpy())
 
     def _embed(self, identity: FaceIdentity) -> Path:
         path = self.embeddings_path(identity)
         if not path.exists():
             path.parent.mkdir(exist_ok=True)
-            identity.embed(path, len(self.frames), self._open_pictures(), f"{self.corpus}: embeddings")
+            identity.embed(path, len(self.rows), open_sources(self.sources, "image", self.rows, self.folder), f"{self.corpus}: embeddings")
         return path
 
     def embeddings_path(self, identity: FaceIdentity) -> Path:
         """Returns the path of the embeddings, which depends on pictures and network, not on labels or subjects."""
-        key = hashlib.sha256(self.face_cache_path.with_suffix(".hashes.npy").read_bytes())
+        key = hashlib.sha256(self._pictures.hashes_path.read_bytes())
         key.update(f"{[source.face_size for source in self.sources]}".encode())
         return self.cache_dir / "embeddings" / f"{self.corpus}-{key.hexdigest()[:12]}-{identity.file_name}"
 
@@ -271,50 +307,36 @@ class FrameDataModule(pl.LightningDataModule):
             ) from error
 
     def _find_duplicates(self) -> None:
-        hashes = np.load(self.face_cache_path.with_suffix(".hashes.npy"))
+        hashes = self._first_store.hashes()
         if len(hashes) > 20_000:
-            log.info("searching near-duplicates among %d faces, which may take a minute or two.", len(hashes))
+            log.info("searching near-duplicates among %d frames, which may take a minute or two.", len(hashes))
         with writing(self._duplicates_path) as unfinished:
-            near_duplicates(hashes, keys(self.frames, "clip")).to_parquet(unfinished)
-
-    def _build_face_cache(self) -> None:
-        build_face_cache(
-            self.face_cache_path,
-            len(self.frames),
-            self._open_pictures(),
-            size=self.image_size,
-            grayscale=self.grayscale,
-            description=f"{self.corpus}: faces at {self.image_size} px",
-        )
+            near_duplicates(hashes, keys(self.rows, "clip")).to_parquet(unfinished)
 
     @cached_property  # used twice per run
     def fingerprint(self) -> str:
         """Digest of the data with their split (:func:`fervid.schema.same_system.fingerprint`)."""
-        hashes = np.load(self.face_cache_path.with_suffix(".hashes.npy"))[self.manifest["cache_row"].to_numpy()]
+        hashes = [store.hashes()[self._store_rows(name)] for name, store in self.stores.items()]
         is_emotion = isinstance(self.target, ClassTarget) and self.target.name == "emotion"  # a manifest column
-        return fingerprint(self.manifest, hashes, None if is_emotion else self.target.values(self.samples))
+        values = None if is_emotion else self.target.values(self.samples)
+        return fingerprint(self.manifest, np.concatenate(hashes, axis=1), values)
 
-    def _open_pictures(self) -> Callable[[int], np.ndarray]:
-        """Returns a function that returns the face of a row of :attr:`frames`."""
-        corpus = self.frames["corpus"].to_numpy(dtype=object)
-        first = {source.name: int(np.argmax(corpus == source.name)) for source in self.sources}
-        openers = {
-            source.name: source.open_pictures(self.frames[corpus == source.name].reset_index(drop=True), self.folder)
-            for source in self.sources
-        }
-        return lambda row: openers[corpus[row]](row - first[corpus[row]])
+    def _store_rows(self, modality: str) -> np.ndarray:
+        """Returns the row of the store for each row of the manifest."""
+        return self.manifest["cache_row" if modality == PictureStore.modality else "clip_row"].to_numpy()
 
     def setup(self, stage: str | None = None) -> None:
-        """Splits and audits the frames, and fits the target; does nothing if called again."""
+        """Splits and audits the rows, and fits the target; does nothing if called again."""
         if self._is_set_up:
             return
-        manifest = self.frames.assign(cache_row=np.arange(len(self.frames)))
+        clips = pd.factorize(keys(self.rows, "clip"))[0]
+        manifest = self.rows.assign(cache_row=np.arange(len(self.rows)), clip_row=clips)
         pairs = pd.read_parquet(self._duplicates_path)
         if self.near_duplicates == "group":
             manifest["group"] = group(pairs, keys(manifest, "clip"))
         if self.identity is not None:
             embeddings = self.embeddings(self.identity)
-            self.people = self.identity.people(embeddings, self.frames, self.embeddings_path(self.identity))
+            self.people = self.identity.people(embeddings, self.rows, self.embeddings_path(self.identity))
             self.subjects_clustered = self.people.clustered
             # Near-duplicates show one person even if they are too small or too dark for the network.
             manifest["face_cluster"] = group(pairs, self.people.names)
@@ -332,7 +354,7 @@ class FrameDataModule(pl.LightningDataModule):
             )
         manifest = self.manifest = check_manifest(manifest[~left_out])
         if left_out.any():  # only the closest frames of a pair of clips are recorded, and they may have been left out
-            hashes = np.load(self.face_cache_path.with_suffix(".hashes.npy"))[manifest["cache_row"].to_numpy()]
+            hashes = self._first_store.hashes()[self._store_rows(self._first_store.modality)]
             pairs = near_duplicates(hashes, keys(manifest, "clip"))
         if self.people is not None:
             rows = manifest["cache_row"].to_numpy()
@@ -352,7 +374,7 @@ class FrameDataModule(pl.LightningDataModule):
         train = int((self.samples["split"] == "train").sum())
         if self.batch_size > train:
             raise InputError(
-                f"dataset.batch_size={self.batch_size} is larger than the training subset of {train} frames: give at "
+                f"dataset.batch_size={self.batch_size} is larger than the training subset of {train} samples: give at "
                 f"most {train}."
             )
         if "group" in manifest and (manifest.groupby("group")["split"].nunique() > 1).any():
@@ -389,31 +411,52 @@ class FrameDataModule(pl.LightningDataModule):
 
     # From the manifest to batches
 
-    def use_features(self, features: dict[str, CachedFeatures], model: pl.LightningModule) -> None:
-        """Makes subsequent loaders serve cached features instead of pictures, but only for one model.
+    def use_features(self, features: Features, model: pl.LightningModule) -> None:
+        """Makes subsequent loaders serve cached features instead of inputs, but only for one model.
 
         Args:
-            features: features of each cached subset. An empty dict switches back to pictures.
-            model: model with the frozen stages that computed the features; other models are served pictures.
+            features: features of each subset, by modality. An empty dict switches back to inputs.
+            model: model with the frozen stages that computed the features; other models are served inputs.
         """
         self._features, self._features_of = features, weakref.ref(model)
-        self._device_arrays.clear()  # frees the GPU memory of the previous phase
+        self._loading.clear()  # frees the GPU memory of the previous phase
 
-    def cached_features(self, model: pl.LightningModule) -> dict[str, CachedFeatures]:
-        """Returns the cached features that loaders serve to a model, by subset; empty if they serve pictures."""
-        return self._features if model is self._features_of() else {}
+    def cached_features(self, model: pl.LightningModule, subset: str) -> Mapping[str, CachedFeatures]:
+        """Returns the cached features that loaders serve to a model for a subset, by modality."""
+        return self._features.get(subset, {}) if model is self._features_of() else {}
 
-    def frame_dataset(self, subset: str, *, augment: bool = False, epoch: torch.Tensor | None = None) -> FrameDataset:
-        """Returns the samples of one subset, in the order of :attr:`samples`."""
+    def input_rows(self, modality: str, subset: str) -> np.ndarray:
+        """Returns the row in the store of each sample of a subset: (N,), or (N, T) for clips of T frames."""
         samples = self.samples_of(subset)
-        return self.sample.dataset(
-            self.face_cache,
-            samples,
-            self._targets(samples),
-            augmentation=self.augmentation if augment else None,
-            seed=self.seed,
-            epoch=epoch,
-        )
+        if modality == PictureStore.modality:
+            return self.sample.frame_rows(self.manifest, samples)
+        return samples["clip_row"].to_numpy()
+
+    def dataset(
+        self,
+        subset: str,
+        *,
+        augment: bool = False,
+        cached: Mapping[str, CachedFeatures] = MappingProxyType({}),
+        epoch: torch.Tensor | None = None,
+    ) -> SampleDataset:
+        """Returns the samples of one subset, in the order of :attr:`samples`.
+
+        Args:
+            subset: ``train``, ``val`` or ``test``.
+            augment: whether to augment inputs.
+            cached: cached features by modality, which replace the inputs.
+            epoch: the sampler's epoch, a scalar tensor in shared memory.
+        """
+        samples, inputs = self.samples_of(subset), []
+        for name, store in self.stores.items():
+            if name in cached:
+                inputs.append(Cached(name, cached[name], seed=self.seed))
+            else:
+                augmentation = self.augmentations.get(name) if augment else None
+                rows = self.input_rows(name, subset)
+                inputs.append(store.inputs(rows, augmentation=augmentation, seed=self.seed))
+        return SampleDataset(inputs, samples.index.to_numpy(), self._targets(samples), epoch=epoch)
 
     def _targets(self, samples: pd.DataFrame) -> dict[str, np.ndarray]:
         votes = {VoteTarget.entry: self.target.distributions(samples)} if isinstance(self.target, VoteTarget) else {}
@@ -447,54 +490,11 @@ class FrameDataModule(pl.LightningDataModule):
             batch["image"] = batch["image"].float().div_(255)
         return batch
 
-    def _dataset(self, subset: str, epoch: torch.Tensor | None = None) -> FrameDataset | FeatureDataset:
+    def _dataset(self, subset: str, epoch: torch.Tensor | None = None) -> SampleDataset:
         model = self.trainer.lightning_module if self.trainer else None
-        cached = self.cached_features(model).get(subset) if model is not None else None
-        if cached is not None:
-            samples = self.samples_of(subset)
-            targets = self._targets(samples)
-            return FeatureDataset(cached, samples.index.to_numpy(), targets, seed=self.seed, epoch=epoch)
-        return self.frame_dataset(subset, augment=subset == "train", epoch=epoch)
+        cached = self.cached_features(model, subset) if model is not None else {}
+        return self.dataset(subset, augment=subset == "train", cached=cached, epoch=epoch)
 
-    def _loader(
-        self, dataset: FrameDataset | FeatureDataset, *, batch_size: int, **kwargs: Any
-    ) -> DataLoader | DeviceLoader:
-        source = self._on_device(dataset)
-        if source is not None:
-            return DeviceLoader(dataset, source, batch_size=batch_size, **kwargs)
-        # Features are read from a memory map; passing them between processes would only slow this down.
-        workers = self.num_workers if isinstance(dataset, FrameDataset) else 0
-        return DataLoader(
-            dataset,
-            batch_size=batch_size,
-            num_workers=workers,
-            persistent_workers=workers > 0,
-            pin_memory=torch.cuda.is_available(),
-            collate_fn=already_a_batch,
-            worker_init_fn=partial(end_with_parent, os.getpid()),
-            generator=torch.Generator(),  # the default generator is also used by dropout, whose draws would change
-            **kwargs,
-        )
-
-    def _on_device(self, dataset: FrameDataset | FeatureDataset) -> Callable[[], list[torch.Tensor]] | None:
-        """Returns a function that returns the dataset's arrays on the GPU; None if the CPU must load them."""
+    def _loader(self, dataset: SampleDataset, *, batch_size: int, **options: Any) -> DataLoader | DeviceLoader:
         device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
-        if device.type != "cuda":
-            return None
-        if isinstance(dataset, FrameDataset) and dataset.augmentation is not None:
-            from fervid.data.device_augmentation import without_counterpart  # loads albumentations
-
-            missing = without_counterpart(dataset.augmentation)
-            if missing:
-                log.info("%s of the augmentation runs on the CPU, which slows training down.", ", ".join(missing))
-                return None
-        arrays = dataset.arrays
-        if not fits(arrays, device):
-            return None
-        return lambda: [self._copy_on(array, device) for array in arrays]
-
-    def _copy_on(self, array: np.ndarray, device: torch.device) -> torch.Tensor:
-        """Returns the copy of an array on the device, which all subsets share."""
-        if id(array) not in self._device_arrays:
-            self._device_arrays[id(array)] = to_device(array, device)
-        return self._device_arrays[id(array)]
+        return self._loading.loader(dataset, device, batch_size=batch_size, workers=self.num_workers, **options)
