@@ -24,18 +24,8 @@ def write_sound(path, samples, rate=16_000, codec="pcm_s16le", pictures=False, c
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w", format=container_format) as container:
         video = add_video(container) if pictures else None  # all streams are added before anything is written
-        layout = LAYOUTS[len(samples)]
-        stream = container.add_stream(codec, rate=rate, layout=layout)
-        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples, np.float32), format="fltp", layout=layout)
-        frame.sample_rate, frame.pts, frame.time_base = rate, 0, Fraction(1, rate)
-        resampler = av.AudioResampler(
-            format=stream.codec_context.format,
-            layout=layout,
-            rate=rate,
-            frame_size=stream.codec_context.frame_size or 0,
-        )
-        parts = [*resampler.resample(frame), *resampler.resample(None)]
-        packets = [packet for part in [*parts, None] for packet in stream.encode(part)]
+        stream = add_sound(container, samples, rate, codec)
+        packets = encode_sound(stream, samples, rate)
         for packet in packets[len(packets) // 2 :] if gap else []:
             packet.pts = packet.dts = packet.pts + round(gap / packet.time_base)
         for packet in packets:
@@ -43,6 +33,26 @@ def write_sound(path, samples, rate=16_000, codec="pcm_s16le", pictures=False, c
         if video:
             write_pictures(container, video, samples.shape[1] / rate)
     return path
+
+
+def add_sound(container, samples, rate, codec):
+    """Adds a sound track for samples, float (channels, N), to a container."""
+    return container.add_stream(codec, rate=rate, layout=LAYOUTS[len(samples)])
+
+
+def encode_sound(stream, samples, rate):
+    """Returns the packets of samples, float (channels, N) from -1 to 1."""
+    layout = LAYOUTS[len(samples)]
+    frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples, np.float32), format="fltp", layout=layout)
+    frame.sample_rate, frame.pts, frame.time_base = rate, 0, Fraction(1, rate)
+    resampler = av.AudioResampler(
+        format=stream.codec_context.format,
+        layout=layout,
+        rate=rate,
+        frame_size=stream.codec_context.frame_size or 0,
+    )
+    parts = [*resampler.resample(frame), *resampler.resample(None)]
+    return [packet for part in [*parts, None] for packet in stream.encode(part)]
 
 
 def add_video(container):

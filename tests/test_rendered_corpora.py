@@ -1,5 +1,6 @@
 import ast
 import json
+import wave
 
 import av
 import cv2
@@ -13,8 +14,10 @@ from rendered_corpora.ravdess import write_ravdess
 from scipy.io import loadmat
 
 from fervid.errors import InputError
+from fervid.media.sound import read_sound
 from fervid.synthetic.rendering import make_identity
 
+FORMATS = (("01", "mp4"), ("02", "mp4"), ("03", "wav"))  # by modality of RAVDESS
 SMALL = {"frames": 8, "width": 160, "height": 96}
 
 
@@ -220,3 +223,52 @@ def test_unknown_emotions_are_refused_before_writing(tmp_path, write):
     with pytest.raises(InputError, match="'bored'"):
         write(tmp_path / "corpus", emotions=("bored",))
     assert not (tmp_path / "corpus").exists()
+
+
+def test_ravdess_videos_with_sound_and_sound_files_say_the_same(tmp_path):
+    options = {"subjects": (1,), "emotions": ("calm",), "intensities": ("01",), "repetitions": ("01", "02")}
+    table = write_ravdess(tmp_path, modalities=("01", "02", "03"), **options, **SMALL)
+    assert files(tmp_path, "*.*4") + files(tmp_path, "*.wav") == sorted(table["path"])
+    video, silent, recording = (tmp_path / f"Actor_01/{k}-01-02-01-01-01-01.{e}" for k, e in FORMATS)
+    with av.open(video) as container:
+        assert [stream.codec_context.name for stream in container.streams] == ["h264", "aac"]
+    with pytest.raises(ValueError, match="no sound track"):
+        read_sound(silent)
+    track, sound = read_sound(video), read_sound(recording)
+    assert (track.source_rate, sound.source_rate) == (48_000, 48_000)
+    assert sound.seconds == pytest.approx(8 / 29.97, abs=0.001)
+    common = min(len(track.samples), len(sound.samples))
+    assert np.corrcoef(track.samples[:common], sound.samples[:common])[0, 1] > 0.95
+    np.testing.assert_array_equal(decode(video)[2], decode(silent)[2])
+
+
+def test_some_ravdess_sound_files_are_stereo_as_published(tmp_path):
+    options = {"emotions": ("calm",), "intensities": ("01",), "repetitions": ("01", "02")}
+    write_ravdess(tmp_path, modalities=("03",), **options, **SMALL)
+    channels = {path.name: read_sound(path).channels for path in tmp_path.rglob("*.wav")}
+    assert [name for name, count in channels.items() if count == 2] == ["03-01-02-01-01-02-01.wav"]
+    assert sorted(channels.values()) == [1, 1, 1, 2]
+    with wave.open(str(tmp_path / "Actor_02/03-01-02-01-01-01-02.wav")) as reader:
+        assert (reader.getframerate(), reader.getsampwidth()) == (48_000, 2)
+
+
+def test_audio_video_alone_leaves_no_silent_video(tmp_path):
+    options = {"subjects": (1,), "emotions": ("calm",), "intensities": ("01",)}
+    write_ravdess(tmp_path, modalities=("01",), **options, **SMALL)
+    assert files(tmp_path / "Actor_01", "*") == ["01-01-02-01-01-01-01.mp4"]
+
+
+def test_enterface_videos_have_a_sound_track_if_asked(tmp_path):
+    options = {"subjects": (2,), "emotions": ("anger",), "sentences": (1,), **SMALL}
+    path = write_enterface(tmp_path / "with", sound=True, **options)["path"][0]
+    assert files(tmp_path / "with", "*.avi") == [path]
+    with av.open(tmp_path / "with" / path) as container:
+        assert [stream.codec_context.name for stream in container.streams] == ["mpeg4", "pcm_s16le"]
+    sound = read_sound(tmp_path / "with" / path)
+    assert (sound.source_rate, sound.channels) == (48_000, 2)
+    assert sound.seconds == pytest.approx(8 / 25, abs=0.001)
+    write_enterface(tmp_path / "without", **options)
+    pictures, silent = (decode(tmp_path / root / path) for root in ("with", "without"))
+    np.testing.assert_array_equal(pictures[2], silent[2])
+    with pytest.raises(ValueError, match="no sound track"):
+        read_sound(tmp_path / "without" / path)

@@ -1,4 +1,4 @@
-"""The built-in corpus of rendered talking faces, with which everything runs without a download."""
+"""The built-in corpus of rendered talking faces and their voices, with which everything runs without a download."""
 
 import hashlib
 from collections.abc import Callable
@@ -16,20 +16,22 @@ from fervid.errors import InputError
 from fervid.processes.lifetime import for_workers
 from fervid.storage.array_files import allocate
 from fervid.storage.atomic import writing
-from fervid.synthetic import rendering
+from fervid.synthetic import rendering, voice
 
 SIZE = 128  # side length of the rendered crops in pixels
 FRAMES = 60  # frames per clip
 FPS = 30.0
+RATE = 16_000  # samples of sound per second
+NOT_DRAWING = {"__init__.py", "corpus.py", "voice.py"}  # modules that do not change the faces
 ONLY_NORMAL = ("neutral", "calm")  # emotions without clips of strong intensity
 
 
 class RenderedSubjects:
     """Rendered subjects who act eight emotions while talking.
 
-    As in recorded corpora, the subject confounds the emotion: subjects differ in their resting faces and in how they
-    express emotions, and the clips of one subject and emotion share lighting and background. A network therefore
-    scores higher on subjects that it was trained on than on new subjects.
+    As in recorded corpora, the subject confounds the emotion: subjects differ in their resting faces and voices and in
+    how they express emotions, and the clips of one subject and emotion share lighting and background. A network
+    therefore scores higher on subjects that it was trained on than on new subjects.
 
     Implements :class:`fervid.data.frame_source.FrameSource`.
 
@@ -91,10 +93,11 @@ class RenderedSubjects:
 
     def fingerprint(self) -> str:
         """Returns a hash of the renderer's source code: another version may draw other faces."""
-        package = Path(__file__).parent
-        files = sorted(path for path in package.glob("*.py") if path.name not in ("__init__.py", "corpus.py"))
-        sources = b"".join(path.read_bytes() for path in files)
-        return f"{self.render_seed} {SIZE} {FRAMES} {hashlib.sha256(sources).hexdigest()}"
+        return f"{self.render_seed} {SIZE} {FRAMES} {_hash_of_sources(without=NOT_DRAWING)}"
+
+    def sound_fingerprint(self) -> str:
+        """Returns a hash of the source code of voices and movements: another version may make other sounds."""
+        return f"{self.render_seed} {RATE} {FRAMES} {_hash_of_sources(without=NOT_DRAWING - {'voice.py'})}"
 
     def open_pictures(self, frames: pd.DataFrame, cache: Path) -> Callable[[int], np.ndarray]:
         """Renders the frames, unless the folder ``cache`` contains them, and returns a function from row to picture."""
@@ -103,6 +106,35 @@ class RenderedSubjects:
             self._render(frames, path)
         rendered = np.load(path, mmap_mode="r")
         return lambda row: rendered[row]
+
+    def open_sounds(self, frames: pd.DataFrame) -> Callable[[int], np.ndarray]:
+        """Returns a function from row to the sound of its clip, int16 (N,), mono, 16 kHz.
+
+        A sound is synthesised in some milliseconds. It has the length of the clip, 2 s, and is loud where the mouth in
+        the pictures is open. Rows of the same clip have the same sound.
+
+        Args:
+            frames: table with the columns ``identity``, ``emotion``, ``take`` and ``intensity``, such as the frames
+                from :meth:`frames` or one row per clip.
+        """
+        columns = (frames[name].tolist() for name in ("identity", "emotion", "take", "intensity"))
+        clips = list(zip(*columns, strict=True))
+
+        def sound(row: int) -> np.ndarray:
+            number, emotion, take, intensity = clips[row]
+            samples = voice.speak(
+                rendering.make_identity(int(number), self.render_seed),
+                emotion,
+                take=int(take),
+                intensity=intensity,
+                frames=FRAMES,
+                fps=FPS,
+                seed=self.render_seed,
+                rate=RATE,
+            )
+            return np.round(samples * 32768).astype(np.int16)
+
+        return sound
 
     def _render(self, frames: pd.DataFrame, path: Path) -> None:
         clips = [clip for _, clip in frames.groupby("clip", sort=False)]
@@ -129,3 +161,9 @@ class RenderedSubjects:
                 pictures[done : done + len(clip.images)] = clip.images
                 done += len(clip.images)
             pictures.flush()
+
+
+def _hash_of_sources(without: set[str]) -> str:
+    """Returns a hash of the modules of this package except some."""
+    files = sorted(path for path in Path(__file__).parent.glob("*.py") if path.name not in without)
+    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()

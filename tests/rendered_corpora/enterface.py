@@ -7,10 +7,11 @@ from fractions import Fraction
 from itertools import product
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from fervid.synthetic.rendering import make_identity
-from rendered_corpora.filming import MPEG4_QUALITY, Camera, check_emotions, mark
+from rendered_corpora.filming import MPEG4_QUALITY, Camera, check_emotions, mark, write_with_sound
 
 ENTERFACE_EMOTIONS = {
     "anger": "an",
@@ -29,6 +30,7 @@ def write_enterface(
     emotions: Sequence[str] = tuple(ENTERFACE_EMOTIONS),
     sentences: Sequence[int] = (1, 2, 3, 4, 5),
     oddities: bool = False,
+    sound: bool = False,
     frames: int = 30,
     width: int = 720,
     height: int = 576,
@@ -46,6 +48,7 @@ def write_enterface(
             subject 16 `s16_su_3avi.avi`; sentences 1 and 2 of subject 2's anger are swapped; subject 23 has two
             clips of happiness; the first disgust sentence of every subject is one folder deeper; and every emotion
             folder has a `Thumbs.db`.
+        sound: Whether the videos have the uncompressed stereo sound track of the archive, 48 kHz and 16 bits.
         frames: Number of frames per video.
         width: Width of the video in pixels, even.
         height: Height of the video in pixels, even.
@@ -79,7 +82,13 @@ def write_enterface(
             folder, name = _enterface_oddity(folder, name, subject, emotion, sentence, sentences[0])
         path = f"{folder}/{name}"
         who = make_identity(subject, seed)
-        camera.film(Path(root) / path, who, emotion, spoken, "strong", frames, seed)
+        video = Path(root) / path
+        camera.film(video, who, emotion, spoken, "strong", frames, seed)
+        if sound:
+            silent = video.rename(video.with_suffix(".silent.avi"))
+            samples = camera.record_sound(who, emotion, spoken, "strong", frames, seed)
+            write_with_sound(silent, video, np.stack([samples, samples]), "pcm_s16le")
+            silent.unlink()
         if oddities:
             (Path(root) / f"subject {subject}/{emotion}/Thumbs.db").write_bytes(b"\xd0\xcf\x11\xe0")
         rows.append(

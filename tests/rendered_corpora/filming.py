@@ -1,4 +1,4 @@
-"""Shared by the writers: recording of videos, JPEG pictures and the mark of a rendered corpus."""
+"""Shared by the writers: recording of videos and sound, JPEG pictures and the mark of a rendered corpus."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ import cv2
 import numpy as np
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
+from sound_files import add_sound, encode_sound
 
 from fervid.errors import InputError
 from fervid.media.files import RENDERED
 from fervid.synthetic.rendering import Identity, RenderedClip, render_clip
+from fervid.synthetic.voice import speak
 
 ACTED_AS = {
     "anger": "angry",
@@ -29,6 +31,9 @@ ACTED_AS = {
 """The renderer's names of emotions that a corpus names differently."""
 
 MPEG4_QUALITY = {"flags": "+qscale", "global_quality": str(4 * 118)}  # quality 4, from 1 (best) to 31, in units of 118
+
+
+SOUND_RATE = 48_000  # samples per second of RAVDESS and eNTERFACE'05
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,36 @@ class Camera:
                 container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
             container.mux(stream.encode())
         return clip
+
+    def record_sound(
+        self, who: Identity, emotion: str, take: int, intensity: str, frames: int, seed: int
+    ) -> NDArray[np.float32]:
+        """Synthesise the sound of the clip that `film` renders from the same arguments, float32 (N,), 48 kHz."""
+        return speak(
+            who,
+            ACTED_AS.get(emotion, emotion),
+            take=take,
+            intensity=intensity,
+            frames=frames,
+            fps=float(self.fps),
+            seed=seed,
+            rate=SOUND_RATE,
+        )
+
+
+def write_with_sound(silent: Path, path: Path, samples: NDArray[np.float32], codec: str) -> None:
+    """Copy a video without decoding it and add a sound track from samples, (channels, N) at 48 kHz."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(silent) as source, av.open(path, "w") as container:
+        pictures = source.streams.video[0]
+        video = container.add_stream_from_template(pictures)
+        sound = add_sound(container, samples, SOUND_RATE, codec)
+        for packet in source.demux(pictures):
+            if packet.dts is not None:  # the last packet is empty
+                packet.stream = video
+                container.mux(packet)
+        for packet in encode_sound(sound, samples, SOUND_RATE):
+            container.mux(packet)
 
 
 def mark(folder: str | Path) -> None:

@@ -1,19 +1,30 @@
-"""Writes videos in the layout of RAVDESS."""
+"""Writes videos and sound files in the layout of RAVDESS."""
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from fractions import Fraction
 from itertools import product
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+from sound_files import write_sound
 
 from fervid.synthetic.rendering import make_identity
-from rendered_corpora.filming import Camera, check_emotions, mark
+from rendered_corpora.filming import SOUND_RATE, Camera, check_emotions, mark, write_with_sound
 
 RAVDESS_EMOTIONS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")
+
+STEREO = {
+    "03-01-02-01-01-02-01.wav",
+    "03-01-08-01-02-02-01.wav",
+    "03-01-02-01-02-02-05.wav",
+    "03-01-03-01-02-01-20.wav",
+    "03-01-06-01-01-02-20.wav",
+    "03-02-01-01-01-01-24.wav",
+}
+"""The sound files that are published with two (equal) channels instead of one."""
 
 
 def write_ravdess(
@@ -31,24 +42,27 @@ def write_ravdess(
     height: int = 720,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Write videos in the layout of RAVDESS: `Actor_XX/MM-VV-EE-II-SS-RR-AA.mp4`, H.264, 29.97 frames a second.
+    """Write clips in the layout of RAVDESS: `Actor_XX/MM-VV-EE-II-SS-RR-AA.mp4` or `.wav`.
+
+    Videos are H.264 with 29.97 frames a second, with sound as AAC. Sound files have 48 kHz, 16 bits and one channel,
+    those in `STEREO` two.
 
     Args:
         root: Folder to write into; created if missing.
         subjects: Numbers of the subjects, odd for men and even for women.
         emotions: Emotions from `RAVDESS_EMOTIONS`.
-        modalities: `"01"` (audio-video) and `"02"` (video-only), which have the same pictures.
+        modalities: `"01"` (audio-video), `"02"` (video-only) and `"03"` (audio-only): the same pictures and sound.
         channel: Vocal channel, `"01"` speech or `"02"` song.
         intensities: `"01"` normal and `"02"` strong; neutral has no strong intensity.
         statements: `"01"` and `"02"`.
         repetitions: `"01"` and `"02"`.
-        frames: Number of frames per video.
+        frames: Number of frames per video; a sound has the same duration.
         width: Width of the video in pixels, even.
         height: Height of the video in pixels, even.
         seed: Random seed of the rendered subjects.
 
     Returns:
-        One row per video: `path, subject, emotion, sex, intensity, modality, channel, statement, repetition,
+        One row per file: `path, subject, emotion, sex, intensity, modality, channel, statement, repetition,
         frames`.
 
     Raises:
@@ -67,15 +81,22 @@ def write_ravdess(
         who = make_identity(subject, seed)
         intensity = "strong" if strength == "02" else "normal"
         code = f"{RAVDESS_EMOTIONS.index(emotion) + 1:02d}"
-        first: Path | None = None
+        take = int(channel + statement + repetition)
+        numbers = (channel, code, strength, statement, repetition, f"{subject:02d}")
+        folder = Path(root) / f"Actor_{subject:02d}"
+        silent = folder / (f"{'-'.join(('02', *numbers))}.mp4" if "02" in modalities else "silent.mp4")
+        if {"01", "02"} & set(modalities):
+            camera.film(silent, who, emotion, take, intensity, frames, seed)
+        sound = np.empty((0, 0), np.float32)
+        if {"01", "03"} & set(modalities):
+            sound = camera.record_sound(who, emotion, take, intensity, frames, seed)[None]
         for modality in modalities:
-            parts = (modality, channel, code, strength, statement, repetition, f"{subject:02d}")
-            path = f"Actor_{subject:02d}/{'-'.join(parts)}.mp4"
-            if first is None:
-                first = Path(root) / path
-                camera.film(first, who, emotion, int(channel + statement + repetition), intensity, frames, seed)
-            else:
-                shutil.copyfile(first, Path(root) / path)
+            name = "-".join((modality, *numbers)) + (".wav" if modality == "03" else ".mp4")
+            if modality == "01":
+                write_with_sound(silent, folder / name, sound, "aac")
+            if modality == "03":
+                write_sound(folder / name, np.repeat(sound, 2, axis=0) if name in STEREO else sound, SOUND_RATE)
+            path = f"{folder.name}/{name}"
             rows.append(
                 {
                     "path": path,
@@ -90,5 +111,7 @@ def write_ravdess(
                     "frames": frames,
                 }
             )
+        if "02" not in modalities:
+            silent.unlink(missing_ok=True)
     mark(root)
     return pd.DataFrame(rows)
