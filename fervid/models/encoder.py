@@ -72,6 +72,7 @@ class Encoder(nn.Module):
         no_weight_decay: names in the library of weight matrices that its authors exclude from weight decay, such as the
             positions of a transformer.
         built_as: arguments that change the network, but neither its modules nor its weights.
+        added_stages: stages that the library's network does not have, whose weights a file may lack.
     """
 
     modality: ClassVar[str]
@@ -98,6 +99,7 @@ class Encoder(nn.Module):
         self.weights_info = WeightsInfo(**(weights_info or {}))
         self.no_weight_decay: frozenset[str] = frozenset()
         self.built_as = ""
+        self.added_stages: tuple[str, ...] = ()
         self._output_shape: tuple[int, ...] | None = None
         self._removed: list[str] = []  # stages that files of the whole network contain
         if last_stage is not None:  # before weights are loaded, which may be those of the remaining stages
@@ -233,10 +235,21 @@ class Encoder(nn.Module):
         Raises:
             InputError: if a tensor is missing, has another shape or is not finite.
         """
-        expected = {self.library_name(key): tensor for key, tensor in self.network.state_dict().items()}
+        state = self.network.state_dict()
+        expected = {self.library_name(key): tensor for key, tensor in state.items()}
+        added = {key: state[key] for key in state if key.split(".")[0] in self.added_stages}
         try:
-            tensors, unwrapped = find_weights(content, expected, self._removed)
+            try:
+                tensors, unwrapped = find_weights(content, expected, self._removed)
+            except InputError:
+                if not added:
+                    raise
+                own = {self.library_name(key): tensor for key, tensor in added.items()}
+                tensors, unwrapped = find_weights(
+                    content, {key: tensor for key, tensor in expected.items() if key not in own}, self._removed
+                )
+                tensors = tensors | own
         except InputError as error:
             raise InputError(f"{self.group}.weights={name} cannot be used: {error}.") from error
-        self.network.load_state_dict({key: tensors[self.library_name(key)] for key in self.network.state_dict()})
+        self.network.load_state_dict({key: tensors[self.library_name(key)] for key in state})
         return unwrapped

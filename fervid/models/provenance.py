@@ -1,4 +1,4 @@
-"""What the named weights of torchvision and timm were trained on."""
+"""What the named weights of torchvision, timm and transformers were trained on."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -21,6 +21,41 @@ TAG_DATA = {
     "openai": "OpenAI's image-text pairs (CLIP)",
     "lvd142m": "LVD-142M",
 }
+
+LIBRISPEECH = "LibriSpeech (960 hours), without transcripts"
+LIBRI_LIGHT = "Libri-Light (60,000 hours)"
+WAVLM_DATA = f"{LIBRI_LIGHT}, GigaSpeech (10,000 hours) and VoxPopuli (24,000 hours), without transcripts"
+WHISPER_DATA = "680,000 hours of sound with transcripts from the web, collected by OpenAI"
+# By name on the Hugging Face hub. The licence is that of the weights; None if the model card leaves it open.
+TRANSFORMERS_INFO = {
+    "facebook/wav2vec2-base": WeightsInfo(LIBRISPEECH, "Apache-2.0"),
+    "facebook/wav2vec2-large-xlsr-53": WeightsInfo(
+        "MLS, Common Voice and BABEL (56,000 hours in 53 languages), without transcripts", "Apache-2.0"
+    ),
+    "facebook/hubert-base-ls960": WeightsInfo(LIBRISPEECH, "Apache-2.0"),
+    "facebook/hubert-large-ll60k": WeightsInfo(f"{LIBRI_LIGHT}, without transcripts", "Apache-2.0"),
+    "microsoft/wavlm-base": WeightsInfo(LIBRISPEECH),
+    "microsoft/wavlm-base-plus": WeightsInfo(WAVLM_DATA),
+    "microsoft/wavlm-large": WeightsInfo(WAVLM_DATA),
+    **{f"openai/whisper-{size}": WeightsInfo(WHISPER_DATA, "MIT") for size in ("tiny", "base", "small", "medium")},
+    **{
+        f"openai/whisper-{size}.en": WeightsInfo(f"the English part of {WHISPER_DATA}", "MIT")
+        for size in ("tiny", "base", "small", "medium")
+    },
+}
+
+
+def transformers_info(name: str) -> WeightsInfo:
+    """Returns what weights of transformers were trained on.
+
+    Args:
+        name: name on the Hugging Face hub.
+
+    Examples:
+        >>> transformers_info("facebook/hubert-base-ls960").data
+        'LibriSpeech (960 hours), without transcripts'
+    """
+    return TRANSFORMERS_INFO.get(name, WeightsInfo())
 
 
 def torchvision_info(name: str) -> WeightsInfo:

@@ -22,7 +22,7 @@ class WeightsRecord(TypedDict):
 
     Attributes:
         requested: requested name or file; null for random weights.
-        source: ``random``, ``file``, ``torchvision`` or ``timm``.
+        source: ``random``, ``file``, ``torchvision``, ``timm`` or ``transformers``.
         sha256: digest of the file or, if there is no file, of the tensors; null for random weights.
         missing: reason why the requested weights are not used; null if they are used.
         unwrapped: entry and prefix of the file under which the weights were found; null if there is neither.
