@@ -114,10 +114,11 @@ def _extract(
     config: DictConfig, datamodule: EmotionDataModule, subset: str
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Features (N, D), labels (N,) and manifest rows (N,) of a subset."""
-    frames = datamodule.frame_dataset(subset)
-    described = f"LGBP features of {len(frames)} {subset} faces"
-    x = lgbp_features(frames.face_cache[frames.rows], **_features(config), description=described)
-    return x, frames.targets["emotion"].numpy(), frames.index.numpy()
+    rows = datamodule.input_rows("image", subset)
+    described = f"LGBP features of {len(rows)} {subset} faces"
+    x = lgbp_features(datamodule.face_cache[rows], **_features(config), description=described)
+    samples = datamodule.samples_of(subset)
+    return x, datamodule.target.values(samples), samples.index.to_numpy()
 
 
 def _fit(classifier: Pipeline, config: DictConfig, datamodule: EmotionDataModule) -> float:

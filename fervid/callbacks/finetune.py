@@ -438,7 +438,9 @@ class FreezeThenFineTune(Checkpoint):
 def _trained(network: Network, numbers: Mapping[str, int]) -> str:
     """Describes the trainable part of a network by the first trainable stage of each encoder."""
     encoders = network.encoders
-    first = {name: encoders[name].stages[number] for name, number in numbers.items() if number < len(encoders[name].stages)}
+    first = {
+        name: encoders[name].stages[number] for name, number in numbers.items() if number < len(encoders[name].stages)
+    }
     if not first:
         return "the head"
     named = [stage if len(encoders) == 1 else f"{stage} of {name}" for name, stage in first.items()]

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from scipy.optimize import minimize
 from scipy.special import log_softmax
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import recall_score
@@ -16,9 +17,11 @@ from sklearn.preprocessing import StandardScaler
 from torch import nn
 
 from fervid.callbacks.finetune import FreezeThenFineTune, Phase
-from fervid.data.datasets import CachedFeatures
+from fervid.data.inputs import CachedFeatures
 from fervid.data.targets import ClassTarget
 from fervid.errors import InputError
+from fervid.models.fusion import LateFusion, combined
+from fervid.models.heads import Head
 from fervid.models.lora import ADDITION
 from fervid.tasks.task import Task
 
@@ -33,6 +36,9 @@ class LinearProbe(FreezeThenFineTune):
     small corpora, the UAR of a few subjects changes too much by chance. The standardisation is folded into the head, so
     that the result is an ordinary network. One epoch without a change of the weights then records its scores.
 
+    With several modalities and ``fusion=late``, the head of each modality is fitted by itself, and then the weights of
+    the modalities to the validation loss of the combined probabilities.
+
     Further phases fine-tune the network, starting from the head of the probe (LP-FT: Kumar et al., Fine-Tuning can
     Distort Pretrained Features and Underperform Out-of-Distribution, ICLR 2022).
 
@@ -45,10 +51,12 @@ class LinearProbe(FreezeThenFineTune):
         scheduler: see :class:`FreezeThenFineTune`; must be None without further phases.
 
     Attributes:
-        chosen: the chosen ``strength``, and validation ``loss`` and ``uar`` of every strength in ``scores``.
+        chosen: the chosen ``strength``, and validation ``loss`` and ``uar`` of every strength in ``scores``; with
+            several modalities, these by the name of the modality, and their ``weights``.
 
     Raises:
-        InputError: if there is a scheduler, the head is not a single linear layer, or the features cannot be cached.
+        InputError: if there is a scheduler, a head is not a single linear layer, the fusion is not late, or the
+            features cannot be cached.
     """
 
     def __init__(
@@ -126,16 +134,55 @@ class LinearProbe(FreezeThenFineTune):
             super()._start_schedule(optimizer)
 
     def _fit(self, trainer: pl.Trainer, model: Task) -> None:
-        linear = [module for module in model.head.layers.modules() if list(module.parameters(recurse=False))]
-        if len(linear) != 1 or not isinstance(linear[0], nn.Linear):
-            raise InputError("the linear probe needs a head with a single linear layer: give head=linear.")
-        if len(self.phases) > 1 and any(
-            isinstance(each, nn.Dropout) and each.p for each in model.head.layers.modules()
-        ):
+        heads = self._heads(model)
+        self._check(trainer, model, heads)
+        datamodule = trainer.datamodule  # type: ignore[attr-defined]
+        cached = {name: datamodule.cached_features(model, name) for name in ("train", "val")}
+        if any(not heads.keys() <= found.keys() for found in cached.values()):
             raise InputError(
-                "fine-tuning from a linear probe needs head.dropout=0: the head includes the standardisation of the "
-                "features, so dropping some of them would shift its outputs."
+                "the linear probe needs the cached features of training and validation samples: use augmentation=none "
+                "or flip, sound_augmentation=none, one device, and a large enough finetune.cache_gb."
             )
+        labels = {name: datamodule.target.values(datamodule.samples_of(name)) for name in ("train", "val")}
+        logits: dict[str, np.ndarray] = {}
+        for modality, head in heads.items():
+            pooling = model.network.branches[modality].pooling
+            train = _all_views(cached["train"][modality], pooling)
+            val = _shown(cached["val"][modality], pooling)
+            chosen, logits[modality] = self._fit_head(head, train, val, labels)
+            strength = chosen["strength"]
+            named = f" of {modality}" if len(heads) > 1 else ""
+            log.info("linear probe%s: of C=%s, %s has the lowest validation loss.", named, self.strengths, strength)
+            self.chosen |= {modality: chosen} if len(heads) > 1 else chosen
+        if isinstance(model.head, LateFusion):
+            weights = _fit_weights(list(logits.values()), labels["val"], model.head.rule)
+            model.head.weights.copy_(torch.from_numpy(weights))
+            self.chosen["weights"] = dict(zip(heads, weights.tolist(), strict=True))
+            named = ", ".join(f"{name} {weight:.2f}" for name, weight in self.chosen["weights"].items())
+            log.info("weights of the modalities with the lowest validation loss: %s.", named)
+
+    def _heads(self, model: Task) -> dict[str, Head]:
+        """Returns the head of each modality."""
+        if isinstance(model.head, LateFusion):
+            return {name: model.head.heads[name] for name in model.network.modalities}  # type: ignore[misc]
+        if not isinstance(model.head, Head):
+            raise InputError("the linear probe fits a head for each modality: give fusion=late.")
+        return {model.network.modalities[0]: model.head}
+
+    def _check(self, trainer: pl.Trainer, model: Task, heads: dict[str, Head]) -> None:
+        """Raises an InputError if a setting does not fit a logistic regression."""
+        for head in heads.values():
+            _linear(head)
+            if len(self.phases) > 1 and any(isinstance(each, nn.Dropout) and each.p for each in head.layers.modules()):
+                raise InputError(
+                    "fine-tuning from a linear probe needs head.dropout=0: the head includes the standardisation of "
+                    "the features, so dropping some of them would shift its outputs."
+                )
+        for branch in model.network.branches.values():
+            if any(True for _ in branch.pooling.parameters()):  # type: ignore[union-attr, operator]
+                raise InputError(
+                    "the linear probe needs a pooling without weights: give pooling=mean or mean_and_deviation."
+                )
         datamodule = trainer.datamodule  # type: ignore[attr-defined]
         if type(datamodule.target) is not ClassTarget:
             raise InputError("the linear probe learns one label per sample: give task=classification.")
@@ -149,45 +196,96 @@ class LinearProbe(FreezeThenFineTune):
             raise InputError(
                 "the linear probe takes no optimizer steps: leave out the recipes sam, averaged_weights and lora."
             )
-        cached = datamodule.cached_features(model)
-        if not {"train", "val"} <= cached.keys():
-            raise InputError(
-                "the linear probe needs the cached features of training and validation frames: use augmentation=none "
-                "or flip, one device, and a large enough finetune.cache_gb."
-            )
-        labels = {name: datamodule.target.values(datamodule.samples_of(name)) for name in ("train", "val")}
-        train, weights = _all_views(cached["train"])
-        targets = np.tile(labels["train"], len(weights))
-        sample_weight = np.repeat(weights, len(labels["train"]))
-        val = cached["val"]
-        shown = [val.views[0][val.rows], *([val.mirrored[val.rows]] if val.mirrored is not None else [])]
+
+    def _fit_head(
+        self,
+        head: Head,
+        train: tuple[np.ndarray, np.ndarray],
+        shown: Sequence[np.ndarray],
+        labels: dict[str, np.ndarray],
+    ) -> tuple[dict[str, Any], np.ndarray]:
+        """Fits a head; returns the chosen strength with the scores of all, and the logits of the validation samples.
+
+        Args:
+            head: the head.
+            train: features of all views of the training samples, and the chances of the views.
+            shown: features of the validation samples, and of their mirror images if both are averaged.
+            labels: classes of the training and validation samples.
+        """
+        features, chances = train
+        targets = np.tile(labels["train"], len(chances))
+        sample_weight = np.repeat(chances, len(labels["train"]))
         scores: dict[str, dict[str, float]] = {}
         layers: dict[float, tuple[np.ndarray, np.ndarray]] = {}
+        found: dict[float, np.ndarray] = {}
+        present = np.unique(labels["val"])
         for strength in sorted(self.strengths):
             regression = LogisticRegression(C=strength, class_weight=self.class_weight, max_iter=1000)
             probe = make_pipeline(StandardScaler(), regression)
-            probe.fit(train, targets, logisticregression__sample_weight=sample_weight)
+            probe.fit(features, targets, logisticregression__sample_weight=sample_weight)
             weight, bias = layers[strength] = _folded(probe)
-            logits = np.mean([features @ weight.T + bias for features in shown], axis=0)
-            present = np.unique(labels["val"])
+            logits = found[strength] = np.mean([each @ weight.T + bias for each in shown], axis=0)
             scores[f"{strength:g}"] = {
-                "loss": float(-log_softmax(logits, axis=1)[np.arange(len(logits)), labels["val"]].mean()),
+                "loss": _loss(logits, labels["val"]),
                 "uar": float(recall_score(labels["val"], logits.argmax(axis=1), labels=present, average="macro")),
             }
         # Of equal losses, the stronger regularisation.
         strength = min(sorted(self.strengths), key=lambda each: scores[f"{each:g}"]["loss"])
-        self.chosen = {"strength": strength, "scores": scores}
-        log.info("linear probe: of C=%s, %s has the lowest validation loss.", self.strengths, strength)
+        linear = _linear(head)
         with torch.no_grad():
-            linear[0].weight.copy_(torch.from_numpy(layers[strength][0]))
-            linear[0].bias.copy_(torch.from_numpy(layers[strength][1]))
+            linear.weight.copy_(torch.from_numpy(layers[strength][0]))
+            linear.bias.copy_(torch.from_numpy(layers[strength][1]))
+        return {"strength": strength, "scores": scores}, found[strength]
 
 
-def _all_views(cached: CachedFeatures) -> tuple[np.ndarray, np.ndarray]:
+def _linear(head: Head) -> nn.Linear:
+    """Returns the only layer with weights of a head."""
+    layers = [module for module in head.layers.modules() if list(module.parameters(recurse=False))]
+    if len(layers) != 1 or not isinstance(layers[0], nn.Linear):
+        raise InputError("the linear probe needs a head with a single linear layer: give head=linear.")
+    return layers[0]
+
+
+def _loss(logits: np.ndarray, labels: np.ndarray) -> float:
+    """Returns the mean cross entropy."""
+    return float(-log_softmax(logits, axis=1)[np.arange(len(logits)), labels].mean())
+
+
+def _fit_weights(logits: Sequence[np.ndarray], labels: np.ndarray, rule: str) -> np.ndarray:
+    """Returns the weights of M modalities with the lowest loss of the combined probabilities, float32 (M,).
+
+    Args:
+        logits: logits of each modality, (N, C).
+        labels: class of each of the N samples.
+        rule: see :func:`fervid.models.fusion.combined`.
+    """
+    logs = torch.from_numpy(np.stack([log_softmax(each, axis=1) for each in logits]))
+    present = torch.ones(logs.shape[:2], dtype=torch.bool)
+
+    def loss(weights: np.ndarray) -> float:
+        return _loss(combined(logs, torch.from_numpy(weights), present, rule).numpy(), labels)
+
+    found = minimize(loss, np.ones(len(logits)), method="L-BFGS-B", bounds=[(0.01, 10.0)] * len(logits))
+    return found.x.astype(np.float32)
+
+
+@torch.no_grad()
+def _vectors(features: np.ndarray, pooling: nn.Module) -> np.ndarray:
+    """Pools features over time: (N, T, D) -> (N, F); those of a single frame or sound are already vectors."""
+    return pooling(torch.from_numpy(np.ascontiguousarray(features))).numpy()
+
+
+def _shown(cached: CachedFeatures, pooling: nn.Module) -> list[np.ndarray]:
+    """Returns the features whose outputs are averaged, each (N, F)."""
+    arrays = [cached.views[0], *([] if cached.mirrored is None else [cached.mirrored])]
+    return [_vectors(array[cached.rows], pooling) for array in arrays]
+
+
+def _all_views(cached: CachedFeatures, pooling: nn.Module) -> tuple[np.ndarray, np.ndarray]:
     """Returns the features of all views that have a chance, (V * N, F), and the chances, (V,)."""
     chances = np.array([1.0] if cached.chances is None else cached.chances)
     views = np.flatnonzero(chances)
-    return np.concatenate([cached.views[view][cached.rows] for view in views]), chances[views]
+    return np.concatenate([_vectors(cached.views[view][cached.rows], pooling) for view in views]), chances[views]
 
 
 def _folded(probe: Pipeline) -> tuple[np.ndarray, np.ndarray]:

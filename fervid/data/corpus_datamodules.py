@@ -14,7 +14,7 @@ from fervid.data.samples import Sample
 from fervid.errors import InputError
 from fervid.faces.detection import Detector
 from fervid.prepare.prepared_corpus import PreparedCorpus
-from fervid.prepare.prepared_features import PreparedFeatures
+from fervid.prepare.prepared_features import FeatureSource
 from fervid.prepare.prepared_folder import PreparedFolder
 from fervid.prepare.prepared_sounds import PreparedSounds
 from fervid.synthetic.corpus import RenderedSubjects
@@ -83,7 +83,10 @@ class CorpusDataModule(EmotionDataModule):
                 "dataset.features=<table> and a sample with features (sample=features or sound_features) must be given "
                 "together."
             )
-        whole, options = found(**options), {"max_failures": max_failures, "folder": prepared_dir or Path(cache_dir, "prepared")}
+        whole, options = (
+            found(**options),
+            {"max_failures": max_failures, "folder": prepared_dir or Path(cache_dir, "prepared")},
+        )
         self.prepared: dict[str, PreparedFolder] = {}
         for modality in sample.modalities:
             if modality == "image":
@@ -102,7 +105,7 @@ class CorpusDataModule(EmotionDataModule):
             else:
                 assert features is not None
                 corpus = whole.for_sound() if "sound" in sample.modalities and not sample.shows_pictures else whole
-                self.prepared[modality] = PreparedFeatures(corpus, features, columns=feature_columns, **options)
+                self.prepared[modality] = FeatureSource(corpus, features, columns=feature_columns, **options)
         super().__init__([CorpusSource(self.prepared)], cache_dir=cache_dir, **loading)
 
 
@@ -169,7 +172,7 @@ class VideoFolderDataModule(CorpusDataModule):
 
 
 class SyntheticDataModule(EmotionDataModule):
-    """Rendered talking subjects with eight emotions, faces and voices (:class:`fervid.synthetic.corpus.RenderedSubjects`).
+    """Rendered subjects who talk with eight emotions (:class:`fervid.synthetic.corpus.RenderedSubjects`).
 
     Args:
         identities: number of subjects.

@@ -11,7 +11,7 @@ from fervid.errors import InputError
 from fervid.media.files import LEFT_OUT
 from fervid.media.sound import read_wav
 from fervid.prepare.prepared_corpus import PreparedCorpus
-from fervid.prepare.prepared_features import PreparedFeatures
+from fervid.prepare.prepared_features import FeatureSource
 from fervid.prepare.prepared_folder import PreparedFolder
 from fervid.prepare.prepared_sounds import PreparedSounds
 
@@ -86,13 +86,15 @@ class CorpusSource:
         part = self.parts[modality]
         if isinstance(part, PreparedCorpus):
             return part.frames()
-        clips = part.sounds() if isinstance(part, PreparedSounds) else self._features.rows()
-        return clips.assign(frame=0, time=0.0)
+        if isinstance(part, PreparedSounds):
+            return part.sounds().assign(frame=0, time=0.0)
+        clips = self._features.rows()
+        return clips.assign(frame=0, time=0.0, features_row=np.arange(len(clips)))
 
     @property
-    def _features(self) -> PreparedFeatures:
+    def _features(self) -> FeatureSource:
         part = self.parts["features"]
-        assert isinstance(part, PreparedFeatures)
+        assert isinstance(part, FeatureSource)
         return part
 
     def open(self, modality: str, rows: pd.DataFrame, cache: Path) -> Callable[[int], np.ndarray]:

@@ -285,7 +285,12 @@ class EmotionDataModule(pl.LightningDataModule):
         path = self.embeddings_path(identity)
         if not path.exists():
             path.parent.mkdir(exist_ok=True)
-            identity.embed(path, len(self.rows), open_sources(self.sources, "image", self.rows, self.folder), f"{self.corpus}: embeddings")
+            identity.embed(
+                path,
+                len(self.rows),
+                open_sources(self.sources, "image", self.rows, self.folder),
+                f"{self.corpus}: embeddings",
+            )
         return path
 
     def embeddings_path(self, identity: FaceIdentity) -> Path:

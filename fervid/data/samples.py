@@ -1,7 +1,6 @@
 """Samples: the inputs of the network, with one row of predictions each."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -13,7 +12,6 @@ from fervid.schema.columns import keys
 MODALITIES = ("image", "sound", "features")
 
 
-@dataclass(frozen=True)
 class Sample:
     """A kind of sample: which modalities the network is shown at once, and of what.
 
@@ -28,12 +26,14 @@ class Sample:
         InputError: if a setting is invalid.
     """
 
-    modalities: Sequence[str] = ("image",)
-    frames: int | None = None
-    window: Literal["all", "centre"] = "all"
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "modalities", tuple(self.modalities))
+    def __init__(
+        self,
+        modalities: Sequence[str] = ("image",),
+        frames: int | None = None,
+        window: Literal["all", "centre"] = "all",
+    ):
+        # No dataclass, which Hydra would convert to a dict when it passes the sample on.
+        self.modalities, self.frames, self.window = tuple(modalities), frames, window
         unknown = [name for name in self.modalities if name not in MODALITIES]
         if unknown or not self.modalities or len(set(self.modalities)) < len(self.modalities):
             raise InputError(

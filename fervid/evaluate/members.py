@@ -14,8 +14,8 @@ from rich.progress import track
 
 from fervid.audit.duplicates import near_duplicates
 from fervid.audit.leakage import audit
-from fervid.data.face_cache import FaceCache
 from fervid.data.datamodule import EmotionDataModule
+from fervid.data.face_cache import FaceCache
 from fervid.errors import InputError
 from fervid.evaluate.seen_people import SeenPeople
 from fervid.faces.detection import NoDetector
@@ -120,14 +120,14 @@ def _other_corpus(run: Run, config: DictConfig) -> tuple[EmotionDataModule, pd.D
         dataset, image_size=stored.backbone.image_size, cache_dir=config.cache_dir, _convert_="all"
     )
     datamodule.prepare_data()
-    rows = np.arange(len(datamodule.frames))
-    return datamodule, datamodule.frames.assign(cache_row=rows, split="test")
+    rows = np.arange(len(datamodule.rows))
+    return datamodule, datamodule.rows.assign(cache_row=rows, split="test")
 
 
 def seen_frames(run: Run, seen: pd.DataFrame, datamodule: EmotionDataModule) -> tuple[pd.DataFrame, bool]:
     """Frames of a corpus that a run has seen, and whether names of subjects and clips are comparable at all."""
     if all(corpus["published"] for corpus in [*run.corpora, *datamodule.corpora]):
-        return seen[seen["corpus"].isin(datamodule.frames["corpus"])], bool(seen["subject"].notna().all())
+        return seen[seen["corpus"].isin(datamodule.rows["corpus"])], bool(seen["subject"].notna().all())
     # Folders of files may contain anything: names in one folder say nothing about names in another.
     trained, evaluated = ([(c["name"], _place(c["root"])) for c in each] for each in (run.corpora, datamodule.corpora))
     return (seen, True) if trained == evaluated else (seen.iloc[:0], False)
@@ -223,7 +223,7 @@ def _split_leakage(member: Member, own_corpus: bool, left_out: int) -> dict[str,
     if own_corpus:
         manifest = datamodule.manifest
         rest = manifest[(manifest["split"] != "test") | manifest.index.isin(member.frames.index)]
-        hashes = np.load(datamodule.face_cache_path.with_suffix(".hashes.npy"))[rest["cache_row"].to_numpy()]
+        hashes = next(iter(datamodule.stores.values())).hashes()[rest["cache_row"].to_numpy()]
         pairs = near_duplicates(hashes, keys(rest, "clip"))
         return audit(
             rest.reset_index(drop=True),

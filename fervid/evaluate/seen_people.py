@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 
 from fervid import figures
 from fervid.audit.identity import BLOCK_ROWS, MAX_PICTURES, MIN_SUBJECTS, sums_of, unit_length, units_of
-from fervid.data.face_cache import FaceCache
 from fervid.data.datamodule import EmotionDataModule
+from fervid.data.face_cache import FaceCache
 from fervid.data.identity import FaceIdentity
 from fervid.report.writing import Section
 from fervid.runs.drawing import caption
@@ -79,7 +79,7 @@ def find_seen_people(
     Args:
         own: the corpus of the run with its split, from :func:`fervid.runs.load.reopen_corpus`.
         other: the other corpus, prepared.
-        frames: frames of the other corpus: rows of ``other.frames`` with their ``cache_row``.
+        frames: frames of the other corpus: rows of ``other.rows`` with their ``cache_row``.
         identity: the face network and its threshold.
 
     Raises:

@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 
 from fervid import figures
 from fervid.audit.leakage import worst_pairs
-from fervid.data.face_cache import FaceCache
 from fervid.data.datamodule import EmotionDataModule
+from fervid.data.face_cache import FaceCache
 from fervid.schema.predictions import confidence
 from fervid.schema.results import CLASSIFICATION
 

@@ -8,8 +8,8 @@ from rich.console import Console
 
 from fervid import figures
 from fervid.audit.identity import record
-from fervid.data.face_cache import FaceCache
 from fervid.data.datamodule import EmotionDataModule
+from fervid.data.face_cache import FaceCache
 from fervid.runs.drawing import caption
 from fervid.schema.people import describe_errors
 from fervid.storage.atomic import write_csv, write_json

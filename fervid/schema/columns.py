@@ -115,7 +115,9 @@ _DECLARED = (
     Column("source_rate", Role.BOOKKEEPING, Kind.VALUE, "samples per second of the sound's source", reserved=True),
     Column("features_row", Role.BOOKKEEPING, Kind.VALUE, "row of the clip in the prepared features", reserved=True),
     Column("cache_row", Role.BOOKKEEPING, Kind.VALUE, "row of the face in the face cache", reserved=True),
-    Column("clip_row", Role.BOOKKEEPING, Kind.VALUE, "row of the clip in the cache of sounds or features", reserved=True),
+    Column(
+        "clip_row", Role.BOOKKEEPING, Kind.VALUE, "row of the clip in the cache of sounds or features", reserved=True
+    ),
     Column("faces", Role.GEOMETRY, Kind.VALUE, "number of faces detected in the frame", reserved=True),
     Column(
         "aligned",

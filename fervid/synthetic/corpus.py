@@ -1,7 +1,7 @@
 """The built-in corpus of rendered talking faces and their voices, with which everything runs without a download."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ SIZE = 128  # side length of the rendered crops in pixels
 FRAMES = 60  # frames per clip
 FPS = 30.0
 RATE = 16_000  # samples of sound per second
-NOT_DRAWING = {"__init__.py", "corpus.py", "voice.py"}  # modules that do not change the faces
+NOT_DRAWING = {"__init__.py", "corpus.py"}  # modules that change neither faces nor voices
 ONLY_NORMAL = ("neutral", "calm")  # emotions without clips of strong intensity
 
 
@@ -33,7 +33,7 @@ class RenderedSubjects:
     how they express emotions, and the clips of one subject and emotion share lighting and background. A network
     therefore scores higher on subjects that it was trained on than on new subjects.
 
-    Implements :class:`fervid.data.frame_source.FrameSource`.
+    Implements :class:`fervid.data.source.Source`.
 
     Args:
         identities: number of subjects.
@@ -65,6 +65,28 @@ class RenderedSubjects:
         """Returns the record of the corpus for cards and results, as plain values."""
         return {"name": self.name, "root": None, "pictures": True, "published": True, **RENDERED_TERMS}
 
+    def rows(self, modalities: Sequence[str]) -> pd.DataFrame:
+        """Returns the table of frames, or of clips if ``image`` is not among the modalities; renders nothing.
+
+        Raises:
+            InputError: if feature tables are wanted, which rendered subjects do not have.
+        """
+        if "features" in modalities:
+            raise InputError(
+                "dataset=synthetic has no feature tables: give a corpus of files with dataset.features_path."
+            )
+        if "image" in modalities:
+            return self.frames()
+        return self.frames().drop_duplicates("clip").assign(frame=0, time=0.0).reset_index(drop=True)
+
+    def open(self, modality: str, rows: pd.DataFrame, cache: Path) -> Callable[[int], np.ndarray]:
+        """Returns a function from row to face or sound; see :meth:`open_pictures` and :meth:`open_sounds`."""
+        return self.open_sounds(rows) if modality == "sound" else self.open_pictures(rows, cache)
+
+    def feature_names(self) -> list[str]:
+        """Returns an empty list: there are no feature tables."""
+        return []
+
     def frames(self) -> pd.DataFrame:
         """Returns the table of frames; renders nothing."""
         middle = np.linspace(0.25, 0.75, self.frames_per_clip) if self.frames_per_clip > 1 else np.array([0.5])
@@ -92,12 +114,8 @@ class RenderedSubjects:
         return pd.DataFrame(rows)
 
     def fingerprint(self) -> str:
-        """Returns a hash of the renderer's source code: another version may draw other faces."""
+        """Returns a hash of the renderer's source code: another version may draw other faces or make other sounds."""
         return f"{self.render_seed} {SIZE} {FRAMES} {_hash_of_sources(without=NOT_DRAWING)}"
-
-    def sound_fingerprint(self) -> str:
-        """Returns a hash of the source code of voices and movements: another version may make other sounds."""
-        return f"{self.render_seed} {RATE} {FRAMES} {_hash_of_sources(without=NOT_DRAWING - {'voice.py'})}"
 
     def open_pictures(self, frames: pd.DataFrame, cache: Path) -> Callable[[int], np.ndarray]:
         """Renders the frames, unless the folder ``cache`` contains them, and returns a function from row to picture."""
