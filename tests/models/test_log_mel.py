@@ -80,6 +80,14 @@ def test_frames_do_not_depend_on_padding_or_other_sounds(normalization):
         assert frames[len(alone) :].isnan().all()
 
 
+def test_frames_after_the_end_do_not_set_the_loudest_value():
+    """A click at the very end is loudest in the first frame after it, which padding adds."""
+    click = 0.001 * noise(8_000)
+    click[-1] = 1.0
+    alone, together = LogMel()(click[None])[0], LogMel()(padded([click], 9_000))[0, :50]
+    torch.testing.assert_close(together, alone, rtol=0, atol=1e-5)
+
+
 def test_normalization_of_a_clip():
     frames = LogMel(normalization="clip")(padded([noise(16_000), 0.001 * noise(8_000, 1)]))
     for row in frames:

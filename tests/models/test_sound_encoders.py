@@ -232,7 +232,6 @@ class TestLayers:
         one, two = encoder(x, stop=4), encoder(x, stop=5)
         assert torch.equal(two[..., :32], one)
 
-    @torch.no_grad()
     def test_learned_weights(self):
         joined, x = small("whisper", layers="all"), padded(sounds(8_000, 5_000))
         encoder = small("whisper", layers="all", combine="weights")
@@ -240,11 +239,15 @@ class TestLayers:
         assert encoder.last_block == "layers.2"
         encoder.load_tensors({joined.library_name(k): v for k, v in joined.network.state_dict().items()}, "test")
         states = joined(x).split(32, dim=2)
-        encoder.network.layer_weights.weights.copy_(torch.tensor([0.0, 1.0, 2.0, 3.0]))
+        encoder.network.layer_weights.weights.data.copy_(torch.tensor([0.0, 1.0, 2.0, 3.0]))
         shares = torch.tensor([0.0, 1.0, 2.0, 3.0]).exp() / torch.tensor([0.0, 1.0, 2.0, 3.0]).exp().sum()
         expected = sum(share * state for share, state in zip(shares, states, strict=True))
         torch.testing.assert_close(encoder(x), expected, equal_nan=True)
         assert encoder.output_shape()[1] == 32
+        encoder(x).nan_to_num().square().sum().backward()
+        gradient = encoder.network.layer_weights.weights.grad
+        assert torch.isfinite(gradient).all()
+        assert (gradient != 0).all()
 
     @pytest.mark.parametrize("layers", [[4], [-1], [], ["last"], [1.5]])
     def test_unknown_layers(self, layers):

@@ -85,6 +85,11 @@ class TestWeights:
         for key, tensor in trained.network.state_dict().items():
             assert torch.equal(loaded.network.state_dict()[key], tensor), key
 
+    def test_transformers_is_not_installed(self, monkeypatch):
+        monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+        with pytest.raises(InputError, match=r"needs transformers: install it with pip install '.\[sound\]'"):
+            TransformersEncoder(weights=None, architecture="whisper")
+
     def test_incomplete_folders(self, folder):
         (folder / "config.json").unlink()
         with pytest.raises(InputError, match=r"contains no config.json: give a folder as save_pretrained"):
