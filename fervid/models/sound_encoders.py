@@ -50,9 +50,7 @@ class SoundEncoder(Encoder):
             InputError: if the batch has other dimensions, or a sound is shorter than :attr:`min_samples`.
         """
         if x.dim() != 2:
-            raise InputError(
-                f"a batch of sounds of shape {tuple(x.shape)} has no dimensions (B, S): give mono samples."
-            )
+            raise InputError(f"a batch of sounds has the shape {tuple(x.shape)} instead of (B, S): give mono samples.")
         shortest = int(lengths(x).min())
         if shortest < self.min_samples:
             raise InputError(

@@ -170,7 +170,7 @@ class WhisperStem(nn.Module):
         super().__init__()
         self.conv1, self.conv2 = encoder.conv1, encoder.conv2
         self.dropout = encoder.config.dropout
-        self.scale_seconds = 2 * 160 / RATE  # from one position to the next
+        self.step = 2 * 160 / RATE  # seconds from one position to the next
         self.positions: Tensor  # a buffer, since Whisper's sinusoids are never trained
         self.register_buffer("positions", encoder.embed_positions.weight.detach().clone())
 
@@ -182,10 +182,10 @@ class WhisperStem(nn.Module):
         limit = len(self.positions)
         if valid.shape[1] > limit:
             if valid[:, limit:].any():
-                seconds = float(valid.sum(1).max()) * self.scale_seconds
+                seconds = float(valid.sum(1).max()) * self.step
                 raise InputError(
                     f"a sound of {seconds:.1f} s is too long for Whisper, which accepts up to "
-                    f"{limit * self.scale_seconds:g} s: leave it out, or divide it into shorter sounds."
+                    f"{limit * self.step:g} s: leave it out, or divide it into shorter sounds."
                 )
             x, valid = x[:, : 2 * limit], valid[:, :limit]
         # The loudest value of a normalised spectrogram is 2 above its silence: see LogMel.

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
 from fervid.errors import InputError, first_line
 from fervid.schema.weights import ENDINGS
 
@@ -188,6 +186,11 @@ def build(architecture: str, options: Mapping[str, Any]) -> Any:
     """
     import transformers
 
+    if options.get("conv_pos_batch_norm"):
+        raise InputError(
+            "sound_encoder.options.conv_pos_batch_norm=true is not supported, since padding would change its "
+            "statistics: choose another model."
+        )
     names = {"whisper": "Whisper", "wav2vec2": "Wav2Vec2", "hubert": "Hubert", "wavlm": "WavLM"}
     try:
         # Masks of the model's own SpecAugment and their embedding are not used.
@@ -199,15 +202,9 @@ def build(architecture: str, options: Mapping[str, Any]) -> Any:
             from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
             return WhisperEncoder(config)
-        model: nn.Module = getattr(transformers, f"{names[architecture]}Model")(config)
+        return getattr(transformers, f"{names[architecture]}Model")(config)
     except Exception as error:  # transformers raises different exceptions
         raise InputError(
             f"sound_encoder.options={dict(options)} cannot be used for {architecture} ({first_line(error)}): give "
             "options of its configuration in transformers that fit together."
         ) from error
-    if getattr(config, "conv_pos_batch_norm", False):
-        raise InputError(
-            "sound_encoder.options.conv_pos_batch_norm=true is not supported, since padding would change its "
-            "statistics: choose another model."
-        )
-    return model
