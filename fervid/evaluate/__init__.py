@@ -17,11 +17,12 @@ from fervid.schema.config_folder import CONFIG_FOLDER
 
 @hydra.main(version_base="1.3", config_path=CONFIG_FOLDER, config_name="evaluate")
 def command(config: DictConfig) -> None:
-    """Predicts the test frames with each run and writes a report."""
+    """Predicts the test frames with each run, combines the predictions and writes a report."""
     with job(config) as running:
         runs = config.run if isinstance(config.run, ListConfig) else [] if config.run is None else [config.run]
         if not runs:
-            raise InputError("nothing to evaluate: give run=<folder of a finished run>, or a list of them.")
+            tables = "" if config.posteriors is None else f"posteriors={config.posteriors} has no labels of its own, "
+            raise InputError(f"nothing to evaluate: {tables}give run=<folder of a finished run>, or a list of them.")
         folders = [run_folder(each) for each in runs]
         from rich.console import Console
 

@@ -1,68 +1,24 @@
-"""Soft-voting ensembles: averages the probabilities of several runs and compares them with each member."""
+"""Tables and sentences that compare an ensemble with its members."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from fervid.errors import InputError
 from fervid.metrics.aggregation import confusion
 from fervid.metrics.scores import scores
 from fervid.metrics.statistics import bootstrap_scores, percentile_interval, run_confusions
 from fervid.report.score_tables import score_table
 from fervid.report.systems import System
-from fervid.runs.run import Run
 from fervid.schema.columns import keys
 from fervid.schema.tables import Table
-
-
-def member_weights(weights: Any, runs: Sequence[Run]) -> np.ndarray:
-    """Returns the normalised weights of the members, shape (M,), with sum 1.
-
-    Args:
-        weights: None (equal), ``validation`` (proportional to the validation UAR), or one number per member.
-        runs: the M members.
-
-    Raises:
-        InputError: if the weights are invalid.
-    """
-    given = weights
-    if weights is None:
-        given = [1.0] * len(runs)
-    elif weights == "validation":
-        missing = [str(run.folder) for run in runs if run.results["metrics"].get("val/uar") is None]
-        if missing:
-            raise InputError(
-                f"weights=validation needs a validation UAR, but {missing[0]} has none: give a list of weights."
-            )
-        given = [run.metric("val/uar") for run in runs]
-    elif isinstance(weights, str) or not hasattr(weights, "__iter__"):
-        raise InputError(f"weights={weights} is unknown: give null, validation, or a list such as [2,1].")
-    numbers = [float(n) if isinstance(n, int | float) and not isinstance(n, bool) else np.nan for n in given]
-    values = np.array(numbers)
-    if len(values) != len(runs) or not np.isfinite(values).all() or (values < 0).any() or not values.sum() > 0:
-        raise InputError(
-            f"weights={list(given)} is invalid for {len(runs)} run{'s'[: len(runs) != 1]}: give one number per "
-            "run, none below 0 and not all 0."
-        )
-    return values / values.sum()
-
-
-def soft_vote(members: Sequence[np.ndarray], weights: np.ndarray) -> np.ndarray:
-    """Returns the weighted mean of the probabilities of the members.
-
-    Args:
-        members: probabilities (N, C) of each of the M members, with the same order of frames and emotions.
-        weights: weights of the members, shape (M,), with sum 1.
-    """
-    return np.tensordot(weights, np.stack(members), axes=1)
 
 
 def member_table(
     systems: Sequence[System],
     weights: Sequence[float | None],
     uar_all_emotions: Sequence[float | None] | None = None,
+    about: str = "",
     *,
     resamples: int,
     seed: int,
@@ -73,6 +29,7 @@ def member_table(
         systems: members and ensemble, each with a single run.
         weights: weight of each member; None for the ensemble.
         uar_all_emotions: UAR of each system over all emotions of its model, for another corpus; None omits it.
+        about: sentence on how the ensemble is computed, for the notes.
         resamples: number of bootstrap samples of subjects or clips.
         seed: seed of the bootstrap.
     """
@@ -92,6 +49,8 @@ def member_table(
         }
     )
     notes = [note for note in scored.notes if not note.startswith("A clip is scored")]
+    if about:
+        notes.append(about)
     if uar_all_emotions is not None:
         uar_by_name = {system.name: value for system, value in zip(systems, uar_all_emotions, strict=True)}
         data.insert(list(data).index("UAR frames") + 1, "UAR, all emotions", data["model"].map(uar_by_name))

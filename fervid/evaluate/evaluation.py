@@ -13,13 +13,17 @@ from rich.console import Console
 
 from fervid.data.datamodule import EmotionDataModule
 from fervid.errors import InputError
-from fervid.evaluate.ensemble import gain_sentence, member_table, member_weights, soft_vote
+from fervid.evaluate.combining import Weights, check_rule, combine, member_weights
+from fervid.evaluate.ensemble import gain_sentence, member_table
 from fervid.evaluate.members import Member, align, leakage, leave_out_seen, open_members, open_runs, predict_frames
+from fervid.evaluate.posteriors import read_tables
 from fervid.evaluate.seen_people import find_seen_people, seen_people_section
 from fervid.evaluate.sentences import emotion_sections, sentences_on
+from fervid.evaluate.table_members import TableMember, keep_covered, open_tables
 from fervid.evaluate.writing import (
     ensemble_settings,
     joint_validation,
+    posterior_entries,
     training_entries,
     write_run,
 )
@@ -40,23 +44,46 @@ class MemberPredictions:
     """Predictions of all members on the same frames, restricted to the scored emotions.
 
     Attributes:
-        members: the members.
+        members: the members that are runs.
+        tables: the members that are tables of posteriors.
+        frames: the N frames, with the columns of the manifest.
         own_corpus: whether the frames are the test subset of the members' own corpus; otherwise they are of another
             corpus.
         emotions: the C scored emotions.
         labels: label of each frame, as the corpus names it.
         true: label of each frame by its scored name.
         is_scored: whether the label of a frame is one of ``emotions``.
-        probabilities: probabilities (N, C) of the scored frames, for each member.
+        probabilities: probabilities (N, C) of the scored frames, for each member and then for each table.
     """
 
     members: list[Member]
+    tables: list[TableMember]
+    frames: pd.DataFrame
     own_corpus: bool
     emotions: list[str]
     labels: pd.Series
     true: pd.Series
     is_scored: np.ndarray
     probabilities: list[np.ndarray]
+
+    @property
+    def all_members(self) -> list[Member | TableMember]:
+        """The members and the tables, in the order of the weights."""
+        return [*self.members, *self.tables]
+
+    @property
+    def is_ensemble(self) -> bool:
+        """Whether there are several members."""
+        return len(self.probabilities) > 1
+
+    def names(self, rule: str) -> list[str]:
+        """Names of the members, and of the ensemble if there is one.
+
+        Args:
+            rule: how probabilities are combined.
+        """
+        ensemble = "ensemble" if rule == "mean" else f"ensemble ({rule})"
+        return [member.name for member in self.all_members] + [ensemble] * self.is_ensemble
 
 
 def evaluate(folder: Path, console: Console, *, folders: Sequence[str], config: DictConfig) -> None:
@@ -65,7 +92,7 @@ def evaluate(folder: Path, console: Console, *, folders: Sequence[str], config: 
     Args:
         folder: output folder.
         console: console for the main tables.
-        folders: run folders; several runs form an ensemble.
+        folders: run folders; several runs, or runs and tables of posteriors, form an ensemble.
         config: configuration composed from ``conf/evaluate.yaml``.
 
     Raises:
@@ -74,8 +101,11 @@ def evaluate(folder: Path, console: Console, *, folders: Sequence[str], config: 
     check_resamples(config.resamples)
     if config.subjects not in ("all", "unseen"):
         raise InputError(f"subjects={config.subjects} is unknown: choose all or unseen.")
+    rule = check_rule(config.combine)
     runs = open_runs(folders)
-    weights = member_weights(config.weights, runs)
+    known = [name for run in runs for name in run.class_names]
+    posteriors = read_tables(config.posteriors, config.posterior_classes, config.posterior_values, known)
+    weights = member_weights(config.weights, runs, [table.name for table in posteriors], rule)
     own_corpus = config.get("dataset") is None
     has_identity = config.get("identity") is not None
     if has_identity and own_corpus:
@@ -91,23 +121,27 @@ def evaluate(folder: Path, console: Console, *, folders: Sequence[str], config: 
     # Opened before the other corpus is prepared, which may take hours.
     own_corpora = [_reopened(run, config) for run in runs] if has_identity else []
     members = open_members(runs, config)
-    align(members, own_corpus)
+    alignment = align(members, own_corpus)
+    sentences = alignment.sentences([member.name for member in members])
+    tables = open_tables(posteriors, members, own_corpus)
+    sentences += keep_covered(tables, members, alignment.base)
     for member, own in zip(members, own_corpora, strict=False):  # none without identity
         member.seen_people = find_seen_people(own, member.datamodule, member.frames, identity)
     left_out = leave_out_seen(members) if config.subjects == "unseen" else 0
     for member in members:
         member.leakage = leakage(member, own_corpus, left_out)
 
-    predicted = _predict_all(members, own_corpus, config, console)
+    predicted = _predict_all(members, tables, members[alignment.base].frames, own_corpus, config, console)
     written = _write_runs(folder, predicted, weights, config)
-    sections = _main_sections(predicted, written, weights, left_out, config)
+    sentences += sentences_on(members, written, own_corpus, left_out, config.subjects)
+    sections = _main_sections(predicted, written, weights, sentences, config)
     compared = compare(written, {}, resamples=config.resamples, seed=config.seed)
-    _write_report(folder, predicted, [*sections, *compared])
+    _write_report(folder, predicted, [*sections, *compared], rule)
     # Not the summary of the report, which pools replicates: the table of members lists each run.
     print_report(console, sections)
     console.print(
         f"Output: {folder} (report.html, report.md, tables/, figures/, members/"
-        f"{', ensemble/' if len(members) > 1 else ''})",
+        f"{', ensemble/' if predicted.is_ensemble else ''})",
         soft_wrap=True,
         highlight=False,
         markup=False,
@@ -123,49 +157,77 @@ def _reopened(run: Run, config: DictConfig) -> EmotionDataModule:
     )
 
 
-def _predict_all(members: list[Member], own_corpus: bool, config: DictConfig, console: Console) -> MemberPredictions:
-    """Predicts the frames with every member."""
-    vocabularies = [member.run.class_names for member in members]
-    labels = members[0].frames["emotion"]
+def _predict_all(
+    members: list[Member],
+    tables: list[TableMember],
+    frames: pd.DataFrame,
+    own_corpus: bool,
+    config: DictConfig,
+    console: Console,
+) -> MemberPredictions:
+    """Predicts the frames with every member, and looks them up in every table."""
+    all_members: list[Member | TableMember] = [*members, *tables]
+    vocabularies = [member.class_names for member in all_members]
+    labels = frames["emotion"]
     emotions = vocabularies[0] if own_corpus else shared_emotions(vocabularies, sorted(labels.unique()))
     for member in members:
         console.print(f"{member.name}: {len(member.frames)} frames of {member.datamodule.corpus}", highlight=False)
         names = [name if own_corpus else shared_name(name) for name in member.run.class_names]
         member.probabilities, member.classes = merge_classes(predict_frames(member, config.device, config.trust), names)
+    for table in tables:
+        table.look_up(frames, emotions if own_corpus else ())
     true = labels if own_corpus else labels.map(shared_name)
     is_scored = true.isin(emotions).to_numpy()
-    probabilities = [restrict(member.probabilities, member.classes, emotions)[is_scored] for member in members]
-    return MemberPredictions(members, own_corpus, emotions, labels, true, is_scored, probabilities)
+    probabilities = [restrict(member.probabilities, member.classes, emotions)[is_scored] for member in all_members]
+    return MemberPredictions(members, tables, frames, own_corpus, emotions, labels, true, is_scored, probabilities)
 
 
-def _write_runs(folder: Path, predicted: MemberPredictions, weights: np.ndarray, config: DictConfig) -> list[Run]:
+def _write_runs(folder: Path, predicted: MemberPredictions, weights: Weights, config: DictConfig) -> list[Run]:
     """Writes the predictions of each member, and of the ensemble, as run folders."""
     members, own_corpus, emotions = predicted.members, predicted.own_corpus, predicted.emotions
     base = [training_entries(member.run, None if own_corpus else config) for member in members]
-    frames = members[0].frames[predicted.is_scored].assign(emotion=predicted.true[predicted.is_scored])
+    frames = predicted.frames[predicted.is_scored].assign(emotion=predicted.true[predicted.is_scored])
+    names = [name.replace("/", "_") for name in predicted.names(config.combine)]
+    places = [folder / "members" / f"{number}_{name}" for number, name in enumerate(names, start=1)]
     written = []
-    for number, (member, probabilities, results) in enumerate(
-        zip(members, predicted.probabilities, base, strict=True), start=1
-    ):
-        place = folder / "members" / f"{number}_{member.name.replace('/', '_')}"
+    for place, member, probabilities, results in zip(places, members, predicted.probabilities, base, strict=False):
         validation = member.run.validation if own_corpus and member.run.has_validation else None
         predictions = predictions_table(frames, probabilities, emotions)
         written.append(
             write_run(place, results, member, predictions, emotions, member.leakage, validation, member.batches)
         )
-    if len(members) > 1:
-        runs = [member.run for member in members]
-        predictions = predictions_table(frames, soft_vote(predicted.probabilities, weights), emotions)
-        worst = max((member.leakage for member in members), key=_rank)
-        checked = [member.batches for member in members if member.batches is not None]
-        batches = min(checked, key=lambda each: each.holds, default=None)
-        results = ensemble_settings(base) | {
-            "ensemble": {"members": [str(run.folder) for run in runs], "weights": weights.tolist()}
-        }
-        validation = joint_validation(runs, weights, emotions) if own_corpus else None
-        place = folder / "ensemble"
-        written.append(write_run(place, results, members[0], predictions, emotions, worst, validation, batches))
+    for place, table, probabilities in zip(
+        places[len(members) :], predicted.tables, predicted.probabilities[len(members) :], strict=False
+    ):
+        results = posterior_entries(table.table, base[0])
+        predictions = predictions_table(frames, probabilities, emotions)
+        written.append(write_run(place, results, members[0], predictions, emotions, table.leakage, None, None))
+    if predicted.is_ensemble:
+        written.append(_write_ensemble(folder / "ensemble", predicted, frames, base, weights, config))
     return written
+
+
+def _write_ensemble(
+    place: Path,
+    predicted: MemberPredictions,
+    frames: pd.DataFrame,
+    base: list[dict[str, Any]],
+    weights: Weights,
+    config: DictConfig,
+) -> Run:
+    """Writes the predictions of the ensemble as a run folder; ``base`` has the entries of the members that are runs."""
+    members, runs = predicted.members, [member.run for member in predicted.members]
+    combined = combine(predicted.probabilities, weights.values, config.combine)
+    worst = max((member.leakage for member in predicted.all_members), key=_rank)
+    checked = [member.batches for member in members if member.batches is not None]
+    batches = min(checked, key=lambda each: each.holds, default=None)
+    sources = [*(str(run.folder) for run in runs), *(table.table.source for table in predicted.tables)]
+    results = ensemble_settings(base, sources, weights, config.combine)
+    validation = None
+    if predicted.own_corpus and not predicted.tables:
+        validation = joint_validation(runs, weights.values, predicted.emotions, config.combine)
+    predictions = predictions_table(frames, combined, predicted.emotions)
+    return write_run(place, results, members[0], predictions, predicted.emotions, worst, validation, batches)
 
 
 def _rank(leakage: dict[str, Any]) -> tuple[int, int]:
@@ -173,34 +235,39 @@ def _rank(leakage: dict[str, Any]) -> tuple[int, int]:
 
 
 def _main_sections(
-    predicted: MemberPredictions, written: Sequence[Run], weights: np.ndarray, left_out: int, config: DictConfig
+    predicted: MemberPredictions,
+    written: Sequence[Run],
+    weights: Weights,
+    sentences: Sequence[str],
+    config: DictConfig,
 ) -> list[Section]:
     """Builds the sections for the terminal: emotions of another corpus, members and ensemble."""
-    members, is_ensemble = predicted.members, len(predicted.members) > 1
-    names = _names(predicted)
+    members, is_ensemble = predicted.all_members, predicted.is_ensemble
+    names = predicted.names(config.combine)
     systems = [System({}, [run], {}, name) for run, name in zip(written, names, strict=True)]
     options = {"resamples": config.resamples, "seed": config.seed}
-    sentences = sentences_on(members, written, predicted.own_corpus, left_out, config.subjects)
+    about = weights.describe(config.combine) if is_ensemble else ""
     if is_ensemble:
-        sentences.insert(0, gain_sentence(systems[-1], systems[:-1], **options))
+        sentences = [gain_sentence(systems[-1], systems[:-1], **options), *sentences]
     uar_all_emotions: list[float | None] | None = None
     if not predicted.own_corpus:
         true = predicted.true[predicted.is_scored]
         uar_all_emotions = [_uar_over_all_emotions(member, true, predicted.is_scored) for member in members]
         uar_all_emotions += [None] * is_ensemble
-    table = member_table(systems, [*weights.tolist(), None][: len(systems)], uar_all_emotions, **options)
+    shown = [*weights.values.tolist(), None][: len(systems)]
+    table = member_table(systems, shown, uar_all_emotions, about, **options)
     title = "Members and ensemble" if is_ensemble else "Scores of the run"
     sections = [Section(title, [table], sentences=sentences, terminal=True)]
     if predicted.own_corpus:
         return sections
-    seen = {member.name: member.seen_people for member in members if member.seen_people is not None}
+    seen = {member.name: member.seen_people for member in predicted.members if member.seen_people is not None}
     if seen:
         sections.append(seen_people_section(seen))
     return [*emotion_sections(members, predicted.labels, predicted.emotions), *sections]
 
 
-def _write_report(folder: Path, predicted: MemberPredictions, sections: Sequence[Section]) -> None:
-    names, datamodule = _names(predicted), predicted.members[0].datamodule
+def _write_report(folder: Path, predicted: MemberPredictions, sections: Sequence[Section], rule: str) -> None:
+    names, datamodule = predicted.names(rule), predicted.members[0].datamodule
     where = f"{datamodule.corpus}{', test subset' if predicted.own_corpus else ''}"
     title = f"Evaluation of {', '.join(names)} on {where}"
     summary = []
@@ -209,12 +276,7 @@ def _write_report(folder: Path, predicted: MemberPredictions, sections: Sequence
     write_report(folder, title, summary, sections)
 
 
-def _names(predicted: MemberPredictions) -> list[str]:
-    """Names of the members, and of the ensemble if there is one."""
-    return [member.name for member in predicted.members] + ["ensemble"] * (len(predicted.members) > 1)
-
-
-def _uar_over_all_emotions(member: Member, true: pd.Series, is_scored: np.ndarray) -> float:
+def _uar_over_all_emotions(member: Member | TableMember, true: pd.Series, is_scored: np.ndarray) -> float:
     """UAR over the shared labels if the member may predict any of its emotions."""
     predicted = np.array(member.classes, dtype=object)[member.probabilities[is_scored].argmax(axis=1)]
     table = pd.DataFrame({"label": true.to_numpy(), "predicted": predicted})

@@ -17,6 +17,7 @@ from fervid.audit.leakage import audit
 from fervid.data.datamodule import EmotionDataModule
 from fervid.data.face_cache import FaceCache
 from fervid.errors import InputError
+from fervid.evaluate.alignment import Alignment, align_tables, check_labels
 from fervid.evaluate.seen_people import SeenPeople
 from fervid.faces.detection import NoDetector
 from fervid.models.batch_invariance import MAX_PICTURES, BatchInvariance, check_batches
@@ -24,7 +25,7 @@ from fervid.predict.predictor import BATCH_SIZE, Predictor
 from fervid.runs.load import read_manifest, read_run, reopen_corpus, stored_config
 from fervid.runs.run import Run
 from fervid.runs.trust import Trust
-from fervid.schema.columns import FRAME_KEY, keys
+from fervid.schema.columns import keys
 from fervid.schema.weights import with_weights
 
 NO_DETECTOR = f"{NoDetector.__module__}.{NoDetector.__name__}"
@@ -46,6 +47,7 @@ class Member:
         probabilities: probabilities (N, C) of these classes for the N frames.
         batches: whether the probabilities depend on the batch.
         seen_people: people of the frames whom the run has seen in training; None if faces were not compared.
+        is_whole: whether the frames are all that the run was tested on, each once.
     """
 
     run: Run
@@ -59,6 +61,12 @@ class Member:
     probabilities: np.ndarray = field(default_factory=lambda: np.empty((0, 0)))
     batches: BatchInvariance | None = None
     seen_people: SeenPeople | None = None
+    is_whole: bool = True
+
+    @property
+    def class_names(self) -> list[str]:
+        """The emotions of the run."""
+        return self.run.class_names
 
 
 def open_members(runs: Sequence[Run], config: DictConfig) -> list[Member]:
@@ -154,26 +162,36 @@ def corpus_settings(config: DictConfig, stored: DictConfig) -> DictConfig:
     return OmegaConf.create(settings)
 
 
-def align(members: Sequence[Member], own_corpus: bool) -> None:
-    """Aligns the frames of all members; frames that a member lacks are dropped."""
-    keys = [pd.MultiIndex.from_frame(member.frames[FRAME_KEY]) for member in members]
-    common = keys[0]
-    for member, key in zip(members[1:], keys[1:], strict=True):
-        if own_corpus and set(key) != set(keys[0]):
+def align(members: Sequence[Member], own_corpus: bool) -> Alignment:
+    """Aligns the frames of all members (:func:`fervid.evaluate.alignment.align_tables`).
+
+    Frames that a member lacks are dropped; the frame of a member with one per clip is repeated.
+
+    Raises:
+        InputError: if, on their own corpus, the members were tested on different frames or classify different emotions.
+    """
+    first, tables = members[0], [member.frames for member in members]
+    for member in members[1:]:
+        if own_corpus and set(member.run.class_names) != set(first.run.class_names):
             raise InputError(
-                f"{members[0].run.folder} and {member.run.folder} were tested on different frames, so each may "
-                "have been trained on test frames of the other: evaluate them on another corpus (dataset=...), or "
-                "train them with the same split (seed=1 split.seed=42 changes the seed of the network but not the "
-                "split)."
-            )
-        if own_corpus and set(member.run.class_names) != set(members[0].run.class_names):
-            raise InputError(
-                f"{members[0].run.folder} and {member.run.folder} classify different emotions: give runs with the same "
+                f"{first.run.folder} and {member.run.folder} classify different emotions: give runs with the same "
                 "emotions."
             )
-        common = common[common.isin(key)]
-    for member, key in zip(members, keys, strict=True):
-        member.frames = member.frames.iloc[key.get_indexer(common)]
+    found = align_tables(tables)
+    # Members of different kinds may lack single clips, such as one without a detected face.
+    if own_corpus and (not len(found.rows[0]) or (found.same_kind and not found.is_complete)):
+        other = next(each for each in members[1:] if not align_tables([first.frames, each.frames]).is_complete)
+        raise InputError(
+            f"{first.run.folder} and {other.run.folder} were tested on different frames, so each may "
+            "have been trained on test frames of the other: evaluate them on another corpus (dataset=...), or "
+            "train them with the same split (seed=1 split.seed=42 changes the seed of the network but not the "
+            "split)."
+        )
+    for number, (member, rows) in enumerate(zip(members, found.rows, strict=True)):
+        member.frames, member.is_whole = member.frames.iloc[rows], found.keeps_rows(number)
+    if not found.same_kind:
+        check_labels([member.frames for member in members], "emotion")
+    return found
 
 
 def leave_out_seen(members: Sequence[Member]) -> int:
@@ -182,18 +200,17 @@ def leave_out_seen(members: Sequence[Member]) -> int:
     If faces were compared, frames of people seen in training are dropped, too.
     """
     seen = pd.concat([member.seen[["corpus", "subject", "clip"]] for member in members])
-    frames = members[0].frames
-    known = np.zeros(len(frames), dtype=bool)
-    for column in ("subject", "clip"):
-        pairs = pd.MultiIndex.from_frame(seen.dropna(subset=column)[["corpus", column]])
-        known |= pd.MultiIndex.from_frame(frames[["corpus", column]]).isin(pairs)
-    for member in members:
+    known = np.zeros(len(members[0].frames), dtype=bool)
+    for member in members:  # names of clips may differ between modalities
+        for column in ("subject", "clip"):
+            pairs = pd.MultiIndex.from_frame(seen.dropna(subset=column)[["corpus", column]])
+            known |= pd.MultiIndex.from_frame(member.frames[["corpus", column]]).isin(pairs)
         if member.seen_people is not None:
             known |= member.seen_people.is_seen.to_numpy()
     if known.all():
         by_face = members[0].seen_people is not None
         raise InputError(
-            f"subjects=unseen leaves no frames: all {len(frames)} are of subjects or clips that a member was trained "
+            f"subjects=unseen leaves no frames: all {len(known)} are of subjects or clips that a member was trained "
             "or validated on"
             + (", or look like them. Choose another corpus or" if by_face else ". Choose another corpus")
             + (" a smaller identity.false_match_rate." if by_face else ".")
@@ -247,7 +264,9 @@ def predict_frames(member: Member, device: str, trust: Trust = ()) -> np.ndarray
     """
     # The faces are already cropped.
     predictor = Predictor(member.run.folder, detector=NoDetector(), device=device, trust=trust)
-    face_cache, rows = FaceCache(member.datamodule.face_cache_path), member.frames["cache_row"].to_numpy()
+    face_cache = FaceCache(member.datamodule.face_cache_path)
+    # A member with one row per clip has it repeated for each frame of another member: it is predicted only once.
+    rows, repeated = np.unique(member.frames["cache_row"].to_numpy(), return_inverse=True)
     starts = range(0, len(rows), BATCH_SIZE)
     hidden = not get_console().is_terminal
     parts = [
@@ -260,4 +279,4 @@ def predict_frames(member: Member, device: str, trust: Trust = ()) -> np.ndarray
     member.batches = check_batches(
         predictor.classify, face_cache[rows[sample]], probabilities[sample], batch_size=BATCH_SIZE // 4
     )
-    return probabilities
+    return probabilities[repeated]

@@ -6,6 +6,7 @@ import pandas as pd
 
 from fervid.evaluate.cross_corpus import ALL_SHARED, all_emotions_table, emotion_table
 from fervid.evaluate.members import Member
+from fervid.evaluate.table_members import TableMember
 from fervid.report.writing import Section
 from fervid.runs.run import Run
 from fervid.schema.columns import keys
@@ -22,7 +23,7 @@ def sentences_on(
         corpus, found = member.datamodule.corpus, member.leakage
         if member.batches is not None:
             sentences.append(f"{member.name}: {member.batches.sentence}")
-        if own_corpus and not left_out:
+        if own_corpus and not left_out and member.is_whole:
             before, now = member.run.metric("test/uar"), run.metric("test/uar")
             same = abs(before - now) < 1e-4 or before != before
             if not same:
@@ -78,9 +79,11 @@ def _shared_and_dropped(labels: pd.Series, models: Sequence[Sequence[str]], shar
     return sentences
 
 
-def emotion_sections(members: Sequence[Member], labels: pd.Series, emotions: Sequence[str]) -> list[Section]:
+def emotion_sections(
+    members: Sequence[Member | TableMember], labels: pd.Series, emotions: Sequence[str]
+) -> list[Section]:
     """Builds the sections on shared emotions and on predictions over all emotions."""
-    vocabularies = [member.run.class_names for member in members]
+    vocabularies = [member.class_names for member in members]
     predictions = [(member.name, member.probabilities, member.classes) for member in members]
     all_emotions = all_emotions_table(labels, predictions, emotions)
     sentences = _shared_and_dropped(labels, vocabularies, emotions)

@@ -8,27 +8,28 @@ import numpy as np
 import pandas as pd
 from omegaconf import DictConfig, OmegaConf
 
-from fervid.evaluate.ensemble import soft_vote
+from fervid.evaluate.combining import Weights, combine, validation_tables
 from fervid.evaluate.members import Member, corpus_settings
+from fervid.evaluate.posteriors import PosteriorTable
 from fervid.metrics.aggregation import measure
 from fervid.models.batch_invariance import BatchInvariance
 from fervid.runs.load import stored_config
 from fervid.runs.record import describe_data
 from fervid.runs.run import Run, open_run
-from fervid.schema.columns import FRAME_KEY
 from fervid.schema.predictions import predictions_table, probabilities, write_predictions
 from fervid.schema.results import write_results
 
 
-def joint_validation(runs: Sequence[Run], weights: np.ndarray, emotions: Sequence[str]) -> pd.DataFrame | None:
+def joint_validation(
+    runs: Sequence[Run], weights: np.ndarray, emotions: Sequence[str], rule: str
+) -> pd.DataFrame | None:
     """Ensemble predictions of the validation frames; None unless all members have the same validation frames."""
-    if not all(run.has_validation for run in runs):
+    found = validation_tables(runs) if all(run.has_validation for run in runs) else None
+    if found is None:
         return None
-    tables = [run.validation.sort_values(FRAME_KEY, ignore_index=True) for run in runs]
-    if not all(table[FRAME_KEY].equals(tables[0][FRAME_KEY]) for table in tables):
-        return None
-    joint = soft_vote([probabilities(table, emotions) for table in tables], weights)
-    return predictions_table(tables[0], joint, emotions)
+    frames, tables = found
+    joint = combine([probabilities(table, emotions) for table in tables], weights, rule)
+    return predictions_table(frames, joint, emotions)
 
 
 def training_entries(run: Run, config: DictConfig | None) -> dict[str, Any]:
@@ -64,15 +65,49 @@ def training_entries(run: Run, config: DictConfig | None) -> dict[str, Any]:
     return results
 
 
-def ensemble_settings(members: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Settings in ``results.json`` of an ensemble: those that all members have in common."""
+def posterior_entries(table: PosteriorTable, run: dict[str, Any]) -> dict[str, Any]:
+    """Entries of ``results.json`` of a table of posteriors.
+
+    Args:
+        table: the table; how its model was trained is unknown.
+        run: entries of a run that was tested on the same frames.
+    """
+    groups = ("dataset", "split", "detector")
+    described = {"files": table.source, "classes": table.class_names, "values": table.values}
+    return {
+        "choices": {name: run["choices"].get(name) for name in groups} | {"backbone": "posteriors"},
+        "config": {name: run["config"].get(name) for name in groups} | {"posteriors": described},
+        "evaluated": table.source,
+        **{name: run[name] for name in ("versions", "git_revision")},
+        **{"seconds": {"fit": 0.0}, "seed": None, "warnings": [], "metrics": {}},
+    }
+
+
+def ensemble_settings(
+    members: Sequence[dict[str, Any]], sources: Sequence[str], weights: Weights, rule: str
+) -> dict[str, Any]:
+    """Entries of ``results.json`` of an ensemble: the settings that its runs have in common, and how it is computed.
+
+    Args:
+        members: entries of each member that is a run.
+        sources: run folder or table of each member.
+        weights: weights of the members.
+        rule: how their probabilities are combined.
+    """
     first = members[0]
+    given = weights.values.tolist()
     seconds = {"fit": sum(results["seconds"]["fit"] for results in members)}
     choices = _common([results["choices"] for results in members]) | {"backbone": "ensemble"}
     config = _common([results["config"] for results in members])
+    # Part of the configuration, so that reports do not mistake two ensembles of the same members for replicates.
+    config["ensemble"] = {"combine": rule, "weights": given if weights.source == "given" else weights.source}
+    ensemble = {"members": list(sources), "weights": given, "weights_from": weights.source, "combine": rule}
+    if weights.learned:
+        ensemble["validation"] = weights.learned
     shared = {name: first[name] for name in ("versions", "git_revision")}
     return shared | {
         "choices": choices, "config": config, "seconds": seconds, "seed": None, "warnings": [], "metrics": {},
+        "ensemble": ensemble,
     }  # fmt: skip
 
 
@@ -99,9 +134,22 @@ def write_run(
     validation: pd.DataFrame | None,
     batches: BatchInvariance | None,
 ) -> Run:
-    """Writes the run folder of a member or an ensemble; ``batches`` says whether it depends on the batch."""
+    """Writes the run folder of a member, a table of posteriors or an ensemble.
+
+    Args:
+        folder: folder to create.
+        results: entries of ``results.json`` on the training.
+        member: the member; for a table or an ensemble, one tested on the same frames.
+        predictions: predictions of the test frames.
+        emotions: the scored emotions.
+        leakage: what is known of the overlap with the training data.
+        validation: predictions of the validation frames, if any.
+        batches: whether the predictions depend on the batch, if that was checked.
+    """
     measured = measure(predictions, emotions)
     sizes = {subset: int(member.run.results["data"]["split"][subset]) for subset in ("train", "val")}
+    if "posteriors" in results["config"]:  # what its model was trained on is unknown
+        sizes = {"train": 0, "val": 0}
     folder.mkdir(parents=True, exist_ok=True)
     write_predictions(folder, predictions, validation)
     # Written last: it marks the folder as complete.
@@ -110,7 +158,7 @@ def write_run(
         results
         | measured
         | {
-            "evaluated": str(member.run.folder),
+            "evaluated": results.get("evaluated", str(member.run.folder)),
             "warnings": [*results["warnings"], *([] if batches is None or batches.holds else [batches.sentence])],
             "batch_invariance": None if batches is None else batches.as_dict(),
             "metrics": results["metrics"] | measured["metrics"],

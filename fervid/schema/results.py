@@ -319,9 +319,9 @@ class Results(TypedDict):
         weights: source of the initial weights, their SHA-256, their data and their licence.
         device: device that the run was trained on.
         trainer_precision: precision of the trainer, such as ``32-true``.
-        evaluated: folder of the tested run, if ``fervid.evaluate`` wrote the record.
+        evaluated: folder of the tested run, or table of posteriors, if ``fervid.evaluate`` wrote the record.
         batch_invariance: whether outputs depend on the batch, as checked by ``fervid.evaluate``.
-        ensemble: the members and their weights, if the record is that of an ensemble.
+        ensemble: the members, their weights and how they are combined, if the record is that of an ensemble.
         probe: the regularisation of a linear probe.
     """
 

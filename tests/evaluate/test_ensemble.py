@@ -1,49 +1,13 @@
-"""Ensemble weights, soft vote, member table and comparison with the best member."""
+"""Member table and comparison with the best member."""
 
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pytest
 
-from fervid.errors import InputError
-from fervid.evaluate.ensemble import gain_sentence, member_table, member_weights, soft_vote
+from fervid.evaluate.ensemble import gain_sentence, member_table
 from fervid.report.systems import System
 from fervid.runs.run import Run
-
-
-def stored(uar=None):
-    return Run(Path("run"), {"metrics": {"val/uar": uar}})
-
-
-def test_weights_sum_to_one():
-    runs = [stored(0.3), stored(0.6)]
-    np.testing.assert_allclose(member_weights(None, runs), [0.5, 0.5])
-    np.testing.assert_allclose(member_weights([3, 1], runs), [0.75, 0.25])
-    np.testing.assert_allclose(member_weights("validation", runs), [1 / 3, 2 / 3])
-
-
-@pytest.mark.parametrize(
-    ("weights", "said"),
-    [
-        ([1], "for 2 runs"),
-        ([1, -1], "none below 0"),
-        ([0, 0], "not all 0"),
-        ([1, "a"], "one number per run"),
-        ([1, True], "one number per run"),
-        ("test", "validation, or a list"),
-        (3, "validation, or a list"),
-        ("validation", "needs a validation UAR"),
-    ],
-)
-def test_invalid_weights(weights, said):
-    with pytest.raises(InputError, match=said):
-        member_weights(weights, [stored(0.5), stored(None)])
-
-
-def test_soft_vote_is_the_weighted_mean():
-    a, b = np.array([[1.0, 0.0], [0.6, 0.4]]), np.array([[0.0, 1.0], [0.2, 0.8]])
-    np.testing.assert_allclose(soft_vote([a, b], np.array([0.75, 0.25])), [[0.75, 0.25], [0.5, 0.5]])
 
 
 def system(name, right, subjects=4):
@@ -93,5 +57,6 @@ def test_table_has_every_member_and_the_ensemble():
     alone = member_table([system("a", 1, subjects=1)], [1.0], resamples=100, seed=0)
     assert "No interval can be computed for a single subject" in alone.notes[1]
     assert "weight" not in alone.data
-    table = member_table([system("a", 1)], [1.0], [0.25], resamples=100, seed=0)
+    table = member_table([system("a", 1)], [1.0], [0.25], "How it is combined.", resamples=100, seed=0)
+    assert "How it is combined." in table.notes
     assert table.text()["UAR, all emotions"].tolist() == ["25.0%"]
