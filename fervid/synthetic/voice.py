@@ -265,12 +265,12 @@ class _Utterance:
         self.hiss = np.zeros_like(opening)
         semitones = np.full_like(opening, cues["pitch"]) + _tune(self.seconds / end, cues, syllables, rng)
         keys: list[tuple[float, Array]] = []
-        spoken = 0
+        spoken, joined = 0, False
         precision = float(np.clip(0.85 + 0.06 * cues["brightness"] - 0.15 * cues["rate"], 0.5, 1.1))
         for first, middle, last in syllables:
             # A faster speaker says two syllables in some openings of the mouth, a slower one holds its vowel.
             doubled = rng.uniform() < 1.4 * cues["rate"] and min(middle - first, last - middle) * STEP > MIN_SYLLABLE
-            joined = rng.uniform() < -1.6 * cues["rate"] and spoken > 0
+            joined = rng.uniform() < -1.6 * cues["rate"] and spoken > 0 and not joined
             edges = self.seconds[[first, middle, last] if doubled else [first, last]].tolist()
             for begin, stop in itertools.pairwise(edges):
                 consonant, vowel = sentence[spoken % len(sentence)]

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from sound_files import write_sound
 
-from fervid.synthetic.rendering import make_identity
+from fervid.synthetic.rendering import Identity, make_identity
 from rendered_corpora.filming import SOUND_RATE, Camera, check_emotions, mark, write_with_sound
 
 RAVDESS_EMOTIONS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")
@@ -81,22 +81,14 @@ def write_ravdess(
         who = make_identity(subject, seed)
         intensity = "strong" if strength == "02" else "normal"
         code = f"{RAVDESS_EMOTIONS.index(emotion) + 1:02d}"
-        take = int(channel + statement + repetition)
         numbers = (channel, code, strength, statement, repetition, f"{subject:02d}")
-        folder = Path(root) / f"Actor_{subject:02d}"
-        silent = folder / (f"{'-'.join(('02', *numbers))}.mp4" if "02" in modalities else "silent.mp4")
-        if {"01", "02"} & set(modalities):
-            camera.film(silent, who, emotion, take, intensity, frames, seed)
-        sound = np.empty((0, 0), np.float32)
-        if {"01", "03"} & set(modalities):
-            sound = camera.record_sound(who, emotion, take, intensity, frames, seed)[None]
-        for modality in modalities:
-            name = "-".join((modality, *numbers)) + (".wav" if modality == "03" else ".mp4")
-            if modality == "01":
-                write_with_sound(silent, folder / name, sound, "aac")
-            if modality == "03":
-                write_sound(folder / name, np.repeat(sound, 2, axis=0) if name in STEREO else sound, SOUND_RATE)
-            path = f"{folder.name}/{name}"
+        paths = {
+            modality: f"Actor_{subject:02d}/{'-'.join((modality, *numbers))}.{'wav' if modality == '03' else 'mp4'}"
+            for modality in modalities
+        }
+        clip = (who, emotion, int(channel + statement + repetition), intensity, frames, seed)
+        _record(camera, {modality: Path(root) / path for modality, path in paths.items()}, clip)
+        for modality, path in paths.items():
             rows.append(
                 {
                     "path": path,
@@ -111,7 +103,21 @@ def write_ravdess(
                     "frames": frames,
                 }
             )
-        if "02" not in modalities:
-            silent.unlink(missing_ok=True)
     mark(root)
     return pd.DataFrame(rows)
+
+
+def _record(camera: Camera, paths: dict[str, Path], clip: tuple[Identity, str, int, str, int, int]) -> None:
+    """Write the file of each modality; `clip` are the arguments of :meth:`Camera.record_sound`."""
+    sound = np.empty((1, 0), np.float32)
+    if {"01", "03"} & set(paths):
+        sound = camera.record_sound(*clip)[None]
+    if "03" in paths:
+        write_sound(paths["03"], np.repeat(sound, 1 + (paths["03"].name in STEREO), axis=0), SOUND_RATE)
+    if {"01", "02"} & set(paths):
+        silent = paths["02"] if "02" in paths else paths["01"].with_suffix(".silent.mp4")
+        camera.film(silent, *clip)
+        if "01" in paths:
+            write_with_sound(silent, paths["01"], sound, "aac")
+        if "02" not in paths:
+            silent.unlink()

@@ -140,8 +140,11 @@ def test_surprise_rises_and_sadness_falls():
     def rise(sound):
         return 12 * np.log2(pitch(sound[-12_000:]) / pitch(sound[:16_000]))
 
-    assert np.median(over_people(rise, "surprise")) > 2
-    assert np.median(over_people(rise, "sad")) < 0
+    surprise, sad = (
+        np.concatenate([over_people(rise, emotion, take=take) for take in range(3)]) for emotion in ("surprise", "sad")
+    )
+    assert surprise.mean() > 1
+    assert sad.mean() < -0.5
 
 
 def test_happiness_has_a_wider_range_of_pitch_than_sadness():
