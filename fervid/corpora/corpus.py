@@ -93,6 +93,14 @@ class Corpus:
         """Yields the file of each row of the inventory, in order, reading each one lazily."""
         return (file.source for file in self.inventory.files)
 
+    def recording_of(self, name: str) -> str:
+        """Returns the recording that a file is a version of, to match files computed from another version of it.
+
+        Args:
+            name: name of the file without folders and suffix. By default, it is returned unchanged.
+        """
+        return name
+
     @property
     def rendered(self) -> bool:
         """Whether the subjects are rendered, that is, the folder contains a file ``RENDERED.txt``."""

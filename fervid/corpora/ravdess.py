@@ -98,6 +98,10 @@ class RAVDESS(Corpus):
         lists = {"emotions": emotions, "subjects": sorted(self.subjects)}
         return {"modality": self.modality, "channel": self.channel, "intensity": self.intensity, **lists}
 
+    def recording_of(self, name: str) -> str:
+        """Returns the name without its modality; names that are not those of RAVDESS are returned unchanged."""
+        return _recording(name) if NAME.fullmatch(name) else name
+
     def read(self) -> Inventory:
         """Parses the file names; if a clip is there twice (zipped and unpacked), the first one is used."""
         listing = list_files(self.root, VIDEO_SUFFIXES | (SOUND_SUFFIXES if self.sound_only else set()))
@@ -185,7 +189,7 @@ def describe(stem: str) -> dict[str, str]:
         "clip": stem,
         "subject": subject,
         "emotion": EMOTIONS[int(emotion) - 1],
-        "recording": stem[3:],
+        "recording": _recording(stem),
         "sex": "male" if int(subject) % 2 else "female",
         "intensity": INTENSITIES[intensity],
         "modality": MODALITIES[modality],
@@ -193,6 +197,10 @@ def describe(stem: str) -> dict[str, str]:
         "statement": statement,
         "repetition": repetition,
     }
+
+
+def _recording(stem: str) -> str:
+    return stem.split("-", maxsplit=1)[1]  # 01-, 02- and 03- are versions with pictures, sound or both
 
 
 def _emotions(selected: str | Sequence[str]) -> set[str]:

@@ -14,7 +14,7 @@ from fervid.data.samples import Sample
 from fervid.errors import InputError
 from fervid.faces.detection import Detector
 from fervid.prepare.prepared_corpus import PreparedCorpus
-from fervid.prepare.prepared_features import FeatureSource
+from fervid.prepare.prepared_features import PreparedFeatures
 from fervid.prepare.prepared_folder import PreparedFolder
 from fervid.prepare.prepared_sounds import PreparedSounds
 from fervid.synthetic.corpus import RenderedSubjects
@@ -105,7 +105,7 @@ class CorpusDataModule(EmotionDataModule):
             else:
                 assert features is not None
                 corpus = whole.for_sound() if "sound" in sample.modalities and not sample.shows_pictures else whole
-                self.prepared[modality] = FeatureSource(corpus, features, columns=feature_columns, **options)
+                self.prepared[modality] = PreparedFeatures(corpus, features, columns=feature_columns, **options)
         super().__init__([CorpusSource(self.prepared)], cache_dir=cache_dir, **loading)
 
 

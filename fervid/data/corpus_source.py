@@ -11,11 +11,11 @@ from fervid.errors import InputError
 from fervid.media.files import LEFT_OUT
 from fervid.media.sound import read_wav
 from fervid.prepare.prepared_corpus import PreparedCorpus
-from fervid.prepare.prepared_features import FeatureSource
+from fervid.prepare.prepared_features import PreparedFeatures
 from fervid.prepare.prepared_folder import PreparedFolder
 from fervid.prepare.prepared_sounds import PreparedSounds
 
-KEPT = ("sound", "seconds", "peak_db", "rms_db", "clipped", "channels", "source_rate", "feature_rows", "features_row")
+KEPT = ("sound", "seconds", "peak_db", "rms_db", "clipped", "channels", "source_rate", "feature_rows", "feature_row")
 
 
 class CorpusSource:
@@ -89,12 +89,12 @@ class CorpusSource:
         if isinstance(part, PreparedSounds):
             return part.sounds().assign(frame=0, time=0.0)
         clips = self._features.rows()
-        return clips.assign(frame=0, time=0.0, features_row=np.arange(len(clips)))
+        return clips.assign(frame=0, time=0.0, feature_row=np.arange(len(clips)))
 
     @property
-    def _features(self) -> FeatureSource:
+    def _features(self) -> PreparedFeatures:
         part = self.parts["features"]
-        assert isinstance(part, FeatureSource)
+        assert isinstance(part, PreparedFeatures)
         return part
 
     def open(self, modality: str, rows: pd.DataFrame, cache: Path) -> Callable[[int], np.ndarray]:
@@ -104,7 +104,7 @@ class CorpusSource:
         if isinstance(part, PreparedSounds):
             folder, files = part.folder, rows["sound"].to_numpy(dtype=object)
             return lambda row: _sound(folder, files[row])
-        features, numbers = self._features, rows["features_row"].to_numpy()
+        features, numbers = self._features, rows["feature_row"].to_numpy()
         return lambda row: features.read(int(numbers[row]))
 
     def feature_names(self) -> list[str]:

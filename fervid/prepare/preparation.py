@@ -158,7 +158,7 @@ def prepare_clips(
         ) from error
     if len(failed) > allowed:
         where = folder / ("failures.csv" if part is None else f"failures-{part.name}.csv")
-        _refuse_failures(where, list_failures(clips, failed), len(rows), max_failures, advice)
+        refuse_failures(where, list_failures(clips, failed), len(rows), max_failures, advice)
     if unread:
         _refuse_unread(list_failures(clips, unread), len(rows))
 
@@ -200,8 +200,19 @@ def result_path(folder: Path, row: int, clip: pd.Series, ending: str) -> Path:
     return path
 
 
-def _refuse_failures(path: Path, failures: pd.DataFrame, files: int, max_failures: float, advice: str) -> NoReturn:
-    """Writes the failures and raises an InputError, since there are too many."""
+def refuse_failures(path: Path, failures: pd.DataFrame, files: int, max_failures: float, advice: str) -> NoReturn:
+    """Writes a list of failures and reports that there are too many.
+
+    Args:
+        path: path of the CSV file to write.
+        failures: ``path`` and ``reason`` of each file that failed.
+        files: number of all files.
+        max_failures: maximum fraction of files that may fail.
+        advice: what to try.
+
+    Raises:
+        InputError: always.
+    """
     write_csv(path, spreadsheet(failures.assign(outcome=FAILED)))
     first = failures.iloc[0]
     raise InputError(

@@ -113,7 +113,8 @@ _DECLARED = (
     Column("clipped", Role.BOOKKEEPING, Kind.VALUE, "fraction of the sound's samples at full scale", reserved=True),
     Column("channels", Role.BOOKKEEPING, Kind.VALUE, "number of channels of the sound's source", reserved=True),
     Column("source_rate", Role.BOOKKEEPING, Kind.VALUE, "samples per second of the sound's source", reserved=True),
-    Column("features_row", Role.BOOKKEEPING, Kind.VALUE, "row of the clip in the prepared features", reserved=True),
+    Column("feature_row", Role.BOOKKEEPING, Kind.VALUE, "row of the clip in the prepared features", reserved=True),
+    Column("feature_rows", Role.BOOKKEEPING, Kind.VALUE, "rows of the clip in a feature table", reserved=True),
     Column("cache_row", Role.BOOKKEEPING, Kind.VALUE, "row of the face in the face cache", reserved=True),
     Column(
         "clip_row", Role.BOOKKEEPING, Kind.VALUE, "row of the clip in the cache of sounds or features", reserved=True

@@ -1,5 +1,6 @@
 """Reads all CSV files, written by fervid or by users; only empty cells are missing values."""
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -12,7 +13,9 @@ TEXT = columns_of(Kind.NAME, Kind.PATH)  # never parsed as numbers: subject 01 i
 VERBATIM = columns_of(Kind.PATH)  # file names are kept exactly, including blanks
 
 
-def read_csv(source: str | Path | TextIO, *, numbers: bool = False, **options: Any) -> pd.DataFrame:
+def read_csv(
+    source: str | Path | TextIO, *, numbers: bool = False, text: Collection[str] = (), **options: Any
+) -> pd.DataFrame:
     """Reads a CSV file.
 
     Only empty cells are missing values. pandas would also treat ``NA``, ``None``, ``nan`` and ``null`` as missing, but
@@ -22,13 +25,14 @@ def read_csv(source: str | Path | TextIO, *, numbers: bool = False, **options: A
     Args:
         source: path of the file, or an open file.
         numbers: whether to parse columns of numbers, except those in :data:`TEXT`; otherwise every cell is text.
+        text: further columns that are never parsed as numbers.
         **options: further arguments of :func:`pandas.read_csv`.
 
     Raises:
         OSError: if the file cannot be read.
         ValueError: if the file is not a valid table.
     """
-    dtype: Any = dict.fromkeys(TEXT, str) if numbers else str
+    dtype: Any = dict.fromkeys([*TEXT, *text], str) if numbers else str
     table = pd.read_csv(source, dtype=dtype, keep_default_na=False, na_values=[""], low_memory=False, **options)
     if not isinstance(table.index, pd.RangeIndex):
         raise ValueError("its rows have more fields than its header has names")
@@ -36,4 +40,5 @@ def read_csv(source: str | Path | TextIO, *, numbers: bool = False, **options: A
     duplicated = table.columns[table.columns.duplicated()]
     if len(duplicated):
         raise ValueError(f"it has two columns named {duplicated[0]!r}")
-    return table.assign(**{name: clean_column(table[name]) for name in table if name not in VERBATIM})
+    texts = [name for name in table.select_dtypes(exclude="number") if name not in VERBATIM]
+    return table.assign(**{name: clean_column(table[name]) for name in texts})
