@@ -154,7 +154,7 @@ class Faces(Dataset):
 
     def __init__(self, datamodule: EmotionDataModule, side: str):
         frames = datamodule.manifest[datamodule.manifest["split"] == side]
-        self.faces, self.rows = np.load(datamodule.face_cache_path, mmap_mode="r"), frames["cache_row"].to_numpy()
+        self.faces, self.rows = np.load(datamodule.face_cache.path, mmap_mode="r"), frames["cache_row"].to_numpy()
         self.labels = [datamodule.class_names.index(emotion) for emotion in frames["emotion"]]
 
     def __len__(self) -> int:

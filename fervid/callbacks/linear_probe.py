@@ -164,7 +164,7 @@ class LinearProbe(FreezeThenFineTune):
     def _heads(self, model: Task) -> dict[str, Head]:
         """Returns the head of each modality."""
         if isinstance(model.head, LateFusion):
-            return {name: model.head.heads[name] for name in model.network.modalities}  # type: ignore[misc]
+            return dict(model.head.heads)
         if not isinstance(model.head, Head):
             raise InputError("the linear probe fits a head for each modality: give fusion=late.")
         return {model.network.modalities[0]: model.head}
@@ -179,7 +179,7 @@ class LinearProbe(FreezeThenFineTune):
                     "the features, so dropping some of them would shift its outputs."
                 )
         for branch in model.network.branches.values():
-            if any(True for _ in branch.pooling.parameters()):  # type: ignore[union-attr, operator]
+            if any(True for _ in branch.pooling.parameters()):
                 raise InputError(
                     "the linear probe needs a pooling without weights: give pooling=mean or mean_and_deviation."
                 )

@@ -35,11 +35,16 @@ class OutputCollector(pl.Callback):
     on_validation_batch_end = on_test_batch_end  # type: ignore[assignment]  # *args takes the remaining arguments
     on_validation_epoch_end = on_test_epoch_end
 
-    def table(self, model: Task, samples: pd.DataFrame) -> pd.DataFrame:
+    def table(self, model: Task, samples: pd.DataFrame, alone: str | None = None) -> pd.DataFrame:
         """Returns the table of predictions (:meth:`fervid.tasks.task.Task.predictions`).
 
         Args:
             model: model that gave the outputs.
             samples: the sample table.
+            alone: a modality, for the predictions from this modality alone; None: those from all modalities.
         """
-        return model.predictions(samples.loc[self.index], self.values)
+        values = self.values
+        if alone is not None:
+            ending = f"_{alone}"
+            values = {name.removesuffix(ending): array for name, array in values.items() if name.endswith(ending)}
+        return model.predictions(samples.loc[self.index], values)

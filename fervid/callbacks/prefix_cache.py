@@ -289,9 +289,7 @@ class _Work:
 
     @property
     def branch(self) -> Branch:
-        branch = self.model.network.branches[self.modality]
-        assert isinstance(branch, Branch)
-        return branch
+        return self.model.network.branches[self.modality]
 
     @property
     def nouns(self) -> tuple[str, str]:

@@ -33,7 +33,7 @@ class CorpusDataModule(EmotionDataModule):
         window: ``all`` or ``centre``.
         face_size: side of the face crops in pixels.
         margin: margin on each side of the face, as a fraction of its size.
-        features: path of a feature table, or a folder with one table per clip, for samples with features: see
+        features_path: path of a feature table, or a folder with one table per clip, for samples with features: see
             :func:`fervid.corpora.feature_tables.read_features`.
         feature_columns: columns to use, names or patterns such as ``AU*_r``; None: all numeric columns.
         max_failures: maximum fraction of files that may fail.
@@ -59,7 +59,7 @@ class CorpusDataModule(EmotionDataModule):
         window: Literal["all", "centre"] = "all",
         face_size: int = 256,
         margin: float = 0.15,
-        features: str | Path | None = None,
+        features_path: str | Path | None = None,
         feature_columns: Sequence[str] | str | None = None,
         max_failures: float = 0.1,
         prepared_dir: str | Path | None = None,
@@ -78,10 +78,10 @@ class CorpusDataModule(EmotionDataModule):
             )
         loading = {name: options.pop(name) for name in _LOADING.keys() & set(options)}
         sample = loading.get("sample") or Sample()
-        if (features is None) == ("features" in sample.modalities):
+        if (features_path is None) == ("features" in sample.modalities):
             raise InputError(
-                "dataset.features=<table> and a sample with features (sample=features or sound_features) must be given "
-                "together."
+                "dataset.features_path=<table> and a sample with features (sample=features or sound_features) must be "
+                "given together."
             )
         whole, options = (
             found(**options),
@@ -103,9 +103,11 @@ class CorpusDataModule(EmotionDataModule):
             elif modality == "sound":
                 self.prepared[modality] = PreparedSounds(whole, **options)
             else:
-                assert features is not None
-                corpus = whole.for_sound() if "sound" in sample.modalities and not sample.shows_pictures else whole
-                self.prepared[modality] = PreparedFeatures(corpus, features, columns=feature_columns, **options)
+                assert features_path is not None
+                with_sound = "sound" in sample.modalities and not sample.shows_pictures
+                self.prepared[modality] = PreparedFeatures(
+                    whole.for_sound() if with_sound else whole, features_path, columns=feature_columns, **options
+                )
         super().__init__([CorpusSource(self.prepared)], cache_dir=cache_dir, **loading)
 
 

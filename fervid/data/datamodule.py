@@ -25,7 +25,7 @@ from fervid.data.datasets import EpochSampler, SampleDataset
 from fervid.data.device_loader import DeviceLoader
 from fervid.data.face_cache import FaceCache
 from fervid.data.identity import FaceIdentity
-from fervid.data.inputs import Cached, CachedFeatures, Features, SoundAugmentation
+from fervid.data.inputs import Augmentation, Cached, CachedFeatures, Features, Inputs
 from fervid.data.loading import Loading
 from fervid.data.samples import Sample
 from fervid.data.source import Source, check_sources, feature_names, open_sources
@@ -109,7 +109,7 @@ class EmotionDataModule(pl.LightningDataModule):
         batch_size: int = 32,
         num_workers: int = 0,
         augmentation: "A.Compose | None" = None,
-        sound_augmentation: SoundAugmentation | None = None,
+        sound_augmentation: Augmentation | None = None,
         sampler: str = "shuffle",
         grayscale: bool = False,
         identity: FaceIdentity | None = None,
@@ -216,11 +216,6 @@ class EmotionDataModule(pl.LightningDataModule):
     @property
     def _first_store(self) -> Store:
         return self.stores[self.sample.modalities[0]]
-
-    @property
-    def face_cache_path(self) -> Path:
-        """Path of the face cache."""
-        return self._pictures.path
 
     @property
     def face_cache(self) -> FaceCache:
@@ -453,7 +448,8 @@ class EmotionDataModule(pl.LightningDataModule):
             cached: cached features by modality, which replace the inputs.
             epoch: the sampler's epoch, a scalar tensor in shared memory.
         """
-        samples, inputs = self.samples_of(subset), []
+        samples = self.samples_of(subset)
+        inputs: list[Inputs] = []
         for name, store in self.stores.items():
             if name in cached:
                 inputs.append(Cached(name, cached[name], seed=self.seed))

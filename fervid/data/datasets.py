@@ -86,7 +86,8 @@ class SampleDataset(Dataset):
         return {key: value[0] for key, value in self.__getitems__([position]).items()}
 
     def __getitems__(self, positions: list[int]) -> Batch:
-        epoch, batch = int(self.epoch), {}
+        epoch = int(self.epoch)
+        batch: Batch = {}
         for each in self.inputs:
             batch |= each.fetch(positions, epoch)
         batch |= {name: values[positions] for name, values in self.targets.items()}

@@ -1,7 +1,7 @@
 """The inputs of one modality for the samples of a subset: pictures, sounds or tables, or cached features of them."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -16,7 +16,18 @@ if TYPE_CHECKING:  # importing albumentations takes half a second, which trainin
 
 Batch = dict[str, Tensor]
 Gather = Callable[[Tensor, int], Batch]  # positions on the device, and the first one on the host -> batch entries
-SoundAugmentation = Callable[[np.ndarray, np.random.Generator], np.ndarray]  # float32 (L,) -> (M,)
+
+
+class Augmentation(Protocol):
+    """Augmentation of sequences such as :class:`fervid.data.sound_augmentation.SoundAugmentation`."""
+
+    def __call__(self, values: np.ndarray, draws: np.random.Generator) -> np.ndarray:
+        """Returns a changed copy of a sequence, float32 (L, ...) -> (M, ...)."""
+        ...
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the settings, which are part of the key of cached features."""
+        ...
 
 
 def cached_name(modality: str) -> str:
@@ -119,7 +130,7 @@ class Sequences:
         stored: RaggedRows,
         rows: np.ndarray,
         *,
-        augmentation: SoundAugmentation | None = None,
+        augmentation: Augmentation | None = None,
         seed: int = 0,
     ):
         self.modality, self.stored, self.rows = modality, stored, rows

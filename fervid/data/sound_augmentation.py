@@ -53,22 +53,23 @@ class SoundAugmentation:
                 "smaller one first, or null."
             )
         self.gain_db, self.shift_seconds, self.speed, self.p = gain_db, shift_seconds, speed, p
-        self.noise_snr_db = None if noise_snr_db is None else tuple(noise_snr_db)
+        self.noise_snr_db = None if noise_snr_db is None else (float(noise_snr_db[0]), float(noise_snr_db[1]))
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the settings, which are part of the key of cached features."""
         return dict(vars(self))
 
-    def __call__(self, sound: np.ndarray, draws: np.random.Generator) -> np.ndarray:
+    def __call__(self, values: np.ndarray, draws: np.random.Generator) -> np.ndarray:
         """Returns a changed copy of a sound.
 
         Args:
-            sound: float32 (N,), from -1 to 1, at 16 kHz.
+            values: float32 (N,), from -1 to 1, at 16 kHz.
             draws: random numbers.
 
         Returns:
             float32 (M,); values may exceed 1.
         """
+        sound = values
         if self.speed and draws.random() < self.p:
             sound = _resampled(sound, 1 + draws.uniform(-self.speed, self.speed))
         if self.shift_seconds and draws.random() < self.p:

@@ -10,7 +10,7 @@ from rich import get_console
 from rich.progress import track
 
 from fervid.data.face_cache import FaceCache, build_face_cache
-from fervid.data.inputs import Inputs, Pictures, Sequences, SoundAugmentation, padded, scaled
+from fervid.data.inputs import Augmentation, Inputs, Pictures, Sequences, padded, scaled
 from fervid.data.seeds import draw_seed
 from fervid.storage.atomic import writing
 from fervid.storage.ragged_rows import RaggedRows
@@ -173,7 +173,7 @@ class SequenceStore:
         with writing(self._hashes_path) as unfinished:
             with self.rows.writing() as append:
                 for row in track(range(count), description, total=count, transient=True, disable=hidden):
-                    values = np.ascontiguousarray(read(row), self.rows.dtype)
+                    values: np.ndarray = np.ascontiguousarray(read(row), self.rows.dtype)
                     hashes[row] = np.frombuffer(hashlib.sha256(values.tobytes()).digest(), np.uint8)
                     append(values)
             with open(unfinished, "wb") as file:
@@ -182,7 +182,7 @@ class SequenceStore:
     def hashes(self) -> np.ndarray:
         return np.load(self._hashes_path)
 
-    def inputs(self, rows: np.ndarray, *, augmentation: SoundAugmentation | None = None, seed: int = 0) -> Inputs:
+    def inputs(self, rows: np.ndarray, *, augmentation: Augmentation | None = None, seed: int = 0) -> Inputs:
         return Sequences(self.modality, self.rows, rows, augmentation=augmentation, seed=seed)
 
     def view(
@@ -190,7 +190,7 @@ class SequenceStore:
         rows: np.ndarray,
         *,
         mirrored: bool = False,
-        augmentation: SoundAugmentation | None = None,
+        augmentation: Augmentation | None = None,
         seeds: tuple[int, ...] = (),
     ) -> np.ndarray:
         """Returns sequences, float32 (B, L) or (B, L, F), padded with NaN."""

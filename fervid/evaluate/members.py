@@ -15,7 +15,6 @@ from rich.progress import track
 from fervid.audit.duplicates import near_duplicates
 from fervid.audit.leakage import audit
 from fervid.data.datamodule import EmotionDataModule
-from fervid.data.face_cache import FaceCache
 from fervid.errors import InputError
 from fervid.evaluate.alignment import Alignment, align_tables, check_labels
 from fervid.evaluate.seen_people import SeenPeople
@@ -264,7 +263,7 @@ def predict_frames(member: Member, device: str, trust: Trust = ()) -> np.ndarray
     """
     # The faces are already cropped.
     predictor = Predictor(member.run.folder, detector=NoDetector(), device=device, trust=trust)
-    face_cache = FaceCache(member.datamodule.face_cache_path)
+    face_cache = member.datamodule.face_cache
     # A member with one row per clip has it repeated for each frame of another member: it is predicted only once.
     rows, repeated = np.unique(member.frames["cache_row"].to_numpy(), return_inverse=True)
     starts = range(0, len(rows), BATCH_SIZE)

@@ -11,7 +11,6 @@ from matplotlib.figure import Figure
 from fervid import figures
 from fervid.audit.identity import BLOCK_ROWS, MAX_PICTURES, MIN_SUBJECTS, sums_of, unit_length, units_of
 from fervid.data.datamodule import EmotionDataModule
-from fervid.data.face_cache import FaceCache
 from fervid.data.identity import FaceIdentity
 from fervid.report.writing import Section
 from fervid.runs.drawing import caption
@@ -147,8 +146,8 @@ def _draw(
     if not len(frames):
         return None
     return figures.pairs(
-        FaceCache(own.face_cache_path)[trained["cache_row"].to_numpy()],
-        FaceCache(other.face_cache_path)[frames["cache_row"].to_numpy()],
+        own.face_cache[trained["cache_row"].to_numpy()],
+        other.face_cache[frames["cache_row"].to_numpy()],
         [caption(frame) for _, frame in trained.iterrows()],
         [caption(frame) for _, frame in frames.iterrows()],
         [f"similarity {alike:.2f}" for alike in similarities[: len(frames)]],

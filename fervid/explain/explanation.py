@@ -64,7 +64,7 @@ def explain_run(
     chosen = choose_frames(predictions, frames, max_faces, seed)
     averaged = frames_to_average(predictions, seed)
     datamodule = reopen_corpus(predictor.folder, predictor.results, cache_dir, root, trust=trust)
-    face_cache = FaceCache(datamodule.face_cache_path)
+    face_cache = datamodule.face_cache
     rows = datamodule.samples.reindex(predictions["index"])
     if (rows[[*CLIP_KEY, "emotion"]].to_numpy() != predictions[[*CLIP_KEY, "label"]].to_numpy()).any():
         raise InputError(

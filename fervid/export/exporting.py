@@ -22,7 +22,9 @@ from torch import Tensor, nn
 
 from fervid.errors import InputError, first_line
 from fervid.export.model_card import faces_in_words, model_card, weights_licence, without_folders
+from fervid.models.backbone import Backbone
 from fervid.models.batch_invariance import BatchInvariance, check_batches
+from fervid.models.heads import Head
 from fervid.models.pretrained import PretrainedBackbone
 from fervid.models.stages import MADE
 from fervid.runs.build import make_network
@@ -54,7 +56,11 @@ class FaceNetwork(nn.Module):
 
     def __init__(self, model: EmotionClassifier):
         super().__init__()
-        self.backbone, self.head, self.test_flips = model.backbone, model.head, model.test_flips
+        head = model.head
+        assert isinstance(head, Head)  # that of a network of pictures
+        self.backbone: Backbone = model.backbone
+        self.head: Head = head
+        self.test_flips = model.test_flips
         self.eval()
 
     def forward(self, faces: Tensor) -> Tensor:
@@ -280,7 +286,10 @@ def _open_safetensors(path: Path, config: DictConfig, model: EmotionClassifier) 
     config.backbone.weights = str(path)  # loads the file in the same way as a new training would
     if config.backbone.get("lora"):
         config.backbone.lora = None  # merged into the weights
-    backbone, head = make_network(config, len(model.class_names))
+    made = make_network(config, len(model.class_names))
+    backbone, head = made.encoders[Backbone.modality], made.head
+    assert isinstance(backbone, Backbone)
+    assert isinstance(head, Head)
     state = safetensors.torch.load_file(path)
     head.load_state_dict({name.removeprefix("head."): state[name] for name in state if name.startswith("head.layers.")})
     network = FaceNetwork(model)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+from matplotlib import colormaps
 
 from fervid.figures.drawing import MAX_CLASSES, Figure, not_shown, shortened
 
@@ -47,6 +48,14 @@ def spectrograms(
     if left_out:
         figure.supxlabel(not_shown(left_out))
     return figure
+
+
+def spectrogram_picture(sound: np.ndarray, rate: int, size: int = 160) -> np.ndarray:
+    """Draws the spectrogram of a sound as a picture, uint8 (size, size, 3) RGB; see :func:`spectrogram`."""
+    levels = spectrogram(sound[: int(MAX_SHOWN_SECONDS * rate)], rate)[::-1]
+    rows, columns = (np.linspace(0, length - 1, size).round().astype(int) for length in levels.shape)
+    scaled = np.clip(levels[np.ix_(rows, columns)] / RANGE_DB + 1, 0, 1)
+    return (255 * colormaps["magma"](scaled)[..., :3]).astype(np.uint8)
 
 
 def spectrogram(sound: np.ndarray, rate: int) -> np.ndarray:

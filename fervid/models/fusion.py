@@ -113,7 +113,8 @@ class LateFusion(Fusion):
         if rule not in ("product", "mean"):
             raise InputError(f"fusion.rule={rule} is unknown: choose product or mean.")
         self.rule = rule
-        self.heads = nn.ModuleDict({name: make_head((width,)) for name, width in widths.items()})
+        heads = nn.ModuleDict({name: make_head((width,)) for name, width in widths.items()})
+        self.heads: Mapping[str, Head] = heads  # type: ignore[assignment]
         self.weights: Tensor
         self.register_buffer("weights", torch.ones(len(widths)))
 

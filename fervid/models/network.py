@@ -1,6 +1,6 @@
 """A whole network: one branch per modality, and a head that joins them."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -85,7 +85,7 @@ class Branch(nn.Module):
                         module.eval()
         return self
 
-    def _by_frame(self, function, x: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
+    def _by_frame(self, function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         if not self.over_time:
             return function(x)
         return function(x.flatten(0, 1)).unflatten(0, x.shape[:2])
@@ -101,7 +101,7 @@ class Network(nn.Module):
 
     def __init__(self, branches: Mapping[str, Branch], head: Head | Fusion):
         super().__init__()
-        self.branches = nn.ModuleDict(branches)
+        self.branches: Mapping[str, Branch] = nn.ModuleDict(branches)  # type: ignore[assignment]
         self.head = head
         if len(branches) > 1 and not isinstance(head, Fusion):
             raise InputError(f"a network of {' and '.join(branches)} needs a fusion: give one of conf/fusion.")
@@ -148,7 +148,7 @@ class Network(nn.Module):
     def freeze_before(self, numbers: Mapping[str, int]) -> None:
         """Freezes the stages of each encoder before a number and makes the others trainable; idempotent."""
         for modality, branch in self.branches.items():
-            branch.unfreeze_from = numbers[modality]  # type: ignore[assignment]
+            branch.unfreeze_from = numbers[modality]
         self.train(self.training)
 
     def join(self, vectors: Mapping[str, Tensor]) -> Tensor:
@@ -170,5 +170,5 @@ class Network(nn.Module):
 
     def trainable_parameters(self, numbers: Mapping[str, int]) -> list[nn.Parameter]:
         """Returns the parameters that are trained if stages are frozen as by :meth:`freeze_before`."""
-        of_branches = [branch.trainable_parameters(numbers[name]) for name, branch in self.branches.items()]  # type: ignore[operator]
+        of_branches = [branch.trainable_parameters(numbers[name]) for name, branch in self.branches.items()]
         return [*(parameter for each in of_branches for parameter in each), *self.head.parameters()]

@@ -96,7 +96,7 @@ def make_network(config: DictConfig, size: int, feature_names: Sequence[str] = (
     if not sample.is_clip:
         (backbone,) = encoders.values()
         return Network.of_pictures(backbone, make_head(feature_shape=backbone.output_shape()))
-    fusion_class = get_class(config.fusion._target_) if len(encoders) > 1 and config.get("fusion") else None
+    fusion_class: Any = get_class(config.fusion._target_) if len(encoders) > 1 and config.get("fusion") else None
     if len(encoders) > 1 and (fusion_class is None or not issubclass(fusion_class, Fusion)):
         raise InputError(f"a sample of {' and '.join(encoders)} needs a fusion: give fusion=late or another one.")
     keeps_time = fusion_class is not None and fusion_class.over_time

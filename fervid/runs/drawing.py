@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from fervid import figures
 from fervid.audit.leakage import worst_pairs
 from fervid.data.datamodule import EmotionDataModule
-from fervid.data.face_cache import FaceCache
+from fervid.media.sound import RATE
 from fervid.schema.predictions import confidence
 from fervid.schema.results import CLASSIFICATION
 
@@ -50,17 +50,28 @@ def _draw_classes(
         .head(MAX_SAMPLES)
         .sort_values("label")
     )
-    rows = datamodule.samples.loc[chosen["index"], "cache_row"].to_numpy()
     title = f"test, {results['leakage']['level']}: UAR {metrics['test/uar']:.1%}, WAR {metrics['test/accuracy']:.1%}"
-    return {
-        "confusion_matrix": figures.confusion_matrix(np.array(results["confusion"]), names, title),
-        "sample_predictions": figures.sample_predictions(
-            FaceCache(datamodule.face_cache_path)[rows],
-            chosen["label"].tolist(),
-            chosen["predicted"].tolist(),
-            confidence(chosen, names).tolist(),
-        ),
+    drawn: dict[str, Figure] = {
+        "confusion_matrix": figures.confusion_matrix(np.array(results["confusion"]), names, title)
     }
+    pictures = _pictures(datamodule, datamodule.samples.loc[chosen["index"]])
+    if pictures is not None:
+        drawn["sample_predictions"] = figures.sample_predictions(
+            pictures, chosen["label"].tolist(), chosen["predicted"].tolist(), confidence(chosen, names).tolist()
+        )
+    return drawn
+
+
+def _pictures(datamodule: EmotionDataModule, samples: pd.DataFrame) -> np.ndarray | None:
+    """Returns what can be shown of samples, uint8 (N, H, W, 3): a face, or else the spectrogram; None for features."""
+    stores = datamodule.stores
+    if "image" in stores:
+        rows = datamodule.sample.frame_rows(datamodule.manifest, samples)
+        return datamodule.face_cache[rows if rows.ndim == 1 else rows[:, rows.shape[1] // 2]]
+    if "sound" not in stores:
+        return None
+    sounds = [stores["sound"].view(np.array([row]))[0] for row in samples["clip_row"]]
+    return np.stack([figures.spectrogram_picture(sound, RATE) for sound in sounds])
 
 
 def draw_leaks(datamodule: EmotionDataModule) -> Figure | None:
@@ -69,11 +80,17 @@ def draw_leaks(datamodule: EmotionDataModule) -> Figure | None:
     pairs = worst_pairs(manifest, audit)
     if not pairs:
         return None
-    face_cache = FaceCache(datamodule.face_cache_path)
     left, right = (manifest.iloc[list(rows)] for rows in list(zip(*pairs, strict=True))[:2])
+    if "image" in datamodule.stores:
+        shown = [datamodule.face_cache[each["cache_row"].to_numpy()] for each in (left, right)]
+    else:
+        pictures = [_pictures(datamodule, each) for each in (left, right)]
+        shown = [picture for picture in pictures if picture is not None]
+        if not shown:
+            return None
     return figures.pairs(
-        face_cache[left["cache_row"].to_numpy()],
-        face_cache[right["cache_row"].to_numpy()],
+        shown[0],
+        shown[1],
         [caption(frame) for _, frame in left.iterrows()],
         [caption(frame) for _, frame in right.iterrows()],
         [relation for *_, relation in pairs],

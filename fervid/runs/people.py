@@ -9,7 +9,6 @@ from rich.console import Console
 from fervid import figures
 from fervid.audit.identity import record
 from fervid.data.datamodule import EmotionDataModule
-from fervid.data.face_cache import FaceCache
 from fervid.runs.drawing import caption
 from fervid.schema.people import describe_errors
 from fervid.storage.atomic import write_csv, write_json
@@ -75,7 +74,7 @@ def _draw_people(datamodule: EmotionDataModule, limit: int = 12) -> Figure | Non
         .head(limit)
     )
     kind = "clips" if datamodule.subjects_clustered else "names"
-    faces = FaceCache(datamodule.face_cache_path)
+    faces = datamodule.face_cache
     one, other = (manifest.iloc[shown[row].tolist()] for row in ("row_a", "row_b"))
     return figures.pairs(
         faces[one["cache_row"].to_numpy()],

@@ -77,8 +77,17 @@ def print_summary(console: Console, folder: Path, results: dict[str, Any]) -> No
     """Prints the scores, the initial weights, the durations, the warnings and the output folder of a run."""
     metrics = results["metrics"]
     epochs = f", epoch {results['best_epoch']} of {results['epochs']}" if "epochs" in results else ""
-    prefixes = {f"validation{epochs}": "val/", "test, frames": "test/"}
-    if results["data"]["clips"] < results["data"]["frames"] and any(name.startswith("test/clip_") for name in metrics):
+    sample = results["config"].get("sample") or {}
+    modalities = sample.get("modalities") or ["image"]
+    is_clip = "image" not in modalities or sample.get("frames") is not None
+    prefixes = {f"validation{epochs}": "val/", "test, clips" if is_clip else "test, frames": "test/"}
+    if len(modalities) > 1:
+        prefixes |= {f"test, {name} alone": f"test_{name}/" for name in modalities}
+    if (
+        not is_clip
+        and results["data"]["clips"] < results["data"]["frames"]
+        and any(name.startswith("test/clip_") for name in metrics)
+    ):
         prefixes["test, whole clips"] = "test/clip_"
     names = [name.removeprefix("test/") for name in metrics if name.startswith("test/")]
     shares = {"UAR": "uar", "WAR (accuracy)": "accuracy", "macro F1": "f1"} if "class_names" in results else {}

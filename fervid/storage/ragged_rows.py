@@ -39,7 +39,8 @@ class RaggedRows:
         Raises:
             InputError: if the disk is full.
         """
-        lengths, shape = [], []
+        lengths: list[int] = []
+        shape: list[int] = []
         with writing(self._offsets_path) as offsets_file, writing(self.path) as values_file:
             try:
                 with open(values_file, "wb") as file:

@@ -237,15 +237,15 @@ class Task(pl.LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """Returns the ``index`` (B,) and the :meth:`recorded_outputs` of a batch for the callbacks."""
-        return {"index": batch["index"], **self.recorded_outputs(self._step(batch, "val")[1])}
+        return self._recorded(batch, self._step(batch, "val")[1])
 
     def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """Like :meth:`validation_step`."""
-        return {"index": batch["index"], **self.recorded_outputs(self._step(batch, "test")[1])}
+        return self._recorded(batch, self._step(batch, "test")[1])
 
     def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """Like :meth:`validation_step`, but without scores."""
-        return {"index": batch["index"], **self.recorded_outputs(self._outputs(batch))}
+        return self._recorded(batch, self._outputs(batch))
 
     def on_train_epoch_end(self) -> None:
         self.log_scores("train")
@@ -255,6 +255,15 @@ class Task(pl.LightningModule):
 
     def on_test_epoch_end(self) -> None:
         self.log_scores("test")
+
+    def _recorded(self, batch: Batch, outputs: Tensor) -> dict[str, Tensor]:
+        """Returns what is recorded of a batch, with several modalities also of each of them alone."""
+        recorded = {"index": batch["index"], **self.recorded_outputs(outputs)}
+        modalities = self.network.modalities
+        for alone in modalities if len(modalities) > 1 else ():
+            found = self.recorded_outputs(self._outputs(batch, [name for name in modalities if name != alone]))
+            recorded |= {f"{name}_{alone}": values for name, values in found.items()}
+        return recorded
 
     def _outputs(self, batch: Batch, without: Collection[str] = ()) -> Tensor:
         """Returns the outputs for a batch with inputs or cached features, ``without`` some modalities."""

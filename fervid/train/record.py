@@ -22,6 +22,7 @@ def collect(
     datamodule: EmotionDataModule,
     finetune: FreezeThenFineTune,
     predictions: pd.DataFrame,
+    alone: dict[str, pd.DataFrame],
     warnings: list[str],
     seconds: dict[str, float],
 ) -> dict[str, Any]:
@@ -34,6 +35,7 @@ def collect(
         datamodule: the corpus with its split.
         finetune: holds the history of the epochs and the best epoch.
         predictions: one row per test sample.
+        alone: the predictions from each modality alone, if there are several.
         warnings: warnings that were logged during the run.
         seconds: durations in seconds by name: ``prepare``, ``fit`` and ``test``.
 
@@ -43,6 +45,12 @@ def collect(
     """
     described = describe(config, datamodule, warnings) | model.measure(predictions)
     best = next((row for row in finetune.history if row["epoch"] == finetune.best["epoch"]), {})
+    single = {
+        name.replace("test/", f"test_{modality}/"): value
+        for modality, table in alone.items()
+        for name, value in model.measure(table)["metrics"].items()
+        if name.startswith("test/") and not name.startswith("test/clip_")
+    }
     kept = {name: value for name, value in best.items() if name.startswith(("train/", "val/"))}
     phases = pd.DataFrame(finetune.history).groupby("phase", sort=False)["seconds"]
     device = trainer.strategy.root_device
@@ -52,7 +60,7 @@ def collect(
         described
         | finetune.results()
         | {
-            "metrics": kept | described["metrics"] | {"test/loss": model.scores["test"]["test/loss"]},
+            "metrics": kept | described["metrics"] | single | {"test/loss": model.scores["test"]["test/loss"]},
             "best_epoch": finetune.best["epoch"],
             "best_score": finetune.best["score"],
             "epochs": len(finetune.history),

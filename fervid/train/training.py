@@ -150,12 +150,12 @@ def _run(
         seconds["fit"] = _fit(trainer, model, datamodule, finetune, ckpt_path, identity)
         if not test:
             return float(finetune.best["score"])
-        tables, seconds["test"] = _predict(trainer, model, datamodule, collector)
+        tables, alone, seconds["test"] = _predict(trainer, model, datamodule, collector)
     if trainer.is_global_zero:
         if isinstance(datamodule.target, ClassTarget):
             warn_of_one_class(tables["val"], sam=model.sam)
         write_predictions(folder, tables["test"], tables["val"])
-        outcome = collect(config, trainer, model, datamodule, finetune, tables["test"], warnings, seconds)
+        outcome = collect(config, trainer, model, datamodule, finetune, tables["test"], alone, warnings, seconds)
         # Written before anything is drawn or logged, so that a failing figure cannot lose the results.
         write_results(folder, outcome)
         _draw(config, folder, trainer, model, datamodule, finetune, outcome, tables["test"])
@@ -254,19 +254,22 @@ def _fit(
 
 def _predict(
     trainer: pl.Trainer, model: Task, datamodule: EmotionDataModule, collector: OutputCollector
-) -> tuple[dict[str, pd.DataFrame], float]:
+) -> tuple[dict[str, pd.DataFrame], dict[str, pd.DataFrame], float]:
     """Predicts the test and validation samples with the selected weights.
 
     Returns:
-        The predictions of ``test`` and ``val``, and the duration of the test in seconds.
+        The predictions of ``test`` and ``val``; those of the test samples from each modality alone, if there are
+        several; and the duration of the test in seconds.
     """
     began = time.perf_counter()
     trainer.test(model, datamodule, verbose=False)
     took = time.perf_counter() - began
     tables = {"test": collector.table(model, datamodule.samples)}
+    modalities = model.network.modalities if len(model.network.modalities) > 1 else ()
+    alone = {name: collector.table(model, datamodule.samples, name) for name in modalities}
     trainer.validate(model, datamodule, verbose=False)
     tables["val"] = collector.table(model, datamodule.samples)
-    return tables, took
+    return tables, alone, took
 
 
 def _draw(

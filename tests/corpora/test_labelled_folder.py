@@ -12,7 +12,6 @@ from rendered_corpora.enterface import write_enterface
 
 from fervid import splits
 from fervid.data import VideoFolderDataModule
-from fervid.data.face_cache import FaceCache
 from fervid.errors import InputError
 from fervid.faces.detection import HaarDetector
 from fervid.synthetic.rendering import make_identity, render_clip
@@ -53,7 +52,7 @@ def test_unreadable_pictures_are_reported(image_folder, pictures, caplog):
     assert sorted(datamodule.failures["path"]) == ["sad/p0__9.png", "sad/p1__8.png"]
     assert "2 of 32 files have no usable face" in caplog.text
     # Rows of the manifest still have their own pictures.
-    face_cache = FaceCache(datamodule.face_cache_path)
+    face_cache = datamodule.face_cache
     for _, row in datamodule.manifest[datamodule.manifest["emotion"] == "sad"].iterrows():
         expected = cv2.cvtColor(cv2.imread(str(pictures / row["path"])), cv2.COLOR_BGR2RGB).mean(axis=(0, 1))
         assert face_cache[row["cache_row"]].mean(axis=(0, 1)) == pytest.approx(expected, abs=8)
@@ -80,8 +79,8 @@ def test_changed_picture_is_prepared_again(image_folder, pictures):
     before = ready(image_folder())
     cv2.imwrite(str(pictures / "happy" / "p0__0.png"), np.full((50, 50, 3), 255, np.uint8))
     after = ready(image_folder())
-    assert FaceCache(before.face_cache_path)[0].mean() < 200
-    assert FaceCache(after.face_cache_path)[0].mean() > 254
+    assert before.face_cache[0].mean() < 200
+    assert after.face_cache[0].mean() > 254
 
 
 def save(picture, path, **options):
@@ -103,7 +102,7 @@ def test_unusual_picture_formats(image_folder, pictures):
     datamodule = ready(image_folder(split=lambda m: np.array(["train", "val", "test"] * 12)[: len(m)], batch_size=2))
     assert len(datamodule.failures) == 0
     rows = datamodule.manifest.loc[datamodule.manifest["emotion"] == "odd", "cache_row"].to_numpy()
-    faces = FaceCache(datamodule.face_cache_path)[rows].astype(int)
+    faces = datamodule.face_cache[rows].astype(int)
     assert len(faces) == 5
     assert np.abs(faces[:, :12] - 200).max() <= 3
     assert faces[:, 16:].max() <= 3
@@ -266,7 +265,7 @@ def test_pictures_in_a_zip(image_folder, pictures, tmp_path):
     zipped = ready(image_folder(root=tmp_path / "zipped"))
     plain = ready(image_folder())
     assert zipped.manifest["emotion"].tolist() == plain.manifest["emotion"].tolist()
-    faces = [FaceCache(made.face_cache_path)[np.arange(30)] for made in (zipped, plain)]
+    faces = [made.face_cache[np.arange(30)] for made in (zipped, plain)]
     assert (faces[0] == faces[1]).all()
 
 

@@ -9,9 +9,9 @@ import torch
 
 from fervid.callbacks import EpochSeed, FreezeThenFineTune
 from fervid.data import frame_datamodule as datamodule_module
+from fervid.data.datamodule import EVALUATION_BATCH_SIZE
 from fervid.data.datasets import CachedFeatures, EpochSampler, FeatureDataset
 from fervid.data.device_loader import DeviceLoader, to_device
-from fervid.data.datamodule import EVALUATION_BATCH_SIZE
 
 CPU = torch.device("cpu")
 

@@ -11,7 +11,6 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from fervid import Predictor
-from fervid.data.face_cache import FaceCache
 from fervid.errors import InputError
 from fervid.explain import explanation
 from fervid.explain.explanation import MeanHeatMaps, choose_frames, frames_to_average
@@ -127,7 +126,7 @@ def test_means_are_over_correct_frames(fervid_explain, run, trained, monkeypatch
     means = MeanHeatMaps.load(run / "explanation" / "heat_maps.npz")
     predictor, predictions = Predictor(run), open_run(run).predictions
     corpus = reopen_corpus(run, predictor.results, trained.cache)
-    face_cache, rows = FaceCache(corpus.face_cache_path), corpus.manifest["cache_row"].loc[predictions["index"]]
+    face_cache, rows = corpus.face_cache, corpus.manifest["cache_row"].loc[predictions["index"]]
     rows = rows.set_axis(predictions.index)
     assert means.emotions.tolist() == ["angry", "happy", "sad"]
     for number, emotion in enumerate(means.emotions):

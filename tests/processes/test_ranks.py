@@ -220,7 +220,7 @@ data.frames
 print("ready", flush=True)
 sys.stdin.readline()
 data.prepare_data()
-print(data.face_cache_path.stat().st_mtime_ns, flush=True)
+print(data.face_cache.path.stat().st_mtime_ns, flush=True)
 """
 
 

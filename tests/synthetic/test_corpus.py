@@ -4,7 +4,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fervid.data.face_cache import FaceCache
 from fervid.synthetic import rendering
 from fervid.synthetic.corpus import RenderedSubjects
 
@@ -32,7 +31,7 @@ def test_face_cache_contains_the_rendered_faces(synthetic):
         seed=0,
         times=[row["frame"]],
     ).images[0]
-    assert np.array_equal(FaceCache(datamodule.face_cache_path)[row["cache_row"]], drawn)
+    assert np.array_equal(datamodule.face_cache[row["cache_row"]], drawn)
 
 
 def test_faces_are_rendered_once(synthetic, monkeypatch):
@@ -44,7 +43,7 @@ def test_faces_are_rendered_once(synthetic, monkeypatch):
 def test_another_seed_gives_other_subjects(synthetic):
     one, other = synthetic(), synthetic(render_seed=1)
     assert one.folder != other.folder
-    assert not np.array_equal(FaceCache(one.face_cache_path)[0], FaceCache(other.face_cache_path)[0])
+    assert not np.array_equal(one.face_cache[0], other.face_cache[0])
 
 
 def test_fingerprint_depends_on_every_rendering_module(monkeypatch):

@@ -101,9 +101,8 @@ def test_run_can_be_loaded_in_one_line(run):
     )
     datamodule.prepare_data()
     dataset_rows = datamodule.frames.index
-    from fervid.data.face_cache import FaceCache
 
-    faces = FaceCache(datamodule.face_cache_path)[dataset_rows[table["index"]].to_numpy()]
+    faces = datamodule.face_cache[dataset_rows[table["index"]].to_numpy()]
     with torch.no_grad():
         chances = model(torch.from_numpy(faces).permute(0, 3, 1, 2).float() / 255).softmax(1).numpy()
     assert np.allclose(chances, table[[f"prob_{name}" for name in model.class_names]], atol=1e-5)
