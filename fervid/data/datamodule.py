@@ -214,10 +214,6 @@ class EmotionDataModule(pl.LightningDataModule):
         return make_stores(self.sample.modalities, self.folder, image_size=self.image_size, grayscale=self.grayscale)
 
     @property
-    def _first_store(self) -> Store:
-        return self.stores[self.sample.modalities[0]]
-
-    @property
     def face_cache(self) -> FaceCache:
         """The faces at the training size."""
         return self._pictures.faces
@@ -307,7 +303,7 @@ class EmotionDataModule(pl.LightningDataModule):
             ) from error
 
     def _find_duplicates(self) -> None:
-        hashes = self._first_store.hashes()
+        hashes = self.stores[self.sample.modalities[0]].hashes()
         if len(hashes) > 20_000:
             log.info("searching near-duplicates among %d frames, which may take a minute or two.", len(hashes))
         with writing(self._duplicates_path) as unfinished:
@@ -354,7 +350,8 @@ class EmotionDataModule(pl.LightningDataModule):
             )
         manifest = self.manifest = check_manifest(manifest[~left_out])
         if left_out.any():  # only the closest frames of a pair of clips are recorded, and they may have been left out
-            hashes = self._first_store.hashes()[self._store_rows(self._first_store.modality)]
+            first = self.sample.modalities[0]
+            hashes = self.stores[first].hashes()[self._store_rows(first)]
             pairs = near_duplicates(hashes, keys(manifest, "clip"))
         if self.people is not None:
             rows = manifest["cache_row"].to_numpy()
@@ -496,6 +493,6 @@ class EmotionDataModule(pl.LightningDataModule):
         cached = self.cached_features(model, subset) if model is not None else {}
         return self.dataset(subset, augment=subset == "train", cached=cached, epoch=epoch)
 
-    def _loader(self, dataset: SampleDataset, *, batch_size: int, **options: Any) -> DataLoader | DeviceLoader:
+    def _loader(self, dataset: SampleDataset, **options: Any) -> DataLoader | DeviceLoader:
         device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
-        return self._loading.loader(dataset, device, batch_size=batch_size, workers=self.num_workers, **options)
+        return self._loading.loader(dataset, device, workers=self.num_workers, **options)
