@@ -1,5 +1,4 @@
-"""Standardises the features of frozen encoders by subject, so that a network learns deviations from a person's usual face
-and voice."""
+"""Standardises the features of frozen encoders by subject: a network learns deviations from a person's usual expression."""
 
 from collections.abc import Mapping
 

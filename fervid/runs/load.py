@@ -63,8 +63,8 @@ def load_run(folder: str | Path, checkpoint: str = "best", *, trust: Trust = ())
         raise InputError(f"{folder} is a run of the classical baseline and has no network: give another run.")
     if (results["config"].get("finetune") or {}).get("subject_normalisation"):
         raise InputError(
-            f"the features of {folder} were normalised by subject, which a single picture or sound does not allow: give "
-            "a run with finetune.subject_normalisation=false."
+            f"the features of {folder} were normalised by subject, which a single picture or sound does not allow: "
+            "give a run with finetune.subject_normalisation=false."
         )
     path = folder / "checkpoints" / f"{checkpoint}.ckpt"
     try:
