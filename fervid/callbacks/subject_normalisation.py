@@ -1,4 +1,4 @@
-"""Standardises the features of frozen encoders by subject: a network learns deviations from a person's usual expression."""
+"""Standardises the features of frozen encoders by subject, to learn deviations from a person's usual expression."""
 
 from collections.abc import Mapping
 

@@ -230,6 +230,11 @@ class EmotionDataModule(pl.LightningDataModule):
         """Names of the features of the modality ``features``."""
         return feature_names(self.sources)
 
+    def numbered_rows(self) -> pd.DataFrame:
+        """Returns :attr:`rows` with the rows of the stores: ``cache_row`` of pictures, ``clip_row`` of others."""
+        clips = pd.factorize(keys(self.rows, "clip"))[0]
+        return self.rows.assign(cache_row=np.arange(len(self.rows)), clip_row=clips)
+
     def _rows_of(self, modality: str) -> pd.DataFrame:
         """Returns the rows of :attr:`rows` that a store has: all for pictures, and one per clip otherwise."""
         if modality == PictureStore.modality:
@@ -325,8 +330,7 @@ class EmotionDataModule(pl.LightningDataModule):
         """Splits and audits the rows, and fits the target; does nothing if called again."""
         if self._is_set_up:
             return
-        clips = pd.factorize(keys(self.rows, "clip"))[0]
-        manifest = self.rows.assign(cache_row=np.arange(len(self.rows)), clip_row=clips)
+        manifest = self.numbered_rows()
         pairs = pd.read_parquet(self._duplicates_path)
         if self.near_duplicates == "group":
             manifest["group"] = group(pairs, keys(manifest, "clip"))
