@@ -14,6 +14,7 @@ from fervid.callbacks import FreezeThenFineTune, OutputCollector
 from fervid.data import SyntheticDataModule
 from fervid.data.targets import ClassTarget
 from fervid.models.heads import MLPHead
+from fervid.models.network import Network
 from fervid.models.paper_backbones import LeNet
 
 WEIGHTS = Path("library_use.ckpt")
@@ -23,7 +24,8 @@ def make_model(target: ClassTarget) -> EmotionClassifier:
     """LeNet and its head, with one output per class."""
     backbone = LeNet(mean=[0.5] * 3, std=[0.25] * 3)
     head = MLPHead(backbone.output_shape(), target.size, hidden=[120, 84], dropout=[0, 0], activation="tanh")
-    return EmotionClassifier(backbone, head, target, optimizer=partial(torch.optim.Adam, lr=0.001))
+    network = Network.of_pictures(backbone, head)
+    return EmotionClassifier(network, target, optimizer=partial(torch.optim.Adam, lr=0.001))
 
 
 def main() -> None:

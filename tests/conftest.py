@@ -25,6 +25,7 @@ from filelock import FileLock
 from fervid.data import ImageFolderDataModule, SyntheticDataModule
 from fervid.data.targets import ClassTarget
 from fervid.models.heads import LinearHead, MLPHead
+from fervid.models.network import Network
 from fervid.models.paper_backbones import LeNet
 from fervid.tasks.classification import EmotionClassifier
 
@@ -94,9 +95,8 @@ def lenet() -> Callable[..., EmotionClassifier]:
         backbone = LeNet()
         shape = backbone.output_shape()
         heads = {"mlp": lambda: MLPHead(shape, 8, hidden=[16], dropout=[0.5]), "linear": lambda: LinearHead(shape, 8)}
-        return EmotionClassifier(
-            backbone, heads[head](), ClassTarget([f"emotion{number}" for number in range(8)]), **options
-        )
+        network = Network.of_pictures(backbone, heads[head]())
+        return EmotionClassifier(network, ClassTarget([f"emotion{number}" for number in range(8)]), **options)
 
     return make
 

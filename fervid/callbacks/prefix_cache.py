@@ -95,7 +95,7 @@ class Prefix:
     Attributes:
         stage: number of the stage whose input the features are.
         shape: shape of the features of an input; that of the longest one, if lengths differ.
-        saved: fraction of the arithmetic of the branch before the stage.
+        saved: fraction of the arithmetic before the stage.
         plans: the subsets whose features fit into the limit.
         rows: rows of the store that are needed in each view, sorted.
         files: the file of each view.
@@ -342,11 +342,12 @@ def _code(modules: Iterable[torch.nn.Module]) -> list[bytes]:
 
 @torch.no_grad()
 def _measure(work: _Work, stage: int) -> tuple[tuple[int, ...], float]:
-    """Returns the shape of the input features of ``stage`` and the fraction of the branch's arithmetic before them.
+    """Returns the shape of the input features of ``stage`` and the fraction of the arithmetic before them.
 
-    Sequences are measured with the longest one.
+    Sequences are measured with the longest one. The arithmetic is that of the branch, and with a single modality that
+    of the head.
     """
-    branch, was_training = work.branch, work.model.training
+    branch, network, was_training = work.branch, work.model.network, work.model.training
     encoder, is_head = branch.encoder, stage == len(branch.encoder.stages)
     device = work.trainer.strategy.root_device
     example = encoder.example()
@@ -354,14 +355,15 @@ def _measure(work: _Work, stage: int) -> tuple[tuple[int, ...], float]:
         rows = np.concatenate([work.datamodule.input_rows(work.modality, name) for name in ("train", "val", "test")])
         example = torch.from_numpy(work.store.view(np.array([work.store.longest(rows)])))
     work.model.eval()
-    encoder.to(device)
+    network.to(device)
     with FlopCounterMode(display=False) as counter:
         features = encoder(example.to(device), stop=stage)
         if is_head:
             features = branch.reduce(features)
         before = counter.get_total_flops()
-        if not is_head:
-            branch.reduce(encoder(features, start=stage))
+        reduced = features if is_head else branch.reduce(encoder(features, start=stage))
+        if len(network.branches) == 1 and not branch.over_time:
+            network.join({work.modality: branch.pooling(reduced)})
         total = counter.get_total_flops()
     work.model.train(was_training)
     return tuple(features.shape[1:]), before / max(total, 1)

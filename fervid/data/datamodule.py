@@ -254,7 +254,7 @@ class EmotionDataModule(pl.LightningDataModule):
                 if not store.is_built:
                     rows = self._rows_of(name)
                     read = open_sources(self.sources, name, rows, self.folder)
-                    store.build(len(rows), read, f"{self.corpus}: {store.path.stem}")
+                    store.build(len(rows), read, f"{self.corpus}: {store.title}")
             if not self._duplicates_path.exists():
                 self._find_duplicates()
             if self.identity is not None:
@@ -374,8 +374,9 @@ class EmotionDataModule(pl.LightningDataModule):
         self.target.fit(self.samples)
         train = int((self.samples["split"] == "train").sum())
         if self.batch_size > train:
+            noun = "clips" if self.sample.is_clip else "frames"
             raise InputError(
-                f"dataset.batch_size={self.batch_size} is larger than the training subset of {train} samples: give at "
+                f"dataset.batch_size={self.batch_size} is larger than the training subset of {train} {noun}: give at "
                 f"most {train}."
             )
         if "group" in manifest and (manifest.groupby("group")["split"].nunique() > 1).any():

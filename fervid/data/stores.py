@@ -27,11 +27,13 @@ class Store(Protocol):
     Attributes:
         modality: name of the batch entry.
         path: path of the file.
+        title: what the file contains, for the progress bar.
         batch_size: number of rows whose features are cached in one forward pass.
     """
 
     modality: str
     path: Path
+    title: str
     batch_size: int
 
     def __len__(self) -> int: ...
@@ -99,6 +101,7 @@ class PictureStore:
         self.path = folder / f"faces_{size}{'_gray' if grayscale else ''}.npy"
         self.size, self.grayscale = size, grayscale
         self.faces = FaceCache(self.path)
+        self.title = f"faces at {size} px"
 
     def __len__(self) -> int:
         return len(self.faces.faces)
@@ -154,6 +157,7 @@ class SequenceStore:
     def __init__(self, folder: Path, modality: str):
         self.modality = modality
         self.path = folder / f"{modality}.bin"
+        self.title = "sounds" if modality == "sound" else modality
         self.rows = RaggedRows(self.path, np.int16 if modality == "sound" else np.float32)
 
     def __len__(self) -> int:

@@ -13,6 +13,7 @@ from fervid.callbacks import EpochSeed, FreezeThenFineTune
 from fervid.data import SyntheticDataModule
 from fervid.tasks.classification import EmotionClassifier
 from fervid.models.heads import LinearHead
+from fervid.models.network import Network
 from fervid.models.paper_backbones import LeNet
 
 class Compare(pl.Callback):
@@ -29,7 +30,7 @@ if __name__ == "__main__":
     backbone = LeNet()
     adamw = partial(torch.optim.AdamW, lr=0.01, weight_decay=0.5)
     head = LinearHead(backbone.output_shape(), 8)
-    model = EmotionClassifier(backbone, head, ClassTarget("abcdefgh"), optimizer=adamw)
+    model = EmotionClassifier(Network.of_pictures(backbone, head), ClassTarget("abcdefgh"), optimizer=adamw)
     phases = [{"name": name, "epochs": 2, "unfreeze_from": name} for name in ("head", "all")]
     finetune, compare = FreezeThenFineTune(phases), Compare()
     compare.start = backbone.network.conv1.weight.detach().clone()

@@ -20,6 +20,7 @@ from fervid.errors import InputError
 from fervid.export import model_card
 from fervid.export.exporting import export_run
 from fervid.models.heads import LinearHead
+from fervid.models.network import Network
 from fervid.models.paper_backbones import LeNet
 from fervid.runs.build import make_datamodule
 from fervid.runs.load import stored_config
@@ -37,13 +38,14 @@ def test_probe_equals_logistic_regression(cache, tmp_path, flip):
     model, datamodule = load_run(tmp_path), make_datamodule(config)
     datamodule.prepare_data()
     datamodule.setup()
-    model.freeze_before(len(model.backbone.stages))
+    model.network.freeze_before(model.network.stage_numbers("head"))
+    branch = model.network.branches["image"].eval()
 
     def features(subset, *, mirrored=False):
-        dataset = datamodule.frame_dataset(subset)
+        dataset = datamodule.dataset(subset)
         batch = dataset.__getitems__(list(range(len(dataset))))
         pictures = batch["image"].flip(3) if mirrored else batch["image"]
-        return model.eval().frozen_prefix(pictures.float() / 255).numpy(), batch["emotion"].numpy()
+        return branch.frozen_prefix(pictures.float() / 255).numpy(), batch["emotion"].numpy()
 
     x, y = features("train")
     if flip:
@@ -74,9 +76,8 @@ def test_probe_of_two_classes(pictures, image_folder):
     datamodule.prepare_data()
     datamodule.setup()
     backbone = LeNet()
-    model = EmotionClassifier(
-        backbone, LinearHead(backbone.output_shape(), 2, dropout=0.0), ClassTarget(["happy", "sad"])
-    )
+    network = Network.of_pictures(backbone, LinearHead(backbone.output_shape(), 2, dropout=0.0))
+    model = EmotionClassifier(network, ClassTarget(["happy", "sad"]))
     quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "num_sanity_val_steps": 0}
     probe = LinearProbe([1.0])
     trainer = pl.Trainer(accelerator="cpu", max_epochs=1, callbacks=[probe], use_distributed_sampler=False, **quiet)

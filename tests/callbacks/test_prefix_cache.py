@@ -16,6 +16,7 @@ from fervid import splits
 from fervid.callbacks import FreezeThenFineTune, OutputCollector
 from fervid.data.exact_views import flip_probability
 from fervid.models.heads import LinearHead
+from fervid.models.network import Network
 from fervid.models.paper_backbones import LeNet
 from fervid.tasks.classification import EmotionClassifier
 
@@ -151,10 +152,10 @@ def test_flips_are_cached_exactly(fit, private):
     _, model, _, datamodule = fit(FROZEN, data={**private, **FLIP}, callbacks=[served, count])
     assert count.passes == 2 + 1  # 96 frames, and the mirror images of the 32 training frames alone
     index = sorted(served.epochs[0])
-    frames = datamodule.frame_dataset("train")
+    frames = datamodule.dataset("train")
     faces = torch.stack([frames[position]["image"] for position in range(len(frames))]).float() / 255
-    model.eval()
-    plain, flipped = (model.frozen_prefix(pictures).numpy() for pictures in (faces, faces.flip(3)))
+    branch = model.network.branches["image"].eval()
+    plain, flipped = (branch.frozen_prefix(pictures).numpy() for pictures in (faces, faces.flip(3)))
     draws = []
     for epoch in served.epochs:
         found = np.stack([epoch[row].numpy() for row in index])
@@ -221,9 +222,9 @@ def test_fold_with_cold_and_with_warm_cache_is_bit_identical(fit, tmp_path, augm
 def test_cached_features_equal_computed_ones(fit, private, lenet):
     served = ServedFeatures()
     _, model, _, datamodule = fit(MIDDLE, data=private, callbacks=[served])
-    frames = datamodule.frame_dataset("train")
+    frames = datamodule.dataset("train")
     faces = torch.stack([frames[position]["image"] for position in range(len(frames))]).float() / 255
-    computed = model.eval().frozen_prefix(faces)
+    computed = model.network.branches["image"].eval().frozen_prefix(faces)
     index = [int(frames[position]["index"]) for position in range(len(frames))]
     found = torch.stack([served.epochs[0][row] for row in index])
     torch.testing.assert_close(found, computed, atol=1e-6, rtol=1e-6)
@@ -234,7 +235,7 @@ def train_fold(datamodule, file):
     torch.set_num_threads(1)  # the threads of the parent do not exist in a forked process
     torch.manual_seed(0)
     backbone, collector = LeNet(), OutputCollector()
-    model = EmotionClassifier(backbone, LinearHead(backbone.output_shape(), 8), datamodule.target)
+    model = EmotionClassifier(Network.of_pictures(backbone, LinearHead(backbone.output_shape(), 8)), datamodule.target)
     trainer = pl.Trainer(
         max_epochs=1,
         accelerator="cpu",
@@ -287,11 +288,11 @@ def test_features_are_not_served_to_another_model(fit, private, lenet):
     _, _, _, datamodule = fit(FROZEN, data=private)
     other = lenet()
     torch.nn.init.normal_(other.backbone.network.conv1.weight)
-    other.freeze_before(other.backbone.stage_number("head"))  # the features would also match this model
+    other.network.freeze_before(other.network.stage_numbers("head"))  # the features would also match this model
     quiet = {"accelerator": "cpu", "logger": False, "enable_progress_bar": False, "enable_model_summary": False}
     served = OutputCollector()
     pl.Trainer(**quiet, callbacks=[served]).test(other, datamodule, verbose=False)
-    batch = datamodule.frame_dataset("test").__getitems__(list(range(len(served.index))))
+    batch = datamodule.dataset("test").__getitems__(list(range(len(served.index))))
     with torch.no_grad():
         expected = other.eval()(batch["image"].float() / 255).softmax(1)
     assert np.abs(served.values["probabilities"] - expected.numpy()).max() < 1e-6

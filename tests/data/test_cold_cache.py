@@ -25,11 +25,11 @@ CORPUS = """
         name, subjects_from, face_size = "noise", None, None
         failures = pd.DataFrame(columns=["path", "reason", "outcome"])
 
-        def frames(self):
-            rows = np.arange(COUNT)
+        def rows(self, modalities):
+            row = np.arange(COUNT)
             return pd.DataFrame({
-                "corpus": self.name, "subject": rows % 30, "clip": rows, "frame": rows, "time": 0.0, "path": "",
-                "emotion": np.where(rows % 2, "sad", "happy"),
+                "corpus": self.name, "subject": row % 30, "clip": row, "frame": row, "time": 0.0, "path": "",
+                "emotion": np.where(row % 2, "sad", "happy"),
             }).astype({"subject": str, "clip": str})
 
         def fingerprint(self):
@@ -38,7 +38,7 @@ CORPUS = """
         def about(self):
             return {"rendered": True}
 
-        def open_pictures(self, frames, cache):
+        def open(self, modality, rows, cache):
             pictures = np.random.default_rng(0).integers(0, 256, (COUNT, 8, 8, 3), dtype=np.uint8)
 
             return pictures.__getitem__
@@ -105,7 +105,7 @@ def test_unfinished_files_are_not_read_by_other_processes(start, tmp_path):
 def test_leftovers_of_killed_process_are_removed_at_next_start(start, tmp_path):
     program = """
         if len(sys.argv) > 2:
-            Noise.open_pictures = lambda self, frames, cache: lambda row: tell("writing") or time.sleep(60)
+            Noise.open = lambda self, modality, rows, cache: lambda row: tell("writing") or time.sleep(60)
         EmotionDataModule([Noise()], image_size=8, cache_dir=sys.argv[1]).prepare_data()
     """
     killed = start(program, tmp_path, "wait")

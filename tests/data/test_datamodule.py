@@ -87,7 +87,7 @@ def test_unwritable_cache_is_an_error(synthetic, tmp_path):
 
 
 def test_manifest_is_checked(synthetic):
-    frames = synthetic().frames
+    frames = synthetic().rows
     with pytest.raises(InputError, match="lacks the column"):
         check_manifest(frames.drop(columns="clip"))
     with pytest.raises(InputError, match="no frame"):

@@ -94,7 +94,7 @@ def test_workers_draw_different_augmentations(synthetic):
     datamodule = synthetic(augmentation=noise, num_workers=2)
     loader = datamodule.train_dataloader()
     noisy, rows = epoch_of(loader, 0)
-    plain = datamodule.frame_dataset("train")
+    plain = datamodule.dataset("train")
     position = {row: number for number, row in enumerate(plain.index.tolist())}
     clean = plain.__getitems__([position[row] for row in rows.tolist()])["image"]
     drawn = (noisy.int() - clean.int()).flatten(1)

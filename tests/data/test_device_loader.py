@@ -8,26 +8,28 @@ import pytorch_lightning as pl
 import torch
 
 from fervid.callbacks import EpochSeed, FreezeThenFineTune
-from fervid.data import frame_datamodule as datamodule_module
+from fervid.data import loading as loading_module
 from fervid.data.datamodule import EVALUATION_BATCH_SIZE
-from fervid.data.datasets import CachedFeatures, EpochSampler, FeatureDataset
+from fervid.data.datasets import EpochSampler, SampleDataset
 from fervid.data.device_loader import DeviceLoader, to_device
+from fervid.data.inputs import Cached, CachedFeatures
 
 CPU = torch.device("cpu")
 
 
 def device_loader(datamodule, subset="train", *, augment=False, epoch=0, batch_size=8, drop_last=False):
     sampler = EpochSampler(int((datamodule.manifest["split"] == subset).sum()), seed=3, epoch=epoch)
-    dataset = datamodule.frame_dataset(subset, augment=augment, epoch=sampler.epoch)
-    source = to_device(dataset.face_cache.faces, CPU)
-    return DeviceLoader(dataset, lambda: [source], batch_size=batch_size, sampler=sampler, drop_last=drop_last), sampler
+    dataset = datamodule.dataset(subset, augment=augment, epoch=sampler.epoch)
+    source = to_device(datamodule.face_cache.faces, CPU)
+    loader = DeviceLoader(dataset, lambda: [[source]], batch_size=batch_size, sampler=sampler, drop_last=drop_last)
+    return loader, sampler
 
 
 def test_batches_equal_those_of_dataloader(synthetic):
     datamodule = synthetic(batch_size=5)
     loader, sampler = device_loader(datamodule, batch_size=5)
     usual = torch.utils.data.DataLoader(
-        datamodule.frame_dataset("train"), batch_size=5, sampler=sampler, collate_fn=lambda batch: batch
+        datamodule.dataset("train"), batch_size=5, sampler=sampler, collate_fn=lambda batch: batch
     )
     pairs = list(zip(loader, usual, strict=True))
     assert len(loader) == len(usual) == len(pairs) > 3
@@ -79,8 +81,9 @@ def test_augmentation_depends_only_on_seed_and_epoch(synthetic):
 def test_feature_views_alternate_over_epochs():
     features = np.arange(2 * 6 * 3, dtype=np.float32).reshape(2, 6, 3)
     epoch = torch.tensor(0)
-    dataset = FeatureDataset(CachedFeatures(tuple(features), np.array([5, 1, 3])), np.arange(3), {}, epoch=epoch)
-    loader = DeviceLoader(dataset, lambda: [to_device(array, CPU) for array in dataset.arrays], batch_size=2)
+    inputs = Cached("image", CachedFeatures(tuple(features), np.array([5, 1, 3])))
+    dataset = SampleDataset([inputs], np.arange(3), {}, epoch=epoch)
+    loader = DeviceLoader(dataset, lambda: [[to_device(array, CPU) for array in inputs.arrays]], batch_size=2)
     for turn in (0, 1, 2):
         epoch.fill_(turn)
         served = torch.cat([batch["image_features"] for batch in loader]).numpy()
@@ -90,8 +93,9 @@ def test_feature_views_alternate_over_epochs():
 def test_drawn_views_equal_those_of_dataloader():
     plain, mirrored = np.random.default_rng(0).random((2, 50, 3), dtype=np.float32)
     cached = CachedFeatures((plain, mirrored), np.arange(0, 50, 2), (0.5, 0.5), mirrored)
-    dataset = FeatureDataset(cached, np.arange(25), {}, seed=4)
-    loader = DeviceLoader(dataset, lambda: [torch.from_numpy(array) for array in dataset.arrays], batch_size=4)
+    inputs = Cached("image", cached, seed=4)
+    dataset = SampleDataset([inputs], np.arange(25), {})
+    loader = DeviceLoader(dataset, lambda: [[torch.from_numpy(array) for array in inputs.arrays]], batch_size=4)
     for start, batch in zip(range(0, 25, 4), loader, strict=True):
         expected = dataset.__getitems__(list(range(start, min(start + 4, 25))))
         assert batch.keys() == expected.keys() == {"image_features", "image_features_mirrored", "index"}
@@ -102,13 +106,13 @@ def test_gpu_keeps_one_copy_of_features_for_all_subsets(synthetic, on_gpu):
     datamodule, model = on_gpu(synthetic()), torch.nn.Identity()
     datamodule.trainer.lightning_module = model
     plain, mirrored = np.zeros((96, 5), np.float32), np.zeros((96, 5), np.float32)
-    rows = {subset: datamodule.frame_dataset(subset).rows for subset in ("train", "val")}
+    rows = {subset: datamodule.input_rows("image", subset) for subset in ("train", "val")}
     features = {
-        "train": CachedFeatures((plain, mirrored), rows["train"], (0.5, 0.5)),
-        "val": CachedFeatures((plain,), rows["val"]),
+        "train": {"image": CachedFeatures((plain, mirrored), rows["train"], (0.5, 0.5))},
+        "val": {"image": CachedFeatures((plain,), rows["val"])},
     }
     datamodule.use_features(features, model)
-    train, val = datamodule.train_dataloader().source(), datamodule.val_dataloader().source()
+    (train,), (val,) = datamodule.train_dataloader().source(), datamodule.val_dataloader().source()
     assert (len(train), len(val)) == (2, 1)
     assert train[0] is val[0]
 
@@ -135,9 +139,9 @@ def on_gpu(monkeypatch):
 
     def pretend(datamodule, room=2**30):
         monkeypatch.setattr(
-            datamodule_module, "fits", lambda arrays, device: sum(array.nbytes for array in arrays) <= room
+            loading_module, "fits", lambda arrays, device: sum(array.nbytes for array in arrays) <= room
         )
-        monkeypatch.setattr(datamodule_module, "to_device", lambda array, device: to_device(array, CPU))
+        monkeypatch.setattr(loading_module, "to_device", lambda array, device: to_device(array, CPU))
         progress = SimpleNamespace(current=SimpleNamespace(processed=0))
         datamodule.trainer = SimpleNamespace(
             strategy=SimpleNamespace(root_device=torch.device("cuda")),
@@ -153,7 +157,7 @@ def test_gpu_keeps_one_copy_of_faces_for_all_subsets(synthetic, on_gpu):
     datamodule = on_gpu(synthetic())
     train, val = datamodule.train_dataloader(), datamodule.val_dataloader()
     assert isinstance(train, DeviceLoader)
-    assert train.source()[0] is val.source()[0]
+    assert train.source()[0][0] is val.source()[0][0]
     assert (train.batch_size, val.batch_size) == (8, EVALUATION_BATCH_SIZE)
     assert sum(len(batch["emotion"]) for batch in val) == 32
 
@@ -197,13 +201,12 @@ def test_training_on_device_equals_training_from_disk(synthetic, lenet, monkeypa
     history = trained(synthetic(), from_disk, tmp_path / "disk")
     served = []
 
-    def resident_array(self, dataset):
-        served.append(type(dataset).__name__)
-        return lambda: [self._copy_on(array, CPU) for array in dataset.arrays]
+    def resident_arrays(self, dataset, device):
+        served.extend(type(inputs).__name__ for inputs in dataset.inputs)
+        return lambda: [[self._copy_on(array, CPU) for array in inputs.arrays] for inputs in dataset.inputs]
 
-    datamodule = synthetic()
-    monkeypatch.setattr(type(datamodule), "_on_device", resident_array)
-    assert trained(datamodule, on_device, tmp_path / "device") == history
-    assert {"FeatureDataset", "FrameDataset"} <= set(served)
+    monkeypatch.setattr(loading_module.Loading, "_on_device", resident_arrays)
+    assert trained(synthetic(), on_device, tmp_path / "device") == history
+    assert {"Cached", "Pictures"} <= set(served)
     ours, theirs = on_device.state_dict(), from_disk.state_dict()
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)

@@ -7,10 +7,11 @@ import torch
 
 from fervid import figures
 from fervid.callbacks import FreezeThenFineTune, OutputCollector
-from fervid.data.samples import FrameSample
+from fervid.data.samples import Sample
 from fervid.data.targets import ClassTarget
 from fervid.errors import InputError
 from fervid.models.heads import LinearHead
+from fervid.models.network import Network
 from fervid.models.paper_backbones import LeNet
 from fervid.runs.drawing import draw_predictions
 from fervid.schema.predictions import probability_columns
@@ -19,7 +20,7 @@ from fervid.tasks.classification import EmotionClassifier
 QUIET = {"accelerator": "cpu", "logger": False, "enable_progress_bar": False, "enable_model_summary": False}
 
 
-class LastFrame(FrameSample):
+class LastFrame(Sample):
     """The last frame of each clip."""
 
     def table(self, manifest):
@@ -41,7 +42,8 @@ def test_batch_index_refers_to_sample_table(synthetic):
 def trained(datamodule, *callbacks):
     """A LeNet after one epoch of its head, with its outputs for the test samples."""
     backbone, collector = LeNet(), OutputCollector()
-    model = EmotionClassifier(backbone, LinearHead(backbone.output_shape(), datamodule.target.size), datamodule.target)
+    network = Network.of_pictures(backbone, LinearHead(backbone.output_shape(), datamodule.target.size))
+    model = EmotionClassifier(network, datamodule.target)
     trainer = pl.Trainer(max_epochs=1, callbacks=[*callbacks, collector], enable_checkpointing=bool(callbacks), **QUIET)
     trainer.fit(model, datamodule)
     trainer.test(model, datamodule, verbose=False)

@@ -8,6 +8,7 @@ import pytest
 
 from fervid import splits
 from fervid.corpora import ImageFolder
+from fervid.data.corpus_source import CorpusSource
 from fervid.data.datamodule import EmotionDataModule
 from fervid.errors import InputError
 from fervid.prepare.prepared_corpus import PreparedCorpus
@@ -35,7 +36,7 @@ def both(folder, tmp_path, cache):
         )
         split = partial(splits.subject, val=0.25, test=0.25, seed=0)
         datamodule = EmotionDataModule(
-            [pictures, RenderedSubjects(6, 1, 1)],
+            [CorpusSource({"image": pictures}), RenderedSubjects(6, 1, 1)],
             **{"split": split, "image_size": 28, "batch_size": 4, "cache_dir": tmp_path / "cache", **options},
         )
         datamodule.prepare_data()
@@ -62,7 +63,7 @@ def test_datamodule_is_ready_when_every_corpus_is_prepared(both):
     datamodule = both()
     pictures, rendered = datamodule.sources
     assert (pictures.is_prepared, rendered.is_prepared, datamodule.is_ready) == (True, True, True)
-    (pictures.folder / "manifest.parquet").unlink()
+    (pictures.parts["image"].folder / "manifest.parquet").unlink()
     assert (pictures.is_prepared, rendered.is_prepared, datamodule.is_ready) == (False, True, False)
 
 

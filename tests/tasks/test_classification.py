@@ -4,6 +4,7 @@ import torch
 
 from fervid.data.targets import ClassTarget
 from fervid.models.heads import LinearHead
+from fervid.models.network import Network
 from fervid.models.pretrained import PretrainedBackbone
 from fervid.tasks.classification import EmotionClassifier
 
@@ -12,9 +13,12 @@ from fervid.tasks.classification import EmotionClassifier
 def resnet():
     torch.manual_seed(0)
     backbone = PretrainedBackbone("resnet18", weights=None, image_size=64, last_block="layer4")
-    return EmotionClassifier(
-        backbone, LinearHead(backbone.output_shape(), 3, dropout=0.0), ClassTarget(["a", "b", "c"])
-    )
+    network = Network.of_pictures(backbone, LinearHead(backbone.output_shape(), 3, dropout=0.0))
+    return EmotionClassifier(network, ClassTarget(["a", "b", "c"]))
+
+
+def freeze_before(model, number):
+    model.network.freeze_before({"image": number})
 
 
 def test_optimizer_groups_contain_every_parameter_once(resnet):
@@ -27,23 +31,26 @@ def test_optimizer_groups_contain_every_parameter_once(resnet):
 @pytest.mark.parametrize("first", ["all", "layer3.1", "last_block", "head"])
 def test_frozen_prefix_has_no_gradient_and_same_output(resnet, first):
     x = torch.rand(4, 3, 64, 64)
-    resnet.freeze_before(0)
+    freeze_before(resnet, 0)
     resnet.eval()
     expected = resnet(x)
     number = resnet.backbone.stage_number(first)
-    resnet.freeze_before(number)
+    freeze_before(resnet, number)
     assert torch.allclose(resnet(x), expected, atol=1e-6)
-    assert torch.allclose(resnet.trainable_part(resnet.frozen_prefix(x)), expected, atol=1e-6)
+    branch = resnet.network.branches["image"]
+    vector = branch.trainable_part(branch.frozen_prefix(x))
+    assert torch.allclose(resnet.network.join({"image": vector}), expected, atol=1e-6)
     resnet.train()
     resnet(x).sum().backward()
     frozen = [p for stage in resnet.backbone.stage_modules(0, number) for p in stage.parameters()]
     assert all(p.grad is None and p.requires_grad for p in frozen)
-    assert all(p.grad is not None for p in resnet.trainable_parameters())
-    assert len(frozen) + len(resnet.trainable_parameters()) == len(list(resnet.parameters()))
+    trainable = resnet.network.trainable_parameters({"image": number})
+    assert all(p.grad is not None for p in trainable)
+    assert len(frozen) + len(trainable) == len(list(resnet.parameters()))
 
 
 def test_batchnorm_is_frozen_only_in_prefix(resnet):
-    resnet.freeze_before(resnet.backbone.stage_number("layer4"))
+    resnet.network.freeze_before(resnet.network.stage_numbers("layer4"))
     before = {name: buffer.clone() for name, buffer in resnet.named_buffers() if "running" in name}
     resnet.train()
     resnet(torch.rand(4, 3, 64, 64))
@@ -55,7 +62,7 @@ def test_batchnorm_is_frozen_only_in_prefix(resnet):
 
 def test_pretrained_batchnorm_is_frozen_in_trainable_stages(resnet):
     resnet.backbone.freeze_batchnorm = True
-    resnet.freeze_before(0)
+    freeze_before(resnet, 0)
     before = {name: buffer.clone() for name, buffer in resnet.named_buffers() if "running" in name}
     resnet.train()
     resnet(torch.rand(4, 3, 64, 64)).sum().backward()
@@ -66,9 +73,9 @@ def test_pretrained_batchnorm_is_frozen_in_trainable_stages(resnet):
 def test_freeze_before_is_idempotent(resnet):
     resnet.train()
     for first in (5, 2, 5):
-        resnet.freeze_before(first)
+        freeze_before(resnet, first)
         modes = [module.training for module in resnet.modules()]
-        resnet.freeze_before(first)
+        freeze_before(resnet, first)
         assert modes == [module.training for module in resnet.modules()]
         assert [stage.training for stage in resnet.backbone.stage_modules()][:5] == [i >= first for i in range(5)]
 

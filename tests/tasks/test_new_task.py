@@ -39,8 +39,8 @@ class Seconds(Task):
     shown = ("loss",)
     monitors = ("val/loss",)
 
-    def __init__(self, backbone, head, target, *, weight=1.0, **options):
-        super().__init__(backbone, head, target, **options)
+    def __init__(self, network, target, *, weight=1.0, **options):
+        super().__init__(network, target, **options)
         self.mean, self.weight = target.mean, weight
         self.losses = {subset: MeanMetric() for subset in ("train", "val", "test")}
 

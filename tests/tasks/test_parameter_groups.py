@@ -9,6 +9,7 @@ from timm.optim import param_groups_layer_decay
 
 from fervid.data.targets import ClassTarget
 from fervid.models.heads import LinearHead
+from fervid.models.network import Network
 from fervid.models.pretrained import PretrainedBackbone
 from fervid.tasks.classification import EmotionClassifier
 
@@ -17,7 +18,8 @@ def groups_of(name, size=64, **options):
     backbone = PretrainedBackbone(name, library="timm", weights=None, image_size=size)
     adamw = partial(torch.optim.AdamW, lr=0.1, weight_decay=0.05)
     head = LinearHead(backbone.output_shape(), 3)
-    model = EmotionClassifier(backbone, head, ClassTarget(["a", "b", "c"]), optimizer=adamw, **options)
+    network = Network.of_pictures(backbone, head)
+    model = EmotionClassifier(network, ClassTarget(["a", "b", "c"]), optimizer=adamw, **options)
     groups = model.configure_optimizers().param_groups
     names = {id(p): backbone.library_name(key.removeprefix("network.")) for key, p in backbone.named_parameters()}
     names |= {id(p): f"head.{key}" for key, p in head.layers[1].named_parameters()}

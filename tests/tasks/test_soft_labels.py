@@ -17,6 +17,7 @@ from fervid.data.targets import VoteTarget
 from fervid.errors import InputError
 from fervid.metrics.aggregation import measure
 from fervid.models.heads import MLPHead
+from fervid.models.network import Network
 from fervid.models.paper_backbones import LeNet
 from fervid.schema.predictions import predictions_table, probability_columns
 from fervid.schema.same_system import fingerprint
@@ -112,7 +113,7 @@ def model(vote_mode, loss=EmotionLoss):
     torch.manual_seed(0)
     backbone = LeNet()
     head = MLPHead(backbone.output_shape(), 3, hidden=[16], dropout=[0.0])
-    return SoftLabels(backbone, head, VoteTarget(NAMES), vote_mode=vote_mode, loss=loss)
+    return SoftLabels(Network.of_pictures(backbone, head), VoteTarget(NAMES), vote_mode=vote_mode, loss=loss)
 
 
 def batch():
