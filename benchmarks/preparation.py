@@ -167,7 +167,7 @@ def whole_job(videos: list[Path], copies: int, decoding: float, folder: Path) ->
                 shutil.copy(video, target)
         corpus = VideoFolderDataModule(root, frame_stride=EVERY, face_size=SIZE, prepared_dir=folder, cache_dir=folder)
         began, before = time.perf_counter(), time.process_time() + _workers()[0]
-        corpus.prepared.prepare()
+        corpus.prepared["image"].prepare()
         wall[times] = time.perf_counter() - began
         busy, largest = _workers()
         used[times] = time.process_time() + busy - before

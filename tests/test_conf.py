@@ -18,8 +18,8 @@ from fervid.data.targets import ClassTarget
 from fervid.runs.build import make_datamodule, make_model
 from fervid.schema.config_folder import CONFIG_FOLDER
 
-GROUPS = "detector dataset split identity augmentation task backbone head finetune optimizer scheduler".split()
-GROUPS += "recipe callbacks trainer logger paper experiment sweep".split()
+GROUPS = "detector dataset split identity sample augmentation sound_augmentation task backbone sound_encoder".split()
+GROUPS += "feature_encoder pooling fusion head finetune optimizer scheduler recipe callbacks trainer logger paper experiment sweep".split()
 
 
 def options(group):
@@ -35,7 +35,7 @@ def hydra():
 
 def test_configuration_groups_are_the_documented_ones():
     folders = {path.name for path in Path(CONFIG_FOLDER).iterdir() if path.is_dir()}
-    assert folders == {*GROUPS, "sound_encoder", "hydra"}
+    assert folders == {*GROUPS, "hydra"}
     assert all(options(group) for group in GROUPS)
 
 
@@ -50,12 +50,12 @@ def test_every_dataset_accepts_its_settings(dataset, tmp_path):
     made = make_datamodule(compose("train", [f"dataset={dataset}", *root, "cache_dir=elsewhere"]))
     assert made.corpus == dataset
     if dataset != "synthetic":
-        assert made.prepared.parent == Path("elsewhere/prepared")
-        assert type(made.prepared.detector).__name__ == (
-            "NoDetector" if made.prepared.corpus.pictures else "HaarDetector"
+        assert made.prepared["image"].parent == Path("elsewhere/prepared")
+        assert type(made.prepared["image"].detector).__name__ == (
+            "NoDetector" if made.prepared["image"].corpus.pictures else "HaarDetector"
         )
         asked = make_datamodule(compose("train", [f"dataset={dataset}", *root, "detector=none"]))
-        assert type(asked.prepared.detector).__name__ == "NoDetector"
+        assert type(asked.prepared["image"].detector).__name__ == "NoDetector"
 
 
 @pytest.mark.parametrize("command", ["prepare", "audit", "baseline", "evaluate"])
@@ -136,7 +136,7 @@ def test_every_augmentation_returns_a_valid_picture(augmentation):
 
 def test_augmented_faces_stay_close_to_the_original(synthetic):
     """Catches values that are wrong by a factor of ten."""
-    faces = synthetic(image_size=64).frame_dataset("train").face_cache[np.arange(8)]
+    faces = synthetic(image_size=64).face_cache[np.arange(8)]
     for name in set(options("augmentation")) - {"none"}:
         made = instantiate(compose("train", [f"augmentation={name}"]).augmentation, _convert_="all")
         made.set_random_seed(0)
@@ -148,7 +148,7 @@ def test_augmented_faces_stay_close_to_the_original(synthetic):
 
 @pytest.mark.parametrize("split", options("split"))
 def test_every_split_fills_all_subsets(split, synthetic, tmp_path):
-    frames = synthetic(identities=10).frames
+    frames = synthetic(identities=10).rows
     words = [f"split={split}"]
     if split.endswith("_counts"):
         numbers = ",".join(f"{emotion}:[12,4,3]" for emotion in frames["emotion"].unique())

@@ -74,8 +74,8 @@ def test_parameters_sizes_epochs_and_optimizer(name):
     assert sum(parameter.numel() for parameter in model.parameters()) == total
     learning = []
     for phase in config.finetune.phases:
-        number = model.backbone.stage_number(phase.unfreeze_from)
-        learning.append(sum(parameter.numel() for parameter in model.trainable_parameters(number)))
+        numbers = model.network.stage_numbers(phase.unfreeze_from)
+        learning.append(sum(parameter.numel() for parameter in model.network.trainable_parameters(numbers)))
     assert learning == by_phase
     assert [phase.epochs for phase in config.finetune.phases] == epochs
     assert config.optimizer._target_ == f"torch.optim.{optimizer}"
@@ -165,9 +165,9 @@ def test_pretrained_networks_unfreeze_from_the_published_layer():
 
 def test_vgg16_keeps_13_of_16_layers_and_trains_the_last_6_of_21():
     model = model_of(preset("experiment=ravdess_vgg16"), 6)
-    model.freeze_before(model.backbone.stage_number("features.26"))
+    model.network.freeze_before(model.network.stage_numbers("features.26"))
     layers = [part for part in model.backbone.stage_modules(0) if isinstance(part, nn.Conv2d | nn.MaxPool2d)]
-    learning = {id(part) for part in model.backbone.stage_modules(model.unfreeze_from)}
+    learning = {id(part) for part in model.backbone.stage_modules(model.network.branches["image"].unfreeze_from)}
     dense = [part for part in model.head.modules() if isinstance(part, nn.Linear)]
     assert (len(layers), len(dense)) == (18, 3)
     assert sum(id(part) in learning for part in layers) + len(dense) == 6

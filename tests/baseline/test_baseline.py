@@ -77,7 +77,7 @@ def test_scores_follow_from_the_predictions(folder):
             "loss": log_loss(true, chances, labels=names),
         }
         assert {score: metrics[f"{side}/{score}"] for score in expected} == pytest.approx(expected, rel=1e-4)
-        columns = [*manifest.drop(columns="cache_row").rename(columns={"emotion": "label"})]
+        columns = [*manifest.drop(columns=["cache_row", "clip_row"]).rename(columns={"emotion": "label"})]
         assert list(table) == ["index", *columns, "predicted", *(f"prob_{name}" for name in names)]
         if side == "test":
             recalls = recall_score(true, predicted, average=None, labels=names)

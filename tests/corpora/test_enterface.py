@@ -172,5 +172,5 @@ def test_prepares_videos_and_loads_batches(tmp_path):
     assert len(manifest) == 8 * 2
     assert manifest["frame"].tolist() == [0, 3] * 8
     assert datamodule.failed_files == 0
-    assert len(list((datamodule.prepared.folder / "faces").rglob("*.jpg"))) == 16
+    assert len(list((datamodule.prepared["image"].folder / "faces").rglob("*.jpg"))) == 16
     assert next(iter(datamodule.train_dataloader()))["image"].shape == (2, 3, 28, 28)

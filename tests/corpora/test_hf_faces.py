@@ -235,7 +235,7 @@ def test_prepares_pictures_and_loads_batches(tmp_path, text_qa):
         "train.parquet/43",
         "train.parquet/41",
     ]
-    assert len(list((datamodule.prepared.folder / "faces").rglob("*.jpg"))) == 40
+    assert len(list((datamodule.prepared["image"].folder / "faces").rglob("*.jpg"))) == 40
     assert manifest["split"].value_counts().to_dict() == {"train": 24, "val": 8, "test": 8}
 
 

@@ -261,10 +261,10 @@ def test_frame_stride_with_detector(rendered, tmp_path):
     for column in ("subject", "emotion", "sex", "intensity", "spectacles", "beard"):
         assert clips[column].tolist() == table[column].tolist()
     assert clips["peak_frame"].tolist() == [6] * 8
-    settings = datamodule.prepared.card()["settings"]
+    settings = datamodule.prepared["image"].card()["settings"]
     assert settings["detector"] == "haar"
     assert "peak" not in settings
-    assert len(list((datamodule.prepared.folder / "faces").rglob("*.jpg"))) == 24
+    assert len(list((datamodule.prepared["image"].folder / "faces").rglob("*.jpg"))) == 24
 
 
 def test_frames_around_the_peak_with_annotated_eyes(rendered, tmp_path):
@@ -275,12 +275,12 @@ def test_frames_around_the_peak_with_annotated_eyes(rendered, tmp_path):
     table = rendered[1].set_index("path").loc[manifest["path"]]
     for eye in ("left_eye_x", "left_eye_y", "right_eye_x", "right_eye_y"):
         np.testing.assert_allclose(manifest[eye], table[eye], atol=0.051)
-    settings = datamodule.prepared.card()["settings"]
+    settings = datamodule.prepared["image"].card()["settings"]
     assert settings["peak"] == 1
     assert settings["detector"] == "eyes annotated in ISED_details.mat"
     assert "frame_stride" not in settings
     other = ISEDDataModule(rendered[0], face_size=64, cache_dir=tmp_path, peak=2)
-    assert other.prepared.folder != datamodule.prepared.folder
+    assert other.prepared["image"].folder != datamodule.prepared["image"].folder
 
 
 def test_annotated_eyes_are_in_displayed_pixels(rendered, tmp_path):
@@ -300,7 +300,7 @@ def test_annotated_eyes_are_in_displayed_pixels(rendered, tmp_path):
     for eye in ("left_eye_x", "left_eye_y", "right_eye_x", "right_eye_y"):
         np.testing.assert_array_equal(square.manifest[eye], wide.manifest[eye])
     for face in square.manifest["face"]:
-        before, after = (read_picture(made.prepared.folder / face).astype(int) for made in (square, wide))
+        before, after = (read_picture(made.prepared["image"].folder / face).astype(int) for made in (square, wide))
         assert np.abs(before - after).mean() < 6
 
 
@@ -310,6 +310,6 @@ def test_changed_eyes_in_the_table_change_the_prepared_folder(tmp_path):
         write(tmp_path, [cells(1, code, code, eye=np.array([eye, 450])) for code in (1, 2)])
         for video in tmp_path.rglob("*.avi"):
             os.utime(video, (1, 1))  # only the table differs
-        keys.append([ISEDDataModule(tmp_path, cache_dir=tmp_path, peak=peak).prepared.folder for peak in (0, None)])
+        keys.append([ISEDDataModule(tmp_path, cache_dir=tmp_path, peak=peak).prepared["image"].folder for peak in (0, None)])
     assert keys[0][0] != keys[1][0]
     assert keys[0][1] == keys[1][1]

@@ -175,9 +175,9 @@ def test_path_of_the_csv_does_not_change_the_corpus(image_folder, pictures, tmp_
     os.mkfifo(pictures / "sad" / "pipe.png")
     monkeypatch.chdir(tmp_path)
     made = image_folder(csv="list.csv")
-    assert made.prepared.folder == image_folder(csv=tmp_path / "list.csv").prepared.folder
+    assert made.prepared["image"].folder == image_folder(csv=tmp_path / "list.csv").prepared["image"].folder
     # A folder and a FIFO are not pictures; reading the FIFO would block forever.
-    assert made.prepared.inventory.dropped.to_numpy().tolist() == [
+    assert made.prepared["image"].inventory.dropped.to_numpy().tolist() == [
         ["sad", "no such file"],
         ["sad/pipe.png", "no such file"],
     ]

@@ -248,7 +248,7 @@ def test_sound_of_videos_is_chosen_by_modality(complete):
 def test_sound_has_no_faces(sounds, tmp_path):
     made = RAVDESSDataModule(sounds, modality="audio-only", cache_dir=tmp_path)
     with pytest.raises(InputError, match=r"dataset=ravdess have only sound and show no faces: .*sample=sound"):
-        made.prepared.prepare()
+        made.prepared["image"].prepare()
 
 
 def test_audio_only_clips_are_versions_of_the_same_recordings(complete):
@@ -281,7 +281,7 @@ def test_published_folds_on_the_complete_corpus(complete, fold):
 @pytest.mark.skipif(not SHARED.is_dir(), reason=f"no real videos in {SHARED}")
 def test_real_clips(tmp_path):
     made = RAVDESSDataModule(SHARED, modality="both", face_size=224, cache_dir=tmp_path, prepared_dir=tmp_path)
-    card = made.prepared.prepare()
+    card = made.prepared["image"].prepare()
     assert card["counts"]["files"] == 10
     assert card["counts"]["failures"] == 0
     assert card["counts"]["frames"] == 101
@@ -290,7 +290,7 @@ def test_real_clips(tmp_path):
     # In the crops the eyes are level: their height differs by less than a tenth of their distance.
     tilts = []
     for face in made.frames["face"]:
-        found = HaarDetector(min_size=0.3).find(read_picture(made.prepared.folder / face))
+        found = HaarDetector(min_size=0.3).find(read_picture(made.prepared["image"].folder / face))
         if found and found[0].eyes is not None:
             across, down = found[0].eyes[1] - found[0].eyes[0]
             tilts.append(abs(down / across))

@@ -114,7 +114,7 @@ def reversed_classes(folder):
     state = torch.load(path, weights_only=True)
     turned = 0
     for key, value in state["state_dict"].items():
-        if key.startswith("head.") and len(value) == len(names):
+        if key.startswith("network.head.") and len(value) == len(names):
             state["state_dict"][key] = value.flip(0)
             turned += 1
     assert turned == 2  # weight and bias

@@ -11,6 +11,7 @@ from fervid.explain.heat_maps import heat_maps
 from fervid.figures import overlay
 from fervid.models.backbone import Backbone
 from fervid.models.heads import Head, LinearHead
+from fervid.models.network import Network
 from fervid.tasks.classification import EmotionClassifier
 
 
@@ -29,9 +30,8 @@ def by_hand(last=(), head=((1.0, -2.0, 0.0), (0.0, 1.0, 0.5))):
     stages = nn.Sequential(nn.AvgPool2d(2), *last)
     names = [str(number) for number in range(len(stages))]
     linear = nn.Linear(3, 2, bias=False)
-    classifier = EmotionClassifier(
-        Backbone(stages, names, 3), Head(Pool(), nn.Sequential(Flat(), linear)), ClassTarget(["a", "b"])
-    )
+    network = Network.of_pictures(Backbone(stages, names), Head(Pool(), nn.Sequential(Flat(), linear)))
+    classifier = EmotionClassifier(network, ClassTarget(["a", "b"]))
     with torch.no_grad():
         linear.weight.copy_(torch.tensor(head))
     return classifier.eval()
@@ -91,8 +91,9 @@ def patches():
 def trained_on_patches(patches):
     torch.manual_seed(0)
     network = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.MaxPool2d(4), nn.Conv2d(8, 8, 1), nn.ReLU())
-    backbone = Backbone(network, [str(number) for number in range(5)], 8, image_size=32, mean=(0.4,) * 3)
-    model = EmotionClassifier(backbone, LinearHead((8, 8, 8), 2, dropout=0), ClassTarget(["red", "blue"]))
+    backbone = Backbone(network, [str(number) for number in range(5)], image_size=32, mean=(0.4,) * 3)
+    network = Network.of_pictures(backbone, LinearHead((8, 8, 8), 2, dropout=0))
+    model = EmotionClassifier(network, ClassTarget(["red", "blue"]))
     images = torch.from_numpy(patches[0]).permute(0, 3, 1, 2).float() / 255
     optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
     for _ in range(60):
@@ -131,7 +132,7 @@ def test_batch_size_does_not_change_the_maps(trained_on_patches, patches):
 
 def test_model_state_is_restored(lenet):
     model = lenet()
-    model.freeze_before(3)
+    model.network.freeze_before({"image": 3})
     model.train()
     model.backbone.network.conv1.weight.requires_grad_(False)
     model(torch.rand(2, 3, 28, 28)).sum().backward()
@@ -143,7 +144,7 @@ def test_model_state_is_restored(lenet):
             "gradients": [None if p.grad is None else p.grad.clone() for p in model.parameters()],
             "weights": [parameter.clone() for parameter in model.parameters()],
             "hooks": sum(len(m._forward_hooks) + len(m._backward_hooks) for m in model.modules()),
-            "unfreeze_from": model.unfreeze_from,
+            "unfreeze_from": model.network.branches["image"].unfreeze_from,
         }
 
     before = state()

@@ -103,8 +103,8 @@ def test_backbone_is_loaded_from_fervid_checkpoint(trained):
     backbone = LeNet(weights=path)
     stored = torch.load(path, weights_only=True)["state_dict"]
     for key, value in backbone.network.state_dict().items():
-        assert torch.equal(value, stored[f"backbone.network.{key}"])
-    assert backbone.weights.unwrapped == "entry state_dict, prefix backbone.network."
+        assert torch.equal(value, stored[f"network.branches.image.encoder.network.{key}"])
+    assert backbone.weights.unwrapped == "entry state_dict, prefix network.branches.image.encoder.network."
 
 
 def test_error_lists_names_that_differ(state, tmp_path):

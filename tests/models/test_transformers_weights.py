@@ -179,8 +179,7 @@ class TestConfiguration:
     def config(self, option, *words):
         GlobalHydra.instance().clear()
         with initialize_config_dir(CONFIG_FOLDER, version_base="1.3"):
-            known = "sound_encoder" in compose("train")
-            return compose("train", [f"{'' if known else '+'}sound_encoder={option}", *words]).sound_encoder
+            return compose("train", [f"sound_encoder={option}", *words]).sound_encoder
 
     @pytest.mark.parametrize("option", OPTIONS)
     def test_every_option_can_be_instantiated(self, option):

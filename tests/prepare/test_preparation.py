@@ -56,8 +56,8 @@ def content(folder):
 def whole(raw, tmp_path_factory):
     """The folder of an uninterrupted preparation."""
     made = corpus(raw, tmp_path_factory.mktemp("whole"))
-    made.prepared.prepare()
-    return made.prepared.folder
+    made.prepared["image"].prepare()
+    return made.prepared["image"].folder
 
 
 def test_contents_of_a_prepared_folder(whole):
@@ -110,7 +110,7 @@ def test_preparing_again_is_fast_and_changes_nothing(whole, raw, monkeypatch):
     before = content(whole)
     monkeypatch.setattr("fervid.prepare.prepared_corpus.prepare_clips", lambda *_, **__: 1 / 0)
     began = time.perf_counter()
-    corpus(raw, whole.parent).prepared.prepare()
+    corpus(raw, whole.parent).prepared["image"].prepare()
     assert time.perf_counter() - began < 1
     assert content(whole) == before
 
@@ -119,14 +119,14 @@ def test_preparing_again_is_fast_and_changes_nothing(whole, raw, monkeypatch):
     "option", [{"frame_stride": 5}, {"frames_per_clip": 2}, {"face_size": 32}, {"margin": 0.3}, {"window": "centre"}]
 )
 def test_changed_setting_changes_the_folder(whole, raw, option):
-    assert corpus(raw, whole.parent, **option).prepared.folder != whole
+    assert corpus(raw, whole.parent, **option).prepared["image"].folder != whole
 
 
 def test_changed_file_changes_the_folder(raw, tmp_path):
     root = shutil.copytree(raw, tmp_path / "raw")
-    before = corpus(root, tmp_path).prepared.folder
+    before = corpus(root, tmp_path).prepared["image"].folder
     os.utime(next(root.rglob("*.mp4")), (0, 0))
-    assert corpus(root, tmp_path).prepared.folder != before
+    assert corpus(root, tmp_path).prepared["image"].folder != before
 
 
 @pytest.mark.parametrize("lines", [0, 1, 5, 9, 10])
@@ -139,28 +139,28 @@ def test_resumes_an_interrupted_preparation(raw, whole, tmp_path, lines, torn, m
         "fervid.prepare.prepared_corpus.write_card", lambda *_, **__: 1 / 0
     )  # everything is done except the last steps
     with pytest.raises(ZeroDivisionError):
-        made.prepared.prepare()
+        made.prepared["image"].prepare()
     monkeypatch.undo()
-    journal = made.prepared.folder / JOURNAL
+    journal = made.prepared["image"].folder / JOURNAL
     entries = journal.read_text().splitlines(keepends=True)
     assert len(entries) == 10
     journal.write_text("".join(entries[:lines]) + (entries[-1][:40] if torn else ""))
     for entry in map(json.loads, entries[lines:]):
         for number, frame in enumerate(entry["frames"]):
-            face = made.prepared.folder / frame["face"]
+            face = made.prepared["image"].folder / frame["face"]
             face.write_bytes(face.read_bytes()[: 100 * number])
     again = corpus(raw, tmp_path)
-    assert again.prepared.folder == made.prepared.folder
+    assert again.prepared["image"].folder == made.prepared["image"].folder
     if torn:  # interrupted a second time
         monkeypatch.setattr("fervid.prepare.prepared_corpus.write_card", lambda *_, **__: 1 / 0)
         with pytest.raises(ZeroDivisionError):
-            again.prepared.prepare()
+            again.prepared["image"].prepare()
         monkeypatch.undo()
         assert len(journal.read_text().splitlines()) == 10
         again = corpus(raw, tmp_path)
-    again.prepared.prepare()
-    assert again.prepared.folder.name == whole.name
-    assert content(again.prepared.folder) == content(whole)
+    again.prepared["image"].prepare()
+    assert again.prepared["image"].folder.name == whole.name
+    assert content(again.prepared["image"].folder) == content(whole)
 
 
 PREPARE = """
@@ -172,8 +172,8 @@ options = {"frame_stride": int(sys.argv[3]), "face_size": 64, "cache_dir": folde
 signal.alarm(240)  # in case the test process dies first
 corpus = RAVDESSDataModule(sys.argv[1], **options)
 print("ready", flush=True)
-corpus.prepared.prepare()
-print(corpus.prepared.folder, flush=True)
+corpus.prepared["image"].prepare()
+print(corpus.prepared["image"].folder, flush=True)
 """
 
 
@@ -227,9 +227,9 @@ def test_killed_preparation_resumes(raw, tmp_path):
     done = len(journals()[0].read_text().splitlines()) if journals() else 10
     assert done >= 1
     killed, other = corpus(raw, tmp_path, frame_stride=1), corpus(raw, tmp_path / "other", frame_stride=1)
-    killed.prepared.prepare()
-    other.prepared.prepare()
-    assert content(killed.prepared.folder) == content(other.prepared.folder)
+    killed.prepared["image"].prepare()
+    other.prepared["image"].prepare()
+    assert content(killed.prepared["image"].folder) == content(other.prepared["image"].folder)
 
 
 @pytest.mark.slow
@@ -239,8 +239,8 @@ def test_two_simultaneous_preparations_do_not_interfere(raw, tmp_path):
         process.communicate()
         assert process.returncode == 0
     alone = corpus(raw, tmp_path / "alone", frame_stride=2)
-    alone.prepared.prepare()
-    assert content(corpus(raw, tmp_path, frame_stride=2).prepared.folder) == content(alone.prepared.folder)
+    alone.prepared["image"].prepare()
+    assert content(corpus(raw, tmp_path, frame_stride=2).prepared["image"].folder) == content(alone.prepared["image"].folder)
 
 
 @pytest.fixture
@@ -264,7 +264,7 @@ def test_broken_videos_are_reported(broken, tmp_path, caplog):
     assert all(made.failures["reason"])
     assert "2 of 10 files have no usable face" in caplog.text
     assert made.manifest["clip"].nunique() == 8
-    assert json.loads((made.prepared.folder / "card.json").read_text())["counts"]["failures"] == 2
+    assert json.loads((made.prepared["image"].folder / "card.json").read_text())["counts"]["failures"] == 2
 
 
 def test_too_many_failures_stop_the_preparation(broken, tmp_path):
@@ -272,11 +272,11 @@ def test_too_many_failures_stop_the_preparation(broken, tmp_path):
     made = corpus(root, tmp_path, max_failures=0.1)
     sentence = r"2 of 10 files fail \(first: .*\), more than the fraction dataset.max_failures=0.1"
     with pytest.raises(InputError, match=sentence):
-        made.prepared.prepare()
-    assert len(pd.read_csv(made.prepared.folder / "failures.csv")) == 2
-    assert not made.prepared.is_prepared
-    assert corpus(root, tmp_path, max_failures=0.2).prepared.folder == made.prepared.folder
-    corpus(root, tmp_path, max_failures=0.2).prepared.prepare()
+        made.prepared["image"].prepare()
+    assert len(pd.read_csv(made.prepared["image"].folder / "failures.csv")) == 2
+    assert not made.prepared["image"].is_prepared
+    assert corpus(root, tmp_path, max_failures=0.2).prepared["image"].folder == made.prepared["image"].folder
+    corpus(root, tmp_path, max_failures=0.2).prepared["image"].prepare()
 
 
 def test_frames_without_a_face_have_no_face(raw, tmp_path):
@@ -294,11 +294,11 @@ def test_frames_without_a_face_have_no_face(raw, tmp_path):
     black.release()
     options = {"frame_stride": 3, "face_size": 64, "cache_dir": tmp_path / "cache"}
     made = VideoFolderDataModule(root, prepared_dir=tmp_path, **options)
-    made.prepared.prepare()
-    manifest = pd.read_parquet(made.prepared.folder / "manifest.parquet").set_index(["clip", "frame"])["face"].notna()
+    made.prepared["image"].prepare()
+    manifest = pd.read_parquet(made.prepared["image"].folder / "manifest.parquet").set_index(["clip", "frame"])["face"].notna()
     assert manifest["happy/a.mp4"].tolist() == [True] * 4
     assert manifest["sad/b.avi"].tolist() == [True, True, False, False]
-    assert made.frames["clip"].value_counts().to_dict() == {"happy/a.mp4": 4, "sad/b.avi": 2}
+    assert made.rows["clip"].value_counts().to_dict() == {"happy/a.mp4": 4, "sad/b.avi": 2}
 
 
 def test_changed_annotated_faces_change_the_folder(raw, tmp_path):
@@ -334,10 +334,10 @@ def test_corpus_without_any_face_is_an_error(tmp_path):
         writer.release()
     made = VideoFolderDataModule(tmp_path / "v", prepared_dir=tmp_path / "p", cache_dir=tmp_path / "c")
     with pytest.raises(InputError, match=r"no face in any of 2 frames.*another detector"):
-        made.prepared.prepare()
+        made.prepared["image"].prepare()
     made = VideoFolderDataModule(tmp_path / "v", prepared_dir=tmp_path / "p", cache_dir=tmp_path / "c", max_failures=1)
     with pytest.raises(InputError, match="no face was found in any of 2 files"):
-        made.prepared.prepare()
+        made.prepared["image"].prepare()
 
 
 def test_temporary_failures_are_retried(raw, whole, tmp_path, monkeypatch):
@@ -352,11 +352,11 @@ def test_temporary_failures_are_retried(raw, whole, tmp_path, monkeypatch):
     monkeypatch.setattr("fervid.prepare.prepared_corpus.crop_faces", one_fails)
     made = corpus(raw, tmp_path, max_failures=0)
     with pytest.raises(InputError, match=r"1 of 10 files could not be read this time .*Stale.*the same command again"):
-        made.prepared.prepare()
-    assert not made.prepared.is_prepared
+        made.prepared["image"].prepare()
+    assert not made.prepared["image"].is_prepared
     monkeypatch.undo()
-    made.prepared.prepare()
-    assert content(made.prepared.folder) == content(whole)
+    made.prepared["image"].prepare()
+    assert content(made.prepared["image"].folder) == content(whole)
 
 
 @pytest.mark.parametrize(
@@ -393,10 +393,10 @@ def test_keyboard_interrupt_is_raised_and_can_be_resumed(raw, whole, tmp_path, m
     made = corpus(raw, tmp_path)
     sentence = r"interrupted after [2-9] of 10 files: run the same command again to resume"
     with pytest.raises(KeyboardInterrupt, match=sentence):
-        made.prepared.prepare()
+        made.prepared["image"].prepare()
     monkeypatch.undo()
-    made.prepared.prepare()
-    assert content(made.prepared.folder) == content(whole)
+    made.prepared["image"].prepare()
+    assert content(made.prepared["image"].folder) == content(whole)
 
 
 def test_names_and_labels_stay_inside_the_folder(raw, tmp_path):
@@ -410,10 +410,10 @@ def test_names_and_labels_stay_inside_the_folder(raw, tmp_path):
     made = VideoFolderDataModule(
         tmp_path / "videos", csv=tmp_path / "list.csv", prepared_dir=tmp_path / "p", cache_dir=tmp_path / "c"
     )
-    made.prepared.prepare()
+    made.prepared["image"].prepare()
     assert {path.name for path in tmp_path.iterdir()} - before == {"p"}
     faces = [
-        path.relative_to(made.prepared.folder / "faces").as_posix() for path in made.prepared.folder.rglob("*.jpg")
+        path.relative_to(made.prepared["image"].folder / "faces").as_posix() for path in made.prepared["image"].folder.rglob("*.jpg")
     ]
     assert len(faces) == 4
     assert {face.split("/")[0] for face in faces} == {"_up", "_etc_passwd"}
@@ -425,29 +425,29 @@ def test_full_disk_is_reported_in_one_sentence(raw, tmp_path, monkeypatch):
 
     monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(InputError, match=r"cannot be written \(No space left on device\): free disk space.*to resume"):
-        corpus(raw, tmp_path).prepared.prepare()
+        corpus(raw, tmp_path).prepared["image"].prepare()
 
 
 def test_unwritable_folder_is_an_error(raw, tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(InputError, match="cannot be written"):
-        corpus(raw, tmp_path / "file").prepared.prepare()
+        corpus(raw, tmp_path / "file").prepared["image"].prepare()
 
 
 @pytest.mark.parametrize("gone", [True, False])
 def test_missing_or_damaged_face_is_an_error(raw, tmp_path, gone):
     made = corpus(raw, tmp_path, split=lambda m: (["train", "val", "test"] * 99)[: len(m)])
-    made.prepared.prepare()
-    face = next(made.prepared.folder.rglob("*.jpg"))
+    made.prepared["image"].prepare()
+    face = next(made.prepared["image"].folder.rglob("*.jpg"))
     face.unlink() if gone else face.write_bytes(face.read_bytes()[:300])
     with pytest.raises(InputError, match=r"can no longer be read.*remove .* to prepare it again"):
         made.prepare_data()
 
 
 def test_faces_smaller_than_the_input_are_reported(raw, tmp_path, caplog):
-    _ = corpus(raw, tmp_path, image_size=64).frames
+    _ = corpus(raw, tmp_path, image_size=64).rows
     assert "are enlarged to" not in caplog.text
-    _ = corpus(raw, tmp_path, image_size=96).frames
+    _ = corpus(raw, tmp_path, image_size=96).rows
     assert "faces prepared at 64 px are enlarged to 96 px: use dataset.face_size=96" in caplog.text
 
 

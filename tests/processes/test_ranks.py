@@ -216,7 +216,7 @@ import sys
 from fervid.data import SyntheticDataModule
 
 data = SyntheticDataModule(identities=6, clips=1, frames=2, image_size=28, batch_size=4, cache_dir=sys.argv[1])
-data.frames
+data.rows
 print("ready", flush=True)
 sys.stdin.readline()
 data.prepare_data()

@@ -100,7 +100,7 @@ def test_run_can_be_loaded_in_one_line(run):
         split=lambda m: ["train"] * len(m),
     )
     datamodule.prepare_data()
-    dataset_rows = datamodule.frames.index
+    dataset_rows = datamodule.rows.index
 
     faces = datamodule.face_cache[dataset_rows[table["index"]].to_numpy()]
     with torch.no_grad():
