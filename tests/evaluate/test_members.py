@@ -24,7 +24,7 @@ class StubDataModule:
     subjects_from, verified = None, []
 
     def __init__(self, name, root):
-        self.corpora, self.frames = about(name, root), frames(name, "test")
+        self.corpora, self.rows = about(name, root), frames(name, "test")
 
 
 def stored(corpus, root):
