@@ -19,7 +19,8 @@ from fervid.runs.build import make_datamodule, make_model
 from fervid.schema.config_folder import CONFIG_FOLDER
 
 GROUPS = "detector dataset split identity sample augmentation sound_augmentation task backbone sound_encoder".split()
-GROUPS += "feature_encoder pooling fusion head finetune optimizer scheduler recipe callbacks trainer logger paper experiment sweep".split()
+GROUPS += "feature_encoder pooling fusion head finetune optimizer scheduler recipe callbacks trainer logger".split()
+GROUPS += "paper experiment sweep".split()
 
 
 def options(group):

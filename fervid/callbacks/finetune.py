@@ -16,6 +16,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from fervid.callbacks.averaged_weights import AveragedWeights
 from fervid.callbacks.prefix_cache import PrefixCache
+from fervid.callbacks.subject_normalisation import normalised_by_subject
 from fervid.data.datamodule import EmotionDataModule
 from fervid.errors import InputError, first_line
 from fervid.models.lora import merge_lora
@@ -84,6 +85,8 @@ class FreezeThenFineTune(Checkpoint):
             ``mode=None`` by the direction of ``monitor``.
         cache_gb: see :class:`PrefixCache`.
         cached_views: see :class:`PrefixCache`.
+        subject_normalisation: whether the features of the frozen encoders are standardised by subject
+            (:func:`fervid.callbacks.subject_normalisation.normalised_by_subject`).
         folder: folder to which ``best.ckpt`` is written at the end; None: it is not written.
 
     Attributes:
@@ -102,6 +105,7 @@ class FreezeThenFineTune(Checkpoint):
         scheduler: Callable[[torch.optim.Optimizer], LRScheduler] | None = None,
         cache_gb: float = 8.0,
         cached_views: int | None = None,
+        subject_normalisation: bool = False,
         folder: str | Path | None = None,
     ):
         self.phases = [phase if isinstance(phase, Phase) else Phase(**phase) for phase in phases]
@@ -121,6 +125,7 @@ class FreezeThenFineTune(Checkpoint):
         self.monitor, self.select, self.make_scheduler = monitor, select, scheduler
         self.patience_steps = patience_steps
         self.cache = PrefixCache(cache_gb, cached_views)
+        self.subject_normalisation = subject_normalisation
         self.best_path = Path(folder) / "best.ckpt" if folder else None
         self.phase_number = 0
         self.epochs_in_phase = 0
@@ -284,6 +289,12 @@ class FreezeThenFineTune(Checkpoint):
         model.network.freeze_before(stages[number])
         datamodule: EmotionDataModule = trainer.datamodule  # type: ignore[attr-defined]
         features = self.cache.features(trainer, model, datamodule, stages[number:])
+        if self.subject_normalisation:
+            features = normalised_by_subject(features, datamodule, model.network.modalities)
+            log.warning(
+                "features are normalised by subject, using all its samples without their labels: the scores hold for "
+                "people of whom several recordings are at hand."
+            )
         datamodule.use_features(features, model)
         self.trainable = {
             phase.name: sum(parameter.numel() for parameter in model.network.trainable_parameters(numbers))

@@ -47,12 +47,13 @@ class LinearProbe(FreezeThenFineTune):
         class_weight: None, or ``balanced`` to weight classes by their inverse frequency.
         phases: the phases after the probe, see :class:`FreezeThenFineTune`.
         monitor: name of a logged score. Without further phases, it is only recorded.
-        patience_steps, select, cache_gb, folder: see :class:`FreezeThenFineTune`.
+        patience_steps, select, cache_gb, subject_normalisation, folder: see :class:`FreezeThenFineTune`.
         scheduler: see :class:`FreezeThenFineTune`; must be None without further phases.
 
     Attributes:
-        chosen: the chosen ``strength``, and validation ``loss`` and ``uar`` of every strength in ``scores``; with
-            several modalities, these by the name of the modality, and their ``weights``.
+        chosen: the chosen ``strength`` of each modality, and validation ``loss`` and ``uar`` of every strength in
+            ``scores``.
+        weights: the weights of several modalities.
 
     Raises:
         InputError: if there is a scheduler, a head is not a single linear layer, the fusion is not late, or the
@@ -69,6 +70,7 @@ class LinearProbe(FreezeThenFineTune):
         patience_steps: int = 0,
         select: str = "best",
         cache_gb: float = 8.0,
+        subject_normalisation: bool = False,
         folder: str | Path | None = None,
         scheduler: Any = None,
     ):
@@ -85,10 +87,12 @@ class LinearProbe(FreezeThenFineTune):
             select=select,
             scheduler=scheduler,
             cache_gb=cache_gb,
+            subject_normalisation=subject_normalisation,
             folder=folder,
         )
         self.strengths, self.class_weight = list(strengths), class_weight
-        self.chosen: dict[str, Any] = {}
+        self.chosen: dict[str, dict[str, Any]] = {}
+        self.weights: dict[str, float] = {}
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: Task) -> None:
         if self.phase_number == 0:
@@ -111,14 +115,14 @@ class LinearProbe(FreezeThenFineTune):
         return "regularisation strength" if len(self.strengths) > 1 else None
 
     def results(self) -> dict[str, Any]:
-        return {"probe": self.chosen}
+        return {"probe": self.chosen} | ({"modality_weights": self.weights} if self.weights else {})
 
     def state_dict(self) -> dict[str, Any]:
-        return {**super().state_dict(), "chosen": self.chosen}
+        return {**super().state_dict(), "chosen": self.chosen, "weights": self.weights}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         super().load_state_dict(state_dict)
-        self.chosen = state_dict["chosen"]
+        self.chosen, self.weights = state_dict["chosen"], state_dict["weights"]
 
     def _warn_of_few_steps(self, phases: Sequence[Phase]) -> None:
         super()._warn_of_few_steps(phases[1:])  # L-BFGS takes as many steps as it needs
@@ -153,12 +157,12 @@ class LinearProbe(FreezeThenFineTune):
             strength = chosen["strength"]
             named = f" of {modality}" if len(heads) > 1 else ""
             log.info("linear probe%s: of C=%s, %s has the lowest validation loss.", named, self.strengths, strength)
-            self.chosen |= {modality: chosen} if len(heads) > 1 else chosen
+            self.chosen[modality] = chosen
         if isinstance(model.head, LateFusion):
             weights = _fit_weights(list(logits.values()), labels["val"], model.head.rule)
             model.head.weights.copy_(torch.from_numpy(weights))
-            self.chosen["weights"] = dict(zip(heads, weights.tolist(), strict=True))
-            named = ", ".join(f"{name} {weight:.2f}" for name, weight in self.chosen["weights"].items())
+            self.weights = dict(zip(heads, weights.tolist(), strict=True))
+            named = ", ".join(f"{name} {weight:.2f}" for name, weight in self.weights.items())
             log.info("weights of the modalities with the lowest validation loss: %s.", named)
 
     def _heads(self, model: Task) -> dict[str, Head]:

@@ -406,6 +406,11 @@ def _compute(work: _Work, missing: dict[Prefix, dict[View, np.ndarray]]) -> None
         hidden = trainer.global_step > 0 or not get_console().is_terminal
         progress = stack.enter_context(Progress(transient=True, disable=hidden))
         stack.enter_context(torch.no_grad())
+        if size == 1 and device.type == "cpu":
+            # For a single sound, several threads gain a fifth on an idle machine, and take ten times as long on a busy
+            # one, where each of the small operations waits for all threads.
+            stack.callback(torch.set_num_threads, torch.get_num_threads())
+            torch.set_num_threads(1)
         task = progress.add_task("features of frozen stages", total=sum(map(len, rows.values())))
         for view in rows:
             with ExitStack() as opened:

@@ -6,7 +6,7 @@ import os
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -47,11 +47,8 @@ log = logging.getLogger(__name__)
 
 Split = Callable[[pd.DataFrame], np.ndarray]
 EVALUATION_BATCH_SIZE = 64  # frames; without training, the batch size does not affect the results
+DEFAULT_SPLIT = partial(splits.subject, val=0.2, test=0.2, seed=42)
 DEFAULT_CACHE = Path(os.environ.get("FERVID_CACHE", "~/.cache/fervid"))
-
-
-def _default_split(manifest: pd.DataFrame) -> np.ndarray:
-    return splits.subject(manifest, val=0.2, test=0.2, seed=42)
 
 
 class EmotionDataModule(pl.LightningDataModule):
@@ -104,7 +101,7 @@ class EmotionDataModule(pl.LightningDataModule):
         *,
         sample: Sample | None = None,
         target: Target | None = None,
-        split: Split = _default_split,
+        split: Split = DEFAULT_SPLIT,
         image_size: int = 96,
         batch_size: int = 32,
         num_workers: int = 0,
@@ -230,6 +227,11 @@ class EmotionDataModule(pl.LightningDataModule):
         """Names of the features of the modality ``features``."""
         return feature_names(self.sources)
 
+    def numbered_rows(self) -> pd.DataFrame:
+        """Returns :attr:`rows` with the rows of the stores: ``cache_row`` of pictures, ``clip_row`` of others."""
+        clips = pd.factorize(keys(self.rows, "clip"))[0]
+        return self.rows.assign(cache_row=np.arange(len(self.rows)), clip_row=clips)
+
     def _rows_of(self, modality: str) -> pd.DataFrame:
         """Returns the rows of :attr:`rows` that a store has: all for pictures, and one per clip otherwise."""
         if modality == PictureStore.modality:
@@ -325,8 +327,7 @@ class EmotionDataModule(pl.LightningDataModule):
         """Splits and audits the rows, and fits the target; does nothing if called again."""
         if self._is_set_up:
             return
-        clips = pd.factorize(keys(self.rows, "clip"))[0]
-        manifest = self.rows.assign(cache_row=np.arange(len(self.rows)), clip_row=clips)
+        manifest = self.numbered_rows()
         pairs = pd.read_parquet(self._duplicates_path)
         if self.near_duplicates == "group":
             manifest["group"] = group(pairs, keys(manifest, "clip"))
@@ -399,9 +400,9 @@ class EmotionDataModule(pl.LightningDataModule):
         Raises:
             InputError: if the target has no classes.
         """
-        if not isinstance(self.target, ClassTarget):
-            raise InputError(f"the target {self.target.name} has no classes: use a task of classes.")
-        return self.target.class_names
+        if isinstance(self.target, ClassTarget):
+            return self.target.class_names
+        raise InputError(f"the target {self.target.name} has no classes: use a task of classes.")
 
     def samples_of(self, subset: str) -> pd.DataFrame:
         """Returns the rows of :attr:`samples` in one subset."""

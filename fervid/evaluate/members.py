@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from rich import get_console
@@ -21,12 +22,14 @@ from fervid.evaluate.seen_people import SeenPeople
 from fervid.faces.detection import NoDetector
 from fervid.models.batch_invariance import MAX_PICTURES, BatchInvariance, check_batches
 from fervid.predict.predictor import BATCH_SIZE, Predictor
-from fervid.runs.load import read_manifest, read_run, reopen_corpus, stored_config
+from fervid.runs.build import make_sample
+from fervid.runs.load import load_classifier, read_manifest, read_run, reopen_corpus, stored_config
 from fervid.runs.run import Run
 from fervid.runs.trust import Trust
 from fervid.schema.columns import keys
 from fervid.schema.weights import with_weights
 
+CLIP_BATCH = 16  # clips per forward pass
 NO_DETECTOR = f"{NoDetector.__module__}.{NoDetector.__name__}"
 
 
@@ -67,6 +70,11 @@ class Member:
         """The emotions of the run."""
         return self.run.class_names
 
+    @property
+    def shows_frames(self) -> bool:
+        """Whether the run classifies single frames instead of clips."""
+        return not self.datamodule.sample.is_clip
+
 
 def open_members(runs: Sequence[Run], config: DictConfig) -> list[Member]:
     """Opens the corpus of each run and selects the frames to predict.
@@ -84,7 +92,7 @@ def open_members(runs: Sequence[Run], config: DictConfig) -> list[Member]:
         seen = manifest[manifest["split"].isin(["train", "val"])]
         if config.get("dataset") is None:
             datamodule = reopen_corpus(run.folder, run.results, config.cache_dir, config.root, trust=config.trust)
-            frames = datamodule.manifest[datamodule.manifest["split"] == "test"]
+            frames = datamodule.samples_of("test")
         else:
             datamodule, frames = _other_corpus(run, config)
             seen, names_comparable = seen_frames(run, seen, datamodule)
@@ -120,15 +128,19 @@ def _names(runs: Sequence[Run]) -> list[str]:
 
 
 def _other_corpus(run: Run, config: DictConfig) -> tuple[EmotionDataModule, pd.DataFrame]:
-    """All frames of another corpus, with faces cropped as for the training of the run."""
+    """All samples of another corpus, with faces cropped as for the training of the run."""
     stored = stored_config(run.results, run.folder, trust=config.trust)
     dataset = corpus_settings(config, stored)
     datamodule: EmotionDataModule = instantiate(
-        dataset, image_size=stored.backbone.image_size, cache_dir=config.cache_dir, _convert_="all"
+        dataset,
+        **({"image_size": stored.backbone.image_size} if stored.get("backbone") else {}),
+        sample=make_sample(stored),
+        cache_dir=config.cache_dir,
+        _convert_="all",
     )
     datamodule.prepare_data()
-    rows = np.arange(len(datamodule.rows))
-    return datamodule, datamodule.rows.assign(cache_row=rows, split="test")
+    datamodule.manifest = datamodule.numbered_rows().assign(split="test")
+    return datamodule, datamodule.samples_of("test")
 
 
 def seen_frames(run: Run, seen: pd.DataFrame, datamodule: EmotionDataModule) -> tuple[pd.DataFrame, bool]:
@@ -239,7 +251,11 @@ def _split_leakage(member: Member, own_corpus: bool, left_out: int) -> dict[str,
     if own_corpus:
         manifest = datamodule.manifest
         rest = manifest[(manifest["split"] != "test") | manifest.index.isin(member.frames.index)]
-        hashes = next(iter(datamodule.stores.values())).hashes()[rest["cache_row"].to_numpy()]
+        if not member.shows_frames and datamodule.sample.shows_pictures:  # one row per clip stands for its frames
+            clips = [manifest["split"] != "test", keys(manifest, "clip").isin(keys(member.frames, "clip"))]
+            rest = manifest[clips[0] | clips[1]]
+        first = datamodule.stores[datamodule.sample.modalities[0]]
+        hashes = first.hashes()[rest["cache_row" if datamodule.sample.shows_pictures else "clip_row"].to_numpy()]
         pairs = near_duplicates(hashes, keys(rest, "clip"))
         return audit(
             rest.reset_index(drop=True),
@@ -256,11 +272,13 @@ def _split_leakage(member: Member, own_corpus: bool, left_out: int) -> dict[str,
 
 
 def predict_frames(member: Member, device: str, trust: Trust = ()) -> np.ndarray:
-    """Predicts the frames of a member and checks that no frame's prediction depends on its batch.
+    """Predicts the frames or clips of a member, and checks that no frame's prediction depends on its batch.
 
     Returns:
-        The probabilities (N, num_classes); the result of the check is ``member.batches``.
+        The probabilities (N, num_classes); the result of the check is ``member.batches``, None for clips.
     """
+    if not member.shows_frames:
+        return predict_clips(member, device, trust)
     # The faces are already cropped.
     predictor = Predictor(member.run.folder, detector=NoDetector(), device=device, trust=trust)
     face_cache = member.datamodule.face_cache
@@ -279,3 +297,31 @@ def predict_frames(member: Member, device: str, trust: Trust = ()) -> np.ndarray
         predictor.classify, face_cache[rows[sample]], probabilities[sample], batch_size=BATCH_SIZE // 4
     )
     return probabilities[repeated]
+
+
+@torch.inference_mode()
+def predict_clips(member: Member, device: str, trust: Trust = ()) -> np.ndarray:
+    """Predicts the clips of a member from all modalities of its run.
+
+    Returns:
+        The probabilities (N, num_classes).
+    """
+    model = load_classifier(member.run.folder, trust=trust, of_pictures=False).to(device)
+    datamodule = member.datamodule
+    numbers, repeated = np.unique(member.frames["clip_row"].to_numpy(), return_inverse=True)
+    samples = member.frames.drop_duplicates("clip_row").sort_values("clip_row")
+    inputs = [
+        store.inputs(
+            datamodule.sample.frame_rows(datamodule.manifest, samples) if name == "image" else numbers,
+        )
+        for name, store in datamodule.stores.items()
+    ]
+    parts = []
+    hidden = not get_console().is_terminal
+    described = f"{member.name}: predicting {len(numbers)} clips"
+    for start in track(range(0, len(numbers), CLIP_BATCH), described, transient=True, disable=hidden):
+        positions = list(range(start, min(start + CLIP_BATCH, len(numbers))))
+        batch = {name: values.to(device) for each in inputs for name, values in each.fetch(positions, 0).items()}
+        logits = model(datamodule.on_after_batch_transfer(batch, 0))
+        parts.append(logits.float().softmax(dim=1).cpu().numpy())
+    return np.concatenate(parts)[repeated]

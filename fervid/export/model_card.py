@@ -248,7 +248,8 @@ def _settings(results: dict[str, Any], config: DictConfig) -> list[tuple[str, st
     solver = f"{choices.get('optimizer')} ({_pairs(values)})"
     is_probe = "probe" in results and not phases
     if probe := results.get("probe"):
-        probing = f"L-BFGS (scikit-learn), inverse regularisation strength C {probe['strength']:g}"
+        strengths = ", ".join(f"{each['strength']:g}" for each in probe.values())
+        probing = f"L-BFGS (scikit-learn), inverse regularisation strength C {strengths}"
         phases = ["linear probe: logistic regression on standardised features of the frozen backbone", *phases]
         solver = probing if is_probe else f"of the probe: {probing}; then {solver}"
     settings = {

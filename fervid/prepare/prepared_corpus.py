@@ -87,8 +87,8 @@ class PreparedCorpus(PreparedFolder):
         """
         if self.corpus.sound_only:
             raise InputError(
-                f"the selected files of dataset={self.name} have only sound and show no faces: select videos, or use "
-                "python -m fervid.prepare with sample=sound (training on sound is not available yet)."
+                f"the selected files of dataset={self.name} have only sound and show no faces: select videos, or give "
+                "sample=sound."
             )
         return self.corpus.inventory
 

@@ -61,6 +61,11 @@ def load_run(folder: str | Path, checkpoint: str = "best", *, trust: Trust = ())
     config = stored_config(results, folder, trust=trust)
     if "head" not in config:
         raise InputError(f"{folder} is a run of the classical baseline and has no network: give another run.")
+    if (results["config"].get("finetune") or {}).get("subject_normalisation"):
+        raise InputError(
+            f"the features of {folder} were normalised by subject, which a single picture or sound does not allow: "
+            "give a run with finetune.subject_normalisation=false."
+        )
     path = folder / "checkpoints" / f"{checkpoint}.ckpt"
     try:
         state = read_checkpoint(path)
@@ -115,13 +120,26 @@ def _forbid_downloads(node: Any, trust: Trust) -> None:
             _forbid_downloads(node[key], trust)
 
 
-def load_classifier(folder: Path, *, trust: Trust = ()) -> EmotionClassifier:
+def load_classifier(folder: Path, *, trust: Trust = (), of_pictures: bool = True) -> EmotionClassifier:
     """Loads the trained classifier of a run, like :func:`load_run`.
 
+    Args:
+        folder: run folder.
+        trust: packages whose classes the run may use.
+        of_pictures: whether the run must classify single pictures.
+
     Raises:
-        InputError: if :func:`load_run` raises it, or the run was trained on another task.
+        InputError: if :func:`load_run` raises it, or the run was trained on another task or on other samples.
     """
-    class_names = read_run(folder).class_names  # rejects other tasks before anything is built
+    run = read_run(folder)
+    class_names = run.class_names  # rejects other tasks before anything is built
+    sample = run.results["config"].get("sample") or {}
+    if of_pictures and (sample.get("modalities") != ["image"] or sample.get("frames") is not None):
+        raise InputError(
+            f"{folder} classifies clips ({', '.join(map(str, sample.get('modalities') or []))}), not single pictures, "
+            "which this command needs: its answers for the test clips are in predictions.csv, and fervid.evaluate "
+            "predicts other corpora."
+        )
     model = load_run(folder, trust=trust)
     if not isinstance(model, EmotionClassifier) or model.class_names != class_names:
         raise InputError(f"the task of {folder} is a {type(model).__name__}: an EmotionClassifier is needed.")

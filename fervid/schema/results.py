@@ -82,7 +82,10 @@ class Config(TypedDict):
         split: the split rule.
         dataset: the corpus.
         detector: the face detector; null if there is none.
-        backbone: the backbone.
+        sample: what the network is shown at once.
+        backbone: the encoder of pictures; null if there is none.
+        sound_encoder: the encoder of sounds; null if there is none.
+        feature_encoder: the encoder of feature tables; null if there is none.
         head: the head.
         finetune: the phases of freezing and fine-tuning.
         optimizer: the optimizer.
@@ -94,7 +97,10 @@ class Config(TypedDict):
     split: NotRequired[SplitConfig | None]
     dataset: NotRequired[DatasetConfig | None]
     detector: NotRequired[dict[str, Any] | None]
-    backbone: NotRequired[dict[str, Any]]
+    sample: NotRequired[dict[str, Any]]
+    backbone: NotRequired[dict[str, Any] | None]
+    sound_encoder: NotRequired[dict[str, Any] | None]
+    feature_encoder: NotRequired[dict[str, Any] | None]
     head: NotRequired[dict[str, Any]]
     finetune: NotRequired[FinetuneConfig | None]
     optimizer: NotRequired[dict[str, Any] | None]
@@ -322,7 +328,8 @@ class Results(TypedDict):
         evaluated: folder of the tested run, or table of posteriors, if ``fervid.evaluate`` wrote the record.
         batch_invariance: whether outputs depend on the batch, as checked by ``fervid.evaluate``.
         ensemble: the members, their weights and how they are combined, if the record is that of an ensemble.
-        probe: the regularisation of a linear probe.
+        probe: the regularisation of a linear probe, by modality.
+        modality_weights: weights of the modalities in a late fusion, if they were fitted.
     """
 
     choices: dict[str, str | None]
@@ -352,7 +359,8 @@ class Results(TypedDict):
     evaluated: NotRequired[str]
     batch_invariance: NotRequired[BatchInvariance | None]
     ensemble: NotRequired[dict[str, Any]]
-    probe: NotRequired[Probe]
+    probe: NotRequired[dict[str, Probe]]
+    modality_weights: NotRequired[dict[str, Number]]
 
 
 WORDS: dict[Any, str] = {

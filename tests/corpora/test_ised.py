@@ -310,6 +310,8 @@ def test_changed_eyes_in_the_table_change_the_prepared_folder(tmp_path):
         write(tmp_path, [cells(1, code, code, eye=np.array([eye, 450])) for code in (1, 2)])
         for video in tmp_path.rglob("*.avi"):
             os.utime(video, (1, 1))  # only the table differs
-        keys.append([ISEDDataModule(tmp_path, cache_dir=tmp_path, peak=peak).prepared["image"].folder for peak in (0, None)])
+        keys.append(
+            [ISEDDataModule(tmp_path, cache_dir=tmp_path, peak=peak).prepared["image"].folder for peak in (0, None)]
+        )
     assert keys[0][0] != keys[1][0]
     assert keys[0][1] == keys[1][1]

@@ -240,7 +240,9 @@ def test_two_simultaneous_preparations_do_not_interfere(raw, tmp_path):
         assert process.returncode == 0
     alone = corpus(raw, tmp_path / "alone", frame_stride=2)
     alone.prepared["image"].prepare()
-    assert content(corpus(raw, tmp_path, frame_stride=2).prepared["image"].folder) == content(alone.prepared["image"].folder)
+    assert content(corpus(raw, tmp_path, frame_stride=2).prepared["image"].folder) == content(
+        alone.prepared["image"].folder
+    )
 
 
 @pytest.fixture
@@ -295,7 +297,9 @@ def test_frames_without_a_face_have_no_face(raw, tmp_path):
     options = {"frame_stride": 3, "face_size": 64, "cache_dir": tmp_path / "cache"}
     made = VideoFolderDataModule(root, prepared_dir=tmp_path, **options)
     made.prepared["image"].prepare()
-    manifest = pd.read_parquet(made.prepared["image"].folder / "manifest.parquet").set_index(["clip", "frame"])["face"].notna()
+    manifest = (
+        pd.read_parquet(made.prepared["image"].folder / "manifest.parquet").set_index(["clip", "frame"])["face"].notna()
+    )
     assert manifest["happy/a.mp4"].tolist() == [True] * 4
     assert manifest["sad/b.avi"].tolist() == [True, True, False, False]
     assert made.rows["clip"].value_counts().to_dict() == {"happy/a.mp4": 4, "sad/b.avi": 2}
@@ -413,7 +417,8 @@ def test_names_and_labels_stay_inside_the_folder(raw, tmp_path):
     made.prepared["image"].prepare()
     assert {path.name for path in tmp_path.iterdir()} - before == {"p"}
     faces = [
-        path.relative_to(made.prepared["image"].folder / "faces").as_posix() for path in made.prepared["image"].folder.rglob("*.jpg")
+        path.relative_to(made.prepared["image"].folder / "faces").as_posix()
+        for path in made.prepared["image"].folder.rglob("*.jpg")
     ]
     assert len(faces) == 4
     assert {face.split("/")[0] for face in faces} == {"_up", "_etc_passwd"}

@@ -1,0 +1,159 @@
+"""Training on sound, feature tables, clips and their fusion, by command."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from fervid import load_run
+from fervid.data.samples import Sample
+
+SMALL = ["dataset.identities=9", "dataset.clips=2", "split.val=0.34", "split.test=0.34", "dataset.batch_size=8"]
+QUIET = [*SMALL, "logger=none", "+trainer.enable_progress_bar=false"]
+CNN = ["sound_encoder.widths=[8,8,16,16]", "sound_encoder.bands=16"]
+
+
+@pytest.fixture
+def trained(fervid_command, cache, tmp_path):
+    def run(*words, folder="run"):
+        places = [f"hydra.run.dir={tmp_path / folder}"]
+        places += [] if any("cache_dir=" in word for word in words) else [f"cache_dir={cache}"]
+        fervid_command("train", *words, *QUIET, *places)
+        return json.loads((tmp_path / folder / "results.json").read_text()), tmp_path / folder
+
+    return run
+
+
+def test_probe_of_sound_learns_and_is_loaded_again(trained, capsys, synthetic):
+    results, folder = trained("sample=sound", *CNN, "finetune=linear_probe")
+    assert results["metrics"]["test/uar"] > 0.2  # chance is 0.125; the network is random
+    assert "backbone" not in results["config"]
+    output = capsys.readouterr().out
+    assert "test, clips" in output
+    assert "whole clips" not in output
+    table = pd.read_csv(folder / "predictions.csv")
+    assert len(table) == table["clip"].nunique() == results["data"]["split"]["test"]
+    assert (folder / "sample_predictions.png").exists()  # spectrograms
+
+    model = load_run(folder)
+    datamodule = synthetic(sample=Sample(["sound"]), identities=9, clips=2)
+    chosen = datamodule.samples.set_index("clip").loc[table["clip"], "clip_row"].to_numpy()
+    with torch.no_grad():
+        found = model(torch.from_numpy(datamodule.stores["sound"].view(chosen))).softmax(1).numpy()
+    columns = [f"prob_{name}" for name in model.class_names]
+    assert np.abs(table[columns].to_numpy() - found).max() < 1e-4
+
+
+def test_training_on_cached_features_of_sound_equals_training_on_sound(trained):
+    words = ["sample=sound", *CNN, "finetune=frozen", "trainer.max_epochs=2", "finetune.phases.0.epochs=2"]
+    words += ["pooling=attention"]
+    cached, _ = trained(*words)
+    computed, _ = trained(*words, "finetune.cache_gb=0", folder="computed")
+    assert cached["history"][-1]["train/loss"] == pytest.approx(computed["history"][-1]["train/loss"], rel=1e-4)
+    assert cached["metrics"]["test/loss"] == pytest.approx(computed["metrics"]["test/loss"], rel=1e-4)
+
+
+@pytest.mark.parametrize("pooling", ["mean", "mean_and_deviation", "attention", "gru", "tcn", "transformer"])
+def test_clips_are_trained_with_every_pooling(trained, pooling):
+    results, folder = trained(
+        "sample=clip", "sample.frames=2", "backbone=lenet", "head=linear", f"pooling={pooling}", "trainer.max_epochs=1"
+    )
+    assert np.isfinite(results["metrics"]["test/loss"])
+    table = pd.read_csv(folder / "predictions.csv")
+    assert len(table) == table["clip"].nunique()
+    assert load_run(folder)(torch.rand(2, 2, 3, 28, 28)).shape == (2, 8)
+
+
+def test_clips_use_the_cached_features_of_the_frame_recogniser(trained, capsys, tmp_path):
+    shared = [f"cache_dir={tmp_path / 'cache'}", "backbone=lenet", "head=linear", "finetune=frozen"]
+    trained("sample=frame", *shared, "trainer.max_epochs=1")
+    assert "are computed now, once" in " ".join(capsys.readouterr().out.split())
+    trained("sample=clip", "sample.frames=4", *shared, "trainer.max_epochs=1", folder="clips")
+    assert "all are in the cache" in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize("fusion", ["late", "concatenation", "gated", "cross_attention"])
+def test_fusion_answers_with_each_modality_alone(trained, capsys, fusion):
+    results, folder = trained(
+        *("sample=clip_sound", "sample.frames=2", "backbone=lenet", "head=linear", f"fusion={fusion}", *CNN),
+        *("trainer.max_epochs=1", "finetune=frozen"),
+    )
+    for modality in ("image", "sound"):
+        assert 0 <= results["metrics"][f"test_{modality}/uar"] <= 1
+        assert f"test, {modality} alone" in capsys.readouterr().out or modality == "sound"
+    model = load_run(folder)
+    sound = torch.randn(2, 16_000) * 0.1
+    alone = model({"sound": sound})
+    both = model({"sound": sound, "image": torch.rand(2, 2, 3, 28, 28)})
+    assert alone.shape == both.shape == (2, 8)
+    assert alone.isfinite().all()
+    assert not torch.allclose(alone, both)
+
+
+def test_probe_of_several_modalities_multiplies_their_probabilities(trained):
+    results, folder = trained(
+        *("sample=clip_sound", "sample.frames=2", "backbone=lenet", "head=linear", *CNN, "finetune=linear_probe")
+    )
+    assert set(results["probe"]) == set(results["modality_weights"]) == {"image", "sound"}
+    model = load_run(folder)
+    given = {"image": torch.rand(4, 2, 3, 28, 28), "sound": torch.randn(4, 16_000) * 0.1}
+    with torch.no_grad():
+        alone = {name: model({name: x}).softmax(1) for name, x in given.items()}
+        both = model(given).softmax(1)
+    product = torch.stack([alone[name] ** weight for name, weight in results["modality_weights"].items()]).prod(0)
+    torch.testing.assert_close(both, product / product.sum(1, keepdim=True), rtol=1e-3, atol=1e-5)
+
+
+def test_subject_normalisation_helps_and_is_disclosed(trained, fervid_command, capsys):
+    words = ["sample=sound", *CNN, "finetune=linear_probe"]
+    plain, _ = trained(*words)
+    normalised, folder = trained(*words, "finetune.subject_normalisation=true", folder="normalised")
+    assert normalised["metrics"]["test/uar"] > plain["metrics"]["test/uar"]
+    assert any("normalised by subject" in warning for warning in normalised["warnings"])
+    with pytest.raises(SystemExit):
+        fervid_command("evaluate", f"run={folder}")
+    assert "normalised by subject" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "match"),
+    [
+        (["sample=sound", "~sound_encoder"], "needs sound_encoder=<name>"),
+        (["sample=clip_sound", "sample.frames=2", "~fusion"], "needs a fusion"),
+        (["sample=clip", "~pooling"], "needs a pooling"),
+        (["sample=features"], "no feature tables"),
+        (["sample=sound", "identity=face_mobilenetv1"], "identity"),
+        (["sample=clip_sound", "fusion=gated", "finetune=linear_probe"], "give fusion=late"),
+        (["sample=clip", "pooling=gru", "finetune=linear_probe", "backbone=lenet"], "pooling without weights"),
+        (["sample=sound", "finetune.subject_normalisation=true"], "subject_normalisation"),
+        (["sample=clip_sound", "finetune.phases.0.unfreeze_from=sound.nothing"], "has no stage 'nothing'"),
+        (["sample=clip_sound", "finetune.phases.0.unfreeze_from=nose.all"], "unfreeze_from=nose.all is unknown"),
+    ],
+)
+def test_mistakes_are_one_sentence(fervid_command, capsys, words, match, tmp_path):
+    with pytest.raises(SystemExit):
+        fervid_command("train", *words, *QUIET, "dataset.frames=2", f"hydra.run.dir={tmp_path}")
+    error = capsys.readouterr().err
+    assert match in " ".join(error.split())
+    assert "Traceback" not in error
+
+
+@pytest.mark.parametrize("command", ["predict", "explain", "export"])
+def test_commands_for_pictures_reject_runs_of_sound(trained, fervid_command, capsys, command, tmp_path):
+    _, folder = trained("sample=sound", *CNN, "finetune=linear_probe")
+    capsys.readouterr()
+    words = [f"source={tmp_path}"] if command == "predict" else []
+    with pytest.raises(SystemExit):
+        fervid_command(command, f"run={folder}", *words)
+    assert "classifies clips (sound), not single pictures" in " ".join(capsys.readouterr().err.split())
+
+
+def test_evaluation_predicts_clips_as_the_run_did(trained, fervid_command, capsys, tmp_path):
+    _, folder = trained(
+        "sample=clip_sound", "sample.frames=2", "backbone=lenet", "head=linear", *CNN, "finetune=linear_probe"
+    )
+    capsys.readouterr()
+    fervid_command("evaluate", f"run={folder}", f"hydra.run.dir={tmp_path / 'evaluation'}")
+    assert "equals the value recorded by the run" in " ".join(capsys.readouterr().out.split())
