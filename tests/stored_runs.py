@@ -88,6 +88,7 @@ def _settings(
     if trained:
         choices |= {"head": "linear", "finetune": "full", "optimizer": "adam", "scheduler": "none", "trainer": "cpu"}
         config |= {"backbone": {"_target_": "a.Network"}, "optimizer": {"lr": 0.001}, "trainer": {"max_epochs": 2}}
+        choices["sample"] = "frame"
         config["sample"] = {"_target_": "fervid.data.samples.Sample", "modalities": ["image"]}
     if fold is not None:
         config["split"]["fold"] = fold

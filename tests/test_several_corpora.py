@@ -181,7 +181,7 @@ class TestEvaluate:
             SimpleNamespace(has_validation=True, validation=table)
             for table in (predictions, predictions[::-1].reset_index(drop=True))
         ]
-        joint = joint_validation(runs, np.array([0.5, 0.5]), NAMES)
+        joint = joint_validation(runs, np.array([0.5, 0.5]), NAMES, "mean")
         assert joint[["corpus", "clip", "frame"]].equals(predictions[["corpus", "clip", "frame"]])
         assert joint["prob_happy"].tolist() == pytest.approx(predictions["prob_happy"].tolist())
 
@@ -204,7 +204,7 @@ def test_counts_of_a_run(two, predictions, capsys):
             "corpora": [],
             "rendered": True,
         },
-        **{"failed_files": 0, "image_size": 64, "fingerprint": "0123456789abcdef"},
+        **{"failed_files": 0, "feature_names": [], "image_size": 64, "fingerprint": "0123456789abcdef"},
     )
     data = describe(OmegaConf.create({"seed": 0}), corpus, [])["data"]
     assert (data["subjects"], data["clips"]) == (2, 4)

@@ -117,7 +117,7 @@ class TestFinding:
             [*runs, small("lgbp", {"backbone": "lgbp", "pca": 0.95}, trained=False)]
         )
         assert list(names_and_runs(systems)) == ["vgg16", "lenet", "lgbp"]
-        assert set(accompanying) == {*("head", "finetune", "optimizer", "scheduler", "trainer", "pca")}
+        assert set(accompanying) == {*("sample", "head", "finetune", "optimizer", "scheduler", "trainer", "pca")}
 
     def test_single_run_is_named_after_its_backbone(self, small):
         systems, accompanying, duplicates = find_systems([small("run", {"backbone": "vgg16"})])
