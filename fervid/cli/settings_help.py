@@ -27,6 +27,8 @@ def settings_help(command: str, words: list[str]) -> str:
     with open_dict(config):
         del config["hydra"]
         config.pop("paper", None)  # the printed tables of a paper: hundreds of lines that are not settings
+        for group in choices.keys() - {*command_groups(command)}:  # of the network, in commands without one
+            config.pop(group, None)
     comments = _comments(Path(CONFIG_FOLDER, f"{command}.yaml"), "")
     for group, option in choices.items():
         if option is not None and not group.startswith("hydra"):

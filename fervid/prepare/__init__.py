@@ -18,7 +18,8 @@ from fervid.errors import InputError
 from fervid.schema.config_folder import CONFIG_FOLDER
 
 if TYPE_CHECKING:
-    from fervid.prepare.prepared_corpus import PreparedCorpus
+    from rich.console import Console
+
     from fervid.prepare.prepared_folder import PreparedFolder
 
 
@@ -34,53 +35,51 @@ def command(config: DictConfig) -> None:
             )
         if (config.part is None) != (config.parts is None):
             raise InputError("part and parts must be given together: part=0 parts=4 is the first of four parts.")
-        if config.sample not in ("frame", "sound"):
-            raise InputError(f"sample={config.sample} is unknown: choose frame or sound.")
         from hydra.utils import instantiate
         from rich.console import Console
 
         from fervid.data.corpus_datamodules import (
             CorpusDataModule,  # imported here: torch would slow down --help
         )
-        from fervid.prepare.preparation import Part
-        from fervid.prepare.prepared_corpus import PreparedCorpus
 
-        datamodule = instantiate(config.dataset, cache_dir=config.cache_dir, _convert_="all")
+        sample = instantiate(config.sample, _convert_="all")
+        datamodule = instantiate(config.dataset, sample=sample, cache_dir=config.cache_dir, _convert_="all")
         if not isinstance(datamodule, CorpusDataModule):
             raise InputError(
                 f"dataset={datamodule.corpus} is rendered on demand and needs no preparation: give it to fervid.train."
             )
-        faces = datamodule.prepared["image"]
-        assert isinstance(faces, PreparedCorpus)
-        corpus, summary, picture = _prepared(faces, config.sample)
         console = Console(highlight=False, soft_wrap=True, markup=False)
-        was_prepared = corpus.is_prepared
-        if config.part is not None and not was_prepared:
-            done = corpus.prepare_part(Part(config.part, config.parts))
-            console.print(
-                f"Part {config.part} of {config.parts} is prepared: {done} of {len(corpus.inventory.clips)} files."
-            )
-            console.print("When all parts are prepared, run the same command without part and parts to join them.")
-        else:
-            console.print(("already prepared: " if was_prepared else "") + summary(corpus.prepare()))
-            console.print(
-                f"Check {picture} and card.md in the output folder. failures.csv lists files that failed or were left "
-                "out."
-            )
-        console.print(f"Output: {corpus.folder}")
+        for modality, corpus in datamodule.prepared.items():
+            _prepare(console, modality, corpus, config.part, config.parts)
 
 
-def _prepared(faces: "PreparedCorpus", sample: str) -> "tuple[PreparedFolder, Callable[[dict[str, Any]], str], str]":
-    """Returns what a sample prepares, the function that summarises its card, and the name of its picture."""
-    if sample == "frame":
+def _prepare(console: "Console", modality: str, corpus: "PreparedFolder", part: int | None, parts: int | None) -> None:
+    """Prepares one modality of a corpus, or a part of it, and prints what to check."""
+    was_prepared = corpus.is_prepared
+    if part is not None and parts is not None and not was_prepared:
+        from fervid.prepare.preparation import Part
+
+        done = corpus.prepare_part(Part(part, parts))
+        console.print(f"Part {part} of {parts} is prepared: {done} of {len(corpus.inventory.clips)} files.")
+        console.print("When all parts are prepared, run the same command without part and parts to join them.")
+    else:
+        summary, shown = _presented(modality)
+        console.print(("already prepared: " if was_prepared else "") + summary(corpus.prepare()))
+        console.print(f"Check {shown} in the output folder. failures.csv lists files that failed or were left out.")
+    console.print(f"Output: {corpus.folder}")
+
+
+def _presented(modality: str) -> "tuple[Callable[[dict[str, Any]], str], str]":
+    """Returns the function that summarises the card of a modality, and the names of the files to look at."""
+    if modality == "features":
+        return lambda card: f"{card['features']} features of {card['clips']} clips.", "columns.json"
+    if modality == "image":
         from fervid.prepare.card import summary
 
-        return faces, summary, "contact_sheet.png"
-    from fervid.prepare.prepared_sounds import PreparedSounds
+        return summary, "contact_sheet.png and card.md"
     from fervid.prepare.sound_card import summary
 
-    sounds = PreparedSounds(faces.corpus, max_failures=faces.max_failures, folder=faces.parent)
-    return sounds, summary, "spectrograms.png"
+    return summary, "spectrograms.png and card.md"
 
 
 def main() -> None:

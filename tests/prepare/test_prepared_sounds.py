@@ -247,7 +247,7 @@ def test_command_prepares_sound(raw, whole, tmp_path, fervid_command, capsys):
     assert "already prepared:" in capsys.readouterr().out
     with pytest.raises(SystemExit):
         fervid_command("prepare", *words, "sample=sounds")
-    assert "sample=sounds is unknown: choose frame or sound." in capsys.readouterr().err
+    assert "there is no sample 'sounds': choose clip, clip_sound, features, frame, sound" in capsys.readouterr().err
 
 
 @pytest.mark.slow
