@@ -12,7 +12,7 @@ SMALL = {"image_size": 32, "scales": 2, "orientations": 4}
 @pytest.fixture
 def faces(synthetic):
     """Twelve rendered faces, uint8 (12, 28, 28, 3)."""
-    return synthetic().frame_dataset("train").face_cache[np.arange(12)]
+    return synthetic().face_cache[np.arange(12)]
 
 
 @pytest.mark.parametrize(("scales", "orientations", "grid"), [(1, 1, 1), (2, 3, 5)])
@@ -76,8 +76,8 @@ def test_grayscale_faces_and_other_sizes(faces):
 def test_seen_subjects_are_recognised_above_chance(synthetic):
     """New clips of seen subjects; with eight emotions the chance level is 1/8."""
     datamodule = synthetic(identities=4, clips=3, image_size=48)
-    faces = datamodule.frame_dataset("train").face_cache[np.arange(len(datamodule.frames))]
-    emotions, new = datamodule.frames["emotion"].to_numpy(), datamodule.frames["take"].to_numpy() == 2
+    faces = datamodule.face_cache[np.arange(len(datamodule.manifest))]
+    emotions, new = datamodule.manifest["emotion"].to_numpy(), datamodule.manifest["take"].to_numpy() == 2
     features = lgbp_features(faces, image_size=48, scales=3, orientations=4)
     classifier = make_classifier().fit(features[~new], emotions[~new])
     assert classifier.score(features[new], emotions[new]) > 0.4
