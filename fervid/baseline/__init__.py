@@ -1,8 +1,9 @@
-"""Trains and records the classical baseline: LGBP features, PCA and LDA.
+"""Trains and records a classical baseline: LGBP features, PCA and LDA for faces; log-mel statistics and SVM for sounds.
 
-Example: ``python -m fervid.baseline dataset=ised dataset.root=ISED``.
+Example: ``python -m fervid.baseline dataset=ised dataset.root=ISED``, or with sounds
+``python -m fervid.baseline features=log_mel dataset=ravdess dataset.root=RAVDESS``.
 
-It uses the same faces and splits as ``fervid.train`` and writes a run folder that ``fervid.report`` compares with
+It uses the same inputs and splits as ``fervid.train`` and writes a run folder that ``fervid.report`` compares with
 those of networks.
 
 All settings: ``python -m fervid.baseline --help``.

@@ -72,50 +72,56 @@ class TimeBatchNorm(nn.BatchNorm2d):
         """Normalises maps.
 
         Args:
-            x: maps (B, C, T, F).
+            x: maps (B, C, T, F); fastest with channels last.
             valid: positions that belong to a sound, bool (B, T).
         """
-        if not self.training or valid is None:
+        if not self.training or valid is None or bool(valid.all()):
             return super().forward(x)
-        x = x.transpose(1, 2)
-        normed = torch.zeros_like(x)
-        normed[valid] = super().forward(x[valid][..., None, :])[..., 0, :]
-        return normed.transpose(1, 2)
+        x = x.permute(0, 2, 3, 1)
+        positions, rows = x.flatten(0, 1), valid.flatten().nonzero().squeeze(1)
+        packed = positions.index_select(0, rows)[None].permute(0, 3, 1, 2)
+        # In this order, gradients have channels last, too; batch normalisation is several times slower without.
+        normed = super().forward(packed).permute(0, 2, 3, 1)[0]
+        return torch.zeros_like(positions).index_copy(0, rows, normed).view(x.shape).permute(0, 3, 1, 2)
 
 
 class SoundBlock(nn.Module):
-    """Convolution, batch normalisation, ReLU and pooling: (B, T, C F) -> (B, ceil(T / time), D F / 2).
+    """Strided convolution, batch normalisation and ReLU: (B, T, F C) -> (B, ceil(T / time), ceil(F / 2) D).
+
+    The channels of a band are neighbours. A block so reads and writes maps with channels last, without copies.
 
     Args:
         channels: number of input channels C.
         width: number of output channels D.
-        time: factor of pooling in time; that in frequency is 2.
+        kernel: side of the filters, an odd number.
+        time: stride in time; that in frequency is 2.
         last: whether the mean over frequency follows, so that the result is (B, ceil(T / time), D).
     """
 
-    def __init__(self, channels: int, width: int, time: int, last: bool):
+    def __init__(self, channels: int, width: int, *, kernel: int, time: int, last: bool):
         super().__init__()
         self.channels, self.time, self.last = channels, time, last
-        self.conv = nn.Conv2d(channels, width, 3, padding=1, bias=False)
+        conv = nn.Conv2d(channels, width, kernel, stride=(time, 2), padding=kernel // 2, bias=False)
+        self.conv = conv.to(memory_format=torch.channels_last)
         self.norm = TimeBatchNorm(width)
-        self.pool = nn.MaxPool2d((time, 2), ceil_mode=True)
 
     def extra_repr(self) -> str:
         return f"channels={self.channels}, time={self.time}, last={self.last}"
 
     def forward(self, x: Tensor) -> Tensor:
         valid = valid_positions(x)
-        maps = filled(x).unflatten(2, (self.channels, -1)).transpose(1, 2)
-        maps = self.norm(self.conv(maps), valid).relu()
-        maps = self.pool(maps.masked_fill(~valid[:, None, :, None], 0.0))  # 0 is the least after a ReLU
-        x = maps.mean(3).transpose(1, 2) if self.last else maps.transpose(1, 2).flatten(2)
-        return with_padding(x, valid[:, :: self.time])
+        maps = filled(x).unflatten(2, (-1, self.channels)).permute(0, 3, 1, 2)
+        valid = valid[:, :: self.time]
+        maps = self.norm(self.conv(maps), valid).relu().permute(0, 2, 3, 1)
+        return with_padding(maps.mean(2) if self.last else maps.flatten(2), valid)
 
 
 class SoundCNN(SoundEncoder):
-    """CNN on log-mel spectrograms, for training from scratch: 0.6 million parameters, 12.5 positions per second.
+    """CNN on log-mel spectrograms, for training from scratch: 0.65 million parameters, 12.5 positions per second.
 
-    Stages: ``log_mel``, ``block1`` to ``block4``.
+    Stages: ``log_mel``, ``block1`` to ``block4``. The first convolution (5 x 5) already halves time and frequency. With
+    maps of full resolution and pooling after each convolution, a training step took five times as long on a CPU: 2.1 s
+    instead of 0.4 s for 32 sounds of 2 s, mostly to move the maps of the first block through memory.
 
     Args:
         bands: number of mel bands; at least 16.
@@ -145,7 +151,8 @@ class SoundCNN(SoundEncoder):
             last = number == len(widths) - 1
             channels = 1 if number == 0 else widths[number - 1]
             names.append(f"block{number + 1}")
-            network.add_module(names[-1], SoundBlock(channels, width, 1 if last else 2, last))
+            kernel, time = 5 if number == 0 else 3, 1 if last else 2
+            network.add_module(names[-1], SoundBlock(channels, width, kernel=kernel, time=time, last=last))
         super().__init__(network, names, **options)
         self.min_samples = network.log_mel.n_fft
 

@@ -43,6 +43,7 @@ def test_run_folder_is_complete(folder, fervid_command, capsys):
         "detector": "haar",
         "split": "subject",
         "identity": None,
+        "features": "lgbp",
         "backbone": "lgbp",
     }
     assert results["overrides"][:6] == SMALL
@@ -98,6 +99,25 @@ def test_folder_in_use_by_another_process_is_rejected(cache, tmp_path):
         assert baseline(config, tmp_path, resume=True) == score
 
 
+@pytest.mark.parametrize("values", [[10.0, 0.1], [0.1]])
+def test_baseline_of_sounds(fervid_command, tmp_path, capsys, values):
+    words = ["features=log_mel", *SMALL[:2], "dataset.frames=1", f"svm_c={values}".replace(" ", "")]
+    fervid_command("baseline", *words, f"hydra.run.dir={tmp_path}")
+    assert "test, clips" in capsys.readouterr().out
+    results = json.loads((tmp_path / "results.json").read_text())
+    metrics, data = results["metrics"], results["data"]
+    assert (results["choices"]["features"], results["choices"]["backbone"]) == ("log_mel", "log_mel_svm")
+    assert (data["frames"], data["clips"], results["seconds"]["fit"] > 0) == (48, 48, True)
+    assert metrics["val/uar"] == results["best_score"]
+    for name, count in (("predictions.csv", data["split"]["test"]), ("predictions_val.csv", data["split"]["val"])):
+        table = pd.read_csv(tmp_path / name)
+        assert len(table) == count
+        assert np.allclose(table[[f"prob_{name}" for name in results["class_names"]]].sum(axis=1), 1)
+    if 10.0 in values:  # regularised less, so that it fits the training subset; chance is 1/8
+        assert metrics["train/accuracy"] > 0.9
+        assert metrics["test/uar"] > 0.3
+
+
 @pytest.mark.slow
 def test_sweep_is_resumed(fervid_command, tmp_path, capsys):
     words = ["-m", *SMALL, "pca=0.9,5000", f"hydra.sweep.dir={tmp_path}"]
@@ -119,6 +139,11 @@ def test_sweep_is_resumed(fervid_command, tmp_path, capsys):
         (["pca=much"], "pca=much is not a number"),
         (["features.grid=0"], "features.grid=0 is out of range: use 1 to 16"),
         (["features.scales=2.5"], "features.scales=2.5 is not a whole number"),
+        (["features=log_mel", "features.bands=300"], "features.bands=300 is out of range: use 8 to 128"),
+        (["features=log_mel", "svm_c=[]"], "svm_c=[] is empty"),
+        (["features=log_mel", "svm_c=[0]"], "svm_c=0.0 is out of range: give positive numbers"),
+        (["features=log_mel", "svm_c=3"], "svm_c=3 is not a list"),
+        (["features=log_mel", "pca=300"], "pca"),
         (["seed=-1"], "seed=-1 is out of range"),
         (["dataset=hf_faces", "dataset.root=/nowhere"], "/nowhere"),
     ],

@@ -12,7 +12,7 @@ from torch import nn
 from fervid.errors import InputError
 from fervid.models.log_mel import LogMel
 from fervid.models.sequences import lengths, padded
-from fervid.models.sound_encoders import SoundCNN, TransformersEncoder
+from fervid.models.sound_encoders import SoundCNN, TimeBatchNorm, TransformersEncoder
 from fervid.models.transformers_weights import build
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
@@ -130,17 +130,37 @@ class TestSoundCNN:
 
     def test_training_on_equal_lengths_is_that_of_plain_batchnorm(self):
         encoder, x = made("cnn").train(), torch.stack(sounds(8_000, 8_000))
-        maps = encoder.network.log_mel(x).unsqueeze(1)
+        maps, block = encoder.network.log_mel(x).unsqueeze(1), copy.deepcopy(encoder.network.block1)
         plain = nn.BatchNorm2d(4)
-        plain.load_state_dict(encoder.network.block1.norm.state_dict())
-        expected = plain(encoder.network.block1.conv(maps)).relu()
-        expected = nn.functional.max_pool2d(expected, 2, ceil_mode=True).transpose(1, 2).flatten(2)
-        torch.testing.assert_close(encoder(x, stop=2), expected, rtol=1e-4, atol=1e-5)
+        plain.load_state_dict(block.norm.state_dict())
+        expected = plain(block.conv(maps)).relu()
+        assert expected.shape == (2, 4, 25, 32)  # half as many frames and bands
+        torch.testing.assert_close(encoder(x, stop=2), expected.permute(0, 2, 3, 1).flatten(2), rtol=1e-4, atol=1e-5)
+
+    def test_batchnorm_of_padded_maps_is_that_of_their_valid_positions(self):
+        torch.manual_seed(0)
+        norm, plain, maps = TimeBatchNorm(3), nn.BatchNorm2d(3), torch.randn(2, 3, 5, 4)
+        valid = torch.tensor([[True] * 5, [True, True, False, False, False]])
+        normed = norm(maps, valid)
+        rows = maps.transpose(1, 2)[valid]  # (7, 3, 4)
+        torch.testing.assert_close(normed.transpose(1, 2)[valid], plain(rows[..., None, :])[..., 0, :])
+        assert (normed.transpose(1, 2)[~valid] == 0).all()
+        torch.testing.assert_close(norm.running_var, plain.running_var)
+
+    def test_convolutions_of_a_short_sound_are_cheap(self):
+        """Counts the multiplications for 2 s; maps of full resolution in each block would need 359 million."""
+        counts, encoder = [], SoundCNN().eval()
+        for module in encoder.modules():
+            if isinstance(module, nn.Conv2d):
+                module.register_forward_hook(lambda conv, _, y: counts.append(conv.weight[0].numel() * y[0].numel()))
+        encoder(torch.zeros(1, 32_000))
+        assert len(counts) == 4
+        assert sum(counts) < 150e6
 
     def test_last_stage(self):
         encoder = SoundCNN(last_stage="block2")
         assert encoder.stages == ["log_mel", "block1", "block2"]
-        assert encoder.output_shape() == (25, 96 * 16)
+        assert encoder.output_shape() == (25, 16 * 96)
 
     def test_too_few_bands(self):
         with pytest.raises(InputError, match=r"sound_encoder.bands=8 is too small for 4 blocks: give 16 or more"):
