@@ -25,13 +25,15 @@ PATH_ENDING = "_path"  # of corpus settings that contain a path
 # given: `auto` may mean another number on another machine, but a sweep that moves there must resume.
 NEUTRAL = (
     *("ckpt_path", "cache_dir", "dataset.prepared_dir", "dataset.num_workers"),
-    *("on_missing_weights", "backbone.on_missing_weights", "optimizer.fused", "optimizer.foreach"),
+    *("on_missing_weights", "backbone.on_missing_weights", "sound_encoder.on_missing_weights"),
+    *("optimizer.fused", "optimizer.foreach"),
     *("logger", "logger.", "paper", "paper.", "trainer.enable_"),
 )
 REPLICATE_SETTINGS = ("seed", "split.seed", "split.fold", "dataset.seed")  # replicates of one system differ in these
 # The order in which options are listed.
 GROUPS = (
-    *("dataset", "split", "task", "backbone", "head", "finetune", "optimizer", "scheduler", "augmentation", "detector"),
+    *("dataset", "split", "task", "backbone", "sample", "sound_encoder", "feature_encoder", "pooling", "fusion"),
+    *("head", "finetune", "optimizer", "scheduler", "augmentation", "sound_augmentation", "detector"),
     *("recipe", "trainer", "experiment"),
 )
 ABSENT = "-"  # a setting that a run does not have
