@@ -26,7 +26,7 @@ def test_roles(name, expected):
 
 def test_every_column_of_the_rendered_corpus_is_declared():
     corpus = SyntheticDataModule(identities=2, clips=1, frames=1)
-    assert set(corpus.frames) <= set(COLUMNS)
+    assert set(corpus.rows) <= set(COLUMNS)
 
 
 def test_grouping_columns_are_subject_attributes_and_conditions():
