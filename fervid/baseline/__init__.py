@@ -1,4 +1,4 @@
-"""Trains and records a classical baseline: LGBP features, PCA and LDA for faces; log-mel statistics and SVM for sounds.
+"""Trains and records a classical baseline of faces or sounds.
 
 Example: ``python -m fervid.baseline dataset=ised dataset.root=ISED``, or with sounds
 ``python -m fervid.baseline features=log_mel dataset=ravdess dataset.root=RAVDESS``.
