@@ -31,8 +31,8 @@ class Intensity(Task):
     shown = ("loss",)  # the scores that are printed after each epoch
     monitors = ("val/loss",)  # the scores by which the best epoch may be chosen
 
-    def __init__(self, backbone, head, target, **options):
-        super().__init__(backbone, head, target, **options)
+    def __init__(self, network, target, **options):
+        super().__init__(network, target, **options)
         self.losses = {subset: MeanMetric() for subset in ("train", "val", "test")}
 
     @classmethod
