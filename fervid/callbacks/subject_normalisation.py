@@ -55,14 +55,9 @@ def _normalised(cached: CachedFeatures, subjects: pd.Series) -> CachedFeatures:
             "finetune.subject_normalisation=true needs one vector per sample: use a pooling without weights, no flips, "
             "and a fusion of vectors."
         )
-    values = np.array(cached.views[0][cached.rows], dtype=np.float64)
-    groups = pd.factorize(subjects)[0]
-    count = np.bincount(groups)[:, None]
-    mean, square = (np.zeros((len(count), values.shape[1])) for _ in range(2))
-    np.add.at(mean, groups, values)
-    mean /= count
-    values -= mean[groups]
-    np.add.at(square, groups, values**2)
-    deviation = np.sqrt(square / count)
-    values /= np.where(deviation > 1e-6, deviation, 1.0)[groups]
-    return CachedFeatures((values.astype(np.float32),), np.arange(len(values)), cached.chances)
+    values = pd.DataFrame(cached.views[0][cached.rows].astype(np.float64))
+    by_subject = values.groupby(subjects.to_numpy())
+    deviation = by_subject.transform("std", ddof=0)
+    normalised = (values - by_subject.transform("mean")) / deviation.where(deviation > 1e-6, 1.0)
+    array = np.ascontiguousarray(normalised.to_numpy(np.float32))
+    return CachedFeatures((array,), np.arange(len(array)), cached.chances)

@@ -268,7 +268,7 @@ class EmotionDataModule(pl.LightningDataModule):
         return found and (self.identity is None or self.embeddings_path(self.identity).exists())
 
     def embeddings(self, identity: FaceIdentity) -> np.ndarray:
-        """Returns the face embeddings of :attr:`frames`, float32 (N, D), centred and of length 1.
+        """Returns the face embeddings of :attr:`rows`, float32 (N, D), centred and of length 1.
 
         They are computed unless they are in the cache. Call :meth:`prepare_data` first.
         """
@@ -406,7 +406,7 @@ class EmotionDataModule(pl.LightningDataModule):
 
     def samples_of(self, subset: str) -> pd.DataFrame:
         """Returns the rows of :attr:`samples` in one subset."""
-        return self.samples[self.samples["split"] == subset]
+        return self.samples.loc[lambda samples: samples["split"] == subset]
 
     # From the manifest to batches
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from fervid.data.face_cache import FaceCache
 from fervid.data.seeds import draw_seed
@@ -151,11 +152,8 @@ class Sequences:
 
 def padded(sequences: Sequence[np.ndarray]) -> np.ndarray:
     """Joins B float32 sequences (L, ...) to a batch (B, L, ...), with NaN after the end of each."""
-    longest = max(1, *(len(sequence) for sequence in sequences))
-    batch = np.full((len(sequences), longest, *sequences[0].shape[1:]), np.nan, dtype=np.float32)
-    for row, sequence in enumerate(sequences):
-        batch[row, : len(sequence)] = sequence
-    return batch
+    tensors = [torch.from_numpy(sequence) for sequence in sequences]
+    return pad_sequence(tensors, batch_first=True, padding_value=torch.nan).numpy()
 
 
 def scaled(values: np.ndarray) -> np.ndarray:

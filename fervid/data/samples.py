@@ -33,12 +33,13 @@ class Sample:
         window: Literal["all", "centre"] = "all",
     ):
         # No dataclass, which Hydra would convert to a dict when it passes the sample on.
-        self.modalities, self.frames, self.window = tuple(modalities), frames, window
-        unknown = [name for name in self.modalities if name not in MODALITIES]
-        if unknown or not self.modalities or len(set(self.modalities)) < len(self.modalities):
+        if not modalities or not set(modalities) <= set(MODALITIES) or len(set(modalities)) < len(modalities):
             raise InputError(
-                f"sample.modalities={list(self.modalities)} is invalid: give one or several of {', '.join(MODALITIES)}."
+                f"sample.modalities={list(modalities)} is invalid: give one or several of {', '.join(MODALITIES)}."
             )
+        # In a fixed order: the manifest has the rows of the first one.
+        self.modalities = tuple(name for name in MODALITIES if name in modalities)
+        self.frames, self.window = frames, window
         if self.frames is not None and self.frames < 1:
             raise InputError(f"sample.frames={self.frames} is out of range: give at least 1, or null.")
         if self.window not in ("all", "centre"):

@@ -1,5 +1,6 @@
 """The inputs of one modality for all frames or clips of a datamodule, in files that are written once."""
 
+import errno
 import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from rich.progress import track
 from fervid.data.face_cache import FaceCache, build_face_cache
 from fervid.data.inputs import Augmentation, Inputs, Pictures, Sequences, padded, scaled
 from fervid.data.seeds import draw_seed
+from fervid.storage.array_files import no_room
 from fervid.storage.atomic import writing
 from fervid.storage.ragged_rows import RaggedRows
 
@@ -172,6 +174,12 @@ class SequenceStore:
         return self.path.with_suffix(".hashes.npy")
 
     def build(self, count: int, read: Read, description: str) -> None:
+        try:
+            self._write(count, read, description)
+        except OSError as error:
+            raise no_room(self.path.parent) if error.errno in (errno.ENOSPC, errno.EDQUOT) else error from error
+
+    def _write(self, count: int, read: Read, description: str) -> None:
         hashes = np.empty((count, 32), dtype=np.uint8)
         hidden = not get_console().is_terminal
         with writing(self._hashes_path) as unfinished:

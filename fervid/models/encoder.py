@@ -71,6 +71,8 @@ class Encoder(nn.Module):
         weights: origin of the initial weights.
         no_weight_decay: names in the library of weight matrices that its authors exclude from weight decay, such as the
             positions of a transformer.
+        settings: arguments that were read from the files of the initial weights, and that build the network without
+            these files.
         built_as: arguments that change the network, but neither its modules nor its weights.
         added_stages: stages that the library's network does not have, whose weights a file may lack.
     """
@@ -98,6 +100,7 @@ class Encoder(nn.Module):
         self.weights = Weights(None)
         self.weights_info = WeightsInfo(**(weights_info or {}))
         self.no_weight_decay: frozenset[str] = frozenset()
+        self.settings: dict[str, Any] = {}
         self.built_as = ""
         self.added_stages: tuple[str, ...] = ()
         self._output_shape: tuple[int, ...] | None = None

@@ -10,8 +10,6 @@ from fervid.models.encoder import Encoder
 from fervid.models.fusion import Fusion
 from fervid.models.heads import Head
 
-Inputs = Tensor | Mapping[str, Tensor]
-
 
 class Branch(nn.Module):
     """One modality of a network: an encoder, and what turns its features into one vector per sample.
@@ -152,21 +150,10 @@ class Network(nn.Module):
         self.train(self.training)
 
     def join(self, vectors: Mapping[str, Tensor]) -> Tensor:
-        """Returns the outputs for the vectors of the modalities (:meth:`Branch.forward`)."""
+        """Returns the outputs (B, ...) for the vectors of the modalities (:meth:`Branch.forward`)."""
         if isinstance(self.head, Fusion):
             return self.head(vectors)
         return self.head.layers(vectors[self.modalities[0]])
-
-    def forward(self, inputs: Inputs) -> Tensor:
-        """Returns the outputs (B, ...).
-
-        Args:
-            inputs: the input of each modality by its name; or the input of the only modality. A fusion accepts inputs
-                in which a modality is missing.
-        """
-        if isinstance(inputs, Tensor):
-            inputs = {self.modalities[0]: inputs}
-        return self.join({name: self.branches[name](x) for name, x in inputs.items() if name in self.branches})
 
     def trainable_parameters(self, numbers: Mapping[str, int]) -> list[nn.Parameter]:
         """Returns the parameters that are trained if stages are frozen as by :meth:`freeze_before`."""

@@ -8,21 +8,13 @@ with a loss that is not finite, instead of learning from padding.
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 
-def padded(sequences: Sequence[Tensor], length: int | None = None) -> Tensor:
-    """Joins sequences (T, ...) of floats to a batch (B, T, ...).
-
-    Args:
-        sequences: the B sequences, each with at least one position.
-        length: number of positions T of the batch; None: that of the longest sequence.
-    """
-    longest = max(map(len, sequences)) if length is None else length
-    batch = sequences[0].new_full((len(sequences), longest, *sequences[0].shape[1:]), torch.nan)
-    for row, sequence in enumerate(sequences):
-        batch[row, : len(sequence)] = sequence
-    return batch
+def padded(sequences: Sequence[Tensor]) -> Tensor:
+    """Joins B sequences (T, ...) of floats to a batch (B, T, ...), as long as the longest one."""
+    return pad_sequence(list(sequences), batch_first=True, padding_value=torch.nan)
 
 
 def valid_positions(x: Tensor) -> Tensor:
@@ -43,14 +35,3 @@ def filled(x: Tensor, value: float = 0.0) -> Tensor:
 def with_padding(x: Tensor, valid: Tensor) -> Tensor:
     """Makes the positions (B, T) that are not valid NaN again in a batch (B, T, ...)."""
     return x.masked_fill(~valid.view(*valid.shape, *[1] * (x.dim() - 2)), torch.nan)
-
-
-class PositionWise(nn.Module):
-    """Applies a module to each position by itself, such as a linear layer: (B, T, D) -> (B, T, E)."""
-
-    def __init__(self, layer: nn.Module):
-        super().__init__()
-        self.layer = layer
-
-    def forward(self, x: Tensor) -> Tensor:
-        return with_padding(self.layer(filled(x)), valid_positions(x))

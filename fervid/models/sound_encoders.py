@@ -187,10 +187,6 @@ class TransformersEncoder(SoundEncoder):
         weights_info: see :class:`fervid.models.encoder.Encoder`. What is not given is filled in for known models.
         lora: arguments of :func:`fervid.models.lora.add_lora`; targets are ``q_proj`` and ``v_proj`` by default.
 
-    Attributes:
-        settings: ``architecture``, ``options`` and ``normalize``, with which the encoder can be built without the files
-            of its initial weights.
-
     Raises:
         InputError: if transformers is not installed, an argument is unknown, or the weights cannot be used.
     """

@@ -3,8 +3,7 @@
 A prepared folder contains:
 
 ====================  ================================================================================================
-``values.npy``        the features of all clips, one below the other: float32, (sum of T, F)
-``offsets.npy``       first row of each clip in ``values.npy``, and the number of all rows
+``values.bin``        the features of all clips (:class:`fervid.storage.ragged_rows.RaggedRows`): float32, (T, F) each
 ``columns.json``      names of the F features
 ``manifest.parquet``  one row per clip with features; written last, so it marks completion
 ``failures.csv``      clips without features and files that are not part of the corpus, as for sound
@@ -28,11 +27,12 @@ from fervid.errors import InputError, listed
 from fervid.media.files import stamp
 from fervid.prepare.preparation import Part, refuse_failures
 from fervid.prepare.prepared_folder import PreparedFolder
-from fervid.storage.atomic import write_json, writing
+from fervid.storage.atomic import write_json
+from fervid.storage.ragged_rows import RaggedRows
 
 log = logging.getLogger(__name__)
 
-VERSION = 1  # of the reading of tables; features read by another version are read again
+VERSION = 2  # of the reading of tables; features read by another version are read again
 
 
 class PreparedFeatures(PreparedFolder):
@@ -104,25 +104,20 @@ class PreparedFeatures(PreparedFolder):
         Returns:
             float32 array of shape (T, F), a copy.
         """
-        values, offsets = self._arrays
-        return np.array(values[offsets[row] : offsets[row + 1]])
+        return self._values[row]
 
     def prepare_part(self, part: Part) -> int:
         raise InputError("part and parts do not apply to features, which are read as a whole: leave them out.")
 
     def card(self) -> dict[str, Any]:
         """Returns the counts of clips, rows and features."""
-        _, offsets = self._arrays
-        return {"name": self.name, "clips": len(offsets) - 1, "rows": int(offsets[-1]), "features": len(self.columns)}
+        counts = {"clips": len(self._values), "rows": int(self._values.lengths.sum()), "features": len(self.columns)}
+        return {"name": self.name, **counts}
 
     @cached_property
-    def _arrays(self) -> tuple[np.ndarray, np.ndarray]:
-        """The features of all clips, mapped into memory, and the first row of each clip."""
+    def _values(self) -> RaggedRows:
         self._prepared()
-        return np.load(self.folder / "values.npy", mmap_mode="r"), np.load(self.folder / "offsets.npy")
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name != "_arrays"}  # a copy would fill the memory
+        return RaggedRows(self.folder / "values.bin", np.float32)
 
     def _prepared(self) -> None:
         if not self.is_prepared:
@@ -154,12 +149,9 @@ class PreparedFeatures(PreparedFolder):
         log.info("%s: %d features of %d clips (%s).", self.path, len(features.columns), len(found), _length(lengths))
         if features.left_out:
             log.info("columns not used as features: %s.", listed(features.left_out))
-        for name, array in (
-            ("values", np.concatenate([values for _, values in found])),
-            ("offsets", np.cumsum([0, *lengths])),
-        ):
-            with writing(self.folder / f"{name}.npy") as partial:
-                np.save(partial, array)
+        with RaggedRows(self.folder / "values.bin", np.float32).writing() as append:
+            for _, values in found:
+                append(values)
         write_json(self.folder / "columns.json", features.columns)
         self._write_failures(pd.concat([self.inventory.dropped, features.failures], ignore_index=True))
         manifest = clips.iloc[[row for row, _ in found]].reset_index(drop=True)

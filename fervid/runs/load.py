@@ -58,6 +58,8 @@ def load_run(folder: str | Path, checkpoint: str = "best", *, trust: Trust = ())
     folder = Path(folder).expanduser()
     run = read_run(folder)
     results = run.results
+    for group, settings in results.get("encoder_settings", {}).items():  # before the configuration is checked
+        results["config"][group] = {**results["config"].get(group, {}), **settings}
     config = stored_config(results, folder, trust=trust)
     if "head" not in config:
         raise InputError(f"{folder} is a run of the classical baseline and has no network: give another run.")

@@ -329,6 +329,7 @@ class Results(TypedDict):
         batch_invariance: whether outputs depend on the batch, as checked by ``fervid.evaluate``.
         ensemble: the members, their weights and how they are combined, if the record is that of an ensemble.
         probe: the regularisation of a linear probe, by modality.
+        encoder_settings: settings of encoders that were read from the files of the initial weights, by group.
         modality_weights: weights of the modalities in a late fusion, if they were fitted.
     """
 
@@ -361,6 +362,7 @@ class Results(TypedDict):
     ensemble: NotRequired[dict[str, Any]]
     probe: NotRequired[dict[str, Probe]]
     modality_weights: NotRequired[dict[str, Number]]
+    encoder_settings: NotRequired[dict[str, dict[str, Any]]]
 
 
 WORDS: dict[Any, str] = {

@@ -115,6 +115,7 @@ class SparseRows:
         return np.load(self.path, mmap_mode="r")
 
 
-def no_room(folder: Path, count: float) -> InputError:
-    """Returns the error for a disk without room for a number of bytes."""
-    return InputError(f"{folder} has no room for {count / 2**20:.0f} MiB: make room, or set cache_dir to another disk.")
+def no_room(folder: Path, count: float | None = None) -> InputError:
+    """Returns the error for a disk without room for a number of bytes, which may be unknown."""
+    needed = "" if count is None else f" for {count / 2**20:.0f} MiB"
+    return InputError(f"{folder} has no room{needed}: make room, or set cache_dir to another disk.")

@@ -1,14 +1,11 @@
 """Arrays of different length in one memory-mapped file, such as the sounds of a corpus."""
 
-import errno
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
-from fervid.storage.array_files import no_room
 from fervid.storage.atomic import writing
 
 
@@ -37,27 +34,22 @@ class RaggedRows:
         """Yields a function that appends an array; both files appear once the block ends without an error.
 
         Raises:
-            InputError: if the disk is full.
+            OSError: if the files cannot be written.
         """
         lengths: list[int] = []
         shape: list[int] = []
         with writing(self._offsets_path) as offsets_file, writing(self.path) as values_file:
-            try:
-                with open(values_file, "wb") as file:
+            with open(values_file, "wb") as file:
 
-                    def append(values: np.ndarray) -> None:
-                        lengths.append(len(values))
-                        shape[:] = values.shape[1:]
-                        file.write(np.ascontiguousarray(values, self.dtype).tobytes())
+                def append(values: np.ndarray) -> None:
+                    lengths.append(len(values))
+                    shape[:] = values.shape[1:]
+                    file.write(np.ascontiguousarray(values, self.dtype).tobytes())
 
-                    yield append
-                with open(offsets_file, "wb") as file:
-                    offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
-                    np.savez(file, offsets=offsets, shape=np.array(shape, dtype=np.int64))
-            except OSError as error:
-                if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-                    raise no_room(self.path.parent, shutil.disk_usage(self.path.parent).free + 2**20) from error
-                raise
+                yield append
+            with open(offsets_file, "wb") as file:
+                offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
+                np.savez(file, offsets=offsets, shape=np.array(shape, dtype=np.int64))
         self._opened = None
 
     @property

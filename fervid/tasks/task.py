@@ -1,6 +1,6 @@
 """Base class of all tasks: a network with an optional frozen prefix, and its training steps."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, ClassVar
@@ -17,11 +17,12 @@ from fervid.errors import InputError, first_line
 from fervid.models.backbone import Backbone
 from fervid.models.fusion import Fusion
 from fervid.models.heads import Head
-from fervid.models.network import Inputs, Network
+from fervid.models.network import Network
 from fervid.tasks.mixing import Mixing
 from fervid.tasks.parameter_groups import parameter_groups
 from fervid.tasks.sharpness import sharpness_aware_gradients
 
+Vectors = tuple[dict[str, Tensor], dict[str, Tensor]]  # of each modality, and of mirrored pictures
 OptimizerFactory = Callable[[Iterable[dict[str, Any]]], torch.optim.Optimizer]
 
 
@@ -164,18 +165,16 @@ class Task(pl.LightningModule):
         """What maps the features of the encoders to outputs."""
         return self.network.head
 
-    def forward(self, inputs: Inputs) -> Tensor:
+    def forward(self, inputs: Tensor | Mapping[str, Tensor]) -> Tensor:
         """Returns the outputs (B, ...).
 
         Args:
-            inputs: see :meth:`fervid.models.network.Network.forward`; pictures are (B, 3, H, W) in [0, 1].
+            inputs: the input of each modality by its name, or the input of the only modality; pictures are
+                (B, 3, H, W) in [0, 1]. A fusion accepts inputs in which a modality is missing.
         """
-        if isinstance(inputs, Tensor):
-            inputs = {self.network.modalities[0]: inputs}
-        outputs = self.network(inputs)
-        if self.test_flips and not self.training:
-            return (outputs + self.network({**inputs, "image": inputs["image"].flip(-1)})) / 2
-        return outputs
+        modalities = self.network.modalities
+        given = {modalities[0]: inputs} if isinstance(inputs, Tensor) else inputs
+        return self._join(self._vectors(given, [name for name in modalities if name in given]))
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Returns one optimizer for the whole training, with the groups of :func:`parameter_groups`."""
@@ -192,8 +191,19 @@ class Task(pl.LightningModule):
         """Checks settings that need the trainer.
 
         Raises:
-            InputError: if SAM is combined with accumulated gradients, whose batches it would have to process again.
+            InputError: if SAM is combined with accumulated gradients, whose batches it would have to process again; or
+                if inputs cannot be mixed or mirrored.
         """
+        modalities = self.network.modalities
+        if stage == "fit" and self.mixing is not None and len(modalities) > 1:
+            raise InputError(
+                f"mixup and CutMix mix a single modality, but the sample has {' and '.join(modalities)}: set "
+                "task.mixup and task.cutmix to 0."
+            )
+        if stage == "fit" and self.mixing is not None and self.mixing.cutmix and Backbone.modality not in modalities:
+            raise InputError(f"CutMix cuts pictures, but the sample has {modalities[0]}: set task.cutmix to 0.")
+        if stage == "fit" and self.test_flips and Backbone.modality not in modalities:
+            raise InputError("task.test_flips=true mirrors pictures, which the sample does not have: set it to false.")
         if stage == "fit" and self.sam and self.trainer.accumulate_grad_batches > 1:
             raise InputError(
                 f"task.sam={self.sam} needs an optimizer step for each batch, but trainer.accumulate_grad_batches="
@@ -237,15 +247,23 @@ class Task(pl.LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """Returns the ``index`` (B,) and the :meth:`recorded_outputs` of a batch for the callbacks."""
-        return self._recorded(batch, self._step(batch, "val")[1])
+        return {"index": batch["index"], **self.recorded_outputs(self._step(batch, "val")[1])}
 
     def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        """Like :meth:`validation_step`."""
-        return self._recorded(batch, self._step(batch, "test")[1])
+        """Like :meth:`validation_step`, with several modalities also for each of them alone."""
+        modalities = self.network.modalities
+        vectors = self._vectors(batch, modalities)
+        outputs = self._join(vectors)
+        self._count(batch, "test", outputs)
+        recorded = {"index": batch["index"], **self.recorded_outputs(outputs)}
+        for name in modalities if len(modalities) > 1 else ():
+            alone = self.recorded_outputs(self._join(vectors, [name]))
+            recorded |= {f"{entry}_{name}": values for entry, values in alone.items()}
+        return recorded
 
     def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """Like :meth:`validation_step`, but without scores."""
-        return self._recorded(batch, self._outputs(batch))
+        return {"index": batch["index"], **self.recorded_outputs(self._outputs(batch))}
 
     def on_train_epoch_end(self) -> None:
         self.log_scores("train")
@@ -256,35 +274,37 @@ class Task(pl.LightningModule):
     def on_test_epoch_end(self) -> None:
         self.log_scores("test")
 
-    def _recorded(self, batch: Batch, outputs: Tensor) -> dict[str, Tensor]:
-        """Returns what is recorded of a batch, with several modalities also of each of them alone."""
-        recorded = {"index": batch["index"], **self.recorded_outputs(outputs)}
-        modalities = self.network.modalities
-        for alone in modalities if len(modalities) > 1 else ():
-            found = self.recorded_outputs(self._outputs(batch, [name for name in modalities if name != alone]))
-            recorded |= {f"{name}_{alone}": values for name, values in found.items()}
-        return recorded
-
-    def _outputs(self, batch: Batch, without: Collection[str] = ()) -> Tensor:
-        """Returns the outputs for a batch with inputs or cached features, ``without`` some modalities."""
-        vectors, mirrored = {}, {}
-        for name, branch in self.network.branches.items():
-            if name in without:
-                continue
+    def _vectors(self, batch: Mapping[str, Tensor], modalities: Sequence[str]) -> Vectors:
+        """Returns the vectors of some modalities of a batch, which has their inputs or cached features."""
+        own, mirrored = {}, {}
+        for name in modalities:
+            branch = self.network.branches[name]
             if cached_name(name) in batch:
-                vectors[name] = branch.trainable_part(batch[cached_name(name)])
+                own[name] = branch.trainable_part(batch[cached_name(name)])
                 if mirrored_name(name) in batch:
                     mirrored[name] = branch.trainable_part(batch[mirrored_name(name)])
             else:
-                vectors[name] = branch(batch[name])
+                own[name] = branch(batch[name])
                 if self.test_flips and not self.training and name == Backbone.modality:
                     mirrored[name] = branch(batch[name].flip(-1))
-        outputs = self.network.join(vectors)
-        return (outputs + self.network.join(vectors | mirrored)) / 2 if mirrored else outputs
+        return own, mirrored
 
-    def _step(self, batch: Batch, subset: str) -> tuple[Tensor, Tensor]:
-        outputs = self._outputs(batch)
+    def _join(self, vectors: Vectors, modalities: Sequence[str] | None = None) -> Tensor:
+        """Returns the outputs for vectors, or for those of some modalities."""
+        own, mirrored = ({n: x for n, x in each.items() if modalities is None or n in modalities} for each in vectors)
+        outputs = self.network.join(own)
+        return (outputs + self.network.join(own | mirrored)) / 2 if mirrored else outputs
+
+    def _outputs(self, batch: Batch) -> Tensor:
+        return self._join(self._vectors(batch, self.network.modalities))
+
+    def _count(self, batch: Batch, subset: str, outputs: Tensor) -> Tensor:
+        """Adds a batch to the scores, and returns its loss."""
         loss = self.loss_of(outputs, self.learned_targets(batch, subset))
         if self._is_counted:
             self.count_batch(subset, outputs, batch, loss)
-        return loss, outputs
+        return loss
+
+    def _step(self, batch: Batch, subset: str) -> tuple[Tensor, Tensor]:
+        outputs = self._outputs(batch)
+        return self._count(batch, subset, outputs), outputs

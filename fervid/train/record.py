@@ -55,10 +55,12 @@ def collect(
     phases = pd.DataFrame(finetune.history).groupby("phase", sort=False)["seconds"]
     device = trainer.strategy.root_device
     encoders = list(model.network.encoders.values())
+    settings = {each.group: each.settings for each in encoders if each.settings}
     weights = next((each for each in encoders if each.pretrained), encoders[0]).weights.as_dict()
     return (
         described
         | finetune.results()
+        | ({"encoder_settings": settings} if settings else {})
         | {
             "metrics": kept | described["metrics"] | single | {"test/loss": model.scores["test"]["test/loss"]},
             "best_epoch": finetune.best["epoch"],

@@ -113,17 +113,16 @@ def test_chosen_strength_is_recorded(cache, tmp_path):
         tmp_path,
     )
     results = json.loads((tmp_path / "results.json").read_text())
-    scores = results["probe"]["scores"]
+    probe = results["probe"]["image"]
+    scores = probe["scores"]
     assert list(scores) == ["0.001", "0.1"]
-    chosen = scores[f"{results['probe']['strength']:g}"]
+    chosen = scores[f"{probe['strength']:g}"]
     assert chosen["loss"] == min(score["loss"] for score in scores.values())
     assert chosen["loss"] == pytest.approx(results["metrics"]["val/loss"], abs=1e-4)
     assert chosen["uar"] == pytest.approx(results["metrics"]["val/uar"])
     config = stored_config(results, tmp_path)
     settings = dict(model_card._settings(results, config))
-    assert settings["optimizer"] == (
-        f"L-BFGS (scikit-learn), inverse regularisation strength C {results['probe']['strength']:g}"
-    )
+    assert settings["optimizer"] == f"L-BFGS (scikit-learn), inverse regularisation strength C {probe['strength']:g}"
     assert "linear probe" in settings["fine-tuning"]
     assert not {"scheduler", "loss", "batch size"} & set(settings)
 

@@ -1,5 +1,7 @@
 """Samples of sound, of clips, and of both."""
 
+import errno
+
 import numpy as np
 import pytest
 import torch
@@ -155,3 +157,13 @@ def test_equal_sounds_in_two_subsets_are_a_leak(synthetic, monkeypatch, tmp_path
 
 def alternating(manifest):
     return np.array(["train", "test", "val"])[(np.arange(len(manifest)) // 8 + np.arange(len(manifest)) % 2) % 3]
+
+
+def test_full_disk_is_one_sentence(synthetic, monkeypatch, tmp_path):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(np, "savez", full)
+    with pytest.raises(InputError, match="has no room: make room, or set cache_dir"):
+        synthetic(sample=SOUND, cache_dir=tmp_path)
+    assert not list(tmp_path.rglob("sound.bin"))

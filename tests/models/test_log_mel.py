@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from padding import padded
 
 from fervid.errors import InputError
 from fervid.models.log_mel import LogMel, SpecAugment, mel_filters
-from fervid.models.sequences import lengths, padded, valid_positions
+from fervid.models.sequences import lengths, valid_positions
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 RAVDESS = SHARED / "ravdess_speech" / "Audio_Speech_Actors_01-24.zip"

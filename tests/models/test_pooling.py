@@ -4,11 +4,11 @@ import math
 
 import pytest
 import torch
+from padding import padded
 from torch.nn import functional as F
 
 from fervid.errors import InputError
 from fervid.models.pooling import GRU, TCN, Attention, Mean, MeanAndDeviation, Transformer
-from fervid.models.sequences import padded
 
 POOLINGS = [Mean, MeanAndDeviation, Attention, GRU, TCN, Transformer]
 FEATURES = 6

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from padding import padded
 from torch import nn
 
 from fervid.errors import InputError
 from fervid.models.log_mel import LogMel
-from fervid.models.sequences import lengths, padded
+from fervid.models.sequences import lengths
 from fervid.models.sound_encoders import SoundCNN, TimeBatchNorm, TransformersEncoder
 from fervid.models.transformers_weights import build
 

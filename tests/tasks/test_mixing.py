@@ -46,3 +46,28 @@ def test_training_loss_weighs_both_targets(lenet):
     dominant = batch["emotion"] if share >= 0.5 else batch["emotion"].roll(1, 0)
     assert counted["accuracy"] == pytest.approx((logits.argmax(1) == dominant).float().mean().item())
     assert torch.equal(batch["emotion"], torch.arange(6))
+
+
+def test_sounds_of_different_length_are_mixed_up_to_the_end_of_the_longer_one():
+    sounds = torch.full((2, 6), 1.0)
+    sounds[1] = 3.0
+    sounds[1, 4:] = torch.nan
+    sounds = torch.cat([sounds, torch.full((2, 2), torch.nan)], dim=1)
+    torch.manual_seed(0)
+    mixed, share = Mixing(1.0, 0.0)(sounds)
+    assert 0.05 < share < 0.95
+    other = 1 - share
+    expected = torch.stack([share * 1.0 + other * 3.0, share * 3.0 + other * 1.0])
+    torch.testing.assert_close(mixed[:, :4], expected[:, None].expand(2, 4))
+    torch.testing.assert_close(mixed[:, 4:6], torch.stack([share * 1.0, other * 1.0])[:, None].expand(2, 2))
+    assert mixed[:, 6:].isnan().all()
+
+
+@pytest.mark.parametrize(("mixup", "cutmix"), [(1.0, 0.0), (0.0, 1.0)])
+def test_frames_of_a_clip_are_mixed_alike(mixup, cutmix):
+    clips = torch.stack([PICTURES, PICTURES + 10], dim=1)
+    torch.manual_seed(0)
+    mixed, share = Mixing(mixup, cutmix)(clips)
+    assert mixed.shape == clips.shape
+    assert 0 < share < 1
+    torch.testing.assert_close(mixed[:, 1], mixed[:, 0] + 10)

@@ -1,6 +1,7 @@
 """Training on sound, feature tables, clips and their fusion, by command."""
 
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -9,6 +10,7 @@ import torch
 
 from fervid import load_run
 from fervid.data.samples import Sample
+from fervid.errors import InputError
 
 SMALL = ["dataset.identities=9", "dataset.clips=2", "split.val=0.34", "split.test=0.34", "dataset.batch_size=8"]
 QUIET = [*SMALL, "logger=none", "+trainer.enable_progress_bar=false"]
@@ -130,6 +132,9 @@ def test_subject_normalisation_helps_and_is_disclosed(trained, fervid_command, c
         (["sample=sound", "finetune.subject_normalisation=true"], "subject_normalisation"),
         (["sample=clip_sound", "finetune.phases.0.unfreeze_from=sound.nothing"], "has no stage 'nothing'"),
         (["sample=clip_sound", "finetune.phases.0.unfreeze_from=nose.all"], "unfreeze_from=nose.all is unknown"),
+        (["sample=clip_sound", "recipe=mixup"], "mix a single modality"),
+        (["sample=sound", *CNN, "recipe=cutmix"], "CutMix cuts pictures"),
+        (["sample=sound", *CNN, "task.test_flips=true"], "mirrors pictures"),
     ],
 )
 def test_mistakes_are_one_sentence(fervid_command, capsys, words, match, tmp_path):
@@ -157,3 +162,33 @@ def test_evaluation_predicts_clips_as_the_run_did(trained, fervid_command, capsy
     capsys.readouterr()
     fervid_command("evaluate", f"run={folder}", f"hydra.run.dir={tmp_path / 'evaluation'}")
     assert "equals the value recorded by the run" in " ".join(capsys.readouterr().out.split())
+
+
+def test_order_of_modalities_does_not_matter(synthetic):
+    first, second = (synthetic(sample=Sample(names, frames=2)) for names in (["sound", "image"], ["image", "sound"]))
+    assert first.folder == second.folder
+    assert list(first.stores) == ["image", "sound"]
+
+
+@pytest.mark.parametrize("sample", ["sound", "clip"])
+def test_mixup_trains_on_sounds_and_clips(trained, sample):
+    words = [*CNN] if sample == "sound" else ["sample.frames=2", "backbone=lenet", "head=linear"]
+    results, _ = trained(f"sample={sample}", "recipe=mixup", "trainer.max_epochs=1", *words)
+    assert np.isfinite(results["metrics"]["train/loss"])
+
+
+def test_run_of_an_encoder_from_files_is_loaded_without_them(trained, fervid_command, tmp_path):
+    transformers = pytest.importorskip("transformers")
+    config = transformers.WhisperConfig(
+        d_model=32, encoder_layers=2, encoder_attention_heads=2, encoder_ffn_dim=64, decoder_layers=1, vocab_size=60
+    )
+    transformers.WhisperForAudioClassification(config).save_pretrained(tmp_path / "weights")
+    words = ["sample=sound", "sound_encoder=transformers", f"sound_encoder.weights={tmp_path / 'weights'}"]
+    results, folder = trained(*words, "finetune=linear_probe")
+    shutil.rmtree(tmp_path / "weights")
+    assert load_run(folder)(torch.randn(2, 8_000)).shape == (2, 8)
+
+    results["encoder_settings"]["sound_encoder"]["options"]["x"] = {"_target_": "os.system", "command": "true"}
+    (folder / "results.json").write_text(json.dumps(results))
+    with pytest.raises(InputError, match=r"refers to os.system"):
+        load_run(folder)
