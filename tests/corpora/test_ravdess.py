@@ -194,7 +194,7 @@ def miniature(tmp_path_factory):
 def test_prepares_videos_and_loads_batches(miniature, tmp_path):
     made = ready(miniature, tmp_path)
     assert made.class_names == ["happy", "sad"]
-    assert made.frames["clip"].nunique() == 32
+    assert made.rows["clip"].nunique() == 32
     assert len(made.manifest) >= 60  # of 64 frames
     assert made.audit.level == "subject-independent"
     batch = next(iter(made.train_dataloader()))
@@ -289,7 +289,7 @@ def test_real_clips(tmp_path):
     assert card["counts"]["aligned_by"] == {"eyes": 101}
     # In the crops the eyes are level: their height differs by less than a tenth of their distance.
     tilts = []
-    for face in made.frames["face"]:
+    for face in made.rows["face"]:
         found = HaarDetector(min_size=0.3).find(read_picture(made.prepared["image"].folder / face))
         if found and found[0].eyes is not None:
             across, down = found[0].eyes[1] - found[0].eyes[0]

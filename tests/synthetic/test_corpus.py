@@ -9,7 +9,7 @@ from fervid.synthetic.corpus import RenderedSubjects
 
 
 def test_number_of_frames_subjects_and_clips(synthetic):
-    frames = synthetic(identities=6, clips=2, frames=3).frames
+    frames = synthetic(identities=6, clips=2, frames=3).rows
     assert len(frames) == 6 * 8 * 2 * 3
     assert (frames.groupby("subject")["sex"].nunique() == 1).all()
     assert set(frames["intensity"]) == {"normal", "strong"}
