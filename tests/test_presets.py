@@ -18,11 +18,13 @@ from rendered_corpora.ravdess import RAVDESS_EMOTIONS, write_ravdess
 from torch import nn
 
 from fervid.data.targets import ClassTarget
+from fervid.models.pooling import Mean
 from fervid.runs.build import make_model
 from fervid.schema.config_folder import CONFIG_FOLDER
 
 FILES = sorted((Path(CONFIG_FOLDER) / "experiment").glob("*.yaml"))
-PRESETS = [path.stem for path in FILES if "override /paper" in path.read_text()]  # the published systems
+PAPERS = [path for path in FILES if "override /paper" in path.read_text()]  # the published systems
+PRESETS = [path.stem for path in PAPERS if "override /sample" not in path.read_text()]  # those on pictures
 VGG16_HEAD = 2048 * 4096 + 4096 + 4096 * 4096 + 4096 + 4096 * 6 + 6
 CONV5 = 512 * 512 * 9 + 512
 MOBILENET_BLOCK = 2 * 160 * 960 + 9 * 960 + 4 * 960 + 2 * 160  # one of 160 channels, expanded to 960
@@ -321,3 +323,31 @@ def test_presets_run_from_raw_files_with_both_splits(fervid_train, corpora, tmp_
         assert set(predictions["split"]) == {"val"}
         right = (predictions["label"] == predictions["predicted"]).mean()
         assert right == pytest.approx(found["metrics"]["val/accuracy"])
+
+
+def test_sound_of_ravdess_freezes_the_convolutions_and_trains_the_published_head():
+    config = preset("experiment=ravdess_xlsr")
+    assert {path.stem for path in PAPERS} - set(PRESETS) == {"ravdess_xlsr", "ravdess_action_units"}
+    # Small layers, in the published arrangement: 315 million random weights would take a gigabyte.
+    small = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+    config.sound_encoder.weights = None
+    small |= {"conv_dim": [8] * 7, "num_conv_pos_embedding_groups": 4}
+    config.sound_encoder.options = {**config.sound_encoder.options, **small}
+    model = make_model(config, ClassTarget([f"emotion{number}" for number in range(8)]))
+    stages = model.network.encoders["sound"].stages
+    numbers = model.network.stage_numbers(config.finetune.phases[0].unfreeze_from)
+    assert (stages[: numbers["sound"]], stages[-1]) == (["features"], "norm")
+    dense = [(part.in_features, part.out_features) for part in model.head.modules() if isinstance(part, nn.Linear)]
+    assert dense == [(32, 1024), (1024, 8)]
+    assert isinstance(model.network.branches["sound"].reduce, Mean)
+    assert (config.optimizer.lr, config.finetune.phases[0].epochs) == (1e-4, 10)
+    assert config.dataset.batch_size * config.trainer.accumulate_grad_batches == 8
+
+
+@pytest.mark.parametrize("name", ["ravdess_xlsr", "ravdess_action_units"])
+def test_multimodal_presets_use_the_published_folds_of_the_clips_with_sound(name):
+    config = preset(f"experiment={name}")
+    assert (config.split.folds, config.dataset.modality, config.paper.name) == (
+        *("ravdess_5", "audio-only"),
+        "ravdess_multimodal",
+    )

@@ -14,7 +14,7 @@ from fervid.report.papers import MEASURES, STATIC_MEASURES, load_paper, paper_ta
 from fervid.runs.run import Run
 from fervid.schema.config_folder import CONFIG_FOLDER
 
-PAPERS = ("enterface", "hf_faces", "ised", "ravdess")
+PAPERS = ("enterface", "hf_faces", "ised", "ravdess", "ravdess_multimodal")
 ISED = ["disgust", "happiness", "sadness", "surprise"]
 ENTERFACE = ["anger", "disgust", "fear", "happiness", "sadness", "surprise"]
 SGD_10 = {"backbone": "lenet", "optimizer": "sgd_plain", "dataset.batch_size": 10}
@@ -219,7 +219,9 @@ class TestFiles:
                             assert (Path(CONFIG_FOLDER) / key / f"{value}.yaml").exists()
 
     def test_benchmarks_match_by_the_corpus_of_that_name(self, name):
-        assert name in {corpus.name for corpus in find_corpora().values()}
+        rows = [row for table in paper_of(name)["tables"] for row in table["rows"]]
+        names = {corpus.name for corpus in find_corpora().values()}
+        assert name in names or not any(row.get("benchmark") for row in rows)
 
 
 class TestRecompute:
