@@ -102,7 +102,7 @@ class MLPHead(Head):
 
 
 def glorot(layer: nn.Module) -> None:
-    """Initialises a layer like Keras, which the four papers on pictures used: Glorot uniform weights and zero biases."""
+    """Initialises a layer like Keras, which the papers on pictures used: Glorot uniform weights and zero biases."""
     if isinstance(layer, nn.Conv2d | nn.Linear):
         nn.init.xavier_uniform_(layer.weight)
         if layer.bias is not None:
