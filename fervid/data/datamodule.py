@@ -341,7 +341,7 @@ class EmotionDataModule(pl.LightningDataModule):
                 manifest["subject"] = manifest["face_cluster"]
         elif self._stored_people is not None:
             manifest = manifest.drop(columns="subject").merge(self._stored_people, how="left", on=FRAME_KEY)
-        manifest["split"] = self.split(manifest)
+        manifest["split"] = self.sample.subsets(self.split, manifest)
         left_out = manifest["split"].isna()
         if left_out.any():
             gone = sorted(set(manifest["emotion"]) - set(manifest["emotion"][~left_out]))

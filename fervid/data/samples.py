@@ -1,6 +1,6 @@
 """Samples: the inputs of the network, with one row of predictions each."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import numpy as np
@@ -66,6 +66,21 @@ class Sample:
         if not self.is_clip or not self.shows_pictures:
             return manifest
         return manifest[~keys(manifest, "clip").duplicated()].reset_index(drop=True)
+
+    def subsets(self, split: Callable[[pd.DataFrame], np.ndarray], manifest: pd.DataFrame) -> np.ndarray:
+        """Returns the subset of each row of the manifest; if clips are samples, no split divides a clip.
+
+        Args:
+            split: see :class:`fervid.data.datamodule.EmotionDataModule`.
+            manifest: one row per frame or clip, without ``split``.
+        """
+        drawn = np.asarray(split(manifest), dtype=object)
+        if not self.is_clip:
+            return drawn
+        clip = pd.factorize(keys(manifest, "clip"))[0]
+        if (pd.Series(drawn).groupby(clip).nunique() <= 1).all():
+            return drawn
+        return np.asarray(split(self.table(manifest)), dtype=object)[clip]
 
     def frame_rows(self, manifest: pd.DataFrame, samples: pd.DataFrame) -> np.ndarray:
         """Returns the row of each picture in the cache: (N,), or (N, T) for clips, evenly spaced in time.

@@ -1,11 +1,13 @@
 """Samples of sound, of clips, and of both."""
 
 import errno
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 
+from fervid import splits
 from fervid.data.samples import Sample
 from fervid.data.sound_augmentation import SoundAugmentation
 from fervid.errors import InputError
@@ -167,3 +169,12 @@ def test_full_disk_is_one_sentence(synthetic, monkeypatch, tmp_path):
     with pytest.raises(InputError, match="has no room: make room, or set cache_dir"):
         synthetic(sample=SOUND, cache_dir=tmp_path)
     assert not list(tmp_path.rglob("sound.bin"))
+
+
+def test_a_split_of_frames_draws_whole_clips_if_they_are_samples(synthetic):
+    split = partial(splits.random_frames, val=0.2, test=0.2, seed=0)
+    frames = synthetic(split=split, identities=6, clips=1, frames=4)
+    assert frames.manifest.groupby("clip")["split"].nunique().max() > 1
+    clips = synthetic(split=split, sample=Sample(["image"], frames=2), identities=6, clips=1, frames=4)
+    assert clips.manifest.groupby("clip")["split"].nunique().max() == 1
+    assert clips.samples["split"].value_counts().to_dict() == {"train": 28, "val": 10, "test": 10}

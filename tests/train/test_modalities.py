@@ -7,6 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from rendered_corpora.enterface import write_enterface
+from sound_files import write_sound
 
 from fervid import load_run
 from fervid.data.samples import Sample
@@ -192,3 +194,29 @@ def test_run_of_an_encoder_from_files_is_loaded_without_them(trained, fervid_com
     (folder / "results.json").write_text(json.dumps(results))
     with pytest.raises(InputError, match=r"refers to os.system"):
         load_run(folder)
+
+
+def test_videos_whose_sound_cannot_be_used_are_left_out_of_fusion(fervid_command, cache, tmp_path):
+    emotions, size = ["anger", "happiness"], {"sentences": [1], "frames": 4, "width": 240, "height": 192}
+    root, other = tmp_path / "eNTERFACE", tmp_path / "without_sound"
+    shown = write_enterface(root, subjects=range(1, 7), emotions=emotions, sound=True, **size)["path"]
+    mute, silent = shown[0], shown[3]
+    write_enterface(other, subjects=[1], emotions=emotions, **size)
+    shutil.copyfile(other / mute, root / mute)
+    write_sound(root / silent, np.zeros((1, 16_000)), pictures=True)
+    fervid_command(
+        *("train", "dataset=enterface", f"dataset.root={root}", "dataset.frame_stride=1", "dataset.max_failures=0.2"),
+        *("sample=clip_sound", "sample.frames=2", "backbone=lenet", "finetune=full", "trainer.max_epochs=1", *CNN),
+        *(
+            "split=stratified",
+            "dataset.batch_size=4",
+            "logger=none",
+            f"cache_dir={cache}",
+            f"hydra.run.dir={tmp_path}/run",
+        ),
+    )
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert results["data"]["clips"] == len(shown) - 2
+    failures = pd.read_csv(tmp_path / "run" / "failures.csv").groupby("path")["reason"].agg("; ".join)
+    assert "has no sound track" in failures[mute]
+    assert "silent" in failures[silent]
