@@ -9,7 +9,7 @@ from fervid.metrics.aggregation import confusion
 from fervid.metrics.scores import scores
 from fervid.metrics.statistics import bootstrap_scores, percentile_interval, run_confusions
 from fervid.report.score_tables import score_table
-from fervid.report.systems import System
+from fervid.report.systems import System, sample_noun
 from fervid.schema.columns import keys
 from fervid.schema.tables import Table
 
@@ -34,13 +34,14 @@ def member_table(
         seed: seed of the bootstrap.
     """
     scored = score_table(systems, 1, resamples=resamples, seed=seed)
+    samples = sample_noun(systems)
     weight_by_name = {system.name: weight for system, weight in zip(systems, weights, strict=True)}
     data = pd.DataFrame(
         {
             "model": scored.data["system"],
             "weight": scored.data["system"].map(weight_by_name),
             "leakage": scored.data["leakage"],
-            **{f"{measure} frames": scored.data[f"{measure} frames"] for measure in ("UAR", "WAR")},
+            **{f"{measure} {samples}": scored.data[f"{measure} {samples}"] for measure in ("UAR", "WAR")},
             **{
                 f"{measure} clips": scored.data[f"{measure} clips, mean"]
                 for measure in ("UAR", "WAR")
@@ -53,8 +54,8 @@ def member_table(
         notes.append(about)
     if uar_all_emotions is not None:
         uar_by_name = {system.name: value for system, value in zip(systems, uar_all_emotions, strict=True)}
-        data.insert(list(data).index("UAR frames") + 1, "UAR, all emotions", data["model"].map(uar_by_name))
-        notes.append("UAR, all emotions: UAR of frames if predictions are not restricted to the shared emotions.")
+        data.insert(list(data).index(f"UAR {samples}") + 1, "UAR, all emotions", data["model"].map(uar_by_name))
+        notes.append("UAR, all emotions: UAR if predictions are not restricted to the shared emotions.")
     title, dropped = "Members and ensemble", []
     if len(systems) == 1:
         title, dropped = "Scores", ["weight"]
@@ -62,7 +63,7 @@ def member_table(
         title, dropped = f"{title}, {data['leakage'].iloc[0]}", [*dropped, "leakage"]
     tested = systems[0].frames
     subjects = keys(tested, "subject").nunique()
-    title += f": {len(systems[0].class_names)} emotions, {len(tested)} frames"
+    title += f": {len(systems[0].class_names)} emotions, {len(tested)} {samples}"
     title += f" of {subjects} subject{'s'[: subjects != 1]}" if subjects else ""
     formats = {"weight": "{:.2f}", "UAR, all emotions": "{:.1%}"}
     return Table("members", title, data.drop(columns=dropped), formats, notes)

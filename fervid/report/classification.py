@@ -17,7 +17,7 @@ from fervid.report.group_tables import MIN_SUBJECT_FRAMES, class_table, group_ta
 from fervid.report.leak_tables import leak_table
 from fervid.report.paired_tests import paired_tests
 from fervid.report.run_tables import incomparable_table
-from fervid.report.score_tables import score_table, summary_table
+from fervid.report.score_tables import modality_table, score_table, summary_table
 from fervid.report.systems import System, comparable
 from fervid.report.writing import Section
 from fervid.schema.columns import keys
@@ -51,6 +51,7 @@ def classification_sections(
         Section("Summary", [summary_table(systems, sets)], sentences=sentences, terminal=True),
         Section("Leakage", _present(leak_table(systems)), terminal=True),
         Section("Scores", scored, {"scores": _intervals(systems, resamples, seed)}),
+        Section("Modalities", _present(modality_table(systems)), terminal=True),
         Section("Paired tests", _present(*tests)),
         Section("Not compared", _present(incomparable_table(sets)), terminal=True),
         Section(

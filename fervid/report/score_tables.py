@@ -11,7 +11,7 @@ from fervid.metrics.aggregation import confusion, level_predictions
 from fervid.metrics.scores import scores
 from fervid.metrics.statistics import bootstrap_intervals, run_confusions
 from fervid.metrics.votes import vote_scores
-from fervid.report.systems import System
+from fervid.report.systems import System, sample_noun
 from fervid.schema.columns import keys
 from fervid.schema.tables import Table
 
@@ -29,6 +29,7 @@ def score_table(systems: Sequence[System], number: int, *, resamples: int, seed:
         seed: seed of the bootstrap.
     """
     rows: list[dict[str, Any]] = []
+    samples = sample_noun(systems)
     for system in systems:
         levels = [level_predictions(run.predictions, system.class_names) for run in system.runs]
         values = {
@@ -45,7 +46,9 @@ def score_table(systems: Sequence[System], number: int, *, resamples: int, seed:
         rows.append(
             {"system": system.name, "runs": len(system.runs), "leakage": system.level}
             | {
-                f"{measure} {level}": _with_spread(values[level][key], intervals.get(level, {}).get(key))
+                f"{measure} {samples if level == 'frames' else level}": _with_spread(
+                    values[level][key], intervals.get(level, {}).get(key)
+                )
                 for level in values
                 for key, measure in (("uar", "UAR"), ("accuracy", "WAR"))
                 if level in intervals or key == "uar"
@@ -56,7 +59,7 @@ def score_table(systems: Sequence[System], number: int, *, resamples: int, seed:
     data = pd.DataFrame(rows).sort_values("_order", ascending=False).drop(columns="_order")
     notes = _score_notes(systems, resamples, has_clips="UAR clips, mean" in data)
     if DIVERGENCE in data:
-        notes.append(f"{DIVERGENCE}: mean Kullback-Leibler divergence of frames, in nats; smaller is better.")
+        notes.append(f"{DIVERGENCE}: mean Kullback-Leibler divergence of {samples}, in nats; smaller is better.")
     return Table(f"scores_{number}", describe_set(systems, number), data, notes=notes)
 
 
@@ -71,11 +74,12 @@ def _divergence(system: System) -> dict[str, str]:
 
 def _score_notes(systems: Sequence[System], resamples: int, *, has_clips: bool) -> list[str]:
     """Notes that explain the scores and their intervals."""
+    samples = sample_noun(systems)
     by_subject, subjects = systems[0].unit == "subject", keys(systems[0].frames, "subject").nunique()
     frames = systems[0].runs[0].predictions
     brackets = (
         f"In parentheses: 95% percentile intervals from {resamples} bootstrap samples of "
-        + ("subjects, each with all of its frames." if by_subject else "clips, because the subjects are unknown.")
+        + (f"subjects, each with all of its {samples}." if by_subject else "clips, because the subjects are unknown.")
         + (" With fewer than ten subjects the intervals are too narrow." if by_subject and subjects < 10 else "")
     )
     if keys(systems[0].frames, systems[0].unit).nunique() < 2:
@@ -93,7 +97,7 @@ def _score_notes(systems: Sequence[System], resamples: int, *, has_clips: bool) 
     few = [f"{name} ({counts[name]})" for name in sorted(counts.index) if counts[name] < MIN_TEST_FRAMES]
     if few:
         warning = "Their recalls, and hence the UAR, are less certain than the intervals suggest."
-        notes.append(f"Emotions with fewer than {MIN_TEST_FRAMES} test frames: {listed(few)}. {warning}")
+        notes.append(f"Emotions with fewer than {MIN_TEST_FRAMES} test {samples}: {listed(few)}. {warning}")
     if any(len(system.runs) > 1 for system in systems):
         notes.append("Several runs (seeds or folds): mean ± standard deviation; the interval is that of the mean.")
     return notes
@@ -112,6 +116,10 @@ def describe_set(systems: Sequence[System], number: int) -> str:
 def summary_table(systems: Sequence[System], sets: Sequence[Sequence[System]]) -> Table:
     """Returns the main scores of all systems, best first within each set."""
     number = {id(system): n for n, each in enumerate(sets, start=1) for system in each}
+    samples = sample_noun(systems)
+    titles = {f"UAR {samples}": "test/uar", f"WAR {samples}": "test/accuracy"}
+    if samples == "frames":
+        titles["UAR clips"] = "test/clip_uar"
     rows = [
         {
             "set": number[id(system)],
@@ -120,11 +128,7 @@ def summary_table(systems: Sequence[System], sets: Sequence[Sequence[System]]) -
             "runs": len(system.runs),
             **{
                 title: _with_spread(pd.Series([run.metric(key) for run in system.runs]), None)
-                for title, key in (
-                    ("UAR frames", "test/uar"),
-                    ("WAR frames", "test/accuracy"),
-                    ("UAR clips", "test/clip_uar"),
-                )
+                for title, key in titles.items()
             },
             "_order": system.mean_metric("test/uar"),
         }
@@ -137,6 +141,23 @@ def summary_table(systems: Sequence[System], sets: Sequence[Sequence[System]]) -
         data,
         notes=["Only systems of the same set are comparable: they share test rows and emotions."],
     )
+
+
+def modality_table(systems: Sequence[System]) -> Table | None:
+    """Returns the UAR of systems of several modalities, and of each modality alone; None if there is no such system."""
+    rows = []
+    for system in systems:
+        modalities = system.runs[0].modalities
+        keys_of = {"UAR": "test/uar"} | {f"UAR {name} alone": f"test_{name}/uar" for name in modalities}
+        # Evaluations predict only with all modalities.
+        if len(modalities) > 1 and all(set(keys_of.values()) <= run.results["metrics"].keys() for run in system.runs):
+            values = {title: pd.Series([run.metric(key) for run in system.runs]) for title, key in keys_of.items()}
+            rows.append(
+                {"system": system.name, "leakage": system.level, "runs": len(system.runs)}
+                | {title: _with_spread(each, None) for title, each in values.items()}
+            )
+    notes = ["Alone: the scores of the same network if the other modalities are missing."]
+    return Table("modalities", "Modalities", pd.DataFrame(rows).fillna(""), notes=notes) if rows else None
 
 
 def _with_spread(values: pd.Series, interval: tuple[float, float] | None) -> str:

@@ -16,6 +16,8 @@ from fervid.runs.run import Run
 from fervid.schema.columns import CLIP_KEY, FRAME_KEY
 from fervid.schema.same_system import ABSENT, GROUPS, REPLICATE_SETTINGS, system_settings
 
+ENCODER_GROUPS = ("backbone", "sound_encoder", "feature_encoder")
+
 
 @dataclass(frozen=True)
 class System:
@@ -91,6 +93,11 @@ class System:
         return bootstrap_unit(self.frames)
 
 
+def sample_noun(systems: Sequence[System]) -> str:
+    """Returns what the rows of predictions are: ``clips`` if they are clips in all systems, otherwise ``frames``."""
+    return "clips" if all(run.samples == "clips" for system in systems for run in system.runs) else "frames"
+
+
 def find_systems(runs: Sequence[Run]) -> tuple[list[System], list[str], list[Run]]:
     """Groups runs into systems.
 
@@ -123,13 +130,18 @@ def find_systems(runs: Sequence[Run]) -> tuple[list[System], list[str], list[Run
                 settings,
                 replicates,
                 needed,
-                describe_settings(needed, short=short) or str(replicates[0].setting("backbone")),
+                describe_settings(needed, short=short) or _encoders(replicates[0]),
             )
             for (settings, replicates), needed in named
         ],
         accompanying,
         duplicates,
     )
+
+
+def _encoders(run: Run) -> str:
+    chosen = [run.setting(group) for group in ENCODER_GROUPS]
+    return " and ".join(str(name) for name in chosen if isinstance(name, str))
 
 
 def _label_settings(settings: dict[str, str], others: Sequence[dict[str, str]]) -> dict[str, str]:
@@ -211,8 +223,11 @@ def _digest(predictions: pd.DataFrame) -> str:
 def flat_settings(run: Run) -> dict[str, str]:
     """All settings that affect the results of a run, except seed and fold; group options first."""
     settings = system_settings(run.results["config"], run.results["choices"])
-    if (run.results.get("weights") or {}).get("missing"):  # replaced by random weights
-        settings["backbone.weights"] = "not fetched"
+    weights = run.results.get("weights") or {}
+    if weights.get("missing"):  # replaced by random weights
+        names = [f"{group}.weights" for group in ENCODER_GROUPS]
+        same = [name for name in names if settings.get(name) == str(weights.get("requested"))]
+        settings[(same or names)[0]] = "not fetched"
     return settings
 
 

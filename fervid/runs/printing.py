@@ -10,6 +10,7 @@ from rich.markup import escape
 
 from fervid.audit.leakage import Audit, Finding
 from fervid.errors import listed
+from fervid.runs.run import Run
 from fervid.schema.columns import keys
 from fervid.schema.manifest import SPLITS, emotion_by_split
 from fervid.schema.tables import Table
@@ -77,14 +78,13 @@ def print_summary(console: Console, folder: Path, results: dict[str, Any]) -> No
     """Prints the scores, the initial weights, the durations, the warnings and the output folder of a run."""
     metrics = results["metrics"]
     epochs = f", epoch {results['best_epoch']} of {results['epochs']}" if "epochs" in results else ""
-    sample = results["config"].get("sample") or {}
-    modalities = sample.get("modalities") or ["image"]
-    is_clip = "image" not in modalities or sample.get("frames") is not None
-    prefixes = {f"validation{epochs}": "val/", "test, clips" if is_clip else "test, frames": "test/"}
+    run = Run(folder, results)
+    modalities = run.modalities
+    prefixes = {f"validation{epochs}": "val/", f"test, {run.samples}": "test/"}
     if len(modalities) > 1:
         prefixes |= {f"test, {name} alone": f"test_{name}/" for name in modalities}
     if (
-        not is_clip
+        run.samples == "frames"
         and results["data"]["clips"] < results["data"]["frames"]
         and any(name.startswith("test/clip_") for name in metrics)
     ):

@@ -71,6 +71,17 @@ class Run:
         """Whether the run has predictions of its validation frames."""
         return (self.folder / VALIDATION_FILE).exists()
 
+    @property
+    def modalities(self) -> list[str]:
+        """The modalities of a sample (:class:`fervid.data.samples.Sample`)."""
+        return (self.results["config"].get("sample") or {}).get("modalities") or ["image"]
+
+    @property
+    def samples(self) -> str:
+        """What a sample is: ``clips`` or ``frames``."""
+        is_frame = "image" in self.modalities and (self.setting("sample.frames") is None)
+        return "frames" if is_frame else "clips"
+
     def metric(self, name: str) -> float:
         """Returns a score of the run, such as ``test/uar``; NaN if it could not be measured."""
         value = self.results["metrics"][name]
