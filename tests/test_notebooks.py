@@ -7,7 +7,7 @@ import pytest
 nbclient = pytest.importorskip("nbclient")
 nbformat = pytest.importorskip("nbformat")
 
-SLOW = ("bring_your_own_data", "compare_runs", "errors_and_heat_maps", "look_at_a_corpus")
+SLOW = ("bring_your_own_data", "compare_runs", "errors_and_heat_maps", "look_at_a_corpus", "one_clip")
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 
 

@@ -266,6 +266,11 @@ class FreezeThenFineTune(Checkpoint):
                 ", or train for a fixed number of epochs (finetune.select=last)" * (self._chooses == "epoch"),
             )
 
+    @property
+    def trains_on_validation(self) -> bool:
+        """Whether the final weights were also trained on the validation samples."""
+        return False
+
     def results(self) -> dict[str, Any]:
         """Returns further entries for ``results.json``."""
         return {}

@@ -39,12 +39,16 @@ class LinearProbe(FreezeThenFineTune):
     With several modalities and ``fusion=late``, the head of each modality is fitted by itself, and then the weights of
     the modalities to the validation loss of the combined probabilities.
 
+    With ``refit``, the heads are then fitted again to the training and validation samples together, with the chosen
+    strengths and weights, as scikit-learn's ``GridSearchCV`` does. The validation scores are those before that.
+
     Further phases fine-tune the network, starting from the head of the probe (LP-FT: Kumar et al., Fine-Tuning can
     Distort Pretrained Features and Underperform Out-of-Distribution, ICLR 2022).
 
     Args:
         strengths: inverse regularisation strengths C to choose from; smaller values regularise more.
         class_weight: None, or ``balanced`` to weight classes by their inverse frequency.
+        refit: whether the final heads are fitted to the training and validation samples.
         phases: the phases after the probe, see :class:`FreezeThenFineTune`.
         monitor: name of a logged score. Without further phases, it is only recorded.
         patience_steps, select, cache_gb, subject_normalisation, folder: see :class:`FreezeThenFineTune`.
@@ -56,8 +60,8 @@ class LinearProbe(FreezeThenFineTune):
         weights: the weights of several modalities.
 
     Raises:
-        InputError: if there is a scheduler, a head is not a single linear layer, the fusion is not late, or the
-            features cannot be cached.
+        InputError: if there is a scheduler, a head is not a single linear layer, the fusion is not late, the features
+            cannot be cached, or ``refit`` is followed by further phases, which need validation samples.
     """
 
     def __init__(
@@ -65,6 +69,7 @@ class LinearProbe(FreezeThenFineTune):
         strengths: Sequence[float] = (0.0001, 0.001, 0.01, 0.1, 1.0),
         *,
         class_weight: str | None = None,
+        refit: bool = False,
         phases: Sequence[Phase | dict[str, Any]] = (),
         monitor: str = "val/uar",
         patience_steps: int = 0,
@@ -80,6 +85,11 @@ class LinearProbe(FreezeThenFineTune):
             raise InputError(f"finetune.strengths={list(strengths)} is out of range: give numbers above 0.")
         if class_weight not in (None, "balanced"):
             raise InputError(f"finetune.class_weight={class_weight} is unknown: give null or balanced.")
+        if refit and phases:
+            raise InputError(
+                "finetune.refit=true trains on the validation samples, by which further phases choose their epoch: set "
+                "it to false."
+            )
         super().__init__(
             [Phase("probe", 1, "head"), *phases],
             monitor=monitor,
@@ -90,7 +100,7 @@ class LinearProbe(FreezeThenFineTune):
             subject_normalisation=subject_normalisation,
             folder=folder,
         )
-        self.strengths, self.class_weight = list(strengths), class_weight
+        self.strengths, self.class_weight, self.refit = list(strengths), class_weight, refit
         self.chosen: dict[str, dict[str, Any]] = {}
         self.weights: dict[str, float] = {}
 
@@ -105,6 +115,8 @@ class LinearProbe(FreezeThenFineTune):
             pl_module.head.eval()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: Task) -> None:
+        if self.refit:
+            self._refit(trainer, pl_module)
         pl_module.head.train()
         super().on_train_epoch_end(trainer, pl_module)
 
@@ -113,6 +125,10 @@ class LinearProbe(FreezeThenFineTune):
         if len(self.phases) > 1:
             return super()._chooses
         return "regularisation strength" if len(self.strengths) > 1 else None
+
+    @property
+    def trains_on_validation(self) -> bool:
+        return self.refit
 
     def results(self) -> dict[str, Any]:
         return {"probe": self.chosen} | ({"modality_weights": self.weights} if self.weights else {})
@@ -164,6 +180,21 @@ class LinearProbe(FreezeThenFineTune):
             self.weights = dict(zip(heads, weights.tolist(), strict=True))
             named = ", ".join(f"{name} {weight:.2f}" for name, weight in self.weights.items())
             log.info("weights of the modalities with the lowest validation loss: %s.", named)
+
+    def _refit(self, trainer: pl.Trainer, model: Task) -> None:
+        """Fits the heads to the training and validation samples, with the chosen strengths."""
+        datamodule = trainer.datamodule  # type: ignore[attr-defined]
+        cached = {name: datamodule.cached_features(model, name) for name in ("train", "val")}
+        labels = {name: datamodule.target.values(datamodule.samples_of(name)) for name in ("train", "val")}
+        for modality, head in self._heads(model).items():
+            pooling = model.network.branches[modality].pooling
+            train, chances = _all_views(cached["train"][modality], pooling)
+            shown = _shown(cached["val"][modality], pooling)
+            features = np.concatenate([train, *shown])
+            targets = np.concatenate([np.tile(labels["train"], len(chances)), np.tile(labels["val"], len(shown))])
+            each = [np.repeat(chances, len(labels["train"])), np.full(len(labels["val"]) * len(shown), 1 / len(shown))]
+            _set(head, self._layer(self.chosen[modality]["strength"], features, targets, np.concatenate(each)))
+        log.info("linear probe: fitted again to the training and validation samples.")
 
     def _heads(self, model: Task) -> dict[str, Head]:
         """Returns the head of each modality."""
@@ -224,10 +255,7 @@ class LinearProbe(FreezeThenFineTune):
         found: dict[float, np.ndarray] = {}
         present = np.unique(labels["val"])
         for strength in sorted(self.strengths):
-            regression = LogisticRegression(C=strength, class_weight=self.class_weight, max_iter=1000)
-            probe = make_pipeline(StandardScaler(), regression)
-            probe.fit(features, targets, logisticregression__sample_weight=sample_weight)
-            weight, bias = layers[strength] = _folded(probe)
+            weight, bias = layers[strength] = self._layer(strength, features, targets, sample_weight)
             logits = found[strength] = np.mean([each @ weight.T + bias for each in shown], axis=0)
             scores[f"{strength:g}"] = {
                 "loss": _loss(logits, labels["val"]),
@@ -235,11 +263,17 @@ class LinearProbe(FreezeThenFineTune):
             }
         # Of equal losses, the stronger regularisation.
         strength = min(sorted(self.strengths), key=lambda each: scores[f"{each:g}"]["loss"])
-        linear = _linear(head)
-        with torch.no_grad():
-            linear.weight.copy_(torch.from_numpy(layers[strength][0]))
-            linear.bias.copy_(torch.from_numpy(layers[strength][1]))
+        _set(head, layers[strength])
         return {"strength": strength, "scores": scores}, found[strength]
+
+    def _layer(
+        self, strength: float, features: np.ndarray, targets: np.ndarray, sample_weight: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Fits a logistic regression to standardised features; returns weight and bias for features as they are."""
+        regression = LogisticRegression(C=strength, class_weight=self.class_weight, max_iter=1000)
+        probe = make_pipeline(StandardScaler(), regression)
+        probe.fit(features, targets, logisticregression__sample_weight=sample_weight)
+        return _folded(probe)
 
 
 def _linear(head: Head) -> nn.Linear:
@@ -248,6 +282,14 @@ def _linear(head: Head) -> nn.Linear:
     if len(layers) != 1 or not isinstance(layers[0], nn.Linear):
         raise InputError("the linear probe needs a head with a single linear layer: give head=linear.")
     return layers[0]
+
+
+def _set(head: Head, layer: tuple[np.ndarray, np.ndarray]) -> None:
+    """Copies weight and bias into the linear layer of a head."""
+    linear, (weight, bias) = _linear(head), layer
+    with torch.no_grad():
+        linear.weight.copy_(torch.from_numpy(weight))
+        linear.bias.copy_(torch.from_numpy(bias))
 
 
 def _loss(logits: np.ndarray, labels: np.ndarray) -> float:

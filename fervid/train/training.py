@@ -150,11 +150,11 @@ def _run(
         seconds["fit"] = _fit(trainer, model, datamodule, finetune, ckpt_path, identity)
         if not test:
             return float(finetune.best["score"])
-        tables, alone, seconds["test"] = _predict(trainer, model, datamodule, collector)
+        tables, alone, seconds["test"] = _predict(trainer, model, datamodule, finetune, collector)
     if trainer.is_global_zero:
-        if isinstance(datamodule.target, ClassTarget):
+        if isinstance(datamodule.target, ClassTarget) and "val" in tables:
             warn_of_one_class(tables["val"], sam=model.sam)
-        write_predictions(folder, tables["test"], tables["val"])
+        write_predictions(folder, tables["test"], tables.get("val"))
         outcome = collect(config, trainer, model, datamodule, finetune, tables["test"], alone, warnings, seconds)
         # Written before anything is drawn or logged, so that a failing figure cannot lose the results.
         write_results(folder, outcome)
@@ -253,13 +253,17 @@ def _fit(
 
 
 def _predict(
-    trainer: pl.Trainer, model: Task, datamodule: EmotionDataModule, collector: OutputCollector
+    trainer: pl.Trainer,
+    model: Task,
+    datamodule: EmotionDataModule,
+    finetune: FreezeThenFineTune,
+    collector: OutputCollector,
 ) -> tuple[dict[str, pd.DataFrame], dict[str, pd.DataFrame], float]:
     """Predicts the test and validation samples with the selected weights.
 
     Returns:
-        The predictions of ``test`` and ``val``; those of the test samples from each modality alone, if there are
-        several; and the duration of the test in seconds.
+        The predictions of ``test``, and of ``val`` unless the weights were trained on them; those of the test samples
+        from each modality alone, if there are several; and the duration of the test in seconds.
     """
     began = time.perf_counter()
     trainer.test(model, datamodule, verbose=False)
@@ -267,8 +271,9 @@ def _predict(
     tables = {"test": collector.table(model, datamodule.samples)}
     modalities = model.network.modalities if len(model.network.modalities) > 1 else ()
     alone = {name: collector.table(model, datamodule.samples, name) for name in modalities}
-    trainer.validate(model, datamodule, verbose=False)
-    tables["val"] = collector.table(model, datamodule.samples)
+    if not finetune.trains_on_validation:
+        trainer.validate(model, datamodule, verbose=False)
+        tables["val"] = collector.table(model, datamodule.samples)
     return tables, alone, took
 
 

@@ -30,9 +30,10 @@ from fervid.train.training import train
 PROBE = ["experiment=smoke", "finetune=linear_probe", "head=linear", "logger=none"]
 
 
-@pytest.mark.parametrize("flip", [False, True])
-def test_probe_equals_logistic_regression(cache, tmp_path, flip):
+@pytest.mark.parametrize(("flip", "refit"), [(False, False), (True, False), (False, True), (True, True)])
+def test_probe_equals_logistic_regression(cache, tmp_path, flip, refit):
     words = [*PROBE, f"cache_dir={cache}", "finetune.strengths=[0.01]", *(["augmentation=flip"] if flip else [])]
+    words.append(f"finetune.refit={refit}")
     config = compose("train", words)
     train(config, tmp_path)
     model, datamodule = load_run(tmp_path), make_datamodule(config)
@@ -50,12 +51,17 @@ def test_probe_equals_logistic_regression(cache, tmp_path, flip):
     x, y = features("train")
     if flip:
         x, y = np.concatenate([x, features("train", mirrored=True)[0]]), np.tile(y, 2)
+    weight = np.full(len(y), 0.5 if flip else 1.0)
+    if refit:
+        held_out, labels = features("val")
+        x, y, weight = np.concatenate([x, held_out]), np.append(y, labels), np.append(weight, np.ones(len(labels)))
     probe = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=1000))
-    probe.fit(x, y, logisticregression__sample_weight=np.full(len(y), 0.5 if flip else 1.0))
+    probe.fit(x, y, logisticregression__sample_weight=weight)
     stored = pd.read_csv(tmp_path / "predictions.csv").filter(like="prob_").to_numpy()
     np.testing.assert_allclose(stored, probe.predict_proba(features("test")[0]), atol=1e-3)
     recorded = json.loads((tmp_path / "results.json").read_text())["history"][0]["train/accuracy"]
-    if not flip:  # with flips, each frame is scored in one of its two views
+    assert (tmp_path / "predictions_val.csv").exists() != refit
+    if not flip and not refit:  # with flips, each frame is scored in one of its two views
         assert recorded == pytest.approx(probe.score(*features("train")), abs=0.011)  # one frame may round differently
 
 
@@ -68,6 +74,17 @@ def test_strength_with_best_validation_score_is_chosen(cache, tmp_path, caplog):
         scores[str(strengths)] = results["metrics"]["val/loss"]
         assert results["epochs"] == 1
     assert scores["[1e-06, 10.0]"] == min(scores.values()) < max(scores.values())
+
+
+def test_validation_scores_are_those_before_the_heads_are_fitted_again(cache, tmp_path):
+    scores = {}
+    for refit in (False, True):
+        words = [*PROBE, f"cache_dir={cache}", "finetune.strengths=[10.0]", f"finetune.refit={refit}"]
+        train(compose("train", words), tmp_path / str(refit))
+        scores[refit] = json.loads((tmp_path / str(refit) / "results.json").read_text())["metrics"]
+    for name in ("val/loss", "val/uar"):
+        assert scores[True][name] == scores[False][name]
+    assert scores[True]["test/loss"] != scores[False]["test/loss"]
 
 
 def test_probe_of_two_classes(pictures, image_folder):
@@ -97,6 +114,7 @@ def test_probe_of_two_classes(pictures, image_folder):
         (["task.sam=0.05"], "leave out the recipes"),
         (["finetune=probe_then_last_block"], "needs head.dropout=0"),
         (["finetune.class_weight=even"], "give null or balanced"),
+        (["finetune=probe_then_last_block", "head.dropout=0", "+finetune.refit=true"], "trains on the validation"),
     ],
 )
 def test_mistakes(cache, tmp_path, words, match):
