@@ -46,6 +46,18 @@ class Run:
         return self.results["task"]
 
     @property
+    def modalities(self) -> list[str]:
+        """The modalities that the network is shown."""
+        sample = self.results["config"].get("sample") or {}
+        return [str(name) for name in sample.get("modalities") or []]
+
+    @property
+    def classifies_pictures(self) -> bool:
+        """Whether the run was trained on single pictures, instead of clips, sounds or feature tables."""
+        sample = self.results["config"].get("sample") or {}
+        return self.modalities == ["image"] and sample.get("frames") is None
+
+    @property
     def level(self) -> LeakageLevel:
         """Leakage level of the split and the initial weights."""
         return LeakageLevel(self.results["leakage"]["level"])
