@@ -6,12 +6,16 @@ the emotion. Stretches of a sound are replaced by silence, frames and rows of a 
 table are set to their mean in the training subset. The network is only asked for answers, so that the method suits
 every network.
 
-Limits: an input with a removed part is unlike those of training, and silence changes the loudness to which a network
-may adapt; of two parts that say the same, neither is relevant; and relevance tells what the network uses, not why.
+With several modalities, the contribution of a modality is its Shapley value (Shapley 1953; Lundberg and Lee, NeurIPS
+2017): the mean increase of the log-probability by the modality, over all orders in which the modalities are added, from
+equal probabilities of all emotions. The contributions add up to the log-probability of the clip relative to chance. The
+relevance of a part is the decrease of the contribution of its modality, thus a mean over answers with and without the
+other modalities: next to a modality that is sure by itself, no part of another one would be relevant.
 
-The contribution of a modality is its Shapley value (Shapley 1953; Lundberg and Lee, NeurIPS 2017): the mean increase of
-the log-probability by the modality, over all orders in which the modalities are added, from equal probabilities of all
-emotions. The contributions add up to the log-probability of the clip relative to chance.
+Limits: an input with a removed part is unlike those of training, and silence changes the loudness to which a network
+may adapt; of two parts of a modality that say the same, neither is relevant; if an answer is nearly certain, few parts
+are; and relevance tells what the network uses, not why. Answers without a modality mean little if the network was
+trained neither with late fusion nor with modality dropout.
 """
 
 import math
@@ -32,6 +36,8 @@ from fervid.tasks.classification import EmotionClassifier
 BATCH_SIZE = 16  # occluded inputs per forward pass
 MAX_PARTS = 60  # parts of a clip in time, for each modality; of longer clips they are longer
 FADE_SECONDS = 0.01  # from sound to silence and back, since a sudden end sounds like a click
+
+Vectors = tuple[Tensor, Tensor]  # of one modality, and those of mirrored pictures
 
 
 @dataclass(frozen=True)
@@ -64,43 +70,28 @@ def clip_relevance(
         classes: k numbers of emotions.
         window: seconds of sound that are silenced at once. Each part is half as long and in two windows.
     """
-    clip = _Clip(model, inputs)
-    chosen = list(classes)
-    given = clip.log_probabilities({})[0]
-    moments = {}
-    for name in clip.inputs:
-        lacking = [clip.log_probabilities({name: vectors}) for vectors in clip.occluded(name, window)]
-        if lacking:
-            drops = (given - torch.cat(lacking))[:, chosen]
-            moments[name] = ((drops[1:] + drops[:-1]) / 2 if name == "sound" else drops).cpu().numpy()
-    without = [clip.log_probabilities({"features": vectors}) for vectors in clip.without_columns()]
-    columns = (given - torch.cat(without))[:, chosen].cpu().numpy() if without else None
+    clip, chosen = _Clip(model, inputs), list(classes)
     answers = {names: clip.subset(names)[0] for size in range(len(inputs)) for names in combinations(inputs, size + 1)}
-    alone = {
-        names[0] if len(names) == 1 else "all": answers[names] for names in answers if len(names) in (1, len(inputs))
-    }
+    moments, contributions, columns = {}, {}, None
+    for name in inputs:
+        contributions[name] = clip.contribution(name, clip.vectors[name])[0, chosen]
+
+        def decrease(removed: Iterator[Vectors], name: str = name) -> Tensor | None:
+            parts = [clip.contribution(name, vectors)[:, chosen] for vectors in removed]
+            return contributions[name] - torch.cat(parts) if parts else None
+
+        found = decrease(clip.occluded(name, window))
+        if found is not None:
+            moments[name] = (found[1:] + found[:-1]) / 2 if name == "sound" else found
+        if name == Columns.modality:
+            columns = decrease(clip.without_columns())
+    shown = {names[0] if len(names) == 1 else "all": names for names in answers if len(names) in (1, len(inputs))}
     return ClipRelevance(
-        {name: answer.exp().cpu().numpy() for name, answer in alone.items()},
-        moments,
-        columns,
-        _shapley_values({names: answer[chosen].cpu().numpy() for names, answer in answers.items()}, len(given)),
+        {name: answers[names].exp().cpu().numpy() for name, names in shown.items()},
+        {name: values.cpu().numpy() for name, values in moments.items()},
+        None if columns is None else columns.cpu().numpy(),
+        {name: values.cpu().numpy() for name, values in contributions.items()},
     )
-
-
-def _shapley_values(values: Mapping[tuple[str, ...], np.ndarray], classes: int) -> dict[str, np.ndarray]:
-    """Returns the Shapley value of each modality from the log-probabilities (K,) with each subset of them."""
-    names = max(values, key=len)
-    values = {(): np.full_like(values[names], -math.log(classes)), **values}
-    found = {}
-    for name in names:
-        others = [other for other in names if other != name]
-        found[name] = np.zeros_like(values[names])
-        for size in range(len(names)):
-            share = math.factorial(size) * math.factorial(len(others) - size) / math.factorial(len(names))
-            for subset in combinations(others, size):
-                joined = tuple(other for other in names if other in (*subset, name))
-                found[name] += share * (values[joined] - values[subset])
-    return found
 
 
 class _Clip:
@@ -120,7 +111,7 @@ class _Clip:
         both = [pictures, pictures.flip(-1)] if self.model.test_flips else [pictures]
         return torch.stack([branch.reduce(branch.encoder(shown)) for shown in both], dim=1)[None]
 
-    def _vectors(self, name: str, x: Tensor) -> tuple[Tensor, Tensor]:
+    def _vectors(self, name: str, x: Tensor) -> Vectors:
         """Returns the vectors of inputs from :meth:`_tensor`, and those of the mirror images."""
         branch = self.model.network.branches[name]
         if name == Backbone.modality:  # a clip without some of its frames needs no new features
@@ -128,32 +119,38 @@ class _Clip:
         vectors = branch(x)
         return vectors, vectors
 
-    def log_probabilities(self, replaced: Mapping[str, tuple[Tensor, Tensor]]) -> Tensor:
-        """Returns the log-probabilities (V, C) for V vectors of some modalities, with the clip's own of the others."""
-        count = next((len(own) for own, _ in replaced.values()), 1)
-        given = {name: replaced.get(name, own) for name, own in self.vectors.items()}
-        return self._joined(
-            {name: tuple(x.expand(count, *x.shape[1:]) for x in pair) for name, pair in given.items()}  # type: ignore[misc]
-        )
-
     def subset(self, names: Sequence[str]) -> Tensor:
         """Returns the log-probabilities (1, C) from some modalities."""
         return self._joined({name: self.vectors[name] for name in names})
 
-    def _joined(self, vectors: Mapping[str, tuple[Tensor, Tensor]]) -> Tensor:
+    def contribution(self, name: str, vectors: Vectors) -> Tensor:
+        """Returns the Shapley value of a modality for each emotion, (V, C), for V vectors of the modality."""
+        others = [other for other in self.vectors if other != name]
+        count, total = len(vectors[0]), torch.zeros(())
+        for size in range(len(others) + 1):
+            share = math.factorial(size) * math.factorial(len(others) - size) / math.factorial(len(others) + 1)
+            for names in combinations(others, size):
+                given = {other: self.vectors[other] for other in names}
+                wider = {n: tuple(x.expand(count, *x.shape[1:]) for x in pair) for n, pair in given.items()}
+                answer = self._joined({**wider, name: vectors})  # type: ignore[dict-item]
+                without = self._joined(given) if names else torch.full_like(answer, -math.log(answer.shape[1]))
+                total = total.to(answer) + share * (answer - without)
+        return total
+
+    def _joined(self, vectors: Mapping[str, Vectors]) -> Tensor:
         outputs = self.model.network.join({name: own for name, (own, _) in vectors.items()})
         if self.model.test_flips:
             outputs = (outputs + self.model.network.join({name: flipped for name, (_, flipped) in vectors.items()})) / 2
         return outputs.float().log_softmax(1)
 
-    def occluded(self, name: str, window: float) -> Iterator[tuple[Tensor, Tensor]]:
+    def occluded(self, name: str, window: float) -> Iterator[Vectors]:
         """Yields batches of vectors of a modality, in each of which one part in time is removed."""
         x = self.inputs[name]
         lacking = _silenced(x[0], window) if name == "sound" else _shortened(x[0])
         for start in range(0, len(lacking), BATCH_SIZE):
             yield self._vectors(name, padded(lacking[start : start + BATCH_SIZE]))
 
-    def without_columns(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def without_columns(self) -> Iterator[Vectors]:
         """Yields batches of vectors of a table, in each of which one column is replaced by its training mean."""
         encoder = self.model.network.encoders.get(Columns.modality)
         if not isinstance(encoder, Columns):

@@ -93,7 +93,7 @@ def _about_clips(config: DictConfig, model: EmotionClassifier) -> dict[str, Any]
             about |= {"rate": RATE, "min_samples": encoder.min_samples}
         elif isinstance(encoder, Columns):
             about["features"] = encoder.names
-    outputs = "probabilities: float32 (B, number of class_names)"
+    outputs = "probabilities and logits: float32 (B, number of class_names)"
     if len(encoders) > 1:
         outputs += "; probabilities_<modality>: those of one modality alone, NaN where it is missing"
     return about | {

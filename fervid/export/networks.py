@@ -66,7 +66,8 @@ class ClipNetwork(nn.Module):
         model: the classifier; a copy of its network is used.
 
     Attributes:
-        outputs: ``probabilities``, and with several modalities ``probabilities_<modality>`` of each alone.
+        outputs: ``probabilities`` and their ``logits``, and with several modalities ``probabilities_<modality>`` of each
+            alone.
 
     Shapes:
         ``image`` (B, T, 3, H, W), ``sound`` (B, S), ``features`` (B, R, F) -> (B, num_classes) each; NaN where a
@@ -78,7 +79,7 @@ class ClipNetwork(nn.Module):
         self.network = traceable(model.network)
         self.test_flips = model.test_flips
         names = self.network.modalities
-        self.outputs = ("probabilities", *(f"probabilities_{name}" for name in names if len(names) > 1))
+        self.outputs = ("probabilities", "logits", *(f"probabilities_{name}" for name in names if len(names) > 1))
 
     def forward(self, **inputs: Tensor) -> tuple[Tensor, ...]:
         own, mirrored, present = {}, {}, {}
@@ -88,20 +89,21 @@ class ClipNetwork(nn.Module):
             own[name] = mirrored[name] = _vector(branch, inputs[name], valid)
             if self.test_flips and name == Backbone.modality:
                 mirrored[name] = _vector(branch, inputs[name].flip(-1), valid)
-        outputs = [self._probabilities(own, mirrored, torch.stack(list(present.values())).any(0))]
+        logits = self._logits(own, mirrored, torch.stack(list(present.values())).any(0))
+        outputs = [logits.softmax(1), logits]
         for name in own if len(own) > 1 else ():
             alone = [
                 {other: x if other == name else torch.full_like(x, torch.nan) for other, x in each.items()}
                 for each in (own, mirrored)
             ]
-            outputs.append(self._probabilities(*alone, present[name]))
+            outputs.append(self._logits(*alone, present[name]).softmax(1))
         return tuple(outputs)
 
-    def _probabilities(self, own: dict[str, Tensor], mirrored: dict[str, Tensor], present: Tensor) -> Tensor:
+    def _logits(self, own: dict[str, Tensor], mirrored: dict[str, Tensor], present: Tensor) -> Tensor:
         logits = self.network.join(own)
         if self.test_flips:
             logits = (logits + self.network.join(mirrored)) / 2
-        return logits.softmax(1).masked_fill(~present[:, None], torch.nan)
+        return logits.masked_fill(~present[:, None], torch.nan)
 
     def example(self) -> dict[str, Tensor]:
         """Returns a batch of two clips without padding."""
@@ -164,14 +166,15 @@ def _clip_checks(model: EmotionClassifier) -> Iterator[Check]:
             name: padded([clip.get(name, torch.full_like(clips[2][name], torch.nan)) for clip in batch])
             for name in names
         }
-        shown = [names, *([name] for name in names if len(names) > 1)]
-        yield inputs, [torch.cat([_answer(model, clip, each) for clip in batch]) for each in shown]
+        logits = torch.cat([_answer(model, clip, names) for clip in batch])
+        alone = [torch.cat([_answer(model, clip, [name]) for clip in batch]) for name in names if len(names) > 1]
+        yield inputs, [logits.softmax(1), logits, *(each.softmax(1) for each in alone)]
 
 
 def _answer(model: EmotionClassifier, clip: Mapping[str, Tensor], names: Any) -> Tensor:
-    """Returns the probabilities (1, num_classes) for some modalities of a clip, NaN if it has none of them."""
+    """Returns the logits (1, num_classes) for some modalities of a clip, NaN if it has none of them."""
     given = {name: clip[name][None] for name in names if name in clip}
-    return model(given).softmax(1) if given else torch.full((1, len(model.class_names)), torch.nan)
+    return model(given) if given else torch.full((1, len(model.class_names)), torch.nan)
 
 
 def random_clip(

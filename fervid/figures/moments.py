@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.gridspec import GridSpec, SubplotSpec
+from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 
 from fervid.figures.drawing import GRAY, MAX_CLASSES, Figure, not_shown, shortened, wrapped
 from fervid.figures.sounds import RANGE_DB, spectrogram
@@ -19,6 +20,7 @@ MAX_COLUMNS = 12  # columns of a table, the most relevant ones
 MAX_ANSWERS = 10  # emotions, the most probable ones
 MAX_ENVELOPE = 1200  # points of a waveform
 WIDTH_INCHES, STRIP_INCHES = 8.1, 1.15  # of the strip of frames
+MAX_PANELS = 3  # next to each other, in the figure of means
 
 
 @dataclass(frozen=True)
@@ -83,10 +85,17 @@ def explained_clip(clip: ExplainedClip) -> Figure:
     if "features" in clip.moments:
         axes = figure.add_subplot(next(places))
         _draw_bars(axes, np.linspace(0, 1, len(clip.moments["features"]) + 1), clip, "features", limit)
-        axes.set(xlabel="rows of the table, from the first to the last", xlim=(0, 1), xticks=[])
+        axes.set(xlim=(0, 1), xticks=[])
+        axes.set_xlabel("rows of the table, from the first to the last", fontsize=8)
     if clip.columns:
         _draw_columns(figure.add_subplot(next(places)), clip.columns)
     _draw_answers(figure, outer[1], clip)
+    figure.supxlabel(
+        f"relevance: decrease of the log-probability of {shortened(clip.predicted, 18)} without the part; "
+        "red speaks for it, blue against it",
+        fontsize=8,
+        color=GRAY,
+    )
     return figure
 
 
@@ -94,12 +103,12 @@ def _draw_frames(figure: Figure, top: SubplotSpec, bottom: SubplotSpec, clip: Ex
     assert clip.faces is not None
     count, (height, width) = len(clip.faces), clip.faces.shape[1:3]
     axes = figure.add_subplot(top)
-    cell = WIDTH_INCHES / count
-    side = min(0.96 * cell, STRIP_INCHES)
-    wide, high = side / cell * width / max(width, height), side / STRIP_INCHES * height / max(width, height)
+    points = 72 * min(0.94 * WIDTH_INCHES / count, 0.9 * STRIP_INCHES)
     for number, face in enumerate(clip.faces):
-        extent = (number + 0.5 - wide / 2, number + 0.5 + wide / 2, 0, high)
-        axes.imshow(face, extent=extent, aspect="auto")
+        picture = OffsetImage(face, zoom=points / max(width, height), interpolation="nearest")
+        box = AnnotationBbox(picture, (number + 0.5, 0.5), frameon=False, pad=0)
+        box.set_in_layout(False)  # text around pictures is not moved
+        axes.add_artist(box)
     axes.set(xlim=(0, count), ylim=(0, 1))
     axes.axis("off")
     axes.set_title("frames", fontsize=9, loc="left")
@@ -129,7 +138,7 @@ def _draw_sound(figure: Figure, places: Sequence[SubplotSpec], clip: ExplainedCl
     step = max(1, len(clip.sound) // MAX_ENVELOPE)
     blocks = clip.sound[: len(clip.sound) // step * step].reshape(-1, step) / loudest
     times = (np.arange(len(blocks)) + 0.5) * step / clip.rate
-    second.fill_between(times, blocks.min(1), blocks.max(1), color="#222222", linewidth=0.3)
+    second.fill_between(times, blocks.min(1), blocks.max(1), color="#222222", linewidth=0.3, alpha=0.8)
     second.set(ylim=(-1, 1), yticks=[])
     second.set_ylabel("waveform", fontsize=8)
     third.imshow(
@@ -196,13 +205,15 @@ def _draw_answers(figure: Figure, place: SubplotSpec, clip: ExplainedClip) -> No
         for tick, index in zip(axes.get_yticklabels(), shown, strict=True):
             tick.set_fontweight("bold" if clip.emotions[index] == clip.label else "normal")
         best = int(values.argmax())
+        is_long = values[best] > 0.8
         axes.text(
-            min(values[best] + 0.02, 0.84),
+            values[best] + (-0.02 if is_long else 0.02),
             best,
             f"{values[best]:.0%}",
             va="center",
+            ha="right" if is_long else "left",
             fontsize=7,
-            color="white" if values[best] > 0.82 else "black",
+            color="white" if is_long else "black",
         )
         axes.set(xlim=(0, 1), xticks=[])
         axes.invert_yaxis()
@@ -261,17 +272,22 @@ def mean_relevance(means: MeanRelevance) -> Figure:
     count = min(MAX_CLASSES, len(means.emotions))
     panels = [*means.moments, *(["columns"] if means.columns is not None else [])]
     panels += ["contributions"] if len(means.contributions) > 1 else []
-    figure = Figure(figsize=(max(6.0, 1.2 + 4.0 * len(panels)), 1.9 + 0.33 * count), layout="constrained")
+    lines = -(-len(panels) // MAX_PANELS)
+    wide = min(MAX_PANELS, len(panels))
+    figure = Figure(figsize=(1.4 + 3.8 * wide, 0.5 + lines * (1.5 + 0.3 * count)), layout="constrained")
     title = "Mean relevance for each emotion over its test clips (*: only clips predicted correctly)"
     if count < len(means.emotions):
         title += f"; {not_shown(len(means.emotions) - count)}"
-    figure.suptitle(wrapped(title, 30 * max(2, len(panels))), fontsize=10)
+    figure.suptitle(wrapped(title, 50 * wide), fontsize=10)
     labels = [
         f"{shortened(name, 18)} ({number}{'*' if correct else ''})"
         for name, number, correct in zip(means.emotions[:count], means.counts, means.correct, strict=False)
     ]
     limit = max((float(np.abs(values).max()) for values in means.moments.values()), default=0.0)
-    for number, (axes, panel) in enumerate(zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True)):
+    places = figure.subplots(lines, wide, squeeze=False).ravel()
+    for axes in places[len(panels) :]:
+        axes.axis("off")
+    for number, (axes, panel) in enumerate(zip(places, panels, strict=False)):
         if panel == "contributions":
             _draw_mean_contributions(axes, {name: x[:count] for name, x in means.contributions.items()})
         elif panel == "columns":
@@ -285,7 +301,7 @@ def mean_relevance(means: MeanRelevance) -> Figure:
             _draw_rows(figure, axes, means.moments[panel][:count], limit)
             axes.set_xticks([0, 0.5, 1], ["start", "middle", "end"], fontsize=8)
             axes.set_title(TITLES.get(panel, panel), fontsize=9)
-        if number == 0:
+        if number % wide == 0:
             axes.set_yticks(np.arange(count) + 0.5, labels, fontsize=8)
         else:
             axes.set_yticks([])
@@ -312,6 +328,6 @@ def _draw_mean_contributions(axes: Axes, contributions: Mapping[str, np.ndarray]
     axes.axvline(0, color="black", linewidth=0.6)
     axes.tick_params(axis="x", labelsize=7)
     axes.set_title("contribution of each modality", fontsize=9)
-    axes.legend(fontsize=7, frameon=False)
+    axes.legend(fontsize=7, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.1), ncols=3)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)

@@ -63,7 +63,8 @@ for entry in network.get_inputs():  # a modality that no file contains is missin
     inputs[entry.name] = found.get(entry.name, missing)[None].astype(np.float32)
 if not set(found) & set(inputs):
     sys.exit(f"none of the files contains an input of the network: {about['inputs']}")
-for output, values in zip(network.get_outputs(), network.run(None, inputs), strict=True):
+outputs = [output.name for output in network.get_outputs() if output.name != "logits"]
+for output, values in zip(outputs, network.run(outputs, inputs), strict=True):
     ranking = sorted(zip(values[0], about["class_names"], strict=True), reverse=True)
     words = ", ".join(f"{emotion} {probability:.4f}" for probability, emotion in ranking)
-    print(f"{output.name}: {'missing' if np.isnan(values).any() else words}")
+    print(f"{output}: {'missing' if np.isnan(values).any() else words}")
