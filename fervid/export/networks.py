@@ -66,8 +66,8 @@ class ClipNetwork(nn.Module):
         model: the classifier; a copy of its network is used.
 
     Attributes:
-        outputs: ``probabilities`` and their ``logits``, and with several modalities ``probabilities_<modality>`` of each
-            alone.
+        outputs: ``probabilities``, their ``logits``, and with several modalities ``probabilities_<modality>``, those of
+            each alone.
 
     Shapes:
         ``image`` (B, T, 3, H, W), ``sound`` (B, S), ``features`` (B, R, F) -> (B, num_classes) each; NaN where a
