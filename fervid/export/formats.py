@@ -140,7 +140,7 @@ def _open_clip_weights(path: Path, state: dict[str, Tensor], model: EmotionClass
     model.network.head.load_state_dict({key: state[f"head.{key}"] for key in model.network.head.state_dict()})
     network = ClipNetwork(model)
     return lambda inputs: [
-        output.numpy() for output in network(**{name: torch.from_numpy(x) for name, x in inputs.items()})
+        output.detach().numpy() for output in network(**{name: torch.from_numpy(x) for name, x in inputs.items()})
     ]
 
 

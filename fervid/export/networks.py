@@ -92,11 +92,11 @@ class ClipNetwork(nn.Module):
         logits = self._logits(own, mirrored, torch.stack(list(present.values())).any(0))
         outputs = [logits.softmax(1), logits]
         for name in own if len(own) > 1 else ():
-            alone = [
+            shown, flipped = (
                 {other: x if other == name else torch.full_like(x, torch.nan) for other, x in each.items()}
                 for each in (own, mirrored)
-            ]
-            outputs.append(self._logits(*alone, present[name]).softmax(1))
+            )
+            outputs.append(self._logits(shown, flipped, present[name]).softmax(1))
         return tuple(outputs)
 
     def _logits(self, own: dict[str, Tensor], mirrored: dict[str, Tensor], present: Tensor) -> Tensor:

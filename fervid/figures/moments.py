@@ -143,7 +143,11 @@ def _draw_sound(figure: Figure, places: Sequence[SubplotSpec], clip: ExplainedCl
     second.set_ylabel("waveform", fontsize=8)
     third.imshow(
         spectrogram(clip.sound, clip.rate),
-        **{"origin": "lower", "aspect": "auto", "cmap": "magma", "vmin": -RANGE_DB, "vmax": 0},
+        origin="lower",
+        aspect="auto",
+        cmap="magma",
+        vmin=-RANGE_DB,
+        vmax=0,
         extent=(0, end, 0, clip.rate / 2000),
     )
     third.set_ylabel("kHz", fontsize=8)
