@@ -1,4 +1,6 @@
-"""Draws what a network relies on: regions of faces (Grad-CAM), or moments of clips, sounds and features (occlusion).
+"""Draws the face regions, or the moments of clips, that a network relies on.
+
+Methods: Grad-CAM for pictures, occlusion for clips, sounds and features.
 
 Example: ``python -m fervid.explain run=runs/mine``.
 

@@ -275,7 +275,8 @@ def _settings(results: dict[str, Any], config: DictConfig) -> list[tuple[str, st
     if probe := results.get("probe"):
         strengths = ", ".join(f"{each['strength']:g}" for each in probe.values())
         probing = f"L-BFGS (scikit-learn), inverse regularisation strength C {strengths}"
-        phases = ["linear probe: logistic regression on standardised features of the frozen backbone", *phases]
+        frozen = "backbone" if list(probe) == [PICTURES] else "encoders"
+        phases = [f"linear probe: logistic regression on standardised features of the frozen {frozen}", *phases]
         solver = probing if is_probe else f"of the probe: {probing}; then {solver}"
     settings = {
         "split": f"{choices.get('split')} ({_pairs(config.get('split') or {})})",
