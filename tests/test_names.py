@@ -79,7 +79,7 @@ def test_every_command_accepts_unusual_names(run, corpus, fervid_command, tmp_pa
     cache = f"cache_dir={run.parent / 'cache'}"
     fervid_command("report", f"runs={run}", f"hydra.run.dir={tmp_path / 'report'}", "resamples=100", "++" + cache)
     fervid_command("evaluate", f"run={run}", f"hydra.run.dir={tmp_path / 'evaluation'}", "resamples=100", cache)
-    fervid_command("explain", f"run={run}", "max_faces=4", cache)
+    fervid_command("explain", f"run={run}", "max_samples=4", cache)
     fervid_command("export", f"run={run}", "format=safetensors", "++" + cache)
     fervid_command("predict", f"run={run}", f"source={corpus}", f"hydra.run.dir={tmp_path / 'seen'}", "++" + cache)
 

@@ -10,7 +10,7 @@ from fervid.audit.duplicates import group, near_duplicates
 from fervid.audit.leakage import audit, worst_pairs
 from fervid.evaluate.members import Member, align, leave_out_seen
 from fervid.evaluate.writing import joint_validation
-from fervid.explain.explanation import choose_frames
+from fervid.explain.choosing import choose_samples
 from fervid.metrics.aggregation import clip_predictions
 from fervid.metrics.statistics import run_confusions
 from fervid.report import group_tables, paired_tests, score_tables, tidy
@@ -188,7 +188,7 @@ class TestEvaluate:
 
 def test_one_frame_per_clip_is_explained(predictions):
     wrong = predictions.assign(predicted=np.where(predictions["label"] == "sad", "happy", "sad"))
-    assert len(choose_frames(wrong, "confused", 8, 0)) == 4
+    assert len(choose_samples(wrong, "confused", 8, 0)) == 4
 
 
 def test_counts_of_a_run(two, predictions, capsys):

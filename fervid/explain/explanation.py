@@ -13,31 +13,28 @@ from rich.progress import track
 from fervid import figures
 from fervid.data.face_cache import FaceCache
 from fervid.errors import InputError, first_line
+from fervid.explain.choosing import choose_samples, matching_samples, samples_to_average
 from fervid.explain.heat_maps import heat_maps
-from fervid.figures import overlay, save
+from fervid.explain.output import FOLDER, show_on_tensorboard, write_explanation
+from fervid.figures import overlay
 from fervid.figures.heat_maps import MeanHeatMaps
 from fervid.predict.inputs import find_sources
 from fervid.predict.predictor import BATCH_SIZE, Predictor
 from fervid.runs.load import reopen_corpus
 from fervid.runs.run import open_run
 from fervid.runs.trust import Trust
-from fervid.schema.columns import CLIP_KEY, keys
-from fervid.schema.predictions import probabilities, probability_columns
-from fervid.storage.atomic import filling
+from fervid.schema.predictions import probability_columns
 
 log = logging.getLogger(__name__)
 
-FOLDER = "explanation"  # in a run folder
 MAX_AVERAGED_FRAMES = 200  # per emotion, for its mean heat map
-MIN_CORRECT_FRAMES = 5  # per emotion; with fewer, all frames of the emotion are averaged
-MAX_FRAMES_PER_CONFUSION = 3  # such as fear predicted as surprise
 
 
 def explain_run(
     predictor: Predictor,
     *,
-    frames: str | Sequence[int],
-    max_faces: int,
+    samples: str | Sequence[int],
+    max_samples: int,
     seed: int,
     cache_dir: str | Path,
     root: str | Path | None = None,
@@ -47,8 +44,8 @@ def explain_run(
 
     Args:
         predictor: the run's predictor.
-        frames: which frames to show, see :func:`choose_frames`.
-        max_faces: maximum number of frames to show.
+        samples: which frames to show, see :func:`fervid.explain.choosing.choose_samples`.
+        max_samples: maximum number of frames to show.
         seed: seed for the random choice of frames.
         cache_dir: folder of the cached faces.
         root: path of the corpus, if it was moved; None: the path recorded in the run.
@@ -60,38 +57,33 @@ def explain_run(
     Raises:
         InputError: if the run's corpus or faces are missing, or a frame does not exist.
     """
-    predictions = open_run(predictor.folder).predictions
-    chosen = choose_frames(predictions, frames, max_faces, seed)
-    averaged = frames_to_average(predictions, seed)
+    run = open_run(predictor.folder)
+    predictions = run.predictions
+    chosen = choose_samples(predictions, samples, max_samples, seed)
+    averaged = samples_to_average(predictions, MAX_AVERAGED_FRAMES, seed)
     datamodule = reopen_corpus(predictor.folder, predictor.results, cache_dir, root, trust=trust)
     face_cache = datamodule.face_cache
-    rows = datamodule.samples.reindex(predictions["index"])
-    if (rows[[*CLIP_KEY, "emotion"]].to_numpy() != predictions[[*CLIP_KEY, "label"]].to_numpy()).any():
-        raise InputError(
-            f"{predictor.folder}/predictions.csv does not match its manifest.parquet: train the run again."
-        )
-    cache_row = rows["cache_row"].set_axis(predictions.index)
+    cache_row = matching_samples(datamodule, predictions, predictor.folder)["cache_row"]
 
-    name = frames if isinstance(frames, str) else "chosen"
+    name = samples if isinstance(samples, str) else "chosen"
     faces = face_cache[cache_row[chosen.index].to_numpy()]
     drawn = {name: draw_frames(predictor, faces, chosen)}
     means = mean_heat_maps(predictor, face_cache, cache_row[averaged.index].to_numpy(), averaged)
     drawn["mean_heat_maps"] = means.draw(
         "Mean Grad-CAM of each emotion over its test frames (right: only frames predicted correctly)"
     )
-    written = _write(predictor.folder / FOLDER, drawn, means)
-    if (predictor.folder / "tensorboard").is_dir():
-        _show_on_tensorboard(predictor, drawn)
+    written = write_explanation(predictor.folder / FOLDER, drawn, {"heat_maps.npz": means.save})
+    show_on_tensorboard(run, drawn)
     return written
 
 
-def explain_pictures(predictor: Predictor, sources: Sequence[str], *, max_faces: int, folder: Path) -> list[Path]:
+def explain_pictures(predictor: Predictor, sources: Sequence[str], *, max_samples: int, folder: Path) -> list[Path]:
     """Explains a run's predictions for pictures.
 
     Args:
         predictor: the run's predictor.
         sources: pictures, folders or globs; videos among them are skipped.
-        max_faces: maximum number of faces to show.
+        max_samples: maximum number of faces to show.
         folder: the output folder.
 
     Returns:
@@ -109,7 +101,7 @@ def explain_pictures(predictor: Predictor, sources: Sequence[str], *, max_faces:
     shown: list[tuple[list[np.ndarray], list[str], str]] = []
     hidden = not get_console().is_terminal
     for item in track(pictures, "explaining pictures", transient=True, disable=hidden):
-        if len(shown) > max_faces:
+        if len(shown) > max_samples:
             break
         try:
             predicted = predictor.picture(item.source)  # type: ignore[arg-type]  # not a camera
@@ -128,66 +120,10 @@ def explain_pictures(predictor: Predictor, sources: Sequence[str], *, max_faces:
             shown.append((views, ["", f"{face.emotion} {face.confidence:.0%}"], heading))
     if not shown:
         raise InputError(f"no face found in the {len(pictures)} pictures: try detector=none, or other pictures.")
-    if len(shown) > max_faces:
-        log.warning("Showing only the first %d faces: increase max_faces to show more.", max_faces)
-    views, captions, headings = zip(*shown[:max_faces], strict=True)
-    return _write(folder, {"faces": figures.explained_faces(views, captions, headings)})
-
-
-def choose_frames(predictions: pd.DataFrame, frames: str | Sequence[int], max_faces: int, seed: int) -> pd.DataFrame:
-    """Selects test frames.
-
-    Args:
-        predictions: one row per test frame.
-        frames: ``confused``: the wrong predictions with the highest confidence, at most one per clip and three per
-            pair of label and prediction; ``right``: the correct predictions with the highest confidence, at most one
-            per clip, equally many of each emotion; ``random``; or a list of values of the column ``index``.
-        max_faces: maximum number of frames.
-        seed: random seed for ``random``.
-
-    Raises:
-        InputError: if no frame matches.
-    """
-    if not isinstance(frames, str):
-        by_index = predictions.reset_index().set_index("index", drop=False)
-        unknown = [number for number in frames if number not in by_index.index]
-        if unknown or not frames:
-            missing = f"{unknown[0]} is not a test frame" if unknown else "the list is empty"
-            raise InputError(
-                f"frames={list(frames)} cannot be used, since {missing}: give values of the column index in "
-                "predictions.csv, or confused, right or random."
-            )
-        return predictions.loc[by_index.loc[list(dict.fromkeys(frames)), "level_0"]].head(max_faces)
-    if frames == "random":
-        return predictions.sample(min(max_faces, len(predictions)), random_state=seed)
-    if frames not in ("confused", "right"):
-        raise InputError(
-            f"frames={frames} is unknown: choose confused, right, random or a list such as frames=[3,14] with values "
-            "of the column index in predictions.csv."
-        )
-    correct = predictions["label"] == predictions["predicted"]
-    found = predictions[correct if frames == "right" else ~correct]
-    if found.empty:
-        kind = "correctly" if frames == "right" else "incorrectly"
-        raise InputError(f"no test frame is predicted {kind}: choose frames=random.")
-    found = found.assign(confidence=_confidence(found)).sort_values("confidence", ascending=False, kind="stable")
-    pairs = found[~keys(found, "clip").duplicated()].groupby(["label", "predicted"])
-    per_pair = -(-max_faces // found["label"].nunique()) if frames == "right" else MAX_FRAMES_PER_CONFUSION
-    return predictions.loc[pairs.head(per_pair).index[:max_faces]]
-
-
-def frames_to_average(predictions: pd.DataFrame, seed: int) -> pd.DataFrame:
-    """Selects the test frames for the mean heat map of each emotion.
-
-    These are the correctly predicted frames, or all frames of the emotion if fewer than five are correct; at most 200
-    per emotion, chosen at random.
-    """
-    parts = []
-    for emotion, frames in predictions.groupby("label"):
-        correct = frames[frames["predicted"] == emotion]
-        selected = correct if len(correct) >= MIN_CORRECT_FRAMES else frames
-        parts.append(selected.sample(min(len(selected), MAX_AVERAGED_FRAMES), random_state=seed))
-    return pd.concat(parts)
+    if len(shown) > max_samples:
+        log.warning("Showing only the first %d faces: increase max_samples to show more.", max_samples)
+    views, captions, headings = zip(*shown[:max_samples], strict=True)
+    return write_explanation(folder, {"faces": figures.explained_faces(views, captions, headings)})
 
 
 def mean_heat_maps(
@@ -251,36 +187,3 @@ def draw_frames(predictor: Predictor, faces: np.ndarray, frames: pd.DataFrame) -
 def _caption(emotion: str, frame: pd.Series, heat: np.ndarray) -> str:
     (column,) = probability_columns([emotion])
     return f"{emotion} {frame[column]:.0%}" + ("" if heat.any() else "\nno supporting region")
-
-
-def _confidence(frames: pd.DataFrame) -> pd.Series:
-    names = pd.Index(frames["predicted"].unique())
-    matrix = probabilities(frames, names.tolist())
-    confidence = matrix[np.arange(len(frames)), names.get_indexer(pd.Index(frames["predicted"]))]
-    return pd.Series(confidence, index=frames.index)
-
-
-def _write(folder: Path, drawn: dict[str, Figure], means: MeanHeatMaps | None = None) -> list[Path]:
-    """Writes all files to a temporary folder first, so that the output folder is complete or unchanged."""
-    try:
-        with filling(folder) as new:
-            for name, figure in drawn.items():
-                save(figure, new / f"{name}.png", dpi=130)
-            if means is not None:
-                means.save(new / "heat_maps.npz")
-            files = sorted(folder / file.name for file in new.iterdir())
-        return files
-    except OSError as error:
-        raise InputError(
-            f"{folder} cannot be written ({error.strerror}): free disk space or check its permissions."
-        ) from error
-
-
-def _show_on_tensorboard(predictor: Predictor, drawn: dict[str, Figure]) -> None:
-    from torch.utils.tensorboard import SummaryWriter
-
-    # Next to the run's own events; for a job of a sweep, these are in a subfolder named after its settings.
-    events = next((predictor.folder / "tensorboard").rglob("events.out*"), predictor.folder / "tensorboard" / "events")
-    with SummaryWriter(str(events.parent)) as writer:
-        for name, figure in drawn.items():
-            writer.add_figure(f"figures/{name}", figure, global_step=predictor.results["epochs"])

@@ -29,8 +29,8 @@ def command(config: DictConfig) -> None:
         target = None if config.folder is None else Path(str(config.folder)).expanduser()
         console = Console()
         with console.status(f"writing and verifying {' and '.join(formats)} ..."):
-            target, differences = export_run(folder, formats, target, trust=config.trust)
-        print_export(console, target, differences)
+            export = export_run(folder, formats, target, trust=config.trust)
+        print_export(console, export)
 
 
 def main() -> None:

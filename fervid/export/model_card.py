@@ -2,8 +2,9 @@
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from fervid.metrics.calibration import expected_calibration_error
 from fervid.metrics.scores import scores
 from fervid.metrics.statistics import bootstrap_intervals, bootstrap_unit, run_confusions
 from fervid.report.score_tables import MIN_TEST_FRAMES
+from fervid.runs.build import ENCODERS
 from fervid.runs.run import Run
 from fervid.schema.columns import SEX, grouping_columns, keys
 from fervid.schema.config_folder import CONFIG_FOLDER
@@ -30,17 +32,22 @@ from fervid.storage.escaping import markdown_code, markdown_text
 
 # Settings of a backbone that its weights belong to.
 SHAPING = ("name", "last_stage", "image_size", "mean", "std", "channel_order")
+PICTURES = "image"
+KINDS = {"image": "Facial emotion", "sound": "Speech emotion", "image sound": "Audio-visual emotion"}  # by modalities
 RESAMPLES = 2000  # bootstrap resamples
 MIN_TEST_SUBJECTS = 20  # below this, the card warns that other subjects may give a quite different score
 
 
-def model_card(run: Run, config: DictConfig, files: Sequence[str] = ()) -> str:
+def model_card(
+    run: Run, config: DictConfig, files: Sequence[str] = (), inputs: Mapping[str, str] = MappingProxyType({})
+) -> str:
     """Returns the model card of a run.
 
     Args:
         run: the finished run.
         config: the run's configuration, checked by :func:`fervid.runs.load.stored_config`.
         files: names of the files in the same folder: exported networks and example scripts.
+        inputs: description of the input of each modality, if the network classifies clips.
 
     Returns:
         Markdown, without any path of this machine.
@@ -49,18 +56,19 @@ def model_card(run: Run, config: DictConfig, files: Sequence[str] = ()) -> str:
         InputError: if the run's predictions cannot be read, or its results lack an entry of the card.
     """
     try:
-        return _render(run, config, files)
+        return _render(run, config, files, inputs)
     except (KeyError, UndefinedError) as error:
         raise InputError(
             f"the results.json of {run.folder} lacks an entry of the model card ({error}): train the run again."
         ) from error
 
 
-def _render(run: Run, config: DictConfig, files: Sequence[str]) -> str:
+def _render(run: Run, config: DictConfig, files: Sequence[str], inputs: Mapping[str, str]) -> str:
     results, frames = run.results, run.predictions
     names = run.class_names
     clips = clip_predictions(frames, names)
-    units = [("frames", frames)] + ([("clips", clips)] if len(clips) < len(frames) else [])
+    unit = "clips" if inputs else "frames"
+    units = [(unit, frames)] + ([("clips", clips)] if len(clips) < len(frames) else [])
     counts = confusion(frames, names)
     rates = {key: results.get(key) or {} for key in ("recall", "precision")}
     class_probabilities = probabilities(frames, names)
@@ -75,22 +83,26 @@ def _render(run: Run, config: DictConfig, files: Sequence[str]) -> str:
         config=config,
         names=names,
         corpus=corpus_name(run),
-        weak=_weak_emotions(results, names),
+        inputs=inputs,
+        unit=unit,
+        kind=KINDS.get(" ".join(inputs) or PICTURES, "Emotion"),
+        weak=_weak_emotions(results, names, unit),
         subsets=SPLITS,
         files=files,
         test_flips=bool(config.task.get("test_flips")),
-        training=_training_command(results, config),
+        training=None if inputs else _training_command(results, config),
+        groups_of_weights=[ENCODERS[name] for name in inputs if name != "features"],
         examples=[file for file in files if file.endswith(".py")],
         needs_fervid="model.safetensors" in files and "run_safetensors.py" not in files,
-        network=str(config.backbone.get("name") or config.backbone._target_.rsplit(".", 1)[-1])
-        + (f" up to {config.backbone.last_stage}" if config.backbone.get("last_stage") else ""),
+        network=" and ".join(network_name(config, name) for name in inputs or [PICTURES]),
+        between=_between(config) if inputs else "",
         head=config.head._target_.rsplit(".", 1)[-1],
         first_weights=first_weights(results),
         data_licence=data_licence(results),
         weights_licence=weights_licence(results),
         citation="; ".join(corpus["citation"] for corpus in run.corpora if corpus["citation"]),
         expressions=[corpus["expressions"] for corpus in run.corpora],
-        faces=faces_in_words(config),
+        faces=None if inputs and PICTURES not in inputs else faces_in_words(config),
         level_sentence=run.level.sentence,
         people=describe_people(results["leakage"]),
         pretraining=pretraining_sentences(results["leakage"].get("weights", {})),
@@ -123,16 +135,29 @@ def corpus_name(run: Run) -> str:
     return " and ".join(names)
 
 
-def _weak_emotions(results: dict[str, Any], names: Sequence[str]) -> list[str]:
-    """Returns the emotions with few test frames or a recall below chance, in Markdown."""
+def _weak_emotions(results: dict[str, Any], names: Sequence[str], unit: str) -> list[str]:
+    """Returns the emotions with few test frames or clips, or a recall below chance, in Markdown."""
     weak = []
     for name in names:
         tested = int(results["data"]["emotion_by_split"].get(name, {}).get("test", 0))
         recall = results["recall"].get(name)
         if tested < MIN_TEST_FRAMES or (recall is not None and recall < 1 / len(names)):
-            share = "not tested" if recall is None else f"{recall:.0%} of {tested} test frames correct"
+            share = "not tested" if recall is None else f"{recall:.0%} of {tested} test {unit} correct"
             weak.append(f"{markdown_text(name)} ({share})")
     return weak
+
+
+def network_name(config: DictConfig, modality: str) -> str:
+    """Returns the name of the encoder of a modality."""
+    settings = config[ENCODERS[modality]]
+    name = str(settings.get("name") or settings.get("architecture") or settings._target_.rsplit(".", 1)[-1])
+    return name + (f" up to {settings.last_stage}" if settings.get("last_stage") else "")
+
+
+def _between(config: DictConfig) -> str:
+    """Names what follows the encoders of clips: the pooling over time and the fusion."""
+    parts = [config[group]._target_.rsplit(".", 1)[-1] for group in ("pooling", "fusion") if config.get(group)]
+    return "".join(f", {part}" for part in parts)
 
 
 def faces_in_words(config: DictConfig) -> str:
@@ -250,8 +275,9 @@ def _settings(results: dict[str, Any], config: DictConfig) -> list[tuple[str, st
     if probe := results.get("probe"):
         strengths = ", ".join(f"{each['strength']:g}" for each in probe.values())
         probing = f"L-BFGS (scikit-learn), inverse regularisation strength C {strengths}"
+        frozen = "backbone" if list(probe) == [PICTURES] else "encoders"
         refit = ", of training and validation samples" if config.finetune.get("refit") else ""
-        phases = [f"linear probe: logistic regression on standardised features of the frozen backbone{refit}", *phases]
+        phases = [f"linear probe: logistic regression on standardised features of the frozen {frozen}{refit}", *phases]
         solver = probing if is_probe else f"of the probe: {probing}; then {solver}"
     settings = {
         "split": f"{choices.get('split')} ({_pairs(config.get('split') or {})})",

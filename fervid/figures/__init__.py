@@ -3,6 +3,7 @@
 from fervid.figures.drawing import save
 from fervid.figures.faces import contact_sheet, pairs, sample_predictions
 from fervid.figures.heat_maps import explained_faces, mean_heat_maps, overlay
+from fervid.figures.moments import explained_clip, mean_relevance
 from fervid.figures.scores import reliability_diagram, score_intervals, subject_scores
 from fervid.figures.sounds import spectrogram_picture, spectrograms
 from fervid.figures.timelines import timeline
@@ -12,8 +13,10 @@ __all__ = [
     "confusion_matrix",
     "contact_sheet",
     "curves",
+    "explained_clip",
     "explained_faces",
     "mean_heat_maps",
+    "mean_relevance",
     "overlay",
     "pairs",
     "reliability_diagram",

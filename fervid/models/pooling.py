@@ -154,7 +154,7 @@ class Transformer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         valid = valid_positions(x)
         x = self.first(filled(x)) + _positions(x.shape[1], self.token.shape[2], x.device)
-        x = torch.cat([self.token.expand(len(x), -1, -1), x], dim=1)
+        x = torch.cat([self.token.expand(x.shape[0], -1, -1), x], dim=1)  # len(x) would be constant in ONNX
         return self.layers(x, src_key_padding_mask=~F.pad(valid, (1, 0), value=True))[:, 0]
 
 

@@ -364,7 +364,8 @@ def _wavlm_attention(attention: Any, x: Tensor, mask: Tensor, relative: Any) -> 
     bias = (gate * bias).masked_fill(~mask, -torch.inf)
     dropout = attention.dropout if attention.training else 0.0
     attended = F.scaled_dot_product_attention(query, key, value, attn_mask=bias.to(query.dtype), dropout_p=dropout)
-    return attention.out_proj(attended.transpose(1, 2).flatten(2))
+    joined = attended.transpose(1, 2).clone(memory_format=torch.contiguous_format)  # strides that ONNX export predicts
+    return attention.out_proj(joined.flatten(2))
 
 
 def min_samples(kernels: Sequence[int], strides: Sequence[int]) -> int:

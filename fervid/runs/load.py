@@ -135,10 +135,9 @@ def load_classifier(folder: Path, *, trust: Trust = (), of_pictures: bool = True
     """
     run = read_run(folder)
     class_names = run.class_names  # rejects other tasks before anything is built
-    sample = run.results["config"].get("sample") or {}
-    if of_pictures and (sample.get("modalities") != ["image"] or sample.get("frames") is not None):
+    if of_pictures and not run.classifies_pictures:
         raise InputError(
-            f"{folder} classifies clips ({', '.join(map(str, sample.get('modalities') or []))}), not single pictures, "
+            f"{folder} classifies clips ({', '.join(run.modalities)}), not single pictures, "
             "which this command needs: its answers for the test clips are in predictions.csv, and fervid.evaluate "
             "predicts other corpora."
         )

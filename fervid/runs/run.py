@@ -46,6 +46,11 @@ class Run:
         return self.results["task"]
 
     @property
+    def classifies_pictures(self) -> bool:
+        """Whether the run was trained on single pictures, instead of clips, sounds or feature tables."""
+        return self.samples == "frames"
+
+    @property
     def level(self) -> LeakageLevel:
         """Leakage level of the split and the initial weights."""
         return LeakageLevel(self.results["leakage"]["level"])

@@ -12,8 +12,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from fervid import Predictor
 from fervid.errors import InputError
-from fervid.explain import explanation
-from fervid.explain.explanation import MeanHeatMaps, choose_frames, frames_to_average
+from fervid.explain import choosing, explanation
+from fervid.explain.choosing import choose_samples, samples_to_average
+from fervid.explain.explanation import MeanHeatMaps
 from fervid.explain.heat_maps import heat_maps
 from fervid.media.decoding import read_frames
 from fervid.media.sampling import Sampling
@@ -78,7 +79,7 @@ def two_wrong(run):
 
 def test_run_is_explained(fervid_explain, run, trained, drawn, two_wrong, capsys, tmp_path):
     events = {path.name for path in (run / "tensorboard").iterdir()}
-    fervid_explain("frames=random")
+    fervid_explain("samples=random")
     assert f"Output: {run / 'explanation'}: heat_maps.npz, mean_heat_maps.png, random.png" in (capsys.readouterr().out)
     for name in ("random", "mean_heat_maps"):
         assert cv2.imread(str(run / "explanation" / f"{name}.png")).std() > 10
@@ -112,7 +113,7 @@ def test_figures_of_a_sweep_job_are_next_to_its_curves(fervid_explain, run):
     jobs.mkdir()
     for events in (run / "tensorboard").glob("events*"):
         events.rename(jobs / events.name)
-    fervid_explain("frames=random")
+    fervid_explain("samples=random")
     assert not list((run / "tensorboard").glob("events*"))
     shown = EventAccumulator(str(jobs), size_guidance={"images": 0})
     shown.Reload()
@@ -120,9 +121,9 @@ def test_figures_of_a_sweep_job_are_next_to_its_curves(fervid_explain, run):
 
 
 def test_means_are_over_correct_frames(fervid_explain, run, trained, monkeypatch):
-    monkeypatch.setattr(explanation, "MIN_CORRECT_FRAMES", 1)
+    monkeypatch.setattr(choosing, "MIN_CORRECT_SAMPLES", 1)
     monkeypatch.setattr(explanation, "BATCH_SIZE", 4)  # six frames: more than one batch
-    fervid_explain("frames=random")
+    fervid_explain("samples=random")
     means = MeanHeatMaps.load(run / "explanation" / "heat_maps.npz")
     predictor, predictions = Predictor(run), open_run(run).predictions
     corpus = reopen_corpus(run, predictor.results, trained.cache)
@@ -171,12 +172,12 @@ class TestChosenFrames:
             table[f"prob_{name}"] = np.where(table["predicted"] == name, table["sure"], 0.1)
         return table.drop(columns="sure")
 
-    def chosen(self, frames, max_faces=16, seed=0, **changes):
-        return choose_frames(self.predictions().assign(**changes), frames, max_faces, seed)["index"].tolist()
+    def chosen(self, frames, max_samples=16, seed=0, **changes):
+        return choose_samples(self.predictions().assign(**changes), frames, max_samples, seed)["index"].tolist()
 
     def test_confused_are_the_most_confident_errors_one_per_clip(self):
         assert self.chosen("confused") == [21, 17, 13]
-        assert self.chosen("confused", max_faces=2) == [21, 17]
+        assert self.chosen("confused", max_samples=2) == [21, 17]
 
     def test_at_most_three_frames_per_confusion(self):
         alone = [f"clip{row}" for row in range(12)]
@@ -186,15 +187,15 @@ class TestChosenFrames:
 
     def test_right_includes_each_emotion(self):
         alone, true = [f"clip{row}" for row in range(12)], list("aaaabbbbcccc")
-        assert self.chosen("right", clip=alone, label=true, predicted=true, max_faces=3, prob_b=0.6, prob_c=0.9) == [
+        assert self.chosen("right", clip=alone, label=true, predicted=true, max_samples=3, prob_b=0.6, prob_c=0.9) == [
             18,
             14,
             11,
         ]
 
     def test_random_depends_on_the_seed(self):
-        assert self.chosen("random", max_faces=4) == self.chosen("random", max_faces=4)
-        assert self.chosen("random", max_faces=4) != self.chosen("random", max_faces=4, seed=1)
+        assert self.chosen("random", max_samples=4) == self.chosen("random", max_samples=4)
+        assert self.chosen("random", max_samples=4) != self.chosen("random", max_samples=4, seed=1)
 
     def test_indices_keep_their_order(self):
         assert self.chosen([20, 11, 20]) == [20, 11]
@@ -202,9 +203,9 @@ class TestChosenFrames:
     @pytest.mark.parametrize(
         ("frames", "sentence"),
         [
-            ([11, 99], r"frames=\[11, 99\] cannot be used, since 99 is not a test frame"),
+            ([11, 99], r"samples=\[11, 99\] cannot be used, since 99 is not a test sample"),
             ([], "since the list is empty"),
-            ("odd", "frames=odd is unknown: choose confused, right, random or a list such as"),
+            ("odd", "samples=odd is unknown: choose confused, right, random or a list such as"),
         ],
     )
     def test_unknown_frames_raise(self, frames, sentence):
@@ -212,17 +213,16 @@ class TestChosenFrames:
             self.chosen(frames)
 
     def test_run_without_errors_raises(self):
-        with pytest.raises(InputError, match="no test frame is predicted incorrectly: choose frames=random"):
+        with pytest.raises(InputError, match="no test sample is predicted incorrectly: choose samples=random"):
             self.chosen("confused", predicted="a")
 
-    def test_correct_frames_are_averaged_if_there_are_enough(self, monkeypatch):
+    def test_correct_frames_are_averaged_if_there_are_enough(self):
         table = self.predictions()  # 6 of a are correct
-        assert sorted(frames_to_average(table, 0).index) == [0, 1, 4, 5, 8, 9]
-        assert len(frames_to_average(table[:8], 0)) == 8
-        monkeypatch.setattr(explanation, "MAX_AVERAGED_FRAMES", 4)
-        drawn = frames_to_average(table, 0)
+        assert sorted(samples_to_average(table, 200, 0).index) == [0, 1, 4, 5, 8, 9]
+        assert len(samples_to_average(table[:8], 200, 0)) == 8
+        drawn = samples_to_average(table, 4, 0)
         assert len(drawn) == 4
-        assert drawn.index.tolist() != frames_to_average(table, 1).index.tolist()
+        assert drawn.index.tolist() != samples_to_average(table, 4, 1).index.tolist()
 
 
 class TestRefused:
@@ -233,10 +233,10 @@ class TestRefused:
     @pytest.mark.parametrize(
         ("word", "sentence"),
         [
-            ("max_faces=0", "max_faces=0 is out of range"),
+            ("max_samples=0", "max_samples=0 is out of range"),
             ("seed=-1", "seed=-1 is out of range"),
-            ("frames=best", "frames=best is unknown"),
-            ("frames=3", "frames=3 is unknown: choose confused, right, random or a list such as frames=[3,14]"),
+            ("samples=best", "samples=best is unknown"),
+            ("samples=3", "samples=3 is unknown: choose confused, right, random or a list such as samples=[3,14]"),
             ("source=nothing*", "source=nothing* matches no picture"),
             ("source=run/results.json", "source=run/results.json is neither a picture nor"),
             ("detector=eyes", "there is no detector 'eyes': choose haar, none, yunet"),
@@ -255,7 +255,7 @@ class TestRefused:
         results = json.loads((run / "results.json").read_text())
         results["config"]["dataset"]["root"] = "/nowhere"
         (run / "results.json").write_text(json.dumps(results))
-        sentence = refused("frames=random")
+        sentence = refused("samples=random")
         assert f"the corpus of {run} cannot be opened: dataset.root=/nowhere is not" in sentence
         assert not (run / "explanation").exists()
 
@@ -263,11 +263,11 @@ class TestRefused:
         table = pd.read_csv(run / "predictions.csv", dtype=str)
         table.loc[2, "clip"] = "another"
         table.to_csv(run / "predictions.csv", index=False)
-        assert f"{run}/predictions.csv does not match its manifest.parquet" in refused("frames=random")
+        assert f"{run}/predictions.csv does not match its manifest.parquet" in refused("samples=random")
 
     def test_missing_manifest(self, refused, run):
         (run / "manifest.parquet").write_bytes(b"damaged")
-        assert f"{run}/manifest.parquet cannot be read" in refused("frames=random")
+        assert f"{run}/manifest.parquet cannot be read" in refused("samples=random")
 
     def test_foreign_code(self, refused, run):
         """The augmentation is not needed here and must not be instantiated."""
@@ -275,19 +275,19 @@ class TestRefused:
         results["config"]["augmentation"] = {"_target_": "os.mkdir", "path": str(run / "made")}
         results["config"]["dataset"]["root"] = "/nowhere"
         (run / "results.json").write_text(json.dumps(results))
-        refused("frames=random")
+        refused("samples=random")
         assert not (run / "made").exists()
 
 
 def test_files_are_written_all_or_none(fervid_explain, refused, run, monkeypatch):
-    fervid_explain("frames=random")
+    fervid_explain("samples=random")
     before = {path: path.read_bytes() for path in (run / "explanation").iterdir()}
 
     def save(self, path):
         raise OSError(28, os.strerror(28), str(path))
 
     monkeypatch.setattr(MeanHeatMaps, "save", save)
-    assert f"{run}/explanation cannot be written (No space left on device)" in refused("frames=random", "seed=1")
+    assert f"{run}/explanation cannot be written (No space left on device)" in refused("samples=random", "seed=1")
     assert {path: path.read_bytes() for path in (run / "explanation").iterdir()} == before
     assert not list(run.glob(".explanation*"))
 

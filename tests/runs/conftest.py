@@ -24,7 +24,7 @@ def command(trained, tmp_path, monkeypatch, capsys):
     words = {
         "predict": ["source=face.png", "detector=none", out],
         "evaluate": ["resamples=100", cache, out],
-        "explain": ["frames=random", "max_faces=2", cache],
+        "explain": ["samples=random", "max_samples=2", cache],
         "export": ["format=safetensors"],
         "demo": [],
         "report": ["resamples=100", out],
