@@ -5,7 +5,7 @@ from fervid.figures.faces import contact_sheet, pairs, sample_predictions
 from fervid.figures.heat_maps import explained_faces, mean_heat_maps, overlay
 from fervid.figures.scores import reliability_diagram, score_intervals, subject_scores
 from fervid.figures.sounds import spectrogram_picture, spectrograms
-from fervid.figures.timelines import timeline
+from fervid.figures.timelines import timeline, window_timeline
 from fervid.figures.training import confusion_matrix, curves
 
 __all__ = [
@@ -24,4 +24,5 @@ __all__ = [
     "spectrograms",
     "subject_scores",
     "timeline",
+    "window_timeline",
 ]

@@ -5,6 +5,7 @@ from fractions import Fraction
 from functools import cache
 from pathlib import Path
 from types import TracebackType
+from typing import Protocol
 
 import av
 import matplotlib
@@ -12,14 +13,37 @@ import numpy as np
 from av.video.stream import VideoStream
 from PIL import Image, ImageColor, ImageDraw, ImageFont, ImageOps
 
+from fervid.faces.face import Face
 from fervid.figures.drawing import EMOTION_COLOURS
 from fervid.media.decoding import Frame
-from fervid.predict.predictor import FacePrediction
 
 TICKS_PER_SECOND = 90_000  # the usual clock of video files, fine enough for any frame rate
 
 
-def annotate(image: np.ndarray, faces: Sequence[FacePrediction]) -> np.ndarray:
+class MarkedFace(Protocol):
+    """A face with its prediction, such as a :class:`fervid.predict.predictor.FacePrediction`.
+
+    Attributes:
+        face: its position.
+        person: number of the person; None: not shown.
+        emotion: the predicted emotion.
+        probabilities: probability of each emotion, shape (num_classes,).
+    """
+
+    @property
+    def face(self) -> Face: ...
+
+    @property
+    def person(self) -> int | None: ...
+
+    @property
+    def emotion(self) -> str: ...
+
+    @property
+    def probabilities(self) -> np.ndarray: ...
+
+
+def annotate(image: np.ndarray, faces: Sequence[MarkedFace]) -> np.ndarray:
     """Draws a box around each face, with the person's number, the emotion and the confidence.
 
     Args:
@@ -39,7 +63,7 @@ def annotate(image: np.ndarray, faces: Sequence[FacePrediction]) -> np.ndarray:
         colour = EMOTION_COLOURS[int(face.probabilities.argmax()) % len(EMOTION_COLOURS)]
         draw.rectangle((left, top, right, bottom), outline=colour, width=line)
         number = "" if face.person is None else f"{face.person}: "
-        text = f"{number}{face.emotion} {face.confidence:.0%}"
+        text = f"{number}{face.emotion} {face.probabilities.max():.0%}"
         font = _font(round(min(max(11, min(height, width) / 32), max(11, box_width / 7))))
         pad = max(2, round(font.size / 4))
         _, _, text_width, text_height = (round(value) for value in draw.textbbox((0, 0), text, font))
@@ -73,7 +97,7 @@ class AnnotatedVideo:
         self._stream: VideoStream | None = None
         return self
 
-    def write(self, frame: Frame, faces: Sequence[FacePrediction]) -> None:
+    def write(self, frame: Frame, faces: Sequence[MarkedFace]) -> None:
         """Appends a frame; frames must come in the order of their times."""
         image = annotate(frame.image, faces)
         if self._stream is None:

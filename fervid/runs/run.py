@@ -46,6 +46,18 @@ class Run:
         return self.results["task"]
 
     @property
+    def modalities(self) -> list[str]:
+        """The modalities that the network is shown."""
+        sample = self.results["config"].get("sample") or {}
+        return [str(name) for name in sample.get("modalities") or []]
+
+    @property
+    def classifies_pictures(self) -> bool:
+        """Whether the run was trained on single pictures, instead of clips, sounds or feature tables."""
+        sample = self.results["config"].get("sample") or {}
+        return self.modalities == ["image"] and sample.get("frames") is None
+
+    @property
     def level(self) -> LeakageLevel:
         """Leakage level of the split and the initial weights."""
         return LeakageLevel(self.results["leakage"]["level"])
@@ -146,3 +158,18 @@ def open_run(folder: Path) -> Run:
     except OSError as error:
         raise InputError(f"it cannot be read: {first_line(error)}") from error
     return Run(folder, read_results(folder))
+
+
+def read_run(folder: Path) -> Run:
+    """Opens the folder of a finished run.
+
+    Raises:
+        InputError: if the folder contains no finished run, or one written by another version of fervid.
+    """
+    folder = folder.expanduser()
+    if not folder.is_dir():
+        raise InputError(f"{folder} is not a folder: give the folder of a finished run.")
+    try:
+        return open_run(folder)
+    except InputError as error:
+        raise InputError(f"{folder} contains no finished run that can be opened: {error}.") from error
