@@ -15,12 +15,14 @@ class Recorded:
     """A finished run: LeNet on three of the frames 0, 5, 10 ... of a clip, a small CNN on its sound, or both."""
 
     folder: Path  # of the run, read-only: copy it to change it
-    corpus: Path  # 4 subjects x anger, happiness x 1 clip of 30 frames with sound, 320 x 240, in the layout of eNTERFACE
+    corpus: (
+        Path  # 4 subjects x anger, happiness x 1 clip of 30 frames with sound, 320 x 240, in the layout of eNTERFACE
+    )
 
 
 @pytest.fixture(scope="session")
 def recorded(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Callable[[str], Recorded]:
-    """Returns the run of a sample (``clip``, ``sound`` or ``clip_sound``), trained once; all test processes share it."""
+    """Returns the run of a sample, ``clip``, ``sound`` or ``clip_sound``, which all test processes share."""
     base = tmp_path_factory.getbasetemp()
     place = (base if worker_id == "master" else base.parent) / "recorded"
 

@@ -17,6 +17,7 @@ from fervid.predict.window_predictor import WindowPredictor
 from fervid.predict.windows import number_of_windows
 
 MAX_SECONDS = 24 * 3600.0  # longer videos have mistakes in their time stamps
+ROUNDING_SECONDS = 5e-4  # time stamps are often in whole milliseconds
 
 
 class Crops(NamedTuple):
@@ -79,7 +80,7 @@ class FaceTrack:
         self.offset = self.begin - origin
         self._times = np.array(self.shown.times) + self.offset
         starts = np.arange(number_of_windows(self.end, seconds, step)) * step
-        firsts, ends = np.searchsorted(self._times, starts), np.searchsorted(self._times, starts + seconds)
+        firsts, ends = self._number_at(starts), self._number_at(starts + seconds)
         ends[-1] = len(self._times)
         sampling = self._predictor.sampling
         self._parts = [sampling.numbers_within(first, end) for first, end in zip(firsts, ends, strict=True)]
@@ -124,7 +125,7 @@ class FaceTrack:
             end: end of the window.
             window: number of the window, from 0.
         """
-        first, after = np.searchsorted(self._times, [start, end]).tolist()
+        first, after = self._number_at(np.array([start, end])).tolist()
         # Windows beyond the last one, which has the end of the video, are those of a longer sound track.
         chosen = set(self._parts[window].tolist()) if window < len(self._parts) else None
         persons: dict[int, list[np.ndarray]] = {}
@@ -136,9 +137,13 @@ class FaceTrack:
 
     def forget(self, before: float) -> None:
         """Drops the faces before a time."""
-        first = int(np.searchsorted(self._times, before))
+        first = int(self._number_at(np.array(before)))
         while self._crops and self._crops[0].number < first:
             self._crops.popleft()
+
+    def _number_at(self, times: np.ndarray) -> np.ndarray:
+        """Returns the number of the first frame at or after some times."""
+        return np.searchsorted(self._times, times - ROUNDING_SECONDS)
 
     def _fail(self, error: Exception) -> None:
         self._has_ended, self.is_absent = True, isinstance(error, NoStream)

@@ -115,7 +115,7 @@ class WindowResult(SourceResult):
         return {
             "windows": self.steps,
             "answered": self.answered,
-            "persons": self.num_persons if set(self.persons) - {None} else None,
+            "persons": str(self.num_persons) if set(self.persons) - {None} else "",
             "modalities": counts,
         }
 
