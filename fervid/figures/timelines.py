@@ -83,7 +83,7 @@ def window_timeline(
             rows = table
         present = " and ".join(modalities) or f"in {len(rows)} of {windows} windows"
         panels.append(_window_panel(f"{name}{present}", rows, "", columns, step, end))
-    if not persons:
+    if not persons and (not modalities or table["person"].notna().any()):
         panels.append(_window_panel("all modalities present" if modalities else "sound", table, "", columns, step, end))
     return _draw(panels, columns, (0.0, end) if end else None, title, "no answer", len(persons) - max_persons)
 

@@ -64,6 +64,11 @@ class Recording:
         if self.faces and begins:
             self.faces.start_at(min(begins), self.seconds, step)
 
+    @property
+    def has_sound(self) -> bool:
+        """Whether the network hears the recording, and it has sound."""
+        return self.sound is not None and self.sound.begin is not None
+
     def __iter__(self) -> Iterator[tuple[Window, list[WindowPrediction]]]:
         """Yields each window with its predictions: one per visible person, or one for the sound alone.
 

@@ -10,6 +10,7 @@ import numpy as np
 from fervid.faces.face import Face
 from fervid.media.decoding import read_frames
 from fervid.media.sampling import Sampling
+from fervid.media.sound import RATE, SoundPiece, SoundStream
 from fervid.media.sources import Source
 from fervid.predict.annotation import AnnotatedVideo
 from fervid.predict.face_track import FaceTrack
@@ -74,7 +75,13 @@ class FollowedFaces:
 
 
 def annotate_windows(
-    source: Source, path: Path, track: FaceTrack, predictions: Sequence[WindowPrediction], until: float
+    source: Source,
+    path: Path,
+    track: FaceTrack,
+    predictions: Sequence[WindowPrediction],
+    until: float,
+    *,
+    has_sound: bool = False,
 ) -> Iterator[float]:
     """Writes the annotated video; a second pass, so that no frames are held in memory. Yields the finished seconds.
 
@@ -83,21 +90,38 @@ def annotate_windows(
         path: path of the ``.mp4`` file.
         track: positions of the faces.
         predictions: predictions of all windows.
-        until: end of the last window; later frames are left out.
+        until: end of the last window; what is later is left out.
+        has_sound: whether the sound track is copied, as the network hears it.
 
     Raises:
         OSError: if the file cannot be written or the disk is full.
     """
     faces = FollowedFaces(track, predictions)
     frames = read_frames(source, Sampling(FRAME_STRIDE), track.shown)
-    with AnnotatedVideo(path) as video:
+    sound = _sound(source, until + track.shown.begin - track.offset) if has_sound else iter(())
+    coming = next(sound, None)
+    with AnnotatedVideo(path, RATE if has_sound else None) as video:
         while True:
             try:
                 frame = next(frames)
             except (StopIteration, *READING_ERRORS, cv2.error):  # the damage has been recorded in the first pass
-                return
+                break
             time = frame.time + track.offset
             if time > until:
-                return
+                break
             video.write(frame, faces.at(time))
+            while coming and coming.start / RATE - track.shown.begin <= frame.time:
+                video.write_sound(coming.start / RATE - track.shown.begin, coming.samples)
+                coming = next(sound, None)
             yield time
+
+
+def _sound(source: Source, until: float) -> Iterator[SoundPiece]:
+    """Yields the sound up to a time of the container, or to damage that has been recorded in the first pass."""
+    try:
+        for piece in SoundStream(source, RATE):
+            if piece.start / RATE > until:
+                return
+            yield piece
+    except READING_ERRORS:
+        return

@@ -105,7 +105,8 @@ class _WindowJob:
         if self._files.annotated and self._predictions and recording.faces:
             path = self._files.folder / "annotated" / f"{self._files.name}.mp4"
             path.parent.mkdir(exist_ok=True)
-            yield from annotate_windows(source, path, recording.faces, self._predictions, self.result.seconds)
+            until, has_sound = self.result.seconds, recording.has_sound
+            yield from annotate_windows(source, path, recording.faces, self._predictions, until, has_sound=has_sound)
 
     def finish(self) -> None:
         if not self.result.answered:
