@@ -122,22 +122,28 @@ class AnnotatedVideo:
         self._container.mux(self._stream.encode(video_frame))
 
     def write_sound(self, time: float, samples: np.ndarray) -> None:
-        """Appends sound after the first frame; gaps are silent, and what overlaps with sound before is left out.
+        """Appends sound; gaps are silent. What overlaps with sound before, or precedes the first frame, is left out.
 
         Args:
             time: time of the first sample in seconds after the first frame.
             samples: float32 (N,), mono, -1 to 1.
         """
-        assert self._sound is not None
-        rate = self.sound_rate or 1
+        if self._sound is None:  # there is no frame yet
+            return
+        rate = self._sound.rate
         while (gap := round(time * rate) - self._heard - len(self._samples)) > 0:
             self._encode_sound(np.zeros(min(gap, rate), np.float32))
         self._encode_sound(samples[min(-gap, len(samples)) :])
 
+    @property
+    def _frame_samples(self) -> int:
+        """Number of samples that the encoder takes at once."""
+        return (self._sound.codec_context.frame_size if self._sound else 0) or SOUND_FRAME
+
     def _encode_sound(self, samples: np.ndarray) -> None:
         assert self._sound is not None
         self._samples = np.concatenate([self._samples, samples])
-        size = self._sound.codec_context.frame_size or SOUND_FRAME
+        size = self._frame_samples
         while len(self._samples) >= size:
             frame = av.AudioFrame.from_ndarray(self._samples[None, :size].copy(), format="fltp", layout="mono")
             frame.sample_rate, frame.pts, frame.time_base = self._sound.rate, self._heard, Fraction(1, self._sound.rate)
@@ -151,6 +157,7 @@ class AnnotatedVideo:
             if self._stream is not None and not isinstance(error, OSError):
                 self._container.mux(self._stream.encode())
                 if self._sound is not None:
+                    self._encode_sound(np.zeros(-len(self._samples) % self._frame_samples, np.float32))
                     self._container.mux(self._sound.encode())
             self._container.close()
         except OSError:

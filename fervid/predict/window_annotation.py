@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import cv2
@@ -98,30 +99,33 @@ def annotate_windows(
     """
     faces = FollowedFaces(track, predictions)
     frames = read_frames(source, Sampling(FRAME_STRIDE), track.shown)
-    sound = _sound(source, until + track.shown.begin - track.offset) if has_sound else iter(())
-    coming = next(sound, None)
+    sound = _sound(source, until, track) if has_sound else iter(())
+    coming: SoundPiece | None = None
+    time = 0.0
     with AnnotatedVideo(path, RATE if has_sound else None) as video:
-        while True:
+        while time <= until:
             try:
                 frame = next(frames)
             except (StopIteration, *READING_ERRORS, cv2.error):  # the damage has been recorded in the first pass
                 break
             time = frame.time + track.offset
-            if time > until:
-                break
-            video.write(frame, faces.at(time))
-            while coming and coming.start / RATE - track.shown.begin <= frame.time:
-                video.write_sound(coming.start / RATE - track.shown.begin, coming.samples)
-                coming = next(sound, None)
-            yield time
+            if time <= until:
+                video.write(frame, faces.at(time))
+                while (coming := coming or next(sound, None)) and coming.start / RATE <= frame.time:
+                    video.write_sound(coming.start / RATE, coming.samples)
+                    coming = None
+                yield time
+        for piece in chain([coming] if coming else [], sound):
+            video.write_sound(piece.start / RATE, piece.samples)
 
 
-def _sound(source: Source, until: float) -> Iterator[SoundPiece]:
-    """Yields the sound up to a time of the container, or to damage that has been recorded in the first pass."""
+def _sound(source: Source, until: float, track: FaceTrack) -> Iterator[SoundPiece]:
+    """Yields the sound up to a time or to damage, counted from the first frame."""
+    begin = round(track.shown.begin * RATE)
     try:
-        for piece in SoundStream(source, RATE):
-            if piece.start / RATE > until:
+        for start, samples in SoundStream(source, RATE):
+            if (start - begin) / RATE + track.offset > until:
                 return
-            yield piece
-    except READING_ERRORS:
+            yield SoundPiece(start - begin, samples)
+    except READING_ERRORS:  # recorded in the first pass
         return

@@ -145,13 +145,12 @@ def test_mistakes_are_one_sentence(fervid_command, capsys, words, match, tmp_pat
     assert "Traceback" not in error
 
 
-@pytest.mark.parametrize("command", ["predict", "explain", "export"])
-def test_commands_for_pictures_reject_runs_of_sound(trained, fervid_command, capsys, command, tmp_path):
+@pytest.mark.parametrize("command", ["explain", "export"])
+def test_commands_for_pictures_reject_runs_of_sound(trained, fervid_command, capsys, command):
     _, folder = trained("sample=sound", *CNN, "finetune=linear_probe")
     capsys.readouterr()
-    words = [f"source={tmp_path}"] if command == "predict" else []
     with pytest.raises(SystemExit):
-        fervid_command(command, f"run={folder}", *words)
+        fervid_command(command, f"run={folder}")
     assert "classifies clips (sound), not single pictures" in " ".join(capsys.readouterr().err.split())
 
 
