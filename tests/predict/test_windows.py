@@ -129,7 +129,7 @@ def test_pictures_that_begin_late_belong_to_the_windows_in_which_they_are_shown(
         streams = {stream.index: container.add_stream_from_template(stream) for stream in source.streams}
         for packet in source.demux():
             if packet.dts is not None:
-                shift = round(2 / packet.time_base) if packet.stream.type == "video" else 0
+                shift = round((3 if packet.stream.type == "video" else 1) / packet.time_base)
                 packet.pts, packet.dts = packet.pts + shift, packet.dts + shift
                 packet.stream = streams[packet.stream.index]
                 container.mux(packet)
