@@ -76,7 +76,7 @@ def watch(run: Path, videos: Path, arguments: argparse.Namespace) -> None:
                 predictor, items, Path(folder), console, frame_stride=arguments.frame_stride, annotated=annotated
             )
             spent = time.perf_counter() - began
-        frames, film = sum(result.frames for result in results), sum(result.seconds for result in results)
+        frames, film = sum(result.steps for result in results), sum(result.seconds for result in results)
         return spent
 
     frames, film = 0, 0.0

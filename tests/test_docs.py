@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from fervid.predict.face_tables import FACE_COLUMNS
+from fervid.predict.window_tables import WINDOW_COLUMNS
 from fervid.schema.columns import COLUMNS
 
 ROOT = Path(__file__).parents[1]
@@ -35,6 +36,12 @@ def test_reference_lists_the_columns_of_the_faces_table(hook):
     page = hook((DOCS / "reference" / "tables.md").read_text("utf-8"))
     listed = page[page.index("## Faces\n") :]
     assert all(f"| `{name}` | {meaning} |" in listed for name, meaning in FACE_COLUMNS.items())
+
+
+def test_reference_lists_the_columns_of_the_windows_table(hook):
+    page = hook((DOCS / "reference" / "tables.md").read_text("utf-8"))
+    listed = page[page.index("## Windows\n") :]
+    assert all(f"| `{name}` | {meaning} |" in listed for name, meaning in WINDOW_COLUMNS.items())
 
 
 def test_reference_lists_the_fields_of_results_with_their_types(hook):

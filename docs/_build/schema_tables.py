@@ -39,6 +39,14 @@ def _faces(_: str) -> Iterator[str]:
     yield from (f"| `{name}` | {meaning} |" for name, meaning in FACE_COLUMNS.items())
 
 
+def _windows(_: str) -> Iterator[str]:
+    from fervid.predict.window_tables import WINDOW_COLUMNS  # imports torch
+
+    yield "| column | meaning |"
+    yield "|---|---|"
+    yield from (f"| `{name}` | {meaning} |" for name, meaning in WINDOW_COLUMNS.items())
+
+
 def _results(_: str) -> Iterator[str]:
     yield "| entry | type | meaning | always present |"
     yield "|---|---|---|---|"
@@ -59,4 +67,9 @@ def _entries(record: Any, prefix: str = "", required: bool = True) -> Iterator[t
                 yield from _entries(inner, f"{prefix}{name}{EACH.get(get_origin(form), '')}.", present)
 
 
-TABLES: dict[str, Callable[[str], Iterator[str]]] = {"columns": _columns, "faces": _faces, "results": _results}
+TABLES: dict[str, Callable[[str], Iterator[str]]] = {
+    "columns": _columns,
+    "faces": _faces,
+    "windows": _windows,
+    "results": _results,
+}

@@ -94,12 +94,12 @@ class Sample:
         ordered = manifest.sort_values("frame", kind="stable")
         rows = ordered.groupby(["corpus", "clip"], sort=False)["cache_row"].apply(np.array)
         chosen = [
-            rows[corpus, clip][self._positions(len(rows[corpus, clip]))]
+            rows[corpus, clip][self.positions(len(rows[corpus, clip]))]
             for corpus, clip in zip(samples["corpus"], samples["clip"], strict=True)
         ]
         return np.array(chosen, dtype=np.int64).reshape(len(samples), self.frames)
 
-    def _positions(self, count: int) -> np.ndarray:
+    def positions(self, count: int) -> np.ndarray:
         """Returns the positions of the frames in a clip of ``count`` frames; a short clip repeats frames."""
         assert self.frames is not None
         start, end = (count / 4, 3 * count / 4) if self.window == "centre" else (0.0, float(count))

@@ -53,7 +53,7 @@ def serve(config: DictConfig, folder: Path) -> None:
     Raises:
         InputError: if there is no run, or the port is in use.
     """
-    for name in ("longest_video", "frame_stride", "largest_upload"):
+    for name in ("longest_video", "frame_stride", "largest_upload", "step"):
         if config[name] <= 0:
             raise InputError(f"{name}={config[name]} is out of range: use more than 0.")
     run_folder = newest_run(Path("runs")) if config.run is None else one_run(config.run)
@@ -63,10 +63,13 @@ def serve(config: DictConfig, folder: Path) -> None:
     from fervid.demo.server import ADDRESS, launch
     from fervid.predict.predictor import Predictor
     from fervid.predict.video import share_cores
+    from fervid.predict.window_predictor import WindowPredictor
+    from fervid.runs.run import read_run
 
     logging.getLogger("httpx").setLevel(logging.WARNING)  # Gradio sends requests to its own page at the start
     share_cores()
-    predictor = Predictor(
+    opened = Predictor if read_run(run_folder).classifies_pictures else WindowPredictor
+    predictor = opened(
         run_folder,
         detector=instantiate(config.detector, _convert_="all"),
         trust=config.trust,
@@ -77,6 +80,7 @@ def serve(config: DictConfig, folder: Path) -> None:
         longest_video=config.longest_video,
         frame_stride=config.frame_stride,
         smoothing=config.smoothing,
+        step=config.step,
     )
     launch(page, config.port, config.largest_upload)
     print(f"Showing {predictor.folder} at http://{ADDRESS}:{config.port} (press Ctrl-C to stop).", flush=True)

@@ -1,5 +1,7 @@
 """The page of the demo: shows faces, probabilities, heat maps and a timeline for pictures, videos and the webcam.
 
+For runs of clips and sounds, :mod:`fervid.demo.recording_tabs` has the tabs.
+
 Gradio stores uploads and the pictures it displays as files in its ``GRADIO_TEMP_DIR``. They are deleted after an hour,
 and together with the folder when the page is closed.
 """
@@ -13,12 +15,15 @@ import cv2
 import gradio as gr
 import numpy as np
 
+from fervid.demo.recording_tabs import add_recording_tabs
+from fervid.demo.recordings import RecordingView, show_recording
 from fervid.demo.views import MAX_FACES, FaceView, PictureView, VideoView, about, show_frame, show_picture, show_video
 from fervid.errors import first_line
 from fervid.figures.drawing import pixels
 from fervid.media.decoding import read_picture
 from fervid.media.formats import PICTURE_SUFFIXES, VIDEO_SUFFIXES
 from fervid.predict.predictor import Predictor
+from fervid.predict.window_predictor import WindowPredictor
 from fervid.storage.escaping import markdown_text
 
 MAX_PIXELS = 1280  # longer side of a picture sent to the browser
@@ -59,7 +64,13 @@ class FaceCards:
 
 
 def build_page(
-    predictor: Predictor, folder: Path, *, longest_video: float, frame_stride: int, smoothing: float
+    predictor: Predictor | WindowPredictor,
+    folder: Path,
+    *,
+    longest_video: float,
+    frame_stride: int = 3,
+    smoothing: float = 0.0,
+    step: float = 0.5,
 ) -> gr.Blocks:
     """Builds the page, ready to be launched.
 
@@ -67,10 +78,42 @@ def build_page(
         predictor: the trained run.
         folder: folder for annotated videos; Gradio must be allowed to serve it (its ``GRADIO_TEMP_DIR``).
         longest_video: maximum length of a video in seconds; the rest is ignored.
-        frame_stride: every ``frame_stride``-th frame of a video is used.
-        smoothing: time constant in seconds of the moving average of a person's probabilities.
+        frame_stride: every ``frame_stride``-th frame of a video is used by a run of single pictures.
+        smoothing: time constant in seconds of the moving average of a person's probabilities, in such a run.
+        step: time from a window to the next in seconds, in a run of clips or sounds.
     """
     lock = threading.Lock()  # OpenCV's detectors are not thread-safe
+    with gr.Blocks(title="fervid", analytics_enabled=False, delete_cache=(60, 3600)) as page:
+        gr.Markdown(about(predictor))
+        if isinstance(predictor, WindowPredictor):
+            _add_window_tabs(predictor, lock, folder, longest_video, step)
+        else:
+            _add_frame_tabs(predictor, lock, folder, longest_video, frame_stride, smoothing)
+    return page
+
+
+def _add_window_tabs(
+    predictor: WindowPredictor, lock: threading.Lock, folder: Path, longest: float, step: float
+) -> None:
+    """Adds the tabs of a run of clips or sounds."""
+
+    def recording(upload: str) -> RecordingView:
+        with lock:
+            return show_recording(predictor, Path(upload), folder, longest=longest, step=step)
+
+    hears_alone = "sound" in predictor.modalities and predictor.can_answer(["sound"])
+    add_recording_tabs(recording, predictor.modalities, longest, hears_alone=hears_alone)
+
+
+def _add_frame_tabs(
+    predictor: Predictor,
+    lock: threading.Lock,
+    folder: Path,
+    longest_video: float,
+    frame_stride: int,
+    smoothing: float,
+) -> None:
+    """Adds the tabs of a run of single pictures."""
 
     def picture(upload: str) -> PictureView:
         # The upload is not deleted here: Gradio uses one file if several visitors upload the same picture.
@@ -90,17 +133,14 @@ def build_page(
             except (ValueError, OSError) as error:
                 return PictureView(None, f"This picture cannot be read: {first_line(error)}.")
 
-    with gr.Blocks(title="fervid", analytics_enabled=False, delete_cache=(60, 3600)) as page:
-        gr.Markdown(about(predictor))
-        with gr.Tab("Picture"):
-            _add_picture_tab(picture)
-        with gr.Tab("Video"):
-            gr.Markdown(f"Only the first {longest_video:g} seconds of a video are used.")
-            _add_video_tab(video)
-        with gr.Tab("Webcam"):
-            gr.Markdown("Press Record to start the camera. Pictures are deleted after an hour or when the demo ends.")
-            _add_webcam_tab(webcam)
-    return page
+    with gr.Tab("Picture"):
+        _add_picture_tab(picture)
+    with gr.Tab("Video"):
+        gr.Markdown(f"Only the first {longest_video:g} seconds of a video are used.")
+        _add_video_tab(video)
+    with gr.Tab("Webcam"):
+        gr.Markdown("Press Record to start the camera. Pictures are deleted after an hour or when the demo ends.")
+        _add_webcam_tab(webcam)
 
 
 def _add_picture_tab(view_of: Callable[[str], PictureView]) -> None:

@@ -17,6 +17,7 @@ from fervid.media.decoding import read_picture
 from fervid.predict.annotation import AnnotatedVideo, annotate
 from fervid.predict.face_tables import records
 from fervid.predict.predictor import FacePrediction, Predictor
+from fervid.predict.run_predictor import RunPredictor
 from fervid.predict.video import watch
 from fervid.runs.run import open_run
 from fervid.schema.predictions import probabilities
@@ -24,10 +25,8 @@ from fervid.schema.weights import describe_weights
 from fervid.storage.escaping import markdown_text
 
 MAX_FACES = 12  # faces of a picture that are shown one by one
-CAUTION = (
-    "The network classifies facial expressions, not feelings, and it is often wrong. Do not use it for decisions about "
-    "people."
-)
+CAUTION = "The network classifies {}, not feelings, and it is often wrong. Do not use it for decisions about people."
+EXPRESSIONS = {"image": "facial expressions", "sound": "voices"}
 NO_FACE = (
     "No face found. Detection works best if the face looks into the camera, is well lit and fills much of the view."
 )
@@ -84,7 +83,7 @@ class VideoView:
     timeline: Figure | None = None
 
 
-def about(predictor: Predictor) -> str:
+def about(predictor: RunPredictor) -> str:
     """Returns Markdown that describes the run, its training data and its test result."""
     run = open_run(predictor.folder)
     data, split = run.results["data"], str(run.setting("split") or "own").replace("_", " ")
@@ -97,16 +96,20 @@ def about(predictor: Predictor) -> str:
     score = "It was not tested."
     if not np.isnan(uar):
         emotions = len(run.class_names)
+        phrase, samples = run.level.phrase, "faces"
+        if not run.classifies_pictures:
+            phrase, samples = phrase.replace("pictures", "recordings"), "clips"
         score = (
-            f"On {markdown_text(run.level.phrase)}, it recognises **{uar:.0%}** of the faces, averaged over {emotions} "
+            f"On {markdown_text(phrase)}, it recognises **{uar:.0%}** of the {samples}, averaged over {emotions} "
             f"emotions (test UAR; chance: {1 / emotions:.0%})."
         )
     weights = " ".join(describe_weights(run.results.get("weights") or {}))
+    expressions = " and ".join(EXPRESSIONS[name] for name in run.modalities if name in EXPRESSIONS)
     return (
-        "# Facial emotion recognition\n\n"
+        f"# {'Facial emotion' if run.modalities == ['image'] else 'Emotion'} recognition\n\n"
         f"Run **{markdown_text(predictor.folder.resolve().name)}**, trained on {markdown_text(corpus)}{rendered}, with "
         f"the split {markdown_text(split)} ({markdown_text(str(run.level))}). {score}\n\n"
-        f"{weights and markdown_text(weights) + ' '}{CAUTION}"
+        f"{weights and markdown_text(weights) + ' '}{CAUTION.format(expressions)}"
     )
 
 

@@ -6,7 +6,7 @@ from fervid.figures.heat_maps import explained_faces, mean_heat_maps, overlay
 from fervid.figures.moments import explained_clip, mean_relevance
 from fervid.figures.scores import reliability_diagram, score_intervals, subject_scores
 from fervid.figures.sounds import spectrogram_picture, spectrograms
-from fervid.figures.timelines import timeline
+from fervid.figures.timelines import timeline, window_timeline
 from fervid.figures.training import confusion_matrix, curves
 
 __all__ = [
@@ -27,4 +27,5 @@ __all__ = [
     "spectrograms",
     "subject_scores",
     "timeline",
+    "window_timeline",
 ]

@@ -1,6 +1,7 @@
-"""Figures of emotions in a video over time."""
+"""Figures of emotions in a video or sound over time."""
 
 from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -8,6 +9,17 @@ import pandas as pd
 from fervid.figures.drawing import EMOTION_COLOURS, MAX_CLASSES, Figure, shortened, wrapped
 from fervid.schema.columns import PROBABILITY
 from fervid.schema.predictions import probability_columns
+
+MAX_PERSONS = 4
+
+
+class _Panel(NamedTuple):
+    """One row of a timeline: its title, the times that each prediction covers, and the probabilities (N, C)."""
+
+    title: str
+    starts: np.ndarray
+    ends: np.ndarray
+    probabilities: np.ndarray
 
 
 def timeline(table: pd.DataFrame, class_names: Sequence[str], times: Sequence[float], title: str = "") -> Figure:
@@ -25,41 +37,124 @@ def timeline(table: pd.DataFrame, class_names: Sequence[str], times: Sequence[fl
         title: title of the figure.
     """
     frames = len(times)
-    seen = table["person"].value_counts().sort_index().sort_values(ascending=False, kind="stable")
-    seen = seen[seen >= min(2, frames)]
-    shown = seen.index[:4]
-    figure = Figure(figsize=(11, 1.4 + 1.7 * max(1, len(shown))), layout="constrained")
-    figure.suptitle(wrapped(title, 100))
-    panels = figure.subplots(max(1, len(shown)), 1, sharex=True, squeeze=False)[:, 0]
+    persons = _persons(table, frames)
     step = float(np.median(np.diff(times))) if frames > 1 else 1.0
-    columns = probability_columns(class_names)
-    if len(columns) > MAX_CLASSES:  # show the most probable emotions
-        columns = table[columns].mean().nlargest(len(EMOTION_COLOURS)).index.tolist()
-    names = [column.removeprefix(PROBABILITY) for column in columns]
-    colours = [EMOTION_COLOURS[number % len(EMOTION_COLOURS)] for number in range(len(names))]
-    for axes, person in zip(panels, shown, strict=False):
+    columns = _columns(table, class_names)
+    panels = []
+    for person in persons[:MAX_PERSONS]:
         rows = table[table["person"] == person].sort_values("time")
-        middles, probabilities = rows["time"].to_numpy(), rows[columns].to_numpy()
+        middles = rows["time"].to_numpy()
         # A frame covers the time halfway to its neighbours, or half a step if there is none.
         half = np.diff(middles) / 2
         half[half > 1.25 * step] = step / 2
         starts, ends = middles - np.append(step / 2, half), middles + np.append(half, step / 2)
-        x = np.column_stack([starts, ends, ends]).ravel()
-        breaks = np.append(starts[1:] - ends[:-1] > 1e-6, True)
-        heights = np.repeat(probabilities, 3, axis=0)
-        heights[2::3][breaks] = np.nan
-        labels = [shortened(name) for name in names]
-        axes.stackplot(x, heights.T, labels=labels, colors=colours, linewidth=0)
-        axes.set_ylim(0, 1)
-        axes.yaxis.set_major_formatter("{x:.0%}")
-        axes.set_title(f"person {person:.0f}, detected in {len(rows)} of {frames} frames", loc="left", fontsize=10)
-        axes.set_ylabel("probability")
-    if frames:
-        panels[-1].set_xlim(min(0.0, times[0]) - step / 2, times[-1] + step / 2)
-    panels[-1].set_xlabel("time in seconds" + (f"; {len(seen) - 4} more persons not shown" if len(seen) > 4 else ""))
-    if len(shown):
-        handles, labels = panels[0].get_legend_handles_labels()
+        name = f"person {person:.0f}, detected in {len(rows)} of {frames} frames"
+        panels.append(_Panel(name, starts, ends, rows[columns].to_numpy()))
+    limits = (min(0.0, times[0]) - step / 2, times[-1] + step / 2) if frames else None
+    return _draw(panels, columns, limits, title, "no face detected", len(persons) - MAX_PERSONS)
+
+
+def window_timeline(
+    table: pd.DataFrame, class_names: Sequence[str], modalities: Sequence[str] = (), title: str = ""
+) -> Figure:
+    """Draws the probabilities of the emotions in the windows of a recording over time.
+
+    With several modalities, there is one panel for each of them alone and one for all of them, for each of the most
+    frequent persons. A window is drawn around its middle, as wide as the step to the next.
+
+    Args:
+        table: one row per window and person, from :func:`fervid.predict.window_tables.window_records`.
+        class_names: the emotions.
+        modalities: modalities from each of which alone the network answers.
+        title: title of the figure.
+    """
+    windows = table["start"].nunique()
+    persons = _persons(table, windows)
+    columns = _columns(table, class_names)
+    step = float(np.median(np.diff(np.unique(table["start"])))) if windows > 1 else 1.0
+    end = float(table["end"].max()) if windows else 0.0
+    panels = [_window_panel("sound alone", table, "sound_", columns, step, end)] if "sound" in modalities else []
+    max_persons = 2 if modalities else MAX_PERSONS
+    for person in persons[:max_persons]:
+        rows, name = table[table["person"] == person], f"person {person:.0f}, "
+        if "image" in modalities:
+            panels.append(_window_panel(f"{name}image alone", rows, "image_", columns, step, end))
+        if len(persons) == 1:  # the other windows have only sound
+            rows = table
+        present = " and ".join(modalities) or f"in {len(rows)} of {windows} windows"
+        panels.append(_window_panel(f"{name}{present}", rows, "", columns, step, end))
+    if not persons and (not modalities or table["person"].notna().any()):
+        panels.append(_window_panel("all modalities present" if modalities else "sound", table, "", columns, step, end))
+    return _draw(panels, columns, (0.0, end) if end else None, title, "no answer", len(persons) - max_persons)
+
+
+def _window_panel(
+    title: str, table: pd.DataFrame, prefix: str, columns: Sequence[str], step: float, end: float
+) -> _Panel:
+    """Returns the panel of some windows."""
+    named = [f"{prefix}{column}" for column in columns]
+    rows = table.dropna(subset=named).drop_duplicates("start").sort_values("start")
+    middles = (rows["start"] + rows["end"]).to_numpy(dtype=float) / 2
+    starts, ends = middles - step / 2, middles + step / 2
+    if len(rows):
+        # Nothing else covers the begin and the end of the recording; the last window may be shorter.
+        starts[0] = 0.0 if rows["start"].iloc[0] == 0 else starts[0]
+        ends[-1] = end if rows["end"].iloc[-1] >= end else ends[-1]
+        starts[1:] = np.where(starts[1:] - ends[:-1] < step / 2, ends[:-1], starts[1:])
+    return _Panel(title, starts, ends, rows[named].to_numpy(dtype=float))
+
+
+def _persons(table: pd.DataFrame, steps: int) -> list[float]:
+    """Returns the persons that are in at least two of the frames or windows, the most frequent first."""
+    seen = table["person"].value_counts().sort_index().sort_values(ascending=False, kind="stable")
+    return seen[seen >= min(2, steps)].index.tolist()
+
+
+def _columns(table: pd.DataFrame, class_names: Sequence[str]) -> list[str]:
+    """Returns the columns of the emotions that are shown: all, or the most probable ones."""
+    columns = probability_columns(class_names)
+    if len(columns) > MAX_CLASSES:
+        columns = table[columns].mean().nlargest(len(EMOTION_COLOURS)).index.tolist()
+    return columns
+
+
+def _draw(
+    panels: Sequence[_Panel],
+    columns: Sequence[str],
+    limits: tuple[float, float] | None,
+    title: str,
+    nothing: str,
+    more_persons: int,
+) -> Figure:
+    figure = Figure(figsize=(11, 1.4 + 1.7 * max(1, len(panels))), layout="constrained")
+    figure.suptitle(wrapped(title, 100))
+    grid = figure.subplots(max(1, len(panels)), 1, sharex=True, squeeze=False)[:, 0]
+    names = [column.removeprefix(PROBABILITY) for column in columns]
+    for axes, panel in zip(grid, panels, strict=False):
+        _stack(axes, panel, names)
+    if limits:
+        grid[-1].set_xlim(*limits)
+    grid[-1].set_xlabel("time in seconds" + (f"; {more_persons} more persons not shown" if more_persons > 0 else ""))
+    handles, labels = next((found for axes in grid if (found := axes.get_legend_handles_labels())[0]), ([], []))
+    if handles:
         figure.legend(handles[::-1], labels[::-1], loc="outside right upper", frameon=False)
     else:
-        panels[0].text(0.5, 0.5, "no face detected", ha="center", va="center", transform=panels[0].transAxes)
+        grid[0].text(0.5, 0.5, nothing, ha="center", va="center", transform=grid[0].transAxes)
     return figure
+
+
+def _stack(axes: Any, panel: _Panel, names: Sequence[str]) -> None:
+    """Draws the probabilities of a panel on top of each other."""
+    axes.set_title(panel.title, loc="left", fontsize=10)
+    axes.set_ylim(0, 1)
+    axes.yaxis.set_major_formatter("{x:.0%}")
+    axes.set_ylabel("probability")
+    if not len(panel.starts):
+        return
+    x = np.column_stack([panel.starts, panel.ends, panel.ends]).ravel()
+    breaks = np.append(panel.starts[1:] - panel.ends[:-1] > 1e-6, True)
+    heights = np.repeat(panel.probabilities, 3, axis=0)
+    heights[2::3][breaks] = np.nan
+    colours = [EMOTION_COLOURS[number % len(EMOTION_COLOURS)] for number in range(len(names))]
+    labels = [shortened(name) for name in names]
+    axes.stackplot(x, heights.T, labels=labels, colors=colours, linewidth=0)

@@ -52,7 +52,7 @@ def decode_sound(task: SoundTask) -> ClipSound:
     except (OSError, MemoryError) as error:
         reason = getattr(error, "strerror", None) or first_line(error)
         return ClipSound(task.row, failure=reason, temporary=is_temporary(error))
-    if failure := _unusable(sound):
+    if failure := unusable(sound):
         return ClipSound(task.row, failure=failure)
     facts = {
         "seconds": round(sound.seconds, 4),
@@ -65,7 +65,8 @@ def decode_sound(task: SoundTask) -> ClipSound:
     return ClipSound(task.row, encode_wav(sound.samples, sound.rate), facts)
 
 
-def _unusable(sound: Sound) -> str | None:
+def unusable(sound: Sound) -> str | None:
+    """Returns why a sound cannot be used, because it is too short or silent; None if it can."""
     if sound.seconds < MIN_SECONDS:
         return f"only {sound.seconds:.4f} s of sound"
     if sound.peak_db >= SILENT_DB:

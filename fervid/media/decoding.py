@@ -16,7 +16,7 @@ from PIL import ExifTags, Image
 from fervid.errors import first_line
 from fervid.media.formats import PICTURE_FORMATS, UNREADABLE_SUFFIXES, VIDEO_FORMATS
 from fervid.media.pixel_values import to_rgb
-from fervid.media.sampling import Around, Sampling
+from fervid.media.sampling import Around, Numbers, Sampling
 from fervid.media.sources import Source, read_bytes
 
 MAX_FRAME_PIXELS = 7680 * 4320  # anything beyond 8K is a mistake or an attack
@@ -25,6 +25,10 @@ MAX_PIXEL_ASPECT = 4  # width over height; the widest in use is 3, and values su
 CUT_ANYWHERE = {"mpeg", "mpegts", "mpegvideo"}
 PROBED_FRAMES = 3  # decoded to check that packets and frames agree
 SKIPPABLE = {"h264", "hevc", "mpeg2video", "mpeg4"}  # decoders that return the frames of one packet at a time
+
+
+class NoStream(ValueError):
+    """Raised if a file has no pictures, or no sound track."""
 
 
 class Frame(NamedTuple):
@@ -41,7 +45,37 @@ class Frame(NamedTuple):
     image: np.ndarray
 
 
-def read_frames(source: Source, sampling: Sampling | Around) -> Iterator[Frame]:
+class ShownFrames(NamedTuple):
+    """The frames of a video that can be shown.
+
+    Attributes:
+        times: time of each frame, in seconds after the first one.
+        order: index of the frame for each presentation timestamp; empty if timestamps do not identify frames, which are
+            then counted in the order the decoder returns them.
+        begin: time of the first frame in seconds, as the container counts; its sound track may begin at another time.
+    """
+
+    times: list[float]
+    order: dict[int, int]
+    begin: float
+
+
+def shown_frames(source: Source) -> ShownFrames:
+    """Finds the frames of a video that can be shown, without decoding them if its packets are reliable.
+
+    Raises:
+        ValueError: as :func:`read_frames`.
+        OSError: if it cannot be read.
+    """
+    try:
+        return _survey(source if isinstance(source, Path) else read_bytes(source))
+    except (av.FFmpegError, IndexError) as error:
+        raise reading_error(error, "video") from error
+
+
+def read_frames(
+    source: Source, sampling: Sampling | Around | Numbers, shown: ShownFrames | None = None
+) -> Iterator[Frame]:
     """Decodes the frames selected by a sampling.
 
     Frames are numbered as a player displays them and as ``ffprobe -show_frames`` lists them, regardless of the metadata
@@ -52,6 +86,7 @@ def read_frames(source: Source, sampling: Sampling | Around) -> Iterator[Frame]:
     Args:
         source: the video.
         sampling: which frames to decode.
+        shown: the frames of this video, if :func:`shown_frames` has found them before.
 
     Raises:
         ValueError: if the source is not a video, is damaged or too large, or is truncated. Truncation is detected if
@@ -60,7 +95,7 @@ def read_frames(source: Source, sampling: Sampling | Around) -> Iterator[Frame]:
     """
     try:
         content = source if isinstance(source, Path) else read_bytes(source)
-        shown = _survey(content)
+        shown = shown or _survey(content)
         numbers = sampling.numbers(len(shown.times))
         decoded = 0
         for frame in _decode(content, shown, set(numbers.tolist())):
@@ -165,24 +200,11 @@ def _pixel_aspect(picture: Image.Image) -> float:
     return down / across if across else 1.0
 
 
-class _Shown(NamedTuple):
-    """The frames of a video that can be shown.
-
-    Attributes:
-        times: time of each frame, in seconds after the first one.
-        order: index of the frame for each presentation timestamp; empty if timestamps do not identify frames, which are
-            then counted in the order the decoder returns them.
-    """
-
-    times: list[float]
-    order: dict[int, int]
-
-
-def _survey(content: Path | bytes, decode_all: bool = False) -> _Shown:
+def _survey(content: Path | bytes, decode_all: bool = False) -> ShownFrames:
     """Finds the frames that can be shown, from the packets if they are reliable, otherwise by decoding all of them."""
     with open_video(content) as container:
         if not container.streams.video:
-            raise ValueError("has no video stream")
+            raise NoStream("has no video stream")
         stream = container.streams.video[0]
         context = stream.codec_context
         if context is None:
@@ -235,18 +257,19 @@ def _survey(content: Path | bytes, decode_all: bool = False) -> _Shown:
         if not identified or shown[:PROBED_FRAMES] != decoded[:PROBED_FRAMES]:
             return _survey(content, decode_all=True)
     stamps = _known(shown)
+    begin = stamps[0] * tick if stamps else 0.0
     if len(stamps) < len(shown) or stamps != sorted(stamps):  # for example, if recordings were joined
-        return _Shown([number / rate for number in range(len(shown))], {})
+        return ShownFrames([number / rate for number in range(len(shown))], {}, begin)
     order = {stamp: number for number, stamp in enumerate(stamps)}
     times = [(stamp - stamps[0]) * tick for stamp in stamps]
-    return _Shown(times, order if identified and len(order) == len(stamps) else {})
+    return ShownFrames(times, order if identified and len(order) == len(stamps) else {}, begin)
 
 
 def _known(stamps: list[int | None]) -> list[int]:
     return [stamp for stamp in stamps if stamp is not None]
 
 
-def _decode(content: Path | bytes, shown: _Shown, selected: set[int]) -> Iterator[Frame]:
+def _decode(content: Path | bytes, shown: ShownFrames, selected: set[int]) -> Iterator[Frame]:
     last = max(selected, default=-1)
     with open_video(content) as container:
         stream = container.streams.video[0]

@@ -42,6 +42,20 @@ class Sampling:
         parts = np.linspace(first, end, min(int(self.frames_per_clip), end - first) + 1)
         return ((parts[:-1] + parts[1:]) / 2).astype(int)
 
+    def numbers_within(self, first: int, end: int) -> np.ndarray:
+        """Returns the sorted indices of the selected frames of a part of a recording, which is sampled like a clip.
+
+        With a frame stride, overlapping parts share their frames. At least one frame is selected if there is any.
+
+        Args:
+            first: index of the first frame of the part.
+            end: index after its last frame.
+        """
+        shared = self.frames_per_clip is None and self.window == "all"
+        offset = -first % int(self.frame_stride) if shared else 0
+        numbers = first + offset + self.numbers(max(0, end - first - offset))
+        return numbers if len(numbers) or end <= first else np.array([(first + end) // 2])
+
 
 @dataclass(frozen=True)
 class Around:
@@ -58,3 +72,18 @@ class Around:
     def numbers(self, frames: int) -> np.ndarray:
         """Returns the sorted indices of the selected frames, for a clip with the given number of frames."""
         return np.arange(max(self.frame - self.reach, 0), min(self.frame + self.reach + 1, frames))
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """Selects frames by their numbers.
+
+    Args:
+        selected: sorted indices of frames.
+    """
+
+    selected: np.ndarray
+
+    def numbers(self, frames: int) -> np.ndarray:
+        """Returns the sorted indices of the selected frames, for a clip with the given number of frames."""
+        return self.selected[self.selected < frames]

@@ -3,14 +3,16 @@
 import io
 import math
 import wave
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import av
 import numpy as np
 
-from fervid.media.decoding import open_container, reading_error
+from fervid.media.decoding import NoStream, open_container, reading_error
 from fervid.media.formats import SOUND_FORMATS
 from fervid.media.sources import Source, read_bytes
 
@@ -26,6 +28,8 @@ MAX_CHUNKS = 100  # of a WAV file that precede its samples; usual are one to fiv
 # Stated number of bytes from which the length of a WAV file is unknown, since it was written to a pipe: SoX writes this
 # number, others 2**31 - 1 or 2**32 - 1.
 UNKNOWN_BYTES = 0x7FFFF000
+MIN_GAP_SECONDS = 0.1  # shorter jumps of time stamps are rounding errors
+MAX_GAP_SECONDS = 3600.0  # longer jumps are mistakes
 MAX_DAMAGED_PACKETS = 2  # or the fraction TOLERANCE, if that is more: tags between joined files, bytes after the end
 
 
@@ -71,42 +75,150 @@ def decibels(amplitude: float) -> float:
 
 
 def read_sound(source: Source, rate: int = RATE, max_seconds: float = MAX_SECONDS) -> Sound:
-    """Decodes the first sound track of a sound file or video to mono: the mean of its channels, resampled.
+    """Decodes the first sound track of a sound file or video; see :class:`SoundStream`.
+
+    Raises:
+        ValueError: as iterating over a :class:`SoundStream`, or if the sound is too long.
+        OSError: if the source cannot be read.
+    """
+    stream = SoundStream(source, rate, max_seconds)
+    joined = np.concatenate([np.empty(0, np.float32), *(piece.samples for piece in stream)])
+    return Sound(joined, rate, stream.channels, stream.source_rate, stream.peak, stream.clipped)
+
+
+class SoundPiece(NamedTuple):
+    """Consecutive samples of a sound.
+
+    Attributes:
+        start: number of the first sample, counted from time 0 of the container; may be negative.
+        samples: float32 (N,), mono, -1 to 1.
+    """
+
+    start: int
+    samples: np.ndarray
+
+
+class SoundStream:
+    """Decodes the first sound track of a sound file or video piece by piece: the mean of its channels, resampled.
 
     The demuxer is chosen by content among :data:`fervid.media.formats.SOUND_FORMATS`. Sound that already has the rate
-    is not resampled. Memory is bounded by ``max_seconds``, whatever the length of the file.
+    is not resampled. Joined, the pieces are the whole sound; their positions state when each of them is played, since a
+    track may begin late and its time stamps may jump.
 
     Args:
         source: the sound file or video.
-        rate: samples per second of the result.
+        rate: samples per second of the pieces.
         max_seconds: maximum duration; decoding stops there.
 
-    Raises:
-        ValueError: if the source has no sound track, is damaged, truncated or too long, or has values of unknown scale.
-            Truncation is detected in formats that state their length exactly, such as WAV, FLAC and MP4.
-        OSError: if it cannot be read.
+    Attributes:
+        channels, source_rate: number of channels and samples per second of the file.
+        peak: largest absolute value so far in any channel; 1 is full scale.
     """
-    content = source if isinstance(source, Path) else read_bytes(source)
-    if (present := _present_in_wav(content)) < 1 - TOLERANCE:
-        raise ValueError(f"truncated: only {present:.0%} of its samples are present")
-    try:
-        with open_container(content, SOUND_FORMATS, "sound file or video") as container:
-            if not container.streams.audio:
-                raise ValueError("has no sound track")
-            stream = container.streams.audio[0]
-            if stream.codec_context is None:
-                raise ValueError("the codec of the sound track is unknown to FFmpeg")
-            stream.codec_context.thread_count = 1  # parallelism is over clips
-            exact = container.format.name in EXACT_LENGTH
-            stated = float((stream.duration or 0) * (stream.time_base or 0)) if exact else 0.0
-            begin = float((stream.start_time or 0) * (stream.time_base or 0))
-            sound, end = _collect(_decode(container, stream), rate, max_seconds)
-    except (av.FFmpegError, IndexError) as error:
-        raise reading_error(error, "sound file or video") from error
-    present = max(end - begin, sound.seconds)  # the time stamps may jump, and the gap is closed
-    if present < stated - max(0.1, TOLERANCE * stated):
-        raise ValueError(f"truncated: only {present:.2f} of {stated:.2f} s of sound are present")
-    return sound
+
+    def __init__(self, source: Source, rate: int = RATE, max_seconds: float = math.inf):
+        self.source, self.rate, self.max_seconds = source, rate, max_seconds
+        self.channels, self.source_rate, self.peak = 0, 0, 0.0
+        self._full, self._values = 0, 0  # number of samples of the file at full scale, and of all samples
+        self._seconds, self._end = 0.0, 0.0  # decoded, and time at which the last frame ends
+
+    @property
+    def clipped(self) -> float:
+        """Fraction of the samples of the file so far at full scale or beyond."""
+        return self._full / max(self._values, 1)
+
+    def __iter__(self) -> Iterator[SoundPiece]:
+        """Yields the pieces in order.
+
+        Raises:
+            ValueError: if the source has no sound track, is damaged, truncated or too long, or has values of unknown
+                scale. Truncation is detected at the end, in formats that state their length exactly, such as WAV, FLAC
+                and MP4.
+            OSError: if it cannot be read.
+        """
+        content = self.source if isinstance(self.source, Path) else read_bytes(self.source)
+        try:
+            with open_container(content, SOUND_FORMATS, "sound file or video") as container:
+                if not container.streams.audio:
+                    raise NoStream("has no sound track")
+                stream = container.streams.audio[0]
+                if stream.codec_context is None:
+                    raise ValueError("the codec of the sound track is unknown to FFmpeg")
+                stream.codec_context.thread_count = 1  # parallelism is over clips
+                exact = container.format.name in EXACT_LENGTH
+                stated = float((stream.duration or 0) * (stream.time_base or 0)) if exact else 0.0
+                begin = float((stream.start_time or 0) * (stream.time_base or 0))
+                yield from self._pieces(_decode(container, stream), begin)
+        except (av.FFmpegError, IndexError) as error:
+            raise reading_error(error, "sound file or video") from error
+        if (share := _present_in_wav(content)) < 1 - TOLERANCE:
+            raise ValueError(f"truncated: only {share:.0%} of its samples are present")
+        if not self._values:
+            raise ValueError("has a sound track without samples")
+        present = max(self._end - begin, self._seconds)  # the time stamps may jump, and the gap is closed
+        if present < stated - max(0.1, TOLERANCE * stated):
+            raise ValueError(f"truncated: only {present:.2f} of {stated:.2f} s of sound are present")
+
+    def _pieces(self, frames: Iterator[tuple[int, np.ndarray, float | None]], begin: float) -> Iterator[SoundPiece]:
+        """Mixes and resamples the samples of all frames."""
+        resampler, places = None, _Places(self.rate)
+        for frame_rate, samples, time in frames:
+            self._check(frame_rate, samples)
+            if frame_rate != self.source_rate:  # some decoders learn the rate only from the second frame
+                yield from places.place(_flush(resampler))
+                resampler = _Resampler(frame_rate, self.rate) if frame_rate != self.rate else None
+                self.source_rate = frame_rate
+            places.see(self._seconds, begin + self._seconds if time is None else time)
+            length = samples.shape[1] / frame_rate
+            self._seconds, self._end = self._seconds + length, max(self._end, (time or 0.0) + length)
+            if self._seconds > self.max_seconds:
+                raise ValueError(f"longer than {self.max_seconds:g} s: cut it into clips")
+            mono = samples.mean(axis=0, dtype=np.float32)
+            yield from places.place(resampler.add(mono) if resampler else [mono])
+        yield from places.place(_flush(resampler))
+
+    def _check(self, rate: int, samples: np.ndarray) -> None:
+        """Checks the rate and the samples of a frame, and measures their levels."""
+        if not MIN_RATE <= rate <= MAX_RATE:
+            raise ValueError(f"{rate} samples per second are outside {MIN_RATE} to {MAX_RATE}")
+        if not np.isfinite(samples).all():
+            raise ValueError("has samples that are not numbers: save it with 16 bits")
+        level = np.abs(samples)
+        self.channels = max(self.channels, len(samples))
+        self.peak = max(self.peak, float(level.max(initial=0)))
+        self._full += int((level >= FULL_SCALE).sum())
+        self._values += samples.size
+        if self.peak > MAX_OVERSHOOT:
+            raise ValueError(
+                f"the scale of its samples, up to {self.peak:g} instead of 1, is ambiguous: save it with 16 bits"
+            )
+
+
+class _Places:
+    """Numbers the samples of a sound by the times at which they are played."""
+
+    def __init__(self, rate: int):
+        self._rate = rate
+        self._placed = 0  # number of samples
+        self._jumps: deque[tuple[int, int]] = deque()  # samples before a jump of the times, and the shift after it
+        self._shift: int | None = None  # of the samples seen last
+
+    def see(self, seconds: float, time: float) -> None:
+        """Compares the time of a frame with the seconds of sound before it."""
+        shift = round((time - seconds) * self._rate)
+        if self._shift is None or MIN_GAP_SECONDS < (shift - self._shift) / self._rate < MAX_GAP_SECONDS:
+            self._jumps.append((round(seconds * self._rate), shift))
+            self._shift = shift
+
+    def place(self, chunks: list[np.ndarray]) -> Iterator[SoundPiece]:
+        """Yields chunks of samples with their positions, divided where the times jump."""
+        for chunk in chunks:
+            while len(chunk):
+                while len(self._jumps) > 1 and self._jumps[1][0] <= self._placed:
+                    self._jumps.popleft()
+                until = self._jumps[1][0] - self._placed if len(self._jumps) > 1 else len(chunk)
+                piece, chunk = chunk[:until], chunk[until:]
+                yield SoundPiece(self._placed + self._jumps[0][1], piece)
+                self._placed += len(piece)
 
 
 def _present_in_wav(content: Path | bytes) -> float:
@@ -127,8 +239,10 @@ def _present_in_wav(content: Path | bytes) -> float:
     return 1.0
 
 
-def _decode(container: av.container.InputContainer, stream: av.AudioStream) -> Iterator[tuple[int, np.ndarray, float]]:
-    """Yields the rate, the samples, float32 (channels, N), and the end in seconds of each frame; 1 is full scale."""
+def _decode(
+    container: av.container.InputContainer, stream: av.AudioStream
+) -> Iterator[tuple[int, np.ndarray, float | None]]:
+    """Yields the rate, the samples, float32 (channels, N), and the time in seconds of each frame; 1 is full scale."""
     started, packets, damaged = False, 0, 0
     for packet in container.demux(stream):
         packets += 1
@@ -148,42 +262,9 @@ def _decode(container: av.container.InputContainer, stream: av.AudioStream) -> I
                 samples = (values / -float(np.iinfo(values.dtype).min)).astype(np.float32)
             else:
                 samples = values.astype(np.float32)
-            yield frame.sample_rate, samples, (frame.time or 0.0) + samples.shape[1] / max(frame.sample_rate, 1)
+            yield frame.sample_rate, samples, frame.time
     if damaged > max(MAX_DAMAGED_PACKETS, TOLERANCE * packets):
         raise ValueError(f"damaged: {damaged} of {packets} packets of its sound cannot be decoded")
-
-
-def _collect(frames: Iterator[tuple[int, np.ndarray, float]], rate: int, max_seconds: float) -> tuple[Sound, float]:
-    """Mixes, resamples and joins the samples of all frames; returns the sound and the end of the last frame."""
-    chunks: list[np.ndarray] = []
-    resampler, source_rate, channels = None, 0, 0
-    seconds, end, peak, full, values = 0.0, 0.0, 0.0, 0, 0
-    for frame_rate, samples, frame_end in frames:
-        if not MIN_RATE <= frame_rate <= MAX_RATE:
-            raise ValueError(f"{frame_rate} samples per second are outside {MIN_RATE} to {MAX_RATE}")
-        if not np.isfinite(samples).all():
-            raise ValueError("has samples that are not numbers: save it with 16 bits")
-        if frame_rate != source_rate:  # some decoders learn the rate only from the second frame
-            chunks += _flush(resampler)
-            resampler = _Resampler(frame_rate, rate) if frame_rate != rate else None
-            source_rate = frame_rate
-        channels = max(channels, len(samples))
-        seconds, end = seconds + samples.shape[1] / frame_rate, max(end, frame_end)
-        if seconds > max_seconds:
-            raise ValueError(f"longer than {max_seconds:g} s: cut it into clips")
-        level = np.abs(samples)
-        peak = max(peak, float(level.max(initial=0)))
-        full += int((level >= FULL_SCALE).sum())
-        values += samples.size
-        mono = samples.mean(axis=0, dtype=np.float32)
-        chunks += resampler.add(mono) if resampler else [mono]
-    chunks += _flush(resampler)
-    if not values:
-        raise ValueError("has a sound track without samples")
-    if peak > MAX_OVERSHOOT:
-        raise ValueError(f"the scale of its samples, up to {peak:g} instead of 1, is ambiguous: save it with 16 bits")
-    joined = np.concatenate([np.empty(0, np.float32), *chunks])
-    return Sound(joined, rate, channels, source_rate, peak, full / values), end
 
 
 class _Resampler:
@@ -208,15 +289,19 @@ def _flush(resampler: _Resampler | None) -> list[np.ndarray]:
     return resampler.flush() if resampler else []
 
 
+def as_integers(samples: np.ndarray) -> np.ndarray:
+    """Rounds samples, (N,) from -1 to 1, to int16 as stored in prepared WAV files."""
+    return np.clip(np.round(samples * 32768), -32768, 32767).astype(np.int16)
+
+
 def encode_wav(samples: np.ndarray, rate: int) -> bytes:
     """Encodes samples, (N,) from -1 to 1, as a mono WAV file of 16 bits; sound read from such a file is unchanged."""
-    values = np.clip(np.round(samples * 32768), -32768, 32767).astype("<i2")
     file = io.BytesIO()
     with wave.open(file, "wb") as writer:
         writer.setnchannels(1)
         writer.setsampwidth(2)
         writer.setframerate(rate)
-        writer.writeframes(values.tobytes())
+        writer.writeframes(as_integers(samples).astype("<i2").tobytes())
     return file.getvalue()
 
 

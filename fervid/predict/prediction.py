@@ -1,33 +1,30 @@
-"""Predicts all sources and writes the output folder; a file that cannot be read is recorded and skipped."""
+"""Predicts the faces of all sources and writes the output folder."""
 
-import csv
-import re
-import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Literal
 
-import av
-import cv2
 from PIL import Image
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from fervid.errors import InputError, first_line
 from fervid.faces.face import most_prominent
 from fervid.figures import save, timeline
-from fervid.media.decoding import Frame, open_video, read_picture
-from fervid.media.files import FAILED, LEFT_OUT
+from fervid.media.decoding import Frame, read_picture
 from fervid.predict.annotation import AnnotatedVideo, annotate
-from fervid.predict.face_tables import RecordFiles, records
+from fervid.predict.face_tables import FACE_COLUMNS, FACES, records
 from fervid.predict.inputs import Camera, Item
-from fervid.predict.predictor import FacePrediction, Predictor, is_nearly_square
+from fervid.predict.predictor import FacePrediction, Predictor
+from fervid.predict.record_files import RecordFiles
+from fervid.predict.run_predictor import is_nearly_square
+from fervid.predict.source_loop import predict_sources, readable
 from fervid.predict.source_results import SourceResult
 from fervid.predict.video import watch
+from fervid.schema.predictions import probability_columns
 from fervid.storage.atomic import writing
-from fervid.storage.escaping import formula_guard
+
+FRAME_STRIDE = 3  # of a video, every third frame is used by default
 
 
 def predict(
@@ -36,7 +33,7 @@ def predict(
     folder: Path,
     console: Console,
     *,
-    frame_stride: int = 3,
+    frame_stride: int = FRAME_STRIDE,
     faces: Literal["all", "one"] = "all",
     smoothing: float = 0.0,
     annotated: bool = True,
@@ -53,56 +50,47 @@ def predict(
         faces: ``all`` faces, or only the most prominent ``one``; for pictures and videos.
         smoothing: time constant of the moving average in seconds; see :func:`fervid.predict.video.watch`.
         annotated: whether to write ``annotated/``.
-        left_out: name and reason for each file that is neither a picture nor a video, for ``failures.csv``.
-
-    Returns:
-        One result per source, in the order of the sources.
-
-    Raises:
-        InputError: if none of the sources can be read.
-        OSError: if the folder cannot be written or the disk is full.
-        KeyboardInterrupt: if the user presses Ctrl-C; its message says what has been written. For a camera, Ctrl-C
-            ends the recording without an error.
+        left_out: see :func:`fervid.predict.source_loop.predict_sources`, also for the result and errors.
     """
-    results: list[SourceResult] = []
-    names: set[str] = set()
-    with ExitStack() as stack:
-        folder.mkdir(parents=True, exist_ok=True)
-        _note(folder / "failures.csv", [(*entry, LEFT_OUT) for entry in left_out])
-        rows = stack.enter_context(RecordFiles(folder, predictor.class_names))
-        progress = stack.enter_context(_progress(console))
-        warning = _CroppedFacesWarning(predictor, progress.console)
-        all_sources = progress.add_task("sources", total=len(items), visible=len(items) > 1)
-        for item in items:
-            result, output = SourceResult(item), _SourceFiles(folder, rows, item, _free_name(item, names), annotated)
-            results.append(result)
-            bar = progress.add_task(output.name, total=_length(item), visible=item.is_video)
-            began = time.perf_counter()
-            try:
-                with output:
-                    frames = _predict_item(predictor, item, frame_stride, faces, smoothing)
-                    for frame, predicted in _readable(frames, result, is_only_source=len(items) == 1):
-                        warning.check(item, frame)
-                        result.add(frame, predicted)  # before writing, so that the summary counts an interrupted frame
-                        output.write(frame, predicted)
-                        progress.update(bar, completed=frame.time)
-            except KeyboardInterrupt:
-                if not isinstance(item.source, Camera):
-                    raise KeyboardInterrupt(
-                        f"interrupted at second {result.seconds:.1f} of {item.name}, source {len(results)} of "
-                        f"{len(items)}. The results up to that point are in {folder}."
-                    ) from None
-            result.spent = time.perf_counter() - began
-            output.draw_timeline(result.times)
-            if result.failure:
-                _note(folder / "failures.csv", [(item.name, result.failure, FAILED)])
-                progress.console.print(f"{item.name} failed: {result.failure}")
-            progress.remove_task(bar)
-            progress.advance(all_sources)
-    if items and not any(result.frames for result in results):
-        first = f"{results[0].item.name}: {results[0].failure}"
-        raise InputError(f"none of the {len(items)} sources can be read ({first}): see {folder / 'failures.csv'}.")
-    return results
+    folder.mkdir(parents=True, exist_ok=True)
+    warning = _CroppedFacesWarning(predictor)
+    with RecordFiles(folder, FACES, [*FACE_COLUMNS, *probability_columns(predictor.class_names)]) as rows:
+
+        def start(item: Item, name: str, console: Console) -> _FrameJob:
+            frames = _predict_item(predictor, item, frame_stride, faces, smoothing)
+            files = _SourceFiles(folder, rows, item, name, predictor.class_names, annotated)
+            return _FrameJob(item, frames, files, warning, console, is_only_source=len(items) == 1)
+
+        return predict_sources(start, items, folder, console, left_out)
+
+
+class _FrameJob:
+    """Predicts the frames of one source; see :class:`fervid.predict.source_loop.SourceJob`."""
+
+    def __init__(
+        self,
+        item: Item,
+        frames: Iterator[tuple[Frame, list[FacePrediction]]],
+        files: "_SourceFiles",
+        warning: "_CroppedFacesWarning",
+        console: Console,
+        *,
+        is_only_source: bool,
+    ):
+        self.result = SourceResult(item)
+        self._frames = readable(frames, self.result, is_only_source=is_only_source)
+        self._files, self._warning, self._console = files, warning, console
+
+    def run(self) -> Generator[float]:
+        with self._files:
+            for frame, predicted in self._frames:
+                self._warning.check(self.result.item, frame, self._console)
+                self.result.add(frame, predicted)  # before writing, so that the summary counts an interrupted frame
+                self._files.write(frame, predicted)
+                yield frame.time
+
+    def finish(self) -> None:
+        self._files.draw_timeline(self.result.times)
 
 
 class _SourceFiles:
@@ -111,9 +99,11 @@ class _SourceFiles:
     However the ``with`` block ends, the annotated video is closed.
     """
 
-    def __init__(self, folder: Path, rows: RecordFiles, item: Item, name: str, annotated: bool):
-        self.name = name
-        self._folder, self._rows, self._item, self._annotated = folder, rows, item, annotated
+    def __init__(
+        self, folder: Path, rows: RecordFiles, item: Item, name: str, class_names: Sequence[str], annotated: bool
+    ):
+        self._folder, self._rows, self._item, self._name = folder, rows, item, name
+        self._class_names, self._annotated = class_names, annotated
         self._first_row = rows.position
         self._video: AnnotatedVideo | None = None
         self._open = ExitStack()
@@ -128,18 +118,18 @@ class _SourceFiles:
 
     def write(self, frame: Frame, predicted: Sequence[FacePrediction]) -> None:
         """Writes a frame."""
-        self._rows.write(records(self._item.name, frame, predicted, self._rows.class_names))
+        self._rows.write(records(self._item.name, frame, predicted, self._class_names))
         if not self._annotated:
             return
         folder = self._folder / "annotated"
         folder.mkdir(exist_ok=True)
         if self._item.is_video:
             if self._video is None:
-                self._video = self._open.enter_context(AnnotatedVideo(folder / f"{self.name}.mp4"))
+                self._video = self._open.enter_context(AnnotatedVideo(folder / f"{self._name}.mp4"))
             self._video.write(frame, predicted)
         else:
             ending = "png" if self._item.name.lower().endswith(".png") else "jpg"
-            with writing(folder / f"{self.name}.{ending}") as partial:
+            with writing(folder / f"{self._name}.{ending}") as partial:
                 Image.fromarray(annotate(frame.image, predicted)).save(partial, quality=92)
 
     def draw_timeline(self, times: Sequence[float]) -> None:
@@ -148,22 +138,22 @@ class _SourceFiles:
             return
         (self._folder / "timelines").mkdir(exist_ok=True)
         title = Path(self._item.name).name
-        figure = timeline(self._rows.rows_from(self._first_row), self._rows.class_names, times, title)
-        save(figure, self._folder / f"timelines/{self.name}.png", dpi=120)
+        figure = timeline(self._rows.rows_from(self._first_row), self._class_names, times, title)
+        save(figure, self._folder / f"timelines/{self._name}.png", dpi=120)
 
 
 class _CroppedFacesWarning:
     """Warns once if a run that was trained on already cropped faces receives a picture that is not a face crop."""
 
-    def __init__(self, predictor: Predictor, console: Console):
-        self._predictor, self._console = predictor, console
+    def __init__(self, predictor: Predictor):
+        self._predictor = predictor
         self._printed = False
 
-    def check(self, item: Item, frame: Frame) -> None:
+    def check(self, item: Item, frame: Frame, console: Console) -> None:
         if self._printed or not self._predictor.trained_on_crops or is_nearly_square(frame.image):
             return
         self._printed = True
-        self._console.print(
+        console.print(
             f"{item.name}: the run was trained on pictures of already cropped faces. In pictures that are not nearly "
             "square, such as this one, the Haar detector finds the faces (to switch it off: detector=none)."
         )
@@ -180,53 +170,3 @@ def _predict_item(
         found = predictor.find(image)
         found = [most_prominent(found, image)] if found and faces == "one" else found
         yield Frame(0, 0.0, image), predictor.predict_faces(image, found)
-
-
-def _readable(
-    frames: Iterator[tuple[Frame, list[FacePrediction]]], result: SourceResult, *, is_only_source: bool
-) -> Generator[tuple[Frame, list[FacePrediction]]]:
-    """Yields the frames that can be read and records a failure in ``result``; errors in writing are not caught here."""
-    try:
-        yield from frames
-    except InputError:  # a missing camera
-        if is_only_source:
-            raise
-        result.failure = "no such camera, or it delivers no picture"
-    except (ValueError, OSError, MemoryError, cv2.error) as error:
-        result.failure = getattr(error, "strerror", None) or first_line(error)
-        if result.frames:
-            result.failure += f" (after {result.frames} frames, which are kept)"
-
-
-def _free_name(item: Item, names: set[str]) -> str:
-    """Returns a unique file name for a source, without suffix."""
-    stem = re.sub(r"[^\w.()+ -]", "_", Path(item.name).stem)[:60].strip() or "source"
-    name, number = stem, 1
-    while name.lower() in names:
-        number += 1
-        name = f"{stem}_{number}"
-    names.add(name.lower())
-    return name
-
-
-def _note(path: Path, rows: Sequence[tuple[str, str, str]]) -> None:
-    if rows:
-        header = [] if path.exists() else [("source", "reason", "outcome")]
-        with open(path, "a", encoding="utf-8", newline="") as file:
-            csv.writer(file, lineterminator="\n").writerows(header + [tuple(map(formula_guard, row)) for row in rows])
-
-
-def _length(item: Item) -> float | None:
-    """Length of a video in seconds from its header, None if unknown; used only for the progress bar."""
-    if not item.is_video or not isinstance(item.source, Path):
-        return item.source.seconds if isinstance(item.source, Camera) else None
-    try:
-        with open_video(item.source) as container:
-            return container.duration and container.duration / av.time_base
-    except (av.FFmpegError, OSError, ValueError):
-        return None
-
-
-def _progress(console: Console) -> Progress:
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TextColumn("{task.percentage:>3.0f}%"))
-    return Progress(*columns, TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal)

@@ -1,24 +1,18 @@
-"""Predicts emotions in pictures with a trained run."""
+"""Predicts emotions in single pictures with a trained run."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from hydra.errors import HydraException
-from hydra.utils import instantiate
 
-from fervid.data.face_cache import resize
-from fervid.errors import InputError, reason
-from fervid.faces.clip_faces import encode
-from fervid.faces.cropping import Aligned, Alignment
-from fervid.faces.detection import Detector, HaarDetector, NoDetector
+from fervid.faces.cropping import Aligned
 from fervid.faces.face import Face
 from fervid.media.decoding import read_picture
 from fervid.media.sources import Source
-from fervid.runs.load import load_classifier, read_run, stored_config
-from fervid.runs.trust import Trust
+from fervid.predict.run_predictor import RunPredictor
 
 BATCH_SIZE = 32  # faces per forward pass
 
@@ -52,80 +46,18 @@ class FacePrediction:
         return float(self.probabilities.max())
 
 
-class Predictor:
+class Predictor(RunPredictor):
     """Finds, crops and classifies the faces of a picture, with the same preprocessing as in the run's training.
 
-    A prepared corpus stores faces as JPEG, so each crop is encoded as JPEG and decoded again before it is classified.
-
-    Args:
-        folder: path to the run folder.
-        detector: the face detector; None: the run's own (see :meth:`find` for runs without one).
-        margin: margin added on each side of a crop, as a fraction of the bare face; None: the run's own.
-        device: device of the network, such as ``cuda``.
-        trust: packages whose classes the run may use (:func:`fervid.load_run`).
-
-    Attributes:
-        class_names: the emotions.
-        image_size: side length of the network's input in pixels.
-        model: the classifier.
-        results: the run's ``results.json``.
-        detector: the face detector.
-        trained_on_crops: whether the run was trained on pictures of already cropped faces.
-        alignment: aligns and crops the faces.
+    The arguments and further attributes are those of :class:`fervid.predict.run_predictor.RunPredictor`.
 
     Raises:
-        InputError: if the folder contains no finished run, or the detector's file or the device is missing.
+        InputError: if the folder contains no finished run that classifies single pictures, or the detector's file or
+            the device is missing.
     """
 
-    def __init__(
-        self,
-        folder: str | Path,
-        *,
-        detector: Detector | None = None,
-        margin: float | None = None,
-        device: str | torch.device = "cpu",
-        trust: Trust = (),
-    ):
-        self.folder = Path(folder).expanduser()
-        model = load_classifier(self.folder, trust=trust)
-        self.model = model.to(device=_device(device), memory_format=torch.channels_last)
-        run = read_run(self.folder)
-        self.results = run.results
-        config = stored_config(self.results, self.folder, trust=trust)
-        self.class_names: list[str] = self.model.class_names
-        self.image_size = int(self.model.backbone.image_size)
-        try:
-            own = config.get("detector")
-            self.detector: Detector = detector or (instantiate(own, _convert_="all") if own else NoDetector())
-            dataset = config.dataset
-            self.trained_on_crops = (
-                detector is None
-                and isinstance(self.detector, NoDetector)
-                and all(corpus["pictures"] for corpus in run.corpora)
-            )
-            self.grayscale = bool(dataset.get("grayscale", False))
-            own_margin = dataset.get("margin", Alignment.margin) if margin is None else margin
-            self.alignment = Alignment(dataset.get("face_size", Alignment.size), own_margin)
-        except (AttributeError, TypeError, ValueError, HydraException) as error:
-            raise InputError(f"the configuration of {self.folder} cannot be used: {reason(error)}.") from error
-
-    def find(self, image: np.ndarray, near: Face | None = None) -> list[Face]:
-        """Finds the faces in a picture; see :meth:`fervid.faces.detection.Detector.find`.
-
-        A run that was trained on already cropped faces has no detector. It takes a nearly square picture as one face.
-        In any other picture, such as a video frame, the Haar detector finds the faces unless a detector was given.
-
-        Args:
-            image: uint8 (H, W, 3) RGB.
-            near: position of the face in the previous frame, or None.
-        """
-        detector = HaarDetector() if self.trained_on_crops and not is_nearly_square(image) else self.detector
-        return detector.find(image, near)
-
-    def crop(self, image: np.ndarray, face: Face) -> tuple[np.ndarray, Aligned]:
-        """Returns the crop of a face as the network receives it, uint8 (image_size, image_size, 3) RGB."""
-        crop, aligned = self.alignment.crop(image, face)
-        return resize(read_picture(encode(crop)), self.image_size, grayscale=self.grayscale), aligned
+    def __init__(self, folder: str | Path, **options: Any):
+        super().__init__(folder, of_pictures=True, **options)
 
     @torch.inference_mode()
     def classify(self, pictures: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
@@ -185,23 +117,3 @@ class Predictor:
         if not isinstance(picture, np.ndarray):
             picture = read_picture(Path(picture) if isinstance(picture, str) else picture)
         return self.predict_faces(picture, self.find(picture))
-
-
-def is_nearly_square(image: np.ndarray) -> bool:
-    """Whether a picture (H, W, 3) is square enough to be a face crop."""
-    height, width = image.shape[:2]
-    return 0.8 <= width / height <= 1.25
-
-
-def _device(name: str | torch.device) -> torch.device:
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise InputError(f"device={name} is unknown: give cpu or cuda.") from error
-    if device.type not in ("cpu", "cuda"):
-        raise InputError(f"device={name} is unknown: give cpu or cuda.")
-    count = torch.cuda.device_count()
-    if device.type == "cuda" and (device.index or 0) >= count:
-        instead = f"use cuda:0 to cuda:{count - 1}" if count else "use device=cpu"
-        raise InputError(f"device={name} is not among the {count} CUDA devices that PyTorch finds: {instead}.")
-    return device

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pandas as pd
 from rich.console import Console
@@ -14,13 +14,14 @@ from fervid.faces.clip_faces import flatness
 from fervid.media.decoding import Frame
 from fervid.predict.inputs import Camera, Item
 from fervid.predict.predictor import FacePrediction
+from fervid.predict.windows import Window, WindowPrediction
 from fervid.prepare.card import flat_faces
 from fervid.schema.tables import Table
 
 
 @dataclass
 class SourceResult:
-    """The predictions for one source, counted.
+    """The predictions for the frames of one source, counted.
 
     Attributes:
         item: the source.
@@ -33,6 +34,9 @@ class SourceResult:
         failure: why the source could not be read to its end; None if it could.
     """
 
+    unit: ClassVar[str] = "frames"
+    nothing: ClassVar[str] = "no face"  # if there is no prediction
+
     item: Item
     times: list[float] = field(default_factory=list)
     spent: float = 0.0
@@ -43,7 +47,7 @@ class SourceResult:
     failure: str | None = None
 
     @property
-    def frames(self) -> int:
+    def steps(self) -> int:
         """Number of processed frames."""
         return len(self.times)
 
@@ -55,38 +59,90 @@ class SourceResult:
     @property
     def num_persons(self) -> int:
         """Number of persons found in at least two frames; a face found only once is often a false detection."""
-        return sum(1 for frames in self.persons.values() if frames >= min(2, self.frames))
+        return sum(1 for person, frames in self.persons.items() if person is not None and frames >= min(2, self.steps))
 
     def add(self, frame: Frame, faces: Sequence[FacePrediction]) -> None:
         """Adds the predictions for a frame."""
         self.times.append(frame.time)
         for face in faces:
-            self.emotions[face.emotion] += 1
-            self.confidence[face.emotion] = self.confidence.get(face.emotion, 0.0) + face.confidence
-            self.persons[face.person] += 1
+            self._count(face.emotion, face.confidence, face.person)
             self.flat.update([flat] if (flat := flatness(face.picture)) else [])
+
+    def _count(self, emotion: str, confidence: float, person: int | None) -> None:
+        self.emotions[emotion] += 1
+        self.confidence[emotion] = self.confidence.get(emotion, 0.0) + confidence
+        self.persons[person] += 1
+
+    def row(self) -> dict[str, Any]:
+        """Returns the columns of the summary that only frames have."""
+        is_video = self.item.is_video
+        return {
+            "frames": self.steps if is_video else None,
+            "faces": self.emotions.total(),
+            "persons": self.num_persons if is_video else None,
+        }
+
+
+@dataclass
+class WindowResult(SourceResult):
+    """The predictions for the windows of one source, counted.
+
+    Attributes:
+        times: ends of the windows in seconds.
+        emotions: number of predictions for which each emotion was the most likely.
+        persons: number of windows in which each person was found; None: windows with sound alone.
+        modalities: number of predictions with each combination of modalities.
+        answered: number of windows with a prediction.
+    """
+
+    unit: ClassVar[str] = "windows"
+    nothing: ClassVar[str] = "no answer"
+
+    modalities: Counter[str] = field(default_factory=Counter)
+    answered: int = 0
+
+    def add_window(self, window: Window, predictions: Sequence[WindowPrediction]) -> None:
+        """Adds the predictions for a window."""
+        self.times.append(window.end)
+        self.answered += bool(predictions)
+        for each in predictions:
+            self._count(each.emotion, each.confidence, each.person)
+            self.modalities["+".join(each.modalities)] += 1
+
+    def row(self) -> dict[str, Any]:
+        """Returns the columns of the summary that only windows have."""
+        counts = ", ".join(f"{name} {number}" for name, number in self.modalities.most_common())
+        return {
+            "windows": self.steps,
+            "answered": self.answered,
+            "persons": str(self.num_persons) if set(self.persons) - {None} else "",
+            "modalities": counts,
+        }
 
 
 def print_summary(results: Sequence[SourceResult], folder: Path, console: Console) -> None:
     """Prints one row per source, then the failures, the speed and the output folder."""
-    read = [result for result in results if result.frames]
+    read = [result for result in results if result.steps]
     if read:
         Table("sources", "Predictions", pd.DataFrame(_rows(read)), {"confidence": "{:.0%}"}).print(console)
     without = sum(1 for result in read if not result.emotions)
     if without:
-        console.print(f"no face found in {without} of {len(read)} sources")
+        nothing = "no face found in" if read[0].unit == "frames" else "no answer for"
+        console.print(f"{nothing} {without} of {len(read)} sources")
     if flat := sum((result.flat for result in read), Counter[str]()):
         first = next(result.item.name for result in read if result.flat)
         console.print(f"{flat_faces(flat)} The first is in {first}.")
     failed = sum(1 for result in results if result.failure)
     if failed:
         console.print(f"{failed} of {len(results)} sources failed: see failures.csv")
-    frames, spent = sum(result.frames for result in read), sum(result.spent for result in read)
-    videos = [result for result in read if result.item.is_video and not isinstance(result.item.source, Camera)]
-    speed = f"{frames} pictures and frames in {spent:.1f} s, {frames / max(spent, 1e-9):.1f} per second"
-    if videos:
-        factor = sum(video.seconds for video in videos) / max(sum(video.spent for video in videos), 1e-9)
-        speed += f"; videos at {factor:.1f} times real time"
+    steps, spent = sum(result.steps for result in read), sum(result.spent for result in read)
+    units = "windows" if read and read[0].unit == "windows" else "pictures and frames"
+    speed = f"{steps} {units} in {spent:.1f} s, {steps / max(spent, 1e-9):.1f} per second"
+    played = [result for result in read if result.item.has_length and not isinstance(result.item.source, Camera)]
+    if played:
+        factor = sum(result.seconds for result in played) / max(sum(result.spent for result in played), 1e-9)
+        kind = "videos" if all(result.item.is_video for result in played) else "recordings"
+        speed += f"; {kind} at {factor:.1f} times real time"
     console.print(speed)
     console.print(f"Output: {folder}")
 
@@ -97,15 +153,13 @@ def _rows(results: Sequence[SourceResult]) -> list[dict[str, Any]]:
     common = os.path.commonpath(folders) if len({name.startswith("/") for name in folders}) == 1 else "."
     rows = []
     for result in results:
-        faces = result.emotions.total()
-        emotion, times = next(iter(result.emotions.most_common(1)), ("no face", 0))
+        answers = result.emotions.total()
+        emotion, times = next(iter(result.emotions.most_common(1)), (result.nothing, 0))
         rows.append(
             {
                 "source": os.path.relpath(result.item.name, common),
-                "frames": result.frames if result.item.is_video else None,
-                "faces": faces,
-                "persons": result.num_persons if result.item.is_video else None,
-                "most frequent": f"{emotion} ({times / faces:.0%})" if faces > 1 else emotion,
+                **result.row(),
+                "most frequent": f"{emotion} ({times / answers:.0%})" if answers > 1 else emotion,
                 "confidence": result.confidence[emotion] / times if times else None,
             }
         )

@@ -2,9 +2,7 @@
 
 import math
 import os
-from collections import deque
-from collections.abc import Generator, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -14,15 +12,14 @@ import numpy as np
 import torch
 
 from fervid.errors import InputError
-from fervid.faces.face import most_prominent
-from fervid.faces.tracking import Tracker
 from fervid.media.decoding import Frame, read_frames
 from fervid.media.sampling import Sampling
 from fervid.media.sources import Source
 from fervid.predict.inputs import Camera
-from fervid.predict.predictor import FacePrediction, FrameFaces, Predictor
+from fervid.predict.pipeline import grouped, in_background
+from fervid.predict.predictor import FacePrediction, Predictor
+from fervid.predict.tracked_faces import tracked_faces
 
-PREFETCH_FRAMES = 8  # frames decoded in advance
 BATCH_FRAMES = 8  # frames whose faces are classified in one batch; those of a camera are classified one by one
 
 
@@ -59,26 +56,17 @@ def watch(
     source = Path(source) if isinstance(source, str) else source
     sampling = Sampling(frame_stride)
     frames = source.frames(frame_stride) if isinstance(source, Camera) else read_frames(source, sampling)
-    tracker, last = Tracker(), None
     smoothed: dict[int, tuple[float, np.ndarray]] = {}  # person -> time of the last frame, average up to then
-
-    def found_faces() -> Iterator[tuple[list[Frame], list[FrameFaces]]]:
-        nonlocal last
-        for group in _groups(_prefetch(frames), 1 if isinstance(source, Camera) else BATCH_FRAMES):
-            found_in_group: list[FrameFaces] = []
-            for frame in group:
-                found = predictor.find(frame.image, last)
-                if faces == "one":
-                    last = most_prominent(found, frame.image) if found else None
-                    found = [last] if last else []
-                found_in_group.append((frame.image, found, tracker.number(found, frame.time)))
-            yield group, found_in_group
-
+    groups = grouped(tracked_faces(predictor, frames, faces), 1 if isinstance(source, Camera) else BATCH_FRAMES)
+    jobs = (
+        ([found.frame for found in group], [(found.frame.image, found.faces, found.persons) for found in group])
+        for group in groups
+    )
     predictions: Iterator[tuple[list[Frame], list[list[FacePrediction]]]]
     if isinstance(source, Camera):
-        predictions = ((group, predictor.predict_frames(found)) for group, found in found_faces())
+        predictions = ((group, predictor.predict_frames(found)) for group, found in jobs)
     else:
-        predictions = _classified(predictor, found_faces())
+        predictions = in_background(predictor.predict_frames, jobs)
     for group, predictions_of_group in predictions:
         for frame, predicted in zip(group, predictions_of_group, strict=True):
             yield frame, [_smooth(face, frame.time, smoothed, smoothing, predictor.class_names) for face in predicted]
@@ -91,41 +79,6 @@ def share_cores() -> None:
     """
     cv2.setNumThreads(1)
     torch.set_num_threads(max(1, min(torch.get_num_threads(), (os.cpu_count() or 2) - 1)))
-
-
-def _classified(
-    predictor: Predictor, frame_faces: Iterator[tuple[list[Frame], list[FrameFaces]]]
-) -> Iterator[tuple[list[Frame], list[list[FacePrediction]]]]:
-    """Classifies the faces of each group of frames in a thread while the faces of the next group are detected."""
-    with ThreadPoolExecutor(1, thread_name_prefix="classify") as thread:
-        waiting: deque[tuple[list[Frame], Future[list[list[FacePrediction]]]]] = deque()
-        try:
-            for group, found in frame_faces:
-                waiting.append((group, thread.submit(predictor.predict_frames, found)))
-                if len(waiting) > 1:
-                    group, future = waiting.popleft()
-                    yield group, future.result()
-        except (ValueError, OSError, MemoryError):  # a truncated file: keep the frames before the damage
-            for group, future in waiting:
-                yield group, future.result()
-            raise
-        for group, future in waiting:
-            yield group, future.result()
-
-
-def _groups(frames: Iterator[Frame], size: int) -> Iterator[list[Frame]]:
-    """Yields groups of ``size`` frames; at a damaged frame, yields the frames before it and raises the error."""
-    group: list[Frame] = []
-    try:
-        for frame in frames:
-            group.append(frame)
-            if len(group) == size:
-                yield group
-                group = []
-    except (ValueError, OSError, MemoryError):
-        yield group
-        raise
-    yield group
 
 
 def _smooth(
@@ -142,16 +95,3 @@ def _smooth(
     average = average + (1 - math.exp(-(time - before) / constant)) * (face.probabilities - average)
     smoothed[face.person] = (time, average)
     return replace(face, probabilities=average, emotion=class_names[int(average.argmax())])
-
-
-def _prefetch(frames: Iterator[Frame]) -> Generator[Frame]:
-    """Yields the same frames, decoding the next few in a thread; decoding releases the GIL."""
-    with ThreadPoolExecutor(1, thread_name_prefix="decode") as thread:
-        coming = deque(thread.submit(next, frames, None) for _ in range(PREFETCH_FRAMES))
-        try:
-            while (frame := coming.popleft().result()) is not None:
-                coming.append(thread.submit(next, frames, None))
-                yield frame
-        finally:
-            thread.shutdown(cancel_futures=True)
-            frames.close()  # type: ignore[attr-defined]  # closes the file at once, however the loop ended

@@ -19,7 +19,7 @@ from fervid.errors import InputError, first_line, reason
 from fervid.models.lora import ADDITION
 from fervid.models.weight_files import read_checkpoint
 from fervid.runs.build import ENCODERS, make_datamodule, make_network, task_class
-from fervid.runs.run import Run, open_run
+from fervid.runs.run import read_run
 from fervid.runs.trust import Trust, is_in, trusted_packages
 from fervid.schema.columns import FRAME_KEY
 from fervid.schema.config_folder import config_folders
@@ -145,21 +145,6 @@ def load_classifier(folder: Path, *, trust: Trust = (), of_pictures: bool = True
     if not isinstance(model, EmotionClassifier) or model.class_names != class_names:
         raise InputError(f"the task of {folder} is a {type(model).__name__}: an EmotionClassifier is needed.")
     return model
-
-
-def read_run(folder: Path) -> Run:
-    """Opens the folder of a finished run.
-
-    Raises:
-        InputError: if the folder contains no finished run, or one written by another version of fervid.
-    """
-    folder = folder.expanduser()
-    if not folder.is_dir():
-        raise InputError(f"{folder} is not a folder: give the folder of a finished run.")
-    try:
-        return open_run(folder)
-    except InputError as error:
-        raise InputError(f"{folder} contains no finished run that can be opened: {error}.") from error
 
 
 def stored_config(

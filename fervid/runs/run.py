@@ -162,3 +162,18 @@ def open_run(folder: Path) -> Run:
     except OSError as error:
         raise InputError(f"it cannot be read: {first_line(error)}") from error
     return Run(folder, read_results(folder))
+
+
+def read_run(folder: Path) -> Run:
+    """Opens the folder of a finished run.
+
+    Raises:
+        InputError: if the folder contains no finished run, or one written by another version of fervid.
+    """
+    folder = folder.expanduser()
+    if not folder.is_dir():
+        raise InputError(f"{folder} is not a folder: give the folder of a finished run.")
+    try:
+        return open_run(folder)
+    except InputError as error:
+        raise InputError(f"{folder} contains no finished run that can be opened: {error}.") from error

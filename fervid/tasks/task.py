@@ -176,6 +176,15 @@ class Task(pl.LightningModule):
         given = {modalities[0]: inputs} if isinstance(inputs, Tensor) else inputs
         return self._join(self._vectors(given, [name for name in modalities if name in given]))
 
+    def outputs_by_modality(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Returns the outputs (B, ...), and with a fusion also those from each given modality alone.
+
+        Args:
+            inputs: the input of each modality by its name; a fusion accepts inputs in which a modality is missing.
+        """
+        vectors = self._vectors(inputs, [name for name in self.network.modalities if name in inputs])
+        return self._join(vectors), self._alone(vectors)
+
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Returns one optimizer for the whole training, with the groups of :func:`parameter_groups`."""
         groups = parameter_groups(self.network, layer_decay=self.layer_decay, decay_norms=self.decay_norms)
@@ -251,14 +260,12 @@ class Task(pl.LightningModule):
 
     def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """Like :meth:`validation_step`, with several modalities also for each of them alone."""
-        modalities = self.network.modalities
-        vectors = self._vectors(batch, modalities)
+        vectors = self._vectors(batch, self.network.modalities)
         outputs = self._join(vectors)
         self._count(batch, "test", outputs)
         recorded = {"index": batch["index"], **self.recorded_outputs(outputs)}
-        for name in modalities if len(modalities) > 1 else ():
-            alone = self.recorded_outputs(self._join(vectors, [name]))
-            recorded |= {f"{entry}_{name}": values for entry, values in alone.items()}
+        for name, alone in self._alone(vectors).items():
+            recorded |= {f"{entry}_{name}": values for entry, values in self.recorded_outputs(alone).items()}
         return recorded
 
     def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
@@ -294,6 +301,11 @@ class Task(pl.LightningModule):
         own, mirrored = ({n: x for n, x in each.items() if modalities is None or n in modalities} for each in vectors)
         outputs = self.network.join(own)
         return (outputs + self.network.join(own | mirrored)) / 2 if mirrored else outputs
+
+    def _alone(self, vectors: Vectors) -> dict[str, Tensor]:
+        """Returns the outputs from each modality alone, if the network has several."""
+        names = vectors[0] if len(self.network.modalities) > 1 else ()
+        return {name: self._join(vectors, [name]) for name in names}
 
     def _outputs(self, batch: Batch) -> Tensor:
         return self._join(self._vectors(batch, self.network.modalities))

@@ -6,7 +6,7 @@ import pytest
 from sound_files import tone, write_silent_video, write_sound
 
 from fervid.media.clip_sounds import SoundTask, decode_sound
-from fervid.media.sound import encode_wav, read_sound, read_wav
+from fervid.media.sound import SoundStream, encode_wav, read_sound, read_wav
 
 
 def frequency(samples, rate=16_000):
@@ -63,6 +63,17 @@ def test_sound_track_of_a_video(tmp_path, name, codec):
     sound = read_sound(write_sound(tmp_path / name, tone(1.0, 48_000), 48_000, codec, pictures=True))
     assert sound.seconds == pytest.approx(1, abs=0.05)
     assert frequency(sound.samples[4000:12000]) == pytest.approx(440, abs=4)
+
+
+@pytest.mark.parametrize("rate", [16_000, 48_000])
+def test_pieces_are_placed_at_the_times_at_which_they_are_played(tmp_path, rate):
+    path = write_sound(tmp_path / "a.mkv", tone(2.0, rate), rate, gap=1.0)
+    pieces = list(SoundStream(path))
+    assert (np.concatenate([piece.samples for piece in pieces]) == read_sound(path).samples).all()
+    ends = [piece.start + len(piece.samples) for piece in pieces]
+    gaps = [after.start - end for end, after in zip(ends, pieces[1:], strict=False)]
+    assert sorted(gaps)[-2:] == pytest.approx([0, 16_000], abs=64)
+    assert (pieces[0].start, ends[-1]) == pytest.approx((0, 48_000), abs=64)
 
 
 def test_member_of_a_zip_is_read_in_place(tmp_path):

@@ -80,7 +80,7 @@ def test_no_readable_source_raises(predictor, tmp_path):
 def test_picture_without_a_face_gives_no_rows(predictor, tmp_path):
     Image.fromarray(np.full((200, 300, 3), 127, np.uint8)).save(tmp_path / "a.png")
     result = outcome(predictor, tmp_path / "a.png", tmp_path / "out")
-    assert (result.frames, result.emotions.total(), result.failure) == (1, 0, None)
+    assert (result.steps, result.emotions.total(), result.failure) == (1, 0, None)
     assert (tmp_path / "out/faces.jsonl").read_text() == ""
 
 

@@ -8,8 +8,9 @@ import pytest
 
 from fervid.faces.face import Face
 from fervid.media.decoding import Frame
-from fervid.predict.face_tables import FACE_COLUMNS, RecordFiles, records
+from fervid.predict.face_tables import FACE_COLUMNS, FACES, records
 from fervid.predict.predictor import FacePrediction
+from fervid.predict.record_files import RecordFiles
 
 NAMES = ["happy", "sad"]
 
@@ -43,7 +44,7 @@ def test_row_contains_all_columns_of_a_face():
 def test_both_files_contain_only_complete_lines(tmp_path):
     frame = Frame(0, 0.0, np.zeros((9, 9, 3), np.uint8))
     rows = records('a, "b"\nc.mp4', frame, [seen(1)], NAMES)
-    with RecordFiles(tmp_path, NAMES) as files:
+    with RecordFiles(tmp_path, FACES, [*FACE_COLUMNS, "prob_happy", "prob_sad"]) as files:
         files.write(rows)
         position = files.position
         files.write(records("NA", frame, [seen(3)], NAMES))

@@ -147,16 +147,6 @@ def test_mistakes_are_one_sentence(fervid_command, capsys, words, match, tmp_pat
     assert "Traceback" not in error
 
 
-@pytest.mark.parametrize("command", ["predict"])
-def test_commands_for_pictures_reject_runs_of_sound(trained, fervid_command, capsys, command, tmp_path):
-    _, folder = trained("sample=sound", *CNN, "finetune=linear_probe")
-    capsys.readouterr()
-    words = [f"source={tmp_path}"] if command == "predict" else []
-    with pytest.raises(SystemExit):
-        fervid_command(command, f"run={folder}", *words)
-    assert "classifies clips (sound), not single pictures" in " ".join(capsys.readouterr().err.split())
-
-
 def test_evaluation_predicts_clips_as_the_run_did(trained, fervid_command, capsys, tmp_path):
     _, folder = trained(
         "sample=clip_sound", "sample.frames=2", "backbone=lenet", "head=linear", *CNN, "finetune=linear_probe"
