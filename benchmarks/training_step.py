@@ -35,6 +35,7 @@ from bare_step import BareStep, model_and_data
 from pytorch_lightning.callbacks import Checkpoint
 from timing import Figure, by_turns, print_figures, ratios
 from torch.nn import functional as F
+from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader, Dataset
 
 import fervid.train
@@ -49,6 +50,7 @@ SETTINGS = {
     "AlexNet at 227 px": ["backbone=alexnet_ised", "optimizer=sgd_plain", *SMALL, *ALL_LEARN],
     "MobileNetV2 at 224 px": ["backbone=mobilenet_v2", "optimizer=adam", *SMALL, *ALL_LEARN],
 }
+SOUND = ["sample=sound"]  # 360 sounds to train, 120 to validate
 LENET = ["backbone=lenet", "optimizer=rmsprop", "dataset.batch_size=10"]  # 1,344 and 480 frames
 A_TURN = 5  # epochs of LeNet per turn; each takes a second
 
@@ -165,12 +167,33 @@ class Faces(Dataset):
         return face.permute(2, 0, 1).float() / 255, self.labels[number]
 
 
+class Sounds(Dataset):
+    """Sounds of one subset, loaded one by one."""
+
+    def __init__(self, datamodule: EmotionDataModule, side: str):
+        clips = datamodule.samples_of(side)
+        self.rows, self.stored = clips["clip_row"].tolist(), datamodule.stores["sound"].rows
+        self.labels = [datamodule.class_names.index(emotion) for emotion in clips["emotion"]]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, number: int) -> tuple[torch.Tensor, int]:
+        return torch.from_numpy(self.stored[self.rows[number]].astype(np.float32) / 32768), self.labels[number]
+
+
+def padded(samples: list[tuple[torch.Tensor, int]]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Collates sounds of different length, as the networks of fervid expect them."""
+    sounds, labels = zip(*samples, strict=True)
+    return pad_sequence(sounds, batch_first=True, padding_value=torch.nan), torch.tensor(labels)
+
+
 class PlainLoop:
     """A plain training loop, one epoch per call.
 
     Args:
         settings: settings as on the command line.
-        cache: folder of the cached faces and the best weights.
+        cache: folder of the cached inputs and the best weights.
         threads: number of threads of torch.
     """
 
@@ -178,8 +201,11 @@ class PlainLoop:
         self.model, datamodule = model_and_data(settings, cache)
         self.optimizer, self.best = self.model.configure_optimizers(), 0.0
         self.path, self.threads = Path(cache) / "best.pt", threads
-        self.train = DataLoader(Faces(datamodule, "train"), batch_size=datamodule.batch_size, shuffle=True)
-        self.val = DataLoader(Faces(datamodule, "val"), batch_size=64)
+        is_sound = "sound" in datamodule.stores
+        data, collate = (Sounds, padded) if is_sound else (Faces, None)
+        train, val = data(datamodule, "train"), data(datamodule, "val")
+        self.train = DataLoader(train, batch_size=datamodule.batch_size, shuffle=True, collate_fn=collate)
+        self.val = DataLoader(val, batch_size=64, collate_fn=collate)
 
     def __call__(self) -> float:
         """Trains one epoch; returns the seconds."""
@@ -254,11 +280,25 @@ def lenet(cache: str, repeats: int) -> None:
     print_figures(Figure("training step", "fervid / plain loop on one thread, LeNet", figures, "<= 1.2"))
 
 
+def sound(cache: str, repeats: int) -> None:
+    """Compares an epoch of the CNN on log-mel spectrograms with the plain loop."""
+    plain = PlainLoop(SOUND, cache, torch.get_num_threads())
+    with Training(SOUND, cache, 1 + repeats) as whole:
+        sides = {"fervid": whole, "plain": plain}
+        by_turns(sides, 1)  # warms up
+        seconds = by_turns(sides, repeats)
+        rest = whole.rest()
+    note = ", ".join(f"{name} {np.median(value):.2f} s per epoch" for name, value in seconds.items())
+    figures = ratios(seconds["fervid"], seconds["plain"])
+    note += f"; {rest:.1f} s once per run"
+    print_figures(Figure("training step", "fervid / plain loop, CNN on sound", figures, "<= 1.1", note=note))
+
+
 def main() -> None:
     """Prints one line per measurement."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--only", choices=[*SETTINGS, "LeNet"], help="one of the networks")
+    parser.add_argument("--only", choices=[*SETTINGS, "LeNet", "sound"], help="one of the networks")
     arguments = parser.parse_args()
     keep_memory()
     with tempfile.TemporaryDirectory() as cache:
@@ -267,6 +307,8 @@ def main() -> None:
                 large(name, settings, cache, arguments.repeats)
         if arguments.only in (None, "LeNet"):
             lenet(cache, arguments.repeats)
+        if arguments.only in (None, "sound"):
+            sound(cache, arguments.repeats)
 
 
 if __name__ == "__main__":

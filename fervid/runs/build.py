@@ -102,7 +102,8 @@ def make_network(config: DictConfig, size: int, feature_names: Sequence[str] = (
     keeps_time = fusion_class is not None and fusion_class.over_time
     branches, widths = {}, {}
     for name, encoder in encoders.items():
-        branches[name], widths[name] = _make_branch(config, encoder, keeps_time=keeps_time)
+        reduce = make_head(feature_shape=encoder.output_shape()).reduce if name == "image" else nn.Identity()
+        branches[name], widths[name] = _make_branch(config, encoder, reduce, keeps_time=keeps_time)
     if fusion_class is None:
         return Network(branches, make_head(feature_shape=(*widths.values(),)))
     return Network(branches, instantiate(config.fusion, widths=widths, make_head=make_head, _convert_="all"))
@@ -119,11 +120,17 @@ def _make_encoder(config: DictConfig, modality: str, feature_names: Sequence[str
     return encoder
 
 
-def _make_branch(config: DictConfig, encoder: Encoder, *, keeps_time: bool) -> tuple[Branch, int]:
-    """Builds the branch of a clip, and returns it with the number of its features."""
+def _make_branch(config: DictConfig, encoder: Encoder, reduce: nn.Module, *, keeps_time: bool) -> tuple[Branch, int]:
+    """Builds the branch of a clip, and returns it with the number of its features.
+
+    Args:
+        config: configuration with ``pooling``.
+        encoder: the encoder.
+        reduce: what turns the features of a frame into a vector, as in a recogniser of frames.
+        keeps_time: whether the fusion needs the whole sequence.
+    """
     over_time = encoder.modality == "image"
-    reduce: nn.Module = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()) if over_time else nn.Identity()
-    width = encoder.output_shape()[0 if over_time else -1]
+    width = int(reduce(torch.empty(1, *encoder.output_shape(), device="meta")).shape[-1])
     if keeps_time:
         return Branch(encoder, reduce, over_time=over_time), width
     if not config.get("pooling"):

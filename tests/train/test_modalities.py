@@ -130,7 +130,7 @@ def test_subject_normalisation_helps_and_is_disclosed(trained, fervid_command, c
         (["sample=features"], "no feature tables"),
         (["sample=sound", "identity=face_mobilenetv1"], "identity"),
         (["sample=clip_sound", "fusion=gated", "finetune=linear_probe"], "give fusion=late"),
-        (["sample=clip", "pooling=gru", "finetune=linear_probe", "backbone=lenet"], "pooling without weights"),
+        (["sample=clip", "pooling=gru", "finetune=linear_probe", "backbone=lenet", "head=linear"], "pooling without weights"),
         (["sample=sound", "finetune.subject_normalisation=true"], "subject_normalisation"),
         (["sample=clip_sound", "finetune.phases.0.unfreeze_from=sound.nothing"], "has no stage 'nothing'"),
         (["sample=clip_sound", "finetune.phases.0.unfreeze_from=nose.all"], "unfreeze_from=nose.all is unknown"),
@@ -210,3 +210,11 @@ def test_videos_whose_sound_cannot_be_used_are_left_out_of_fusion(fervid_command
     failures = pd.read_csv(tmp_path / "run" / "failures.csv").groupby("path")["reason"].agg("; ".join)
     assert "has no sound track" in failures[mute]
     assert "silent" in failures[silent]
+
+
+def test_frames_of_a_clip_keep_the_features_that_the_head_of_the_network_uses(trained):
+    words = ["dataset.identities=12", "dataset.frames=4", "dataset.batch_size=16", "trainer.max_epochs=8"]
+    results, _ = trained("sample=clip", "sample.frames=2", "backbone=lenet", *words)
+    # With a mean over each map instead of the dense layers of LeNet, nothing was learned (15%).
+    assert results["history"][-1]["train/uar"] > 0.5
+    assert results["choices"]["head"] == "lenet"
