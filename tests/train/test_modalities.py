@@ -130,7 +130,10 @@ def test_subject_normalisation_helps_and_is_disclosed(trained, fervid_command, c
         (["sample=features"], "no feature tables"),
         (["sample=sound", "identity=face_mobilenetv1"], "identity"),
         (["sample=clip_sound", "fusion=gated", "finetune=linear_probe"], "give fusion=late"),
-        (["sample=clip", "pooling=gru", "finetune=linear_probe", "backbone=lenet", "head=linear"], "pooling without weights"),
+        (
+            ["sample=clip", "pooling=gru", "finetune=linear_probe", "backbone=lenet", "head=linear"],
+            "pooling without weights",
+        ),
         (["sample=sound", "finetune.subject_normalisation=true"], "subject_normalisation"),
         (["sample=clip_sound", "finetune.phases.0.unfreeze_from=sound.nothing"], "has no stage 'nothing'"),
         (["sample=clip_sound", "finetune.phases.0.unfreeze_from=nose.all"], "unfreeze_from=nose.all is unknown"),
