@@ -192,7 +192,7 @@ class PrefixCache:
         for subset, plan in wanted.items():
             if _gigabytes({**plans, subset: plan}, shape) <= room:
                 plans[subset] = plan
-        rows, key = _rows_by_view(plans), _prefix_key(work, stage)
+        rows, key = _rows_by_view(plans), _prefix_key(work, stage, shape)
         files = {view: SparseRows(work.path(stage, key, view), (len(work.store), *shape)) for view in rows}
         return Prefix(stage, shape, saved, plans, rows, files)
 
@@ -303,8 +303,11 @@ class _Work:
         return self.datamodule.folder / "features" / f"{name}-{digest}.npy"
 
 
-def _prefix_key(work: _Work, stage: int) -> str:
-    """Returns a digest of everything that determines the input features of a stage, except the view."""
+def _prefix_key(work: _Work, stage: int, shape: tuple[int, ...]) -> str:
+    """Returns a digest of everything that determines the input features of a stage, except the view.
+
+    The shape is that of the longest sequence of the run's subsets, so it differs between splits of one corpus.
+    """
     branch, trainer = work.branch, work.trainer
     encoder = branch.encoder
     settings = [
@@ -318,6 +321,7 @@ def _prefix_key(work: _Work, stage: int) -> str:
         trainer.strategy.root_device.type,
         torch.__version__,
         work.store.batch_size,
+        shape,
     ]
     key = hashlib.sha256(json.dumps(settings).encode())
     prefix = torch.nn.ModuleList(encoder.stage_modules(0, stage))

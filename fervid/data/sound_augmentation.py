@@ -12,7 +12,7 @@ import numpy as np
 from fervid.errors import InputError
 from fervid.media.sound import RATE
 
-MIN_SAMPLES = RATE // 20  # what a shift leaves of a sound
+MIN_SAMPLES = RATE // 20  # what a shift or a higher speed leaves of a sound
 
 
 class SoundAugmentation:
@@ -67,15 +67,18 @@ class SoundAugmentation:
             draws: random numbers.
 
         Returns:
-            float32 (M,); values may exceed 1.
+            float32 (M,), at most as long as the original, of which the end is cut off if need be; values may exceed 1.
         """
-        sound = values
+        sound, shortest = values, min(len(values), MIN_SAMPLES)
         if self.speed and draws.random() < self.p:
-            sound = _resampled(sound, 1 + draws.uniform(-self.speed, self.speed))
+            changed = _resampled(sound, 1 + draws.uniform(-self.speed, self.speed))
+            sound = changed if len(changed) >= shortest else sound
         if self.shift_seconds and draws.random() < self.p:
             shift = round(RATE * draws.uniform(-self.shift_seconds, self.shift_seconds))
             removed = min(-shift, max(0, len(sound) - MIN_SAMPLES))
             sound = np.pad(sound, (shift, 0)) if shift > 0 else sound[max(0, removed) :]
+        # Encoders have a maximum length, and cached features have room for the longest original.
+        sound = sound[: len(values)]
         if self.gain_db and draws.random() < self.p:
             sound = sound * np.float32(10 ** (draws.uniform(-self.gain_db, self.gain_db) / 20))
         if self.noise_snr_db is not None and draws.random() < self.p:

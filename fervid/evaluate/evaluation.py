@@ -153,7 +153,12 @@ def _reopened(run: Run, config: DictConfig) -> EmotionDataModule:
     places = [corpus["root"] for corpus in run.corpora if corpus["root"] is not None]
     is_moved = any(not Path(str(place)).expanduser().exists() for place in places)
     return reopen_corpus(
-        run.folder, run.results, config.cache_dir, config.root if is_moved else None, trust=config.trust
+        run.folder,
+        run.results,
+        config.cache_dir,
+        config.root if is_moved else None,
+        features_path=config.features_path,
+        trust=config.trust,
     )
 
 
@@ -171,7 +176,9 @@ def _predict_all(
     labels = frames["emotion"]
     emotions = vocabularies[0] if own_corpus else shared_emotions(vocabularies, sorted(labels.unique()))
     for member in members:
-        console.print(f"{member.name}: {len(member.frames)} frames of {member.datamodule.corpus}", highlight=False)
+        console.print(
+            f"{member.name}: {len(member.frames)} {member.run.samples} of {member.datamodule.corpus}", highlight=False
+        )
         names = [name if own_corpus else shared_name(name) for name in member.run.class_names]
         member.probabilities, member.classes = merge_classes(predict_frames(member, config.device, config.trust), names)
     for table in tables:

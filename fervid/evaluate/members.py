@@ -23,7 +23,8 @@ from fervid.faces.detection import NoDetector
 from fervid.models.batch_invariance import MAX_PICTURES, BatchInvariance, check_batches
 from fervid.predict.predictor import BATCH_SIZE, Predictor
 from fervid.runs.build import make_sample
-from fervid.runs.load import load_classifier, read_manifest, read_run, reopen_corpus, stored_config
+from fervid.runs.device import find_device
+from fervid.runs.load import check_features, load_classifier, read_manifest, read_run, reopen_corpus, stored_config
 from fervid.runs.run import Run
 from fervid.runs.trust import Trust
 from fervid.schema.columns import keys
@@ -91,7 +92,14 @@ def open_members(runs: Sequence[Run], config: DictConfig) -> list[Member]:
         manifest, names_comparable = read_manifest(run.folder), True
         seen = manifest[manifest["split"].isin(["train", "val"])]
         if config.get("dataset") is None:
-            datamodule = reopen_corpus(run.folder, run.results, config.cache_dir, config.root, trust=config.trust)
+            datamodule = reopen_corpus(
+                run.folder,
+                run.results,
+                config.cache_dir,
+                config.root,
+                features_path=config.features_path,
+                trust=config.trust,
+            )
             frames = datamodule.samples_of("test")
         else:
             datamodule, frames = _other_corpus(run, config)
@@ -139,6 +147,7 @@ def _other_corpus(run: Run, config: DictConfig) -> tuple[EmotionDataModule, pd.D
         _convert_="all",
     )
     datamodule.prepare_data()
+    check_features(run.results, datamodule, run.folder)
     datamodule.manifest = datamodule.numbered_rows().assign(split="test")
     return datamodule, datamodule.samples_of("test")
 
@@ -306,7 +315,7 @@ def predict_clips(member: Member, device: str, trust: Trust = ()) -> np.ndarray:
     Returns:
         The probabilities (N, num_classes).
     """
-    model = load_classifier(member.run.folder, trust=trust, of_pictures=False).to(device)
+    model = load_classifier(member.run.folder, trust=trust, of_pictures=False).to(find_device(device))
     datamodule = member.datamodule
     numbers, repeated = np.unique(member.frames["clip_row"].to_numpy(), return_inverse=True)
     samples = member.frames.drop_duplicates("clip_row").sort_values("clip_row")

@@ -72,7 +72,7 @@ def posterior_entries(table: PosteriorTable, run: dict[str, Any]) -> dict[str, A
         table: the table; how its model was trained is unknown.
         run: entries of a run that was tested on the same frames.
     """
-    groups = ("dataset", "split", "detector")
+    groups = ("dataset", "split", "detector", "sample")
     described = {"files": table.source, "classes": table.class_names, "values": table.values}
     return {
         "choices": {name: run["choices"].get(name) for name in groups} | {"backbone": "posteriors"},
@@ -99,6 +99,9 @@ def ensemble_settings(
     seconds = {"fit": sum(results["seconds"]["fit"] for results in members)}
     choices = _common([results["choices"] for results in members]) | {"backbone": "ensemble"}
     config = _common([results["config"] for results in members])
+    # Its rows are frames if those of a member are.
+    samples = [results["config"].get("sample") for results in members]
+    config["sample"] = next((each for each in samples if each is None or _shows_frames(each)), samples[0])
     # Part of the configuration, so that reports do not mistake two ensembles of the same members for replicates.
     config["ensemble"] = {"combine": rule, "weights": given if weights.source == "given" else weights.source}
     ensemble = {"members": list(sources), "weights": given, "weights_from": weights.source, "combine": rule}
@@ -109,6 +112,10 @@ def ensemble_settings(
         "choices": choices, "config": config, "seconds": seconds, "seed": None, "warnings": [], "metrics": {},
         "ensemble": ensemble,
     }  # fmt: skip
+
+
+def _shows_frames(sample: dict[str, Any]) -> bool:
+    return sample.get("modalities") == ["image"] and sample.get("frames") is None
 
 
 def _common(settings: Sequence[dict[str, Any]]) -> dict[str, Any]:

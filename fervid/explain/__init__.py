@@ -93,6 +93,7 @@ def _clips(config: DictConfig, run_folder: Path, folder: Path) -> list[Path]:
         seed=config.seed,
         cache_dir=config.cache_dir,
         root=config.root,
+        features_path=config.features_path,
         device=str(config.device),
         trust=config.trust,
     )

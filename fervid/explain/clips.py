@@ -6,19 +6,18 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 from matplotlib.figure import Figure
 from rich import get_console
 from rich.progress import track
 
 from fervid import figures
 from fervid.data.datamodule import EmotionDataModule
-from fervid.errors import InputError
 from fervid.explain.choosing import choose_samples, matching_samples, samples_to_average
 from fervid.explain.occlusion import ClipRelevance, clip_relevance
 from fervid.explain.output import FOLDER, show_on_tensorboard, write_explanation
 from fervid.figures.moments import ExplainedClip, MeanRelevance
 from fervid.models.log_mel import RATE
+from fervid.runs.device import find_device
 from fervid.runs.load import load_classifier, read_run, reopen_corpus
 from fervid.runs.trust import Trust
 from fervid.schema.predictions import confidence
@@ -42,6 +41,7 @@ def explain_clips(
     seed: int,
     cache_dir: str | Path,
     root: str | Path | None = None,
+    features_path: str | Path | None = None,
     device: str = "cpu",
     trust: Trust = (),
 ) -> list[Path]:
@@ -55,6 +55,7 @@ def explain_clips(
         seed: seed for the random choice of clips.
         cache_dir: folder of the cached inputs.
         root: path of the corpus, if it was moved; None: the path recorded in the run.
+        features_path: path of the run's feature table, if it was moved.
         device: device of the network.
         trust: packages whose classes the run may use.
 
@@ -65,11 +66,11 @@ def explain_clips(
         InputError: if the run's corpus or inputs are missing, or a clip does not exist.
     """
     run = read_run(folder)
-    model = load_classifier(folder, trust=trust, of_pictures=False).to(_device(device))
+    model = load_classifier(folder, trust=trust, of_pictures=False).to(find_device(device))
     predictions = run.predictions
     chosen = choose_samples(predictions, samples, max_samples, seed)
     averaged = samples_to_average(predictions, MAX_AVERAGED_CLIPS, seed)
-    datamodule = reopen_corpus(run.folder, run.results, cache_dir, root, trust=trust)
+    datamodule = reopen_corpus(run.folder, run.results, cache_dir, root, features_path=features_path, trust=trust)
     rows = matching_samples(datamodule, predictions, run.folder)
     inputs = _open_inputs(datamodule, rows)
 
@@ -91,16 +92,6 @@ def explain_clips(
     written = write_explanation(target, drawn, {"relevance.csv": lambda path: write_csv(path, table)})
     show_on_tensorboard(run, drawn)
     return written
-
-
-def _device(name: str) -> torch.device:
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise InputError(f"device={name} is unknown: give cpu or cuda.") from error
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise InputError(f"device={name} cannot be used, since PyTorch finds no CUDA device: use device=cpu.")
-    return device
 
 
 def _tracked(table: pd.DataFrame, description: str):  # type: ignore[no-untyped-def]

@@ -107,7 +107,7 @@ class LateFusion(Fusion):
         make_head: MakeHead,
         *,
         rule: str = "product",
-        modality_dropout: float = 0.0,
+        modality_dropout: float = 0.3,
     ):
         super().__init__(widths, modality_dropout=modality_dropout)
         if rule not in ("product", "mean"):

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from fervid.errors import InputError
 from fervid.models.encoder import Encoder
-from fervid.models.fusion import Fusion
+from fervid.models.fusion import Fusion, LateFusion
 from fervid.models.heads import Head
 
 
@@ -113,6 +113,11 @@ class Network(nn.Module):
     def modalities(self) -> tuple[str, ...]:
         """Names of the modalities."""
         return tuple(self.branches)
+
+    @property
+    def can_miss(self) -> bool:
+        """Whether the network was made to answer if modalities are missing."""
+        return isinstance(self.head, LateFusion) or (isinstance(self.head, Fusion) and self.head.modality_dropout > 0)
 
     @property
     def encoders(self) -> dict[str, Encoder]:

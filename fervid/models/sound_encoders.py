@@ -1,6 +1,7 @@
 """Encoders of sound: a small CNN, and the speech encoders of Hugging Face transformers."""
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -33,6 +34,7 @@ class SoundEncoder(Encoder):
 
     Attributes:
         min_samples: smallest number of samples of a sound.
+        max_samples: largest number of samples of a sound.
 
     Shapes:
         sounds (B, S), float32, mono, 16,000 samples per second in [-1, 1], padded with NaN -> (B, T, D), padded with
@@ -42,6 +44,7 @@ class SoundEncoder(Encoder):
     modality = "sound"
     group = "sound_encoder"
     min_samples: int
+    max_samples: float = math.inf
 
     def prepare(self, x: Tensor) -> Tensor:
         """Checks a batch of sounds (B, S), and returns it unchanged.
@@ -235,6 +238,7 @@ class TransformersEncoder(SoundEncoder):
         self.built_as = repr(settings)
         self.added_stages = (LAYER_WEIGHTS,)
         self.min_samples = chain.min_samples
+        self.max_samples = chain.max_samples
         self._removed = chain.removed
         relative = "encoder.layers.0.attention.rel_attn_embed.weight"
         self.no_weight_decay = frozenset([relative] if architecture == "wavlm" else [])

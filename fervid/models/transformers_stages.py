@@ -20,6 +20,7 @@ from fervid.models.log_mel import MAX_RANGE, RATE, LogMel, SpecAugment, made_spe
 from fervid.models.sequences import filled, lengths, padded, valid_positions, with_padding
 
 LAYER_WEIGHTS = "layer_weights"
+WHISPER_STEP = 2 * 160  # samples from one position to the next
 WHISPER_MIN_SAMPLES = 400  # a window of its spectrogram
 # Beginnings of the names of tensors in the stages, and in the library.
 WHISPER_NAMES = {"stem.positions": "embed_positions.weight", "stem.": "", "norm.block.": "layer_norm."}
@@ -41,6 +42,7 @@ class Chain:
         last_block: name of the last layer; if no layer is used, of the last stage.
         removed: names in the library of the parts after the last stage.
         min_samples: smallest number of samples of a sound.
+        max_samples: largest number of samples of a sound.
     """
 
     network: nn.Module
@@ -48,6 +50,7 @@ class Chain:
     last_block: str
     removed: list[str]
     min_samples: int
+    max_samples: float
 
 
 def make_chain(
@@ -85,15 +88,17 @@ def make_chain(
     library_names = [f"{prefix}{name}" for name in layer_names[: len(blocks)]]
     library_names += [f"{prefix}layer_norm"] if has_norm else []
     start: dict[str, nn.Module]
+    most: float
     if is_whisper:
         mel = LogMel(bands=config.num_mel_bins, spec_augment=spec_augment)
-        start, samples = {"log_mel": mel, "stem": WhisperStem(model)}, WHISPER_MIN_SAMPLES
+        stem = WhisperStem(model)
+        start, samples, most = {"log_mel": mel, "stem": stem}, WHISPER_MIN_SAMPLES, len(stem.positions) * WHISPER_STEP
     else:
         augment = made_spec_augment(spec_augment, RATE / math.prod(config.conv_stride))
         start = {"features": Features(model.feature_extractor, normalize)}
         start |= {"projection": Projection(model.feature_projection, augment)}
         start |= {"positions": Positions(encoder, norm=not has_norm)}
-        samples = min_samples(config.conv_kernel, config.conv_stride)
+        samples, most = min_samples(config.conv_kernel, config.conv_stride), math.inf
     used = chosen[-1]
     network = nn.Module()
     for name, stage in start.items():
@@ -106,7 +111,7 @@ def make_chain(
         network.add_module(LAYER_WEIGHTS, LayerWeights(len(chosen)))
         names.append(LAYER_WEIGHTS)
     last_block = next((name for name in reversed(names) if name.startswith("layers.")), names[-1])
-    return Chain(network, names, last_block, library_names[used:], samples)
+    return Chain(network, names, last_block, library_names[used:], samples, most)
 
 
 def chosen_layers(layers: int | str | Sequence[int | str] | None, count: int, has_norm: bool) -> list[int]:
@@ -170,7 +175,7 @@ class WhisperStem(nn.Module):
         super().__init__()
         self.conv1, self.conv2 = encoder.conv1, encoder.conv2
         self.dropout = encoder.config.dropout
-        self.step = 2 * 160 / RATE  # seconds from one position to the next
+        self.step = WHISPER_STEP / RATE  # seconds from one position to the next
         self.positions: Tensor  # a buffer, since Whisper's sinusoids are never trained
         self.register_buffer("positions", encoder.embed_positions.weight.detach().clone())
 

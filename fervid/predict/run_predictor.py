@@ -15,6 +15,7 @@ from fervid.faces.cropping import Aligned, Alignment
 from fervid.faces.detection import Detector, HaarDetector, NoDetector
 from fervid.faces.face import Face
 from fervid.media.decoding import read_picture
+from fervid.runs.device import find_device
 from fervid.runs.load import load_classifier, stored_config
 from fervid.runs.run import Run, read_run
 from fervid.runs.trust import Trust
@@ -59,7 +60,7 @@ class RunPredictor:
     ):
         self.folder = Path(folder).expanduser()
         model = load_classifier(self.folder, trust=trust, of_pictures=of_pictures)
-        self.model = model.to(device=_device(device), memory_format=torch.channels_last)
+        self.model = model.to(device=find_device(device), memory_format=torch.channels_last)
         run = read_run(self.folder)
         self.results = run.results
         config = stored_config(self.results, self.folder, trust=trust)
@@ -107,17 +108,3 @@ def is_nearly_square(image: np.ndarray) -> bool:
     """Whether a picture (H, W, 3) is square enough to be a face crop."""
     height, width = image.shape[:2]
     return 0.8 <= width / height <= 1.25
-
-
-def _device(name: str | torch.device) -> torch.device:
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise InputError(f"device={name} is unknown: give cpu or cuda.") from error
-    if device.type not in ("cpu", "cuda"):
-        raise InputError(f"device={name} is unknown: give cpu or cuda.")
-    count = torch.cuda.device_count()
-    if device.type == "cuda" and (device.index or 0) >= count:
-        instead = f"use cuda:0 to cuda:{count - 1}" if count else "use device=cpu"
-        raise InputError(f"device={name} is not among the {count} CUDA devices that PyTorch finds: {instead}.")
-    return device

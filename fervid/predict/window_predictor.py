@@ -14,10 +14,9 @@ from fervid.errors import InputError, reason
 from fervid.media.clip_sounds import MIN_SECONDS
 from fervid.media.sampling import Sampling
 from fervid.media.sound import RATE
-from fervid.models.fusion import Fusion, LateFusion
 from fervid.models.sound_encoders import SoundEncoder
 from fervid.predict.run_predictor import RunPredictor
-from fervid.predict.windows import WindowInput, WindowPrediction
+from fervid.predict.windows import TOLERANCE, WindowInput, WindowPrediction
 from fervid.runs.build import make_sample
 from fervid.runs.load import read_manifest, stored_config
 from fervid.schema.columns import keys
@@ -60,10 +59,8 @@ class WindowPredictor(RunPredictor):
                 f"{self.folder} classifies feature tables, which cannot be computed from a video or a sound file: its "
                 "answers for the test clips are in predictions.csv."
             )
-        head = network.head
-        can_miss = isinstance(head, LateFusion) or (isinstance(head, Fusion) and head.modality_dropout > 0)
-        self.needed = () if can_miss else network.modalities
-        if self.missing and not can_miss:
+        self.needed = () if network.can_miss else network.modalities
+        if self.missing and not network.can_miss:
             raise InputError(
                 f"{self.folder} needs {' and '.join(network.modalities)} together, and features cannot be computed "
                 "from a video or a sound file: train with fusion=late or fusion.modality_dropout=0.3."
@@ -99,10 +96,17 @@ class WindowPredictor(RunPredictor):
         """
         if seconds is None:
             typical = typical_seconds(read_manifest(self.folder)) or DEFAULT_SECONDS
-            return round(min(max(typical, MIN_WINDOW), MAX_WINDOW), 2)
-        if not MIN_WINDOW <= seconds <= MAX_WINDOW:
-            raise InputError(f"window={seconds} is out of range: use {MIN_WINDOW:g} to {MAX_WINDOW:g} seconds.")
+            return round(min(max(typical, MIN_WINDOW), self.max_window), 2)
+        if not MIN_WINDOW <= seconds <= self.max_window:
+            raise InputError(f"window={seconds} is out of range: use {MIN_WINDOW:g} to {self.max_window:g} seconds.")
         return float(seconds)
+
+    @property
+    def max_window(self) -> float:
+        """Largest length of a window in seconds, which the sound encoder may limit."""
+        encoder = self.model.network.encoders.get("sound")
+        longest = encoder.max_samples / RATE if isinstance(encoder, SoundEncoder) else MAX_WINDOW
+        return min(MAX_WINDOW, longest - TOLERANCE)  # the last window may be longer by the tolerance
 
     @property
     def answers_alone(self) -> tuple[str, ...]:

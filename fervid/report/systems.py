@@ -55,6 +55,11 @@ class System:
         """What its initial weights were trained on of its corpora: ``emotion_labels_of``, ``subjects_of``, or both."""
         return frozenset(entry for run in self.runs for entry in run.results["leakage"].get("weights", {}))
 
+    @property
+    def normalises_subjects(self) -> bool:
+        """Whether its features were standardised by subject, which needs several samples of each test subject."""
+        return any(run.setting("finetune.subject_normalisation") for run in self.runs)
+
     def mean_metric(self, name: str) -> float:
         """Mean of a score such as ``test/uar`` over the replicates."""
         return float(np.mean([run.metric(name) for run in self.runs]))
@@ -155,10 +160,14 @@ def _label_settings(settings: dict[str, str], others: Sequence[dict[str, str]]) 
 
 
 def comparable(systems: Sequence[System]) -> list[list[System]]:
-    """Groups systems that classify the same emotions on the same test rows and whose initial weights leak the same."""
+    """Groups systems that classify the same emotions on the same test rows, with equal knowledge of the test subjects.
+
+    That is, their initial weights leak the same, and either all or none standardise features by subject.
+    """
     sets: dict[Any, list[System]] = {}
     for system in systems:
-        sets.setdefault((tuple(system.class_names), system.test_rows, system.pretraining), []).append(system)
+        known = (system.pretraining, system.normalises_subjects)
+        sets.setdefault((tuple(system.class_names), system.test_rows, *known), []).append(system)
     return list(sets.values())
 
 
@@ -176,6 +185,8 @@ def reason_not_comparable(one: System, other: System) -> str:
         entries = one.pretraining ^ other.pretraining
         what = "emotion labels" if "emotion_labels_of" in entries else "subjects"
         return f"the initial weights of only one of the two were trained on {what} of the corpus"
+    if one.normalises_subjects != other.normalises_subjects:
+        return "only one of the two standardises features by subject, for which it sees all samples of a test subject"
     replicates, shared = (len(one.test_rows), len(other.test_rows)), len(one.test_rows & other.test_rows)
     if shared:
         return (

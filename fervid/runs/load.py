@@ -15,7 +15,7 @@ from torch import nn
 
 from fervid.corpora.corpus import Corpus
 from fervid.data.datamodule import EmotionDataModule
-from fervid.errors import InputError, first_line, reason
+from fervid.errors import InputError, first_line, listed, reason
 from fervid.models.lora import ADDITION
 from fervid.models.weight_files import read_checkpoint
 from fervid.runs.build import ENCODERS, make_datamodule, make_network, task_class
@@ -59,7 +59,7 @@ def load_run(folder: str | Path, checkpoint: str = "best", *, trust: Trust = ())
     run = read_run(folder)
     results = run.results
     for group, settings in results.get("encoder_settings", {}).items():  # before the configuration is checked
-        results["config"][group] = {**results["config"].get(group, {}), **settings}
+        results["config"][group] = {**(results["config"].get(group) or {}), **settings}
     config = stored_config(results, folder, trust=trust)
     if "head" not in config:
         raise InputError(f"{folder} is a run of the classical baseline and has no network: give another run.")
@@ -137,9 +137,8 @@ def load_classifier(folder: Path, *, trust: Trust = (), of_pictures: bool = True
     class_names = run.class_names  # rejects other tasks before anything is built
     if of_pictures and not run.classifies_pictures:
         raise InputError(
-            f"{folder} classifies clips ({', '.join(run.modalities)}), not single pictures, "
-            "which this command needs: its answers for the test clips are in predictions.csv, and fervid.evaluate "
-            "predicts other corpora."
+            f"{folder} classifies clips ({', '.join(run.modalities)}), not single pictures: use "
+            "fervid.predict.window_predictor.WindowPredictor or the command fervid.predict."
         )
     model = load_run(folder, trust=trust)
     if not isinstance(model, EmotionClassifier) or model.class_names != class_names:
@@ -273,6 +272,7 @@ def reopen_corpus(
     cache_dir: str | Path,
     root: str | Path | None = None,
     *,
+    features_path: str | Path | None = None,
     trust: Trust = (),
 ) -> EmotionDataModule:
     """Opens the corpus of a run with its split: the faces that the run was trained and tested on.
@@ -282,6 +282,7 @@ def reopen_corpus(
         results: content of the run's ``results.json``.
         cache_dir: folder of cached faces.
         root: current folder of the corpus; None: the folder used by the run.
+        features_path: current path of its feature table; None: the path used by the run.
         trust: packages whose classes the run may use.
 
     Raises:
@@ -301,9 +302,15 @@ def reopen_corpus(
             f"{folder} would download {min(unknown)}, which is not in the yaml files of fervid or of "
             "--config-dir=<folder>: download it yourself and give root=<folder>."
         )
+    if features_path is not None:
+        if stored.dataset.get("features_path") is None:
+            raise InputError(f"features_path={features_path} cannot be used: {folder} was trained without features.")
+        stored.dataset.features_path = str(features_path)
     has_people = stored.get("identity") is not None
     stored.identity = None  # the people are read from the manifest: an untrusted run must not choose what is downloaded
     moved = "" if root is not None else "; if the corpus was moved, give root=<folder>"
+    if stored.dataset.get("features_path") is not None and features_path is None:
+        moved += f"{' and' if moved else '; if the table was moved, give'} features_path=<path>"
     logger = logging.getLogger("fervid.data")
     level = logger.level
     try:
@@ -330,7 +337,34 @@ def reopen_corpus(
             f"the corpus of {folder} has changed: of its {len(before)} frames {(rows == 'left_only').sum()} are "
             f"missing or have another emotion, subject or subset, and {(rows == 'right_only').sum()} are new{moved}."
         )
+    check_features(results, datamodule, folder)
     return datamodule
+
+
+def check_features(results: dict[str, Any], datamodule: EmotionDataModule, folder: Path) -> None:
+    """Checks that the feature table of a corpus has the columns that a run was trained on, in their order.
+
+    Args:
+        results: content of the run's ``results.json``.
+        datamodule: the corpus.
+        folder: run folder, for the message.
+
+    Raises:
+        InputError: if the columns differ.
+    """
+    if "features" not in datamodule.sample.modalities:
+        return
+    trained, found = list(results["data"].get("features") or []), datamodule.feature_names
+    if trained == found:
+        return
+    missing, new = [name for name in trained if name not in found], [name for name in found if name not in trained]
+    differ = "in another order"
+    if missing or new:
+        differ = f"{listed(missing)} missing" if missing else f"{listed(new)} new"
+    raise InputError(
+        f"{folder} was trained on {len(trained)} features, and the table has {len(found)} ({differ}): give the same "
+        "columns in the same order, if need be with dataset.feature_columns=[...]."
+    )
 
 
 def _keys(config: Any) -> Iterator[str]:

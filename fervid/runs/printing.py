@@ -81,8 +81,8 @@ def print_summary(console: Console, folder: Path, results: dict[str, Any]) -> No
     run = Run(folder, results)
     modalities = run.modalities
     prefixes = {f"validation{epochs}": "val/", f"test, {run.samples}": "test/"}
-    if len(modalities) > 1:
-        prefixes |= {f"test, {name} alone": f"test_{name}/" for name in modalities}
+    alone = {f"test, {name} alone": f"test_{name}/" for name in modalities}
+    prefixes |= {name: prefix for name, prefix in alone.items() if f"{prefix}uar" in metrics}
     if (
         run.samples == "frames"
         and results["data"]["clips"] < results["data"]["frames"]

@@ -84,6 +84,25 @@ class WeightsInfo:
         )
 
 
+def joined(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Joins the initial weights of the encoders of a network: those of the only pretrained one, or of all of them.
+
+    Args:
+        records: the initial weights of each encoder, as :class:`WeightsRecord`.
+    """
+    pretrained = [each for each in records if each.get("source", "random") != "random" or each.get("missing")]
+    if len(pretrained) < 2:
+        return (pretrained or list(records))[0]
+    texts = ("requested", "source", "sha256", "missing", "unwrapped", "data", "licence")
+    found: dict[str, Any] = {
+        name: " and ".join(dict.fromkeys(str(each[name]) for each in pretrained if each.get(name))) or None
+        for name in texts
+    }
+    for name in ("emotion_labels_of", "subjects_of"):
+        found[name] = sorted({corpus for each in pretrained for corpus in each.get(name) or []})
+    return found
+
+
 def trained_weights_info(results: Mapping[str, Any]) -> WeightsInfo:
     """Returns what the final weights of a run were trained on: its corpora, and the data of its initial weights.
 

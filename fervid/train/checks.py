@@ -5,6 +5,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import numpy as np
 import pandas as pd
 import torch
 from hydra.utils import instantiate
@@ -12,7 +13,11 @@ from omegaconf import DictConfig
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from fervid.callbacks import FreezeThenFineTune
+from fervid.data.datamodule import EmotionDataModule
+from fervid.data.stores import SequenceStore
 from fervid.errors import InputError, first_line
+from fervid.media.sound import RATE
+from fervid.models.sound_encoders import SoundEncoder
 from fervid.runs.build import task_class
 from fervid.tasks.task import Task
 
@@ -50,6 +55,27 @@ def check_single_frame(model: Task, finetune: FreezeThenFineTune) -> None:
                 f"dataset.batch_size=1 is too small for the batch statistics of BatchNorm in phase {phase.name!r}: "
                 "give 2 or more, or backbone.freeze_batchnorm=true."
             ) from error
+
+
+def check_lengths(model: Task, datamodule: EmotionDataModule) -> None:
+    """Checks that the sound encoder accepts the lengths of all sounds.
+
+    Raises:
+        InputError: if a sound is too short or too long; names the first one.
+    """
+    encoder, store = model.network.encoders.get("sound"), datamodule.stores.get("sound")
+    if not isinstance(encoder, SoundEncoder) or not isinstance(store, SequenceStore):
+        return
+    samples = datamodule.samples
+    lengths = store.rows.lengths[samples["clip_row"].to_numpy()]
+    unusable = (lengths < encoder.min_samples) | (lengths > encoder.max_samples)
+    if unusable.any():
+        first = int(np.flatnonzero(unusable)[0])
+        raise InputError(
+            f"{unusable.sum()} of {len(samples)} sounds cannot be used (first: {samples['clip'].iloc[first]}, "
+            f"{lengths[first] / RATE:.2f} s): this sound encoder accepts {encoder.min_samples / RATE:g} to "
+            f"{encoder.max_samples / RATE:g} s; divide longer recordings, and remove shorter ones from the corpus."
+        )
 
 
 def warn_of_one_class(predictions: pd.DataFrame, *, sam: float = 0.0) -> None:

@@ -11,7 +11,7 @@ from fervid.callbacks import FreezeThenFineTune
 from fervid.cli.overrides import overridden_settings
 from fervid.data.datamodule import EmotionDataModule
 from fervid.runs.record import describe
-from fervid.schema.weights import with_weights
+from fervid.schema.weights import joined, with_weights
 from fervid.tasks.task import Task
 
 
@@ -56,7 +56,7 @@ def collect(
     device = trainer.strategy.root_device
     encoders = list(model.network.encoders.values())
     settings = {each.group: each.settings for each in encoders if each.settings}
-    weights = next((each for each in encoders if each.pretrained), encoders[0]).weights.as_dict()
+    weights = joined([each.weights.as_dict() for each in encoders])
     return (
         described
         | finetune.results()

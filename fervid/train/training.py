@@ -43,6 +43,7 @@ from fervid.schema.same_system import RunIdentity, run_settings
 from fervid.schema.weights import pretraining_sentences, seen_in_pretraining
 from fervid.tasks.task import Task
 from fervid.train.checks import (
+    check_lengths,
     check_monitor,
     check_optimizer,
     check_single_frame,
@@ -138,6 +139,7 @@ def _run(
 
     model = make_model(config, datamodule.target, datamodule.feature_names)
     _fit_columns(model, datamodule)
+    check_lengths(model, datamodule)
     for encoder in model.network.encoders.values():
         for sentence in pretraining_sentences(seen_in_pretraining(encoder.weights.as_dict(), datamodule.corpora)):
             log.warning("%s.", sentence)
@@ -201,8 +203,7 @@ def _fit_columns(model: Task, datamodule: EmotionDataModule) -> None:
     encoder = model.network.encoders.get(Columns.modality)
     if isinstance(encoder, Columns):
         store, rows = datamodule.stores[Columns.modality], datamodule.input_rows(Columns.modality, "train")
-        values = store.view(rows).reshape(-1, len(encoder.names))
-        encoder.fit(values[~np.isnan(values[:, 0])])
+        encoder.fit(np.concatenate([store.view(rows[[number]])[0] for number in range(len(rows))]))
 
 
 def _make_finetune(config: DictConfig, folder: Path) -> FreezeThenFineTune:
@@ -269,7 +270,7 @@ def _predict(
     trainer.test(model, datamodule, verbose=False)
     took = time.perf_counter() - began
     tables = {"test": collector.table(model, datamodule.samples)}
-    modalities = model.network.modalities if len(model.network.modalities) > 1 else ()
+    modalities = model.network.modalities if model.network.can_miss else ()
     alone = {name: collector.table(model, datamodule.samples, name) for name in modalities}
     if not finetune.trains_on_validation:
         trainer.validate(model, datamodule, verbose=False)

@@ -7,6 +7,7 @@ from fervid.schema.weights import (
     WeightsInfo,
     describe_weights,
     is_research_only,
+    joined,
     seen_in_pretraining,
     trained_weights_info,
     with_weights,
@@ -83,3 +84,15 @@ def test_trained_weights_have_the_data_of_the_run_and_of_its_initial_weights():
 def test_corpora_are_a_list():
     with pytest.raises(InputError, match=r"weights_info.subjects_of=ravdess is not a list of names"):
         WeightsInfo(subjects_of="ravdess")
+
+
+def test_weights_of_several_encoders_are_joined():
+    random = {"requested": None, "source": "random"}
+    face = weights(requested="a.pth", sha256="1", licence="MIT", emotion_labels_of=["ferplus"])
+    voice = weights(requested="b.pth", sha256="2", licence="MIT", emotion_labels_of=["ravdess"])
+    assert joined([random, face]) == face
+    assert joined([random, random]) == random
+    both = joined([face, voice])
+    assert (both["requested"], both["sha256"], both["licence"]) == ("a.pth and b.pth", "1 and 2", "MIT")
+    assert seen_in_pretraining(both, CORPORA) == {"emotion_labels_of": ["ravdess"]}
+    assert joined([random, voice | {"missing": "no network"}])["missing"] == "no network"

@@ -13,6 +13,9 @@ from sound_files import write_sound
 from fervid import load_run
 from fervid.data.samples import Sample
 from fervid.errors import InputError
+from fervid.report.systems import comparable, find_systems, reason_not_comparable
+from fervid.runs.run import open_run
+from fervid.synthetic.corpus import RenderedSubjects
 
 SMALL = ["dataset.identities=9", "dataset.clips=2", "split.val=0.34", "split.test=0.34", "dataset.batch_size=8"]
 QUIET = [*SMALL, "logger=none", "+trainer.enable_progress_bar=false"]
@@ -119,6 +122,9 @@ def test_subject_normalisation_helps_and_is_disclosed(trained, fervid_command, c
     with pytest.raises(SystemExit):
         fervid_command("evaluate", f"run={folder}")
     assert "normalised by subject" in capsys.readouterr().err
+    systems, _, _ = find_systems([open_run(folder), open_run(folder.parent / "run")])
+    assert len(comparable(systems)) == 2
+    assert "only one of the two standardises features by subject" in reason_not_comparable(*systems)
 
 
 @pytest.mark.parametrize(
@@ -221,3 +227,47 @@ def test_frames_of_a_clip_keep_the_features_that_the_head_of_the_network_uses(tr
     # With a mean over each map instead of the dense layers of LeNet, nothing was learned (15%).
     assert results["history"][-1]["train/uar"] > 0.5
     assert results["choices"]["head"] == "lenet"
+
+
+def test_scores_of_a_modality_alone_need_a_network_that_answers_without_the_others(trained):
+    words = ["sample=clip_sound", "sample.frames=2", "backbone=lenet", *CNN, "trainer.max_epochs=1"]
+    results, _ = trained(*words, "fusion=gated", "fusion.modality_dropout=0")
+    assert not any(name.startswith(("test_image", "test_sound")) for name in results["metrics"])
+
+
+@pytest.fixture
+def lengthening(monkeypatch):
+    """Gives the rendered sounds different lengths."""
+    voices = RenderedSubjects.open_sounds
+
+    def cut(self, rows):
+        voice = voices(self, rows)
+        return lambda row: voice(row)[: 8_000 + 80 * row]
+
+    monkeypatch.setattr(RenderedSubjects, "open_sounds", cut)
+
+
+@pytest.mark.usefixtures("lengthening")
+def test_features_of_splits_with_other_longest_sounds_are_kept_apart(trained, fervid_command, tmp_path):
+    words = ["sample=sound", *CNN, "pooling=gru", "finetune=frozen", "trainer.max_epochs=1"]
+    _, folder = trained(*words, f"cache_dir={tmp_path}/first")
+    clips = pd.read_parquet(folder / "manifest.parquet")[["clip", "split"]]
+
+    def metrics(name, cache):
+        own = [word for word in QUIET if not word.startswith("split.")]
+        places = [f"split.path={tmp_path}/{name}.csv", f"cache_dir={tmp_path}/{cache}"]
+        fervid_command("train", *words, *own, "split=csv", *places, f"hydra.run.dir={tmp_path}/{name}_{cache}")
+        return json.loads((tmp_path / f"{name}_{cache}" / "results.json").read_text())["metrics"]
+
+    for name, chosen in {"shorter": clips.iloc[:-20], "all": clips}.items():  # the longest sounds are the last
+        chosen.to_csv(tmp_path / f"{name}.csv", index=False)
+        assert metrics(name, "shared") == metrics(name, name)
+
+
+def test_sounds_that_an_encoder_cannot_use_are_named_before_training(fervid_command, capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr(RenderedSubjects, "open_sounds", lambda self, rows: lambda row: np.ones(300 + row, np.int16))
+    with pytest.raises(SystemExit):
+        fervid_command("train", "sample=sound", *CNN, *QUIET, f"cache_dir={tmp_path}", f"hydra.run.dir={tmp_path}/run")
+    error = " ".join(capsys.readouterr().err.split())
+    assert "100 of 144 sounds cannot be used (first: " in error
+    assert "this sound encoder accepts 0.025 to inf s" in error
