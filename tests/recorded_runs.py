@@ -1,5 +1,6 @@
 """Small runs on rendered videos with sound, one for each kind of sample, which several tests share."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,3 +58,6 @@ def _train(recorded: Recorded, sample: str, cache: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sys.argv", ["fervid.train", *words])
         train.main()
+    for handler in logging.root.handlers[:]:  # its log handler, which would be closed during some later test
+        logging.root.removeHandler(handler)
+        handler.close()

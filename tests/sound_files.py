@@ -49,7 +49,7 @@ def encode_sound(stream, samples, rate):
         format=stream.codec_context.format,
         layout=layout,
         rate=rate,
-        frame_size=stream.codec_context.frame_size or 0,
+        frame_size=stream.codec_context.frame_size or 1024,  # PCM has no frames of its own
     )
     parts = [*resampler.resample(frame), *resampler.resample(None)]
     return [packet for part in [*parts, None] for packet in stream.encode(part)]

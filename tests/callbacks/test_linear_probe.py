@@ -186,6 +186,6 @@ def test_probe_on_features_of_a_middle_stage(cache, tmp_path):
     model = load_run(tmp_path)
     assert model.backbone.stages == ["conv1", "tanh1", "pool1"]
     assert model.head.layers[1].in_features == 6
-    folder, differences = export_run(tmp_path, ["onnx", "safetensors"])
-    assert set(differences) == {"onnx", "safetensors"}
-    assert "LeNet up to pool1" in (folder / "model_card.md").read_text()
+    export = export_run(tmp_path, ["onnx", "safetensors"])
+    assert set(export.differences) == {"onnx", "safetensors"}
+    assert "LeNet up to pool1" in (export.folder / "model_card.md").read_text()

@@ -95,7 +95,6 @@ def test_missing_corpus_is_reported_before_torch_is_imported(tmp_path, words, ro
         (["explain", "run=empty"], "run=empty contains no finished run"),
         (["evaluate", "run=[done,empty]"], "run=empty contains no finished run"),
         (["predict", "run=done"], "source is missing"),
-        (["predict", "run=done", "source=nowhere.mp4"], "source=nowhere.mp4 does not exist"),
         (["explain", "run=done", "root=nowhere"], "root=nowhere does not exist"),
         (["evaluate", "run=done", "root=nowhere"], "root=nowhere does not exist"),
         (["train", "backbone.weights=nowhere.pth"], "backbone.weights=nowhere.pth is not a file"),
@@ -175,7 +174,7 @@ def test_help_lists_the_available_options(tmp_path, monkeypatch):
     finally:
         use_config_folders([])
     assert "mine" not in settings_help("audit", [])
-    assert "paper: enterface, hf_faces, ised, ravdess\n" in settings_help("report", [])
+    assert "paper: enterface, hf_faces, ised, ravdess, ravdess_multimodal\n" in settings_help("report", [])
     assert "synthetic" not in settings_help("prepare", [])
     assert "Choices" not in settings_help("export", [])  # it has none
 

@@ -55,9 +55,9 @@ def test_clip_has_evenly_spaced_frames_in_order(synthetic):
 
 
 def test_centre_window_leaves_out_ends_and_short_clips_repeat_frames():
-    assert Sample(["image"], frames=2)._positions(8).tolist() == [2, 6]
-    assert Sample(["image"], frames=2, window="centre")._positions(8).tolist() == [3, 5]
-    assert Sample(["image"], frames=4)._positions(2).tolist() == [0, 0, 1, 1]
+    assert Sample(["image"], frames=2).positions(8).tolist() == [2, 6]
+    assert Sample(["image"], frames=2, window="centre").positions(8).tolist() == [3, 5]
+    assert Sample(["image"], frames=4).positions(2).tolist() == [0, 0, 1, 1]
 
 
 def test_clip_with_sound_has_both_of_the_same_clip(synthetic):

@@ -83,7 +83,7 @@ def test_a_prepared_folder_of_a_run_from_elsewhere_is_not_written(fervid_command
     results = json.loads((folder / "results.json").read_text())
     results["config"]["dataset"]["prepared_dir"] = str(tmp_path / "mine")
     (folder / "results.json").write_text(json.dumps(results))
-    words = (f"run={folder}", "frames=random", f"cache_dir={trained.cache}")
+    words = (f"run={folder}", "samples=random", f"cache_dir={trained.cache}")
     fervid_command("explain", *words)
     assert list((tmp_path / "mine").iterdir()) == []
     assert (folder / "explanation" / "random.png").exists()

@@ -36,9 +36,9 @@ def test_transformer_is_exported_and_explained(fervid_train, fervid_command, tmp
     fervid_command("export", f"run={run}", "format=[onnx,safetensors]")
     assert {"model.onnx", "model.safetensors"} <= {path.name for path in (run / "export").iterdir()}
     if has_maps:
-        fervid_command("explain", f"run={run}", "frames=random")
+        fervid_command("explain", f"run={run}", "samples=random")
         assert (run / "explanation" / "heat_maps.npz").exists()
     else:
         with pytest.raises(SystemExit):
-            fervid_command("explain", f"run={run}", "frames=random")
+            fervid_command("explain", f"run={run}", "samples=random")
         assert "no feature maps larger than one pixel" in " ".join(capsys.readouterr().err.split())
