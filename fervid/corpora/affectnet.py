@@ -70,6 +70,10 @@ class AffectNet(PictureCorpus):
         super().__init__(root, dict(list(counts.items())[:classes]), emotions)
         self.classes = classes
 
+    def choices(self) -> dict[str, Any]:
+        cropped = {} if self.inventory.faces is None else {"detector": "face boxes annotated in AffectNet"}
+        return {"classes": self.classes, **super().choices(), **cropped}
+
     def read(self) -> Inventory:
         """Reads the labels and finds their pictures."""
         listing = list_files(self.root, PICTURE_SUFFIXES | {".csv", ".npy"})
