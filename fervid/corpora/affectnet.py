@@ -94,8 +94,8 @@ class AffectNet(PictureCorpus):
         return self._take_stock(listing, rows, boxes=bool(tables))
 
     def _take_stock(self, listing: Listing, rows: pd.DataFrame, *, boxes: bool) -> Inventory:
-        for code, reason in UNUSED.items():
-            listing.leave_out(reason, rows.loc[rows["code"] == code, "path"].tolist())
+        for code, meaning in UNUSED.items():
+            listing.leave_out(meaning, rows.loc[rows["code"] == code, "path"].tolist())
         rows = rows[~rows["code"].isin(UNUSED)]
         emotion = rows["code"].map({str(code): name for code, name in enumerate(EMOTIONS)})
         reason = pd.Series(None, rows.index, dtype=object)
@@ -118,7 +118,7 @@ class AffectNet(PictureCorpus):
             used[["clip", "subject", "emotion", "predefined_split", "valence", "arousal", "file"]],
             notes=subset_notes(known, published) + note("without valence and arousal from -1 to 1", unrated),
             dropped=dropped,
-            faces=[Face(tuple(map(float, box))) for box in used[BOX].to_numpy()] if boxes else None,
+            faces=[Face((x, y, width, height)) for x, y, width, height in used[BOX].to_numpy(float)] if boxes else None,
         )
 
 

@@ -94,7 +94,7 @@ class CKPlus(PictureCorpus):
 
     def _from_sequences(self, listing: Listing, pictures: list[File], labels: list[File]) -> Inventory:
         frames = describe_files(listing, pictures, _in_sequence, "not in a folder such as S005/001")
-        by_sequence = dict(list(frames.groupby("recording"))) if len(frames) else {}
+        by_sequence = {str(name): part for name, part in frames.groupby("recording")} if len(frames) else {}
         parts, absent, dropped = [], [], []
         seen: set[str] = set()
         for file in labels:

@@ -89,7 +89,7 @@ class RAFDB(PictureCorpus):
         return self.take_stock(
             listing,
             rows.drop(columns="code"),
-            notes=subset_notes(rows["predefined_split"], PICTURES),
+            notes=subset_notes(rows.loc[rows["emotion"].notna(), "predefined_split"], PICTURES),
             missing=missing,
             dropped=pd.DataFrame(dropped, columns=["path", "reason"]),
         )

@@ -193,8 +193,8 @@ def test_example_yaml_has_every_setting_of_preparation_and_loading(portraits, fe
         ("dataset.bath_size=3", "Did you mean dataset.batch_size?"),
         (
             "dataset=portrait",
-            "choose affectnet, ck_plus, crema_d, emodb, enterface, fer2013, ferplus, hf_faces, image_folder, ised, jaffe, "
-            "kdef, portraits, raf_db, ravdess",
+            "choose affectnet, ck_plus, crema_d, emodb, enterface, fer2013, ferplus, hf_faces, image_folder, "
+            "ised, jaffe, kdef, portraits, raf_db, ravdess",
         ),
     ):
         with pytest.raises(SystemExit):
