@@ -8,9 +8,10 @@ from typing import Any
 import pandas as pd
 
 from fervid.corpora.corpus import Corpus
-from fervid.corpora.inventory import Inventory, choose_subjects
+from fervid.corpora.file_names import describe_files
+from fervid.corpora.inventory import Inventory, absent_subjects, choose_subjects
 from fervid.errors import InputError, first_line
-from fervid.media.files import File, list_files
+from fervid.media.files import list_files
 from fervid.media.formats import SOUND_SUFFIXES, VIDEO_SUFFIXES
 from fervid.schema.csv_tables import read_csv
 from fervid.schema.emotions import choose
@@ -79,37 +80,25 @@ class CREMAD(Corpus):
         If a clip is there several times, the first file is used; for sound, WAV files precede others.
         """
         listing = list_files(self.root, VIDEO_SUFFIXES | (SOUND_SUFFIXES if self.with_sound else set()))
-        found: dict[str, File] = {}
-        misnamed: list[str] = []
-        copies: list[str] = []
-        for file in sorted(listing.files, key=lambda file: file.suffix != ".wav"):
-            if not (match := NAME.fullmatch(file.stem)) or int(match[1]) not in SUBJECTS:
-                misnamed.append(file.path)
-            elif found.setdefault(file.stem, file) is not file:
-                copies.append(file.path)
-        listing.leave_out("without a CREMA-D file name", misnamed)
-        listing.leave_out("further files of the same clips", copies)
-        rows = [row for stem in sorted(found) if self._is_selected(row := describe(stem))]
-        clips = pd.DataFrame(rows)
-        notes = listing.notes + self._absent(clips)
+        clips = describe_files(
+            listing,
+            sorted(listing.files, key=lambda file: file.suffix != ".wav"),
+            lambda file: describe(file.stem) if _is_clip(file.stem) else None,
+            "without a CREMA-D file name",
+            duplicates="further files of the same clips",
+        )
+        if len(clips):
+            clips = clips[clips["emotion"].isin(self.emotions) & clips["subject"].isin(self.subjects)]
         return Inventory(
-            self._with_demographics(clips),
-            [found[row["clip"]] for row in rows],
+            self._with_demographics(clips.drop(columns="file", errors="ignore").reset_index(drop=True)),
+            clips["file"].tolist() if len(clips) else [],
             expected=(
                 {name: EXPECTED[name] for name in sorted(self.emotions)} if len(self.subjects) == len(SUBJECTS) else {}
             ),
             selected=self.selected,
-            notes=notes,
+            notes=listing.notes + absent_subjects(self.subjects, clips),
             left_out=listing.left_out,
         )
-
-    def _is_selected(self, row: dict[str, str]) -> bool:
-        return row["emotion"] in self.emotions and row["subject"] in self.subjects
-
-    def _absent(self, clips: pd.DataFrame) -> list[str]:
-        """Returns a sentence on selected subjects without clips."""
-        absent = sorted(self.subjects - set(clips["subject"])) if len(clips) else []
-        return [f"subjects missing: {len(absent)} of {len(self.subjects)} (first: {absent[0]})."] if absent else []
 
     def _with_demographics(self, clips: pd.DataFrame) -> pd.DataFrame:
         """Adds the columns ``sex`` and ``age``, if the table of subjects is in the root folder."""
@@ -126,6 +115,10 @@ class CREMAD(Corpus):
                 f"{path} cannot be used ({first_line(error)}): the columns ActorID, Age and Sex are expected, "
                 "with one row per subject; repair or remove it."
             ) from error
+
+
+def _is_clip(stem: str) -> bool:
+    return bool(NAME.fullmatch(stem)) and int(stem[:4]) in SUBJECTS
 
 
 def describe(stem: str) -> dict[str, str]:

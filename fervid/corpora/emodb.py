@@ -5,11 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from fervid.corpora.corpus import Corpus
+from fervid.corpora.file_names import describe_files
 from fervid.corpora.inventory import Inventory, choose_subjects
-from fervid.media.files import File, list_files
+from fervid.media.files import list_files
 from fervid.media.formats import SOUND_SUFFIXES
 from fervid.schema.emotions import choose
 
@@ -72,29 +71,27 @@ class EmoDB(Corpus):
     def read(self) -> Inventory:
         """Parses the file names; if a clip is there twice (zipped and unpacked), the first one is used."""
         listing = list_files(self.root, SOUND_SUFFIXES)
-        found: dict[str, File] = {}
-        misnamed: list[str] = []
-        duplicates: list[str] = []
-        for file in listing.files:
-            if not NAME.fullmatch(file.stem) or file.stem[:2] not in (*MALE, *FEMALE):
-                misnamed.append(file.path)
-            elif found.setdefault(file.stem, file) is not file:
-                duplicates.append(file.path)
-        listing.leave_out("without an EmoDB file name", misnamed)
-        listing.leave_out("duplicates", duplicates)
-        rows = [row for stem in sorted(found) if self._is_selected(row := describe(stem))]
+        clips = describe_files(
+            listing,
+            listing.files,
+            lambda file: describe(file.stem) if _is_clip(file.stem) else None,
+            "without an EmoDB file name",
+        )
+        if len(clips):
+            clips = clips[clips["emotion"].isin(self.emotions) & clips["subject"].isin(self.subjects)]
         complete = len(self.subjects) == len(MALE) + len(FEMALE)
         return Inventory(
-            pd.DataFrame(rows),
-            [found[row["clip"]] for row in rows],
+            clips.drop(columns="file", errors="ignore").reset_index(drop=True),
+            clips["file"].tolist() if len(clips) else [],
             expected={name: EXPECTED[name] for name in sorted(self.emotions)} if complete else {},
             selected=self.selected,
             notes=listing.notes,
             left_out=listing.left_out,
         )
 
-    def _is_selected(self, row: dict[str, str]) -> bool:
-        return row["emotion"] in self.emotions and row["subject"] in self.subjects
+
+def _is_clip(stem: str) -> bool:
+    return bool(NAME.fullmatch(stem)) and stem[:2] in (*MALE, *FEMALE)
 
 
 def describe(stem: str) -> dict[str, str]:

@@ -1,24 +1,20 @@
 """FER+: the pictures of FER2013 with the votes of ten people on each."""
 
-import csv
-import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from fervid.corpora.corpus import Corpus
 from fervid.corpora.inventory import Inventory, note
-from fervid.errors import InputError, first_line
+from fervid.corpora.picture_corpus import PictureCorpus, subset_notes
+from fervid.corpora.pixel_tables import check_columns, check_usages, read_pixel_rows, read_table
+from fervid.errors import InputError
 from fervid.media.files import File, Listing, list_files
 from fervid.media.formats import PICTURE_SUFFIXES
-from fervid.media.sources import read_bytes
 from fervid.schema.columns import VOTES
-from fervid.schema.csv_tables import read_csv
-from fervid.schema.emotions import choose
 from fervid.schema.manifest import SPELLINGS
 from fervid.schema.votes import leading, without_single_votes
 
@@ -33,9 +29,7 @@ COUNTS = {
     "plurality": (11_761, 9_193, 4_233, 4_238, 3_021, 226, 817, 218),
 }
 """Pictures of each emotion under each of :data:`LABELS`, counted with the published votes (``label.csv``)."""
-USAGES = {"Training": "train", "PublicTest": "val", "PrivateTest": "test"}  # in fer2013.csv and fer2013new.csv
 FOLDER = re.compile(r"(?:fer[ _-]*2013[ _-]*)?([a-z]+)", re.IGNORECASE)
-SIDE = 48  # of a picture, in pixels
 NOT_A_FACE, UNKNOWN = "not a face by the votes", "unknown emotion by the votes"
 REASONS = {
     "majority": "without an emotion that has more than half of the votes",
@@ -44,7 +38,7 @@ REASONS = {
 }
 
 
-class FERPlus(Corpus):
+class FERPlus(PictureCorpus):
     """FER+ (Barsoum, Zhang, Canton Ferrer & Zhang 2016): 35,710 pictures of FER2013, each with the votes of ten people.
 
     The votes are on eight emotions, *unknown* and *NF* (not a face). They are kept in the columns ``votes_<category>``
@@ -86,18 +80,15 @@ class FERPlus(Corpus):
         "with Crowd-Sourced Label Distribution. ICMI, 2016. https://doi.org/10.1145/2993148.2993165"
     )
     expressions = "come from a web search for emotion words and may be acted or spontaneous; ten people voted on each."
-    pictures = True
 
     def __init__(self, root: str | Path | None, *, labels: str = "majority", emotions: Sequence[str] | None = None):
-        super().__init__(root)
         if labels not in LABELS:
             raise InputError(f"dataset.labels={labels} is unknown: choose {', '.join(LABELS[:-1])} or {LABELS[-1]}.")
+        super().__init__(root, dict(zip(EMOTIONS, COUNTS[labels], strict=True)), emotions)
         self.labels = labels
-        self.emotions = choose(emotions, EMOTIONS)
-        self.selected = {} if emotions is None else {"emotions": sorted(self.emotions)}
 
     def choices(self) -> dict[str, Any]:
-        return {"labels": self.labels, "emotions": [name for name in EMOTIONS if name in self.emotions]}
+        return {"labels": self.labels, **super().choices()}
 
     def read(self) -> Inventory:
         """Reads the votes and derives the labels; pictures are decoded later."""
@@ -118,34 +109,14 @@ class FERPlus(Corpus):
         rows["emotion"], why = self._label(rows)
         for reason in dict.fromkeys(why.dropna().sort_values()):
             listing.leave_out(reason, rows.loc[why == reason, "path"].tolist())
-        found = rows.groupby("predefined_split").size()
-        notes = [
-            f"{subset}: {found.get(subset, 0)} of {count} pictures with votes were found."
-            for subset, count in PICTURES.items()
-            if found.get(subset, 0) != count
-        ]
-        used = rows[rows["emotion"].isin(self.emotions)]
-        counts = dict(zip(EMOTIONS, COUNTS[self.labels], strict=True))
         missing = [] if published is None else self._missing(published, set(rows["clip"]) | set(dropped["clip"]))
-        return Inventory(
-            used[["clip", "emotion", "predefined_split", *COLUMNS]].assign(subject=None).reset_index(drop=True),
-            used["file"].tolist(),
-            expected={name: counts[name] for name in EMOTIONS if name in self.emotions},
-            selected=self.selected,
+        return self.take_stock(
+            listing,
+            rows[["clip", "emotion", "predefined_split", *COLUMNS, "file"]].assign(subject=None),
+            notes=subset_notes(rows["predefined_split"], PICTURES, "pictures with votes"),
             missing=missing,
-            notes=listing.notes + notes,
-            left_out=listing.left_out,
             dropped=dropped[["path", "reason"]],
         )
-
-    def sources(self) -> Iterator[Any]:
-        """Yields the file of each picture, or its bytes if it comes from ``fer2013.csv``, in the order of the rows."""
-        files = self.inventory.files
-        if files and files[0].suffix == ".csv":
-            used = {int(file.parts[-1]) for file in files}
-            yield from (picture for row, picture in enumerate(_pictures(files[0])) if row in used)
-        else:
-            yield from super().sources()
 
     def _label(self, rows: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
         """Returns the label of each row, and why it has none; each is missing where the other is given."""
@@ -188,10 +159,10 @@ def _published_votes(file: File | None) -> pd.DataFrame | None:
     """Reads ``fer2013new.csv``: ``clip`` (missing if the row has no picture name), ``usage`` and the votes."""
     if file is None:
         return None
-    table = _read(file)
+    table = read_table(file)
     table.columns = [str(name).lower() for name in table.columns]
     expected = ["usage", "image name", *(name.lower() for name in CATEGORIES)]
-    _check_columns(file, table, expected)
+    check_columns(file, table, expected)
     table = table[expected].set_axis(["usage", "clip", *COLUMNS], axis=1)
     return table.assign(clip=table["clip"].str.replace(r"\.\w+$", "", regex=True), path=table["clip"])
 
@@ -251,7 +222,7 @@ def _from_folders(listing: Listing, pictures: list[File], published: pd.DataFram
 
 def _folder_votes(file: File) -> pd.DataFrame:
     """Reads ``label.csv``: the name of a picture, its box in newer versions, and the votes; it has no header."""
-    table = _read(file, header=None)
+    table = read_table(file, header=None)
     if len(table.columns) not in (len(CATEGORIES) + 1, len(CATEGORIES) + 2):
         raise InputError(
             f"{file.path} has {len(table.columns)} columns: a name, a box and {len(CATEGORIES)} numbers of votes are "
@@ -270,20 +241,16 @@ def _other_votes(votes: pd.DataFrame, published: pd.DataFrame, folder: str) -> l
 
 def _from_pixels(listing: Listing, file: File, published: pd.DataFrame) -> pd.DataFrame:
     """Joins the rows of ``fer2013.csv`` with their votes: both files have the same rows in the same order."""
-    _check_columns(file, _read(file, nrows=0), ["emotion", "pixels", "Usage"])
-    usage = _read(file, usecols=["Usage"])["Usage"]
-    if not usage.reset_index(drop=True).equals(published["usage"].reset_index(drop=True)):
+    pixels = read_pixel_rows(file)
+    if not pixels["Usage"].equals(published["usage"].reset_index(drop=True).rename("Usage")):
         raise InputError(
-            f"{file.path} has {len(usage)} rows, and fer2013new.csv has {len(published)} rows or others in its column "
+            f"{file.path} has {len(pixels)} rows, and fer2013new.csv has {len(published)} rows or others in its column "
             "Usage: give the two files with the same rows in the same order."
         )
-    unknown = sorted(set(usage.dropna()) - USAGES.keys())
-    if unknown or usage.isna().any():
-        raise InputError(f"{file.path} has the Usage {unknown[0] if unknown else ''!r}: use {', '.join(USAGES)}.")
-    paths = [f"{file.path}/{row}" for row in range(len(published))]
-    files = [File(path, file.source, file.stamp, file.suffix) for path in paths]
     rows = published.assign(
-        predefined_split=usage.map(USAGES), path=paths, file=pd.Series(files, published.index, dtype=object)
+        predefined_split=check_usages(file, pixels["Usage"]),
+        path=[row.path for row in pixels["file"]],
+        file=pixels["file"],
     )
     rows["clip"] = rows["clip"].fillna(rows["path"])  # the published file names no picture that is not a face
     duplicate = rows["clip"].duplicated()  # in the folders, such a name is one picture
@@ -302,54 +269,6 @@ def _without_bad_rows(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     usable = reason.isna()
     good = rows[usable].assign(**votes[usable].astype("int64"))
     return good, rows.loc[~usable, ["clip", "path"]].assign(reason=reason[~usable])
-
-
-def _pictures(file: File) -> Iterator[bytes]:
-    """Yields the picture of each row of ``fer2013.csv``, given one of its rows, as PGM; empty if it is not valid."""
-    source = file.source
-    with (
-        open(source, encoding="utf-8-sig", newline="")
-        if isinstance(source, Path)
-        else io.StringIO(_text(file), newline="") as lines
-    ):
-        rows = csv.reader(lines)
-        column = [name.strip() for name in next(rows)].index("pixels")
-        try:
-            for row in rows:
-                if row:
-                    yield _pgm(row[column]) if len(row) > column else b""
-        except (csv.Error, ValueError, OSError) as error:
-            table = file.path.rpartition("/")[0]
-            raise InputError(f"{table} cannot be read ({first_line(error)}): download it again.") from error
-
-
-def _pgm(pixels: str) -> bytes:
-    try:
-        values = bytes(map(int, pixels.split()))
-    except ValueError:  # not a number, or not 0 to 255
-        return b""
-    return b"P5 %d %d 255\n" % (SIDE, SIDE) + values if len(values) == SIDE**2 else b""
-
-
-def _read(file: File, **options: Any) -> pd.DataFrame:
-    try:
-        source = file.source if isinstance(file.source, Path) else io.StringIO(_text(file))
-        return read_csv(source, **options)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{file.path} cannot be read ({first_line(error)}): unpack or download it again.") from error
-
-
-def _text(file: File) -> str:
-    return read_bytes(file.source).decode("utf-8-sig")
-
-
-def _check_columns(file: File, table: pd.DataFrame, expected: list[str]) -> None:
-    absent = [name for name in expected if name not in table]
-    if absent:
-        raise InputError(
-            f"{file.path} has the columns {', '.join(map(str, table.columns))}, but no {' and no '.join(absent)}: give "
-            "the file as published."
-        )
 
 
 def _subset(folder: str) -> str | None:

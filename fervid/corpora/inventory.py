@@ -125,6 +125,12 @@ def choose_subjects(subjects: Sequence[int] | None, known: Collection[int]) -> s
     return {int(number) for number in chosen}
 
 
+def absent_subjects(subjects: Collection[str], clips: pd.DataFrame) -> list[str]:
+    """Returns a list with one sentence on subjects without clips; empty if there are none, or no clips at all."""
+    absent = sorted(set(subjects) - set(clips["subject"])) if len(clips) else []
+    return [f"subjects missing: {len(absent)} of {len(subjects)} (first: {absent[0]})."] if absent else []
+
+
 def note(what: str, paths: list[str]) -> list[str]:
     """Returns a list with one sentence on the given files; an empty list if there are none."""
     return [f"{what}: {len(paths)} (first: {paths[0]})."] if paths else []

@@ -87,7 +87,7 @@ def media_suffix(name: str, head: Callable[[], bytes]) -> str:
         head: function that reads the first :data:`HEAD_BYTES` of the file.
     """
     suffix = PurePosixPath(name).suffix.lower()
-    known = PICTURE_SUFFIXES | VIDEO_SUFFIXES | SOUND_SUFFIXES | ARCHIVE_SUFFIXES | {".zip"}
+    known = PICTURE_SUFFIXES | VIDEO_SUFFIXES | SOUND_SUFFIXES | ARCHIVE_SUFFIXES | {".npy", ".zip"}
     if suffix in known or (suffix and _TYPES.guess_type(f"x{suffix}")[0]):
         return suffix
     start = head()

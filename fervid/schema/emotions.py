@@ -8,6 +8,7 @@ import pandas as pd
 from fervid.errors import InputError
 
 SHARED = {
+    "afraid": "fear",
     "anger": "angry",
     "disgusted": "disgust",
     "fearful": "fear",

@@ -168,7 +168,10 @@ def test_help_lists_the_available_options(tmp_path, monkeypatch):
     try:
         use_config_folders([str(tmp_path)])
         output = settings_help("audit", ["dataset=mine"])
-        corpora = "crema_d, emodb, enterface, ferplus, hf_faces, image_folder, ised, mine, ravdess, synthetic"
+        corpora = (
+            "affectnet, ck_plus, crema_d, emodb, enterface, fer2013, ferplus, hf_faces, image_folder, ised, jaffe, "
+            "kdef, mine, raf_db, ravdess, synthetic"
+        )
         assert f"dataset: {corpora}, video_folder\n" in output
         assert re.search(r"root: null +# where it lies", output)
     finally:

@@ -185,15 +185,16 @@ def test_example_yaml_has_every_setting_of_preparation_and_loading(portraits, fe
     output = capsys.readouterr().out
     assert "_files" not in output
     assert re.search(r"  face_size: 128 +# side in pixels", output)
-    assert re.search(r"dataset: .*portraits, ravdess", output)
+    assert re.search(r"dataset: .*portraits, raf_db, ravdess", output)
     fervid_command("prepare", folder, "--help")
-    assert re.search(r"dataset: .*portraits, ravdess", capsys.readouterr().out)
+    assert re.search(r"dataset: .*portraits, raf_db, ravdess", capsys.readouterr().out)
     for wrong, sentence in (
         ("dataset.batch_size=large", "is not a number: the default is 32"),
         ("dataset.bath_size=3", "Did you mean dataset.batch_size?"),
         (
             "dataset=portrait",
-            "choose crema_d, emodb, enterface, ferplus, hf_faces, image_folder, ised, portraits, ravdess",
+            "choose affectnet, ck_plus, crema_d, emodb, enterface, fer2013, ferplus, hf_faces, image_folder, "
+            "ised, jaffe, kdef, portraits, raf_db, ravdess",
         ),
     ):
         with pytest.raises(SystemExit):
