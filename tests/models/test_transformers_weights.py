@@ -201,5 +201,5 @@ class TestConfiguration:
         """A run is loaded with weights=null, so that its configuration alone must define the network."""
         config = self.config(option)
         assert config.architecture
-        assert config.normalize is not None
+        assert config.architecture == "whisper" or config.normalize is not None
         assert "/" in config.weights
