@@ -1,6 +1,5 @@
 """A small run on frames, sound and a feature table of clips, of which it is known what gives the emotion away."""
 
-import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from filelock import FileLock
+from shared_runs import train_shared_run
 
 EMOTIONS = ("angry", "happy", "sad")
 HERTZ = dict(zip(EMOTIONS, (300.0, 1000.0, 3000.0), strict=True))
@@ -61,11 +61,6 @@ def _write_corpus(run: ClipRun) -> None:
 
 
 def _train(run: ClipRun) -> None:
-    from hydra.core.global_hydra import GlobalHydra
-
-    from fervid import train
-
-    GlobalHydra.instance().clear()
     words = [
         *("dataset=ravdess", f"dataset.root={run.corpus}", f"dataset.emotions=[{','.join(EMOTIONS)}]"),
         *("dataset.frame_stride=4", "dataset.batch_size=6", f"dataset.features_path={run.table}"),
@@ -74,9 +69,4 @@ def _train(run: ClipRun) -> None:
         *("sound_encoder.widths=[8,8,16,16]", "sound_encoder.bands=16", "sound_encoder.normalization=whisper"),
         *("+trainer.enable_progress_bar=false", f"cache_dir={run.cache}", f"hydra.run.dir={run.folder}"),
     ]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sys.argv", ["fervid.train", *words])
-        train.main()
-    for handler in logging.root.handlers[:]:  # its log handler, which would be closed during some later test
-        logging.root.removeHandler(handler)
-        handler.close()
+    train_shared_run(words)

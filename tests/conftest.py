@@ -1,7 +1,6 @@
 """Small corpora and small networks that the tests share."""
 
 import gc
-import logging
 import os
 import warnings
 from collections.abc import Callable, Iterator
@@ -21,6 +20,7 @@ import numpy as np
 import pytest
 import torch
 from filelock import FileLock
+from shared_runs import train_shared_run
 
 from fervid.data import ImageFolderDataModule, SyntheticDataModule
 from fervid.data.targets import ClassTarget
@@ -162,24 +162,15 @@ def trained(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Trained
 
 
 def _train(trained: Trained) -> None:
-    from hydra.core.global_hydra import GlobalHydra
     from rendered_corpora.ravdess import write_ravdess
-
-    from fervid import train
 
     emotions = ("angry", "happy", "sad")
     small = {"intensities": ("01",), "frames": 16, "width": 320, "height": 240}
     write_ravdess(trained.corpus, subjects=(1, 2, 3, 4), emotions=emotions, **small)
-    GlobalHydra.instance().clear()
     words = [
         *("dataset=ravdess", f"dataset.root={trained.corpus}", "dataset.emotions=[angry,happy,sad]"),
         *("dataset.frame_stride=8", "dataset.batch_size=6", "split.val=0.25", "split.test=0.25", "backbone=lenet"),
         *("trainer.max_epochs=3", "+trainer.enable_progress_bar=false", f"cache_dir={trained.cache}"),
         f"hydra.run.dir={trained.folder}",
     ]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sys.argv", ["fervid.train", *words])
-        train.main()
-    for handler in logging.root.handlers[:]:  # its log handler, which would be closed during some later test
-        logging.root.removeHandler(handler)
-        handler.close()
+    train_shared_run(words)

@@ -1,12 +1,12 @@
 """Small runs on rendered videos with sound, one for each kind of sample, which several tests share."""
 
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from filelock import FileLock
+from shared_runs import train_shared_run
 
 EMOTIONS = ("anger", "happiness")
 
@@ -38,15 +38,11 @@ def recorded(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Callab
 
 
 def _train(recorded: Recorded, sample: str, cache: Path) -> None:
-    from hydra.core.global_hydra import GlobalHydra
     from rendered_corpora.enterface import write_enterface
-
-    from fervid import train
 
     if not recorded.corpus.exists():
         options = {"frames": 30, "width": 320, "height": 240, "sound": True}
         write_enterface(recorded.corpus, subjects=(1, 2, 3, 4), emotions=EMOTIONS, sentences=(1,), **options)
-    GlobalHydra.instance().clear()
     pictures = ["backbone=lenet", "sample.frames=3", "dataset.frame_stride=5"] if "clip" in sample else []
     sounds = ["sound_encoder.widths=[8,8,16,16]", "sound_encoder.bands=16"] if "sound" in sample else []
     words = [
@@ -55,9 +51,4 @@ def _train(recorded: Recorded, sample: str, cache: Path) -> None:
         *("+trainer.enable_progress_bar=false", "logger=none", f"cache_dir={cache}"),
         f"hydra.run.dir={recorded.folder}",
     ]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sys.argv", ["fervid.train", *words])
-        train.main()
-    for handler in logging.root.handlers[:]:  # its log handler, which would be closed during some later test
-        logging.root.removeHandler(handler)
-        handler.close()
+    train_shared_run(words)

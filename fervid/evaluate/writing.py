@@ -100,8 +100,8 @@ def ensemble_settings(
     choices = _common([results["choices"] for results in members]) | {"backbone": "ensemble"}
     config = _common([results["config"] for results in members])
     # Its rows are frames if those of a member are.
-    samples = [results["config"].get("sample") for results in members]
-    config["sample"] = next((each for each in samples if each is None or _shows_frames(each)), samples[0])
+    of_frames = next((results for results in members if Run(Path(), results).samples == "frames"), first)
+    config["sample"] = of_frames["config"].get("sample")
     # Part of the configuration, so that reports do not mistake two ensembles of the same members for replicates.
     config["ensemble"] = {"combine": rule, "weights": given if weights.source == "given" else weights.source}
     ensemble = {"members": list(sources), "weights": given, "weights_from": weights.source, "combine": rule}
@@ -112,10 +112,6 @@ def ensemble_settings(
         "choices": choices, "config": config, "seconds": seconds, "seed": None, "warnings": [], "metrics": {},
         "ensemble": ensemble,
     }  # fmt: skip
-
-
-def _shows_frames(sample: dict[str, Any]) -> bool:
-    return sample.get("modalities") == ["image"] and sample.get("frames") is None
 
 
 def _common(settings: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -177,7 +177,7 @@ class Task(pl.LightningModule):
         return self._join(self._vectors(given, [name for name in modalities if name in given]))
 
     def outputs_by_modality(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        """Returns the outputs (B, ...), and with a fusion also those from each given modality alone.
+        """Returns the outputs (B, ...), and if the network answers with modalities missing, those from each given one.
 
         Args:
             inputs: the input of each modality by its name; a fusion accepts inputs in which a modality is missing.
@@ -303,8 +303,8 @@ class Task(pl.LightningModule):
         return (outputs + self.network.join(own | mirrored)) / 2 if mirrored else outputs
 
     def _alone(self, vectors: Vectors) -> dict[str, Tensor]:
-        """Returns the outputs from each modality alone, if the network has several."""
-        names = vectors[0] if len(self.network.modalities) > 1 else ()
+        """Returns the outputs from each modality alone, if the network answers without the others."""
+        names = vectors[0] if self.network.can_miss else ()
         return {name: self._join(vectors, [name]) for name in names}
 
     def _outputs(self, batch: Batch) -> Tensor:
