@@ -11,7 +11,8 @@ from griffe import Docstring, DocstringSectionKind
 from typing_extensions import is_typeddict
 
 from fervid.schema.columns import COLUMNS, Role
-from fervid.schema.results import Results, in_words
+from fervid.schema.results import in_words
+from fervid.schema.run_record import Results
 
 MARKER = re.compile(r"^<!-- table: (\w+) ?(.*) -->$", re.MULTILINE)
 EACH = {list: "[]", dict: ".*"}  # suffix of the name of an entry with several items

@@ -40,20 +40,31 @@ def check_files(config: DictConfig) -> None:
         if file and not Path(str(file)).expanduser().is_file():
             raise InputError(f"{setting}={file} is not a file: give {expected}.")
     dataset = config.get("dataset")
-    for name, path in (dataset or {}).items():
-        if str(name).endswith(PATH_ENDING) and path and not Path(str(path)).expanduser().exists():
-            raise InputError(f"dataset.{name}={path} does not exist: give a file or folder.")
-    if dataset is None or "root" not in dataset:
+    if dataset is None:
         return
-    root, can_be_fetched = dataset.root, "repo" in dataset
+    if isinstance(dataset.get("corpora"), DictConfig):
+        for name, settings in dataset.corpora.items():
+            _check_corpus(settings, f"dataset.corpora.{name!s}", str(name))
+    else:
+        _check_corpus(dataset, "dataset", str(OmegaConf.select(config, "choices.dataset") or dataset.get("_target_")))
+
+
+def _check_corpus(settings: DictConfig, prefix: str, name: str) -> None:
+    for key, path in settings.items():
+        if prefix != "dataset" and key == "csv" and path and not Path(str(path)).expanduser().is_file():
+            raise InputError(f"{prefix}.csv={path} is not a file: give {FILES['dataset.csv']}.")
+        if str(key).endswith(PATH_ENDING) and path and not Path(str(path)).expanduser().exists():
+            raise InputError(f"{prefix}.{key!s}={path} does not exist: give a file or folder.")
+    if "root" not in settings:
+        return
+    root, can_be_fetched = settings.root, "repo" in settings
     if root is None and not can_be_fetched:
-        name = OmegaConf.select(config, "choices.dataset") or dataset.get("_target_")
-        raise InputError(f"dataset={name} needs dataset.root=<folder>: give the folder of the corpus.")
+        raise InputError(f"dataset={name} needs {prefix}.root=<folder>: give the folder of the corpus.")
     place = None if root is None else Path(str(root)).expanduser()
     is_zip = place is not None and place.suffix.lower() == ".zip" and place.is_file()
     if place is not None and not is_zip and not (place.exists() if can_be_fetched else place.is_dir()):
         kind = "file or folder" if can_be_fetched else "folder"
-        raise InputError(f"dataset.root={root} is not a {kind}: give the {kind} of the corpus.")
+        raise InputError(f"{prefix}.root={root} is not a {kind}: give the {kind} of the corpus.")
 
 
 def check_weights(config: DictConfig) -> None:
@@ -74,19 +85,21 @@ def check_packages(config: DictConfig) -> None:
     Raises:
         InputError: with the name of the first package that is not found.
     """
-    for name in _class_names(OmegaConf.to_container(config, resolve=False)):
+    content = OmegaConf.to_container(config, resolve=False)
+    assert isinstance(content, dict)
+    for name in [*_values(content, "_target_"), *_values(content.get("dataset"), "corpus")]:
         package = name.partition(".")[0]
         if package.isidentifier() and package not in sys.modules and importlib.util.find_spec(package) is None:
             raise InputError(f"{package} cannot be imported: install the package, or add its folder to PYTHONPATH.")
 
 
-def _class_names(content: Any) -> Iterator[str]:
-    """Yields the values of ``_target_`` and ``corpus`` at any depth."""
-    if isinstance(content, dict):
-        yield from (content[key] for key in ("_target_", "corpus") if isinstance(content.get(key), str))
+def _values(content: Any, setting: str) -> Iterator[str]:
+    """Yields the texts that a setting has at any depth."""
+    if isinstance(content, dict) and isinstance(content.get(setting), str):
+        yield content[setting]
     if isinstance(content, dict | list):
         for part in content.values() if isinstance(content, dict) else content:
-            yield from _class_names(part)
+            yield from _values(part, setting)
 
 
 def check_types(config: DictConfig, command: str) -> None:

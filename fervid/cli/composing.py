@@ -11,6 +11,7 @@ from omegaconf import DictConfig, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from fervid.cli.checks import check_types
+from fervid.cli.corpora import complete_corpora
 from fervid.cli.hydra_compose import compose_with_hydra
 from fervid.cli.limits import check_limits
 from fervid.cli.mistakes import hydra_message
@@ -55,6 +56,7 @@ def compose(command: str = "train", overrides: Sequence[str] = ()) -> DictConfig
         del config["hydra"]
     add_command_line(config, choices, words)
     check_types(config, command)
+    complete_corpora(config)
     check_limits(config)
     return config
 

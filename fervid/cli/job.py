@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from fervid.cli.checks import check_files, check_packages, check_types, check_weights
 from fervid.cli.composing import add_command_line
+from fervid.cli.corpora import complete_corpora
 from fervid.cli.folders import remove_if_empty
 from fervid.cli.limits import check_limits
 from fervid.cli.mistakes import mistake, stop
@@ -89,6 +90,7 @@ def job(config: DictConfig) -> Iterator[Job]:
         set_up_rank(**trainer_size(config))
         add_command_line(config, running.choices, running.overrides)
         check_types(config, running.command)
+        complete_corpora(config)
         check_limits(config)
         if not (running.folder / RESULTS_FILE).exists():  # a finished job is not run again
             check_files(config)

@@ -49,7 +49,7 @@ class Corpus:
         InputError: if ``root`` is None.
     """
 
-    name: ClassVar[str]
+    name: str
     licence: ClassVar[str] = "unknown: ask the provider of the files"
     citation: ClassVar[str] = ""
     expressions: ClassVar[str] = "may be acted or spontaneous, which look different; the corpus does not state which."

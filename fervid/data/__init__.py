@@ -10,4 +10,5 @@ from typing import Any
 def __getattr__(name: str) -> Any:
     if name.startswith("_") or not name.endswith("DataModule"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module("fervid.data.corpus_datamodules"), name)
+    module = "several_corpora" if name == "SeveralDataModule" else "corpus_datamodules"
+    return getattr(import_module(f"fervid.data.{module}"), name)

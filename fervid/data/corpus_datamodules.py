@@ -27,12 +27,14 @@ class CorpusDataModule(EmotionDataModule):
 
     Args:
         corpus: class of the corpus, or its full name such as ``fervid.corpora.RAVDESS``.
+        name: name of a corpus of your own files, among several; other corpora keep their names.
         detector: see :class:`fervid.prepare.prepared_corpus.PreparedCorpus`, also for the following arguments.
         frame_stride: use every ``frame_stride``-th frame of a video.
         frames_per_clip: number of frames per clip, instead of ``frame_stride``.
         window: ``all`` or ``centre``.
         face_size: side of the face crops in pixels.
         margin: margin on each side of the face, as a fraction of its size.
+        no_face: ``leave_out`` or ``whole``, for pictures in which no face is found.
         features_path: path of a feature table, or a folder with one table per clip, for samples with features: see
             :func:`fervid.corpora.feature_tables.read_features`.
         feature_columns: columns to use, names or patterns such as ``AU*_r``; None: all numeric columns.
@@ -53,12 +55,14 @@ class CorpusDataModule(EmotionDataModule):
         self,
         corpus: type[Corpus] | str,
         *,
+        name: str | None = None,
         detector: Detector | None = None,
         frame_stride: int = 10,
         frames_per_clip: int | None = None,
         window: Literal["all", "centre"] = "all",
         face_size: int = 256,
         margin: float = 0.15,
+        no_face: Literal["leave_out", "whole"] = "leave_out",
         features_path: str | Path | None = None,
         feature_columns: Sequence[str] | str | None = None,
         max_failures: float = 0.1,
@@ -71,12 +75,12 @@ class CorpusDataModule(EmotionDataModule):
         settings.pop("options", None)  # the variable keyword arguments
         parameters = inspect.signature(found).parameters.values()
         named = [parameter.name for parameter in parameters if parameter.kind is not inspect.Parameter.VAR_KEYWORD]
-        if clashing := [name for name in named if name in settings]:
+        if clashing := [option for option in named if option in settings]:
             raise InputError(
                 f"{found.__name__} has an option {clashing[0]!r}, which is also the name of a setting of every corpus: "
                 "rename the option."
             )
-        loading = {name: options.pop(name) for name in _LOADING.keys() & set(options)}
+        loading = {option: options.pop(option) for option in _LOADING.keys() & set(options)}
         sample = loading.get("sample") or Sample()
         if (features_path is None) == ("features" in sample.modalities):
             raise InputError(
@@ -87,6 +91,8 @@ class CorpusDataModule(EmotionDataModule):
             found(**options),
             {"max_failures": max_failures, "folder": prepared_dir or Path(cache_dir, "prepared")},
         )
+        if name is not None and not whole.published:
+            whole.name = name
         self.prepared: dict[str, PreparedFolder] = {}
         for modality in sample.modalities:
             if modality == "image":
@@ -98,6 +104,7 @@ class CorpusDataModule(EmotionDataModule):
                     window=window,
                     face_size=face_size,
                     margin=margin,
+                    no_face=no_face,
                     **options,
                 )
             elif modality == "sound":

@@ -29,12 +29,12 @@ from fervid.data.inputs import Augmentation, Cached, CachedFeatures, Features, I
 from fervid.data.loading import Loading
 from fervid.data.samples import Sample
 from fervid.data.source import Source, check_sources, feature_names, open_sources
-from fervid.data.stores import PictureStore, Store, make_stores
+from fervid.data.stores import PictureStore, Store, make_cache_folder, make_stores
 from fervid.data.targets import ClassTarget, Target, VoteTarget
 from fervid.errors import InputError
 from fervid.media.files import FAILED
 from fervid.schema.columns import FRAME_KEY, keys
-from fervid.schema.emotions import shared_name
+from fervid.schema.label_maps import LabelMap
 from fervid.schema.manifest import check_manifest
 from fervid.schema.same_system import fingerprint
 from fervid.storage.atomic import remove_leftovers, writing
@@ -60,8 +60,7 @@ class EmotionDataModule(pl.LightningDataModule):
     entries are the target, such as ``emotion`` int64 (B,), and ``index`` int64 (B,) = row of :attr:`samples`.
 
     Args:
-        sources: prepared (:class:`fervid.data.corpus_source.CorpusSource`) or rendered corpora. The labels of several
-            corpora are aligned by their shared names (:func:`fervid.schema.emotions.shared_name`).
+        sources: prepared (:class:`fervid.data.corpus_source.CorpusSource`) or rendered corpora.
         sample: kind of sample. Default: a single frame.
         target: target to learn. Default: the emotion.
         split: function that assigns ``train``, ``val`` or ``test`` to each row of a manifest. Default:
@@ -76,8 +75,7 @@ class EmotionDataModule(pl.LightningDataModule):
         grayscale: whether to replace all three channels with the luminance.
         identity: finds the same people by face embeddings. If the subjects of the corpora are unknown, the people found
             become the subjects, each a cluster of frames. None: not searched.
-        near_duplicates: ``keep``, or ``group`` to treat clips with near-duplicate pictures as one clip in splits that
-            draw clips (``clips``, and ``predefined`` for validation).
+        near_duplicates: ``keep``, or ``group`` to treat clips with near-duplicate pictures as one in splits of clips.
         cache_dir: folder of the faces at the training size, shared by all runs. Default: the environment variable
             ``FERVID_CACHE``, or ``~/.cache/fervid``.
         seed: seed of the order and the augmentation.
@@ -88,6 +86,7 @@ class EmotionDataModule(pl.LightningDataModule):
         failures: files that could not be used: ``path``, ``reason`` and ``outcome`` (``failed`` or ``left out``).
         people, same_people: the people found and the names of each, after :meth:`setup`; None without ``identity``.
         subjects_clustered: whether the subjects are clusters of face embeddings, after :meth:`setup`.
+        label_report: of several corpora, the report of :meth:`fervid.schema.label_maps.LabelMap.align`.
         folder: folder of the cached inputs.
         stores: the cached inputs of each modality.
 
@@ -132,17 +131,17 @@ class EmotionDataModule(pl.LightningDataModule):
         self.split, self.image_size, self.batch_size = split, image_size, batch_size
         self.num_workers, self.sampler, self.grayscale, self.seed = num_workers, sampler, grayscale, seed
         self.near_duplicates, self.identity = near_duplicates, identity
+        self.label_report: pd.DataFrame | None = None
         self.people: People | None = None
         self.same_people: pd.DataFrame | None = None
         self.augmentation = augmentation if augmentation is not None and len(augmentation.transforms) else None
         self.cache_dir = Path(cache_dir).expanduser()
         self.manifest = pd.DataFrame()
-        self._is_set_up = False
         self.augmentations = {"image": self.augmentation, "sound": sound_augmentation}
         self._features: Features = {}
         self._features_of: Callable[[], Any] = lambda: None
         self._loading = Loading()
-        self.subjects_clustered = False
+        self.subjects_clustered, self._is_set_up = False, False
         self._stored_people: pd.DataFrame | None = None
 
     # Corpora
@@ -195,9 +194,12 @@ class EmotionDataModule(pl.LightningDataModule):
                     "faces prepared at %d px are enlarged to %d px: use dataset.face_size=%d to prepare larger ones.",
                     *(source.face_size, self.image_size, self.image_size),
                 )
-        if len(tables) > 1:
-            tables = [table.assign(emotion=table["emotion"].map(shared_name)) for table in tables]
-        return check_manifest(pd.concat(tables, ignore_index=True) if len(tables) > 1 else tables[0])
+        return check_manifest(pd.concat(self.align_labels(tables), ignore_index=True) if len(tables) > 1 else tables[0])
+
+    def align_labels(self, tables: Sequence[pd.DataFrame]) -> Sequence[pd.DataFrame]:
+        """Returns the rows of several corpora with common names of emotions; fills :attr:`label_report`."""
+        aligned, self.label_report = LabelMap(not_shared="keep").align(tables)
+        return aligned
 
     @cached_property
     def folder(self) -> Path:
@@ -208,6 +210,10 @@ class EmotionDataModule(pl.LightningDataModule):
 
     @cached_property
     def stores(self) -> dict[str, Store]:
+        return self.make_stores()
+
+    def make_stores(self) -> dict[str, Store]:
+        """Returns the files of the inputs of each modality, which may have to be built."""
         return make_stores(self.sample.modalities, self.folder, image_size=self.image_size, grayscale=self.grayscale)
 
     @property
@@ -245,7 +251,7 @@ class EmotionDataModule(pl.LightningDataModule):
             remove_leftovers(folder)
         if self._is_cached:
             return
-        self._make_folder()
+        make_cache_folder(self.folder, self.cache_dir)
         with lock(self.folder):  # one rank or run prepares, the others wait
             for name, store in self.stores.items():
                 if not store.is_built:
@@ -296,14 +302,6 @@ class EmotionDataModule(pl.LightningDataModule):
     def _duplicates_path(self) -> Path:
         return self.folder / "near_duplicates.parquet"
 
-    def _make_folder(self) -> None:
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(
-                f"cache_dir={self.cache_dir} cannot be written ({error.strerror}): choose another folder."
-            ) from error
-
     def _find_duplicates(self) -> None:
         hashes = self.stores[self.sample.modalities[0]].hashes()
         if len(hashes) > 20_000:
@@ -352,8 +350,7 @@ class EmotionDataModule(pl.LightningDataModule):
         manifest = self.manifest = check_manifest(manifest[~left_out])
         if left_out.any():  # only the closest frames of a pair of clips are recorded, and they may have been left out
             first = self.sample.modalities[0]
-            hashes = self.stores[first].hashes()[self._store_rows(first)]
-            pairs = near_duplicates(hashes, keys(manifest, "clip"))
+            pairs = near_duplicates(self.stores[first].hashes()[self._store_rows(first)], keys(manifest, "clip"))
         if self.people is not None:
             rows = manifest["cache_row"].to_numpy()
             self.same_people = same_people(
@@ -371,10 +368,9 @@ class EmotionDataModule(pl.LightningDataModule):
         self.target.fit(self.samples)
         train = int((self.samples["split"] == "train").sum())
         if self.batch_size > train:
-            noun = "clips" if self.sample.is_clip else "frames"
             raise InputError(
-                f"dataset.batch_size={self.batch_size} is larger than the training subset of {train} {noun}: give at "
-                f"most {train}."
+                f"dataset.batch_size={self.batch_size} is larger than the training subset of {train} "
+                f"{'clips' if self.sample.is_clip else 'frames'}: give at most {train}."
             )
         if "group" in manifest and (manifest.groupby("group")["split"].nunique() > 1).any():
             log.warning("this split ignores dataset.near_duplicates=group: use split=clips.")
@@ -464,7 +460,7 @@ class EmotionDataModule(pl.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader | DeviceLoader:
         samples = self.samples_of("train")
-        weights = self.target.balancing_weights(samples) if self.sampler == "balanced" else None
+        weights = self.sampling_weights(samples)
         # Lightning's count of finished epochs is also correct in a resumed run.
         epoch = self.trainer.fit_loop.epoch_progress.current.processed if self.trainer else 0  # type: ignore[attr-defined]
         sampler = EpochSampler(len(samples), seed=self.seed, weights=weights, epoch=epoch)
@@ -472,6 +468,10 @@ class EmotionDataModule(pl.LightningDataModule):
         drop_last = self.batch_size > 1 and len(sampler) % self.batch_size == 1
         dataset = self._dataset("train", sampler.epoch)
         return self._loader(dataset, batch_size=self.batch_size, sampler=sampler, drop_last=drop_last)
+
+    def sampling_weights(self, samples: pd.DataFrame) -> np.ndarray | None:
+        """Returns the sampling weights of N training samples, shape (N,); None if each is drawn once."""
+        return self.target.balancing_weights(samples) if self.sampler == "balanced" else None
 
     def val_dataloader(self) -> DataLoader | DeviceLoader:
         return self._loader(self._dataset("val"), batch_size=self._evaluation_batch)

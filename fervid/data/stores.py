@@ -13,6 +13,7 @@ from rich.progress import track
 from fervid.data.face_cache import FaceCache, build_face_cache
 from fervid.data.inputs import Augmentation, Inputs, Pictures, Sequences, padded, scaled
 from fervid.data.seeds import draw_seed
+from fervid.errors import InputError
 from fervid.storage.array_files import no_room
 from fervid.storage.atomic import writing
 from fervid.storage.ragged_rows import RaggedRows
@@ -221,3 +222,17 @@ def make_stores(modalities: Sequence[str], folder: Path, *, image_size: int, gra
     """Returns the store of each modality, whose files are in a folder; see :class:`PictureStore`."""
     pictures = PictureStore(folder, image_size, grayscale=grayscale)
     return {name: pictures if name == pictures.modality else SequenceStore(folder, name) for name in modalities}
+
+
+def make_cache_folder(folder: Path, cache_dir: Path) -> None:
+    """Makes a folder below ``cache_dir`` unless it exists.
+
+    Raises:
+        InputError: if it cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"cache_dir={cache_dir} cannot be written ({error.strerror}): choose another folder."
+        ) from error

@@ -138,7 +138,7 @@ def _names(runs: Sequence[Run]) -> list[str]:
 def _other_corpus(run: Run, config: DictConfig) -> tuple[EmotionDataModule, pd.DataFrame]:
     """All samples of another corpus, with faces cropped as for the training of the run."""
     stored = stored_config(run.results, run.folder, trust=config.trust)
-    dataset = corpus_settings(config, stored)
+    dataset = corpus_settings(config, stored, run)
     datamodule: EmotionDataModule = instantiate(
         dataset,
         **({"image_size": stored.backbone.image_size} if stored.get("backbone") else {}),
@@ -165,19 +165,24 @@ def _place(root: Any) -> Path:
     return Path(str(root)).expanduser().resolve()
 
 
-def corpus_settings(config: DictConfig, stored: DictConfig) -> DictConfig:
-    """Settings of another corpus; face settings that are not given on the command line are taken from the run."""
+def corpus_settings(config: DictConfig, stored: DictConfig, run: Run) -> DictConfig:
+    """Settings of another corpus; face settings that are not given on the command line are taken from the run.
+
+    The detector is that of the run if both corpora need detection, or if the run detected the faces of pictures, whose
+    crops would otherwise be of another geometry.
+    """
     settings = OmegaConf.to_container(config.dataset, resolve=True)
     assert isinstance(settings, dict)
     given = {word.split("=")[0].lstrip("+") for word in config.overrides}
-    for name in ("grayscale", "face_size", "margin"):
+    for name in ("grayscale", "face_size", "margin", "no_face"):
         if name in settings and name in stored.dataset and f"dataset.{name}" not in given:
             settings[name] = stored.dataset[name]
     stored_detector, detector = stored.get("detector"), settings.get("detector")
     is_given = any(word.split(".")[0] == "detector" for word in given)
     if stored_detector and detector and not is_given:
-        # If both corpora need detection, use the detector of the run.
-        if NO_DETECTOR not in (stored_detector["_target_"], detector["_target_"]):
+        crops_pictures = any(corpus["pictures"] and not corpus["rendered"] for corpus in run.corpora)
+        is_detected = crops_pictures or detector["_target_"] != NO_DETECTOR
+        if stored_detector["_target_"] != NO_DETECTOR and is_detected:
             settings["detector"] = OmegaConf.to_container(stored_detector)
     return OmegaConf.create(settings)
 

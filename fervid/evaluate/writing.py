@@ -56,13 +56,19 @@ def training_entries(run: Run, config: DictConfig | None) -> dict[str, Any]:
             "identity": chosen.get("identity"),
         }  # fmt: skip
         results["config"] = results["config"] | {
-            "dataset": OmegaConf.to_container(corpus_settings(config, stored)),
+            "dataset": OmegaConf.to_container(corpus_settings(config, stored, run)),
             "detector": OmegaConf.to_container(config.detector) if config.get("detector") else None,
             "identity": OmegaConf.to_container(config.identity) if config.get("identity") else None,
-            "trained_on": {group: before.get(group) for group in ("dataset", "split", "detector", "identity")},
+            "trained_on": {group: before.get(group) for group in ("dataset", "split", "detector", "identity")}
+            | {"corpora": _training_corpora(run)},
             "paper": None,
         }
     return results
+
+
+def _training_corpora(run: Run) -> list[str]:
+    counts = run.results["data"].get("corpus_by_split") or {}
+    return [name for name, each in counts.items() if each["train"]] or [corpus["name"] for corpus in run.corpora]
 
 
 def posterior_entries(table: PosteriorTable, run: dict[str, Any]) -> dict[str, Any]:

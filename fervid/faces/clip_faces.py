@@ -9,8 +9,8 @@ import numpy as np
 
 from fervid.errors import first_line
 from fervid.faces.cropping import Alignment
-from fervid.faces.detection import Detector
-from fervid.faces.face import Face, most_prominent
+from fervid.faces.detection import Detector, find_in_picture
+from fervid.faces.face import Face, central_square, most_prominent
 from fervid.media.decoding import Frame, read_frames, read_picture
 from fervid.media.sampling import Around, Sampling
 from fervid.media.sources import Source, is_temporary
@@ -61,16 +61,25 @@ class Crop:
     temporary: bool = False
 
 
-def crop_faces(task: ClipTask, detector: Detector, alignment: Alignment) -> Crop:
-    """Crops the faces of one clip; errors of the file are returned in ``failure``."""
+def crop_faces(task: ClipTask, detector: Detector, alignment: Alignment, *, whole_if_none: bool = False) -> Crop:
+    """Crops the faces of one clip; errors of the file are returned in ``failure``.
+
+    Args:
+        task: the clip.
+        detector: face detector.
+        alignment: aligns and crops the faces.
+        whole_if_none: whether the central square of a picture counts as a face if the detector finds none.
+    """
     cv2.setNumThreads(1)  # parallelism is over clips, not within a picture
     crop = Crop(task.row)
     last: Face | None = None
     try:
         for frame in _frames(task):
-            found = [task.face] if task.face else detector.find(frame.image, last)
+            found = _find(task, detector, frame.image, last)
             row: dict[str, Any] = {"frame": frame.number, "time": round(frame.time, 4), "faces": len(found)}
             last = most_prominent(found, frame.image) if found else None
+            if last is None and whole_if_none and task.sampling is None:
+                last = central_square(frame.image, whole=False)
             jpeg = None
             if last:
                 face, row["aligned"] = alignment.crop(frame.image, last)
@@ -92,6 +101,12 @@ def crop_faces(task: ClipTask, detector: Detector, alignment: Alignment) -> Crop
     elif not any(crop.faces):
         crop.failure = f"no face in any of {len(crop.frames)} frames" if task.sampling else "no face"
     return crop
+
+
+def _find(task: ClipTask, detector: Detector, image: np.ndarray, last: Face | None) -> list[Face]:
+    if task.face:
+        return [task.face]
+    return detector.find(image, last) if task.sampling else find_in_picture(detector, image)
 
 
 def encode(face: np.ndarray) -> bytes:

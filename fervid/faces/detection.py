@@ -11,13 +11,15 @@ import cv2
 import numpy as np
 
 from fervid.errors import InputError, first_line
-from fervid.faces.face import EYES_IN_BOX, Face, intersection
+from fervid.faces.face import EYES_IN_BOX, Face, central_square, intersection
 
 INSIDE = 0.9
 """Minimum fraction of a box inside a larger one for it to be part of the same face. Mouths, eyes and noses are inside
 completely (1.0, or slightly less if the box is loose), whereas two people cheek to cheek, or one in front of the other,
 each have most of their face outside the other box."""
 EYE_SEARCH_WIDTH = 160  # pixels; faces are downscaled to this width for eye detection
+MIN_WIDTH = 160  # pixels; detectors find 76% of the faces of 48 px in FER+ at their own size, and 98% at this size
+PADDING = 0.25  # of a picture's longer side, added on each side if no face is found without
 
 
 class Detector(Protocol):
@@ -42,9 +44,7 @@ class NoDetector:
     """Detects nothing and returns the central square of the picture as the face."""
 
     def find(self, image: np.ndarray, near: Face | None = None) -> list[Face]:
-        height, width = image.shape[:2]
-        side = min(height, width)
-        return [Face(((width - side) // 2, (height - side) // 2, side, side), whole=True)]
+        return [central_square(image, whole=True)]
 
     def settings(self) -> dict[str, object]:
         return {"detector": "none"}
@@ -70,6 +70,8 @@ class HaarDetector:
     min_size: float = 0.15
 
     def find(self, image: np.ndarray, near: Face | None = None) -> list[Face]:
+        image, enlarged = _enlarge(image)
+        near = near and near.moved(enlarged)
         scale = min(1.0, self.width / max(image.shape[:2]))
         # Downscaling before conversion to grayscale takes a third of the time of the reverse order.
         small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else image
@@ -77,7 +79,8 @@ class HaarDetector:
         boxes = self._around(gray, np.array(near.box) * scale) if near else []
         if not len(boxes):
             boxes = self._boxes(gray, smallest=round(self.min_size * min(gray.shape)))
-        return [self._face(image, np.array(box) / scale) for box in _outermost(boxes)]
+        found = [self._face(image, np.array(box) / scale) for box in _outermost(boxes)]
+        return [face.moved(1 / enlarged) for face in found]
 
     def settings(self) -> dict[str, object]:
         return {"detector": "haar", **vars(self)}
@@ -160,6 +163,7 @@ class YuNetDetector:
         _yunet(self.model)
 
     def find(self, image: np.ndarray, near: Face | None = None) -> list[Face]:
+        image, enlarged = _enlarge(image)
         scale = min(1.0, self.width / max(image.shape[:2]))
         small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else image
         network = _yunet(self.model)
@@ -170,11 +174,36 @@ class YuNetDetector:
         for row in [] if found is None else _outermost(found / scale):
             eyes = row[4:8].reshape(2, 2).astype(float)
             faces.append(Face(tuple(row[:4].tolist()), eyes if _plausible(eyes, row[2]) else None))
-        return faces
+        return [face.moved(1 / enlarged) for face in faces]
 
     def settings(self) -> dict[str, object]:
         content = hashlib.sha256(Path(self.model).expanduser().read_bytes()).hexdigest()
         return {"detector": "yunet", "model": content, "width": self.width, "min_score": self.min_score}
+
+
+def find_in_picture(detector: Detector, image: np.ndarray) -> list[Face]:
+    """Finds the faces of a still picture, which may be cropped so tightly that detectors miss its face.
+
+    If no face is found, the picture is searched again with a black border.
+
+    Args:
+        detector: the face detector.
+        image: uint8 (H, W, 3) RGB.
+    """
+    found = detector.find(image)
+    if found:
+        return found
+    border = round(PADDING * max(image.shape[:2]))
+    padded = cv2.copyMakeBorder(image, border, border, border, border, cv2.BORDER_CONSTANT)
+    return [face.moved(shift=-border) for face in detector.find(padded)]
+
+
+def _enlarge(image: np.ndarray) -> tuple[np.ndarray, float]:
+    """Enlarges a picture in which faces are too small for a detector; returns it with the factor."""
+    scale = MIN_WIDTH / max(image.shape[:2])
+    if scale <= 1:
+        return image, 1.0
+    return cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC), scale
 
 
 def _outermost(boxes: Sequence[np.ndarray]) -> list[np.ndarray]:

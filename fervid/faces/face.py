@@ -23,6 +23,24 @@ class Face:
     eyes: np.ndarray | None = None
     whole: bool = False
 
+    def moved(self, scale: float = 1.0, shift: float = 0.0) -> "Face":
+        """Returns the face in coordinates that are scaled and then shifted by a number of pixels on both axes."""
+        left, top, width, height = (value * scale for value in self.box)
+        eyes = None if self.eyes is None else self.eyes * scale + shift
+        return Face((left + shift, top + shift, width, height), eyes, self.whole)
+
+
+def central_square(image: np.ndarray, *, whole: bool) -> Face:
+    """Returns the central square of a picture as a face.
+
+    Args:
+        image: uint8 (H, W, 3) RGB.
+        whole: whether the square is used as it is, instead of as the box of a detected face.
+    """
+    height, width = image.shape[:2]
+    side = min(height, width)
+    return Face(((width - side) // 2, (height - side) // 2, side, side), whole=whole)
+
 
 def intersection(box: Sequence[float] | np.ndarray, other: Sequence[float] | np.ndarray) -> float:
     """Returns the area of the intersection of two boxes (left, top, width, height) in square pixels."""

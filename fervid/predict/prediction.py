@@ -167,6 +167,6 @@ def _predict_item(
     else:
         assert not isinstance(item.source, Camera)
         image = read_picture(item.source)
-        found = predictor.find(image)
+        found = predictor.find_in_picture(image)
         found = [most_prominent(found, image)] if found and faces == "one" else found
         yield Frame(0, 0.0, image), predictor.predict_faces(image, found)

@@ -116,4 +116,4 @@ class Predictor(RunPredictor):
         """
         if not isinstance(picture, np.ndarray):
             picture = read_picture(Path(picture) if isinstance(picture, str) else picture)
-        return self.predict_faces(picture, self.find(picture))
+        return self.predict_faces(picture, self.find_in_picture(picture))

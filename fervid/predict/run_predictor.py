@@ -12,8 +12,8 @@ from fervid.data.face_cache import resize
 from fervid.errors import InputError, reason
 from fervid.faces.clip_faces import encode
 from fervid.faces.cropping import Aligned, Alignment
-from fervid.faces.detection import Detector, HaarDetector, NoDetector
-from fervid.faces.face import Face
+from fervid.faces.detection import Detector, HaarDetector, NoDetector, find_in_picture
+from fervid.faces.face import Face, central_square
 from fervid.media.decoding import read_picture
 from fervid.runs.device import find_device
 from fervid.runs.load import load_classifier, stored_config
@@ -80,13 +80,23 @@ class RunPredictor:
                 and all(corpus["pictures"] for corpus in run.corpora)
             )
             self.grayscale = bool(dataset.get("grayscale", False))
+            self.whole_if_none = dataset.get("no_face") == "whole"
             own_margin = dataset.get("margin", Alignment.margin) if margin is None else margin
             self.alignment = Alignment(dataset.get("face_size", Alignment.size), own_margin)
         except (AttributeError, TypeError, ValueError, HydraException) as error:
             raise InputError(f"the configuration of {self.folder} cannot be used: {reason(error)}.") from error
 
+    def find_in_picture(self, image: np.ndarray) -> list[Face]:
+        """Finds the faces in a still picture, as in the training of the run.
+
+        Like :meth:`find`, but a picture may be cropped tightly, and with ``dataset.no_face=whole`` a nearly square
+        picture without a detected face is one.
+        """
+        found = find_in_picture(self._detector(image), image)
+        return found or ([central_square(image, whole=False)] if self._is_crop(image) else [])
+
     def find(self, image: np.ndarray, near: Face | None = None) -> list[Face]:
-        """Finds the faces in a picture; see :meth:`fervid.faces.detection.Detector.find`.
+        """Finds the faces in a frame of a video; see :meth:`fervid.faces.detection.Detector.find`.
 
         A run that was trained on already cropped faces has no detector. It takes a nearly square picture as one face.
         In any other picture, such as a video frame, the Haar detector finds the faces unless a detector was given.
@@ -95,8 +105,13 @@ class RunPredictor:
             image: uint8 (H, W, 3) RGB.
             near: position of the face in the previous frame, or None.
         """
-        detector = HaarDetector() if self.trained_on_crops and not is_nearly_square(image) else self.detector
-        return detector.find(image, near)
+        return self._detector(image).find(image, near)
+
+    def _detector(self, image: np.ndarray) -> Detector:
+        return HaarDetector() if self.trained_on_crops and not is_nearly_square(image) else self.detector
+
+    def _is_crop(self, image: np.ndarray) -> bool:
+        return self.whole_if_none and is_nearly_square(image)
 
     def crop(self, image: np.ndarray, face: Face) -> tuple[np.ndarray, Aligned]:
         """Returns the crop of a face as the network receives it, uint8 (image_size, image_size, 3) RGB."""

@@ -38,19 +38,21 @@ def command(config: DictConfig) -> None:
         from hydra.utils import instantiate
         from rich.console import Console
 
-        from fervid.data.corpus_datamodules import (
-            CorpusDataModule,  # imported here: torch would slow down --help
-        )
+        from fervid.data.corpus_datamodules import CorpusDataModule  # imported here: torch would slow down --help
+        from fervid.data.several_corpora import SeveralDataModule
 
         sample = instantiate(config.sample, _convert_="all")
         datamodule = instantiate(config.dataset, sample=sample, cache_dir=config.cache_dir, _convert_="all")
-        if not isinstance(datamodule, CorpusDataModule):
+        several = list(datamodule.datamodules.values()) if isinstance(datamodule, SeveralDataModule) else [datamodule]
+        of_files = [each for each in several if isinstance(each, CorpusDataModule)]
+        if not of_files:
             raise InputError(
                 f"dataset={datamodule.corpus} is rendered on demand and needs no preparation: give it to fervid.train."
             )
         console = Console(highlight=False, soft_wrap=True, markup=False)
-        for modality, corpus in datamodule.prepared.items():
-            _prepare(console, modality, corpus, config.part, config.parts)
+        for each in of_files:
+            for modality, corpus in each.prepared.items():
+                _prepare(console, modality, corpus, config.part, config.parts)
 
 
 def _prepare(console: "Console", modality: str, corpus: "PreparedFolder", part: int | None, parts: int | None) -> None:

@@ -36,7 +36,7 @@ from fervid.prepare.prepared_folder import PreparedFolder
 
 log = logging.getLogger(__name__)
 
-VERSION = 3  # of the preparation; corpora prepared by another version are prepared again
+VERSION = 4  # of the preparation; corpora prepared by another version are prepared again
 
 
 class PreparedCorpus(PreparedFolder):
@@ -50,6 +50,8 @@ class PreparedCorpus(PreparedFolder):
         window: part of a video to use: ``all`` or ``centre`` (the middle half).
         face_size: side of the crops in pixels.
         margin: fraction of the face added on each side of a crop.
+        no_face: how to treat pictures in which the detector finds no face: ``leave_out``, or ``whole`` to take the
+            central square as the face, for pictures that are already cropped.
         max_failures: maximum fraction of files that may be unreadable or show no face.
         folder: Path to the folder of prepared corpora; each has its own sub-folder.
 
@@ -70,6 +72,7 @@ class PreparedCorpus(PreparedFolder):
         window: Literal["all", "centre"] = "all",
         face_size: int = 256,
         margin: float = 0.15,
+        no_face: Literal["leave_out", "whole"] = "leave_out",
         max_failures: float = 0.1,
         folder: str | Path,
     ):
@@ -77,6 +80,9 @@ class PreparedCorpus(PreparedFolder):
         self.detector: Detector = detector or (NoDetector() if corpus.pictures else HaarDetector())
         self.sampling = Sampling(frame_stride, frames_per_clip, window)
         self.alignment = Alignment(face_size, margin)
+        if no_face not in ("leave_out", "whole"):
+            raise InputError(f"dataset.no_face={no_face} is unknown: choose leave_out or whole.")
+        self.no_face = no_face
 
     @property
     def inventory(self) -> Inventory:
@@ -99,6 +105,7 @@ class PreparedCorpus(PreparedFolder):
         return {
             **(vars(self.sampling) if sampled else {}),
             **(self.detector.settings() if detected else {}),
+            **({"no_face": self.no_face} if self.detects_faces and self.corpus.pictures else {}),
             **{"face_size": self.alignment.size, "margin": self.alignment.margin, "jpeg_quality": JPEG_QUALITY},
         }
 
@@ -119,7 +126,12 @@ class PreparedCorpus(PreparedFolder):
             self.folder,
             self.inventory.clips,
             self._tasks(),
-            partial(crop_faces, detector=self.detector, alignment=self.alignment),
+            partial(
+                crop_faces,
+                detector=self.detector,
+                alignment=self.alignment,
+                whole_if_none=self.no_face == "whole",
+            ),
             write_faces,
             max_failures=self.max_failures,
             advice="try another detector",

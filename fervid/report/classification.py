@@ -13,6 +13,7 @@ from fervid.metrics.calibration import reliability
 from fervid.metrics.scores import scores
 from fervid.metrics.statistics import bootstrap_intervals, run_confusions
 from fervid.report.calibration_tables import calibration_table, scaled_probabilities
+from fervid.report.corpus_tables import label_map_table, train_test_table
 from fervid.report.group_tables import MIN_SUBJECT_FRAMES, class_table, group_table, subject_table
 from fervid.report.leak_tables import leak_table
 from fervid.report.paired_tests import paired_tests
@@ -51,6 +52,8 @@ def classification_sections(
         Section("Summary", [summary_table(systems, sets)], sentences=sentences, terminal=True),
         Section("Leakage", _present(leak_table(systems)), terminal=True),
         Section("Scores", scored, {"scores": _intervals(systems, resamples, seed)}),
+        Section("Corpora", _present(train_test_table(systems, resamples=resamples, seed=seed)), terminal=True),
+        Section("Labels of the corpora", _present(label_map_table(systems))),
         Section("Modalities", _present(modality_table(systems)), terminal=True),
         Section("Paired tests", _present(*tests)),
         Section("Not compared", _present(incomparable_table(sets)), terminal=True),

@@ -286,5 +286,8 @@ def _distinguishing(labels: Sequence[dict[str, str]]) -> tuple[list[str], list[s
         groups = max(groups, separated)
     # The settings of a differing option follow from the option: they are not listed.
     return needed, [
-        name for name in accompanying if "." not in name or name.split(".")[0] not in (*needed, *accompanying)
+        name
+        for name in accompanying
+        if ("." not in name or name.split(".")[0] not in (*needed, *accompanying))
+        and not (name.startswith("dataset.corpora.") and "dataset.corpora" in needed)
     ]

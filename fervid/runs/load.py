@@ -23,11 +23,12 @@ from fervid.runs.run import read_run
 from fervid.runs.trust import Trust, is_in, trusted_packages
 from fervid.schema.columns import FRAME_KEY
 from fervid.schema.config_folder import config_folders
+from fervid.schema.roots import read_roots
 from fervid.tasks.classification import EmotionClassifier
 from fervid.tasks.task import Task
 
 HUB = ("hf_hub:", "hf-hub:")  # timm's prefixes of models on the Hugging Face hub
-IMPORTED = ("_target_", "corpus")  # settings whose values are imported
+IMPORTED = {"dataset": ("_target_", "corpus")}  # settings of a group whose values are imported; others: _target_
 INSTRUCTIONS = ("_target_", "_partial_", "_convert_", "_recursive_")  # keywords of Hydra; _args_ could name any code
 # Groups of a stored configuration that build the network.
 NETWORK = (
@@ -171,9 +172,10 @@ def stored_config(
                 f"the configuration of {folder} has {part}={found}, which fervid never writes: train it again."
             )
     for part in called:
-        known = _named(tuple(config_folders()), part, IMPORTED)
+        imported = IMPORTED.get(part, ("_target_",))
+        known = _named(tuple(config_folders()), part, imported)
         for name, value in _values(results["config"].get(part)):
-            if name in IMPORTED and value not in known:
+            if name in imported and value not in known:
                 if not is_in(value, packages):
                     raise InputError(
                         f"the configuration of {folder} refers to {value}, which is not a class of fervid: if you know "
@@ -185,7 +187,9 @@ def stored_config(
                 raise InputError(f"the configuration of {folder} has {key}, which fervid never writes: train it again.")
     for value, part in trusted.items():
         _check_trusted(value, part, packages, folder)
-    groups = results["config"].items()
+    groups, data = results["config"].items(), results["data"]
+    if "grayscale" in data and "grayscale" in results["config"].get("dataset", {}):
+        results["config"]["dataset"]["grayscale"] = data["grayscale"]  # instead of auto
     config = OmegaConf.create({name: group if name in called else _without_keywords(group) for name, group in groups})
     assert isinstance(config, DictConfig)
     return config
@@ -293,7 +297,13 @@ def reopen_corpus(
         raise InputError(f"the configuration of {folder} has no {absent[0]}: train it again.")
     # Not needed without training, and it may refer to any class.
     stored.augmentation, stored.sound_augmentation, stored.cache_dir = None, None, str(cache_dir)
+    _find_moved(stored.dataset, str(results["choices"].get("dataset")))
     if root is not None:
+        if "corpora" in stored.dataset:
+            raise InputError(
+                f"root={root} is one folder, but {folder} was trained on several corpora: write the roots of those "
+                "that were moved in the file of roots (FERVID_ROOTS)."
+            )
         if "root" not in stored.dataset:
             raise InputError(f"root={root} cannot be used: {folder} was trained on rendered faces; leave root out.")
         stored.dataset.root = str(root)
@@ -315,9 +325,9 @@ def reopen_corpus(
     level = logger.level
     try:
         datamodule = make_datamodule(stored)
-        is_prepared = all(source.is_prepared for source in datamodule.sources)
-        if stored.dataset.get("prepared_dir") is not None and not is_prepared:
-            stored.dataset.prepared_dir = None  # an untrusted run must not choose where files are written
+        if not all(source.is_prepared for source in datamodule.sources):
+            for settings in _corpora(stored.dataset).values():  # an untrusted run must not choose where files go
+                settings.pop("prepared_dir", None)
             datamodule = make_datamodule(stored)
         if has_people:
             clustered = bool(results["leakage"].get("subjects_clustered"))
@@ -339,6 +349,23 @@ def reopen_corpus(
         )
     check_features(results, datamodule, folder)
     return datamodule
+
+
+def _find_moved(dataset: DictConfig, option: str) -> None:
+    """Replaces roots that no longer exist by those in the user's file of roots."""
+    roots = read_roots()
+    for name, settings in _corpora(dataset, option).items():
+        root = settings.get("root")
+        if root is not None and name in roots and not Path(str(root)).expanduser().exists():
+            settings.root = roots[name]
+
+
+def _corpora(dataset: DictConfig, option: str = "") -> dict[str, DictConfig]:
+    """Returns the settings of each corpus by its name; those of a single corpus by the given name."""
+    several = dataset.get("corpora")
+    if not isinstance(several, DictConfig):
+        return {option: dataset}
+    return {str(name): settings for name, settings in several.items() if isinstance(settings, DictConfig)}
 
 
 def check_features(results: dict[str, Any], datamodule: EmotionDataModule, folder: Path) -> None:

@@ -12,7 +12,7 @@ from fervid.audit.leakage import Audit, Finding
 from fervid.errors import listed
 from fervid.runs.run import Run
 from fervid.schema.columns import keys
-from fervid.schema.manifest import SPLITS, emotion_by_split
+from fervid.schema.manifest import SPLITS, corpus_by_split, emotion_by_split
 from fervid.schema.tables import Table
 from fervid.schema.weights import describe_weights
 
@@ -35,6 +35,25 @@ def print_split(console: Console, datamodule: "EmotionDataModule") -> None:
         rows["subjects"] = subjects.reindex(list(SPLITS), fill_value=0)
     data = pd.DataFrame([{"emotion": name} | {subset: row[subset] for subset in SPLITS} for name, row in rows.items()])
     Table("split", f"Frames per emotion and subset ({datamodule.audit.level})", data).print(console)
+    if datamodule.label_report is not None:
+        print_corpora(console, datamodule, datamodule.label_report)
+
+
+def print_corpora(console: Console, datamodule: "EmotionDataModule", label_report: pd.DataFrame) -> None:
+    """Prints the number of frames of each of several corpora by subset, and how their labels were mapped."""
+    counts = corpus_by_split(datamodule.manifest).rename_axis("corpus").reset_index()
+    Table("corpora", "Frames per corpus and subset", counts).print(console)
+    for corpus, rows in label_report.groupby("corpus", sort=False):
+        renamed = rows[rows["mapped_to"].notna() & (rows["mapped_to"] != rows["label"])]
+        dropped = rows[rows["mapped_to"].isna()]
+        parts = [f"{old} as {new}" for old, new in zip(renamed["label"], renamed["mapped_to"], strict=True)]
+        parts += [
+            f"without {label} ({frames} frames, {reason})"
+            for label, frames, reason in zip(dropped["label"], dropped["frames"], dropped["reason"], strict=True)
+        ]
+        console.print(f"labels of {corpus}: {', '.join(parts) or 'unchanged'}", highlight=False, markup=False)
+    if datamodule.sample.shows_pictures and datamodule.grayscale:
+        console.print("All pictures are converted to grayscale (dataset.grayscale).", highlight=False)
 
 
 def print_audit(console: Console, audit: Audit) -> None:

@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from fervid import __version__
 from fervid.schema.columns import keys
-from fervid.schema.manifest import SPLITS, emotion_by_split
+from fervid.schema.manifest import SPLITS, corpus_by_split, emotion_by_split
 from fervid.schema.same_system import RunIdentity
 from fervid.storage.atomic import write_csv, writing
 from fervid.storage.escaping import spreadsheet
@@ -63,6 +63,9 @@ def describe(config: DictConfig, datamodule: "EmotionDataModule", warnings: list
             "places": identity.places,
             "split": {subset: int((manifest["split"] == subset).sum()) for subset in SPLITS},
             "emotion_by_split": emotion_by_split(manifest).to_dict("index"),
+            "corpus_by_split": corpus_by_split(manifest).to_dict("index"),
+            "grayscale": datamodule.grayscale,
+            **({"label_map": report.to_dict("records")} if (report := datamodule.label_report) is not None else {}),
         },
         "leakage": datamodule.audit.as_dict(),
         "seed": config.seed,

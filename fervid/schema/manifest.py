@@ -59,3 +59,12 @@ def emotion_by_split(manifest: pd.DataFrame) -> pd.DataFrame:
     table = pd.crosstab(manifest["emotion"], manifest["split"]).reindex(columns=SPLITS, fill_value=0)
     table.loc["total"] = table.sum()
     return table
+
+
+def corpus_by_split(manifest: pd.DataFrame) -> pd.DataFrame:
+    """Counts the frames of each corpus in each subset; one row per corpus and one column per subset.
+
+    Args:
+        manifest: one row per frame, with the column ``split``.
+    """
+    return pd.crosstab(manifest["corpus"], manifest["split"]).reindex(columns=SPLITS, fill_value=0)

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # Locations of the data. The same data may be stored in several places: the fingerprint identifies it.
-PLACES = ("dataset.root", "dataset.csv", "split.path", "identity.calibration")
+PLACES = ("split.path", "identity.calibration")
+CORPUS_PLACES = ("root", "csv")  # last parts of the names of settings of a corpus
 PATH_ENDING = "_path"  # of corpus settings that contain a path
 # Settings that do not affect results: paths, how a step is computed, what is displayed. A name that ends in a point
 # stands for all settings below it, one that ends in an underscore for all settings with this prefix. `threads` is not
@@ -50,12 +51,13 @@ def is_neutral(name: str) -> bool:
 
 
 def is_place(name: str) -> bool:
-    """Whether a setting is the location of data: one of :data:`PLACES`, or a corpus setting such as ``dataset.x_path``.
+    """Whether a setting is the location of data, such as ``dataset.root``, ``dataset.x_path`` or ``split.path``.
 
     Args:
         name: dotted name.
     """
-    return name in PLACES or (name.startswith("dataset.") and name.endswith(PATH_ENDING))
+    is_path = name.endswith(PATH_ENDING) or name.rpartition(".")[2] in CORPUS_PLACES
+    return name in PLACES or (name.startswith("dataset.") and is_path)
 
 
 def run_settings(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -94,7 +96,9 @@ def system_settings(config: Mapping[str, Any], choices: Mapping[str, str | None]
         and value != {}
         and not (value == [] and name.startswith("augmentation."))  # older runs store no augmentation as an empty list
     }
-    return chosen | dict(sorted(values.items()))
+    several = (config.get("dataset") or {}).get("corpora")  # the settings of each of them are further values
+    joint = {"dataset.corpora": "+".join(several)} if isinstance(several, Mapping) else {}
+    return chosen | joint | dict(sorted(values.items()))
 
 
 def fingerprint(manifest: "pd.DataFrame", hashes: "np.ndarray", targets: "np.ndarray | None" = None) -> str:

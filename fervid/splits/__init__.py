@@ -6,6 +6,7 @@ A subject or clip is identified by its corpus and name together.
 :func:`fervid.audit.leakage.audit` reports what a split leaks.
 """
 
+from fervid.splits.across_corpora import leave_corpus_out
 from fervid.splits.drawn import clips, counts, identity, random_frames, stratified, subject
 from fervid.splits.folds import loso, published_folds, subject_kfold
 from fervid.splits.predefined import from_csv, predefined
@@ -15,6 +16,7 @@ __all__ = [
     "counts",
     "from_csv",
     "identity",
+    "leave_corpus_out",
     "loso",
     "predefined",
     "published_folds",

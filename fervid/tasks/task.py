@@ -141,7 +141,7 @@ class Task(pl.LightningModule):
         """Computes the results of a table of test predictions.
 
         Returns:
-            Entries of :class:`fervid.schema.results.Results`: ``task``, the name of the task; ``metrics``, by names
+            Entries of :class:`fervid.schema.run_record.Results`: ``task``, the name of the task; ``metrics``, by names
             such as ``test/uar``; and entries specific to the task.
         """
         raise NotImplementedError
