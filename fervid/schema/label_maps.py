@@ -105,7 +105,11 @@ class LabelMap:
             kept = renamed.isin(used).to_numpy()
             part = table.assign(emotion=renamed)[kept].reset_index(drop=True)
             aligned.append(self._with_votes(part, name, sorted(used)) if has_votes else part)
-        return aligned, pd.DataFrame(report)
+        table = pd.DataFrame(report)
+        # None instead of NaN, which results.json does not have.
+        return aligned, table.assign(
+            mapped_to=table["mapped_to"].astype(object).where(table["mapped_to"].notna(), None)
+        )
 
     def _new(self, corpus: str, label: str) -> str | None:
         name = shared_name(str(label))

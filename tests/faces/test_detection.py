@@ -1,3 +1,4 @@
+import zipfile
 from pathlib import Path
 
 import cv2
@@ -6,8 +7,8 @@ import pytest
 
 from fervid.errors import InputError
 from fervid.faces.cropping import Alignment
-from fervid.faces.detection import HaarDetector, NoDetector, YuNetDetector
-from fervid.faces.face import EYES_IN_BOX, Face, most_prominent
+from fervid.faces.detection import HaarDetector, NoDetector, YuNetDetector, find_in_picture
+from fervid.faces.face import EYES_IN_BOX, Face, central_square, most_prominent
 from fervid.media.decoding import read_frames, read_picture
 from fervid.media.sampling import Sampling
 from fervid.synthetic.rendering import make_identity, render_clip
@@ -187,3 +188,51 @@ def test_box_inside_a_face_is_removed(tmp_path, monkeypatch):
 def test_haar_finds_no_face_in_a_mouth(name):
     (face,) = HaarDetector().find(read_picture(SHARED / "muxspace" / f"{name}.jpg"))
     assert face.box[2] > 150
+
+
+def test_faces_in_small_pictures_are_found(scenes):
+    found = 0
+    for image, eyes in scenes[::2]:
+        left, top = (eyes.mean(axis=0) - (180, 160)).astype(int)
+        small = cv2.resize(image[top : top + 360, left : left + 360], (60, 60), interpolation=cv2.INTER_AREA)
+        for face in HaarDetector().find(small):
+            found += face.eyes is not None and np.abs(face.eyes - (eyes - (left, top)) / 6).max() < 3
+    assert found >= 9  # of 12; at their own size, no eyes are found
+
+
+@pytest.mark.skipif(not YUNET.is_file(), reason="needs the YuNet model in ../shared")
+def test_faces_in_tight_pictures_of_ferplus_are_found():
+    detector = YuNetDetector(str(YUNET))
+    with zipfile.ZipFile(SHARED / "ferplus" / "FERPlus.zip") as archive:
+        names = sorted(name for name in archive.namelist() if name.endswith(".png"))[::357]
+        pictures = [cv2.imdecode(np.frombuffer(archive.read(name), np.uint8), cv2.IMREAD_COLOR_RGB) for name in names]
+    assert len(pictures) == 101
+    faces = [find_in_picture(detector, picture) for picture in pictures]
+    eyes = np.array([most_prominent(found, pictures[0]).eyes for found in faces if found and found[0].eyes is not None])
+    assert len(eyes) >= 95  # 76% are found at their own size
+    assert np.median([eye_distance(pair) for pair in eyes]) / 48 == pytest.approx(0.4, abs=0.02)
+
+
+def test_a_picture_without_a_border_is_searched_with_one():
+    class FindsOnlyWithBorder:
+        def find(self, image, near=None):
+            if image.shape[0] == 100:
+                return []
+            assert image.shape == (150, 130, 3)
+            return [Face((25.0, 35.0, 60.0, 60.0), np.array([[45.0, 55.0], [70.0, 55.0]]))]
+
+    (face,) = find_in_picture(FindsOnlyWithBorder(), np.full((100, 80, 3), 200, np.uint8))
+    assert face.box == (0.0, 10.0, 60.0, 60.0)
+    assert face.eyes.tolist() == [[20.0, 30.0], [45.0, 30.0]]
+
+
+def test_the_central_square_counts_as_the_box_of_a_face():
+    face = central_square(np.zeros((60, 100, 3), np.uint8), whole=False)
+    assert (face.box, face.whole) == ((20, 0, 60, 60), False)
+    picture = np.zeros((60, 100, 3), np.uint8)
+    picture[24, 38], picture[24, 62] = 255, 255  # the eyes of a face with this box
+    crop, aligned = Alignment(220, 0.0).crop(picture, face)
+    assert aligned == "box"
+    columns = np.nonzero(crop[..., 0] > 100)[1]
+    assert columns.min() == pytest.approx(60, abs=6)
+    assert columns.max() == pytest.approx(160, abs=6)
