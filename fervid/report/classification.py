@@ -17,6 +17,7 @@ from fervid.report.corpus_tables import label_map_table, train_test_table
 from fervid.report.group_tables import MIN_SUBJECT_FRAMES, class_table, group_table, subject_table
 from fervid.report.leak_tables import leak_table
 from fervid.report.paired_tests import paired_tests
+from fervid.report.references import reference_table
 from fervid.report.run_tables import incomparable_table
 from fervid.report.score_tables import modality_table, score_table, summary_table
 from fervid.report.systems import System, comparable
@@ -54,6 +55,7 @@ def classification_sections(
         Section("Scores", scored, {"scores": _intervals(systems, resamples, seed)}),
         Section("Corpora", _present(train_test_table(systems, resamples=resamples, seed=seed)), terminal=True),
         Section("Labels of the corpora", _present(label_map_table(systems))),
+        Section("Published results", _present(reference_table(systems)), terminal=True),
         Section("Modalities", _present(modality_table(systems)), terminal=True),
         Section("Paired tests", _present(*tests)),
         Section("Not compared", _present(incomparable_table(sets)), terminal=True),

@@ -1,0 +1,74 @@
+"""The table of training and test corpora, from stored runs."""
+
+import pytest
+
+from fervid.metrics.aggregation import confusion
+from fervid.metrics.scores import scores
+from fervid.report.corpus_tables import ALL_OTHERS, label_map_table, train_test_table
+from fervid.report.systems import find_systems
+
+
+@pytest.fixture
+def run_on(a_run):
+    """A run that was trained on some corpora and tested on others."""
+
+    def make(trained, tested, known=("a", "b", "c"), **settings):
+        run = a_run(
+            f"{trained}_on_{tested}",
+            {"dataset.corpora": {name: {"root": f"/{name}"} for name in known}, "split.corpus": tested, **settings},
+            split="leave_corpus_out",
+            edit=lambda table: table.assign(corpus=tested),
+        )
+        run.results["data"]["corpus_by_split"] = {
+            name: {"train": 9 * (name in trained), "val": 3 * (name in trained), "test": 5 * (name == tested)}
+            for name in known
+        }
+        return run
+
+    return make
+
+
+def table_of(runs):
+    table = train_test_table(find_systems(runs)[0], resamples=100, seed=0)
+    return None if table is None else table.data.set_index("trained on")
+
+
+def test_rows_are_training_corpora_and_columns_test_corpora(run_on):
+    runs = [run_on("bc", "a"), run_on("ac", "b"), run_on("b", "a", **{"split.train": ["b"]})]
+    table = table_of(runs)
+    assert table.index.tolist() == ["b", ALL_OTHERS]
+    cells = table.loc[ALL_OTHERS]
+    for name, run in zip("ab", runs[:2], strict=True):
+        uar = scores(confusion(run.predictions, run.class_names)).means()["uar"]
+        assert cells[f"on {name}"].startswith(f"{uar:.1%} (")
+    assert cells["pooled"].count("%") == 1
+    assert table.loc["b"].isna().tolist() == [False, False, True, True]  # emotions, on a, on b, pooled
+
+
+def test_two_corpora_are_named_instead_of_all_others(run_on):
+    table = table_of([run_on("a", "b", known="ab"), run_on("b", "a", known="ab")])
+    assert table.index.tolist() == ["a", "b"]
+
+
+def test_evaluations_on_another_corpus_have_their_training_corpora(run_on):
+    run = run_on("a", "b", known="ab", **{"trained_on.corpora": ["a"]})
+    run.results["data"]["corpus_by_split"] = {}
+    assert table_of([run, run_on("b", "a", known="ab")]).index.tolist() == ["a", "b"]
+
+
+def test_a_single_corpus_has_no_table(a_run):
+    systems = find_systems([a_run("one"), a_run("two", seed=1)])[0]
+    assert train_test_table(systems, resamples=100, seed=0) is None
+    assert label_map_table(systems) is None
+
+
+def test_labels_of_the_corpora(run_on):
+    runs = [run_on("b", "a", known="ab"), run_on("a", "b", known="ab")]
+    entry = {"corpus": "a", "label": "calm", "mapped_to": None, "frames": 3, "reason": "label_map"}
+    for run in runs:
+        run.results["data"]["label_map"] = [entry, entry | {"label": "happy", "mapped_to": "happy", "reason": ""}]
+    table = label_map_table(find_systems(runs)[0]).data
+    assert table[["corpus", "label", "frames", "reason for dropping"]].to_numpy().tolist() == [
+        ["a", "calm", 3, "label_map"],
+        ["a", "happy", 3, ""],
+    ]
