@@ -6,7 +6,7 @@ A subject or clip is identified by its corpus and name together.
 :func:`fervid.audit.leakage.audit` reports what a split leaks.
 """
 
-from fervid.splits.across_corpora import leave_corpus_out
+from fervid.splits.across_corpora import each_corpus, leave_corpus_out
 from fervid.splits.drawn import clips, counts, identity, random_frames, stratified, subject
 from fervid.splits.folds import loso, published_folds, subject_kfold
 from fervid.splits.predefined import from_csv, predefined
@@ -14,6 +14,7 @@ from fervid.splits.predefined import from_csv, predefined
 __all__ = [
     "clips",
     "counts",
+    "each_corpus",
     "from_csv",
     "identity",
     "leave_corpus_out",

@@ -1,4 +1,4 @@
-"""Splits by corpus: tests on corpora that were left out of training."""
+"""Splits of several corpora: tests on corpora that were left out of training, or on a part of each corpus."""
 
 from collections.abc import Sequence
 
@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 
 from fervid.errors import InputError
-from fervid.schema.columns import corpora, keys
-from fervid.splits.groups import check_val, draw_subjects, indivisible_clips
+from fervid.schema.columns import corpora
+from fervid.splits.groups import check_fractions, check_val, draw_subjects, indivisible_clips
 
 
 def leave_corpus_out(
@@ -66,16 +66,61 @@ def leave_corpus_out(
     split[manifest["corpus"].isin(tested).to_numpy()] = "test"
     for name in trained:
         rows = np.flatnonzero(manifest["corpus"] == name)
-        part = manifest.iloc[rows]
-        units = keys(part, "subject") if part["subject"].notna().all() else indivisible_clips(part)
-        table = pd.crosstab(units, part["emotion"])
-        if len(table) < 2:
-            raise InputError(
-                f"split=leave_corpus_out cannot divide {name} into training and validation: it has {len(table)} "
-                "subject or clip, and at least 2 are needed."
-            )
-        split[rows] = np.where(units.isin(draw_subjects(table, val, seed)), "val", "train")
+        split[rows] = "train"
+        _draw(manifest, rows, "val", val, seed, split, "leave_corpus_out")
     return split
+
+
+def each_corpus(
+    manifest: pd.DataFrame, *, train: str | Sequence[str] | None = None, val: float, test: float, seed: int
+) -> np.ndarray:
+    """Divides each of several corpora by subject, or by clip if its subjects are unknown.
+
+    The test subset does not depend on the training corpora, so that training on one corpus can be compared with
+    training on several.
+
+    Args:
+        manifest: one row per frame, as for :func:`leave_corpus_out`.
+        train: the training corpus or corpora; None: all. Other corpora have only test frames.
+        val: fraction of the frames of each training corpus for validation; approximate, since subjects are not divided.
+        test: fraction of the frames of each corpus for testing; approximate.
+        seed: random seed.
+
+    Returns:
+        ``train``, ``val`` or ``test`` for each of the N rows, None for the other frames of corpora that are not trained
+        on, shape (N,).
+
+    Raises:
+        InputError: if a corpus is unknown or has fewer than three subjects or clips, or a fraction is out of range.
+    """
+    check_fractions(val, test)
+    known = corpora(manifest)
+    trained = known if train is None else _listed(train, "train", known)
+    split = np.full(len(manifest), "train", dtype=object)
+    for name in known:
+        rows = np.flatnonzero(manifest["corpus"] == name)
+        _draw(manifest, rows, "test", test, seed, split, "each_corpus")
+        rest = rows[split[rows] == "train"]
+        if name in trained:
+            _draw(manifest, rest, "val", val / (1 - test), seed, split, "each_corpus")
+        else:
+            split[rest] = None
+    return split
+
+
+def _draw(
+    manifest: pd.DataFrame, rows: np.ndarray, subset: str, fraction: float, seed: int, split: np.ndarray, rule: str
+) -> None:
+    """Moves some subjects among the rows of one corpus, or some clips if subjects are unknown, to a subset."""
+    part = manifest.iloc[rows]
+    units = part["subject"] if part["subject"].notna().all() else indivisible_clips(part)
+    table = pd.crosstab(units, part["emotion"])
+    if len(table) < 2:
+        raise InputError(
+            f"split={rule} cannot divide {part['corpus'].iloc[0]} into {subset} and train: {len(table)} subject or clip is "
+            "left, and at least 2 are needed."
+        )
+    split[rows[units.isin(draw_subjects(table, fraction, seed)).to_numpy()]] = subset
 
 
 def _listed(given: str | Sequence[str], setting: str, known: Sequence[str]) -> list[str]:

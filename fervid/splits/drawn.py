@@ -8,7 +8,13 @@ import pandas as pd
 from fervid.errors import InputError, first_line
 from fervid.schema.columns import keys
 from fervid.schema.manifest import SPLITS
-from fervid.splits.groups import check_subjects_known, draw_subjects, emotion_of_clips, indivisible_clips
+from fervid.splits.groups import (
+    check_fractions,
+    check_subjects_known,
+    draw_subjects,
+    emotion_of_clips,
+    indivisible_clips,
+)
 
 
 def random_frames(manifest: pd.DataFrame, *, val: float, test: float, seed: int) -> np.ndarray:
@@ -177,7 +183,7 @@ def identity(manifest: pd.DataFrame, *, val: float, test: float, seed: int) -> n
 def _draw_subjects(
     manifest: pd.DataFrame, subjects: pd.Series, val: float, test: float, seed: int, rule: str
 ) -> np.ndarray:
-    _check_fractions(val, test)
+    check_fractions(val, test)
     table = pd.crosstab(subjects, manifest["emotion"])
     subset = pd.Series("train", index=table.index)
     for name, fraction in (("test", test), ("val", val / (1 - test))):
@@ -193,7 +199,7 @@ def _draw_subjects(
 def _draw(emotions: np.ndarray, val: float, test: float, seed: int, *, stratify: bool, unit: str) -> np.ndarray:
     from sklearn.model_selection import train_test_split
 
-    _check_fractions(val, test)
+    check_fractions(val, test)
     rows = np.arange(len(emotions))
     split = np.full(len(emotions), "train", dtype=object)
     try:
@@ -214,11 +220,3 @@ def _draw(emotions: np.ndarray, val: float, test: float, seed: int, *, stratify:
         ) from error
     split[val_rows], split[test_rows] = "val", "test"
     return split
-
-
-def _check_fractions(val: float, test: float) -> None:
-    if not (0 < val < 1 and 0 < test < 1 and val + test < 1):
-        raise InputError(
-            f"split.val={val} and split.test={test} leave a subset empty: give fractions between 0 and 1 that sum to "
-            "less than 1."
-        )

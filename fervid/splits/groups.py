@@ -75,3 +75,12 @@ def check_val(val: float) -> None:
     """Raises an InputError if the validation fraction is not between 0 and 1."""
     if not 0 < val < 1:
         raise InputError(f"split.val={val} leaves train or val empty: give a fraction between 0 and 1.")
+
+
+def check_fractions(val: float, test: float) -> None:
+    """Raises an InputError if the fractions for validation and testing leave a subset empty."""
+    if not (0 < val < 1 and 0 < test < 1 and val + test < 1):
+        raise InputError(
+            f"split.val={val} and split.test={test} leave a subset empty: give fractions between 0 and 1 that sum to "
+            "less than 1."
+        )

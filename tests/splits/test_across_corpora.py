@@ -1,4 +1,4 @@
-"""``split=leave_corpus_out``: tests on corpora that were left out of training."""
+"""``split=leave_corpus_out`` tests on corpora that were left out of training, ``each_corpus`` on a part of each."""
 
 import numpy as np
 import pandas as pd
@@ -79,5 +79,26 @@ def test_mistakes_are_explained(three, options, message):
 def test_a_single_corpus_or_subject_cannot_be_divided(three):
     with pytest.raises(InputError, match="needs several corpora"):
         subsets(corpus("a"), corpus="a")
-    with pytest.raises(InputError, match="cannot divide d into training and validation"):
+    with pytest.raises(InputError, match="cannot divide d into val and train: 1 subject"):
         subsets(pd.concat([three, corpus("d", 1)], ignore_index=True), corpus="a")
+
+
+def test_each_corpus_is_divided_and_tests_do_not_depend_on_training(three):
+    def divided(**options):
+        return splits.each_corpus(three, **{"val": 0.2, "test": 0.2, "seed": 0, **options})
+
+    table = three.assign(split=divided())
+    counts = pd.crosstab(table["corpus"], table["split"])
+    assert (counts == [8, 24, 8]).all(axis=None)
+    assert (table[table["corpus"] != "c"].groupby(["corpus", "subject"])["split"].nunique() == 1).all()
+    assert (table.groupby(["corpus", "clip"])["split"].nunique() == 1).all()
+    one = divided(train="a")
+    assert ((one == "test") == (table["split"] == "test")).all()
+    assert set(one[three["corpus"] != "a"]) == {"test", None}
+    assert (one[three["corpus"] == "a"] == table["split"][three["corpus"] == "a"]).all()
+    with pytest.raises(InputError, match=r"split\.train=d has no corpus 'd'"):
+        divided(train="d")
+    with pytest.raises(InputError, match="leave a subset empty"):
+        divided(test=0.9)
+    with pytest.raises(InputError, match="cannot divide e into val and train"):
+        splits.each_corpus(pd.concat([three, corpus("e", 2)], ignore_index=True), val=0.2, test=0.2, seed=0)
