@@ -79,10 +79,10 @@ def describe(
     Mean and standard deviation are computed over all pixels of all faces, in the range 0 to 1, for each channel and for
     luminance, as in the eNTERFACE'05 paper.
     """
-    found = manifest["face"].notna()
+    found, seen = manifest["face"].notna(), manifest["faces"] > 0
     mean = np.array(sums[1:5]) / sums[0] / 255
     std = np.sqrt(np.maximum(np.array(sums[5:9]) / sums[0] / 255**2 - mean**2, 0))
-    by_emotion = manifest.assign(found=found, clip_key=keys(manifest, "clip")).groupby("emotion")
+    by_emotion = manifest.assign(found=found, seen=seen, clip_key=keys(manifest, "clip")).groupby("emotion")
     clips = inventory.clips
     flat = manifest.get("flat", pd.Series(dtype=object))
     return {
@@ -95,16 +95,17 @@ def describe(
             "frames": len(manifest),
             "faces": int(found.sum()),
             "frames_with_several_faces": int((manifest["faces"] > 1).sum()),
+            "used_whole": int((found & ~seen).sum()),
             "flat_faces": {str(name): int(count) for name, count in flat.value_counts().items()},
             "aligned_by": {str(name): int(count) for name, count in manifest["aligned"].value_counts().items()},
         },
         # Null if no faces were detected because no detector was used.
-        "detection_rate": float(found.mean()) if detected else None,
+        "detection_rate": float(seen.mean()) if detected else None,
         "by_emotion": {
             str(name): {
                 "clips": int(group["clip_key"].nunique()),
                 "faces": int(group["found"].sum()),
-                "detection_rate": float(group["found"].mean()) if detected else None,
+                "detection_rate": float(group["seen"].mean()) if detected else None,
             }
             for name, group in by_emotion
         },
@@ -134,8 +135,10 @@ def summary(card: dict[str, Any]) -> str:
         f"({_detected(card)}), {counts['failures']} files failed."
     )
     by_box = counts["aligned_by"].get("box", 0)
-    if by_box:
-        text += f" Faces without detected eyes, cropped without rotation: {by_box}."
+    if counts["used_whole"]:
+        text += f" Pictures without a detected face, of which the central square is used: {counts['used_whole']}."
+    if by_box > counts["used_whole"]:
+        text += f" Faces without detected eyes, cropped without rotation: {by_box - counts['used_whole']}."
     if counts["flat_faces"]:
         text += f" {flat_faces(counts['flat_faces'])} They are marked in the column flat of manifest.parquet."
     if counts["frames_with_several_faces"]:

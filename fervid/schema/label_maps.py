@@ -99,12 +99,14 @@ class LabelMap:
             for label, count in table["emotion"].value_counts().sort_index().items()
             for mapped in [self._new(name, str(label))]
         ]
-        has_votes = any(_votes(table) for table in tables)
         aligned = []
-        for name, table, renamed in zip(names, tables, new, strict=True):
+        for table, renamed in zip(tables, new, strict=True):
             kept = renamed.isin(used).to_numpy()
-            part = table.assign(emotion=renamed)[kept].reset_index(drop=True)
-            aligned.append(self._with_votes(part, name, sorted(used)) if has_votes else part)
+            aligned.append(table.assign(emotion=renamed)[kept].reset_index(drop=True))
+        if any(_votes(table) for table in tables):
+            aligned = [self._with_votes(*each, sorted(used)) for each in zip(aligned, names, strict=True)]
+            columns = list(dict.fromkeys(column for table in aligned for column in _votes(table)))
+            aligned = [table.assign(**{name: 0 for name in columns if name not in table}) for table in aligned]
         table = pd.DataFrame(report)
         # None instead of NaN, which results.json does not have.
         return aligned, table.assign(

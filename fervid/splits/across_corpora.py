@@ -117,8 +117,8 @@ def _draw(
     table = pd.crosstab(units, part["emotion"])
     if len(table) < 2:
         raise InputError(
-            f"split={rule} cannot divide {part['corpus'].iloc[0]} into {subset} and train: {len(table)} subject or clip is "
-            "left, and at least 2 are needed."
+            f"split={rule} cannot divide {part['corpus'].iloc[0]} into {subset} and train: {len(table)} subject or "
+            "clip is left, and at least 2 are needed."
         )
     split[rows[units.isin(draw_subjects(table, fraction, seed)).to_numpy()]] = subset
 

@@ -54,7 +54,7 @@ def test_votes_follow_their_labels():
     tables, _ = LabelMap().align([voted, corpus("two", "happy", "sad")])
     names = ["happy", "sad"]
     assert tables[0].filter(like="votes_").columns.tolist() == ["votes_happy", "votes_sad", "votes_contempt"]
-    joined = pd.concat(tables, ignore_index=True).fillna(0)
+    joined = pd.concat(tables, ignore_index=True)
     assert distributions(joined.assign(clip="x"), names).round(2).tolist() == [[1, 0], [0, 1], [1, 0], [0, 1]]
 
 
