@@ -11,6 +11,7 @@ from griffe import Docstring, DocstringSectionKind
 from typing_extensions import is_typeddict
 
 from fervid.schema.columns import COLUMNS, Role
+from fervid.report.references import MEASURES, read_references
 from fervid.schema.results import in_words
 from fervid.schema.run_record import Results
 
@@ -48,6 +49,19 @@ def _windows(_: str) -> Iterator[str]:
     yield from (f"| `{name}` | {meaning} |" for name, meaning in WINDOW_COLUMNS.items())
 
 
+def _references(_: str) -> Iterator[str]:
+    yield "| corpus | modalities | emotions | protocol | system | measure | percent | certainty | remark |"
+    yield "|---|---|--:|---|---|---|--:|---|---|"
+    for each in read_references():
+        protocol = ", ".join(f"`{name}={value}`".replace(" ", "") for name, value in each["protocol"].items())
+        for result in each["results"]:
+            yield (
+                f"| {each['corpus']} | {', '.join(each['modalities'])} | {each['classes']} | {protocol} | "
+                f"{result['system']} ({result['citation']}) | {MEASURES[result['measure']]} | {result['percent']:.2f} | "
+                f"{result['certainty']} | {result.get('remark', '')} |"
+            )
+
+
 def _results(_: str) -> Iterator[str]:
     yield "| entry | type | meaning | always present |"
     yield "|---|---|---|---|"
@@ -72,5 +86,6 @@ TABLES: dict[str, Callable[[str], Iterator[str]]] = {
     "columns": _columns,
     "faces": _faces,
     "windows": _windows,
+    "references": _references,
     "results": _results,
 }
