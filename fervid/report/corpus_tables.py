@@ -15,7 +15,7 @@ from fervid.schema.columns import corpora
 from fervid.schema.tables import Table
 
 ALL_OTHERS = "all other corpora"
-BY_CORPUS = ("dataset", "split", "detector")  # groups in which runs on different corpora differ
+BY_CORPUS = ("dataset", "split", "dataset.root", "dataset.corpora")  # settings that select corpora and subsets
 
 
 @dataclass
@@ -125,7 +125,7 @@ def _name_without_corpora(system: System) -> str:
     kept = {
         name: value
         for name, value in system.label_settings.items()
-        if name not in BY_CORPUS and not name.startswith(("dataset.", "split."))
+        if name not in BY_CORPUS and not name.startswith(("dataset.corpora.", "split."))
     }
     return describe_settings(kept) or "-"
 

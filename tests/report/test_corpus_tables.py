@@ -5,6 +5,7 @@ import pytest
 from fervid.metrics.aggregation import confusion
 from fervid.metrics.scores import scores
 from fervid.report.corpus_tables import ALL_OTHERS, label_map_table, train_test_table
+from fervid.report.leak_tables import leak_table
 from fervid.report.systems import find_systems
 
 
@@ -14,7 +15,7 @@ def run_on(a_run):
 
     def make(trained, tested, known=("a", "b", "c"), **settings):
         run = a_run(
-            f"{trained}_on_{tested}",
+            f"{trained}_on_{tested}_{settings.get('optimizer.lr')}",
             {"dataset.corpora": {name: {"root": f"/{name}"} for name in known}, "split.corpus": tested, **settings},
             split="leave_corpus_out",
             edit=lambda table: table.assign(corpus=tested),
@@ -72,3 +73,18 @@ def test_labels_of_the_corpora(run_on):
         ["a", "calm", 3, "label_map"],
         ["a", "happy", 3, ""],
     ]
+
+
+def test_systems_are_not_pooled_and_corpora_are_no_effect_of_the_split(run_on):
+    """Runs that differ in other settings have rows of their own; tests on other corpora do not leak."""
+    runs = []
+    for lr in (0.1, 0.01):
+        for trained, tested in (("a", "b"), ("b", "a")):
+            run = run_on(trained, tested, known="ab", **{"optimizer.lr": lr})
+            run.results["leakage"]["level"] = "leaky" if tested == "a" else "subject-independent"
+            runs.append(run)
+    table = table_of(runs)
+    assert sorted(zip(table.index, table["system"], strict=True)) == [
+        ("a", "lr=0.01"), ("a", "lr=0.1"), ("b", "lr=0.01"), ("b", "lr=0.1")
+    ]  # fmt: skip
+    assert leak_table(find_systems(runs)[0]) is None

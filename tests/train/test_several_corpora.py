@@ -9,7 +9,12 @@ import pytest
 
 from fervid.runs.run import open_run
 
-QUICK = ("backbone=lenet", "dataset.batch_size=8", "trainer.max_epochs=2", "+trainer.enable_progress_bar=false")
+SHORT_TRAINING = (
+    "backbone=lenet",
+    "dataset.batch_size=8",
+    "trainer.max_epochs=2",
+    "+trainer.enable_progress_bar=false",
+)
 
 
 @pytest.fixture
@@ -27,7 +32,7 @@ def corpora(trained, pictures):
 def swept(fervid_train, corpora, tmp_path, capfd):
     words = ("dataset=several", corpora, "split=leave_corpus_out")
     folder = tmp_path / "sweep"
-    fervid_train("-m", *words, "split.corpus=synthetic,ravdess,mine", *QUICK, f"hydra.sweep.dir={folder}")
+    fervid_train("-m", *words, "split.corpus=synthetic,ravdess,mine", *SHORT_TRAINING, f"hydra.sweep.dir={folder}")
     return folder, " ".join(capfd.readouterr().out.split())
 
 
@@ -109,7 +114,7 @@ def test_moved_corpora_are_found_in_the_file_of_roots(swept, fervid_command, tmp
 def test_training_on_one_corpus_is_compared_with_training_on_both(fervid_train, fervid_command, corpora, tmp_path):
     words = ("dataset=several", corpora, "split=leave_corpus_out", "split.corpus=synthetic")
     folder = tmp_path / "sweep"
-    fervid_train("-m", *words, "split.train=null,[mine]", *QUICK, f"hydra.sweep.dir={folder}")
+    fervid_train("-m", *words, "split.train=null,[mine]", *SHORT_TRAINING, f"hydra.sweep.dir={folder}")
     fervid_command("report", f"runs={folder}", "resamples=100", f"hydra.run.dir={tmp_path / 'report'}")
     table = pd.read_csv(tmp_path / "report" / "tables" / "train_test_corpora.csv")
     assert table["trained on"].tolist() == ["mine", "all other corpora"]
