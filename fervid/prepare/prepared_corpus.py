@@ -36,7 +36,7 @@ from fervid.prepare.prepared_folder import PreparedFolder
 
 log = logging.getLogger(__name__)
 
-VERSION = 4  # of the preparation; corpora prepared by another version are prepared again
+VERSION = 5  # of the preparation; corpora prepared by another version are prepared again
 
 
 class PreparedCorpus(PreparedFolder):

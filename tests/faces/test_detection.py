@@ -151,10 +151,11 @@ def test_downscaling_averages_pixels():
     assert crop.mean() == pytest.approx(127, abs=5)
 
 
-def test_crop_is_black_beyond_the_picture():
+def test_crop_repeats_the_edge_beyond_the_picture():
     image = np.full((100, 100, 3), 255, np.uint8)
+    image[:, :5] = 90
     crop, _ = Alignment(size=64).crop(image, Face((0, 0, 1, 1), np.array([[5.0, 50.0], [45.0, 50.0]])))
-    assert (crop[30, :5] == 0).all()
+    assert (crop[30, :5] == 90).all()
     assert (crop[30, 30:] == 255).all()
 
 
