@@ -65,6 +65,18 @@ def training_entries(run: Run, config: DictConfig | None) -> dict[str, Any]:
     return results
 
 
+def adaptation_entries(results: dict[str, Any], member: Member) -> dict[str, Any]:
+    """Adds how a member was adapted to the entries of ``results.json``; returns them unchanged if it was not."""
+    if member.adaptation is None:
+        return results
+    method, settings = member.adaptation.method, member.adaptation.settings
+    return results | {
+        "choices": results["choices"] | {"adaptation": method},
+        "config": results["config"] | {"adaptation": settings},
+        "adaptation": {"method": method, **settings, **member.adapted},
+    }
+
+
 def posterior_entries(table: PosteriorTable, run: dict[str, Any]) -> dict[str, Any]:
     """Entries of ``results.json`` of a table of posteriors.
 

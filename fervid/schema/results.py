@@ -200,8 +200,7 @@ class Leakage(TypedDict):
         subjects: subjects in more than one subset.
         clips: clips in more than one subset.
         near_duplicates: pairs of clips in different subsets with near-duplicate pictures; null if not searched.
-        people: names, or clips of unknown subjects, that face embeddings join to one person in several subsets; null if
-            not searched.
+        people: names, or clips of unknown subjects, of one person in several subsets by face; null if not searched.
         identity: threshold, error rates and weights of that search; null if not searched.
         seen_people: of an evaluation on another corpus, its subjects that match someone in the training data by face:
             ``kind`` (subjects or clips), ``count``, ``total``, ``expected_by_chance`` and ``examples``.
@@ -327,6 +326,7 @@ class Results(TypedDict):
         trainer_precision: precision of the trainer, such as ``32-true``.
         evaluated: folder of the tested run, or table of posteriors, if ``fervid.evaluate`` wrote the record.
         batch_invariance: whether outputs depend on the batch, as checked by ``fervid.evaluate``.
+        adaptation: ``method`` and settings of an adaptation by ``fervid.evaluate``, and what it found.
         ensemble: the members, their weights and how they are combined, if the record is that of an ensemble.
         probe: the regularisation of a linear probe, by modality.
         encoder_settings: settings of encoders that were read from the files of the initial weights, by group.
@@ -359,6 +359,7 @@ class Results(TypedDict):
     trainer_precision: NotRequired[str | None]
     evaluated: NotRequired[str]
     batch_invariance: NotRequired[BatchInvariance | None]
+    adaptation: NotRequired[dict[str, Any]]
     ensemble: NotRequired[dict[str, Any]]
     probe: NotRequired[dict[str, Probe]]
     modality_weights: NotRequired[dict[str, Number]]

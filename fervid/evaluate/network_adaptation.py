@@ -1,0 +1,174 @@
+"""Adapts the normalisation layers of a network to the samples of an evaluation, without their labels."""
+
+from collections.abc import Callable, Iterable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from fervid.data.inputs import Batch
+from fervid.errors import InputError
+from fervid.tasks.classification import EmotionClassifier
+
+STATISTICS_BATCH = 128  # samples per batch of new statistics; each batch is normalised with its own
+ENTROPY_BATCH = 64  # samples per optimizer step, as in the paper's experiments on ImageNet
+NORMS = (_BatchNorm, nn.LayerNorm, nn.GroupNorm)
+
+
+def shuffled_parts(samples: int, size: int, seed: int) -> list[np.ndarray]:
+    """Divides samples into random batches of nearly equal size, so that each of them is typical of all samples.
+
+    Args:
+        samples: number of samples.
+        size: largest size of a batch.
+        seed: seed of the order.
+
+    Returns:
+        Positions of the samples of each batch.
+    """
+    order = np.random.default_rng(seed).permutation(samples)
+    return np.array_split(order, -(-samples // size))
+
+
+def replace_statistics(model: nn.Module, batches: Iterable[Batch]) -> dict[str, int]:
+    """Replaces the stored statistics of BatchNorm by those of other samples (Schneider et al. 2020, Nado et al. 2020).
+
+    Mean and variance are those over all samples. While they are computed, each batch is normalised with its own
+    statistics, so the result is exact if there is a single batch, and otherwise depends slightly on their size. The
+    layers of frozen stages are adapted as well.
+
+    Args:
+        model: network in ``eval()`` mode; changed.
+        batches: inputs of all samples, in batches that are typical of them.
+
+    Returns:
+        The number of adapted ``layers``.
+
+    Raises:
+        InputError: if the network has no BatchNorm with stored statistics, or a batch is too small for its variance.
+    """
+    layers = _batch_norms(model)
+    momenta = [layer.momentum for layer in layers]
+    sums = [(torch.zeros_like(_mean(layer)), torch.zeros_like(_mean(layer))) for layer in layers]
+    total = 0
+    for layer in layers:
+        layer.train()
+        layer.momentum = None  # the mean over several calls: a picture and its mirror image
+    with torch.no_grad():
+        for batch in batches:
+            for layer in layers:
+                layer.reset_running_stats()
+            _forward(model, batch)
+            size = len(next(iter(batch.values())))
+            total += size
+            for layer, (first, second) in zip(layers, sums, strict=True):
+                first += size * _mean(layer)
+                second += size * (_variance(layer) + _mean(layer).square())
+        for layer, momentum, (first, second) in zip(layers, momenta, sums, strict=True):
+            _mean(layer).copy_(first / total)
+            _variance(layer).copy_((second / total - (first / total).square()).clamp_min(0))
+            layer.momentum = momentum
+            layer.eval()
+    return {"layers": len(layers)}
+
+
+def minimise_entropy(
+    model: EmotionClassifier, passes: Iterable[Callable[[], Iterable[Batch]]], *, lr: float
+) -> dict[str, int]:
+    """Trains weights and biases of normalisation layers for a low entropy of the predictions (Tent, Wang et al. 2021).
+
+    BatchNorm normalises with the statistics of the batch, as in the paper; replace its stored statistics afterwards
+    (:func:`replace_statistics`). The optimizer is Adam. No other weights change, and nothing is dropped out.
+
+    Args:
+        model: network in ``eval()`` mode; changed.
+        passes: for each pass over the samples, a function that returns their inputs in batches.
+        lr: learning rate.
+
+    Returns:
+        The number of adapted ``layers`` and of optimizer ``steps``.
+
+    Raises:
+        InputError: if the network has no normalisation layer with weights, its BatchNorm is folded, a batch is too
+            small, or the outputs become infinite.
+    """
+    layers = [module for module in model.modules() if isinstance(module, NORMS) and module.weight is not None]
+    if not layers:
+        raise InputError(
+            "adapt=entropy trains the weights of normalisation layers, and the network has none: use adapt=class_prior."
+        )
+    batch_norms = _batch_norms(model) if any(isinstance(layer, _BatchNorm) for layer in layers) else []
+    # Folded BatchNorm is not trained: its input is already normalised.
+    layers = [layer for layer in layers if not isinstance(layer, _BatchNorm) or layer in batch_norms]
+    for parameter in model.parameters():
+        parameter.requires_grad_(False)
+    trained = [p.requires_grad_() for layer in layers for p in (layer.weight, layer.bias) if p is not None]
+    optimizer = torch.optim.Adam(trained, lr=lr)
+    for layer in batch_norms:
+        layer.train()
+    steps = 0
+    for batches in passes:
+        for batch in batches():
+            entropy = mean_entropy(_forward(model, batch))
+            if not torch.isfinite(entropy):
+                raise InputError(f"the outputs became infinite with entropy.lr={lr}: use a smaller learning rate.")
+            optimizer.zero_grad()
+            entropy.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            steps += 1
+    model.eval()
+    return {"layers": len(layers), "steps": steps}
+
+
+def mean_entropy(logits: Tensor) -> Tensor:
+    """Returns the mean entropy of predictions (B, C) in nats."""
+    return -(logits.softmax(dim=1) * logits.log_softmax(dim=1)).sum(dim=1).mean()
+
+
+def has_batch_norm(model: nn.Module) -> bool:
+    """Whether a network has BatchNorm."""
+    return any(isinstance(module, _BatchNorm) for module in model.modules())
+
+
+def _batch_norms(model: nn.Module) -> list[_BatchNorm]:
+    """Returns the BatchNorm layers whose stored statistics are used, in the order of the modules."""
+    layers = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.running_mean is not None]
+    if not layers:
+        raise InputError(
+            "adapt=batch_norm replaces the stored statistics of BatchNorm, and the network has none: use "
+            "adapt=class_prior."
+        )
+    used = [layer for layer in layers if not _is_folded(layer)]
+    if not used:
+        raise InputError(
+            "the BatchNorm of the network is folded into its convolutions (mean 0, variance 1, weight 1), so there are "
+            "no statistics to adapt: use adapt=class_prior."
+        )
+    return used
+
+
+def _is_folded(layer: _BatchNorm) -> bool:
+    is_plain = bool((_mean(layer) == 0).all() and (_variance(layer) == 1).all())
+    return is_plain and (layer.weight is None or bool((layer.weight == 1).all()))
+
+
+def _mean(layer: _BatchNorm) -> Tensor:
+    assert layer.running_mean is not None
+    return layer.running_mean
+
+
+def _variance(layer: _BatchNorm) -> Tensor:
+    assert layer.running_var is not None
+    return layer.running_var
+
+
+def _forward(model: nn.Module, batch: Batch) -> Tensor:
+    try:
+        return model(batch).float()
+    except ValueError as error:  # of BatchNorm, for which one value has no variance
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise InputError(
+            "a single sample has no statistics for BatchNorm: evaluate more samples, or use adapt=class_prior."
+        ) from error
