@@ -1,6 +1,6 @@
 """Adapts the normalisation layers of a network to the samples of an evaluation, without their labels."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import torch
@@ -9,6 +9,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from fervid.data.inputs import Batch
 from fervid.errors import InputError
+from fervid.runs.run import Run
 from fervid.tasks.classification import EmotionClassifier
 
 STATISTICS_BATCH = 128  # samples per batch of new statistics; each batch is normalised with its own
@@ -31,24 +32,69 @@ def shuffled_parts(samples: int, size: int, seed: int) -> list[np.ndarray]:
     return np.array_split(order, -(-samples // size))
 
 
-def replace_statistics(model: nn.Module, batches: Iterable[Batch]) -> dict[str, int]:
+def learned_batch_norms(run: Run, model: EmotionClassifier) -> list[_BatchNorm]:
+    """Returns the BatchNorm layers whose stored statistics are those of the training subset of a run.
+
+    Frozen layers keep the statistics of the initial weights. The layers after them were fitted to these, whatever the
+    statistics of the training subset were, and would not fit those of other samples.
+
+    Args:
+        run: the run.
+        model: its classifier.
+    """
+    initial = run.results.get("weights") or {}
+    parts: list[nn.Module] = [branch.pooling for branch in model.network.branches.values()]
+    parts.append(model.network.head)
+    for name, encoder in model.network.encoders.items():
+        settings = run.results["config"].get(encoder.group) or {}
+        is_frozen = settings.get("freeze_batchnorm")
+        if is_frozen is None:
+            is_frozen = settings.get("weights") is not None and not initial.get("missing")
+        phases = (run.results["config"].get("finetune") or {}).get("phases") or []
+        names = [str(phase.get("unfreeze_from", "head")) for phase in phases]
+        first = min((model.network.stage_numbers(each)[name] for each in names), default=len(encoder.stages))
+        parts += [] if is_frozen else encoder.stage_modules(first)
+    found = [module for part in parts for module in part.modules() if isinstance(module, _BatchNorm)]
+    return [layer for layer in found if layer.running_mean is not None]
+
+
+def check_batch_norm(run: Run, model: EmotionClassifier) -> None:
+    """Checks that a network has BatchNorm whose statistics can be replaced.
+
+    Raises:
+        InputError: if it has none, or only frozen layers.
+    """
+    if learned_batch_norms(run, model):
+        return
+    if not any(isinstance(module, _BatchNorm) for module in model.modules()):
+        raise InputError(
+            f"adapt=batch_norm replaces the statistics of BatchNorm, and the network of {run.folder} has none: use "
+            "adapt=class_prior or adapt=entropy."
+        )
+    raise InputError(
+        f"adapt=batch_norm cannot be used: the BatchNorm of {run.folder} was frozen or folded, so that its other layers "
+        "were not fitted to the statistics of its training pictures; use adapt=class_prior or adapt=entropy, or train "
+        "with finetune=full backbone.freeze_batchnorm=false."
+    )
+
+
+def replace_statistics(model: nn.Module, layers: Sequence[_BatchNorm], batches: Iterable[Batch]) -> dict[str, int]:
     """Replaces the stored statistics of BatchNorm by those of other samples (Schneider et al. 2020, Nado et al. 2020).
 
     Mean and variance are those over all samples. While they are computed, each batch is normalised with its own
-    statistics, so the result is exact if there is a single batch, and otherwise depends slightly on their size. The
-    layers of frozen stages are adapted as well.
+    statistics, so the result is exact if there is a single batch, and otherwise depends slightly on their size.
 
     Args:
         model: network in ``eval()`` mode; changed.
+        layers: its layers of BatchNorm to adapt.
         batches: inputs of all samples, in batches that are typical of them.
 
     Returns:
         The number of adapted ``layers``.
 
     Raises:
-        InputError: if the network has no BatchNorm with stored statistics, or a batch is too small for its variance.
+        InputError: if a batch is too small for its variance.
     """
-    layers = _batch_norms(model)
     momenta = [layer.momentum for layer in layers]
     sums = [(torch.zeros_like(_mean(layer)), torch.zeros_like(_mean(layer))) for layer in layers]
     total = 0
@@ -74,15 +120,21 @@ def replace_statistics(model: nn.Module, batches: Iterable[Batch]) -> dict[str, 
 
 
 def minimise_entropy(
-    model: EmotionClassifier, passes: Iterable[Callable[[], Iterable[Batch]]], *, lr: float
+    model: EmotionClassifier,
+    batch_norms: Sequence[_BatchNorm],
+    passes: Iterable[Callable[[], Iterable[Batch]]],
+    *,
+    lr: float,
 ) -> dict[str, int]:
     """Trains weights and biases of normalisation layers for a low entropy of the predictions (Tent, Wang et al. 2021).
 
-    BatchNorm normalises with the statistics of the batch, as in the paper; replace its stored statistics afterwards
-    (:func:`replace_statistics`). The optimizer is Adam. No other weights change, and nothing is dropped out.
+    The layers are BatchNorm, LayerNorm and GroupNorm. The optimizer is Adam. No other weights change, and nothing is
+    dropped out.
 
     Args:
         model: network in ``eval()`` mode; changed.
+        batch_norms: layers that normalise with the statistics of the batch, as in the paper; replace their stored
+            statistics afterwards (:func:`replace_statistics`).
         passes: for each pass over the samples, a function that returns their inputs in batches.
         lr: learning rate.
 
@@ -90,17 +142,14 @@ def minimise_entropy(
         The number of adapted ``layers`` and of optimizer ``steps``.
 
     Raises:
-        InputError: if the network has no normalisation layer with weights, its BatchNorm is folded, a batch is too
-            small, or the outputs become infinite.
+        InputError: if the network has no normalisation layer with weights, a batch is too small, or the outputs become
+            infinite.
     """
     layers = [module for module in model.modules() if isinstance(module, NORMS) and module.weight is not None]
     if not layers:
         raise InputError(
             "adapt=entropy trains the weights of normalisation layers, and the network has none: use adapt=class_prior."
         )
-    batch_norms = _batch_norms(model) if any(isinstance(layer, _BatchNorm) for layer in layers) else []
-    # Folded BatchNorm is not trained: its input is already normalised.
-    layers = [layer for layer in layers if not isinstance(layer, _BatchNorm) or layer in batch_norms]
     for parameter in model.parameters():
         parameter.requires_grad_(False)
     trained = [p.requires_grad_() for layer in layers for p in (layer.weight, layer.bias) if p is not None]
@@ -124,33 +173,6 @@ def minimise_entropy(
 def mean_entropy(logits: Tensor) -> Tensor:
     """Returns the mean entropy of predictions (B, C) in nats."""
     return -(logits.softmax(dim=1) * logits.log_softmax(dim=1)).sum(dim=1).mean()
-
-
-def has_batch_norm(model: nn.Module) -> bool:
-    """Whether a network has BatchNorm."""
-    return any(isinstance(module, _BatchNorm) for module in model.modules())
-
-
-def _batch_norms(model: nn.Module) -> list[_BatchNorm]:
-    """Returns the BatchNorm layers whose stored statistics are used, in the order of the modules."""
-    layers = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.running_mean is not None]
-    if not layers:
-        raise InputError(
-            "adapt=batch_norm replaces the stored statistics of BatchNorm, and the network has none: use "
-            "adapt=class_prior."
-        )
-    used = [layer for layer in layers if not _is_folded(layer)]
-    if not used:
-        raise InputError(
-            "the BatchNorm of the network is folded into its convolutions (mean 0, variance 1, weight 1), so there are "
-            "no statistics to adapt: use adapt=class_prior."
-        )
-    return used
-
-
-def _is_folded(layer: _BatchNorm) -> bool:
-    is_plain = bool((_mean(layer) == 0).all() and (_variance(layer) == 1).all())
-    return is_plain and (layer.weight is None or bool((layer.weight == 1).all()))
 
 
 def _mean(layer: _BatchNorm) -> Tensor:

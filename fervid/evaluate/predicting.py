@@ -11,7 +11,8 @@ from fervid.evaluate.members import Member
 from fervid.evaluate.network_adaptation import (
     ENTROPY_BATCH,
     STATISTICS_BATCH,
-    has_batch_norm,
+    check_batch_norm,
+    learned_batch_norms,
     minimise_entropy,
     replace_statistics,
     shuffled_parts,
@@ -39,15 +40,19 @@ def predict_member(member: Member, config: DictConfig, own_corpus: bool) -> None
 def _adapt(network: MemberNetwork, adaptation: Adaptation) -> dict[str, Any]:
     """Adapts a network to the samples, and returns what was done."""
     samples, model, settings = len(network.rows), network.model, adaptation.settings
+    run = network.member.run
+    if adaptation.method == "batch_norm":
+        check_batch_norm(run, model)
+    batch_norms = learned_batch_norms(run, model)
     found: dict[str, Any] = {"samples": samples}
     if adaptation.method == "entropy":
         seeds = range(settings["seed"], settings["seed"] + settings["passes"])
         passes = [
             partial(network.batches, "adapting to", shuffled_parts(samples, ENTROPY_BATCH, seed)) for seed in seeds
         ]
-        found |= minimise_entropy(model, passes, lr=settings["lr"])
-    if adaptation.method == "batch_norm" or has_batch_norm(model):
+        found |= minimise_entropy(model, batch_norms, passes, lr=settings["lr"])
+    if batch_norms:
         parts = shuffled_parts(samples, STATISTICS_BATCH, settings["seed"])
-        replaced = replace_statistics(model, network.batches("statistics of", parts))
+        replaced = replace_statistics(model, batch_norms, network.batches("statistics of", parts))
         found.setdefault("layers", replaced["layers"])
     return found
