@@ -72,9 +72,9 @@ def check_batch_norm(run: Run, model: EmotionClassifier) -> None:
             "adapt=class_prior or adapt=entropy."
         )
     raise InputError(
-        f"adapt=batch_norm cannot be used: the BatchNorm of {run.folder} was frozen or folded, so that its other layers "
-        "were not fitted to the statistics of its training pictures; use adapt=class_prior or adapt=entropy, or train "
-        "with finetune=full backbone.freeze_batchnorm=false."
+        f"adapt=batch_norm cannot be used: the BatchNorm of {run.folder} was frozen or folded in training, so layers "
+        "after it expect the statistics of the initial weights; use adapt=class_prior or adapt=entropy, or train with "
+        "finetune=full backbone.freeze_batchnorm=false."
     )
 
 

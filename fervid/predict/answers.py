@@ -134,8 +134,8 @@ class Answers:
         if self.max_risk is not None:
             found.append(
                 f'Below a calibrated confidence of {self.threshold:.2f}, the answer is "{UNSURE}". Of the validation '
-                f"{self.samples}, {self.coverage:.0%} are answered, at most {self.max_risk:.0%} of these wrongly; other "
-                "people or recordings may be harder."
+                f"{self.samples}, {self.coverage:.0%} are answered, at most {self.max_risk:.0%} of them wrongly. Other "
+                "people and recordings may be harder."
             )
         if self.conformal is not None:
             found.append(
