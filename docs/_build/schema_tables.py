@@ -47,6 +47,14 @@ def _windows(_: str) -> Iterator[str]:
     yield from (f"| `{name}` | {meaning} |" for name, meaning in WINDOW_COLUMNS.items())
 
 
+def _answers(_: str) -> Iterator[str]:
+    from fervid.predict.answers import ANSWER_COLUMNS
+
+    yield "| column | meaning |"
+    yield "|---|---|"
+    yield from (f"| `{name}` | {meaning.replace('|', '&#124;')} |" for name, meaning in ANSWER_COLUMNS.items())
+
+
 def _results(_: str) -> Iterator[str]:
     yield "| entry | type | meaning | always present |"
     yield "|---|---|---|---|"
@@ -71,5 +79,6 @@ TABLES: dict[str, Callable[[str], Iterator[str]]] = {
     "columns": _columns,
     "faces": _faces,
     "windows": _windows,
+    "answers": _answers,
     "results": _results,
 }
