@@ -18,7 +18,7 @@ from fervid.evaluate.combining import Weights, check_rule, combine, member_weigh
 from fervid.evaluate.ensemble import adaptation_sentences, gain_sentence, member_table
 from fervid.evaluate.members import Member, align, leakage, leave_out_seen, open_members, open_runs
 from fervid.evaluate.posteriors import read_tables
-from fervid.evaluate.predicting import predict_member
+from fervid.evaluate.predicting import check_adaptable, predict_member
 from fervid.evaluate.seen_people import find_seen_people, seen_people_section
 from fervid.evaluate.sentences import emotion_sections, sentences_on
 from fervid.evaluate.table_members import TableMember, keep_covered, open_tables
@@ -121,6 +121,7 @@ def evaluate(folder: Path, console: Console, *, folders: Sequence[str], config: 
     posteriors = read_tables(config.posteriors, config.posterior_classes, config.posterior_values, known)
     weights = member_weights(config.weights, runs, [table.name for table in posteriors], rule)
     adaptations = chosen_adaptations(config, len(runs) + len(posteriors))
+    check_adaptable(runs[0], adaptations, config.trust)
     own_corpus = config.get("dataset") is None
     has_identity = config.get("identity") is not None
     if has_identity and own_corpus:

@@ -58,18 +58,28 @@ def learned_batch_norms(run: Run, model: EmotionClassifier) -> list[_BatchNorm]:
     return [layer for layer in found if layer.running_mean is not None]
 
 
-def check_batch_norm(run: Run, model: EmotionClassifier) -> None:
-    """Checks that a network has BatchNorm whose statistics can be replaced.
+def check_layers(method: str, run: Run, model: EmotionClassifier) -> None:
+    """Checks that a network has the layers that an adaptation changes.
+
+    Args:
+        method: one of :data:`fervid.evaluate.adaptation.METHODS`.
+        run: the run.
+        model: its classifier.
 
     Raises:
-        InputError: if it has none, or only frozen layers.
+        InputError: if it has none, or, for ``batch_norm``, only frozen ones.
     """
-    if learned_batch_norms(run, model):
+    if method == "entropy" and not _weighted_norms(model):
+        raise InputError(
+            f"adapt=entropy trains the weights of normalisation layers, and the network of {run.folder} has none: use "
+            "adapt=class_prior."
+        )
+    if method != "batch_norm" or learned_batch_norms(run, model):
         return
     if not any(isinstance(module, _BatchNorm) for module in model.modules()):
         raise InputError(
             f"adapt=batch_norm replaces the statistics of BatchNorm, and the network of {run.folder} has none: use "
-            "adapt=class_prior or adapt=entropy."
+            "adapt=class_prior."
         )
     raise InputError(
         f"adapt=batch_norm cannot be used: the BatchNorm of {run.folder} was frozen or folded in training, so layers "
@@ -142,17 +152,12 @@ def minimise_entropy(
         The number of adapted ``layers`` and of optimizer ``steps``.
 
     Raises:
-        InputError: if the network has no normalisation layer with weights, a batch is too small, or the outputs become
-            infinite.
+        InputError: if a batch is too small, or the outputs become infinite.
     """
-    layers = [module for module in model.modules() if isinstance(module, NORMS) and module.weight is not None]
-    if not layers:
-        raise InputError(
-            "adapt=entropy trains the weights of normalisation layers, and the network has none: use adapt=class_prior."
-        )
+    layers = _weighted_norms(model)
     for parameter in model.parameters():
         parameter.requires_grad_(False)
-    trained = [p.requires_grad_() for layer in layers for p in (layer.weight, layer.bias) if p is not None]
+    trained = [p.requires_grad_() for layer in layers for p in layer.parameters(recurse=False)]
     optimizer = torch.optim.Adam(trained, lr=lr)
     for layer in batch_norms:
         layer.train()
@@ -173,6 +178,10 @@ def minimise_entropy(
 def mean_entropy(logits: Tensor) -> Tensor:
     """Returns the mean entropy of predictions (B, C) in nats."""
     return -(logits.softmax(dim=1) * logits.log_softmax(dim=1)).sum(dim=1).mean()
+
+
+def _weighted_norms(model: nn.Module) -> list[nn.Module]:
+    return [module for module in model.modules() if isinstance(module, NORMS) and module.weight is not None]
 
 
 def _mean(layer: _BatchNorm) -> Tensor:

@@ -1,5 +1,6 @@
 """Predicts the samples of an evaluation with a run, as trained or adapted to them."""
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -11,13 +12,35 @@ from fervid.evaluate.members import Member
 from fervid.evaluate.network_adaptation import (
     ENTROPY_BATCH,
     STATISTICS_BATCH,
-    check_batch_norm,
+    check_layers,
     learned_batch_norms,
     minimise_entropy,
     replace_statistics,
     shuffled_parts,
 )
+from fervid.runs.load import load_classifier
+from fervid.runs.run import Run
+from fervid.runs.trust import Trust
 from fervid.schema.emotions import merge_classes, shared_name
+
+
+def check_adaptable(run: Run, adaptations: Sequence[Adaptation], trust: Trust) -> None:
+    """Checks that the network of a run can be adapted, before its corpus is opened and predicted.
+
+    Args:
+        run: the run.
+        adaptations: the adaptations.
+        trust: packages whose classes the run may use.
+
+    Raises:
+        InputError: if its network lacks the layers.
+    """
+    methods = [each.method for each in adaptations if each.changes_network]
+    if not methods:
+        return
+    model = load_classifier(run.folder, trust=trust, of_pictures=False)
+    for method in methods:
+        check_layers(method, run, model)
 
 
 def predict_member(member: Member, config: DictConfig, own_corpus: bool) -> None:
@@ -40,10 +63,7 @@ def predict_member(member: Member, config: DictConfig, own_corpus: bool) -> None
 def _adapt(network: MemberNetwork, adaptation: Adaptation) -> dict[str, Any]:
     """Adapts a network to the samples, and returns what was done."""
     samples, model, settings = len(network.rows), network.model, adaptation.settings
-    run = network.member.run
-    if adaptation.method == "batch_norm":
-        check_batch_norm(run, model)
-    batch_norms = learned_batch_norms(run, model)
+    batch_norms = learned_batch_norms(network.member.run, model)
     found: dict[str, Any] = {"samples": samples}
     if adaptation.method == "entropy":
         seeds = range(settings["seed"], settings["seed"] + settings["passes"])
