@@ -41,6 +41,8 @@ def test_the_threshold_is_the_quantile_with_one_sample_more():
     labels = np.zeros(9, dtype=int)
     assert min_probability(values, labels, 0.9) == pytest.approx(0.55)  # the 9th of the scores, ceil(10 * 0.9)
     assert min_probability(values, labels, 0.8) == pytest.approx(0.60)
+    more = np.linspace(0.5, 0.95, 10)
+    assert min_probability(more[:, None], np.zeros(10, dtype=int), 0.8) == pytest.approx(0.55)  # ceil(11 * 0.8) = 9
     assert min_samples(0.9) == 9
     with pytest.raises(InputError, match="at least 9 validation samples, and there are 8"):
         min_probability(values[:8], labels[:8], 0.9)

@@ -33,6 +33,9 @@ def test_area_is_the_mean_of_the_risks():
     assert area_under_risk_coverage(correct.astype(float), correct) < expected
     assert area_under_risk_coverage(-correct.astype(float), correct) > expected
     assert area_under_risk_coverage(np.ones(len(correct)), correct) == pytest.approx(wrong.mean())
+    # Equal confidences are answered together, with the risk of all of them.
+    tied = np.array([0.9, 0.5, 0.5, 0.5])
+    assert area_under_risk_coverage(tied, np.array([True, False, True, False])) == pytest.approx((0 + 3 * 0.5) / 4)
     assert np.isnan(area_under_risk_coverage(np.empty(0), np.empty(0, dtype=bool)))
 
 
