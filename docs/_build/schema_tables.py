@@ -62,6 +62,14 @@ def _references(_: str) -> Iterator[str]:
             )
 
 
+def _answers(_: str) -> Iterator[str]:
+    from fervid.predict.answers import ANSWER_COLUMNS
+
+    yield "| column | meaning |"
+    yield "|---|---|"
+    yield from (f"| `{name}` | {meaning.replace('|', '&#124;')} |" for name, meaning in ANSWER_COLUMNS.items())
+
+
 def _results(_: str) -> Iterator[str]:
     yield "| entry | type | meaning | always present |"
     yield "|---|---|---|---|"
@@ -87,5 +95,6 @@ TABLES: dict[str, Callable[[str], Iterator[str]]] = {
     "faces": _faces,
     "windows": _windows,
     "references": _references,
+    "answers": _answers,
     "results": _results,
 }

@@ -1,10 +1,11 @@
-"""Tables and sentences that compare an ensemble with its members."""
+"""Tables and sentences that compare an ensemble with its members, and a run with its adaptations."""
 
 from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
+from fervid.evaluate.members import Member
 from fervid.metrics.aggregation import confusion
 from fervid.metrics.scores import scores
 from fervid.metrics.statistics import bootstrap_scores, percentile_interval, run_confusions
@@ -12,6 +13,14 @@ from fervid.report.score_tables import score_table
 from fervid.report.systems import System, sample_noun
 from fervid.schema.columns import keys
 from fervid.schema.tables import Table
+
+ASSUMPTIONS = {
+    "class_prior": "the probabilities are divided by their mean over the evaluated {samples}, which favours UAR and "
+    "assumes that each emotion is equally frequent among them.",
+    "batch_norm": "BatchNorm uses the statistics of the evaluated {samples}.",
+    "entropy": "normalisation layers are trained for confident predictions on the evaluated {samples}.",
+}
+"""What each adaptation does, and what it assumes."""
 
 
 def member_table(
@@ -57,7 +66,7 @@ def member_table(
         data.insert(list(data).index(f"UAR {samples}") + 1, "UAR, all emotions", data["model"].map(uar_by_name))
         notes.append("UAR, all emotions: UAR if predictions are not restricted to the shared emotions.")
     title, dropped = "Members and ensemble", []
-    if len(systems) == 1:
+    if sum(weight is not None for weight in weights) < 2:  # a run, or a run and its adaptations
         title, dropped = "Scores", ["weight"]
     if data["leakage"].nunique() == 1:  # a terminal is narrow
         title, dropped = f"{title}, {data['leakage'].iloc[0]}", [*dropped, "leakage"]
@@ -78,27 +87,59 @@ def gain_sentence(ensemble: System, members: Sequence[System], *, resamples: int
         resamples: number of paired bootstrap samples of subjects or clips.
         seed: seed of the bootstrap.
     """
+    best = max(members, key=_uar)
+    return (
+        f"The ensemble reaches a UAR of {_uar(ensemble):.1%} on frames, "
+        f"{_difference(ensemble, best, 'its best member, ', resamples, seed)}."
+    )
 
-    def uar(system: System) -> float:
-        return scores(confusion(system.frames, system.class_names)).means()["uar"]
+
+def adaptation_sentences(
+    systems: Sequence[System], adapted: Sequence[Member], *, resamples: int, seed: int
+) -> list[str]:
+    """Compares a run with its adaptations, and says what these have seen and assume; empty if there are none.
+
+    Args:
+        systems: the run, followed by its adaptations, each with a single run.
+        adapted: the adaptations.
+        resamples: number of paired bootstrap samples of subjects or clips.
+        seed: seed of the bootstrap.
+    """
+    samples = sample_noun(systems)
+    sentences = [
+        f"{system.name}: {ASSUMPTIONS[member.adaptation.method].format(samples=samples)} UAR of {_uar(system):.1%} on "
+        f"{samples}, {_difference(system, systems[0], '', resamples, seed)}."
+        for system, member in zip(systems[1:], adapted, strict=False)
+        if member.adaptation is not None
+    ]
+    if sentences:
+        sentences.append(
+            f"Adapted runs have seen the evaluated {samples}, without labels: each of their predictions depends on "
+            f"which {samples} are evaluated together."
+        )
+    return sentences
+
+
+def _uar(system: System) -> float:
+    return scores(confusion(system.frames, system.class_names)).means()["uar"]
+
+
+def _difference(one: System, other: System, role: str, resamples: int, seed: int) -> str:
+    """Describes how far the UAR of a system is from that of another, with a paired interval."""
 
     def resampled(system: System) -> np.ndarray:
         counts = run_confusions(system.frames, system.class_names, system.unit)
         return bootstrap_scores(counts, resamples=resamples, seed=seed)["uar"]
 
-    best = max(members, key=uar)
-    difference = 100 * (uar(ensemble) - uar(best))
-    low, high = (100 * end for end in percentile_interval(resampled(ensemble) - resampled(best)))
+    difference = 100 * (_uar(one) - _uar(other))
+    low, high = (100 * end for end in percentile_interval(resampled(one) - resampled(other)))
     comparison = f"{abs(difference):.1f} points {'above' if difference > 0 else 'below'}"
     if abs(difference) < 0.05:
         comparison = "equal to"
     if not np.isfinite(low):
         interval = "no interval can be computed for a single subject or clip"
     else:
-        unit = "subjects" if ensemble.unit == "subject" else "clips"
+        unit = "subjects" if one.unit == "subject" else "clips"
         chance = "; it may be due to chance" if low <= 0 <= high else ""
         interval = f"95% interval of the difference, resampling {unit}: {low:+.1f} to {high:+.1f}{chance}"
-    return (
-        f"The ensemble reaches a UAR of {uar(ensemble):.1%} on frames, {comparison} its best member, {best.name} with "
-        f"{uar(best):.1%} ({interval})."
-    )
+    return f"{comparison} {role}{other.name} with {_uar(other):.1%} ({interval})"

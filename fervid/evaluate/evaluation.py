@@ -1,7 +1,7 @@
 """Evaluates stored runs and writes the report."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,17 @@ from rich.console import Console
 
 from fervid.data.datamodule import EmotionDataModule
 from fervid.errors import InputError
+from fervid.evaluate.adaptation import chosen_adaptations, divide_by_prior
 from fervid.evaluate.combining import Weights, check_rule, combine, member_weights
-from fervid.evaluate.ensemble import gain_sentence, member_table
-from fervid.evaluate.members import Member, align, leakage, leave_out_seen, open_members, open_runs, predict_frames
+from fervid.evaluate.ensemble import adaptation_sentences, gain_sentence, member_table
+from fervid.evaluate.members import Member, align, leakage, leave_out_seen, open_members, open_runs
 from fervid.evaluate.posteriors import read_tables
+from fervid.evaluate.predicting import check_adaptable, predict_member
 from fervid.evaluate.seen_people import find_seen_people, seen_people_section
 from fervid.evaluate.sentences import emotion_sections, sentences_on
 from fervid.evaluate.table_members import TableMember, keep_covered, open_tables
 from fervid.evaluate.writing import (
+    adaptation_entries,
     ensemble_settings,
     joint_validation,
     posterior_entries,
@@ -34,7 +37,8 @@ from fervid.report.systems import System
 from fervid.report.writing import Section, print_report, write_report
 from fervid.runs.load import reopen_corpus
 from fervid.runs.run import Run
-from fervid.schema.emotions import merge_classes, restrict, shared_emotions, shared_name
+from fervid.schema.columns import keys
+from fervid.schema.emotions import restrict, shared_emotions, shared_name
 from fervid.schema.leakage_levels import LeakageLevel
 from fervid.schema.predictions import predictions_table
 
@@ -44,7 +48,7 @@ class MemberPredictions:
     """Predictions of all members on the same frames, restricted to the scored emotions.
 
     Attributes:
-        members: the members that are runs.
+        members: the members that are runs; the run, followed by its adaptations if there are any.
         tables: the members that are tables of posteriors.
         frames: the N frames, with the columns of the manifest.
         own_corpus: whether the frames are the test subset of the members' own corpus; otherwise they are of another
@@ -73,8 +77,18 @@ class MemberPredictions:
 
     @property
     def is_ensemble(self) -> bool:
-        """Whether there are several members."""
-        return len(self.probabilities) > 1
+        """Whether several members are combined; a run and its adaptations are not."""
+        return len(self.probabilities) > 1 and not self.adapted
+
+    @property
+    def adapted(self) -> list[Member]:
+        """The members that are adaptations of the first."""
+        return [member for member in self.members if member.adaptation is not None]
+
+    @property
+    def as_trained(self) -> list[Member | TableMember]:
+        """The members that are not adapted."""
+        return self.all_members[: len(self.all_members) - len(self.adapted)]
 
     def names(self, rule: str) -> list[str]:
         """Names of the members, and of the ensemble if there is one.
@@ -106,6 +120,8 @@ def evaluate(folder: Path, console: Console, *, folders: Sequence[str], config: 
     known = [name for run in runs for name in run.class_names]
     posteriors = read_tables(config.posteriors, config.posterior_classes, config.posterior_values, known)
     weights = member_weights(config.weights, runs, [table.name for table in posteriors], rule)
+    adaptations = chosen_adaptations(config, len(runs) + len(posteriors))
+    check_adaptable(runs[0], adaptations, config.trust)
     own_corpus = config.get("dataset") is None
     has_identity = config.get("identity") is not None
     if has_identity and own_corpus:
@@ -130,10 +146,13 @@ def evaluate(folder: Path, console: Console, *, folders: Sequence[str], config: 
     left_out = leave_out_seen(members) if config.subjects == "unseen" else 0
     for member in members:
         member.leakage = leakage(member, own_corpus, left_out)
+    trained = members[0]
+    members += [replace(trained, name=each.name(trained.name), adaptation=each) for each in adaptations]
 
     predicted = _predict_all(members, tables, members[alignment.base].frames, own_corpus, config, console)
     written = _write_runs(folder, predicted, weights, config)
-    sentences += sentences_on(members, written, own_corpus, left_out, config.subjects)
+    as_trained = [member for member in members if member.adaptation is None]
+    sentences += sentences_on(as_trained, written, own_corpus, left_out, config.subjects)
     sections = _main_sections(predicted, written, weights, sentences, config)
     compared = compare(written, {}, resamples=config.resamples, seed=config.seed)
     _write_report(folder, predicted, [*sections, *compared], rule)
@@ -179,26 +198,36 @@ def _predict_all(
         console.print(
             f"{member.name}: {len(member.frames)} {member.run.samples} of {member.datamodule.corpus}", highlight=False
         )
-        names = [name if own_corpus else shared_name(name) for name in member.run.class_names]
-        member.probabilities, member.classes = merge_classes(predict_frames(member, config.device, config.trust), names)
+        if member.adaptation is None or member.adaptation.changes_network:
+            predict_member(member, config, own_corpus)
+        else:
+            member.probabilities, member.classes = members[0].probabilities, members[0].classes
     for table in tables:
         table.look_up(frames, emotions if own_corpus else ())
     true = labels if own_corpus else labels.map(shared_name)
     is_scored = true.isin(emotions).to_numpy()
-    probabilities = [restrict(member.probabilities, member.classes, emotions)[is_scored] for member in all_members]
-    return MemberPredictions(members, tables, frames, own_corpus, emotions, labels, true, is_scored, probabilities)
+    probabilities = [restrict(member.probabilities, member.classes, emotions) for member in all_members]
+    for number, member in enumerate(members):
+        if member.adaptation is not None and not member.adaptation.changes_network:
+            # The mean is that over all frames: to omit those without a scored emotion, labels would be needed.
+            probabilities[number], prior = divide_by_prior(probabilities[number], keys(frames, "clip"))
+            member.adapted = {"prior": dict(zip(emotions, prior.tolist(), strict=True))}
+    scored = [each[is_scored] for each in probabilities]
+    return MemberPredictions(members, tables, frames, own_corpus, emotions, labels, true, is_scored, scored)
 
 
 def _write_runs(folder: Path, predicted: MemberPredictions, weights: Weights, config: DictConfig) -> list[Run]:
     """Writes the predictions of each member, and of the ensemble, as run folders."""
     members, own_corpus, emotions = predicted.members, predicted.own_corpus, predicted.emotions
     base = [training_entries(member.run, None if own_corpus else config) for member in members]
+    base = [adaptation_entries(results, member) for results, member in zip(base, members, strict=True)]
     frames = predicted.frames[predicted.is_scored].assign(emotion=predicted.true[predicted.is_scored])
-    names = [name.replace("/", "_") for name in predicted.names(config.combine)]
+    names = [name.replace("/", "_").replace(" + ", "_").replace(" ", "_") for name in predicted.names(config.combine)]
     places = [folder / "members" / f"{number}_{name}" for number, name in enumerate(names, start=1)]
     written = []
     for place, member, probabilities, results in zip(places, members, predicted.probabilities, base, strict=False):
-        validation = member.run.validation if own_corpus and member.run.has_validation else None
+        has_validation = own_corpus and member.run.has_validation and member.adaptation is None
+        validation = member.run.validation if has_validation else None
         predictions = predictions_table(frames, probabilities, emotions)
         written.append(
             write_run(place, results, member, predictions, emotions, member.leakage, validation, member.batches)
@@ -249,25 +278,29 @@ def _main_sections(
     config: DictConfig,
 ) -> list[Section]:
     """Builds the sections for the terminal: emotions of another corpus, members and ensemble."""
-    members, is_ensemble = predicted.all_members, predicted.is_ensemble
+    members, is_ensemble = predicted.as_trained, predicted.is_ensemble
     names = predicted.names(config.combine)
     systems = [System({}, [run], {}, name) for run, name in zip(written, names, strict=True)]
     options = {"resamples": config.resamples, "seed": config.seed}
     about = weights.describe(config.combine) if is_ensemble else ""
     if is_ensemble:
         sentences = [gain_sentence(systems[-1], systems[:-1], **options), *sentences]
+    sentences = [*adaptation_sentences(systems, predicted.adapted, **options), *sentences]
     uar_all_emotions: list[float | None] | None = None
     if not predicted.own_corpus:
         true = predicted.true[predicted.is_scored]
         uar_all_emotions = [_uar_over_all_emotions(member, true, predicted.is_scored) for member in members]
-        uar_all_emotions += [None] * is_ensemble
-    shown = [*weights.values.tolist(), None][: len(systems)]
+        uar_all_emotions += [None] * (len(systems) - len(members))
+    shown = [*weights.values.tolist(), *[None] * len(systems)][: len(systems)]
     table = member_table(systems, shown, uar_all_emotions, about, **options)
     title = "Members and ensemble" if is_ensemble else "Scores of the run"
+    if predicted.adapted:
+        title = "Scores of the run as trained and adapted"
     sections = [Section(title, [table], sentences=sentences, terminal=True)]
     if predicted.own_corpus:
         return sections
-    seen = {member.name: member.seen_people for member in predicted.members if member.seen_people is not None}
+    as_trained = [member for member in predicted.members if member.adaptation is None]
+    seen = {member.name: member.seen_people for member in as_trained if member.seen_people is not None}
     if seen:
         sections.append(seen_people_section(seen))
     return [*emotion_sections(members, predicted.labels, predicted.emotions), *sections]
@@ -275,6 +308,8 @@ def _main_sections(
 
 def _write_report(folder: Path, predicted: MemberPredictions, sections: Sequence[Section], rule: str) -> None:
     names, datamodule = predicted.names(rule), predicted.members[0].datamodule
+    if predicted.adapted:  # rows of the tables, too many for a title
+        names = names[:1]
     where = f"{datamodule.corpus}{', test subset' if predicted.own_corpus else ''}"
     title = f"Evaluation of {', '.join(names)} on {where}"
     summary = []

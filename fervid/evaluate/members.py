@@ -7,30 +7,24 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
-from rich import get_console
-from rich.progress import track
 
 from fervid.audit.duplicates import near_duplicates
 from fervid.audit.leakage import audit
 from fervid.data.datamodule import EmotionDataModule
 from fervid.errors import InputError
+from fervid.evaluate.adaptation import Adaptation
 from fervid.evaluate.alignment import Alignment, align_tables, check_labels
 from fervid.evaluate.seen_people import SeenPeople
 from fervid.faces.detection import NoDetector
-from fervid.models.batch_invariance import MAX_PICTURES, BatchInvariance, check_batches
-from fervid.predict.predictor import BATCH_SIZE, Predictor
+from fervid.models.batch_invariance import BatchInvariance
 from fervid.runs.build import make_sample
-from fervid.runs.device import find_device
-from fervid.runs.load import check_features, load_classifier, read_manifest, read_run, reopen_corpus, stored_config
+from fervid.runs.load import check_features, read_manifest, read_run, reopen_corpus, stored_config
 from fervid.runs.run import Run
-from fervid.runs.trust import Trust
 from fervid.schema.columns import keys
 from fervid.schema.weights import with_weights
 
-CLIP_BATCH = 16  # clips per forward pass
 NO_DETECTOR = f"{NoDetector.__module__}.{NoDetector.__name__}"
 
 
@@ -51,6 +45,8 @@ class Member:
         batches: whether the probabilities depend on the batch.
         seen_people: people of the frames whom the run has seen in training; None if faces were not compared.
         is_whole: whether the frames are all that the run was tested on, each once.
+        adaptation: how the run is adapted to the frames; None if it is used as trained.
+        adapted: what the adaptation found, for the results.
     """
 
     run: Run
@@ -65,6 +61,8 @@ class Member:
     batches: BatchInvariance | None = None
     seen_people: SeenPeople | None = None
     is_whole: bool = True
+    adaptation: Adaptation | None = None
+    adapted: dict[str, Any] = field(default_factory=dict)
 
     @property
     def class_names(self) -> list[str]:
@@ -283,59 +281,3 @@ def _split_leakage(member: Member, own_corpus: bool, left_out: int) -> dict[str,
     subjects_from = datamodule.subjects_from or member.run.results["leakage"].get("subjects_from")
     manifest = pd.concat([member.seen.assign(split="train"), frames], ignore_index=True)
     return audit(manifest, subjects_from=subjects_from, verified=datamodule.verified).as_dict()
-
-
-def predict_frames(member: Member, device: str, trust: Trust = ()) -> np.ndarray:
-    """Predicts the frames or clips of a member, and checks that no frame's prediction depends on its batch.
-
-    Returns:
-        The probabilities (N, num_classes); the result of the check is ``member.batches``, None for clips.
-    """
-    if not member.shows_frames:
-        return predict_clips(member, device, trust)
-    # The faces are already cropped.
-    predictor = Predictor(member.run.folder, detector=NoDetector(), device=device, trust=trust)
-    face_cache = member.datamodule.face_cache
-    # A member with one row per clip has it repeated for each frame of another member: it is predicted only once.
-    rows, repeated = np.unique(member.frames["cache_row"].to_numpy(), return_inverse=True)
-    starts = range(0, len(rows), BATCH_SIZE)
-    hidden = not get_console().is_terminal
-    parts = [
-        predictor.classify(face_cache[rows[start : start + BATCH_SIZE]])
-        for start in track(starts, f"{member.name}: predicting {len(rows)} frames", transient=True, disable=hidden)
-    ]
-    probabilities = np.concatenate(parts)
-    # The frames themselves are read only for the sample, since all of them may not fit into memory.
-    sample = np.sort(np.random.default_rng(0).permutation(len(rows))[:MAX_PICTURES])
-    member.batches = check_batches(
-        predictor.classify, face_cache[rows[sample]], probabilities[sample], batch_size=BATCH_SIZE // 4
-    )
-    return probabilities[repeated]
-
-
-@torch.inference_mode()
-def predict_clips(member: Member, device: str, trust: Trust = ()) -> np.ndarray:
-    """Predicts the clips of a member from all modalities of its run.
-
-    Returns:
-        The probabilities (N, num_classes).
-    """
-    model = load_classifier(member.run.folder, trust=trust, of_pictures=False).to(find_device(device))
-    datamodule = member.datamodule
-    numbers, repeated = np.unique(member.frames["clip_row"].to_numpy(), return_inverse=True)
-    samples = member.frames.drop_duplicates("clip_row").sort_values("clip_row")
-    inputs = [
-        store.inputs(
-            datamodule.sample.frame_rows(datamodule.manifest, samples) if name == "image" else numbers,
-        )
-        for name, store in datamodule.stores.items()
-    ]
-    parts = []
-    hidden = not get_console().is_terminal
-    described = f"{member.name}: predicting {len(numbers)} clips"
-    for start in track(range(0, len(numbers), CLIP_BATCH), described, transient=True, disable=hidden):
-        positions = list(range(start, min(start + CLIP_BATCH, len(numbers))))
-        batch = {name: values.to(device) for each in inputs for name, values in each.fetch(positions, 0).items()}
-        logits = model(datamodule.on_after_batch_transfer(batch, 0))
-        parts.append(logits.float().softmax(dim=1).cpu().numpy())
-    return np.concatenate(parts)[repeated]

@@ -71,6 +71,18 @@ def _training_corpora(run: Run) -> list[str]:
     return [name for name, each in counts.items() if each["train"]] or [corpus["name"] for corpus in run.corpora]
 
 
+def adaptation_entries(results: dict[str, Any], member: Member) -> dict[str, Any]:
+    """Adds how a member was adapted to the entries of ``results.json``; returns them unchanged if it was not."""
+    if member.adaptation is None:
+        return results
+    method, settings = member.adaptation.method, member.adaptation.settings
+    return results | {
+        "choices": results["choices"] | {"adaptation": method},
+        "config": results["config"] | {"adaptation": settings},
+        "adaptation": {"method": method, **settings, **member.adapted},
+    }
+
+
 def posterior_entries(table: PosteriorTable, run: dict[str, Any]) -> dict[str, Any]:
     """Entries of ``results.json`` of a table of posteriors.
 

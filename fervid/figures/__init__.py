@@ -4,7 +4,7 @@ from fervid.figures.drawing import save
 from fervid.figures.faces import contact_sheet, pairs, sample_predictions
 from fervid.figures.heat_maps import explained_faces, mean_heat_maps, overlay
 from fervid.figures.moments import explained_clip, mean_relevance
-from fervid.figures.scores import reliability_diagram, score_intervals, subject_scores
+from fervid.figures.scores import reliability_diagram, risk_coverage, score_intervals, subject_scores
 from fervid.figures.sounds import spectrogram_picture, spectrograms
 from fervid.figures.timelines import timeline, window_timeline
 from fervid.figures.training import confusion_matrix, curves
@@ -20,6 +20,7 @@ __all__ = [
     "overlay",
     "pairs",
     "reliability_diagram",
+    "risk_coverage",
     "sample_predictions",
     "save",
     "score_intervals",

@@ -1,11 +1,11 @@
-"""Figures of scores: confidence intervals, subjects and reliability."""
+"""Figures of scores: confidence intervals, subjects, reliability and abstention."""
 
 from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
-from fervid.figures.drawing import GRAY, TRAIN, VAL, Figure, wrapped
+from fervid.figures.drawing import EMOTION_COLOURS, GRAY, TRAIN, VAL, Figure, wrapped
 from fervid.schema.leakage_levels import LeakageLevel
 
 
@@ -97,4 +97,28 @@ def reliability_diagram(before: pd.DataFrame, after: pd.DataFrame, title: str = 
     axes.set_title(wrapped(title, 44), fontsize=10)
     axes.grid(alpha=0.3)
     axes.legend(loc="upper left", frameon=False)
+    return figure
+
+
+def risk_coverage(names: Sequence[str], curves: Sequence[tuple[np.ndarray, np.ndarray]]) -> Figure:
+    """Draws the fraction of wrong answers over the fraction of answered samples.
+
+    Args:
+        names: names of N systems.
+        curves: coverage and risk of each system, from :func:`fervid.metrics.selective.risk_coverage`.
+    """
+    figure = Figure(figsize=(8, 4.2), layout="constrained")
+    axes = figure.subplots()
+    for number, (name, (coverage, risk)) in enumerate(zip(names, curves, strict=True)):
+        style = ("-", "--")[number // len(EMOTION_COLOURS) % 2]
+        colour = EMOTION_COLOURS[number % len(EMOTION_COLOURS)]
+        axes.plot(coverage, risk, style, color=colour, linewidth=1.5, label=wrapped(name, 36), drawstyle="steps-pre")
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, None)
+    axes.xaxis.set_major_formatter("{x:.0%}")
+    axes.yaxis.set_major_formatter("{x:.0%}")
+    axes.set_xlabel("coverage: fraction of answered test samples, the most confident first")
+    axes.set_ylabel("risk: wrong answers")
+    axes.grid(alpha=0.3)
+    figure.legend(loc="outside right upper", frameon=False)
     return figure

@@ -6,32 +6,33 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from fervid.figures.drawing import EMOTION_COLOURS, MAX_CLASSES, Figure, shortened, wrapped
+from fervid.figures.drawing import EMOTION_COLOURS, GRAY, MAX_CLASSES, Figure, shortened, wrapped
 from fervid.schema.columns import PROBABILITY
-from fervid.schema.predictions import probability_columns
+from fervid.schema.predictions import UNSURE, probability_columns
 
 MAX_PERSONS = 4
 
 
 class _Panel(NamedTuple):
-    """One row of a timeline: its title, the times that each prediction covers, and the probabilities (N, C)."""
+    """One row of a timeline: its title, and for each prediction the times, probabilities (N, C) and whether unsure."""
 
     title: str
     starts: np.ndarray
     ends: np.ndarray
     probabilities: np.ndarray
+    unsure: np.ndarray
 
 
 def timeline(table: pd.DataFrame, class_names: Sequence[str], times: Sequence[float], title: str = "") -> Figure:
     """Draws the probabilities of the emotions over time, one panel for each of the four most frequent persons.
 
     The height of a colour is the probability of the emotion. Gaps mark times in which a person is not detected for
-    longer than a frame. Persons detected in only one of several frames are omitted, because they are often false
-    detections.
+    longer than a frame. Times without an answer are hatched. Persons detected in only one of several frames are
+    omitted, because they are often false detections.
 
     Args:
-        table: one row per face, from :func:`fervid.predict.face_tables.records`; uses ``time``, ``person`` and
-            ``prob_<emotion>``.
+        table: one row per face, from :func:`fervid.predict.face_tables.records`; uses ``time``, ``person``,
+            ``prob_<emotion>`` and ``answer``, if there is one.
         class_names: the emotions.
         times: times in seconds of all processed frames, with or without a face.
         title: title of the figure.
@@ -49,7 +50,7 @@ def timeline(table: pd.DataFrame, class_names: Sequence[str], times: Sequence[fl
         half[half > 1.25 * step] = step / 2
         starts, ends = middles - np.append(step / 2, half), middles + np.append(half, step / 2)
         name = f"person {person:.0f}, detected in {len(rows)} of {frames} frames"
-        panels.append(_Panel(name, starts, ends, rows[columns].to_numpy()))
+        panels.append(_Panel(name, starts, ends, rows[columns].to_numpy(), _unsure(rows)))
     limits = (min(0.0, times[0]) - step / 2, times[-1] + step / 2) if frames else None
     return _draw(panels, columns, limits, title, "no face detected", len(persons) - MAX_PERSONS)
 
@@ -101,7 +102,14 @@ def _window_panel(
         starts[0] = 0.0 if rows["start"].iloc[0] == 0 else starts[0]
         ends[-1] = end if rows["end"].iloc[-1] >= end else ends[-1]
         starts[1:] = np.where(starts[1:] - ends[:-1] < step / 2, ends[:-1], starts[1:])
-    return _Panel(title, starts, ends, rows[named].to_numpy(dtype=float))
+    # What a modality says alone is not answered.
+    unsure = _unsure(rows) if not prefix else np.zeros(len(rows), dtype=bool)
+    return _Panel(title, starts, ends, rows[named].to_numpy(dtype=float), unsure)
+
+
+def _unsure(rows: pd.DataFrame) -> np.ndarray:
+    """Whether the model does not answer, bool (N,)."""
+    return (rows["answer"] == UNSURE).to_numpy() if "answer" in rows else np.zeros(len(rows), dtype=bool)
 
 
 def _persons(table: pd.DataFrame, steps: int) -> list[float]:
@@ -158,3 +166,8 @@ def _stack(axes: Any, panel: _Panel, names: Sequence[str]) -> None:
     colours = [EMOTION_COLOURS[number % len(EMOTION_COLOURS)] for number in range(len(names))]
     labels = [shortened(name) for name in names]
     axes.stackplot(x, heights.T, labels=labels, colors=colours, linewidth=0)
+    if panel.unsure.any():
+        covered = np.repeat(np.where(panel.unsure, 1.0, np.nan), 3)
+        covered[2::3][breaks] = np.nan
+        veil = {"facecolor": (1, 1, 1, 0.65), "edgecolor": GRAY, "hatch": "//", "linewidth": 0}
+        axes.fill_between(x, 0, covered, label=UNSURE, **veil)

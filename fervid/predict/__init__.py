@@ -39,6 +39,7 @@ def command(config: DictConfig) -> None:
         from hydra.utils import instantiate  # these imports take seconds; --help should not wait for them
         from rich.console import Console
 
+        from fervid.predict.answers import Answers
         from fervid.predict.prediction import FRAME_STRIDE, predict
         from fervid.predict.predictor import Predictor
         from fervid.predict.source_results import print_summary
@@ -48,6 +49,9 @@ def command(config: DictConfig) -> None:
         from fervid.processes.memory import keep_memory
 
         console = Console(highlight=False, soft_wrap=True, markup=False)
+        answers = None
+        if config.max_risk is not None or config.conformal is not None:
+            answers = Answers.of_run(trained, max_risk=config.max_risk, conformal=config.conformal)
         opening = {
             "detector": instantiate(config.detector, _convert_="all") if config.get("detector") else None,
             "margin": config.margin,
@@ -64,6 +68,9 @@ def command(config: DictConfig) -> None:
         share_cores()
         folder = empty_folder(running.folder)
         options: dict[str, Any] = {"faces": config.faces, "annotated": config.annotate, "left_out": found.left_out}
+        options["answers"] = answers
+        for sentence in answers.sentences() if answers else ():
+            console.print(sentence)
         if isinstance(predictor, WindowPredictor):
             options |= {"seconds": config.window, "step": config.step or STEP_SECONDS}
             results = predict_windows(predictor, found.items, folder, console, **options)
@@ -88,6 +95,10 @@ def _check(config: DictConfig) -> None:
         value = config[name]
         if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or value < 0):
             raise InputError(f"{name}={value} is out of range: use a number of at least 0, or null.")
+    for name in ("max_risk", "conformal"):
+        value = config[name]
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1):
+            raise InputError(f"{name}={value} is out of range: use a number between 0 and 1, or null.")
     if config.step is not None and config.step < MIN_STEP_SECONDS:
         raise InputError(f"step={config.step} is out of range: use {MIN_STEP_SECONDS} seconds or more.")
 

@@ -15,8 +15,9 @@ from av.video.stream import VideoStream
 from PIL import Image, ImageColor, ImageDraw, ImageFont, ImageOps
 
 from fervid.faces.face import Face
-from fervid.figures.drawing import EMOTION_COLOURS
+from fervid.figures.drawing import EMOTION_COLOURS, GRAY
 from fervid.media.decoding import Frame
+from fervid.predict.answers import Answer
 
 SOUND_FRAME = 1024  # samples that AAC encodes together
 TICKS_PER_SECOND = 90_000  # the usual clock of video files, fine enough for any frame rate
@@ -30,6 +31,7 @@ class MarkedFace(Protocol):
         person: number of the person; None: not shown.
         emotion: the predicted emotion.
         probabilities: probability of each emotion, shape (num_classes,).
+        answer: how it is answered; None: with the emotion.
     """
 
     @property
@@ -44,6 +46,9 @@ class MarkedFace(Protocol):
     @property
     def probabilities(self) -> np.ndarray: ...
 
+    @property
+    def answer(self) -> Answer | None: ...
+
 
 def annotate(image: np.ndarray, faces: Sequence[MarkedFace]) -> np.ndarray:
     """Draws a box around each face, with the person's number, the emotion and the confidence.
@@ -53,7 +58,8 @@ def annotate(image: np.ndarray, faces: Sequence[MarkedFace]) -> np.ndarray:
         faces: the predictions for this image.
 
     Returns:
-        An annotated copy, uint8 (H, W, 3) RGB. The colours are those of :func:`fervid.figures.timeline`.
+        An annotated copy, uint8 (H, W, 3) RGB. The colours are those of :func:`fervid.figures.timeline`; a face that
+        is not answered is gray.
     """
     picture = Image.fromarray(image)  # draws into a copy
     draw = ImageDraw.Draw(picture)
@@ -63,9 +69,12 @@ def annotate(image: np.ndarray, faces: Sequence[MarkedFace]) -> np.ndarray:
         left, top, box_width, box_height = face.face.box
         right, bottom = (max(start, start + size - 1) for start, size in ((left, box_width), (top, box_height)))
         colour = EMOTION_COLOURS[int(face.probabilities.argmax()) % len(EMOTION_COLOURS)]
+        label = f"{face.emotion} {face.probabilities.max():.0%}"
+        if face.answer is not None and face.answer.confidence is not None:
+            label = f"{face.answer.emotion} {face.answer.confidence:.0%}"
+            colour = GRAY if face.answer.is_unsure else colour
+        text = label if face.person is None else f"{face.person}: {label}"
         draw.rectangle((left, top, right, bottom), outline=colour, width=line)
-        number = "" if face.person is None else f"{face.person}: "
-        text = f"{number}{face.emotion} {face.probabilities.max():.0%}"
         font = _font(round(min(max(11, min(height, width) / 32), max(11, box_width / 7))))
         pad = max(2, round(font.size / 4))
         _, _, text_width, text_height = (round(value) for value in draw.textbbox((0, 0), text, font))

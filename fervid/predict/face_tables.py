@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from fervid.media.decoding import Frame
+from fervid.predict.answers import answer_cells
 from fervid.predict.predictor import FacePrediction
 from fervid.schema.columns import BOX, COLUMNS
 from fervid.schema.predictions import probability_columns
@@ -33,7 +34,8 @@ def records(
         class_names: the emotions, in the order of the probabilities.
 
     Returns:
-        One dict per face with the keys :data:`FACE_COLUMNS` (None where missing) and ``prob_<class>`` for each class.
+        One dict per face with the keys :data:`FACE_COLUMNS` (None where missing), ``prob_<class>`` for each class, and
+        those of :data:`fervid.predict.answers.ANSWER_COLUMNS` that its answer fills.
     """
     return [
         {
@@ -49,6 +51,7 @@ def records(
                 name: round(float(p), 6)
                 for name, p in zip(probability_columns(class_names), face.probabilities, strict=True)
             },
+            **answer_cells(face.answer),
         }
         for face in faces
     ]

@@ -2,6 +2,7 @@
 
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Literal
@@ -13,6 +14,7 @@ from fervid.faces.face import most_prominent
 from fervid.figures import save, timeline
 from fervid.media.decoding import Frame, read_picture
 from fervid.predict.annotation import AnnotatedVideo, annotate
+from fervid.predict.answers import Answers
 from fervid.predict.face_tables import FACE_COLUMNS, FACES, records
 from fervid.predict.inputs import Camera, Item
 from fervid.predict.predictor import FacePrediction, Predictor
@@ -36,6 +38,7 @@ def predict(
     frame_stride: int = FRAME_STRIDE,
     faces: Literal["all", "one"] = "all",
     smoothing: float = 0.0,
+    answers: Answers | None = None,
     annotated: bool = True,
     left_out: Sequence[tuple[str, str]] = (),
 ) -> list[SourceResult]:
@@ -49,15 +52,20 @@ def predict(
         frame_stride: of a video, every ``frame_stride``-th frame is used; see :func:`fervid.predict.video.watch`.
         faces: ``all`` faces, or only the most prominent ``one``; for pictures and videos.
         smoothing: time constant of the moving average in seconds; see :func:`fervid.predict.video.watch`.
+        answers: calibrated answers of the run; None: the most probable emotion. With ``smoothing``, their threshold is
+            compared with the confidence of the average.
         annotated: whether to write ``annotated/``.
         left_out: see :func:`fervid.predict.source_loop.predict_sources`, also for the result and errors.
     """
     folder.mkdir(parents=True, exist_ok=True)
     warning = _CroppedFacesWarning(predictor)
-    with RecordFiles(folder, FACES, [*FACE_COLUMNS, *probability_columns(predictor.class_names)]) as rows:
+    columns = [*FACE_COLUMNS, *probability_columns(predictor.class_names), *(answers.columns if answers else ())]
+    with RecordFiles(folder, FACES, columns) as rows:
 
         def start(item: Item, name: str, console: Console) -> _FrameJob:
             frames = _predict_item(predictor, item, frame_stride, faces, smoothing)
+            if answers is not None:
+                frames = _answered(frames, answers)
             files = _SourceFiles(folder, rows, item, name, predictor.class_names, annotated)
             return _FrameJob(item, frames, files, warning, console, is_only_source=len(items) == 1)
 
@@ -157,6 +165,13 @@ class _CroppedFacesWarning:
             f"{item.name}: the run was trained on pictures of already cropped faces. In pictures that are not nearly "
             "square, such as this one, the Haar detector finds the faces (to switch it off: detector=none)."
         )
+
+
+def _answered(
+    frames: Iterator[tuple[Frame, list[FacePrediction]]], answers: Answers
+) -> Iterator[tuple[Frame, list[FacePrediction]]]:
+    for frame, predicted in frames:
+        yield frame, [replace(face, answer=answers.of(face.probabilities)) for face in predicted]
 
 
 def _predict_item(

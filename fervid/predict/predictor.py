@@ -12,6 +12,7 @@ from fervid.faces.cropping import Aligned
 from fervid.faces.face import Face
 from fervid.media.decoding import read_picture
 from fervid.media.sources import Source
+from fervid.predict.answers import Answer
 from fervid.predict.run_predictor import RunPredictor
 
 BATCH_SIZE = 32  # faces per forward pass
@@ -31,6 +32,7 @@ class FacePrediction:
         probabilities: probability of each emotion in ``class_names``, shape (num_classes,).
         emotion: the most likely emotion.
         person: number of the tracked person in a video; None in a picture.
+        answer: how it is answered, if answers are calibrated (:class:`fervid.predict.answers.Answers`).
     """
 
     face: Face
@@ -39,6 +41,7 @@ class FacePrediction:
     probabilities: np.ndarray
     emotion: str
     person: int | None = None
+    answer: Answer | None = None
 
     @property
     def confidence(self) -> float:

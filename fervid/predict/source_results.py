@@ -27,8 +27,8 @@ class SourceResult:
         item: the source.
         times: times of the processed frames in seconds.
         spent: processing time in seconds.
-        emotions: number of faces for which each emotion was the most likely.
-        confidence: sum of the confidences for each of these emotions.
+        emotions: number of faces with each answer: the most likely emotion, or unsure.
+        confidence: sum of the confidences for each of these answers.
         persons: number of frames in which each person was found.
         flat: number of blank faces by kind: black, white or constant.
         failure: why the source could not be read to its end; None if it could.
@@ -65,13 +65,16 @@ class SourceResult:
         """Adds the predictions for a frame."""
         self.times.append(frame.time)
         for face in faces:
-            self._count(face.emotion, face.confidence, face.person)
+            self._count(face)
             self.flat.update([flat] if (flat := flatness(face.picture)) else [])
 
-    def _count(self, emotion: str, confidence: float, person: int | None) -> None:
+    def _count(self, prediction: FacePrediction | WindowPrediction) -> None:
+        emotion, confidence, answer = prediction.emotion, prediction.confidence, prediction.answer
+        if answer is not None and answer.emotion is not None and answer.confidence is not None:
+            emotion, confidence = answer.emotion, answer.confidence
         self.emotions[emotion] += 1
         self.confidence[emotion] = self.confidence.get(emotion, 0.0) + confidence
-        self.persons[person] += 1
+        self.persons[prediction.person] += 1
 
     def row(self) -> dict[str, Any]:
         """Returns the columns of the summary that only frames have."""
@@ -89,7 +92,7 @@ class WindowResult(SourceResult):
 
     Attributes:
         times: ends of the windows in seconds.
-        emotions: number of predictions for which each emotion was the most likely.
+        emotions: number of predictions with each answer: the most likely emotion, or unsure.
         persons: number of windows in which each person was found; None: windows with sound alone.
         modalities: number of predictions with each combination of modalities.
         answered: number of windows with a prediction.
@@ -106,7 +109,7 @@ class WindowResult(SourceResult):
         self.times.append(window.end)
         self.answered += bool(predictions)
         for each in predictions:
-            self._count(each.emotion, each.confidence, each.person)
+            self._count(each)
             self.modalities["+".join(each.modalities)] += 1
 
     def row(self) -> dict[str, Any]:

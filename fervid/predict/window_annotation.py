@@ -14,6 +14,7 @@ from fervid.media.sampling import Sampling
 from fervid.media.sound import RATE, SoundPiece, SoundStream
 from fervid.media.sources import Source
 from fervid.predict.annotation import AnnotatedVideo
+from fervid.predict.answers import Answer
 from fervid.predict.face_track import FaceTrack
 from fervid.predict.pipeline import READING_ERRORS
 from fervid.predict.windows import WindowPrediction
@@ -31,6 +32,7 @@ class FollowedFace:
     person: int | None
     emotion: str
     probabilities: np.ndarray
+    answer: Answer | None = None
 
 
 class FollowedFaces:
@@ -61,7 +63,7 @@ class FollowedFaces:
             box = self._box(person, time)
             nearest = found[int(np.abs(self._middles[person] - time).argmin())]
             if box is not None and nearest.window.start <= time <= nearest.window.end:
-                faces.append(FollowedFace(Face(box), person, nearest.emotion, nearest.probabilities))
+                faces.append(FollowedFace(Face(box), person, nearest.emotion, nearest.probabilities, nearest.answer))
         return faces
 
     def _box(self, person: int, time: float) -> tuple[float, float, float, float] | None:

@@ -1,6 +1,7 @@
 """Predicts the windows of all sources and writes the output folder."""
 
 from collections.abc import Callable, Generator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -8,6 +9,7 @@ from typing import Literal, NamedTuple
 from rich.console import Console
 
 from fervid.figures import save, window_timeline
+from fervid.predict.answers import Answers
 from fervid.predict.inputs import Camera, Item
 from fervid.predict.record_files import RecordFiles
 from fervid.predict.recording import Recording
@@ -30,6 +32,7 @@ def predict_windows(
     seconds: float | None = None,
     step: float = STEP_SECONDS,
     faces: Literal["all", "one"] = "all",
+    answers: Answers | None = None,
     annotated: bool = True,
     left_out: Sequence[tuple[str, str]] = (),
 ) -> list[SourceResult]:
@@ -43,6 +46,7 @@ def predict_windows(
         seconds: length of a window; see :class:`fervid.predict.recording.Recording`, also for ``step`` and ``faces``.
         step: time from a window to the next in seconds.
         faces: ``all`` people, or only the most prominent ``one``.
+        answers: calibrated answers of the run; None: the most probable emotion.
         annotated: whether to write ``annotated/``, for videos with faces.
         left_out: see :func:`fervid.predict.source_loop.predict_sources`, also for the result and errors.
     """
@@ -54,13 +58,13 @@ def predict_windows(
             f"{' and '.join(predictor.missing)}: missing, since they cannot be computed from a video or a sound file; "
             f"the network answers from {' and '.join(predictor.modalities)} alone"
         )
-    columns = window_columns(predictor.class_names, predictor.answers_alone)
+    columns = window_columns(predictor.class_names, predictor.answers_alone) + (answers.columns if answers else [])
     open_recording = partial(Recording, predictor, seconds=seconds, step=step, faces=faces)
     with RecordFiles(folder, WINDOWS, columns) as rows:
 
         def start(item: Item, name: str, _: Console) -> _WindowJob:
             files = _Files(folder, name, rows, annotated)
-            return _WindowJob(predictor, item, files, open_recording, is_only_source=len(items) == 1)
+            return _WindowJob(predictor, item, files, open_recording, answers, is_only_source=len(items) == 1)
 
         return predict_sources(start, items, folder, console, left_out)
 
@@ -83,12 +87,13 @@ class _WindowJob:
         item: Item,
         files: _Files,
         open_recording: Callable[..., Recording],
+        answers: Answers | None,
         *,
         is_only_source: bool,
     ):
         self.result: WindowResult = WindowResult(item)
         self._predictor, self._files, self._open_recording = predictor, files, open_recording
-        self._is_only_source = is_only_source
+        self._is_only_source, self._answers = is_only_source, answers
         self._first_row = files.rows.position
         self._predictions: list[WindowPrediction] = []  # for the annotated video
 
@@ -98,6 +103,8 @@ class _WindowJob:
         recording = self._open_recording(source, has_pictures=item.is_video)
         names, alone = self._predictor.class_names, self._predictor.answers_alone
         for window, predictions in readable(iter(recording), self.result, is_only_source=self._is_only_source):
+            if self._answers is not None:
+                predictions = [replace(each, answer=self._answers.of(each.probabilities)) for each in predictions]
             self.result.add_window(window, predictions)
             self._files.rows.write(window_records(item.name, predictions, names, alone))
             self._predictions += [each for each in predictions if each.person is not None]

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from fervid.predict.answers import answer_cells
 from fervid.predict.windows import WindowPrediction
 from fervid.schema.columns import COLUMNS
 from fervid.schema.predictions import probability_columns
@@ -47,6 +48,8 @@ def window_records(
 ) -> list[dict[str, Any]]:
     """Returns the predictions for a window as rows with the keys :func:`window_columns`, None where missing.
 
+    The columns of :data:`fervid.predict.answers.ANSWER_COLUMNS` that an answer fills follow them.
+
     Args:
         source: name of the video or sound file.
         predictions: the predictions for this window.
@@ -64,5 +67,5 @@ def window_records(
         for modality, alone in each.alone.items():
             row[alone_column(modality, "emotion")] = class_names[int(alone.argmax())]
             row |= {alone_column(modality, name): round(float(p), 6) for name, p in zip(columns, alone, strict=True)}
-        rows.append(row)
+        rows.append(row | answer_cells(each.answer))
     return rows

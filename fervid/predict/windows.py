@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fervid.predict.answers import Answer
+
 TOLERANCE = 0.05  # seconds by which the last window may be longer; stated lengths differ by a frame or two
 
 
@@ -74,6 +76,7 @@ class WindowPrediction:
         person: number of the tracked person; None if the network was shown only sound.
         frames: number of processed frames with the person's face.
         alone: probabilities from each modality alone, if the network can answer with one.
+        answer: how it is answered, if answers are calibrated (:class:`fervid.predict.answers.Answers`).
     """
 
     window: Window
@@ -83,6 +86,7 @@ class WindowPrediction:
     person: int | None = None
     frames: int = 0
     alone: dict[str, np.ndarray] = field(default_factory=dict)
+    answer: Answer | None = None
 
     @property
     def confidence(self) -> float:

@@ -1,4 +1,4 @@
-"""Report sections on classification: scores, paired tests, emotions, subjects and calibration."""
+"""Report sections on classification: scores, paired tests, emotions, subjects, calibration and abstention."""
 
 from collections.abc import Sequence
 
@@ -20,6 +20,7 @@ from fervid.report.paired_tests import paired_tests
 from fervid.report.references import reference_table
 from fervid.report.run_tables import incomparable_table
 from fervid.report.score_tables import modality_table, score_table, summary_table
+from fervid.report.selective_tables import abstention_table, conformal_table, risk_curve
 from fervid.report.systems import System, comparable
 from fervid.report.writing import Section
 from fervid.schema.columns import keys
@@ -75,6 +76,8 @@ def classification_sections(
                 if system.has_validation
             },
         ),
+        Section("Abstention", _present(abstention_table(systems)), _risk_figure(shown)),
+        Section("Conformal sets", _present(conformal_table(systems))),
         Section(
             "Training curves",
             figures={
@@ -125,6 +128,12 @@ def _subject_figure(systems: Sequence[System]) -> dict[str, Figure]:
 def _reliability(system: System) -> Figure:
     before, after, labels = scaled_probabilities(system)
     return figures.reliability_diagram(reliability(before, labels), reliability(after, labels), system.name)
+
+
+def _risk_figure(systems: Sequence[System]) -> dict[str, Figure]:
+    known = [system for system in systems if system.has_validation]
+    curves = [risk_curve(system) for system in known]
+    return {"risk_coverage": figures.risk_coverage([system.name for system in known], curves)} if known else {}
 
 
 def _curves(system: System) -> Figure:

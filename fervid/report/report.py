@@ -121,6 +121,11 @@ def compare(runs: Sequence[Run], unusable: dict[Path, str], *, resamples: int, s
         if (found := describe_people(run.results["leakage"]))
     }
     sentences += list(compared)
+    sentences += [
+        f"{system.name}: adapted to the evaluated samples without their labels; each prediction depends on the others."
+        for system in systems
+        if any("adaptation" in run.results for run in system.runs)
+    ]
     sections: list[Section] = []
     for task in dict.fromkeys(system.task for system in systems):
         same_task = [system for system in systems if system.task == task]

@@ -16,6 +16,7 @@ from fervid.runs.run import Run
 from fervid.schema.columns import CLIP_KEY, FRAME_KEY
 from fervid.schema.same_system import ABSENT, GROUPS, REPLICATE_SETTINGS, system_settings
 
+UNADAPTED = "as trained"  # if other systems are adapted to the evaluated samples
 ENCODER_GROUPS = ("backbone", "sound_encoder", "feature_encoder")
 
 
@@ -234,6 +235,8 @@ def _digest(predictions: pd.DataFrame) -> str:
 def flat_settings(run: Run) -> dict[str, str]:
     """All settings that affect the results of a run, except seed and fold; group options first."""
     settings = system_settings(run.results["config"], run.results["choices"])
+    if settings["adaptation"] == ABSENT:
+        settings["adaptation"] = UNADAPTED
     weights = run.results.get("weights") or {}
     if weights.get("missing"):  # replaced by random weights
         names = [f"{group}.weights" for group in ENCODER_GROUPS]

@@ -17,6 +17,7 @@ from fervid.schema.columns import FRAME_KEY, PROBABILITY
 from fervid.schema.csv_tables import read_csv
 from fervid.storage.atomic import write_csv
 
+UNSURE = "unsure"  # the answer of a model that is not confident enough
 TEST_FILE, VALIDATION_FILE = "predictions.csv", "predictions_val.csv"  # in a run folder
 
 

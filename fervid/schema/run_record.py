@@ -320,6 +320,7 @@ class Results(TypedDict):
         trainer_precision: precision of the trainer, such as ``32-true``.
         evaluated: folder of the tested run, or table of posteriors, if ``fervid.evaluate`` wrote the record.
         batch_invariance: whether outputs depend on the batch, as checked by ``fervid.evaluate``.
+        adaptation: ``method`` and settings of an adaptation by ``fervid.evaluate``, and what it found.
         ensemble: the members, their weights and how they are combined, if the record is that of an ensemble.
         probe: the regularisation of a linear probe, by modality.
         encoder_settings: settings of encoders that were read from the files of the initial weights, by group.
@@ -352,6 +353,7 @@ class Results(TypedDict):
     trainer_precision: NotRequired[str | None]
     evaluated: NotRequired[str]
     batch_invariance: NotRequired[BatchInvariance | None]
+    adaptation: NotRequired[dict[str, Any]]
     ensemble: NotRequired[dict[str, Any]]
     probe: NotRequired[dict[str, Probe]]
     modality_weights: NotRequired[dict[str, Number]]

@@ -35,7 +35,7 @@ REPLICATE_SETTINGS = ("seed", "split.seed", "split.fold", "dataset.seed")  # rep
 GROUPS = (
     *("dataset", "split", "task", "backbone", "sample", "sound_encoder", "feature_encoder", "pooling", "fusion"),
     *("head", "finetune", "optimizer", "scheduler", "augmentation", "sound_augmentation", "detector"),
-    *("recipe", "trainer", "experiment"),
+    *("recipe", "trainer", "experiment", "adaptation"),
 )
 ABSENT = "-"  # a setting that a run does not have
 FINGERPRINTED = ("corpus", "subject", "clip", "frame", "emotion", "split")

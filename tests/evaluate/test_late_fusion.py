@@ -7,7 +7,8 @@ import pytest
 from fervid.errors import InputError
 from fervid.evaluate import evaluation
 from fervid.evaluate.combining import combine, fit_weights
-from fervid.evaluate.members import Member, align, leave_out_seen, predict_frames
+from fervid.evaluate.members import Member, align, leave_out_seen
+from fervid.evaluate.predicting import predict_member
 from fervid.metrics.aggregation import class_indices
 from fervid.runs.run import Run, open_run
 from fervid.schema.predictions import probabilities
@@ -184,12 +185,11 @@ def test_a_member_with_one_row_per_clip_joins_each_frame(sound, fervid_evaluate,
         return opened
 
     def predict(member, *options):
-        found = predict_frames(member, *options)
+        predict_member(member, *options)
         batches.append(member.batches.pictures)
-        return found
 
     monkeypatch.setattr(evaluation, "open_members", open_members)
-    monkeypatch.setattr(evaluation, "predict_frames", predict)
+    monkeypatch.setattr(evaluation, "predict_member", predict)
     folder = fervid_evaluate(f"run=[{trained.folder},{other}]")
     before = open_run(trained.folder).predictions
     whole, written = open_run(folder / "ensemble"), member_runs(folder)

@@ -20,6 +20,7 @@ from fervid.report import report as module
 from fervid.report.report import compare, make_report
 from fervid.runs.run import find_runs
 
+SELECTIVE = ["Abstention", "Conformal sets"]
 OPTIONS = {"paper": None, "title": "Comparison of runs", "resamples": 100, "seed": 0}
 
 
@@ -66,6 +67,7 @@ def test_all_files_are_there(made):
     folder, _ = made
     files = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
     tables = ["summary", "leaks", "not_compared", "classes", "subjects", "groups", "calibration", "runs"]
+    tables += ["abstention", "conformal"]
     tables += [f"scores_{number}" for number in (1, 2, 3)] + ["tests_3"]
     # Of four systems; the baseline has no curves.
     figures = [f"{name}_{number}" for name in ("confusion", "reliability") for number in (1, 2, 3, 4)]
@@ -74,7 +76,11 @@ def test_all_files_are_there(made):
     assert files - set(drawn) == {
         *("report.html", "report.md", "scores.csv"),
         *(f"tables/{name}.{kind}" for name in tables for kind in ("csv", "tex")),
-        *(f"figures/{name}.{kind}" for name in [*figures, "scores", "subjects"] for kind in ("png", "pdf")),
+        *(
+            f"figures/{name}.{kind}"
+            for name in [*figures, "scores", "subjects", "risk_coverage"]
+            for kind in ("png", "pdf")
+        ),
     }
     assert all((folder / path).stat().st_size for path in files)
 
@@ -93,7 +99,7 @@ def test_page_has_every_table_and_figure(made):
     ):
         assert words in page
     headings = ["Summary", "Leakage", "Scores", "Paired tests", "Not compared", "By emotion", "By subject", "By group"]
-    assert re.findall(r"^## (.+)$", text, re.M) == [*headings, "Calibration", "Training curves", "Runs"]
+    assert re.findall(r"^## (.+)$", text, re.M) == [*headings, "Calibration", *SELECTIVE, "Training curves", "Runs"]
 
 
 def test_terminal_shows_the_main_tables(made):
@@ -134,8 +140,8 @@ def test_a_single_run(tmp_path, write_run, no_pictures):
     shown = make(tmp_path / "report", [str(write_run(tmp_path / "run"))])
     text = (tmp_path / "report" / "report.md").read_text()
     assert "\nThis report covers 1 run.\n" in text
-    headings = ["Summary", "Scores", "By emotion", "By subject", "By group", "Calibration", "Training curves", "Runs"]
-    assert re.findall(r"^## (.+)$", text, re.M) == headings
+    headings = ["Summary", "Scores", "By emotion", "By subject", "By group", "Calibration"]
+    assert re.findall(r"^## (.+)$", text, re.M) == [*headings, *SELECTIVE, "Training curves", "Runs"]
     assert "lenet" in shown
 
 
