@@ -1,6 +1,6 @@
 """Scores of the parts of a task other than the emotion: of valence and arousal, and of action units."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -162,3 +162,17 @@ def mean_score(scores: dict[str, float]) -> float:
         scores: scores of all parts by their names without prefix.
     """
     return float(np.mean([scores[name] for name in MAIN_SCORES.values() if name in scores]))
+
+
+def describe_scores(scores: Mapping[str, float], part: Part) -> str:
+    """Describes the scores of a part other than the emotion in one line, such as ``CCC 0.412, ...``.
+
+    Args:
+        scores: scores by their names without prefix.
+        part: the part.
+    """
+    measure = MEASURES[part.name]
+    return ", ".join(
+        f"{title} {scores[name]:.1%}" if name in measure.shares else f"{title} {scores[name]:.3f}"
+        for title, name in measure.shown.items()
+    )

@@ -9,19 +9,23 @@ from rich.console import Console
 from fervid.errors import InputError
 from fervid.report.classification import classification_sections
 from fervid.report.papers import load_paper, paper_tables
+from fervid.report.parts import part_sections
 from fervid.report.run_tables import run_table
 from fervid.report.systems import find_systems
 from fervid.report.tidy import tidy
 from fervid.report.weight_table import weight_table
 from fervid.report.writing import Section, print_report, write_report
 from fervid.runs.run import Run, find_runs
+from fervid.schema.parts import AFFECT, CLASSIFICATION, MULTI, UNITS
 from fervid.schema.people import describe_people
-from fervid.schema.results import CLASSIFICATION
 from fervid.schema.weights import pretraining_sentences
 from fervid.storage.atomic import write_csv
 from fervid.storage.escaping import spreadsheet
 
-SECTIONS = {CLASSIFICATION: classification_sections}  # by task name, as in results.json
+SECTIONS = {  # by task name, as in results.json
+    CLASSIFICATION: classification_sections,
+    **dict.fromkeys((AFFECT, UNITS, MULTI), part_sections),
+}
 
 
 def make_report(
