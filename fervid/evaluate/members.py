@@ -28,7 +28,9 @@ from fervid.runs.load import check_features, load_classifier, read_manifest, rea
 from fervid.runs.run import Run
 from fervid.runs.trust import Trust
 from fervid.schema.columns import keys
+from fervid.schema.parts import EMOTION
 from fervid.schema.weights import with_weights
+from fervid.tasks.task import Task
 
 CLIP_BATCH = 16  # clips per forward pass
 NO_DETECTOR = f"{NoDetector.__module__}.{NoDetector.__name__}"
@@ -192,10 +194,10 @@ def align(members: Sequence[Member], own_corpus: bool) -> Alignment:
     """
     first, tables = members[0], [member.frames for member in members]
     for member in members[1:]:
-        if own_corpus and set(member.run.class_names) != set(first.run.class_names):
+        if own_corpus and _outputs(member.run) != _outputs(first.run):
             raise InputError(
-                f"{first.run.folder} and {member.run.folder} classify different emotions: give runs with the same "
-                "emotions."
+                f"{first.run.folder} and {member.run.folder} classify different emotions or predict different values: "
+                "give runs of the same task with the same emotions."
             )
     found = align_tables(tables)
     # Members of different kinds may lack single clips, such as one without a detected face.
@@ -212,6 +214,10 @@ def align(members: Sequence[Member], own_corpus: bool) -> Alignment:
     if not found.same_kind:
         check_labels([member.frames for member in members], "emotion")
     return found
+
+
+def _outputs(run: Run) -> dict[str, set[str]]:
+    return {part.name: set(part.names) for part in run.parts}
 
 
 def leave_out_seen(members: Sequence[Member]) -> int:
@@ -308,17 +314,33 @@ def predict_frames(member: Member, device: str, trust: Trust = ()) -> np.ndarray
     return probabilities[repeated]
 
 
-@torch.inference_mode()
 def predict_clips(member: Member, device: str, trust: Trust = ()) -> np.ndarray:
     """Predicts the clips of a member from all modalities of its run.
 
     Returns:
         The probabilities (N, num_classes).
     """
-    model = load_classifier(member.run.folder, trust=trust, of_pictures=False).to(find_device(device))
-    datamodule = member.datamodule
-    numbers, repeated = np.unique(member.frames["clip_row"].to_numpy(), return_inverse=True)
-    samples = member.frames.drop_duplicates("clip_row").sort_values("clip_row")
+    model = load_classifier(member.run.folder, trust=trust, of_pictures=False)
+    return answers(member, model, device)[EMOTION]
+
+
+@torch.inference_mode()
+def answers(member: Member, model: Task, device: str) -> dict[str, np.ndarray]:
+    """Computes the answers of a network for the frames or clips of a member.
+
+    Args:
+        member: the member.
+        model: its network.
+        device: ``cpu`` or ``cuda``.
+
+    Returns:
+        The answers (N, ...) of each part of the task (:meth:`fervid.tasks.task.Task.answers`).
+    """
+    model, datamodule = model.to(find_device(device)), member.datamodule
+    row = "cache_row" if member.shows_frames else "clip_row"
+    # A clip may be repeated for each frame of another member: it is predicted only once.
+    numbers, repeated = np.unique(member.frames[row].to_numpy(), return_inverse=True)
+    samples = member.frames.drop_duplicates(row).sort_values(row)
     inputs = [
         store.inputs(
             datamodule.sample.frame_rows(datamodule.manifest, samples) if name == "image" else numbers,
@@ -327,10 +349,11 @@ def predict_clips(member: Member, device: str, trust: Trust = ()) -> np.ndarray:
     ]
     parts = []
     hidden = not get_console().is_terminal
-    described = f"{member.name}: predicting {len(numbers)} clips"
-    for start in track(range(0, len(numbers), CLIP_BATCH), described, transient=True, disable=hidden):
-        positions = list(range(start, min(start + CLIP_BATCH, len(numbers))))
+    described = f"{member.name}: predicting {len(numbers)} {member.run.samples}"
+    size = BATCH_SIZE if member.shows_frames else CLIP_BATCH
+    for start in track(range(0, len(numbers), size), described, transient=True, disable=hidden):
+        positions = list(range(start, min(start + size, len(numbers))))
         batch = {name: values.to(device) for each in inputs for name, values in each.fetch(positions, 0).items()}
-        logits = model(datamodule.on_after_batch_transfer(batch, 0))
-        parts.append(logits.float().softmax(dim=1).cpu().numpy())
-    return np.concatenate(parts)[repeated]
+        found = model.answers(model(datamodule.on_after_batch_transfer(batch, 0)))
+        parts.append({name: values.cpu().numpy() for name, values in found.items()})
+    return {name: np.concatenate([part[name] for part in parts])[repeated] for name in parts[0]}

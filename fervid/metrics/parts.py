@@ -79,8 +79,13 @@ EMOTION_SCORES = {"UAR": "uar", "WAR (accuracy)": "accuracy", "macro F1": "f1"}
 MAIN_SCORES = {EMOTION: "uar"} | {name: measure.main for name, measure in MEASURES.items()}
 """The main score of each part: 1 is perfect."""
 PART_TITLES = {EMOTION: "Emotion", AFFECT: "Valence and arousal", UNITS: "Action units"}
-SCORE_TITLES = {"uar": "UAR", "ccc": "CCC", "f1_units": "F1 of the units"}
+SCORE_TITLES = {"uar": "UAR", "ccc": "CCC", "f1_units": "F1 of the units", "mean_score": "mean score"}
 """Titles of the main scores outside the tables of their parts."""
+
+
+def main_score(parts: Sequence[Part]) -> str:
+    """Returns the main score of a task with these parts."""
+    return "mean_score" if len(parts) > 1 else MAIN_SCORES[parts[0].name]
 
 
 def statistics(table: pd.DataFrame, part: Part) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Builds a report from runs and papers."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -129,7 +130,8 @@ def compare(runs: Sequence[Run], unusable: dict[Path, str], *, resamples: int, s
     for task in dict.fromkeys(system.task for system in systems):
         same_task = [system for system in systems if system.task == task]
         if task in SECTIONS:
-            sections += SECTIONS[task](same_task, sentences, resamples=resamples, seed=seed)
+            found = SECTIONS[task](same_task, sentences, resamples=resamples, seed=seed)
+            sections += found if len(same_task) == len(systems) else [_of_task(section, task) for section in found]
         else:
             sentence = (
                 f"fervid has no report section for the task {task}: its systems appear only in the table of runs; give "
@@ -140,3 +142,13 @@ def compare(runs: Sequence[Run], unusable: dict[Path, str], *, resamples: int, s
     sections.append(Section("Initial weights", [weights] if weights else []))
     sections.append(Section("Runs", [run_table(systems, duplicates, unusable)]))
     return [section for section in sections if section.tables or section.figures or section.sentences]
+
+
+def _of_task(section: Section, task: str) -> Section:
+    """Names the task in a section of a report on several tasks, so that no other section has the same files."""
+    return replace(
+        section,
+        title=f"Task {task}: {section.title}",
+        tables=[replace(each, name=f"{task}_{each.name}", title=f"{task}: {each.title}") for each in section.tables],
+        figures={f"{task}_{name}": figure for name, figure in section.figures.items()},
+    )

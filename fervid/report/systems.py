@@ -317,7 +317,8 @@ def _distinguishing(labels: Sequence[dict[str, str]]) -> tuple[list[str], list[s
         separated = len({tuple(settings[key] for key in (*needed, name)) for settings in labels})
         (needed if separated > groups else accompanying).append(name)
         groups = max(groups, separated)
-    # The settings of a differing option follow from the option: they are not listed.
-    return needed, [
-        name for name in accompanying if "." not in name or name.split(".")[0] not in (*needed, *accompanying)
-    ]
+    # The settings of a differing option follow from the option: they are not listed. A task sets the monitor, too.
+    differing = {*needed, *accompanying}
+    if "task" in differing:
+        accompanying = [name for name in accompanying if name != "finetune.monitor"]
+    return needed, [name for name in accompanying if "." not in name or name.split(".")[0] not in differing]
