@@ -197,7 +197,8 @@ def member_scores(systems: Sequence[System], *, resamples: int, seed: int) -> li
                 for title, name in measure.shown.items()
             ]
         data = pd.DataFrame(rows)
-        notes = [interval_note(systems, resamples), *part_notes(part.name)]
+        # What is the same for all parts is said once.
+        notes = [*([] if tables else [interval_note(systems, resamples)]), *part_notes(part.name)]
         title = f"{PART_TITLES[part.name]}, {systems[0].level}: {len(systems[0].frames)} {sample_noun(systems)}"
         tables.append(Table(f"members_{part.name}", title, data.drop(columns="model" if len(systems) == 1 else []),
                             notes=notes))  # fmt: skip
