@@ -161,7 +161,7 @@ def measure_parts(predictions: pd.DataFrame, task: str, parts: Sequence[Part]) -
 
 
 def mean_score(scores: dict[str, float]) -> float:
-    """Returns the mean of the main scores of all parts, as in the challenge of Kollias 2022; NaN if one is NaN.
+    """Returns the mean of the main scores of all parts, similar to the sum of Kollias 2022; NaN if one is NaN.
 
     Args:
         scores: scores of all parts by their names without prefix.

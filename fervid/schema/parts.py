@@ -8,11 +8,12 @@ import re
 import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from fervid.schema.columns import ACTION_UNIT, DIMENSIONS, PREDICTED, PROBABILITY
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 EMOTION, AFFECT, UNITS = "emotion", "valence_arousal", "action_units"  # names of the parts
 MULTI = "multi"  # name of the task with several parts
@@ -106,13 +107,15 @@ def mistake(results: Mapping[str, Any]) -> str | None:
     return None
 
 
-def table_mistake(table: pd.DataFrame, parts: Sequence[Part]) -> str | None:
+def table_mistake(table: "pd.DataFrame", parts: Sequence[Part]) -> str | None:
     """Describes the first column of a predictions table that does not fit the parts other than the emotion.
 
     Args:
         table: predictions table.
         parts: the parts that were predicted.
     """
+    from pandas.api.types import is_numeric_dtype  # not at the top: --help does not need pandas
+
     for part in parts:
         if part.name == EMOTION:
             continue
@@ -120,7 +123,7 @@ def table_mistake(table: pd.DataFrame, parts: Sequence[Part]) -> str | None:
         if missing:
             return f"it has no column {', '.join(missing)}"
         numbers = table[[*part.labels, *part.predictions]]
-        if text := [name for name in numbers if not pd.api.types.is_numeric_dtype(numbers[name])]:
+        if text := [name for name in numbers if not is_numeric_dtype(numbers[name])]:
             return f"its column {text[0]} has values that are not numbers"
         if table[part.predictions].isna().any(axis=None):
             return "it has empty cells and may be truncated"
