@@ -101,8 +101,8 @@ class ActionUnitTarget:
         self.columns = sorted(found, key=lambda name: int(name.removeprefix(ACTION_UNIT)))
         values = self.values(samples)[(samples["split"] == "train").to_numpy()]
         counts = np.stack([(values == 0).sum(axis=0), (values == 1).sum(axis=0)], axis=1)
-        is_usable = (counts > 0).all(axis=1)
-        if not is_usable.any():
+        is_usable = np.all(counts > 0, axis=1).tolist()
+        if not any(is_usable):
             raise InputError(
                 "no action unit is both present and absent in the training subset: choose another split or split.seed, "
                 "or add pictures."

@@ -166,7 +166,7 @@ def member_scores(systems: Sequence[System], *, resamples: int, seed: int) -> li
         resamples: number of bootstrap samples of subjects or clips.
         seed: seed of the bootstrap.
     """
-    tables = []
+    tables: list[Table] = []
     options = {"resamples": resamples, "seed": seed}
     for part in systems[0].parts:
         rows: list[dict[str, Any]] = []
@@ -247,7 +247,8 @@ def part_group_table(systems: Sequence[System]) -> Table | None:
     for system in systems:
         for column in grouping_columns(system.frames):
             for value, part in system.frames.groupby(column):
-                row = {"system": system.name, "leakage": system.level, "by": column, "value": str(value)}
+                row: dict[str, Any] = {"system": system.name, "leakage": system.level}
+                row |= {"by": column, "value": str(value)}
                 row |= {"subjects": keys(part, "subject").nunique() or None, samples: len(part)}
                 rows.append(row | _titled(part, system))
     if not rows:

@@ -108,9 +108,16 @@ def _intervals(systems: Sequence[System], name: str, *, resamples: int, seed: in
         for system in systems
     ]
     low, high = zip(*ends, strict=True)
-    labels = [system.name for system in systems], [system.level for system in systems]
-    options = {"score": SCORE_TITLES[measure.main], "share": measure.main in measure.shares}
-    return {f"scores_{name}": figures.score_intervals(labels[0], values, low, high, labels[1], **options)}
+    figure = figures.score_intervals(
+        [system.name for system in systems],
+        values,
+        low,
+        high,
+        [system.level for system in systems],
+        score=SCORE_TITLES[measure.main],
+        share=measure.main in measure.shares,
+    )
+    return {f"scores_{name}": figure}
 
 
 def _details(systems: Sequence[System], name: str, prefix: str, *, resamples: int, seed: int) -> Section:

@@ -130,8 +130,8 @@ def compare(runs: Sequence[Run], unusable: dict[Path, str], *, resamples: int, s
     for task in dict.fromkeys(system.task for system in systems):
         same_task = [system for system in systems if system.task == task]
         if task in SECTIONS:
-            found = SECTIONS[task](same_task, sentences, resamples=resamples, seed=seed)
-            sections += found if len(same_task) == len(systems) else [_of_task(section, task) for section in found]
+            of_task = SECTIONS[task](same_task, sentences, resamples=resamples, seed=seed)
+            sections += of_task if len(same_task) == len(systems) else [_of_task(each, task) for each in of_task]
         else:
             sentence = (
                 f"fervid has no report section for the task {task}: its systems appear only in the table of runs; give "

@@ -119,13 +119,14 @@ def _score_tables(run: Run) -> list[Table]:
     tables = []
     for part in run.parts:
         if part.name == EMOTION:
-            columns, shares = EMOTION_SCORES, tuple(EMOTION_SCORES.values())
+            shown, percent = EMOTION_SCORES, tuple(EMOTION_SCORES.values())
         else:
-            columns, shares = MEASURES[part.name].shown, MEASURES[part.name].shares
-        columns = columns | ({} if len(run.parts) > 1 else {"loss": "loss"})
-        tables.append(_score_table(run, f"{PART_TITLES[part.name]} ({level})", columns, shares))
+            shown, percent = MEASURES[part.name].shown, MEASURES[part.name].shares
+        columns = shown | ({} if len(run.parts) > 1 else {"loss": "loss"})
+        tables.append(_score_table(run, f"{PART_TITLES[part.name]} ({level})", columns, percent))
     if len(run.parts) > 1:
-        title = f"Mean of {' and '.join(SCORE_TITLES[MAIN_SCORES[part.name]] for part in run.parts)}"
+        mains = ", ".join(SCORE_TITLES[MAIN_SCORES[part.name]] for part in run.parts)
+        title = f"All parts (mean score: mean of {mains})"
         tables.append(_score_table(run, title, {"mean score": "mean_score", "loss": "loss"}, ()))
     return tables
 

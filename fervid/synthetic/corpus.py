@@ -115,7 +115,14 @@ class RenderedSubjects:
                         "path": "",
                     }
                     labels = frame_labels(
-                        identity, emotion, clip["intensity"], take, FRAMES, FPS, self.render_seed, numbers
+                        identity,
+                        emotion,
+                        "strong" if strong else "normal",
+                        take,
+                        FRAMES,
+                        FPS,
+                        self.render_seed,
+                        numbers,
                     )
                     rows += [
                         {**clip, "frame": int(frame), "time": frame / FPS, **shown}

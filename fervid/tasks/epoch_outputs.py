@@ -16,6 +16,10 @@ class EpochOutputs(Metric):
     """
 
     full_state_update = False
+    outputs: list[Tensor]
+    targets: list[Tensor]
+    loss: Tensor
+    weight: Tensor
 
     def __init__(self, *, is_sharded: bool = False):
         super().__init__(sync_on_compute=is_sharded)
@@ -33,8 +37,8 @@ class EpochOutputs(Metric):
             loss: mean loss of the batch, a scalar.
         """
         # Cloned, since every tensor from a loader worker keeps a file open.
-        self.outputs.append(outputs.detach().float())  # type: ignore[operator, union-attr]
-        self.targets.append(targets.detach().clone())  # type: ignore[operator, union-attr]
+        self.outputs.append(outputs.detach().float())
+        self.targets.append(targets.detach().clone())
         weight = (~targets.isnan()).any(dim=1).sum()
         self.loss += loss.detach() * weight
         self.weight += weight
@@ -42,4 +46,4 @@ class EpochOutputs(Metric):
     def compute(self) -> tuple[float, np.ndarray, np.ndarray]:
         """Returns the loss, the outputs (N, K) and the targets (N, D)."""
         outputs, targets = (dim_zero_cat(values).cpu().numpy() for values in (self.outputs, self.targets))
-        return (self.loss / self.weight).item(), outputs, targets  # type: ignore[operator]
+        return (self.loss / self.weight).item(), outputs, targets

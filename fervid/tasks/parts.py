@@ -1,6 +1,6 @@
 """Base of the tasks that consist of parts: valence and arousal, action units, and several at once."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -146,7 +146,7 @@ def monitors(*names: str) -> tuple[str, ...]:
     return tuple(f"{subset}/{name}" for subset in ("val", "train") for name in (*names, "loss"))
 
 
-def main_scores(parts: list[Part]) -> list[str]:
+def main_scores(parts: Sequence[Part]) -> list[str]:
     """Returns the main score of each part."""
     return [MAIN_SCORES[part.name] for part in parts]
 
