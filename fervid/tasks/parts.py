@@ -25,8 +25,8 @@ PartTarget = AffectTarget | ActionUnitTarget | MultiTarget
 class PartsTask(Task):
     """Learns one or several parts (:class:`fervid.schema.parts.Part`), each from its own outputs of one head.
 
-    Valence and arousal are the tanh of their outputs, so that they lie in the range of the labels. Action units and
-    emotions are logits.
+    Outputs of valence and arousal are learned as they are, and limited to the range of the labels in answers: a tanh
+    would saturate with the concordance loss, which rewards spread. Action units and emotions are logits.
 
     Args:
         network: maps inputs to the outputs of all parts, next to each other.
@@ -69,8 +69,7 @@ class PartsTask(Task):
         """Returns the loss of each part; 0 for a part of which no label of the batch is known."""
         found = {}
         for part, own, labels in zip(self.parts, self._split(outputs), self._split_targets(targets), strict=True):
-            given = torch.tanh(own) if part.name == AFFECT else own
-            found[part.name] = self.losses[part.name](given, labels[:, 0].long() if part.name == EMOTION else labels)
+            found[part.name] = self.losses[part.name](own, labels[:, 0].long() if part.name == EMOTION else labels)
         return found
 
     def recorded_outputs(self, outputs: Tensor) -> dict[str, Tensor]:
@@ -153,7 +152,7 @@ def main_scores(parts: Sequence[Part]) -> list[str]:
 
 def _answer(part: Part, outputs: Tensor) -> Tensor:
     if part.name == AFFECT:
-        return outputs.float().tanh()
+        return outputs.float().clamp(-1, 1)
     return outputs.float().softmax(dim=1) if part.name == EMOTION else outputs.float().sigmoid()
 
 

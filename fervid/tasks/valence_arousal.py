@@ -22,7 +22,7 @@ class ValenceArousal(SinglePart):
         **options: further arguments of :class:`fervid.tasks.task.Task`.
 
     Shapes:
-        inputs of the network, such as pictures (B, 3, H, W) in [0, 1] -> outputs (B, 2), whose tanh is the answer.
+        inputs of the network, such as pictures (B, 3, H, W) in [0, 1] -> outputs (B, 2), limited to -1 to 1 in answers.
     """
 
     shown = ("ccc", "rmse", "loss")
