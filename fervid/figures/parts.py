@@ -19,7 +19,7 @@ def affect_scatter(labels: np.ndarray, predictions: np.ndarray, title: str = "")
     """Draws predicted against labelled valence and arousal, and the predictions in the plane of both.
 
     Up to :data:`MAX_POINTS` samples are points, more are a density with a logarithmic scale. In the plane, the labels
-    are grey.
+    are gray.
 
     Args:
         labels: labels (N, 2) of valence and arousal; NaN where unknown.
