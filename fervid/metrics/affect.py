@@ -43,7 +43,7 @@ def affect_scores(sums: np.ndarray, names: Sequence[str] = DIMENSIONS) -> dict[s
         >>> labels, predictions = np.array([[0.0], [0.5], [1.0]]), np.array([[0.1], [0.4], [0.7]])
         >>> scores = affect_scores(moments(labels, predictions).sum(axis=0), ["valence"])
         >>> print(f"{scores['ccc']:.3f} {scores['rmse']:.3f} {scores['pearson']:.3f}")
-        0.818 0.191 1.000
+        0.845 0.191 1.000
     """
     count, *totals = np.moveaxis(np.asarray(sums, dtype=float), -1, 0)
     with np.errstate(invalid="ignore", divide="ignore"):
