@@ -29,7 +29,7 @@ from fervid.models.network import Network
 from fervid.models.paper_backbones import LeNet
 from fervid.tasks.classification import EmotionClassifier
 
-pytest_plugins = ["clip_runs", "recorded_runs", "stored_runs"]
+pytest_plugins = ["clip_runs", "part_runs", "recorded_runs", "stored_runs"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -402,7 +402,7 @@ class FreezeThenFineTune(Checkpoint):
             )
         if self.monitor not in trainer.callback_metrics:
             if "val" in model.scores:
-                names = ", ".join(name for name in scores if "_recall" not in name)
+                names = ", ".join(name for name in scores if name.startswith(("train/", "val/")))
                 raise InputError(f"finetune.monitor={self.monitor} is not logged: choose one of {names}.")
             raise InputError(
                 f"epoch {trainer.current_epoch + 1} ended before validation, which finetune.monitor={self.monitor} "

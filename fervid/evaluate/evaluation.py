@@ -7,39 +7,39 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from hydra.utils import instantiate
 from omegaconf import DictConfig
 from rich.console import Console
 
-from fervid.data.datamodule import EmotionDataModule
 from fervid.errors import InputError
 from fervid.evaluate.adaptation import chosen_adaptations, divide_by_prior
 from fervid.evaluate.combining import Weights, check_rule, combine, member_weights
 from fervid.evaluate.ensemble import adaptation_sentences, gain_sentence, member_table
-from fervid.evaluate.members import Member, align, leakage, leave_out_seen, open_members, open_runs
+from fervid.evaluate.members import Member, open_runs
+from fervid.evaluate.opening import open_aligned
+from fervid.evaluate.parts import evaluate_parts
 from fervid.evaluate.posteriors import read_tables
 from fervid.evaluate.predicting import check_adaptable, predict_member
-from fervid.evaluate.seen_people import find_seen_people, seen_people_section
-from fervid.evaluate.sentences import emotion_sections, sentences_on
-from fervid.evaluate.table_members import TableMember, keep_covered, open_tables
+from fervid.evaluate.seen_people import seen_people_section
+from fervid.evaluate.sentences import emotion_sections, heading, print_output, sentences_on
+from fervid.evaluate.table_members import TableMember
 from fervid.evaluate.writing import (
     adaptation_entries,
     ensemble_settings,
     joint_validation,
     posterior_entries,
     training_entries,
+    worst_leakage,
     write_run,
 )
-from fervid.metrics.aggregation import confusion
+from fervid.metrics.aggregation import confusion, measure
 from fervid.metrics.scores import scores
 from fervid.report.report import check_resamples, compare
 from fervid.report.systems import System
 from fervid.report.writing import Section, print_report, write_report
-from fervid.runs.load import reopen_corpus
 from fervid.runs.run import Run
 from fervid.schema.columns import keys
 from fervid.schema.emotions import restrict, shared_emotions, shared_name
-from fervid.schema.leakage_levels import LeakageLevel
+from fervid.schema.parts import AFFECT, MULTI, UNITS
 from fervid.schema.predictions import predictions_table
 
 
@@ -117,39 +117,21 @@ def evaluate(folder: Path, console: Console, *, folders: Sequence[str], config: 
         raise InputError(f"subjects={config.subjects} is unknown: choose all or unseen.")
     rule = check_rule(config.combine)
     runs = open_runs(folders)
+    if any(run.task in (AFFECT, UNITS, MULTI) for run in runs):
+        evaluate_parts(folder, console, runs=runs, config=config)
+        return
     known = [name for run in runs for name in run.class_names]
     posteriors = read_tables(config.posteriors, config.posterior_classes, config.posterior_values, known)
     weights = member_weights(config.weights, runs, [table.name for table in posteriors], rule)
     adaptations = chosen_adaptations(config, len(runs) + len(posteriors))
     check_adaptable(runs[0], adaptations, config.trust)
     own_corpus = config.get("dataset") is None
-    has_identity = config.get("identity") is not None
-    if has_identity and own_corpus:
-        raise InputError(
-            "identity finds people of another corpus in the training data: give dataset=<corpus>. For the run's own "
-            "corpus, use python -m fervid.audit with identity."
-        )
-    if config.root is not None and not own_corpus and not has_identity:
-        raise InputError(
-            f"root={config.root} is the folder of the run's own corpus: give dataset.root for another corpus."
-        )
-    identity = instantiate(config.get("identity"), _convert_="all")
-    # Opened before the other corpus is prepared, which may take hours.
-    own_corpora = [_reopened(run, config) for run in runs] if has_identity else []
-    members = open_members(runs, config)
-    alignment = align(members, own_corpus)
-    sentences = alignment.sentences([member.name for member in members])
-    tables = open_tables(posteriors, members, own_corpus)
-    sentences += keep_covered(tables, members, alignment.base)
-    for member, own in zip(members, own_corpora, strict=False):  # none without identity
-        member.seen_people = find_seen_people(own, member.datamodule, member.frames, identity)
-    left_out = leave_out_seen(members) if config.subjects == "unseen" else 0
-    for member in members:
-        member.leakage = leakage(member, own_corpus, left_out)
+    opened = open_aligned(runs, posteriors, config)
+    members, tables, sentences, left_out = opened.members, opened.tables, opened.sentences, opened.left_out
     trained = members[0]
     members += [replace(trained, name=each.name(trained.name), adaptation=each) for each in adaptations]
 
-    predicted = _predict_all(members, tables, members[alignment.base].frames, own_corpus, config, console)
+    predicted = _predict_all(members, tables, members[opened.base].frames, own_corpus, config, console)
     written = _write_runs(folder, predicted, weights, config)
     as_trained = [member for member in members if member.adaptation is None]
     sentences += sentences_on(as_trained, written, own_corpus, left_out, config.subjects)
@@ -158,27 +140,7 @@ def evaluate(folder: Path, console: Console, *, folders: Sequence[str], config: 
     _write_report(folder, predicted, [*sections, *compared], rule)
     # Not the summary of the report, which pools replicates: the table of members lists each run.
     print_report(console, sections)
-    console.print(
-        f"Output: {folder} (report.html, report.md, tables/, figures/, members/"
-        f"{', ensemble/' if predicted.is_ensemble else ''})",
-        soft_wrap=True,
-        highlight=False,
-        markup=False,
-    )
-
-
-def _reopened(run: Run, config: DictConfig) -> EmotionDataModule:
-    """The corpus of a run; ``root`` is used for the runs whose corpus is no longer where it was."""
-    places = [corpus["root"] for corpus in run.corpora if corpus["root"] is not None]
-    is_moved = any(not Path(str(place)).expanduser().exists() for place in places)
-    return reopen_corpus(
-        run.folder,
-        run.results,
-        config.cache_dir,
-        config.root if is_moved else None,
-        features_path=config.features_path,
-        trust=config.trust,
-    )
+    print_output(console, folder, is_ensemble=predicted.is_ensemble)
 
 
 def _predict_all(
@@ -229,15 +191,17 @@ def _write_runs(folder: Path, predicted: MemberPredictions, weights: Weights, co
         has_validation = own_corpus and member.run.has_validation and member.adaptation is None
         validation = member.run.validation if has_validation else None
         predictions = predictions_table(frames, probabilities, emotions)
+        measured = measure(predictions, emotions)
         written.append(
-            write_run(place, results, member, predictions, emotions, member.leakage, validation, member.batches)
+            write_run(place, results, member, predictions, measured, member.leakage, validation, member.batches)
         )
     for place, table, probabilities in zip(
         places[len(members) :], predicted.tables, predicted.probabilities[len(members) :], strict=False
     ):
         results = posterior_entries(table.table, base[0])
         predictions = predictions_table(frames, probabilities, emotions)
-        written.append(write_run(place, results, members[0], predictions, emotions, table.leakage, None, None))
+        measured = measure(predictions, emotions)
+        written.append(write_run(place, results, members[0], predictions, measured, table.leakage, None, None))
     if predicted.is_ensemble:
         written.append(_write_ensemble(folder / "ensemble", predicted, frames, base, weights, config))
     return written
@@ -254,7 +218,7 @@ def _write_ensemble(
     """Writes the predictions of the ensemble as a run folder; ``base`` has the entries of the members that are runs."""
     members, runs = predicted.members, [member.run for member in predicted.members]
     combined = combine(predicted.probabilities, weights.values, config.combine)
-    worst = max((member.leakage for member in predicted.all_members), key=_rank)
+    worst = worst_leakage([member.leakage for member in predicted.all_members])
     checked = [member.batches for member in members if member.batches is not None]
     batches = min(checked, key=lambda each: each.holds, default=None)
     sources = [*(str(run.folder) for run in runs), *(table.table.source for table in predicted.tables)]
@@ -263,11 +227,8 @@ def _write_ensemble(
     if predicted.own_corpus and not predicted.tables:
         validation = joint_validation(runs, weights.values, predicted.emotions, config.combine)
     predictions = predictions_table(frames, combined, predicted.emotions)
-    return write_run(place, results, members[0], predictions, predicted.emotions, worst, validation, batches)
-
-
-def _rank(leakage: dict[str, Any]) -> tuple[int, int]:
-    return LeakageLevel(leakage["level"]).rank, (leakage.get("seen_people") or {"count": 0})["count"]
+    measured = measure(predictions, predicted.emotions)
+    return write_run(place, results, members[0], predictions, measured, worst, validation, batches)
 
 
 def _main_sections(
@@ -307,14 +268,9 @@ def _main_sections(
 
 
 def _write_report(folder: Path, predicted: MemberPredictions, sections: Sequence[Section], rule: str) -> None:
-    names, datamodule = predicted.names(rule), predicted.members[0].datamodule
-    if predicted.adapted:  # rows of the tables, too many for a title
-        names = names[:1]
-    where = f"{datamodule.corpus}{', test subset' if predicted.own_corpus else ''}"
-    title = f"Evaluation of {', '.join(names)} on {where}"
-    summary = []
-    if datamodule.rendered:
-        summary = ["The corpus is rendered: scores show that the protocol works, not how well emotions are recognised."]
+    # Adapted members are rows of the tables, too many for a title.
+    names = predicted.names(rule)[: 1 if predicted.adapted else None]
+    title, summary = heading(names, predicted.members[0].datamodule, predicted.own_corpus)
     write_report(folder, title, summary, sections)
 
 

@@ -13,8 +13,8 @@ from fervid.evaluate.members import Member
 from fervid.models.batch_invariance import MAX_PICTURES, check_batches
 from fervid.predict.predictor import BATCH_SIZE
 from fervid.runs.device import find_device
-from fervid.runs.load import load_classifier
-from fervid.runs.trust import Trust
+from fervid.schema.parts import EMOTION
+from fervid.tasks.task import Task
 
 CLIP_BATCH = 16  # clips per forward pass
 
@@ -24,17 +24,17 @@ class MemberNetwork:
 
     Args:
         member: the member.
+        model: its network; changing it does not change the run.
         device: device of the network, such as ``cuda``.
-        trust: packages whose classes the run may use.
 
     Attributes:
-        model: the classifier, read from the run folder; changing it does not change the run.
+        model: the network on the device.
         rows: rows of the S different samples, shape (S,).
     """
 
-    def __init__(self, member: Member, device: str, trust: Trust = ()):
+    def __init__(self, member: Member, model: Task, device: str):
         self.member, self._device = member, find_device(device)
-        self.model = load_classifier(member.run.folder, trust=trust, of_pictures=member.shows_frames).to(self._device)
+        self.model = model.to(self._device)
         row = "cache_row" if member.shows_frames else "clip_row"
         # A member with one row per clip has it repeated for each frame of another member: it is predicted only once.
         self.rows, self._repeated = np.unique(member.frames[row].to_numpy(), return_inverse=True)
@@ -79,21 +79,21 @@ class MemberNetwork:
         )  # channels_last, the fast layout
 
     @torch.inference_mode()
-    def predict(self) -> np.ndarray:
-        """Returns the probabilities of the frames of the member, shape (N, num_classes)."""
+    def answers(self) -> dict[str, np.ndarray]:
+        """Returns the answers (N, ...) of each part of the task (:meth:`fervid.tasks.task.Task.answers`)."""
         self.model.eval()
-        parts = [self._probabilities(batch) for batch in self.batches("predicting")]
-        return np.concatenate(parts)[self._repeated]
+        parts = [self._answers(batch) for batch in self.batches("predicting")]
+        return {name: np.concatenate([part[name] for part in parts])[self._repeated] for name in parts[0]}
 
-    def _probabilities(self, batch: Batch) -> np.ndarray:
-        return self.model(batch).float().softmax(dim=1).cpu().numpy()
+    def _answers(self, batch: Batch) -> dict[str, np.ndarray]:
+        return {name: values.cpu().numpy() for name, values in self.model.answers(self.model(batch)).items()}
 
     @torch.inference_mode()
     def check_batches(self, probabilities: np.ndarray) -> None:
         """Checks that no frame's prediction depends on its batch; the result is ``member.batches``, None for clips.
 
         Args:
-            probabilities: the result of :meth:`predict`.
+            probabilities: those of the emotions from :meth:`answers`, shape (N, num_classes).
         """
         if not self.member.shows_frames:
             return
@@ -101,7 +101,7 @@ class MemberNetwork:
         chosen = np.sort(np.random.default_rng(0).permutation(len(self.rows))[:MAX_PICTURES])
         first = np.unique(self._repeated, return_index=True)[1]
         self.member.batches = check_batches(
-            lambda faces: self._probabilities({"image": self._pictures(np.stack(list(faces)))}),
+            lambda faces: self._answers({"image": self._pictures(np.stack(list(faces)))})[EMOTION],
             self.member.datamodule.face_cache[self.rows[chosen]],
             probabilities[first[chosen]],
             batch_size=BATCH_SIZE // 4,

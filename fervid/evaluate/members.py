@@ -136,7 +136,7 @@ def _names(runs: Sequence[Run]) -> list[str]:
 def _other_corpus(run: Run, config: DictConfig) -> tuple[EmotionDataModule, pd.DataFrame]:
     """All samples of another corpus, with faces cropped as for the training of the run."""
     stored = stored_config(run.results, run.folder, trust=config.trust)
-    dataset = corpus_settings(config, stored, run)
+    dataset = corpus_settings(config, stored, of_pictures=crops_pictures(run))
     datamodule: EmotionDataModule = instantiate(
         dataset,
         **({"image_size": stored.backbone.image_size} if stored.get("backbone") else {}),
@@ -163,11 +163,21 @@ def _place(root: Any) -> Path:
     return Path(str(root)).expanduser().resolve()
 
 
-def corpus_settings(config: DictConfig, stored: DictConfig, run: Run) -> DictConfig:
+def crops_pictures(run: Run) -> bool:
+    """Whether a corpus of the run consists of pictures of real people, in which faces may have been detected."""
+    return any(corpus["pictures"] and not corpus["rendered"] for corpus in run.corpora)
+
+
+def corpus_settings(config: DictConfig, stored: DictConfig, *, of_pictures: bool) -> DictConfig:
     """Settings of another corpus; face settings that are not given on the command line are taken from the run.
 
-    The detector is that of the run if both corpora need detection, or if the run detected the faces of pictures, whose
-    crops would otherwise be of another geometry.
+    The detector is that of the run if both corpora need detection, or if the run detected the faces of pictures, since
+    those of the other corpus would otherwise have another geometry.
+
+    Args:
+        config: configuration composed from ``conf/evaluate.yaml``.
+        stored: configuration of the run.
+        of_pictures: see :func:`crops_pictures`.
     """
     settings = OmegaConf.to_container(config.dataset, resolve=True)
     assert isinstance(settings, dict)
@@ -178,8 +188,7 @@ def corpus_settings(config: DictConfig, stored: DictConfig, run: Run) -> DictCon
     stored_detector, detector = stored.get("detector"), settings.get("detector")
     is_given = any(word.split(".")[0] == "detector" for word in given)
     if stored_detector and detector and not is_given:
-        crops_pictures = any(corpus["pictures"] and not corpus["rendered"] for corpus in run.corpora)
-        is_detected = crops_pictures or detector["_target_"] != NO_DETECTOR
+        is_detected = of_pictures or detector["_target_"] != NO_DETECTOR
         if stored_detector["_target_"] != NO_DETECTOR and is_detected:
             settings["detector"] = OmegaConf.to_container(stored_detector)
     return OmegaConf.create(settings)
@@ -195,10 +204,10 @@ def align(members: Sequence[Member], own_corpus: bool) -> Alignment:
     """
     first, tables = members[0], [member.frames for member in members]
     for member in members[1:]:
-        if own_corpus and set(member.run.class_names) != set(first.run.class_names):
+        if own_corpus and _outputs(member.run) != _outputs(first.run):
             raise InputError(
-                f"{first.run.folder} and {member.run.folder} classify different emotions: give runs with the same "
-                "emotions."
+                f"{first.run.folder} and {member.run.folder} classify different emotions or predict different values: "
+                "give runs of the same task with the same emotions."
             )
     found = align_tables(tables)
     # Members of different kinds may lack single clips, such as one without a detected face.
@@ -215,6 +224,10 @@ def align(members: Sequence[Member], own_corpus: bool) -> Alignment:
     if not found.same_kind:
         check_labels([member.frames for member in members], "emotion")
     return found
+
+
+def _outputs(run: Run) -> dict[str, set[str]]:
+    return {part.name: set(part.names) for part in run.parts}
 
 
 def leave_out_seen(members: Sequence[Member]) -> int:

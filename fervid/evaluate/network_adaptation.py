@@ -10,7 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from fervid.data.inputs import Batch
 from fervid.errors import InputError
 from fervid.runs.run import Run
-from fervid.tasks.classification import EmotionClassifier
+from fervid.tasks.task import Task
 
 STATISTICS_BATCH = 128  # samples per batch of new statistics; each batch is normalised with its own
 ENTROPY_BATCH = 64  # samples per optimizer step, as in the paper's experiments on ImageNet
@@ -32,7 +32,7 @@ def shuffled_parts(samples: int, size: int, seed: int) -> list[np.ndarray]:
     return np.array_split(order, -(-samples // size))
 
 
-def learned_batch_norms(run: Run, model: EmotionClassifier) -> list[_BatchNorm]:
+def learned_batch_norms(run: Run, model: Task) -> list[_BatchNorm]:
     """Returns the BatchNorm layers whose stored statistics are those of the training subset of a run.
 
     Frozen layers keep the statistics of the initial weights. The layers after them were fitted to these, whatever the
@@ -58,7 +58,7 @@ def learned_batch_norms(run: Run, model: EmotionClassifier) -> list[_BatchNorm]:
     return [layer for layer in found if layer.running_mean is not None]
 
 
-def check_layers(method: str, run: Run, model: EmotionClassifier) -> None:
+def check_layers(method: str, run: Run, model: Task) -> None:
     """Checks that a network has the layers that an adaptation changes.
 
     Args:
@@ -130,7 +130,7 @@ def replace_statistics(model: nn.Module, layers: Sequence[_BatchNorm], batches: 
 
 
 def minimise_entropy(
-    model: EmotionClassifier,
+    model: Task,
     batch_norms: Sequence[_BatchNorm],
     passes: Iterable[Callable[[], Iterable[Batch]]],
     *,

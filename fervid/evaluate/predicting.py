@@ -22,6 +22,7 @@ from fervid.runs.load import load_classifier
 from fervid.runs.run import Run
 from fervid.runs.trust import Trust
 from fervid.schema.emotions import merge_classes, shared_name
+from fervid.schema.parts import EMOTION
 
 
 def check_adaptable(run: Run, adaptations: Sequence[Adaptation], trust: Trust) -> None:
@@ -51,10 +52,11 @@ def predict_member(member: Member, config: DictConfig, own_corpus: bool) -> None
         config: configuration composed from ``conf/evaluate.yaml``.
         own_corpus: whether classes keep the names that the run uses, instead of their shared names.
     """
-    network = MemberNetwork(member, config.device, config.trust)
+    model = load_classifier(member.run.folder, trust=config.trust, of_pictures=member.shows_frames)
+    network = MemberNetwork(member, model, config.device)
     if member.adaptation is not None:
         member.adapted = _adapt(network, member.adaptation)
-    probabilities = network.predict()
+    probabilities = network.answers()[EMOTION]
     network.check_batches(probabilities)
     names = [name if own_corpus else shared_name(name) for name in member.class_names]
     member.probabilities, member.classes = merge_classes(probabilities, names)

@@ -1,12 +1,16 @@
 """Sentences that explain the scores of an evaluation."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import pandas as pd
+from rich.console import Console
 
+from fervid.data.datamodule import EmotionDataModule
 from fervid.evaluate.cross_corpus import ALL_SHARED, all_emotions_table, emotion_table
 from fervid.evaluate.members import Member
 from fervid.evaluate.table_members import TableMember
+from fervid.metrics.parts import SCORE_TITLES
 from fervid.report.writing import Section
 from fervid.runs.run import Run
 from fervid.schema.columns import keys
@@ -14,9 +18,28 @@ from fervid.schema.emotions import shared_name
 
 
 def sentences_on(
-    members: Sequence[Member], written: Sequence[Run], own_corpus: bool, left_out: int, subjects: str
+    members: Sequence[Member],
+    written: Sequence[Run],
+    own_corpus: bool,
+    left_out: int,
+    subjects: str,
+    score: str = "uar",
 ) -> list[str]:
-    """Returns sentences on reproduced scores, overlap with the training data and omitted frames."""
+    """Returns sentences on reproduced scores, overlap with the training data and omitted frames.
+
+    Args:
+        members: the members.
+        written: the written runs.
+        own_corpus: whether the frames are the test subset of the members' own corpus.
+        left_out: number of omitted frames.
+        subjects: ``all`` or ``unseen``.
+        score: the main score of the task.
+    """
+    title = SCORE_TITLES[score]
+
+    def describe(value: float) -> str:
+        return f"{value:.3f}" if score in ("ccc", "mean_score") else f"{value:.1%}"
+
     frames = members[0].frames
     sentences = []
     for member, run in zip(members, written, strict=False):
@@ -24,12 +47,12 @@ def sentences_on(
         if member.batches is not None:
             sentences.append(f"{member.name}: {member.batches.sentence}")
         if own_corpus and not left_out and member.is_whole:
-            before, now = member.run.metric("test/uar"), run.metric("test/uar")
+            before, now = (each.metric(f"test/{score}") for each in (member.run, run))
             same = abs(before - now) < 1e-4 or before != before
             if not same:
                 precision = member.run.setting("trainer.precision")
                 sentences.append(
-                    f"{member.name}: UAR of {now:.1%} on frames, but the run recorded {before:.1%}. "
+                    f"{member.name}: {title} of {describe(now)} on frames, but the run recorded {describe(before)}. "
                     + (
                         f"The run was tested with trainer.precision={precision}, this evaluation uses float32."
                         if "mixed" in str(precision)
@@ -38,7 +61,7 @@ def sentences_on(
                 )
             else:
                 sentences.append(
-                    f"{member.name}: the UAR of {before:.1%} on frames equals the value recorded by the run."
+                    f"{member.name}: the {title} of {describe(before)} on frames equals the value recorded by the run."
                 )
         if not own_corpus and found["subjects"]["count"] + found["clips"]["count"]:
             sentences.append(
@@ -62,6 +85,35 @@ def sentences_on(
     if not own_corpus:
         sentences.append("Near-duplicates between this corpus and the training data were not searched for.")
     return sentences
+
+
+def heading(names: Sequence[str], datamodule: EmotionDataModule, own_corpus: bool) -> tuple[str, list[str]]:
+    """Returns the title of the report and sentences below it.
+
+    Args:
+        names: names of the members and the ensemble.
+        datamodule: the corpus.
+        own_corpus: whether it is that of the members.
+    """
+    title = f"Evaluation of {', '.join(names)} on {datamodule.corpus}{', test subset' if own_corpus else ''}"
+    rendered = "The corpus is rendered: scores show that the protocol works, not how well emotions are recognised."
+    return title, [rendered] if datamodule.rendered else []
+
+
+def print_output(console: Console, folder: Path, *, is_ensemble: bool) -> None:
+    """Prints what was written.
+
+    Args:
+        console: console.
+        folder: output folder.
+        is_ensemble: whether there is an ensemble.
+    """
+    console.print(
+        f"Output: {folder} (report.html, report.md, tables/, figures/, members/{', ensemble/' if is_ensemble else ''})",
+        soft_wrap=True,
+        highlight=False,
+        markup=False,
+    )
 
 
 def _shared_and_dropped(labels: pd.Series, models: Sequence[Sequence[str]], shared: Sequence[str]) -> list[str]:

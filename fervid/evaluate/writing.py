@@ -1,6 +1,6 @@
 """Writes evaluations as run folders that a report can read."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +9,13 @@ import pandas as pd
 from omegaconf import DictConfig, OmegaConf
 
 from fervid.evaluate.combining import Weights, combine, validation_tables
-from fervid.evaluate.members import Member, corpus_settings
+from fervid.evaluate.members import Member, corpus_settings, crops_pictures
 from fervid.evaluate.posteriors import PosteriorTable
-from fervid.metrics.aggregation import measure
 from fervid.models.batch_invariance import BatchInvariance
 from fervid.runs.load import stored_config
 from fervid.runs.record import describe_data
 from fervid.runs.run import Run, open_run
+from fervid.schema.leakage_levels import LeakageLevel
 from fervid.schema.predictions import predictions_table, probabilities, write_predictions
 from fervid.schema.results import write_results
 
@@ -56,7 +56,7 @@ def training_entries(run: Run, config: DictConfig | None) -> dict[str, Any]:
             "identity": chosen.get("identity"),
         }  # fmt: skip
         results["config"] = results["config"] | {
-            "dataset": OmegaConf.to_container(corpus_settings(config, stored, run)),
+            "dataset": OmegaConf.to_container(corpus_settings(config, stored, of_pictures=crops_pictures(run))),
             "detector": OmegaConf.to_container(config.detector) if config.get("detector") else None,
             "identity": OmegaConf.to_container(config.identity) if config.get("identity") else None,
             "trained_on": {group: before.get(group) for group in ("dataset", "split", "detector", "identity")}
@@ -145,12 +145,21 @@ def _common(settings: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return merged
 
 
+def worst_leakage(found: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Returns what leaks most among what the members of an ensemble leak."""
+
+    def rank(leakage: dict[str, Any]) -> tuple[int, int]:
+        return LeakageLevel(leakage["level"]).rank, (leakage.get("seen_people") or {"count": 0})["count"]
+
+    return max(found, key=rank)
+
+
 def write_run(
     folder: Path,
     results: dict[str, Any],
     member: Member,
     predictions: pd.DataFrame,
-    emotions: list[str],
+    measured: Mapping[str, Any],
     leakage: dict[str, Any],
     validation: pd.DataFrame | None,
     batches: BatchInvariance | None,
@@ -162,12 +171,11 @@ def write_run(
         results: entries of ``results.json`` on the training.
         member: the member; for a table or an ensemble, one tested on the same frames.
         predictions: predictions of the test frames.
-        emotions: the scored emotions.
+        measured: entries of ``results.json`` that are computed from the predictions.
         leakage: what is known of the overlap with the training data.
         validation: predictions of the validation frames, if any.
         batches: whether the predictions depend on the batch, if that was checked.
     """
-    measured = measure(predictions, emotions)
     sizes = {subset: int(member.run.results["data"]["split"][subset]) for subset in ("train", "val")}
     if "posteriors" in results["config"]:  # what its model was trained on is unknown
         sizes = {"train": 0, "val": 0}
@@ -177,7 +185,7 @@ def write_run(
     write_results(
         folder,
         results
-        | measured
+        | {**measured}
         | {
             "evaluated": results.get("evaluated", str(member.run.folder)),
             "warnings": [*results["warnings"], *([] if batches is None or batches.holds else [batches.sentence])],

@@ -16,16 +16,21 @@ def score_intervals(
     high: Sequence[float],
     levels: Sequence[str],
     chance: float | None = None,
+    *,
+    score: str = "UAR",
+    share: bool = True,
 ) -> Figure:
     """Draws scores with confidence intervals, one row per system, coloured by leakage level.
 
     Args:
         names: names of N systems.
-        values: n scores from 0 to 1.
+        values: n scores of at most 1.
         low: n lower limits of the intervals; NaN where there is none.
         high: n upper limits.
         levels: n labels of :class:`fervid.schema.leakage_levels.LeakageLevel`, or several of them joined.
         chance: chance level, drawn as a line.
+        score: title of the score.
+        share: whether the score is shown in percent, from 0.
     """
     figure = Figure(figsize=(8, 0.9 + 0.42 * len(names)), layout="constrained")
     axes = figure.subplots()
@@ -43,9 +48,10 @@ def score_intervals(
         axes.axvline(chance, color=GRAY, linestyle=":", label="chance level")
     axes.set_yticks(places, [wrapped(name, 44) for name in names])
     axes.set_ylim(-0.6, len(names) - 0.4)
-    axes.set_xlim(0, 1)
-    axes.xaxis.set_major_formatter("{x:.0%}")
-    axes.set_xlabel("UAR on test frames with 95% interval")
+    axes.set_xlim(0 if share else min(0, np.nanmin([*values, *low])) - 0.02, 1)
+    if share:
+        axes.xaxis.set_major_formatter("{x:.0%}")
+    axes.set_xlabel(f"{score} on test frames with 95% interval")
     axes.grid(axis="x", alpha=0.3)
     figure.legend(loc="outside upper center", ncols=5, frameon=False)
     return figure

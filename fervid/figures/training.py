@@ -11,7 +11,11 @@ from fervid.figures.drawing import GRAY, MAX_CLASSES, TRAIN, VAL, Figure, shorte
 from fervid.metrics.scores import scores as class_scores
 
 SCORES = ("loss", "accuracy", "uar")
-TITLES = {"loss": "Loss", "accuracy": "Accuracy (WAR)", "uar": "UAR"}
+TITLES = {
+    **{"loss": "Loss", "accuracy": "Accuracy (WAR)", "uar": "UAR", "ccc": "CCC", "rmse": "RMSE"},
+    **{"f1_units": "F1 of the units", "balanced_accuracy_units": "Balanced accuracy", "mean_score": "Mean score"},
+}
+SHARES = ("accuracy", "uar", "f1_units", "balanced_accuracy_units")
 
 
 def curves(history: Sequence[dict[str, Any]], best_epoch: int | None = None, scores: Sequence[str] = SCORES) -> Figure:
@@ -42,7 +46,7 @@ def curves(history: Sequence[dict[str, Any]], best_epoch: int | None = None, sco
         axes.set_title(TITLES.get(metric, metric), pad=18)
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        if metric in ("accuracy", "uar"):
+        if metric in SHARES:
             axes.set_ylim(0, 1)
         axes.grid(alpha=0.3)
         axes.legend()

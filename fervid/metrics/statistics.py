@@ -1,6 +1,7 @@
 """Confidence intervals of scores and paired tests of systems."""
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -43,18 +44,46 @@ def run_confusions(predictions: pd.DataFrame, class_names: list[str], unit: str)
     Raises:
         InputError: if the column does not exist or an emotion is unknown.
     """
+    known, units, (runs, count) = _numbered_units(predictions, unit)
+    shape = (runs, count, len(class_names), len(class_names))
+    true, predicted = (class_indices(predictions.loc[known, column], class_names) for column in ("label", "predicted"))
+    cells = np.ravel_multi_index((predictions.loc[known, "run"].to_numpy(dtype=int), units, true, predicted), shape)
+    return np.bincount(cells, minlength=int(np.prod(shape))).reshape(shape)
+
+
+def unit_sums(predictions: pd.DataFrame, statistics: np.ndarray, unit: str) -> np.ndarray:
+    """Adds the statistics of the rows of each run and each unit, such as each subject.
+
+    Rows with a missing unit are dropped, because frames of unknown subjects cannot be grouped.
+
+    Args:
+        predictions: one row per frame or clip, with the number of the ``run``, from 0.
+        statistics: statistics (N, ...) of the rows.
+        unit: as for :func:`run_confusions`.
+
+    Returns:
+        Sums (R, S, ...); the S units are sorted by name.
+
+    Raises:
+        InputError: if the column does not exist.
+    """
+    known, units, shape = _numbered_units(predictions, unit)
+    sums = np.zeros((*shape, *statistics.shape[1:]))
+    np.add.at(sums, (predictions.loc[known, "run"].to_numpy(dtype=int), units), statistics[known])
+    return sums
+
+
+def _numbered_units(predictions: pd.DataFrame, unit: str) -> tuple[np.ndarray, np.ndarray, tuple[int, int]]:
+    """Returns which rows have a unit, the number of the unit of each of these, and the numbers of runs and units."""
     if unit not in predictions:
         raise InputError(
             f"unit={unit} is not a column of the predictions: choose one of {', '.join(map(str, predictions))}."
         )
     names = keys(predictions, unit) if role(unit) is Role.KEY else predictions[unit]
-    known = predictions[names.notna()]
-    units, values = pd.factorize(names[names.notna()].astype(str), sort=True)
+    known = names.notna().to_numpy()
+    units, values = pd.factorize(names[known].astype(str), sort=True)
     runs = int(predictions["run"].max()) + 1 if len(predictions) else 1
-    shape = (runs, len(values), len(class_names), len(class_names))
-    true, predicted = (class_indices(known[column], class_names) for column in ("label", "predicted"))
-    cells = np.ravel_multi_index((known["run"].to_numpy(dtype=int), units, true, predicted), shape)
-    return np.bincount(cells, minlength=int(np.prod(shape))).reshape(shape)
+    return known, units, (runs, len(values))
 
 
 def bootstrap_intervals(
@@ -103,28 +132,52 @@ def bootstrap_scores(confusions: np.ndarray, *, resamples: int = 2000, seed: int
         that do not occur in a resample are excluded from its means. NaN for fewer than two units.
     """
     confusions = np.asarray(confusions, dtype=float)
-    if confusions.ndim == 3:
-        confusions = confusions[None]
-    confusions = confusions[:, confusions.any(axis=(0, 2, 3))]
-    units = confusions.shape[1]
+
+    def by_name(counts: np.ndarray) -> dict[str, np.ndarray]:
+        drawn = scores(counts)
+        return {"accuracy": drawn.accuracy, "uar": drawn.uar, "f1": drawn.macro_f1}
+
+    return bootstrap(confusions if confusions.ndim > 3 else confusions[None], by_name, resamples=resamples, seed=seed)
+
+
+def bootstrap(
+    sums: np.ndarray,
+    scores_of: Callable[[np.ndarray], dict[str, np.ndarray]],
+    *,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> dict[str, np.ndarray]:
+    """Computes scores of bootstrap samples of units from statistics that can be added, as :func:`bootstrap_scores`.
+
+    Args:
+        sums: statistics (R, S, ...) of R runs and S units; a unit without samples has only zeros.
+        scores_of: function that computes scores of shape (...) by their names from added statistics (..., ...).
+        resamples: number of bootstrap samples.
+        seed: seed of the bootstrap.
+
+    Returns:
+        Arrays (resamples,) of each score. NaN for fewer than two units.
+    """
+    sums = sums[:, sums.any(axis=(0, *range(2, sums.ndim)))]
+    units = sums.shape[1]
     if units < 2:
-        return {name: np.full(resamples, np.nan) for name in ("accuracy", "uar", "f1")}
-    # The sum of the matrices depends only on how often each unit is drawn.
+        return {name: np.full(resamples, np.nan) for name in scores_of(sums.sum(axis=(0, 1)))}
+    # The sum of the statistics depends only on how often each unit is drawn.
     rng, probabilities = np.random.default_rng(seed), np.full(units, 1 / units)
     # Resamples are drawn in blocks: with unknown subjects there may be a million clips.
     block = max(1, MAX_BLOCK_VALUES // units)
     blocks = [
         np.tensordot(
             rng.multinomial(units, probabilities, size=min(block, resamples - done)).astype(float),
-            confusions,
+            sums,
             axes=(1, 1),
         )
         for done in range(0, resamples, block)
     ]
-    summed = np.concatenate(blocks)  # (resamples, R, C, C)
-    drawn = scores(summed)
-    by_run = {"accuracy": drawn.accuracy, "uar": drawn.uar, "f1": drawn.macro_f1}
-    return {name: np.nanmean(values, axis=1) for name, values in by_run.items()}
+    by_run = scores_of(np.concatenate(blocks))  # (resamples, R) each
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Mean of empty slice")  # of a resample in which no run has the score
+        return {name: np.nanmean(values, axis=1) for name, values in by_run.items()}
 
 
 def percentile_interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float]:

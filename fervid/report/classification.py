@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from fervid import figures
 from fervid.errors import InputError
 from fervid.figures.heat_maps import HEAT_MAPS, MeanHeatMaps
+from fervid.figures.training import SCORES
 from fervid.metrics.aggregation import confusion
 from fervid.metrics.calibration import reliability
 from fervid.metrics.scores import scores
@@ -52,36 +53,36 @@ def classification_sections(
         ]
     return [
         Section("Summary", [summary_table(systems, sets)], sentences=sentences, terminal=True),
-        Section("Leakage", _present(leak_table(systems)), terminal=True),
+        Section("Leakage", present(leak_table(systems)), terminal=True),
         Section("Scores", scored, {"scores": _intervals(systems, resamples, seed)}),
-        Section("Corpora", _present(train_test_table(systems, resamples=resamples, seed=seed)), terminal=True),
-        Section("Labels of the corpora", _present(label_map_table(systems))),
-        Section("Published results", _present(reference_table(systems)), terminal=True),
-        Section("Modalities", _present(modality_table(systems)), terminal=True),
-        Section("Paired tests", _present(*tests)),
-        Section("Not compared", _present(incomparable_table(sets)), terminal=True),
+        Section("Corpora", present(train_test_table(systems, resamples=resamples, seed=seed)), terminal=True),
+        Section("Labels of the corpora", present(label_map_table(systems))),
+        Section("Published results", present(reference_table(systems)), terminal=True),
+        Section("Modalities", present(modality_table(systems)), terminal=True),
+        Section("Paired tests", present(*tests)),
+        Section("Not compared", present(incomparable_table(sets)), terminal=True),
         Section(
             "By emotion",
             [class_table(systems)],
-            {f"confusion_{number}": _confusion(system) for number, system in enumerate(shown, start=1)},
+            {f"confusion_{number}": confusion_figure(system) for number, system in enumerate(shown, start=1)},
         ),
-        Section("By subject", _present(subjects), _subject_figure(systems) if subjects else {}),
-        Section("By group", _present(group_table(systems))),
+        Section("By subject", present(subjects), _subject_figure(systems) if subjects else {}),
+        Section("By group", present(group_table(systems))),
         Section(
             "Calibration",
-            _present(calibration_table(systems)),
+            present(calibration_table(systems)),
             {
                 f"reliability_{number}": _reliability(system)
                 for number, system in enumerate(shown, start=1)
                 if system.has_validation
             },
         ),
-        Section("Abstention", _present(abstention_table(systems)), _risk_figure(shown)),
-        Section("Conformal sets", _present(conformal_table(systems))),
+        Section("Abstention", present(abstention_table(systems)), _risk_figure(shown)),
+        Section("Conformal sets", present(conformal_table(systems))),
         Section(
             "Training curves",
             figures={
-                f"curves_{number}": _curves(system)
+                f"curves_{number}": curves_figure(system)
                 for number, system in enumerate(shown, start=1)
                 if system.runs[0].results.get("history")
             },
@@ -90,7 +91,8 @@ def classification_sections(
     ]
 
 
-def _present(*tables: Table | None) -> list[Table]:
+def present(*tables: Table | None) -> list[Table]:
+    """Returns the tables that exist."""
     return [table for table in tables if table is not None]
 
 
@@ -109,7 +111,8 @@ def _intervals(systems: Sequence[System], resamples: int, seed: int) -> Figure:
     return figures.score_intervals(names, values, low, high, levels, chance)
 
 
-def _confusion(system: System) -> Figure:
+def confusion_figure(system: System) -> Figure:
+    """Draws the confusion matrix of the test frames of all replicates."""
     counts = confusion(system.frames, system.class_names)
     means = scores(counts).means()
     title = f"{system.name}\n{system.level}: UAR {means['uar']:.1%}, WAR {means['accuracy']:.1%}"
@@ -136,9 +139,15 @@ def _risk_figure(systems: Sequence[System]) -> dict[str, Figure]:
     return {"risk_coverage": figures.risk_coverage([system.name for system in known], curves)} if known else {}
 
 
-def _curves(system: System) -> Figure:
+def curves_figure(system: System, scores: Sequence[str] = SCORES) -> Figure:
+    """Draws the training curves of the first run.
+
+    Args:
+        system: the system.
+        scores: names of the scores, without prefix.
+    """
     results = system.runs[0].results
-    figure = figures.curves(results["history"], results["best_epoch"])
+    figure = figures.curves(results["history"], results["best_epoch"], scores)
     figure.suptitle(system.name + (" (first run)" if len(system.runs) > 1 else ""), fontsize=10)
     return figure
 

@@ -1,6 +1,7 @@
 """Builds a report from runs and papers."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -9,19 +10,23 @@ from rich.console import Console
 from fervid.errors import InputError
 from fervid.report.classification import classification_sections
 from fervid.report.papers import load_paper, paper_tables
+from fervid.report.parts import part_sections
 from fervid.report.run_tables import run_table
 from fervid.report.systems import find_systems
 from fervid.report.tidy import tidy
 from fervid.report.weight_table import weight_table
 from fervid.report.writing import Section, print_report, write_report
 from fervid.runs.run import Run, find_runs
+from fervid.schema.parts import AFFECT, CLASSIFICATION, MULTI, UNITS
 from fervid.schema.people import describe_people
-from fervid.schema.results import CLASSIFICATION
 from fervid.schema.weights import pretraining_sentences
 from fervid.storage.atomic import write_csv
 from fervid.storage.escaping import spreadsheet
 
-SECTIONS = {CLASSIFICATION: classification_sections}  # by task name, as in results.json
+SECTIONS = {  # by task name, as in results.json
+    CLASSIFICATION: classification_sections,
+    **dict.fromkeys((AFFECT, UNITS, MULTI), part_sections),
+}
 
 
 def make_report(
@@ -130,7 +135,8 @@ def compare(runs: Sequence[Run], unusable: dict[Path, str], *, resamples: int, s
     for task in dict.fromkeys(system.task for system in systems):
         same_task = [system for system in systems if system.task == task]
         if task in SECTIONS:
-            sections += SECTIONS[task](same_task, sentences, resamples=resamples, seed=seed)
+            of_task = SECTIONS[task](same_task, sentences, resamples=resamples, seed=seed)
+            sections += of_task if len(same_task) == len(systems) else [_of_task(each, task) for each in of_task]
         else:
             sentence = (
                 f"fervid has no report section for the task {task}: its systems appear only in the table of runs; give "
@@ -141,3 +147,13 @@ def compare(runs: Sequence[Run], unusable: dict[Path, str], *, resamples: int, s
     sections.append(Section("Initial weights", [weights] if weights else []))
     sections.append(Section("Runs", [run_table(systems, duplicates, unusable)]))
     return [section for section in sections if section.tables or section.figures or section.sentences]
+
+
+def _of_task(section: Section, task: str) -> Section:
+    """Names the task in a section of a report on several tasks, so that no other section has the same files."""
+    return replace(
+        section,
+        title=f"Task {task}: {section.title}",
+        tables=[replace(each, name=f"{task}_{each.name}", title=f"{task}: {each.title}") for each in section.tables],
+        figures={f"{task}_{name}": figure for name, figure in section.figures.items()},
+    )

@@ -46,7 +46,7 @@ def score_table(systems: Sequence[System], number: int, *, resamples: int, seed:
         rows.append(
             {"system": system.name, "runs": len(system.runs), "leakage": system.level}
             | {
-                f"{measure} {samples if level == 'frames' else level}": _with_spread(
+                f"{measure} {samples if level == 'frames' else level}": with_spread(
                     values[level][key], intervals.get(level, {}).get(key)
                 )
                 for level in values
@@ -74,19 +74,10 @@ def _divergence(system: System) -> dict[str, str]:
 
 def _score_notes(systems: Sequence[System], resamples: int, *, has_clips: bool) -> list[str]:
     """Notes that explain the scores and their intervals."""
-    samples = sample_noun(systems)
-    by_subject, subjects = systems[0].unit == "subject", keys(systems[0].frames, "subject").nunique()
-    frames = systems[0].runs[0].predictions
-    brackets = (
-        f"In parentheses: 95% percentile intervals from {resamples} bootstrap samples of "
-        + (f"subjects, each with all of its {samples}." if by_subject else "clips, because the subjects are unknown.")
-        + (" With fewer than ten subjects the intervals are too narrow." if by_subject and subjects < 10 else "")
-    )
-    if keys(systems[0].frames, systems[0].unit).nunique() < 2:
-        brackets = f"No interval can be computed for a single {'subject' if by_subject else 'clip'}."
+    samples, frames = sample_noun(systems), systems[0].runs[0].predictions
     notes = [
         f"Emotions: {', '.join(systems[0].class_names)}; chance-level UAR: {1 / len(systems[0].class_names):.1%}.",
-        brackets,
+        interval_note(systems, resamples),
     ]
     if has_clips:
         notes.append(
@@ -103,6 +94,19 @@ def _score_notes(systems: Sequence[System], resamples: int, *, has_clips: bool) 
     return notes
 
 
+def interval_note(systems: Sequence[System], resamples: int) -> str:
+    """Explains the intervals in parentheses."""
+    by_subject, subjects = systems[0].unit == "subject", keys(systems[0].frames, "subject").nunique()
+    if keys(systems[0].frames, systems[0].unit).nunique() < 2:
+        return f"No interval can be computed for a single {'subject' if by_subject else 'clip'}."
+    samples = sample_noun(systems)
+    return (
+        f"In parentheses: 95% percentile intervals from {resamples} bootstrap samples of "
+        + (f"subjects, each with all of its {samples}." if by_subject else "clips, because the subjects are unknown.")
+        + (" With fewer than ten subjects the intervals are too narrow." if by_subject and subjects < 10 else "")
+    )
+
+
 def describe_set(systems: Sequence[System], number: int) -> str:
     """Describes in one line what a set of comparable systems was tested on."""
     first = systems[0]
@@ -110,7 +114,7 @@ def describe_set(systems: Sequence[System], number: int) -> str:
     corpus = f"{data['corpus']}{' (rendered)' if data.get('rendered') else ''}"
     of_subjects = f" of {subjects} subject{'s'[: subjects != 1]}" if subjects else ""
     splits = ", ".join(sorted({str(system.runs[0].setting("split")) for system in systems}))
-    return f"Set {number}: {corpus}, split: {splits}; tested on {len(first.clips)} clips{of_subjects}"
+    return f"Set {number}: {corpus}, split: {splits}; tested on {len(first.clip_keys)} clips{of_subjects}"
 
 
 def summary_table(systems: Sequence[System], sets: Sequence[Sequence[System]]) -> Table:
@@ -127,7 +131,7 @@ def summary_table(systems: Sequence[System], sets: Sequence[Sequence[System]]) -
             "leakage": system.level,
             "runs": len(system.runs),
             **{
-                title: _with_spread(pd.Series([run.metric(key) for run in system.runs]), None)
+                title: with_spread(pd.Series([run.metric(key) for run in system.runs]), None)
                 for title, key in titles.items()
             },
             "_order": system.mean_metric("test/uar"),
@@ -154,18 +158,26 @@ def modality_table(systems: Sequence[System]) -> Table | None:
             values = {title: pd.Series([run.metric(key) for run in system.runs]) for title, key in keys_of.items()}
             rows.append(
                 {"system": system.name, "leakage": system.level, "runs": len(system.runs)}
-                | {title: _with_spread(each, None) for title, each in values.items()}
+                | {title: with_spread(each, None) for title, each in values.items()}
             )
     notes = ["Alone: the scores of the same network if the other modalities are missing."]
     return Table("modalities", "Modalities", pd.DataFrame(rows).fillna(""), notes=notes) if rows else None
 
 
-def _with_spread(values: pd.Series, interval: tuple[float, float] | None) -> str:
+def with_spread(values: pd.Series, interval: tuple[float, float] | None, *, share: bool = True) -> str:
+    """Describes a score: its mean over runs, their standard deviation and a confidence interval.
+
+    Args:
+        values: the score of each run.
+        interval: the interval; None or NaN if there is none.
+        share: whether the score is shown in percent.
+    """
     if values.isna().all():
         return ""
-    text = f"{values.mean():.1%}"
+    factor, digits = (100, 1) if share else (1, 3)
+    text = f"{factor * values.mean():.{digits}f}{'%' if share else ''}"
     if len(values) > 1:
-        text += f" ± {100 * values.std():.1f}"
+        text += f" ± {factor * values.std():.{digits}f}"
     if interval is not None and np.isfinite(interval[0]):
-        text += f" ({100 * interval[0]:.1f} to {100 * interval[1]:.1f})"
+        text += f" ({factor * interval[0]:.{digits}f} to {factor * interval[1]:.{digits}f})"
     return text

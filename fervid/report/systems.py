@@ -14,6 +14,7 @@ from fervid.metrics.aggregation import clip_predictions
 from fervid.metrics.statistics import bootstrap_unit
 from fervid.runs.run import Run
 from fervid.schema.columns import CLIP_KEY, FRAME_KEY
+from fervid.schema.parts import EMOTION, Part
 from fervid.schema.same_system import ABSENT, GROUPS, REPLICATE_SETTINGS, system_settings
 
 UNADAPTED = "as trained"  # if other systems are adapted to the evaluated samples
@@ -42,9 +43,19 @@ class System:
         return self.runs[0].task
 
     @property
+    def parts(self) -> list[Part]:
+        """The parts of the task, with the columns of their labels and predictions; empty for a task of your own."""
+        return self.runs[0].parts
+
+    @property
     def class_names(self) -> list[str]:
-        """The emotions, in the order of the network's outputs."""
-        return self.runs[0].class_names
+        """The emotions, in the order of the network's outputs.
+
+        Raises:
+            InputError: if the task does not classify emotions.
+        """
+        found = [list(part.names) for part in self.parts if part.name == EMOTION]
+        return found[0] if found else self.runs[0].class_names
 
     @property
     def level(self) -> str:
@@ -68,7 +79,12 @@ class System:
     @cached_property
     def test_rows(self) -> frozenset[str]:
         """Digests of the test frames and their labels, one for each replicate."""
-        return frozenset(_digest(run.predictions) for run in self.runs)
+        return frozenset(_digest(run.predictions, self.label_columns) for run in self.runs)
+
+    @property
+    def label_columns(self) -> list[str]:
+        """Columns of the predictions with the labels."""
+        return [name for part in self.parts for name in part.labels] or ["label"]
 
     @cached_property
     def frames(self) -> pd.DataFrame:
@@ -76,6 +92,11 @@ class System:
         return pd.concat(
             [run.predictions.assign(run=number) for number, run in enumerate(self.runs)], ignore_index=True
         )
+
+    @property
+    def clip_keys(self) -> pd.DataFrame:
+        """The clips of the test frames of all replicates, each once."""
+        return self.frames[CLIP_KEY].drop_duplicates()
 
     @cached_property
     def clips(self) -> pd.DataFrame:
@@ -161,14 +182,14 @@ def _label_settings(settings: dict[str, str], others: Sequence[dict[str, str]]) 
 
 
 def comparable(systems: Sequence[System]) -> list[list[System]]:
-    """Groups systems that classify the same emotions on the same test rows, with equal knowledge of the test subjects.
+    """Groups systems that predict the same on the same test rows, with equal knowledge of the test subjects.
 
     That is, their initial weights leak the same, and either all or none standardise features by subject.
     """
     sets: dict[Any, list[System]] = {}
     for system in systems:
         known = (system.pretraining, system.normalises_subjects)
-        sets.setdefault((tuple(system.class_names), system.test_rows, *known), []).append(system)
+        sets.setdefault((tuple(system.parts), system.test_rows, *known), []).append(system)
     return list(sets.values())
 
 
@@ -177,11 +198,8 @@ def reason_not_comparable(one: System, other: System) -> str:
     corpora = [str(each.runs[0].results["data"]["corpus"]) for each in (one, other)]
     if corpora[0] != corpora[1]:
         return f"different corpora: {' and '.join(corpora)}"
-    ours, theirs = set(one.class_names), set(other.class_names)
-    if ours != theirs:
-        return f"different emotions: {', '.join(sorted(ours ^ theirs))} in only one of the two"
-    if one.class_names != other.class_names:
-        return "the same emotions in a different order"
+    if reason := _different_outputs(one, other):
+        return reason
     if one.pretraining != other.pretraining:
         entries = one.pretraining ^ other.pretraining
         what = "emotion labels" if "emotion_labels_of" in entries else "subjects"
@@ -194,13 +212,28 @@ def reason_not_comparable(one: System, other: System) -> str:
             f"different test rows: {replicates[0]} and {replicates[1]} folds or seeds, of which {shared} share their "
             "test rows; train the missing ones, or leave the others out of runs="
         )
-    clips = len(one.clips[CLIP_KEY].merge(other.clips[CLIP_KEY]))
-    if not clips == len(one.clips) == len(other.clips):
-        return f"different test rows: {len(one.clips)} and {len(other.clips)} clips, {clips} of them in both"
-    for what, columns in (("frames", FRAME_KEY), ("labels", [*FRAME_KEY, "label"])):
-        if set(one.frames[columns].itertuples(index=False)) != set(other.frames[columns].itertuples(index=False)):
+    clips = len(one.clip_keys.merge(other.clip_keys))
+    if not clips == len(one.clip_keys) == len(other.clip_keys):
+        return f"different test rows: {len(one.clip_keys)} and {len(other.clip_keys)} clips, {clips} of them in both"
+    for what, columns in (("frames", FRAME_KEY), ("labels", [*FRAME_KEY, *one.label_columns])):
+        ours, theirs = (set(each.frames[columns].astype(str).itertuples(index=False)) for each in (one, other))
+        if ours != theirs:
             return f"different test rows: different {what} of the same {clips} clips"
     return f"different test rows: the same {clips} clips in different folds"
+
+
+def _different_outputs(one: System, other: System) -> str | None:
+    """How the outputs of two systems differ; None if they are the same."""
+    for name in dict.fromkeys(part.name for system in (one, other) for part in system.parts):
+        outputs = [next((part.titles for part in each.parts if part.name == name), []) for each in (one, other)]
+        what = "emotions" if name == EMOTION else "outputs"
+        if set(outputs[0]) != set(outputs[1]):
+            return f"different {what}: {', '.join(sorted(set(outputs[0]) ^ set(outputs[1])))} in only one of the two"
+        if outputs[0] != outputs[1]:
+            return f"the same {what} in a different order"
+    if one.parts != other.parts:
+        return "the same outputs in a different order"
+    return None
 
 
 def describe_settings(settings: dict[str, str], *, short: bool = True) -> str:
@@ -227,8 +260,8 @@ def describe_settings(settings: dict[str, str], *, short: bool = True) -> str:
     return ", ".join(describe(name, value) for name, value in settings.items() if value != ABSENT)
 
 
-def _digest(predictions: pd.DataFrame) -> str:
-    rows = predictions[[*FRAME_KEY, "label"]].astype(str).sort_values(FRAME_KEY)
+def _digest(predictions: pd.DataFrame, labels: Sequence[str]) -> str:
+    rows = predictions[[*FRAME_KEY, *labels]].astype(str).sort_values(FRAME_KEY)
     return hashlib.sha256(rows.to_csv(index=False).encode()).hexdigest()
 
 
@@ -287,10 +320,9 @@ def _distinguishing(labels: Sequence[dict[str, str]]) -> tuple[list[str], list[s
         separated = len({tuple(settings[key] for key in (*needed, name)) for settings in labels})
         (needed if separated > groups else accompanying).append(name)
         groups = max(groups, separated)
-    # The settings of a differing option follow from the option: they are not listed.
-    return needed, [
-        name
-        for name in accompanying
-        if ("." not in name or name.split(".")[0] not in (*needed, *accompanying))
-        and not (name.startswith("dataset.corpora.") and "dataset.corpora" in needed)
-    ]
+    # The settings of a differing option follow from the option: they are not listed. A task sets the monitor, too.
+    differing = {*needed, *accompanying}
+    implied = ["finetune.monitor"] if "task" in differing else []
+    implied += [name for name in accompanying if name.startswith("dataset.corpora.") and "dataset.corpora" in needed]
+    accompanying = [name for name in accompanying if name not in implied]
+    return needed, [name for name in accompanying if "." not in name or name.split(".")[0] not in differing]

@@ -37,7 +37,7 @@ def make_datamodule(config: DictConfig) -> EmotionDataModule:
         sample=make_sample(config),
         split=instantiate(config.split),
         identity=identity,
-        target=task_class(config).make_target(),
+        target=task_class(config).make_target(**(config.task.get("target") or {})),
         augmentation=instantiate(config.augmentation, _convert_="all") or None,
         sound_augmentation=instantiate(config.get("sound_augmentation"), _convert_="all") or None,
         cache_dir=config.cache_dir,

@@ -11,8 +11,9 @@ from fervid import figures
 from fervid.audit.leakage import worst_pairs
 from fervid.data.datamodule import EmotionDataModule
 from fervid.media.sound import RATE
+from fervid.metrics.parts import describe_scores, part_scores
+from fervid.schema.parts import EMOTION, parts_of
 from fervid.schema.predictions import confidence
-from fervid.schema.results import CLASSIFICATION
 
 MAX_SAMPLES = 32  # faces in the figure of sample predictions
 
@@ -33,8 +34,13 @@ def draw_predictions(
     """
     leaks = draw_leaks(datamodule)
     drawn: dict[str, Figure] = {"leaks": leaks} if leaks else {}
-    if results["task"] == CLASSIFICATION:
-        drawn |= _draw_classes(datamodule, results, predictions)
+    for part in parts_of(results):
+        if part.name == EMOTION:
+            drawn |= _draw_classes(datamodule, results, predictions)
+        else:
+            scores = describe_scores(part_scores(predictions, part), part)
+            title = f"test, {results['leakage']['level']}: {scores}"
+            drawn[part.name] = figures.draw_part(predictions, part, title)
     return {name: figures.save(figure, folder / f"{name}.png") for name, figure in drawn.items()}
 
 

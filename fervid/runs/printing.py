@@ -1,6 +1,7 @@
 """Terminal output of a run: its split, the audit of its split, and its scores."""
 
 import shlex
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,9 +11,11 @@ from rich.markup import escape
 
 from fervid.audit.leakage import Audit, Finding
 from fervid.errors import listed
+from fervid.metrics.parts import EMOTION_SCORES, MAIN_SCORES, MEASURES, PART_TITLES, SCORE_TITLES
 from fervid.runs.run import Run
 from fervid.schema.columns import keys
 from fervid.schema.manifest import SPLITS, corpus_by_split, emotion_by_split
+from fervid.schema.parts import CLASSIFICATION, EMOTION, UNITS
 from fervid.schema.tables import Table
 from fervid.schema.weights import describe_weights
 
@@ -95,34 +98,18 @@ def _names(example: dict[str, Any]) -> list[str]:
 
 def print_summary(console: Console, folder: Path, results: dict[str, Any]) -> None:
     """Prints the scores, the initial weights, the durations, the warnings and the output folder of a run."""
-    metrics = results["metrics"]
-    epochs = f", epoch {results['best_epoch']} of {results['epochs']}" if "epochs" in results else ""
     run = Run(folder, results)
-    modalities = run.modalities
-    prefixes = {f"validation{epochs}": "val/", f"test, {run.samples}": "test/"}
-    alone = {f"test, {name} alone": f"test_{name}/" for name in modalities}
-    prefixes |= {name: prefix for name, prefix in alone.items() if f"{prefix}uar" in metrics}
-    if (
-        run.samples == "frames"
-        and results["data"]["clips"] < results["data"]["frames"]
-        and any(name.startswith("test/clip_") for name in metrics)
-    ):
-        prefixes["test, whole clips"] = "test/clip_"
-    names = [name.removeprefix("test/") for name in metrics if name.startswith("test/")]
-    shares = {"UAR": "uar", "WAR (accuracy)": "accuracy", "macro F1": "f1"} if "class_names" in results else {}
-    others = [name for name in names if name not in shares.values() and not name.startswith("clip_")]
-    columns = shares | {name.replace("_", " "): name for name in others}  # blanks, since narrow columns are wrapped
-    rows: list[dict[str, Any]] = [
-        {"": name} | {column: metrics.get(prefix + metric) for column, metric in columns.items()}
-        for name, prefix in prefixes.items()
-    ]
-    if "class_names" in results:
-        rows.append({"": "chance", "UAR": 1 / len(results["class_names"])})
-    formats = {column: "{:.1%}" if column in shares else "{:.3f}" for column in columns}
-    Table("results", f"Results ({results['leakage']['level']})", pd.DataFrame(rows), formats).print(console)
+    for table in _score_tables(run):
+        table.print(console)
     for measure in ("recall", "precision") if "class_names" in results else ():
         by_class = [f"{name} {'-' if value is None else f'{value:.0%}'}" for name, value in results[measure].items()]
         console.print(f"test {measure}: {listed(by_class, MAX_EMOTIONS)}", highlight=False, markup=False)
+    for part in run.parts:
+        if part.name == UNITS:
+            values = [run.metric(f"test/f1_{name}") for name in part.names]
+            by_unit = [f"{title} {value:.0%}" if value == value else f"{title} -"
+                       for title, value in zip(part.titles, values, strict=True)]  # fmt: skip
+            console.print(f"test F1: {listed(by_unit, MAX_EMOTIONS)}", highlight=False, markup=False)
     if (results["config"].get("task") or {}).get("test_flips"):
         console.print("Outputs for each picture and its mirror image were averaged (task.test_flips).", highlight=False)
     for sentence in describe_weights(results.get("weights") or {}):
@@ -136,3 +123,56 @@ def print_summary(console: Console, folder: Path, results: dict[str, Any]) -> No
     if (folder / "tensorboard").exists():
         command = shlex.join(["tensorboard", "--logdir", str(folder)])
         console.print(f"TensorBoard: {command}", highlight=False, soft_wrap=True, markup=False)
+
+
+def _score_tables(run: Run) -> list[Table]:
+    """Returns the scores of validation and test: one table for each part of the task."""
+    metrics = run.results["metrics"]
+    level = run.results["leakage"]["level"]
+    if run.task == CLASSIFICATION or not run.parts:
+        names = [name.removeprefix("test/") for name in metrics if name.startswith("test/")]
+        shares = EMOTION_SCORES if run.parts else {}
+        others = [name for name in names if name not in shares.values() and not name.startswith("clip_")]
+        columns = shares | {name.replace("_", " "): name for name in others}  # blanks, since narrow columns are wrapped
+        return [_score_table(run, f"Results ({level})", columns, EMOTION_SCORES.values())]
+    tables = []
+    for part in run.parts:
+        if part.name == EMOTION:
+            shown, percent = EMOTION_SCORES, tuple(EMOTION_SCORES.values())
+        else:
+            shown, percent = MEASURES[part.name].shown, MEASURES[part.name].shares
+        columns = shown | ({} if len(run.parts) > 1 else {"loss": "loss"})
+        tables.append(_score_table(run, f"{PART_TITLES[part.name]} ({level})", columns, percent))
+    if len(run.parts) > 1:
+        mains = ", ".join(SCORE_TITLES[MAIN_SCORES[part.name]] for part in run.parts)
+        title = f"All parts (mean score: mean of {mains})"
+        tables.append(_score_table(run, title, {"mean score": "mean_score", "loss": "loss"}, ()))
+    return tables
+
+
+def _score_table(run: Run, title: str, columns: dict[str, str], shares: Collection[str]) -> Table:
+    """Returns the scores of each subset and level, one per row.
+
+    Args:
+        run: the run.
+        title: title of the table.
+        columns: names of the scores by the titles of their columns.
+        shares: scores shown in percent.
+    """
+    metrics, results = run.results["metrics"], run.results
+    epochs = f", epoch {results['best_epoch']} of {results['epochs']}" if "epochs" in results else ""
+    prefixes = {f"validation{epochs}": "val/", f"test, {run.samples}": "test/"}
+    alone = {f"test, {name} alone": f"test_{name}/" for name in run.modalities}
+    main = next(iter(columns.values()))
+    prefixes |= {name: prefix for name, prefix in alone.items() if f"{prefix}{main}" in metrics}
+    is_frames = run.samples == "frames" and results["data"]["clips"] < results["data"]["frames"]
+    if is_frames and any(f"test/clip_{name}" in metrics for name in columns.values()):
+        prefixes["test, whole clips"] = "test/clip_"
+    rows: list[dict[str, Any]] = [
+        {"": name} | {column: metrics.get(prefix + metric) for column, metric in columns.items()}
+        for name, prefix in prefixes.items()
+    ]
+    if "uar" in columns.values():
+        rows.append({"": "chance", "UAR": 1 / len(results["class_names"])})
+    formats = {column: "{:.1%}" if metric in shares else "{:.3f}" for column, metric in columns.items()}
+    return Table("results", title, pd.DataFrame(rows), formats)

@@ -12,6 +12,7 @@ from natsort import natsorted, ns
 
 from fervid.errors import InputError, first_line
 from fervid.schema.leakage_levels import LeakageLevel
+from fervid.schema.parts import Part, parts_of
 from fervid.schema.predictions import TEST_FILE, VALIDATION_FILE, read_predictions
 from fervid.schema.results import CLASSIFICATION, RESULTS_FILE, read_results
 from fervid.storage.links import refuse_links_out
@@ -41,6 +42,11 @@ class Run:
         return self.results["class_names"]
 
     @property
+    def parts(self) -> list[Part]:
+        """The parts of the task, with the columns of their labels and predictions; empty for a task of your own."""
+        return parts_of(self.results)
+
+    @property
     def task(self) -> str:
         """Name of the task, such as ``classification``."""
         return self.results["task"]
@@ -64,12 +70,12 @@ class Run:
     def predictions(self) -> pd.DataFrame:
         """Predictions of the test frames (:mod:`fervid.schema.predictions`)."""
         frames = sum(map(sum, self.results.get("confusion", [])))
-        return read_predictions(self.folder / TEST_FILE, self.results.get("class_names", []), frames)
+        return read_predictions(self.folder / TEST_FILE, self.results.get("class_names", []), frames, self.parts)
 
     @cached_property
     def validation(self) -> pd.DataFrame:
         """Predictions of the validation frames."""
-        return read_predictions(self.folder / VALIDATION_FILE, self.results.get("class_names", []))
+        return read_predictions(self.folder / VALIDATION_FILE, self.results.get("class_names", []), parts=self.parts)
 
     @property
     def has_validation(self) -> bool:

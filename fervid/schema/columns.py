@@ -20,6 +20,9 @@ FRAME_KEY = [*CLIP_KEY, "frame"]
 """Identifies a frame."""
 PROBABILITY = "prob_"  # prefix of probability columns; the class name follows
 VOTES = "votes_"  # prefix of columns with numbers of votes; the class, or another answer, follows
+ACTION_UNIT = "au_"  # prefix of columns with the presence of an action unit, 0 or 1; its number follows
+DIMENSIONS = ("valence", "arousal")
+PREDICTED = "predicted_"  # prefix of columns with the prediction of a number; the column of its label follows
 MAX_GROUPS = 12  # largest number of values of a column that scores are grouped by
 BOX = ("box_left", "box_top", "box_width", "box_height")
 EYES = ("left_eye_x", "left_eye_y", "right_eye_x", "right_eye_y")
@@ -143,8 +146,12 @@ _DECLARED = (
         for name, side, axis in zip(EYES, ("left", "left", "right", "right"), "xyxy", strict=True)
     ),
     Column("index", Role.BOOKKEEPING, Kind.VALUE, "row of the frame in the manifest", reserved=True),
-    Column("valence", Role.TARGET, Kind.VALUE, "how pleasant the shown emotion is, from -1 to 1, in AffectNet"),
-    Column("arousal", Role.TARGET, Kind.VALUE, "how active the shown emotion is, from -1 to 1, in AffectNet"),
+    Column("valence", Role.TARGET, Kind.VALUE, "how pleasant the shown emotion is, from -1 to 1; empty if unknown"),
+    Column("arousal", Role.TARGET, Kind.VALUE, "how active the shown emotion is, from -1 to 1; empty if unknown"),
+    *(
+        Column(f"{PREDICTED}{name}", Role.TARGET, Kind.VALUE, f"the predicted {name}, from -1 to 1", reserved=True)
+        for name in DIMENSIONS
+    ),
     Column("label", Role.TARGET, Kind.NAME, "the label of the frame or clip", reserved=True),
     Column("predicted", Role.TARGET, Kind.NAME, "the class with the largest probability", reserved=True),
     Column("frames", Role.BOOKKEEPING, Kind.VALUE, "number of frames of the clip", reserved=True),
@@ -191,7 +198,7 @@ def keys(table: "pd.DataFrame", column: str) -> "pd.Series":
 
 def role(name: str) -> Role:
     """Returns the role of a column; undeclared columns, such as those of a user's CSV, are conditions."""
-    if name.startswith(VOTES):
+    if name.startswith((VOTES, ACTION_UNIT)):
         return Role.TARGET
     return COLUMNS[name].role if name in COLUMNS else Role.CONDITION
 

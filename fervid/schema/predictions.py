@@ -2,10 +2,11 @@
 
 In addition to the columns of the manifest it has ``index`` (row of the sample table) and the columns of the task.
 Classification has ``label`` (the label; replaces its original column such as ``emotion``), ``predicted`` (the most
-probable class) and a column ``prob_<class>`` with the probability of each class.
+probable class) and a column ``prob_<class>`` with the probability of each class. Other tasks keep the columns of their
+labels and have those of :class:`fervid.schema.parts.Part`: ``predicted_valence``, ``prob_au_12``.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pandas as pd
 from fervid.errors import InputError, first_line
 from fervid.schema.columns import FRAME_KEY, PROBABILITY
 from fervid.schema.csv_tables import read_csv
+from fervid.schema.parts import EMOTION, Part, table_mistake
 from fervid.storage.atomic import write_csv
 
 UNSURE = "unsure"  # the answer of a model that is not confident enough
@@ -58,6 +60,29 @@ def predictions_table(
     return pd.concat([table, pd.DataFrame(probabilities, columns=columns, index=table.index)], axis=1)
 
 
+def parts_table(samples: pd.DataFrame, values: Mapping[str, np.ndarray], parts: Sequence[Part]) -> pd.DataFrame:
+    """Builds the predictions table of a task with parts.
+
+    Args:
+        samples: n rows of a sample table, with the row number as index; or of a predictions table, whose predictions
+            are replaced.
+        values: predictions (N, len(part.names)) by the name of each part.
+        parts: the parts.
+    """
+    columns = [name for part in parts for name in part.predictions]
+    table = samples.drop(columns=["cache_row", "clip_row", *columns], errors="ignore")
+    if "index" not in table:
+        table.insert(0, "index", table.index)
+    for part in parts:
+        if part.name == EMOTION:
+            table = predictions_table(table, values[EMOTION], part.names)
+            continue
+        # Numbers also where a corpus has text, so that predictions can be scored before they are written.
+        table[part.labels] = table[part.labels].apply(pd.to_numeric, errors="coerce")
+        table = pd.concat([table, pd.DataFrame(values[part.name], columns=part.predictions, index=table.index)], axis=1)
+    return table
+
+
 def write_predictions(folder: Path, test: pd.DataFrame, validation: pd.DataFrame | None = None) -> None:
     """Writes the predictions of a run; names are not escaped, so that they are unchanged when read again.
 
@@ -74,13 +99,16 @@ def write_predictions(folder: Path, test: pd.DataFrame, validation: pd.DataFrame
         write_csv(folder / VALIDATION_FILE, validation)
 
 
-def read_predictions(path: Path, class_names: Sequence[str] = (), rows: int = 0) -> pd.DataFrame:
+def read_predictions(
+    path: Path, class_names: Sequence[str] = (), rows: int = 0, parts: Sequence[Part] = ()
+) -> pd.DataFrame:
     """Reads and checks a predictions table.
 
     Args:
         path: path of the CSV file.
-        class_names: expected classes; empty for tasks other than classification.
+        class_names: expected classes; empty for tasks without classes.
         rows: expected number of rows; 0 accepts any number.
+        parts: the parts of the task.
 
     Raises:
         InputError: if the file cannot be read or is not a valid predictions table.
@@ -89,7 +117,7 @@ def read_predictions(path: Path, class_names: Sequence[str] = (), rows: int = 0)
         table = read_csv(path, numbers=True)
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read: {first_line(error)}.") from error
-    wrong = _mistake(table, class_names, rows)
+    wrong = _mistake(table, class_names, rows) or table_mistake(table, parts)
     if wrong:
         raise InputError(f"{path} cannot be read: {wrong}; train the run again, or leave it out of runs=.")
     return table

@@ -15,11 +15,12 @@ from typing_extensions import is_typeddict
 
 from fervid.errors import InputError, first_line
 from fervid.schema.leakage_levels import LeakageLevel
+from fervid.schema.parts import CLASSIFICATION
+from fervid.schema.parts import mistake as parts_mistake
 from fervid.schema.run_record import Results
 from fervid.storage.atomic import write_json
 
 RESULTS_FILE = "results.json"  # in a run folder
-CLASSIFICATION = "classification"  # name of the task whose target is the emotion
 
 WORDS: dict[Any, str] = {
     bool: "true or false",
@@ -69,16 +70,14 @@ def read_results(folder: Path) -> dict[str, Any]:
     missing = [name for name in Results.__annotations__ if name in Results.__required_keys__ and name not in results]
     if missing:
         raise InputError(f"its {RESULTS_FILE} has no {', '.join(missing)}: it was written by another version of fervid")
-    wrong = mistake(results)
-    if wrong:
+    if wrong := mistake(results):
         raise InputError(f"its {RESULTS_FILE} cannot be used: {wrong}")
     return results
 
 
 def mistake(results: dict[str, Any]) -> str | None:
     """Describes the first entry with an invalid value or type; None if all are valid."""
-    wrong = _wrong_type(results)
-    if wrong is not None:
+    if (wrong := _wrong_type(results) or parts_mistake(results)) is not None:
         return wrong
     names, level = results.get("class_names", []), results["leakage"]["level"]
     if results["task"] == CLASSIFICATION and not names:

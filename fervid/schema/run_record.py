@@ -303,6 +303,7 @@ class Results(TypedDict):
         seconds: duration of the parts of the run.
         seed: random seed of the initial weights, the order of frames and the augmentation.
         class_names: the classes, in the order of the network's outputs.
+        parts: the names of each part of the task (:mod:`fervid.schema.parts`), for tasks other than classification.
         recall: recall of each class on test frames.
         precision: precision of each class on test frames.
         confusion: number of test frames by label (rows) and prediction (columns).
@@ -336,6 +337,7 @@ class Results(TypedDict):
     seconds: Seconds
     seed: NotRequired[int | None]
     class_names: NotRequired[list[str]]
+    parts: NotRequired[dict[str, list[str]]]
     recall: NotRequired[dict[str, Number | None]]
     precision: NotRequired[dict[str, Number | None]]
     confusion: NotRequired[list[list[int]]]

@@ -17,12 +17,13 @@ from fervid.processes.lifetime import for_workers
 from fervid.storage.array_files import allocate
 from fervid.storage.atomic import writing
 from fervid.synthetic import rendering, voice
+from fervid.synthetic.labels import frame_labels
 
 SIZE = 128  # side length of the rendered crops in pixels
 FRAMES = 60  # frames per clip
 FPS = 30.0
 RATE = 16_000  # samples of sound per second
-NOT_DRAWING = {"__init__.py", "corpus.py"}  # modules that change neither faces nor voices
+NOT_DRAWING = {"__init__.py", "corpus.py", "labels.py"}  # modules that change neither faces nor voices
 ONLY_NORMAL = ("neutral", "calm")  # emotions without clips of strong intensity
 
 
@@ -32,6 +33,9 @@ class RenderedSubjects:
     As in recorded corpora, the subject confounds the emotion: subjects differ in their resting faces and voices and in
     how they express emotions, and the clips of one subject and emotion share lighting and background. A network
     therefore scores higher on subjects that it was trained on than on new subjects.
+
+    Besides the emotion, each frame has its valence, its arousal and the presence of each action unit
+    (:func:`fervid.synthetic.labels.frame_labels`).
 
     Implements :class:`fervid.data.source.Source`.
 
@@ -110,7 +114,20 @@ class RenderedSubjects:
                         "beard": identity.beard,
                         "path": "",
                     }
-                    rows += [{**clip, "frame": int(frame), "time": frame / FPS} for frame in numbers]
+                    labels = frame_labels(
+                        identity,
+                        emotion,
+                        "strong" if strong else "normal",
+                        take,
+                        FRAMES,
+                        FPS,
+                        self.render_seed,
+                        numbers,
+                    )
+                    rows += [
+                        {**clip, "frame": int(frame), "time": frame / FPS, **shown}
+                        for frame, shown in zip(numbers, labels, strict=True)
+                    ]
         return pd.DataFrame(rows)
 
     def fingerprint(self) -> str:

@@ -73,6 +73,7 @@ class Performance:
         onset, offset = rng.uniform(0.05, 0.19), rng.uniform(0.85, 0.97)
         swell = _step((t - onset) / 0.18) * _step((offset - t) / 0.18)
         swell = 0.05 + 0.95 * swell * (1 + 0.06 * _wander(rng, seconds, 1, 0.5, 1.5)[:, 0])
+        self.swell = np.clip(swell, 0, 1)
         activity = np.array(self.identity.resting) + stray + swell[:, None] * felt
 
         drift = 1.2 * np.sin(2 * np.pi * 0.7 * seconds + rng.uniform(0, 6))  # speech is not perfectly regular

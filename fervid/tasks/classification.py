@@ -13,6 +13,7 @@ from fervid.metrics.aggregation import measure
 from fervid.metrics.scores import scores
 from fervid.models.network import Network
 from fervid.schema.manifest import SPLITS
+from fervid.schema.parts import EMOTION, Part
 from fervid.schema.predictions import predictions_table
 from fervid.tasks.epoch_scores import EpochScores
 from fervid.tasks.losses import EmotionLoss
@@ -49,6 +50,7 @@ class EmotionClassifier(Task):
     ):
         super().__init__(network, target, **options)
         self.class_names = target.class_names
+        self.parts = [Part(EMOTION, tuple(target.class_names))]
         self.loss = loss(target.counts)
         self.epoch_scores = nn.ModuleDict(
             {f"{subset}_subset": EpochScores(target.size, is_sharded=subset == "train") for subset in SPLITS}
@@ -65,6 +67,9 @@ class EmotionClassifier(Task):
 
     def loss_of(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return self.loss(outputs, targets)
+
+    def answers(self, outputs: Tensor) -> dict[str, Tensor]:
+        return {EMOTION: outputs.float().softmax(dim=1)}
 
     def recorded_outputs(self, outputs: Tensor) -> dict[str, Tensor]:
         """Returns the ``probabilities`` (B, num_classes)."""

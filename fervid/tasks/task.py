@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytorch_lightning as pl
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fervid.data.inputs import Batch, cached_name, mirrored_name
 from fervid.data.targets import Target
@@ -18,6 +18,7 @@ from fervid.models.backbone import Backbone
 from fervid.models.fusion import Fusion
 from fervid.models.heads import Head
 from fervid.models.network import Network
+from fervid.schema.parts import Part
 from fervid.tasks.mixing import Mixing
 from fervid.tasks.parameter_groups import parameter_groups
 from fervid.tasks.sharpness import sharpness_aware_gradients
@@ -55,14 +56,16 @@ class Task(pl.LightningModule):
         shown: scores shown for each epoch, the main one first, without the prefix ``train/`` or ``val/``.
         monitors: logged scores that can select the best epoch. Names that end in ``loss`` are minimised, all others are
             maximised.
+        parts: what the task predicts, with the names of its outputs; empty for a task without :meth:`answers`.
         scores: logged names and values of the last finished epoch of each subset ``train``, ``val`` and ``test``.
 
     Shapes:
         inputs of the network, such as pictures (B, 3, H, W) in [0, 1] -> outputs (B, ...).
     """
 
-    shown: ClassVar[tuple[str, ...]]
+    shown: tuple[str, ...]
     monitors: ClassVar[tuple[str, ...]]
+    parts: Sequence[Part] = ()
 
     def __init__(
         self,
@@ -90,7 +93,10 @@ class Task(pl.LightningModule):
 
     @classmethod
     def make_target(cls) -> Target:
-        """Returns the unfitted target of the task; the datamodule fits it."""
+        """Returns the unfitted target of the task; the datamodule fits it.
+
+        Keyword arguments of a subclass are the settings ``task.target.<name>``.
+        """
         raise NotImplementedError
 
     @classmethod
@@ -107,6 +113,18 @@ class Task(pl.LightningModule):
     def loss_of(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Returns the mean loss of a batch."""
         raise NotImplementedError
+
+    def answers(self, outputs: Tensor) -> dict[str, Tensor]:
+        """Returns the values that outputs stand for, float (B, len(part.names)) by the name of each of :attr:`parts`.
+
+        They are the probabilities of the classes, valence and arousal from -1 to 1, and the probabilities of action
+        units, in the order of ``part.names``.
+        """
+        raise NotImplementedError
+
+    def loss_parameters(self) -> list[nn.Parameter]:
+        """Returns parameters of the loss, which are learned without weight decay at the learning rate of the head."""
+        return []
 
     def recorded_outputs(self, outputs: Tensor) -> dict[str, Tensor]:
         """Returns what is recorded for each sample of a validation or test batch, each entry of shape (B, ...)."""
@@ -188,6 +206,8 @@ class Task(pl.LightningModule):
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Returns one optimizer for the whole training, with the groups of :func:`parameter_groups`."""
         groups = parameter_groups(self.network, layer_decay=self.layer_decay, decay_norms=self.decay_norms)
+        if parameters := self.loss_parameters():
+            groups.append({"params": parameters, "name": "loss", "lr_factor": 1.0, "weight_decay": 0.0})
         try:
             optimizer = self.optimizer(groups)
         except (TypeError, ValueError) as error:

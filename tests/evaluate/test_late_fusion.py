@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from fervid.errors import InputError
-from fervid.evaluate import evaluation
+from fervid.evaluate import evaluation, opening
 from fervid.evaluate.combining import combine, fit_weights
 from fervid.evaluate.members import Member, align, leave_out_seen
 from fervid.evaluate.predicting import predict_member
@@ -177,10 +177,10 @@ def as_sound(member):
 
 @pytest.mark.parametrize("sound", [0, 1])
 def test_a_member_with_one_row_per_clip_joins_each_frame(sound, fervid_evaluate, trained, copy, monkeypatch, capfd):
-    other, opening, batches = copy("other"), evaluation.open_members, []
+    other, open_all, batches = copy("other"), opening.open_members, []
 
     def open_members(runs, config):
-        opened = opening(runs, config)
+        opened = open_all(runs, config)
         as_sound(opened[sound])
         return opened
 
@@ -188,7 +188,7 @@ def test_a_member_with_one_row_per_clip_joins_each_frame(sound, fervid_evaluate,
         predict_member(member, *options)
         batches.append(member.batches.pictures)
 
-    monkeypatch.setattr(evaluation, "open_members", open_members)
+    monkeypatch.setattr(opening, "open_members", open_members)
     monkeypatch.setattr(evaluation, "predict_member", predict)
     folder = fervid_evaluate(f"run=[{trained.folder},{other}]")
     before = open_run(trained.folder).predictions

@@ -64,17 +64,20 @@ def test_unknown_training_subjects_give_unknown_subjects():
 
 
 @pytest.mark.parametrize(
-    ("stored", "words", "found"),
+    ("stored", "of_pictures", "words", "found"),
     [
-        ("yunet", [], "YuNetDetector"),
-        ("yunet", ["detector=haar"], "HaarDetector"),  # an explicit setting is used
-        ("none", [], "HaarDetector"),  # its faces were already cropped; those of a video are not
+        ("yunet", False, ["dataset=ravdess"], "YuNetDetector"),
+        ("yunet", False, ["dataset=ravdess", "detector=haar"], "HaarDetector"),  # an explicit setting is used
+        ("none", True, ["dataset=ravdess"], "HaarDetector"),  # its faces were already cropped; those of a video are not
+        ("yunet", False, ["dataset=jaffe"], "NoDetector"),  # nothing is known of pictures
+        ("yunet", True, ["dataset=jaffe"], "YuNetDetector"),  # pictures have the geometry of those of the run
+        ("yunet", True, ["dataset=jaffe", "detector=none"], "NoDetector"),
     ],
 )
-def test_detector_of_the_run_is_used_for_another_corpus(stored, words, found):
-    config = compose("evaluate", ["dataset=ravdess", "dataset.root=/b", *words])
+def test_detector_of_the_run_is_used_for_another_corpus(stored, of_pictures, words, found):
+    config = compose("evaluate", ["dataset.root=/b", *words])
     own = OmegaConf.create({"dataset": {}, "detector": OmegaConf.load(f"{CONFIG_FOLDER}/detector/{stored}.yaml")})
-    assert corpus_settings(config, own).detector._target_.endswith(found)
+    assert corpus_settings(config, own, of_pictures=of_pictures).detector._target_.endswith(found)
 
 
 def test_a_prepared_folder_of_a_run_from_elsewhere_is_not_written(fervid_command, trained, tmp_path):

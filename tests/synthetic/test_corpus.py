@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from fervid.synthetic import rendering
-from fervid.synthetic.corpus import RenderedSubjects
+from fervid.synthetic.corpus import NOT_DRAWING, RenderedSubjects
 
 
 def test_number_of_frames_subjects_and_clips(synthetic):
@@ -50,7 +50,7 @@ def test_fingerprint_depends_on_every_rendering_module(monkeypatch):
     corpus, read = RenderedSubjects(), Path.read_bytes
     before = corpus.fingerprint()
     modules = {name: module for name, module in sys.modules.items() if name.startswith("fervid.synthetic.")}
-    rendering_modules = {Path(str(module.__file__)).name for module in modules.values()} - {"corpus.py"}
+    rendering_modules = {Path(str(module.__file__)).name for module in modules.values()} - NOT_DRAWING
     assert {"painting.py", "voice.py"} <= rendering_modules
     for name in sorted(rendering_modules):
         monkeypatch.setattr(Path, "read_bytes", lambda path, name=name: read(path) + b"#" * (path.name == name))
