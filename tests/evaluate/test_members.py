@@ -69,9 +69,9 @@ def test_unknown_training_subjects_give_unknown_subjects():
         ("yunet", False, ["dataset=ravdess"], "YuNetDetector"),
         ("yunet", False, ["dataset=ravdess", "detector=haar"], "HaarDetector"),  # an explicit setting is used
         ("none", True, ["dataset=ravdess"], "HaarDetector"),  # its faces were already cropped; those of a video are not
-        ("yunet", False, ["dataset=jaffe"], "NoDetector"),  # nothing is known of pictures
-        ("yunet", True, ["dataset=jaffe"], "YuNetDetector"),  # pictures have the geometry of those of the run
-        ("yunet", True, ["dataset=jaffe", "detector=none"], "NoDetector"),
+        ("yunet", False, ["dataset=image_folder"], "NoDetector"),  # nothing is known of pictures
+        ("yunet", True, ["dataset=image_folder"], "YuNetDetector"),  # pictures have the geometry of those of the run
+        ("yunet", True, ["dataset=image_folder", "detector=none"], "NoDetector"),
     ],
 )
 def test_detector_of_the_run_is_used_for_another_corpus(stored, of_pictures, words, found):
