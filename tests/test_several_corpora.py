@@ -18,6 +18,7 @@ from fervid.report.systems import comparable, find_systems, reason_not_comparabl
 from fervid.runs.printing import print_audit, print_split
 from fervid.runs.record import describe
 from fervid.schema.columns import keys
+from fervid.schema.label_maps import LabelMap
 from fervid.schema.names import doubts
 
 NAMES = ["happy", "sad"]
@@ -205,8 +206,15 @@ def test_counts_of_a_run(two, predictions, capsys):
             "rendered": True,
         },
         **{"failed_files": 0, "feature_names": [], "image_size": 64, "fingerprint": "0123456789abcdef"},
+        **{"grayscale": True, "label_report": LabelMap().align([two[:4], two[4:]])[1]},
+        sample=SimpleNamespace(shows_pictures=True),
     )
     data = describe(OmegaConf.create({"seed": 0}), corpus, [])["data"]
     assert (data["subjects"], data["clips"]) == (2, 4)
+    assert data["corpus_by_split"]["other"] == {"train": 0, "val": 0, "test": 4}
+    assert data["label_map"][0] == {"corpus": "one", "label": "happy", "mapped_to": "happy", "frames": 2, "reason": ""}
     print_split(Console(width=100), corpus)
-    assert "subjects" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "subjects" in said
+    assert "labels of other: unchanged" in said
+    assert "All pictures are converted to grayscale" in said
