@@ -14,7 +14,7 @@ from fervid.metrics.calibration import reliability
 from fervid.metrics.scores import scores
 from fervid.metrics.statistics import bootstrap_intervals, run_confusions
 from fervid.report.calibration_tables import calibration_table, scaled_probabilities
-from fervid.report.corpus_tables import label_map_table, train_test_table
+from fervid.report.corpus_tables import corpus_differences, label_map_table, train_test_table
 from fervid.report.group_tables import MIN_SUBJECT_FRAMES, class_table, group_table, subject_table
 from fervid.report.leak_tables import leak_table
 from fervid.report.paired_tests import paired_tests
@@ -43,6 +43,9 @@ def classification_sections(
     """
     sets = comparable(systems)
     scored = [score_table(group, number, resamples=resamples, seed=seed) for number, group in enumerate(sets, start=1)]
+    by_corpus = [
+        corpus_differences(group, number, resamples=resamples, seed=seed) for number, group in enumerate(sets, start=1)
+    ]
     tests = [paired_tests(group, number, resamples=resamples, seed=seed) for number, group in enumerate(sets, start=1)]
     subjects = subject_table(systems)
     shown = systems[:MAX_SYSTEM_FIGURES]
@@ -55,7 +58,9 @@ def classification_sections(
         Section("Summary", [summary_table(systems, sets)], sentences=sentences, terminal=True),
         Section("Leakage", present(leak_table(systems)), terminal=True),
         Section("Scores", scored, {"scores": _intervals(systems, resamples, seed)}),
-        Section("Corpora", present(train_test_table(systems, resamples=resamples, seed=seed)), terminal=True),
+        Section(
+            "Corpora", present(train_test_table(systems, resamples=resamples, seed=seed), *by_corpus), terminal=True
+        ),
         Section("Labels of the corpora", present(label_map_table(systems))),
         Section("Published results", present(reference_table(systems)), terminal=True),
         Section("Modalities", present(modality_table(systems)), terminal=True),

@@ -2,20 +2,28 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from fervid.metrics.aggregation import confusion
 from fervid.metrics.scores import scores
-from fervid.metrics.statistics import bootstrap_intervals, bootstrap_unit, run_confusions
+from fervid.metrics.statistics import (
+    bootstrap_intervals,
+    bootstrap_scores,
+    bootstrap_unit,
+    percentile_interval,
+    run_confusions,
+)
 from fervid.report.systems import System, describe_settings, sample_noun
 from fervid.runs.run import Run
 from fervid.schema.columns import corpora
 from fervid.schema.tables import Table
 
 ALL_OTHERS = "all other corpora"
-BY_CORPUS = ("dataset", "split", "dataset.root", "dataset.corpora")  # settings that select corpora and subsets
+BY_CORPUS = ("dataset", "dataset.root", "dataset.corpora")  # settings that select corpora
 
 
 @dataclass
@@ -71,6 +79,46 @@ def train_test_table(systems: Sequence[System], *, resamples: int, seed: int) ->
     if ALL_OTHERS in trained:
         notes.append(f"{ALL_OTHERS.capitalize()}: trained on all corpora except the one in the column.")
     return Table("train_test_corpora", "UAR by training and test corpora", data, notes=notes)
+
+
+def corpus_differences(systems: Sequence[System], number: int, *, resamples: int, seed: int) -> Table | None:
+    """Returns the paired differences of comparable systems on each of several test corpora; None if there is only one.
+
+    Args:
+        systems: systems tested on the same rows.
+        number: number of the set of systems.
+        resamples: number of bootstrap samples of subjects or clips.
+        seed: seed of the bootstrap.
+    """
+    tested = corpora(systems[0].frames)
+    if len(systems) < 2 or len(tested) < 2:
+        return None
+    rows = []
+    for corpus in tested:
+        tables = [system.clips_by_run[lambda clips, name=corpus: clips["corpus"] == name] for system in systems]
+        unit = bootstrap_unit(tables[0])
+        counts = [run_confusions(table, systems[0].class_names, unit) for table in tables]
+        drawn = [bootstrap_scores(each, resamples=resamples, seed=seed)["uar"] for each in counts]
+        means = [float(np.nanmean(scores(each.sum(axis=1)).uar)) for each in counts]
+        for one, other in combinations(range(len(systems)), 2):
+            low, high = percentile_interval(drawn[one] - drawn[other])
+            rows.append(
+                {
+                    "corpus": corpus,
+                    "A": systems[one].name,
+                    "B": systems[other].name,
+                    "clips": len(tables[one]) // len(systems[one].runs),
+                    "UAR clips, A - B": f"{100 * (means[one] - means[other]):+.1f} points"
+                    + (f" ({100 * low:+.1f} to {100 * high:+.1f})" if low == low else ""),
+                }
+            )
+    notes = [
+        "In parentheses: 95% bootstrap interval; both systems use the same resamples of subjects, or of clips if "
+        "subjects are unknown."
+    ]
+    return Table(
+        f"corpus_differences_{number}", f"Set {number}: differences by test corpus", pd.DataFrame(rows), notes=notes
+    )
 
 
 def _cells(systems: Sequence[System]) -> dict[tuple[str, str, str], Cell]:

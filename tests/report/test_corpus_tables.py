@@ -1,10 +1,11 @@
 """The table of training and test corpora, from stored runs."""
 
+import numpy as np
 import pytest
 
 from fervid.metrics.aggregation import confusion
 from fervid.metrics.scores import scores
-from fervid.report.corpus_tables import ALL_OTHERS, label_map_table, train_test_table
+from fervid.report.corpus_tables import ALL_OTHERS, corpus_differences, label_map_table, train_test_table
 from fervid.report.leak_tables import leak_table
 from fervid.report.systems import find_systems
 
@@ -88,3 +89,37 @@ def test_systems_are_not_pooled_and_corpora_are_no_effect_of_the_split(run_on):
         ("a", "lr=0.01"), ("a", "lr=0.1"), ("b", "lr=0.01"), ("b", "lr=0.1")
     ]  # fmt: skip
     assert leak_table(find_systems(runs)[0]) is None
+
+
+def test_differences_are_those_of_each_test_corpus(a_run):
+    """Two systems that differ on one of two corpora only."""
+
+    def halved(table):
+        return table.assign(corpus=np.where(table["subject"].isin(["00", "01", "02"]), "a", "b"))
+
+    def worse_on_b(table):
+        wrong = (halved(table)["corpus"] == "b") & (table["clip"].str.endswith("-0"))
+        swapped = table.assign(prob_happy=np.where(wrong, 0.0, table["prob_happy"]))
+        chances = swapped[["prob_happy", "prob_angry", "prob_sad"]]
+        best = chances.to_numpy().argmax(axis=1)
+        return halved(swapped.assign(predicted=np.array(["happy", "angry", "sad"], dtype=object)[best]))
+
+    runs = [a_run("one", {"optimizer.lr": 0.1}, edit=halved), a_run("other", {"optimizer.lr": 0.01}, edit=halved)]
+    other = runs[0].predictions.drop(columns=["corpus"])
+    runs[1].__dict__["predictions"] = worse_on_b(other)
+    systems = find_systems(runs)[0]
+    table = corpus_differences(systems, 1, resamples=200, seed=0).data
+    assert table["corpus"].tolist() == ["a", "b"]
+    assert table["clips"].tolist() == [18, 18]
+    assert table["UAR clips, A - B"].iloc[0] == "+0.0 points (+0.0 to +0.0)"
+    assert table["UAR clips, A - B"].iloc[1] != table["UAR clips, A - B"].iloc[0]
+    assert corpus_differences(systems[:1], 1, resamples=200, seed=0) is None
+
+
+def test_runs_of_different_splits_are_not_pooled(run_on):
+    """The same clips would count twice."""
+    one, other = run_on("a", "b", known="ab"), run_on("a", "b", known="ab", **{"optimizer.lr": 0.1})
+    other.results["choices"]["split"] = "each_corpus"
+    other.results["config"]["optimizer"]["lr"] = one.results["config"]["optimizer"]["lr"]
+    table = table_of([one, other, run_on("b", "a", known="ab")])
+    assert sorted(table["system"].tolist()) == ["each_corpus", "leave_corpus_out", "leave_corpus_out"]
