@@ -373,7 +373,7 @@ class EmotionDataModule(pl.LightningDataModule):
                 f"{'clips' if self.sample.is_clip else 'frames'}: give at most {train}."
             )
         if "group" in manifest and (manifest.groupby("group")["split"].nunique() > 1).any():
-            log.warning("this split ignores dataset.near_duplicates=group: use split=clips.")
+            log.warning("this split does not keep all near-duplicates together (dataset.near_duplicates=group).")
         sentence = self.audit.sentence()
         if sentence:
             log.warning(sentence)

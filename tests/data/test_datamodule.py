@@ -168,4 +168,4 @@ def test_groups_do_not_change_a_split_from_csv(image_folder, pictures, tmp_path,
     made.prepare_data()
     made.setup()
     assert made.manifest.set_index("path")["split"].to_dict() == subsets
-    assert "this split ignores dataset.near_duplicates=group" in caplog.text
+    assert "does not keep all near-duplicates together (dataset.near_duplicates=group)" in caplog.text
