@@ -37,10 +37,7 @@ def _completed(several: DictConfig, roots: Mapping[str, str]) -> dict[str, Any]:
     if isinstance(given, ListConfig):
         names = [str(name) for name in given]
         if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise InputError(
-                f"dataset.corpora={names} has {twice[0]} twice: give each corpus once, or a mapping with a name for "
-                f"each, such as {{first:{{dataset:{twice[0]},root:A}},second:{{dataset:{twice[0]},root:B}}}}."
-            )
+            raise InputError(f"dataset.corpora={names} has {twice[0]} twice: give each corpus once.")
         given = dict.fromkeys(names)
     if not isinstance(given, Mapping):
         raise InputError(
@@ -57,7 +54,7 @@ def _settings(name: str, given: Any, common: set[str], roots: Mapping[str, str])
     assert isinstance(content, dict)
     settings = {str(key): value for key, value in content.items()}
     if "_target_" in settings:  # already complete
-        return settings
+        return {"_partial_": True, **settings}
     option = str(settings.pop("dataset", name))
     files = option_files("dataset", option)
     options = [each for each in options_by_group()["dataset"] if each != "several"]
@@ -75,7 +72,7 @@ def _settings(name: str, given: Any, common: set[str], roots: Mapping[str, str])
             raise InputError(f"dataset.corpora.{name}.{key} {why}. Settings of {option}: {others}.")
     merged = {**known, **settings}
     if "root" in merged and merged["root"] is None:
-        merged["root"] = roots.get(name, roots.get(option))
+        merged["root"] = roots.get(name)
     return {"_partial_": True, **merged}
 
 

@@ -112,6 +112,12 @@ class ActionUnitTarget:
             log.warning("%s cannot be learned and is left out: never or always present in training.", listed(unused))
         self.columns = [name for name, usable in zip(self.columns, is_usable, strict=True) if usable]
         self.counts = counts[is_usable]
+        validated = self.values(samples)[(samples["split"] == "val").to_numpy()]
+        if len(validated) and not (validated == 1).any():
+            raise InputError(
+                "no action unit is present in the validation subset, where F1 could not be measured: choose another split "
+                "or split.seed, or a larger validation subset."
+            )
         _check_labelled(samples, self.values(samples), ["action units"])
 
     def values(self, samples: pd.DataFrame) -> np.ndarray:

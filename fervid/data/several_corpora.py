@@ -96,7 +96,12 @@ class SeveralDataModule(EmotionDataModule):
             given: dict[str, Any] = {"sample": sample, "cache_dir": cache_dir}
             if _has_files(make):
                 given |= {"name": str(name), **crops}
-            self.datamodules[str(name)] = make(**given)
+            made = self.datamodules[str(name)] = make(**given)
+            if made.corpus != name:
+                raise InputError(
+                    f"dataset.corpora has the name {name!r} for {made.corpus}: only a corpus of your own files can be "
+                    f"named, since others are recognised by their names; write {made.corpus}."
+                )
         sources = [source for each in self.datamodules.values() for source in each.sources]
         super().__init__(sources, sample=sample, grayscale=grayscale is True, cache_dir=cache_dir, **options)
         self._labels, self.temperature = LabelMap(label_map, emotions, not_shared), temperature

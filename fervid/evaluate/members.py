@@ -155,8 +155,16 @@ def seen_frames(run: Run, seen: pd.DataFrame, datamodule: EmotionDataModule) -> 
     if all(corpus["published"] for corpus in [*run.corpora, *datamodule.corpora]):
         return seen[seen["corpus"].isin(datamodule.rows["corpus"])], bool(seen["subject"].notna().all())
     # Folders of files may contain anything: names in one folder say nothing about names in another.
-    trained, evaluated = ([(c["name"], _place(c["root"])) for c in each] for each in (run.corpora, datamodule.corpora))
-    return (seen, True) if trained == evaluated else (seen.iloc[:0], False)
+    pairs = [(own, other) for own in datamodule.corpora for other in run.corpora]
+    same = {own["name"] for own, other in pairs if _is_same(own, other)}
+    is_comparable = all(_is_same(own, other) or (own["published"] and other["published"]) for own, other in pairs)
+    return seen[seen["corpus"].isin(same)], is_comparable
+
+
+def _is_same(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether two descriptions are of the same corpus, in which equal names are of the same subjects and clips."""
+    is_published = one["published"] and other["published"]
+    return one["name"] == other["name"] and (is_published or _place(one["root"]) == _place(other["root"]))
 
 
 def _place(root: Any) -> Path:

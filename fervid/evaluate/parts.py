@@ -100,6 +100,8 @@ def _check(runs: Sequence[Run], config: DictConfig) -> Weights:
     for name, value in (("posteriors", config.posteriors), ("posterior_classes", config.posterior_classes)):
         if value is not None:
             raise InputError(f"{name}={value} is for runs of task=classification, not of task={first.task}.")
+    if config.adapt is not None:
+        raise InputError(f"adapt={config.adapt} is for runs of task=classification, not of task={first.task}.")
     if config.combine != "mean":
         raise InputError(f"combine={config.combine} is for runs of task=classification: leave combine=mean.")
     if config.weights in ("validation", "learned"):

@@ -59,16 +59,10 @@ def training_entries(run: Run, config: DictConfig | None) -> dict[str, Any]:
             "dataset": OmegaConf.to_container(corpus_settings(config, stored, of_pictures=crops_pictures(run))),
             "detector": OmegaConf.to_container(config.detector) if config.get("detector") else None,
             "identity": OmegaConf.to_container(config.identity) if config.get("identity") else None,
-            "trained_on": {group: before.get(group) for group in ("dataset", "split", "detector", "identity")}
-            | {"corpora": _training_corpora(run)},
+            "trained_on": {group: before.get(group) for group in ("dataset", "split", "detector", "identity")},
             "paper": None,
         }
     return results
-
-
-def _training_corpora(run: Run) -> list[str]:
-    counts = run.results["data"].get("corpus_by_split") or {}
-    return [name for name, each in counts.items() if each["train"]] or [corpus["name"] for corpus in run.corpora]
 
 
 def adaptation_entries(results: dict[str, Any], member: Member) -> dict[str, Any]:
@@ -176,9 +170,13 @@ def write_run(
         validation: predictions of the validation frames, if any.
         batches: whether the predictions depend on the batch, if that was checked.
     """
-    sizes = {subset: int(member.run.results["data"]["split"][subset]) for subset in ("train", "val")}
+    before = member.run.results["data"]
+    sizes = {subset: int(before["split"][subset]) for subset in ("train", "val")}
+    trained = {name: counts | {"test": 0} for name, counts in before.get("corpus_by_split", {}).items()}
     if "posteriors" in results["config"]:  # what its model was trained on is unknown
-        sizes = {"train": 0, "val": 0}
+        sizes, trained = {"train": 0, "val": 0}, {}
+    for corpus, count in predictions["corpus"].value_counts().items():
+        trained[str(corpus)] = trained.get(str(corpus), {"train": 0, "val": 0}) | {"test": int(count)}
     folder.mkdir(parents=True, exist_ok=True)
     write_predictions(folder, predictions, validation)
     # Written last: it marks the folder as complete.
@@ -192,7 +190,8 @@ def write_run(
             "batch_invariance": None if batches is None else batches.as_dict(),
             "metrics": results["metrics"] | measured["metrics"],
             "leakage": leakage,
-            "data": describe_data(member.datamodule, predictions) | {"split": sizes | {"test": len(predictions)}},
+            "data": describe_data(member.datamodule, predictions)
+            | {"split": sizes | {"test": len(predictions)}, "corpus_by_split": trained},
         },
     )
     return open_run(folder)

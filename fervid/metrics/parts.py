@@ -124,6 +124,9 @@ def clip_means(table: pd.DataFrame, part: Part) -> pd.DataFrame:
         table: one row per frame; with a column ``run``, the clips of each run are averaged separately.
         part: the part.
     """
+    if part.name == AFFECT:  # labels and predictions of the same frames
+        known = table[part.labels].notna().to_numpy()
+        table = table.assign(**table[part.predictions].where(known))
     by = [*(["run"] if "run" in table else []), *CLIP_KEY]
     grouped = table.groupby(by, sort=False, dropna=False)
     means = grouped[[*part.labels, *part.predictions]].mean()

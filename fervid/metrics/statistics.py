@@ -14,6 +14,7 @@ from fervid.metrics.aggregation import class_indices
 from fervid.metrics.scores import scores
 from fervid.schema.columns import Role, keys, role
 
+MIN_KNOWN = 0.95  # fraction of the resamples that must have a score for an interval
 MAX_BLOCK_VALUES = 2**22  # draws per block of resamples: 32 MiB
 
 
@@ -181,7 +182,9 @@ def bootstrap(
 
 
 def percentile_interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float]:
-    """Returns the percentile interval of bootstrap scores; NaN if any score is NaN.
+    """Returns the percentile interval of bootstrap scores; NaN if more than 5% of the scores are NaN.
+
+    Single resamples may have no score, for example if they lack a rare action unit; they are omitted.
 
     Args:
         values: scores from :func:`bootstrap_scores`, or the paired difference of two with the same units and seed.
@@ -192,7 +195,10 @@ def percentile_interval(values: np.ndarray, level: float = 0.95) -> tuple[float,
     """
     if not 0 < level < 1:
         raise InputError(f"level={level} is out of range: use a number between 0 and 1, such as 0.95.")
-    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
+    known = values[~np.isnan(values)]
+    if len(known) < MIN_KNOWN * len(values):
+        return float("nan"), float("nan")
+    low, high = np.quantile(known, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
 

@@ -23,7 +23,7 @@ from fervid.schema.columns import corpora
 from fervid.schema.tables import Table
 
 ALL_OTHERS = "all other corpora"
-BY_CORPUS = ("dataset", "dataset.root", "dataset.corpora")  # settings that select corpora
+BY_CORPUS = ("dataset", "dataset.root", "dataset.corpora", "split.corpus", "split.train")  # that select corpora
 
 
 @dataclass
@@ -95,7 +95,8 @@ def corpus_differences(systems: Sequence[System], number: int, *, resamples: int
         return None
     rows = []
     for corpus in tested:
-        tables = [system.clips_by_run[lambda clips, name=corpus: clips["corpus"] == name] for system in systems]
+        clips = [system.clips_by_run for system in systems]
+        tables: list[pd.DataFrame] = [table[table["corpus"] == corpus] for table in clips]
         unit = bootstrap_unit(tables[0])
         counts = [run_confusions(table, systems[0].class_names, unit) for table in tables]
         drawn = [bootstrap_scores(each, resamples=resamples, seed=seed)["uar"] for each in counts]
@@ -160,8 +161,8 @@ def label_map_table(systems: Sequence[System]) -> Table | None:
 def _trained_on(run: Run, tested: str) -> str:
     """Returns the corpora of the training subset, or :data:`ALL_OTHERS`."""
     counts = run.results["data"].get("corpus_by_split") or {}
-    known = run.setting("trained_on.corpora") or [name for name, count in counts.items() if count["train"]]
-    names = sorted(str(name) for name in known) or sorted(corpus["name"] for corpus in run.corpora)
+    names = sorted(name for name, count in counts.items() if count["train"])
+    names = names or sorted(corpus["name"] for corpus in run.corpora)
     others = sorted(name for name in counts if name != tested)
     if run.setting("split") == "leave_corpus_out" and len(others) > 1 and names == others:
         return ALL_OTHERS
@@ -173,7 +174,7 @@ def _name_without_corpora(system: System) -> str:
     kept = {
         name: value
         for name, value in system.label_settings.items()
-        if name not in BY_CORPUS and not name.startswith(("dataset.corpora.", "split."))
+        if name not in BY_CORPUS and not name.startswith("dataset.corpora.")
     }
     return describe_settings(kept) or "-"
 

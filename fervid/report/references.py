@@ -5,6 +5,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import yaml
 
@@ -17,7 +18,7 @@ MEASURES = {"uar": "UAR", "accuracy": "WAR"}
 
 @cache
 def read_references() -> list[dict[str, Any]]:
-    """Reads ``references.yaml``: corpus, modalities, number of classes, protocol and published results."""
+    """Reads ``references.yaml``: corpus, modalities, number of classes, level, protocol and published results."""
     return yaml.safe_load(FILE.read_text(encoding="utf-8"))
 
 
@@ -51,7 +52,7 @@ def reference_table(systems: Sequence[System]) -> Table | None:
         ]
         rows += [
             {"protocol": protocol, "system": system.name, "source": "this report"}
-            | {MEASURES[measure]: system.mean_metric(f"test/{measure}") for measure in measures}
+            | {MEASURES[measure]: _score(system, measure, reference["level"]) for measure in measures}
             for system in found
         ]
     if not rows:
@@ -68,6 +69,8 @@ def reference_table(systems: Sequence[System]) -> Table | None:
 
 def _has_protocol(system: System, reference: dict[str, Any]) -> bool:
     first = system.runs[0]
+    if any("evaluated" in run.results for run in system.runs):  # perhaps adapted, or without some test subjects
+        return False
     if first.results["data"]["corpus"] != reference["corpus"] or first.modalities != reference["modalities"]:
         return False
     if len(system.class_names) != reference["classes"] or first.results["data"].get("rendered"):
@@ -79,6 +82,13 @@ def _has_protocol(system: System, reference: dict[str, Any]) -> bool:
         if not isinstance(value, list) and set(found) != {value}:
             return False
     return True
+
+
+def _score(system: System, measure: str, level: str) -> float:
+    """Returns the mean score of a system; of whole clips if the published scores are, and its samples are frames."""
+    of_clips = level == "clips" and system.runs[0].samples == "frames"
+    name = f"test/clip_{measure}" if of_clips else f"test/{measure}"
+    return float(np.mean([run.metric(name) if name in run.results["metrics"] else np.nan for run in system.runs]))
 
 
 def _described(name: str, value: Any) -> str:

@@ -187,10 +187,12 @@ def stored_config(
                 raise InputError(f"the configuration of {folder} has {key}, which fervid never writes: train it again.")
     for value, part in trusted.items():
         _check_trusted(value, part, packages, folder)
-    groups, data = results["config"].items(), results["data"]
-    if "grayscale" in data and "grayscale" in results["config"].get("dataset", {}):
-        results["config"]["dataset"]["grayscale"] = data["grayscale"]  # instead of auto
-    config = OmegaConf.create({name: group if name in called else _without_keywords(group) for name, group in groups})
+    groups, data = dict(results["config"]), results["data"]
+    if "grayscale" in data and "grayscale" in groups.get("dataset", {}):
+        groups["dataset"] = {**groups["dataset"], "grayscale": data["grayscale"]}  # instead of auto
+    config = OmegaConf.create(
+        {name: group if name in called else _without_keywords(group) for name, group in groups.items()}
+    )
     assert isinstance(config, DictConfig)
     return config
 
@@ -319,6 +321,8 @@ def reopen_corpus(
     has_people = stored.get("identity") is not None
     stored.identity = None  # the people are read from the manifest: an untrusted run must not choose what is downloaded
     moved = "" if root is not None else "; if the corpus was moved, give root=<folder>"
+    if "corpora" in stored.dataset:
+        moved = "; if a corpus was moved, write its folder in the file of roots (FERVID_ROOTS)"
     if stored.dataset.get("features_path") is not None and features_path is None:
         moved += f"{' and' if moved else '; if the table was moved, give'} features_path=<path>"
     logger = logging.getLogger("fervid.data")
@@ -326,8 +330,7 @@ def reopen_corpus(
     try:
         datamodule = make_datamodule(stored)
         if not all(source.is_prepared for source in datamodule.sources):
-            for settings in _corpora(stored.dataset).values():  # an untrusted run must not choose where files go
-                settings.pop("prepared_dir", None)
+            _forget_prepared_dirs(stored.dataset)  # an untrusted run must not choose where files are written
             datamodule = make_datamodule(stored)
         if has_people:
             clustered = bool(results["leakage"].get("subjects_clustered"))
@@ -358,6 +361,14 @@ def _find_moved(dataset: DictConfig, option: str) -> None:
         root = settings.get("root")
         if root is not None and name in roots and not Path(str(root)).expanduser().exists():
             settings.root = roots[name]
+
+
+def _forget_prepared_dirs(node: Any) -> None:
+    """Removes the setting ``prepared_dir`` at any depth."""
+    if isinstance(node, DictConfig):
+        node.pop("prepared_dir", None)
+    for part in list(node.values()) if isinstance(node, DictConfig) else node if isinstance(node, ListConfig) else ():
+        _forget_prepared_dirs(part)
 
 
 def _corpora(dataset: DictConfig, option: str = "") -> dict[str, DictConfig]:

@@ -148,7 +148,9 @@ class LabelMap:
         for column in columns:
             answer = column.removeprefix(VOTES)
             mapped = self._new(corpus, answer)
-            name = f"{VOTES}{mapped if mapped in used else answer}"
+            # Votes for a label that was dropped must not count for a used one of the same name.
+            other = f"{answer}_dropped" if shared_name(answer) in used else answer
+            name = f"{VOTES}{mapped if mapped in used else other}"
             new[name] = new[name] + table[column] if name in new else table[column]
         return table.drop(columns=columns).assign(**new)
 

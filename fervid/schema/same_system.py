@@ -47,6 +47,8 @@ def is_neutral(name: str) -> bool:
     Args:
         name: dotted name, such as ``dataset.num_workers``.
     """
+    if name.startswith("dataset.corpora.") and name.endswith(".prepared_dir"):
+        return True
     return any(name.startswith(each) if each[-1] in "._" else name == each for each in NEUTRAL)
 
 

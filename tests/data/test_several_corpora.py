@@ -126,7 +126,7 @@ class TestSeveralDataModule:
             corpora = {name: pictures(name, count, gray=name == "mine") for name, count in counts.items()}
             split = partial(splits.leave_corpus_out, corpus="synthetic", val=0.2, seed=0)
             datamodule = SeveralDataModule(
-                corpora | {"film": partial(SyntheticDataModule, identities=2, clips=1, frames=1)},
+                corpora | {"synthetic": partial(SyntheticDataModule, identities=2, clips=1, frames=1)},
                 **{
                     "detector": HaarDetector(), "split": split, "image_size": 28, "batch_size": 4, "face_size": 48,
                     "cache_dir": tmp_path / "cache", **options,
@@ -203,5 +203,7 @@ class TestSeveralDataModule:
         folder = partial(ImageFolderDataModule, tmp_path)
         with pytest.raises(InputError, match="at least two corpora"):
             SeveralDataModule({"a": folder})
+        with pytest.raises(InputError, match="has the name 'film' for synthetic: only a corpus of your own files"):
+            SeveralDataModule({"film": SyntheticDataModule, "b": folder})
         with pytest.raises(InputError, match=r"has the name '\.\./a'"):
             SeveralDataModule({"../a": folder, "b": folder})

@@ -16,7 +16,7 @@ def run_on(a_run):
 
     def make(trained, tested, known=("a", "b", "c"), **settings):
         run = a_run(
-            f"{trained}_on_{tested}_{settings.get('optimizer.lr')}",
+            f"{trained}_on_{tested}_{settings.get('optimizer.lr')}_{settings.get('split.folds')}",
             {"dataset.corpora": {name: {"root": f"/{name}"} for name in known}, "split.corpus": tested, **settings},
             split="leave_corpus_out",
             edit=lambda table: table.assign(corpus=tested),
@@ -52,10 +52,10 @@ def test_two_corpora_are_named_instead_of_all_others(run_on):
     assert table.index.tolist() == ["a", "b"]
 
 
-def test_evaluations_on_another_corpus_have_their_training_corpora(run_on):
-    run = run_on("a", "b", known="ab", **{"trained_on.corpora": ["a"]})
-    run.results["data"]["corpus_by_split"] = {}
-    assert table_of([run, run_on("b", "a", known="ab")]).index.tolist() == ["a", "b"]
+def test_other_protocols_are_not_pooled(run_on):
+    runs = [run_on("a", "b", known="ab", **{"split.folds": name}) for name in ("five", "six")]
+    table = table_of([*runs, run_on("b", "a", known="ab", **{"split.folds": "six"})])
+    assert table.loc["a", "system"].tolist() == ["folds=five", "folds=six"]
 
 
 def test_a_single_corpus_has_no_table(a_run):

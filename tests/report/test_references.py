@@ -41,6 +41,16 @@ def test_all_runs_of_a_protocol_are_compared_with_its_published_results(systems)
     assert table.data["remark"].iloc[1] == "The epoch was chosen on the test subjects."
 
 
+def test_frames_of_videos_are_compared_by_clip(systems):
+    found = systems(6, modalities=("image",), **{"split.folds": "ravdess_6"})
+    table = reference_table(found)
+    assert table.data["source"].iloc[-1] == "this report"
+    assert table.data["UAR"].iloc[-1] == found[0].mean_metric("test/clip_uar") != found[0].mean_metric("test/uar")
+    for run in found[0].runs:
+        run.results["evaluated"] = "a run"
+    assert reference_table(found) is None
+
+
 @pytest.mark.parametrize(
     "changed",
     [
@@ -57,7 +67,7 @@ def test_other_protocols_are_not_compared(systems, changed):
 
 def test_the_references_are_complete():
     for reference in read_references():
-        assert set(reference) == {"corpus", "modalities", "classes", "protocol", "results"}
+        assert set(reference) == {"corpus", "modalities", "classes", "level", "protocol", "results"}
         for result in reference["results"]:
             assert set(result) - {"remark"} == {"system", "citation", "measure", "percent", "certainty"}
             assert result["measure"] in MEASURES

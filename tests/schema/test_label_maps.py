@@ -58,6 +58,14 @@ def test_votes_follow_their_labels():
     assert distributions(joined.assign(clip="x"), names).round(2).tolist() == [[1, 0], [0, 1], [1, 0], [0, 1]]
 
 
+def test_votes_for_a_dropped_label_do_not_count_for_its_name():
+    """Fear counts as sad, and sad is dropped."""
+    voted = corpus("one", "fear", "happy", "sad", votes_fear=[9, 0, 0], votes_sad=[1, 0, 9], votes_happy=[0, 9, 1])
+    tables, _ = LabelMap({"one": {"fear": "sad", "sad": None}}).align([voted, corpus("two", "happy", "sad")])
+    assert tables[0]["emotion"].tolist() == ["sad", "happy"]
+    assert tables[0][["votes_sad", "votes_sad_dropped"]].to_numpy().tolist() == [[9, 1], [0, 0]]
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

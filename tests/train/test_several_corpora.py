@@ -71,7 +71,14 @@ def test_each_corpus_is_left_out_reported_evaluated_and_predicted(swept, fervid_
     (other,) = [open_run(path.parent) for path in (tmp_path / "other").glob("members/*/results.json")]
     settings = other.results["config"]["dataset"]
     assert (settings["margin"], settings["no_face"], settings["grayscale"]) == (0.05, "whole", True)
-    assert other.setting("trained_on.corpora") == ["mine", "ravdess"]
+    counts = other.results["data"]["corpus_by_split"]
+    assert {name for name, each in counts.items() if each["train"]} == {"mine", "ravdess"}
+    assert counts["video_folder"] == {"train": 0, "val": 0, "test": len(other.predictions)}
+    # The scores of a training corpus are known to be leaky.
+    words = (*words[:2], "dataset=ravdess", f"dataset.root={trained.corpus}", "dataset.frame_stride=8")
+    fervid_command("evaluate", *words, f"hydra.run.dir={tmp_path / 'seen'}")
+    (seen,) = [open_run(path.parent) for path in (tmp_path / "seen").glob("members/*/results.json")]
+    assert seen.level == "leaky"
     # Predictions use gray pictures.
     words = (f"run={folder / '0'}", f"source={_picture(tmp_path)}", f"hydra.run.dir={tmp_path / 'predicted'}")
     fervid_command("predict", *words)
