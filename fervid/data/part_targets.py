@@ -115,7 +115,7 @@ class ActionUnitTarget:
         validated = self.values(samples)[(samples["split"] == "val").to_numpy()]
         if len(validated) and not (validated == 1).any():
             raise InputError(
-                "no action unit is present in the validation subset, where F1 could not be measured: choose another split "
+                "no action unit is present in the validation subset, where F1 is undefined: choose another split "
                 "or split.seed, or a larger validation subset."
             )
         _check_labelled(samples, self.values(samples), ["action units"])

@@ -10,6 +10,7 @@ from omegaconf import OmegaConf
 
 from fervid.cli import compose
 from fervid.evaluate.members import Member, corpus_settings, leakage, seen_frames
+from fervid.runs import load
 from fervid.runs.run import Run
 from fervid.schema.config_folder import CONFIG_FOLDER
 
@@ -90,3 +91,27 @@ def test_a_prepared_folder_of_a_run_from_elsewhere_is_not_written(fervid_command
     fervid_command("explain", *words)
     assert list((tmp_path / "mine").iterdir()) == []
     assert (folder / "explanation" / "random.png").exists()
+
+
+def test_prepared_folders_of_several_corpora_from_elsewhere_are_forgotten():
+    """At any depth: the class of several corpora may be nested."""
+    inner = {"corpora": {"a": {"prepared_dir": "/mine", "root": "/a"}}, "prepared_dir": "/mine"}
+    dataset = OmegaConf.create({"corpora": {"b": inner, "c": {"prepared_dir": "/mine"}}, "prepared_dir": None})
+    load._forget_prepared_dirs(dataset)
+    assert "prepared_dir" not in str(dataset)
+    assert dataset.corpora.b.corpora.a.root == "/a"
+
+
+def test_corpora_that_a_joint_run_has_seen_are_matched_one_by_one():
+    both = stored("mine_folder", "/a")
+    both.results["data"]["corpora"] += stored("ravdess", "/r").results["data"]["corpora"]
+    seen = pd.concat([frames("mine_folder", "train"), frames("ravdess", "train")], ignore_index=True)
+    for name, root, corpora, comparable in (
+        ("mine_folder", "/a", {"mine_folder"}, False),
+        ("mine_folder", "/b", set(), False),
+        ("ravdess", "/elsewhere", {"ravdess"}, False),
+    ):
+        datamodule = StubDataModule(name, root)
+        found, names_comparable = seen_frames(both, seen, datamodule)
+        assert set(found["corpus"]) == corpora
+        assert names_comparable is comparable

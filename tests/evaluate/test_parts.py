@@ -112,6 +112,7 @@ def test_other_corpus_without_labels_is_one_sentence(part_runs, evaluate, others
     [
         (["combine=product"], "combine=product is for runs of task=classification"),
         (["weights=learned"], "weights=learned is for runs of task=classification"),
+        (["adapt=class_prior"], "adapt=class_prior is for runs of task=classification"),
         (["posteriors=table.csv"], "posteriors=table.csv is for runs of task=classification"),
     ],
 )

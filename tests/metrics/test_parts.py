@@ -10,6 +10,7 @@ from torchmetrics.regression import ConcordanceCorrCoef, MeanSquaredError, Pears
 from fervid.metrics.action_units import unit_counts, unit_scores
 from fervid.metrics.affect import affect_scores, moments
 from fervid.metrics.parts import bootstrap_part, clip_means, measure_parts, part_scores
+from fervid.metrics.statistics import percentile_interval
 from fervid.schema.columns import DIMENSIONS
 from fervid.schema.parts import AFFECT, EMOTION, MULTI, UNITS, Part
 
@@ -101,7 +102,7 @@ def test_resamples_of_subjects_are_scored_like_tables_of_them():
 
 
 def test_clip_is_the_mean_of_its_frames():
-    frames = table(9).assign(valence=[0.0, 0.3, 0.6] * 3)
+    frames = table(9).assign(valence=[0.0, 0.3, 0.6] * 3, arousal=0.0)
     clips = clip_means(frames, PART)
     assert clips["valence"].tolist() == pytest.approx([0.3, 0.3, 0.3])
     assert clips["predicted_arousal"][1] == pytest.approx(frames["predicted_arousal"][3:6].mean())
@@ -125,3 +126,22 @@ def test_results_of_several_parts():
     assert metrics["test/mean_score"] == pytest.approx((0.5 + metrics["test/ccc"] + 1) / 3)
     assert metrics["test/clip_ccc"] == pytest.approx(part_scores(clip_means(frames, PART), PART)["ccc"])
     assert "test/clip_f1_units" not in metrics
+
+
+def test_clip_means_use_the_same_frames_for_labels_and_predictions():
+    """Frames without a label do not count for the prediction of their clip either."""
+    table = pd.DataFrame({"corpus": "c", "subject": "s", "clip": ["a", "a", "b", "b"], "frame": [0, 1, 0, 1]})
+    table = table.assign(
+        valence=[0.5, np.nan, -0.5, -0.3], arousal=0.0, predicted_valence=[0.5, -1.0, -0.5, -0.3], predicted_arousal=0.0
+    )
+    means = clip_means(table, Part(AFFECT, ("valence", "arousal")))
+    assert means["predicted_valence"].tolist() == means["valence"].tolist() == pytest.approx([0.5, -0.4])
+
+
+def test_few_resamples_without_a_score_are_omitted_from_an_interval():
+    values = np.linspace(0, 1, 1001)
+    values[::50] = np.nan
+    low, high = percentile_interval(values)
+    assert (low, high) == pytest.approx((0.025, 0.975), abs=0.005)
+    values[::10] = np.nan
+    assert np.isnan(percentile_interval(values)).all()
