@@ -170,7 +170,7 @@ def test_help_lists_the_available_options(tmp_path, monkeypatch):
         output = settings_help("audit", ["dataset=mine"])
         corpora = (
             "affectnet, ck_plus, crema_d, emodb, enterface, fer2013, ferplus, hf_faces, image_folder, ised, jaffe, "
-            "kdef, mine, raf_db, ravdess, synthetic"
+            "kdef, mine, raf_db, ravdess, several, synthetic"
         )
         assert f"dataset: {corpora}, video_folder\n" in output
         assert re.search(r"root: null +# where it lies", output)

@@ -347,11 +347,11 @@ def test_corpus_without_any_face_is_an_error(tmp_path):
 def test_temporary_failures_are_retried(raw, whole, tmp_path, monkeypatch):
     """For example, a network drive was unavailable for a moment."""
 
-    def one_fails(task, detector, alignment):
+    def one_fails(task, detector, alignment, **options):
         from fervid.faces.clip_faces import Crop, crop_faces
 
         stale = Crop(task.row, failure="Stale file handle", temporary=True)
-        return stale if task.row == 3 else crop_faces(task, detector, alignment)
+        return stale if task.row == 3 else crop_faces(task, detector, alignment, **options)
 
     monkeypatch.setattr("fervid.prepare.prepared_corpus.crop_faces", one_fails)
     made = corpus(raw, tmp_path, max_failures=0)
