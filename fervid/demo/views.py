@@ -174,7 +174,7 @@ def show_video(
                     break
                 film.write(frame, faces)
                 times.append(frame.time)
-                rows += records(source.name, frame, faces, predictor.class_names)
+                rows += records(source.name, frame, faces, predictor.parts)
     except (ValueError, OSError) as error:
         target.unlink(missing_ok=True)
         return VideoView(None, f"This video cannot be read: {first_line(error)}. Use MP4, MOV, AVI or WebM.")
@@ -183,7 +183,7 @@ def show_video(
         return VideoView(target, f"{note} {NO_FACE}".lstrip())
     table = pd.DataFrame(rows)
     names = predictor.class_names
-    return VideoView(target, note, _persons(table, names), timeline(table, names, times))
+    return VideoView(target, note, _persons(table, names), timeline(table, predictor.parts, times))
 
 
 def _numbered(faces: Sequence[FacePrediction]) -> list[FacePrediction]:
