@@ -279,7 +279,7 @@ def test_network_that_depends_on_the_batch_is_not_exported(run, monkeypatch):
         ).eval()
         return model
 
-    monkeypatch.setattr("fervid.export.exporting.load_classifier", load)
+    monkeypatch.setattr("fervid.export.exporting.load_task", load)
     with pytest.raises(InputError, match="Outputs depend on the other pictures of a batch"):
         export_run(run, ["onnx"])
     assert not (run / "export").exists()
