@@ -80,7 +80,8 @@ def exported(trained, tmp_path_factory):
 
 
 def test_all_formats_match_the_run_for_any_batch_size(trained, exported):
-    folder, differences, of_pictures = exported
+    folder, differences, of_pictures, outputs = exported
+    assert outputs == ("logits",)
     assert of_pictures
     assert set(differences) == set(FORMATS)
     assert max(differences.values()) < 1e-4
