@@ -41,6 +41,15 @@ def _faces(_: str) -> Iterator[str]:
     yield from (f"| `{name}` | {meaning} |" for name, meaning in FACE_COLUMNS.items())
 
 
+def _parts(_: str) -> Iterator[str]:
+    from fervid.predict.face_tables import PART_COLUMNS  # imports torch
+
+    yield "| predicted by the run | column | meaning |"
+    yield "|---|---|---|"
+    for part, columns in PART_COLUMNS.items():
+        yield from (f"| {part} | `{name}` | {meaning} |" for name, meaning in columns.items())
+
+
 def _windows(_: str) -> Iterator[str]:
     from fervid.predict.window_tables import WINDOW_COLUMNS  # imports torch
 
@@ -93,6 +102,7 @@ def _entries(record: Any, prefix: str = "", required: bool = True) -> Iterator[t
 TABLES: dict[str, Callable[[str], Iterator[str]]] = {
     "columns": _columns,
     "faces": _faces,
+    "parts": _parts,
     "windows": _windows,
     "references": _references,
     "answers": _answers,

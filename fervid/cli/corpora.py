@@ -41,8 +41,8 @@ def _completed(several: DictConfig, roots: Mapping[str, str]) -> dict[str, Any]:
         given = dict.fromkeys(names)
     if not isinstance(given, Mapping):
         raise InputError(
-            f"dataset.corpora={'null' if given is None else given} is not a list of corpora: give dataset.corpora=[ferplus,ravdess], or a mapping "
-            "with the settings of each, {ferplus:{root:A},ravdess:{root:B}}."
+            f"dataset.corpora={'null' if given is None else given} is not a list of corpora: give "
+            "dataset.corpora=[ferplus,ravdess], or a mapping with the settings of each, {ferplus:{root:A},ravdess:{root:B}}."
         )
     return {str(name): _settings(str(name), settings, set(several), roots) for name, settings in given.items()}
 

@@ -24,6 +24,7 @@ from fervid.media.decoding import read_picture
 from fervid.media.formats import PICTURE_SUFFIXES, VIDEO_SUFFIXES
 from fervid.predict.predictor import Predictor
 from fervid.predict.window_predictor import WindowPredictor
+from fervid.schema.parts import EMOTION
 from fervid.storage.escaping import markdown_text
 
 MAX_PIXELS = 1280  # longer side of a picture sent to the browser
@@ -44,7 +45,8 @@ class FaceCards:
                 with gr.Row(equal_height=True):
                     picture, heat = _picture_box(min_width=130), _picture_box(min_width=130)
                     probabilities = gr.Label(min_width=220, scale=2, show_label=False)
-            self.components += [card, title, picture, heat, probabilities]
+                    bars = gr.HTML(min_width=220, padding=True)
+            self.components += [card, title, picture, heat, probabilities, bars]
 
     def updates(self, faces: Sequence[FaceView]) -> list[Any]:
         """Returns the updates of :attr:`components` that show these faces, at most :data:`MAX_FACES`."""
@@ -57,10 +59,11 @@ class FaceCards:
                 f"**{face.title}**: the network's input{heat_title}",
                 _resized(face.picture, FACE_PIXELS),
                 gr.Image(_resized(face.heat, FACE_PIXELS), visible=has_heat),
-                face.probabilities,
+                gr.Label(face.probabilities or None, visible=bool(face.probabilities)),
+                gr.HTML(face.bars, visible=bool(face.bars)),
             ]
         missing = MAX_FACES - len(faces)
-        return updates + [gr.Group(visible=False), "", None, None, None] * missing
+        return updates + [gr.Group(visible=False), "", None, None, None, ""] * missing
 
 
 def build_page(
@@ -137,7 +140,9 @@ def _add_frame_tabs(
         _add_picture_tab(picture)
     with gr.Tab("Video"):
         gr.Markdown(f"Only the first {longest_video:g} seconds of a video are used.")
-        _add_video_tab(video)
+        is_classifier = [part.name for part in predictor.parts] == [EMOTION]
+        # Widths in pixels would not fit on a phone; other tasks have other columns.
+        _add_video_tab(video, ["22%", "20%", "24%", "34%"] if is_classifier else None)
     with gr.Tab("Webcam"):
         gr.Markdown("Press Record to start the camera. Pictures are deleted after an hour or when the demo ends.")
         _add_webcam_tab(webcam)
@@ -160,7 +165,7 @@ def _add_picture_tab(view_of: Callable[[str], PictureView]) -> None:
     file.upload(picture, file, [file, note, whole, *cards.components], api_visibility="private")
 
 
-def _add_video_tab(view_of: Callable[[str], VideoView]) -> None:
+def _add_video_tab(view_of: Callable[[str], VideoView], widths: list[str | int] | None) -> None:
     clip = gr.File(show_label=False, file_types=sorted(VIDEO_SUFFIXES), height=120)
     annotated = gr.Video(visible=False, show_label=False, autoplay=True, buttons=["download"], elem_classes="video")
     note = gr.Markdown(visible=False)
@@ -170,7 +175,7 @@ def _add_video_tab(view_of: Callable[[str], VideoView]) -> None:
         wrap=True,
         show_label=False,
         buttons=[],
-        column_widths=["22%", "20%", "24%", "34%"],  # widths in pixels would not fit on a phone
+        column_widths=widths,
     )
     timeline = _picture_box(visible=False)
 
@@ -204,17 +209,23 @@ def _add_webcam_tab(view_of: Callable[[str], PictureView]) -> None:
             note = gr.Markdown(visible=False)
             annotated = _picture_box(visible=False)
             probabilities = gr.Label(visible=False)
+            bars = gr.HTML(visible=False)
 
     def webcam(frame: str | None) -> list[Any]:
         view = PictureView(None) if frame is None else view_of(frame)
         if not view.faces:
-            return [*_shown(view), gr.Label(visible=False)]
-        return [*_shown(view), gr.Label(view.faces[0].probabilities, label=view.faces[0].title, visible=True)]
+            return [*_shown(view), gr.Label(visible=False), gr.HTML(visible=False)]
+        first = view.faces[0]
+        return [
+            *_shown(view),
+            gr.Label(first.probabilities or None, label=first.title, visible=bool(first.probabilities)),
+            gr.HTML(first.bars, visible=bool(first.bars)),
+        ]
 
     camera.stream(
         webcam,
         camera,
-        [note, annotated, probabilities],
+        [note, annotated, probabilities, bars],
         stream_every=0.25,
         time_limit=None,
         show_progress="hidden",

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from fervid.demo.part_views import NO_HEAT_MAPS, mean_values, part_bars, score_sentence
 from fervid.errors import InputError, first_line
 from fervid.explain.heat_maps import heat_maps
 from fervid.figures import overlay, timeline
@@ -19,7 +20,8 @@ from fervid.predict.face_tables import records
 from fervid.predict.predictor import FacePrediction, Predictor
 from fervid.predict.run_predictor import RunPredictor
 from fervid.predict.video import watch
-from fervid.runs.run import open_run
+from fervid.runs.run import Run, open_run
+from fervid.schema.parts import CLASSIFICATION, EMOTION, Part
 from fervid.schema.predictions import probabilities
 from fervid.schema.weights import describe_weights
 from fervid.storage.escaping import markdown_text
@@ -39,9 +41,10 @@ class FaceView:
     Attributes:
         title: its number, counted from left to right.
         picture: the network's input, uint8 (S, S, 3) RGB.
-        probabilities: probability of each emotion.
+        probabilities: probability of each emotion; empty if the run does not predict emotions.
         heat: the input overlaid with its heat map, uint8 (S, S, 3) RGB; None without a heat map.
         heat_title: description of the heat map.
+        bars: HTML with the values of the other targets; empty if there are none.
     """
 
     title: str
@@ -49,6 +52,7 @@ class FaceView:
     probabilities: dict[str, float]
     heat: np.ndarray | None = None
     heat_title: str = ""
+    bars: str = ""
 
 
 @dataclass(frozen=True)
@@ -88,13 +92,14 @@ def about(predictor: RunPredictor) -> str:
     run = open_run(predictor.folder)
     data, split = run.results["data"], str(run.setting("split") or "own").replace("_", " ")
     rendered = ", **rendered faces, none of them real**" if data.get("rendered") else ""
-    uar = run.metric("test/uar")
     # For the user's own files, the name of the folder is more informative than "image_folder".
     corpus = " and ".join(
         about["name"] if about["published"] or not about["root"] else Path(about["root"]).name for about in run.corpora
     )
     score = "It was not tested."
-    if not np.isnan(uar):
+    if run.task != CLASSIFICATION:
+        score = score_sentence(run)
+    elif not np.isnan(uar := run.metric("test/uar")):
         emotions = len(run.class_names)
         phrase, samples = run.level.phrase, "faces"
         if not run.classifies_pictures:
@@ -106,11 +111,17 @@ def about(predictor: RunPredictor) -> str:
     weights = " ".join(describe_weights(run.results.get("weights") or {}))
     expressions = " and ".join(EXPRESSIONS[name] for name in run.modalities if name in EXPRESSIONS)
     return (
-        f"# {'Facial emotion' if run.modalities == ['image'] else 'Emotion'} recognition\n\n"
+        f"# {_heading(run)}\n\n"
         f"Run **{markdown_text(predictor.folder.resolve().name)}**, trained on {markdown_text(corpus)}{rendered}, with "
         f"the split {markdown_text(split)} ({markdown_text(str(run.level))}). {score}\n\n"
         f"{weights and markdown_text(weights) + ' '}{CAUTION.format(expressions)}"
     )
+
+
+def _heading(run: Run) -> str:
+    if run.task != CLASSIFICATION:
+        return "Facial expression analysis"
+    return f"{'Facial emotion' if run.modalities == ['image'] else 'Emotion'} recognition"
 
 
 def show_picture(predictor: Predictor, source: Path | bytes) -> PictureView:
@@ -131,12 +142,14 @@ def show_picture(predictor: Predictor, source: Path | bytes) -> PictureView:
     notes = []
     if len(found) > MAX_FACES:
         notes.append(f"{len(found)} faces were found; the {MAX_FACES} largest are shown one by one.")
-    heats: list[np.ndarray | None]
-    try:
-        heats = list(heat_maps(predictor.model, np.stack([face.picture for face in shown])))
-    except InputError:  # a backbone without feature maps
-        heats = [None] * len(shown)
-        notes.append("This network has no feature maps, so no heat maps can be shown.")
+    heats: list[np.ndarray | None] = [None] * len(shown)
+    if shown[0].others:
+        notes.append(NO_HEAT_MAPS)
+    else:
+        try:
+            heats = list(heat_maps(predictor.model, np.stack([face.picture for face in shown])))
+        except InputError:  # a backbone without feature maps
+            notes.append("This network has no feature maps, so no heat maps can be shown.")
     faces = [_view(face, predictor.class_names, heat) for face, heat in zip(shown, heats, strict=True)]
     return PictureView(annotate(image, [*shown, *found[MAX_FACES:]]), " ".join(notes), faces)
 
@@ -174,7 +187,7 @@ def show_video(
                     break
                 film.write(frame, faces)
                 times.append(frame.time)
-                rows += records(source.name, frame, faces, predictor.class_names)
+                rows += records(source.name, frame, faces, predictor.parts)
     except (ValueError, OSError) as error:
         target.unlink(missing_ok=True)
         return VideoView(None, f"This video cannot be read: {first_line(error)}. Use MP4, MOV, AVI or WebM.")
@@ -182,8 +195,7 @@ def show_video(
     if not rows:
         return VideoView(target, f"{note} {NO_FACE}".lstrip())
     table = pd.DataFrame(rows)
-    names = predictor.class_names
-    return VideoView(target, note, _persons(table, names), timeline(table, names, times))
+    return VideoView(target, note, _persons(table, predictor.parts), timeline(table, predictor.parts, times))
 
 
 def _numbered(faces: Sequence[FacePrediction]) -> list[FacePrediction]:
@@ -199,22 +211,21 @@ def _view(face: FacePrediction, class_names: Sequence[str], heat: np.ndarray | N
         dict(zip(class_names, face.probabilities.tolist(), strict=True)),
         None if heat is None else overlay(face.picture, heat),
         f"the regions that contribute to {face.emotion}",
+        part_bars(face.others),
     )
 
 
-def _persons(table: pd.DataFrame, class_names: Sequence[str]) -> pd.DataFrame:
-    """Returns when each person of a video is visible, and with which emotions."""
+def _persons(table: pd.DataFrame, parts: Sequence[Part]) -> pd.DataFrame:
+    """Returns when each person of a video is visible, and with which predictions."""
+    class_names = next((part.names for part in parts if part.name == EMOTION), ())
     rows = []
-    for person, part in table.groupby("person"):
-        mean = probabilities(part, class_names).mean(axis=0)
-        shares = part["emotion"].value_counts(normalize=True).head(3)
-        best = np.argsort(mean)[::-1][:2]
-        rows.append(
-            {
-                "Person": person,
-                "Visible": f"{part['time'].min():.1f} to {part['time'].max():.1f} s",
-                "Share of frames": ", ".join(f"{name} {share:.0%}" for name, share in shares.items()),
-                "Mean probability": ", ".join(f"{class_names[index]} {mean[index]:.0%}" for index in best),
-            }
-        )
+    for person, seen in table.groupby("person"):
+        row = {"Person": person, "Visible": f"{seen['time'].min():.1f} to {seen['time'].max():.1f} s"}
+        if class_names:
+            mean = probabilities(seen, class_names).mean(axis=0)
+            shares = seen["emotion"].value_counts(normalize=True).head(3)
+            best = np.argsort(mean)[::-1][:2]
+            row["Share of frames"] = ", ".join(f"{name} {share:.0%}" for name, share in shares.items())
+            row["Mean probability"] = ", ".join(f"{class_names[index]} {mean[index]:.0%}" for index in best)
+        rows.append(row | mean_values(seen, parts))
     return pd.DataFrame(rows)

@@ -9,12 +9,10 @@ from torch import Tensor, nn
 
 from fervid.errors import InputError
 from fervid.predict.predictor import BATCH_SIZE
-from fervid.tasks.classification import EmotionClassifier
+from fervid.tasks.task import Task
 
 
-def heat_maps(
-    model: EmotionClassifier, pictures: np.ndarray, classes: Sequence[int] | np.ndarray | None = None
-) -> np.ndarray:
+def heat_maps(model: Task, pictures: np.ndarray, classes: Sequence[int] | np.ndarray | None = None) -> np.ndarray:
     """Returns Grad-CAM heat maps of pictures.
 
     Uses the feature maps of the last backbone stage whose maps are larger than one pixel. Each feature map is weighted
@@ -22,7 +20,7 @@ def heat_maps(
     picture is scaled to 1.
 
     Args:
-        model: the classifier; its modes and gradients are restored afterwards.
+        model: a classifier; its modes and gradients are restored afterwards.
         pictures: uint8 (N, S, S, 3) RGB.
         classes: index of the class to explain for each picture, shape (N,); None: the predicted class.
 
@@ -55,7 +53,7 @@ def heat_maps(
 class _GradientsFrom(nn.Module):
     """A classifier with gradients back to the input of one stage, whether or not its parameters are trainable."""
 
-    def __init__(self, stage: int, model: EmotionClassifier):
+    def __init__(self, stage: int, model: Task):
         super().__init__()
         self.stage, self.model = stage, model
 
@@ -67,7 +65,7 @@ class _GradientsFrom(nn.Module):
 
 
 @torch.no_grad()
-def _last_stage_with_maps(model: EmotionClassifier, size: int) -> int:
+def _last_stage_with_maps(model: Task, size: int) -> int:
     backbone, found = model.backbone, None
     with _left_as_it_was(model):
         features = torch.zeros(1, 3, size, size, device=model.device)

@@ -20,16 +20,19 @@ from fervid.export.metadata import describe, describe_inputs, runs_alone
 from fervid.export.model_card import model_card
 from fervid.export.networks import checks, classifies_pictures, made_network, random_faces
 from fervid.models.batch_invariance import BatchInvariance, check_batches
-from fervid.runs.load import load_classifier, stored_config
+from fervid.runs.load import load_task, stored_config
 from fervid.runs.run import open_run
 from fervid.runs.trust import Trust
+from fervid.schema.parts import CLASSIFICATION
 from fervid.schema.tables import Table
 from fervid.storage.atomic import PREFIX, filling
 from fervid.tasks.classification import EmotionClassifier
+from fervid.tasks.task import Task
 
 TOLERANCE = 1e-4  # maximum difference of an output; relative to the largest one if that is above 1
 EXAMPLES = Path(__file__).parent / "examples"
 CLIP_EXAMPLE = "run_onnx_clips.py"  # instead of run_onnx.py
+PART_EXAMPLE = "run_onnx_parts.py"  # instead of run_onnx.py, for tasks other than classification
 NAMES = {"model_card.md", *(name for form in FORMATS.values() for name in (form.file, form.example))}
 
 log = logging.getLogger(__name__)
@@ -42,12 +45,14 @@ class Export(NamedTuple):
         folder: the output folder.
         differences: for each format, the largest difference between an output of the exported network and that of the
             original, on random inputs.
-        of_pictures: whether the network classifies single pictures; otherwise clips.
+        of_pictures: whether the network predicts single pictures; otherwise clips.
+        outputs: names of its outputs.
     """
 
     folder: Path
     differences: dict[str, float]
     of_pictures: bool
+    outputs: tuple[str, ...]
 
 
 def export_run(run: Path, formats: Sequence[str], folder: Path | None = None, *, trust: Trust = ()) -> Export:
@@ -68,14 +73,18 @@ def export_run(run: Path, formats: Sequence[str], folder: Path | None = None, *,
     unknown = [name for name in formats if name not in FORMATS]
     if unknown or not formats:
         raise InputError(f"format={', '.join(unknown) or '[]'} is unknown: choose {', '.join(FORMATS)}, or a list.")
-    model = load_classifier(run, trust=trust, of_pictures=False)
-    of_pictures = classifies_pictures(model)
+    model = load_task(run, trust=trust, of_pictures=False)
+    of_pictures, finished = classifies_pictures(model), open_run(run)
+    if not of_pictures and finished.task != CLASSIFICATION:
+        raise InputError(
+            f"{run} predicts clips or sounds with the task {finished.task}, which export cannot write: give a run of "
+            f"single pictures (sample=frame) or of {CLASSIFICATION}."
+        )
     if of_pictures:  # clips are compared one by one with a batch anyway
         invariance = _batch_invariance(model)
         if not invariance.holds:
             raise InputError(f"{run} cannot be exported. {invariance.sentence}")
         log.info(invariance.sentence)
-    finished = open_run(run)
     config = stored_config(finished.results, run, trust=trust)
     about = describe(finished.results, config, model)
     inputs = {} if of_pictures else describe_inputs(config, model)
@@ -98,10 +107,10 @@ def export_run(run: Path, formats: Sequence[str], folder: Path | None = None, *,
             f"{folder} cannot be written ({(error.strerror or first_line(error)).lower()}): free disk space or give "
             "another folder with folder=<folder>."
         ) from error
-    return Export(folder, differences, of_pictures)
+    return Export(folder, differences, of_pictures, made_network(model).outputs)
 
 
-def write_format(name: str, model: EmotionClassifier, config: DictConfig, about: dict[str, str], folder: Path) -> float:
+def write_format(name: str, model: Task, config: DictConfig, about: dict[str, str], folder: Path) -> float:
     """Writes one format and its example script; returns the largest difference of an output after opening it again."""
     form = FORMATS[name]
     path = folder / form.file
@@ -114,10 +123,11 @@ def write_format(name: str, model: EmotionClassifier, config: DictConfig, about:
     path.write_bytes(content)
     if name != "safetensors" or runs_alone(about):
         example = form.example if classifies_pictures(model) else CLIP_EXAMPLE
+        example = example if isinstance(model, EmotionClassifier) else PART_EXAMPLE
         shutil.copyfile(EXAMPLES / example, folder / form.example)
     difference, is_close = _compare(model, form.open(path, config, model))
     if not is_close:
-        output = "a logit" if classifies_pictures(model) else "an output"
+        output = "a logit" if made_network(model).outputs == ("logits",) else "an output"
         raise InputError(
             f"the network exported to {name} deviates from the run's by {difference:.2g} in {output}, more than the "
             f"tolerance of {TOLERANCE:g}. No file was written; choose another format."
@@ -126,7 +136,7 @@ def write_format(name: str, model: EmotionClassifier, config: DictConfig, about:
 
 
 @torch.inference_mode()
-def _batch_invariance(model: EmotionClassifier) -> BatchInvariance:
+def _batch_invariance(model: Task) -> BatchInvariance:
     """Checks on random pictures that logits do not depend on the batch, which no comparison of a file would notice."""
     faces = random_faces(16, model.backbone.image_size, torch.Generator().manual_seed(0))
 
@@ -137,7 +147,7 @@ def _batch_invariance(model: EmotionClassifier) -> BatchInvariance:
 
 
 @torch.inference_mode()
-def _compare(model: EmotionClassifier, compute: Compute) -> tuple[float, bool]:
+def _compare(model: Task, compute: Compute) -> tuple[float, bool]:
     """Returns the largest difference of an output on random inputs, and whether all are within the tolerance."""
     differences: dict[int, float] = defaultdict(float)  # by output
     largest: dict[int, float] = defaultdict(float)
@@ -166,10 +176,10 @@ def _check_target(folder: Path, *, empty: bool) -> None:
 
 def print_export(console: Console, export: Export) -> None:
     """Prints the exported files, their deviations from the original and how to run them."""
-    folder, differences, of_pictures = export
+    folder, differences, of_pictures, outputs = export
     by_file = {FORMATS[name].file: difference for name, difference in differences.items()}
     rows = [(path.name, path.stat().st_size / 1e6, by_file.get(path.name)) for path in sorted(folder.iterdir())]
-    column = f"largest {'logit' if of_pictures else 'output'} difference"
+    column = f"largest {'logit' if outputs == ('logits',) else 'output'} difference"
     data = pd.DataFrame(rows, columns=["file", "MB", column])
     Table("export", "Exported files", data, {"MB": "{:.3f}", column: "{:.1e}"}).print(console)
     shown = (

@@ -21,6 +21,7 @@ from fervid.models.encoder import Encoder
 from fervid.models.heads import Head
 from fervid.runs.build import make_network
 from fervid.tasks.classification import EmotionClassifier
+from fervid.tasks.task import Task
 
 ExportedNetwork = FaceNetwork | ClipNetwork
 Compute = Callable[[Mapping[str, np.ndarray]], list[np.ndarray]]  # inputs by name -> outputs
@@ -34,13 +35,13 @@ class Format:
         file: name of the exported file.
         example: name of the example script that runs the network without fervid.
         serialise: function from the network and its metadata to the content of the file.
-        open: function from the file, the run's configuration and the classifier to a function that computes outputs.
+        open: function from the file, the run's configuration and its network to a function that computes outputs.
     """
 
     file: str
     example: str
     serialise: Callable[[Any, dict[str, str]], bytes]
-    open: Callable[[Path, DictConfig, EmotionClassifier], Compute]
+    open: Callable[[Path, DictConfig, Any], Compute]
 
 
 def _onnx(network: ExportedNetwork, about: dict[str, str]) -> bytes:
@@ -69,7 +70,7 @@ def _onnx(network: ExportedNetwork, about: dict[str, str]) -> bytes:
     return proto.SerializeToString()
 
 
-def _open_onnx(path: Path, config: DictConfig, model: EmotionClassifier) -> Compute:
+def _open_onnx(path: Path, config: DictConfig, model: Task) -> Compute:
     onnx.checker.check_model(path)
     try:
         import onnxruntime
@@ -109,23 +110,28 @@ def _prefixed(prefix: str, module: nn.Module) -> dict[str, Tensor]:
     return {f"{prefix}.{name}": tensor for name, tensor in module.state_dict().items()}
 
 
-def _open_safetensors(path: Path, config: DictConfig, model: EmotionClassifier) -> Compute:
+def _open_safetensors(path: Path, config: DictConfig, model: Task) -> Compute:
     network = made_network(model)
     state = safetensors.torch.load_file(path)
     if isinstance(network, ClipNetwork):
-        return _open_clip_weights(path, state, copy.deepcopy(model))
+        return _open_clip_weights(path, state, copy.deepcopy(model))  # type: ignore[arg-type]  # a classifier
     config = config.copy()
     config.backbone.weights = str(path)  # loads the file in the same way as a new training would
     if config.backbone.get("lora"):
         config.backbone.lora = None  # merged into the weights
-    made = make_network(config, len(model.class_names))
+    made = make_network(config, model.target.size)
     backbone, head = made.encoders[Backbone.modality], made.head
     assert isinstance(backbone, Backbone)
     assert isinstance(head, Head)
     head.load_state_dict({name.removeprefix("head."): state[name] for name in state if name.startswith("head.layers.")})
     network.backbone, network.head = backbone, head
     network.eval()
-    return lambda inputs: [network(torch.from_numpy(inputs["faces"])).numpy()]
+
+    def compute(inputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        outputs = network(torch.from_numpy(inputs["faces"]))
+        return [output.numpy() for output in (outputs if isinstance(outputs, tuple) else (outputs,))]
+
+    return compute
 
 
 @torch.no_grad()

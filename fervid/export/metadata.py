@@ -8,6 +8,8 @@ from omegaconf import DictConfig
 
 from fervid.export.model_card import faces_in_words, network_name, weights_licence, without_folders
 from fervid.export.networks import classifies_pictures
+from fervid.export.part_card import output_words
+from fervid.metrics.parts import MAIN_SCORES
 from fervid.models.backbone import Backbone
 from fervid.models.feature_encoder import Columns
 from fervid.models.log_mel import RATE
@@ -15,8 +17,10 @@ from fervid.models.pretrained import PretrainedBackbone
 from fervid.models.sound_encoders import SoundEncoder
 from fervid.models.stages import MADE
 from fervid.models.transformers_stages import WhisperStem
+from fervid.schema.parts import as_entry
 from fervid.schema.weights import describe_weights, trained_weights_info
 from fervid.tasks.classification import EmotionClassifier
+from fervid.tasks.task import Task
 
 MISSING = (
     "the end of a sequence that is shorter than the batch, and all values of a modality that a clip lacks, are NaN; "
@@ -24,7 +28,7 @@ MISSING = (
 )
 
 
-def describe(results: dict[str, Any], config: DictConfig, model: EmotionClassifier) -> dict[str, str]:
+def describe(results: dict[str, Any], config: DictConfig, model: Task) -> dict[str, str]:
     """Returns the metadata for an exported file.
 
     Args:
@@ -37,14 +41,13 @@ def describe(results: dict[str, Any], config: DictConfig, model: EmotionClassifi
     """
     own = _about_pictures(config, model) if classifies_pictures(model) else _about_clips(config, model)
     metadata: dict[str, Any] = {
-        "class_names": model.class_names,
+        **_about_targets(results, model),
         "test_flips": model.test_flips,
         **own,
         "head": type(model.head).__name__,
         "corpus": results["data"]["corpus"],
         "split": results["choices"].get("split") or "unknown",
         "leakage": results["leakage"]["level"],
-        "test_uar": results["metrics"].get("test/uar"),
         "fervid_version": results.get("versions", {}).get("fervid") or "unknown",
         "git_revision": results.get("git_revision") or "unknown",
         "licence": weights_licence(results),
@@ -57,7 +60,18 @@ def describe(results: dict[str, Any], config: DictConfig, model: EmotionClassifi
     }
 
 
-def _about_pictures(config: DictConfig, model: EmotionClassifier) -> dict[str, Any]:
+def _about_targets(results: dict[str, Any], model: Task) -> dict[str, Any]:
+    """Describes what is predicted, and how well on the test subset."""
+    if isinstance(model, EmotionClassifier):
+        return {"class_names": model.class_names, "test_uar": results["metrics"].get("test/uar")}
+    names = [MAIN_SCORES[part.name] for part in model.parts]
+    return {
+        "parts": as_entry(model.parts),
+        "test_scores": {name: results["metrics"].get(f"test/{name}") for name in names},
+    }
+
+
+def _about_pictures(config: DictConfig, model: Task) -> dict[str, Any]:
     backbone = model.backbone
     pretrained = isinstance(backbone, PretrainedBackbone)
     return {
@@ -65,7 +79,9 @@ def _about_pictures(config: DictConfig, model: EmotionClassifier) -> dict[str, A
         "input": "faces: float32 (B, 3, image_size, image_size), RGB in [0, 1], any B; normalisation, channel order "
         "and the averaging over mirror images, if test_flips is true, are part of the network, except in safetensors, "
         "which contains only weights",
-        "output": "logits: float32 (B, number of class_names); apply softmax to obtain probabilities",
+        "output": "logits: float32 (B, number of class_names); apply softmax to obtain probabilities"
+        if isinstance(model, EmotionClassifier)
+        else "; ".join(f"{part.name}: {output_words(part)}" for part in model.parts),
         "network": str(config.backbone.name) if pretrained else type(backbone).__name__,
         "library": str(config.backbone.get("library") or "torchvision") if pretrained else "fervid",
         "stages": backbone.stages,
@@ -83,7 +99,7 @@ def _about_faces(config: DictConfig, backbone: Backbone) -> dict[str, Any]:
     }
 
 
-def _about_clips(config: DictConfig, model: EmotionClassifier) -> dict[str, Any]:
+def _about_clips(config: DictConfig, model: Task) -> dict[str, Any]:
     encoders = model.network.encoders
     about: dict[str, Any] = {"modalities": list(encoders), "inputs": describe_inputs(config, model), "missing": MISSING}
     for encoder in encoders.values():
@@ -104,7 +120,7 @@ def _about_clips(config: DictConfig, model: EmotionClassifier) -> dict[str, Any]
     }
 
 
-def describe_inputs(config: DictConfig, model: EmotionClassifier) -> dict[str, str]:
+def describe_inputs(config: DictConfig, model: Task) -> dict[str, str]:
     """Describes the input of each modality of a classifier of clips, by its name."""
     inputs = {}
     for name, encoder in model.network.encoders.items():
@@ -134,8 +150,8 @@ def describe_inputs(config: DictConfig, model: EmotionClassifier) -> dict[str, s
 
 
 def runs_alone(about: dict[str, str]) -> bool:
-    """Whether the weights can be used with torchvision alone: torchvision stages followed by the linear head."""
-    if "modalities" in about:
+    """Whether the weights of a classifier need only torchvision: its stages are followed by the linear head."""
+    if "modalities" in about or "parts" in about:
         return False
     is_plain = MADE.isdisjoint(json.loads(about["stages"]))
     return is_plain and (about["library"], about["head"]) == ("torchvision", "LinearHead")

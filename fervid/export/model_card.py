@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from fervid.cli.overrides import printed_command
 from fervid.errors import InputError
+from fervid.export.part_card import headline, limits, part_cards
 from fervid.faces.cropping import FACE_SIDE, Alignment
 from fervid.metrics.aggregation import class_indices, clip_predictions, confusion
 from fervid.metrics.calibration import expected_calibration_error
@@ -25,6 +26,7 @@ from fervid.runs.run import Run
 from fervid.schema.columns import SEX, grouping_columns, keys
 from fervid.schema.config_folder import CONFIG_FOLDER
 from fervid.schema.manifest import SPLITS
+from fervid.schema.parts import CLASSIFICATION
 from fervid.schema.people import describe_people
 from fervid.schema.predictions import probabilities
 from fervid.schema.weights import RESEARCH_ONLY, UNKNOWN, is_research_only, pretraining_sentences
@@ -65,14 +67,13 @@ def model_card(
 
 def _render(run: Run, config: DictConfig, files: Sequence[str], inputs: Mapping[str, str]) -> str:
     results, frames = run.results, run.predictions
-    names = run.class_names
-    clips = clip_predictions(frames, names)
+    names = list(results.get("class_names", []))  # empty if the run does not predict emotions
+    parts = [] if run.task == CLASSIFICATION else run.parts
+    clips = clip_predictions(frames, names) if names else frames
     unit = "clips" if inputs else "frames"
     units = [(unit, frames)] + ([("clips", clips)] if len(clips) < len(frames) else [])
-    counts = confusion(frames, names)
     rates = {key: results.get(key) or {} for key in ("recall", "precision")}
-    class_probabilities = probabilities(frames, names)
-    groups = grouping_columns(frames)
+    groups = grouping_columns(frames) if names else []
     environment = Environment(
         loader=PackageLoader("fervid.export", ""), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -82,11 +83,14 @@ def _render(run: Run, config: DictConfig, files: Sequence[str], inputs: Mapping[
         results=results,
         config=config,
         names=names,
+        parts=part_cards(run) if parts else [],
+        headline=headline(run) if parts else "",
+        limits=limits(parts),
         corpus=corpus_name(run),
         inputs=inputs,
         unit=unit,
         kind=KINDS.get(" ".join(inputs) or PICTURES, "Emotion"),
-        weak=_weak_emotions(results, names, unit),
+        weak=_weak_emotions(results, names, unit) if names else [],
         subsets=SPLITS,
         files=files,
         test_flips=bool(config.task.get("test_flips")),
@@ -109,15 +113,15 @@ def _render(run: Run, config: DictConfig, files: Sequence[str], inputs: Mapping[
         test_subjects=int(keys(frames, "subject").nunique()),
         min_test_subjects=MIN_TEST_SUBJECTS,
         subjects_known=bootstrap_unit(frames) == "subject",
-        scores=[(name, *_scored(table, names)) for name, table in units],
+        scores=[(name, *_scored(table, names)) for name, table in units] if names else [],
+        tested=len(frames),
         emotions=[
             (name, int(total), rates["recall"].get(name), rates["precision"].get(name))
-            for name, total in zip(names, counts.sum(axis=1), strict=True)
+            for name, total in zip(names, confusion(frames, names).sum(axis=1) if names else [], strict=True)
         ],
         sexes=next((_by_group(frames, column, names) for column in groups if column in SEX), []),
         groups=[row for column in groups if column not in SEX for row in _by_group(frames, column, names)],
-        calibration=expected_calibration_error(class_probabilities, class_indices(frames["label"], names)),
-        confidence=float(class_probabilities.max(axis=1).mean()),
+        **(_calibration(frames, names) if names else {}),
         settings=_settings(results, config),
         warnings=[without_folders(warning) for warning in results.get("warnings", [])],
     )
@@ -238,6 +242,13 @@ def _scored(table: pd.DataFrame, names: list[str]) -> Scored:
     return len(table), scores(confusion(table, names)).means(), bootstrap_intervals(counts, resamples=RESAMPLES)
 
 
+def _calibration(frames: pd.DataFrame, names: list[str]) -> dict[str, float]:
+    """Returns the expected calibration error and the mean confidence."""
+    values = probabilities(frames, names)
+    error = expected_calibration_error(values, class_indices(frames["label"], names))
+    return {"calibration": error, "confidence": float(values.max(axis=1).mean())}
+
+
 def _by_group(frames: pd.DataFrame, column: str, names: list[str]) -> list[tuple[str, str, int, Scored]]:
     """Returns the column, the value, the number of subjects and the scores for each value of a column."""
     return [
@@ -298,7 +309,11 @@ def _settings(results: dict[str, Any], config: DictConfig) -> list[tuple[str, st
 
 
 def _pairs(values: Any) -> str:
-    return ", ".join(f"{key} {value}" for key, value in values.items() if not str(key).startswith("_"))
+    return ", ".join(
+        f"{key} ({_pairs(value)})" if isinstance(value, Mapping) else f"{key} {value}"
+        for key, value in values.items()
+        if not str(key).startswith("_")
+    )
 
 
 def _percent(value: float | tuple[float, float] | None) -> str:

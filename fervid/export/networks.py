@@ -15,6 +15,7 @@ from fervid.models.network import Branch
 from fervid.models.sequences import filled, padded, valid_positions, with_padding
 from fervid.models.sound_encoders import SoundEncoder
 from fervid.tasks.classification import EmotionClassifier
+from fervid.tasks.task import Task
 
 BATCH_SIZES = (1, 3, 8)  # an exported network of pictures must accept any batch size
 FRAMES = (3, 1, 5)  # of three clips with different numbers of frames or of rows
@@ -29,12 +30,15 @@ class FaceNetwork(nn.Module):
     If the classifier has ``test_flips``, the logits are the mean of those for a face and for its mirror image.
 
     Args:
-        model: the classifier; its backbone and head are set to ``eval()``.
+        model: the classifier, or another task; its backbone and head are set to ``eval()``.
+
+    Attributes:
+        outputs: names of the outputs.
     """
 
-    outputs = ("logits",)
+    outputs: tuple[str, ...] = ("logits",)
 
-    def __init__(self, model: EmotionClassifier):
+    def __init__(self, model: Task):
         super().__init__()
         head = model.head
         assert isinstance(head, Head)  # that of a network of pictures
@@ -43,7 +47,7 @@ class FaceNetwork(nn.Module):
         self.test_flips = model.test_flips
         self.eval()
 
-    def forward(self, faces: Tensor) -> Tensor:
+    def forward(self, faces: Tensor) -> Any:
         logits = self.head(self.backbone(faces))
         return (logits + self.head(self.backbone(faces.flip(3)))) / 2 if self.test_flips else logits
 
@@ -55,6 +59,24 @@ class FaceNetwork(nn.Module):
     def dynamic_shapes(self) -> dict[str, dict[int, Any]]:
         """Returns the axes of any length."""
         return {"faces": {0: torch.export.Dim("batch")}}
+
+
+class AnswerNetwork(FaceNetwork):
+    """The network of a task with other parts than classification: faces (B, 3, H, W) -> the answers of each part.
+
+    The outputs have the names of the parts and the shapes and values of :meth:`fervid.tasks.task.Task.answers`.
+
+    Args:
+        model: the task; see :class:`FaceNetwork`.
+    """
+
+    def __init__(self, model: Task):
+        super().__init__(model)
+        self.outputs = tuple(part.name for part in model.parts)
+        self._answers = model.answers  # a method, so that the task is no part of this network
+
+    def forward(self, faces: Tensor) -> tuple[Tensor, ...]:
+        return tuple(self._answers(super().forward(faces)).values())
 
 
 class ClipNetwork(nn.Module):
@@ -126,31 +148,37 @@ def _vector(branch: Branch, x: Tensor, valid: Tensor) -> Tensor:
     return found.masked_fill(~valid.any(1).view(-1, *[1] * (found.dim() - 1)), torch.nan)
 
 
-def made_network(model: EmotionClassifier) -> FaceNetwork | ClipNetwork:
-    """Returns the network of a classifier as it is exported."""
+def made_network(model: Task) -> FaceNetwork | ClipNetwork:
+    """Returns the network of a run as it is exported."""
+    if not isinstance(model, EmotionClassifier):
+        return AnswerNetwork(model)
     return FaceNetwork(model) if classifies_pictures(model) else ClipNetwork(model)
 
 
-def classifies_pictures(model: EmotionClassifier) -> bool:
-    """Whether a classifier is shown single pictures instead of clips."""
+def classifies_pictures(model: Task) -> bool:
+    """Whether a network is shown single pictures instead of clips."""
     return model.network.modalities == (Backbone.modality,) and not model.network.branches[Backbone.modality].over_time
 
 
-def checks(model: EmotionClassifier) -> Iterator[Check]:
-    """Yields random inputs, and what the classifier answers; an exported network must answer the same.
+def checks(model: Task) -> Iterator[Check]:
+    """Yields random inputs, and what the run's network answers; an exported network must answer the same.
 
     Pictures are in batches of different sizes. Clips differ in length, and the classifier is shown each by itself,
     without padding; of several modalities, each is missing once.
     """
-    return _picture_checks(model) if classifies_pictures(model) else _clip_checks(model)
+    if isinstance(model, EmotionClassifier) and not classifies_pictures(model):
+        return _clip_checks(model)
+    return _picture_checks(model)
 
 
 @torch.no_grad()
-def _picture_checks(model: EmotionClassifier) -> Iterator[Check]:
+def _picture_checks(model: Task) -> Iterator[Check]:
     generator = torch.Generator().manual_seed(0)
     for batch in BATCH_SIZES:
         faces = random_faces(batch, model.backbone.image_size, generator)
-        yield {"faces": faces}, [model(faces)]
+        outputs = model(faces)
+        is_classifier = isinstance(model, EmotionClassifier)
+        yield {"faces": faces}, [outputs] if is_classifier else list(model.answers(outputs).values())
 
 
 @torch.no_grad()

@@ -1,4 +1,4 @@
-"""Figures of emotions in a video or sound over time."""
+"""Figures of emotions, valence and arousal, and action units in a video or sound over time."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -6,41 +6,49 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from fervid.figures.drawing import EMOTION_COLOURS, GRAY, MAX_CLASSES, Figure, shortened, wrapped
+from fervid.figures.drawing import EMOTION_COLOURS, GRAY, MAX_CLASSES, TRAIN, VAL, Figure, shortened, wrapped
 from fervid.schema.columns import PROBABILITY
+from fervid.schema.parts import AFFECT, EMOTION, Part
 from fervid.schema.predictions import UNSURE, probability_columns
 
 MAX_PERSONS = 4
+# A legend beside its panel.
+BESIDE: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.05), "frameon": False, "fontsize": 8}
 
 
 class _Panel(NamedTuple):
-    """One row of a timeline: its title, and for each prediction the times, probabilities (N, C) and whether unsure."""
+    """One row of a timeline: its title, for each prediction the times, values (N, C) and whether unsure, and its part.
+
+    The values of the emotion are probabilities of those that are shown.
+    """
 
     title: str
     starts: np.ndarray
     ends: np.ndarray
-    probabilities: np.ndarray
+    values: np.ndarray
     unsure: np.ndarray
+    part: Part | None = None  # None: the emotion
 
 
-def timeline(table: pd.DataFrame, class_names: Sequence[str], times: Sequence[float], title: str = "") -> Figure:
-    """Draws the probabilities of the emotions over time, one panel for each of the four most frequent persons.
+def timeline(table: pd.DataFrame, parts: Sequence[Part], times: Sequence[float], title: str = "") -> Figure:
+    """Draws the predictions over time, one panel per part for each of the four most frequent persons.
 
-    The height of a colour is the probability of the emotion. Gaps mark times in which a person is not detected for
-    longer than a frame. Times without an answer are hatched. Persons detected in only one of several frames are
-    omitted, because they are often false detections.
+    The height of a colour is the probability of the emotion. Valence and arousal are lines, and the probabilities of
+    action units a heat map. Gaps mark times in which a person is not detected for longer than a frame. Times without
+    an answer are hatched. Persons detected in only one of several frames are omitted, because they are often false
+    detections.
 
     Args:
-        table: one row per face, from :func:`fervid.predict.face_tables.records`; uses ``time``, ``person``,
-            ``prob_<emotion>`` and ``answer``, if there is one.
-        class_names: the emotions.
+        table: one row per face, from :func:`fervid.predict.face_tables.records`; uses ``time``, ``person``, the
+            columns of the parts and ``answer``, if there is one.
+        parts: what was predicted.
         times: times in seconds of all processed frames, with or without a face.
         title: title of the figure.
     """
     frames = len(times)
     persons = _persons(table, frames)
     step = float(np.median(np.diff(times))) if frames > 1 else 1.0
-    columns = _columns(table, class_names)
+    columns = [name for part in parts if part.name == EMOTION for name in _columns(table, part.names)]
     panels = []
     for person in persons[:MAX_PERSONS]:
         rows = table[table["person"] == person].sort_values("time")
@@ -50,7 +58,13 @@ def timeline(table: pd.DataFrame, class_names: Sequence[str], times: Sequence[fl
         half[half > 1.25 * step] = step / 2
         starts, ends = middles - np.append(step / 2, half), middles + np.append(half, step / 2)
         name = f"person {person:.0f}, detected in {len(rows)} of {frames} frames"
-        panels.append(_Panel(name, starts, ends, rows[columns].to_numpy(), _unsure(rows)))
+        for part in parts:
+            if part.name == EMOTION:
+                panels.append(_Panel(name, starts, ends, rows[columns].to_numpy(), _unsure(rows)))
+            else:
+                values = rows[part.predictions].to_numpy(dtype=float)
+                panels.append(_Panel(name, starts, ends, values, np.zeros(len(rows), dtype=bool), part))
+            name = f"person {person:.0f}"
     limits = (min(0.0, times[0]) - step / 2, times[-1] + step / 2) if frames else None
     return _draw(panels, columns, limits, title, "no face detected", len(persons) - MAX_PERSONS)
 
@@ -139,14 +153,20 @@ def _draw(
     grid = figure.subplots(max(1, len(panels)), 1, sharex=True, squeeze=False)[:, 0]
     names = [column.removeprefix(PROBABILITY) for column in columns]
     for axes, panel in zip(grid, panels, strict=False):
-        _stack(axes, panel, names)
+        if panel.part is None:
+            _stack(axes, panel, names)
+        else:
+            (_lines if panel.part.name == AFFECT else _heat_map)(axes, panel, panel.part)
     if limits:
         grid[-1].set_xlim(*limits)
     grid[-1].set_xlabel("time in seconds" + (f"; {more_persons} more persons not shown" if more_persons > 0 else ""))
-    handles, labels = next((found for axes in grid if (found := axes.get_legend_handles_labels())[0]), ([], []))
-    if handles:
+    stacked = [axes for axes, panel in zip(grid, panels, strict=False) if panel.part is None]
+    handles, labels = next((found for axes in stacked if (found := axes.get_legend_handles_labels())[0]), ([], []))
+    if handles and len(stacked) < len(panels):
+        stacked[0].legend(handles[::-1], labels[::-1], **BESIDE)
+    elif handles:
         figure.legend(handles[::-1], labels[::-1], loc="outside right upper", frameon=False)
-    else:
+    elif stacked or not panels:
         grid[0].text(0.5, 0.5, nothing, ha="center", va="center", transform=grid[0].transAxes)
     return figure
 
@@ -161,7 +181,7 @@ def _stack(axes: Any, panel: _Panel, names: Sequence[str]) -> None:
         return
     x = np.column_stack([panel.starts, panel.ends, panel.ends]).ravel()
     breaks = np.append(panel.starts[1:] - panel.ends[:-1] > 1e-6, True)
-    heights = np.repeat(panel.probabilities, 3, axis=0)
+    heights = np.repeat(panel.values, 3, axis=0)
     heights[2::3][breaks] = np.nan
     colours = [EMOTION_COLOURS[number % len(EMOTION_COLOURS)] for number in range(len(names))]
     labels = [shortened(name) for name in names]
@@ -171,3 +191,35 @@ def _stack(axes: Any, panel: _Panel, names: Sequence[str]) -> None:
         covered[2::3][breaks] = np.nan
         veil = {"facecolor": (1, 1, 1, 0.65), "edgecolor": GRAY, "hatch": "//", "linewidth": 0}
         axes.fill_between(x, 0, covered, label=UNSURE, **veil)
+
+
+def _lines(axes: Any, panel: _Panel, part: Part) -> None:
+    """Draws valence and arousal as lines."""
+    axes.set_title(panel.title, loc="left", fontsize=10)
+    axes.set_ylim(-1.05, 1.05)
+    axes.axhline(0, color=GRAY, linewidth=0.5)
+    starts, ends, values = _with_gaps(panel)
+    x = np.column_stack([starts, ends]).ravel()
+    for name, colour, line in zip(part.titles, (TRAIN, VAL), values.T, strict=True):
+        axes.plot(x, np.repeat(line, 2), color=colour, linewidth=1.5, label=name)
+    axes.legend(**BESIDE)
+
+
+def _heat_map(axes: Any, panel: _Panel, part: Part) -> None:
+    """Draws the probabilities of action units as a heat map, one row for each unit."""
+    axes.set_title(panel.title, loc="left", fontsize=10)
+    starts, _, values = _with_gaps(panel)
+    edges = np.append(starts, panel.ends[-1])
+    masked = np.ma.masked_invalid(values.T)
+    mesh = axes.pcolormesh(edges, np.arange(len(part.names) + 1), masked, vmin=0, vmax=1, cmap="Blues")
+    axes.set_yticks(np.arange(len(part.names)) + 0.5, part.titles, fontsize=min(10, 90 / len(part.names)))
+    axes.invert_yaxis()
+    axes.figure.colorbar(mesh, ax=axes, label="probability", format="{x:.0%}", pad=0.01)
+
+
+def _with_gaps(panel: _Panel) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Returns the begins, ends and values of a panel, with NaN as the values between predictions that are apart."""
+    gaps = np.flatnonzero(panel.starts[1:] - panel.ends[:-1] > 1e-6) + 1
+    starts = np.insert(panel.starts, gaps, panel.ends[gaps - 1])
+    ends = np.insert(panel.ends, gaps, panel.starts[gaps])
+    return starts, ends, np.insert(panel.values, gaps, np.nan, axis=0)

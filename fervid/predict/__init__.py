@@ -1,4 +1,4 @@
-"""Predicts the emotions of faces and voices in pictures, videos and sounds.
+"""Predicts the emotions of faces and voices in pictures, videos and sounds, and other targets of faces.
 
 Example: ``python -m fervid.predict run=runs/mine source=holiday.mp4``.
 
@@ -15,6 +15,7 @@ from fervid.cli.folders import empty_folder, one_run
 from fervid.cli.job import job
 from fervid.errors import InputError
 from fervid.schema.config_folder import CONFIG_FOLDER
+from fervid.schema.parts import CLASSIFICATION
 
 if TYPE_CHECKING:
     from fervid.runs.run import Run
@@ -104,7 +105,13 @@ def _check(config: DictConfig) -> None:
 
 
 def _check_for_run(config: DictConfig, trained: "Run") -> None:
-    """Refuses settings that do not apply to the samples of a run."""
+    """Refuses settings that do not apply to the task or the samples of a run."""
+    calibrated = [name for name in ("max_risk", "conformal") if config[name] is not None]
+    if calibrated and trained.task != CLASSIFICATION:
+        raise InputError(
+            f"{calibrated[0]}={config[calibrated[0]]} is for emotions, but {trained.folder} is a run of the task "
+            f"{trained.task}: leave it out, or give a run of {CLASSIFICATION}."
+        )
     given = [name for name in ("window", "step") if config[name] is not None]
     if trained.classifies_pictures and given:
         raise InputError(

@@ -1,6 +1,6 @@
 """Draws predictions into pictures and videos."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from functools import cache
 from pathlib import Path
@@ -15,9 +15,11 @@ from av.video.stream import VideoStream
 from PIL import Image, ImageColor, ImageDraw, ImageFont, ImageOps
 
 from fervid.faces.face import Face
-from fervid.figures.drawing import EMOTION_COLOURS, GRAY
+from fervid.figures.drawing import EMOTION_COLOURS, GRAY, TRAIN
 from fervid.media.decoding import Frame
 from fervid.predict.answers import Answer
+from fervid.predict.part_texts import part_lines
+from fervid.schema.parts import Part
 
 SOUND_FRAME = 1024  # samples that AAC encodes together
 TICKS_PER_SECOND = 90_000  # the usual clock of video files, fine enough for any frame rate
@@ -29,9 +31,10 @@ class MarkedFace(Protocol):
     Attributes:
         face: its position.
         person: number of the person; None: not shown.
-        emotion: the predicted emotion.
+        emotion: the predicted emotion; empty if none is predicted.
         probabilities: probability of each emotion, shape (num_classes,).
         answer: how it is answered; None: with the emotion.
+        others: values of the parts other than the emotion.
     """
 
     @property
@@ -49,17 +52,22 @@ class MarkedFace(Protocol):
     @property
     def answer(self) -> Answer | None: ...
 
+    @property
+    def others(self) -> Mapping[Part, np.ndarray]: ...
+
 
 def annotate(image: np.ndarray, faces: Sequence[MarkedFace]) -> np.ndarray:
-    """Draws a box around each face, with the person's number, the emotion and the confidence.
+    """Draws a box around each face, with the person's number and the prediction.
+
+    The prediction is the emotion and its confidence, valence and arousal, and the action units that are present.
 
     Args:
         image: uint8 (H, W, 3) RGB.
         faces: the predictions for this image.
 
     Returns:
-        An annotated copy, uint8 (H, W, 3) RGB. The colours are those of :func:`fervid.figures.timeline`; a face that
-        is not answered is gray.
+        An annotated copy, uint8 (H, W, 3) RGB. The colours are those of the emotions in
+        :func:`fervid.figures.timeline`; a face that is not answered is gray.
     """
     picture = Image.fromarray(image)  # draws into a copy
     draw = ImageDraw.Draw(picture)
@@ -68,11 +76,7 @@ def annotate(image: np.ndarray, faces: Sequence[MarkedFace]) -> np.ndarray:
     for face in faces:
         left, top, box_width, box_height = face.face.box
         right, bottom = (max(start, start + size - 1) for start, size in ((left, box_width), (top, box_height)))
-        colour = EMOTION_COLOURS[int(face.probabilities.argmax()) % len(EMOTION_COLOURS)]
-        label = f"{face.emotion} {face.probabilities.max():.0%}"
-        if face.answer is not None and face.answer.confidence is not None:
-            label = f"{face.answer.emotion} {face.answer.confidence:.0%}"
-            colour = GRAY if face.answer.is_unsure else colour
+        colour, label = _colour_and_label(face)
         text = label if face.person is None else f"{face.person}: {label}"
         draw.rectangle((left, top, right, bottom), outline=colour, width=line)
         font = _font(round(min(max(11, min(height, width) / 32), max(11, box_width / 7))))
@@ -84,6 +88,19 @@ def annotate(image: np.ndarray, faces: Sequence[MarkedFace]) -> np.ndarray:
         draw.rectangle((x, y, x + text_width + 2 * pad, y + text_height + 2 * pad), fill=colour)
         draw.text((x + pad, y + pad), text, fill=_ink(colour), font=font)
     return np.array(picture)
+
+
+def _colour_and_label(face: MarkedFace) -> tuple[str, str]:
+    """Returns the colour of a face and its label, which may have several lines."""
+    lines = part_lines(face.others)
+    if not face.emotion:
+        return TRAIN, "\n".join(lines)
+    colour = EMOTION_COLOURS[int(face.probabilities.argmax()) % len(EMOTION_COLOURS)]
+    label = f"{face.emotion} {face.probabilities.max():.0%}"
+    if face.answer is not None and face.answer.confidence is not None:
+        label = f"{face.answer.emotion} {face.answer.confidence:.0%}"
+        colour = GRAY if face.answer.is_unsure else colour
+    return colour, "\n".join([label, *lines])
 
 
 class AnnotatedVideo:

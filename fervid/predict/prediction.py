@@ -15,7 +15,7 @@ from fervid.figures import save, timeline
 from fervid.media.decoding import Frame, read_picture
 from fervid.predict.annotation import AnnotatedVideo, annotate
 from fervid.predict.answers import Answers
-from fervid.predict.face_tables import FACE_COLUMNS, FACES, records
+from fervid.predict.face_tables import FACES, face_columns, records
 from fervid.predict.inputs import Camera, Item
 from fervid.predict.predictor import FacePrediction, Predictor
 from fervid.predict.record_files import RecordFiles
@@ -23,7 +23,7 @@ from fervid.predict.run_predictor import is_nearly_square
 from fervid.predict.source_loop import predict_sources, readable
 from fervid.predict.source_results import SourceResult
 from fervid.predict.video import watch
-from fervid.schema.predictions import probability_columns
+from fervid.schema.parts import Part
 from fervid.storage.atomic import writing
 
 FRAME_STRIDE = 3  # of a video, every third frame is used by default
@@ -59,14 +59,14 @@ def predict(
     """
     folder.mkdir(parents=True, exist_ok=True)
     warning = _CroppedFacesWarning(predictor)
-    columns = [*FACE_COLUMNS, *probability_columns(predictor.class_names), *(answers.columns if answers else ())]
+    columns = [*face_columns(predictor.parts), *(answers.columns if answers else ())]
     with RecordFiles(folder, FACES, columns) as rows:
 
         def start(item: Item, name: str, console: Console) -> _FrameJob:
             frames = _predict_item(predictor, item, frame_stride, faces, smoothing)
             if answers is not None:
                 frames = _answered(frames, answers)
-            files = _SourceFiles(folder, rows, item, name, predictor.class_names, annotated)
+            files = _SourceFiles(folder, rows, item, name, predictor.parts, annotated)
             return _FrameJob(item, frames, files, warning, console, is_only_source=len(items) == 1)
 
         return predict_sources(start, items, folder, console, left_out)
@@ -107,11 +107,9 @@ class _SourceFiles:
     However the ``with`` block ends, the annotated video is closed.
     """
 
-    def __init__(
-        self, folder: Path, rows: RecordFiles, item: Item, name: str, class_names: Sequence[str], annotated: bool
-    ):
+    def __init__(self, folder: Path, rows: RecordFiles, item: Item, name: str, parts: Sequence[Part], annotated: bool):
         self._folder, self._rows, self._item, self._name = folder, rows, item, name
-        self._class_names, self._annotated = class_names, annotated
+        self._parts, self._annotated = parts, annotated
         self._first_row = rows.position
         self._video: AnnotatedVideo | None = None
         self._open = ExitStack()
@@ -126,7 +124,7 @@ class _SourceFiles:
 
     def write(self, frame: Frame, predicted: Sequence[FacePrediction]) -> None:
         """Writes a frame."""
-        self._rows.write(records(self._item.name, frame, predicted, self._class_names))
+        self._rows.write(records(self._item.name, frame, predicted, self._parts))
         if not self._annotated:
             return
         folder = self._folder / "annotated"
@@ -141,12 +139,12 @@ class _SourceFiles:
                 Image.fromarray(annotate(frame.image, predicted)).save(partial, quality=92)
 
     def draw_timeline(self, times: Sequence[float]) -> None:
-        """Draws the emotions of a video over the times of its processed frames (seconds)."""
+        """Draws the predictions for a video over the times of its processed frames (seconds)."""
         if not self._item.is_video or not times:
             return
         (self._folder / "timelines").mkdir(exist_ok=True)
         title = Path(self._item.name).name
-        figure = timeline(self._rows.rows_from(self._first_row), self._class_names, times, title)
+        figure = timeline(self._rows.rows_from(self._first_row), self._parts, times, title)
         save(figure, self._folder / f"timelines/{self._name}.png", dpi=120)
 
 

@@ -16,9 +16,10 @@ from fervid.faces.detection import Detector, HaarDetector, NoDetector, find_in_p
 from fervid.faces.face import Face, central_square
 from fervid.media.decoding import read_picture
 from fervid.runs.device import find_device
-from fervid.runs.load import load_classifier, stored_config
+from fervid.runs.load import load_task, stored_config
 from fervid.runs.run import Run, read_run
 from fervid.runs.trust import Trust
+from fervid.schema.parts import EMOTION, Part
 
 
 class RunPredictor:
@@ -35,8 +36,9 @@ class RunPredictor:
         trust: packages whose classes the run may use (:func:`fervid.load_run`).
 
     Attributes:
-        class_names: the emotions.
-        model: the classifier.
+        parts: what the run predicts.
+        class_names: the emotions; empty if the run does not predict them.
+        model: the task with the network.
         results: the run's ``results.json``.
         image_size: side length of the network's input in pixels; like the following attributes, only if the network
             is shown pictures.
@@ -59,12 +61,13 @@ class RunPredictor:
         trust: Trust = (),
     ):
         self.folder = Path(folder).expanduser()
-        model = load_classifier(self.folder, trust=trust, of_pictures=of_pictures)
+        model = load_task(self.folder, trust=trust, of_pictures=of_pictures)
         self.model = model.to(device=find_device(device), memory_format=torch.channels_last)
         run = read_run(self.folder)
         self.results = run.results
         config = stored_config(self.results, self.folder, trust=trust)
-        self.class_names: list[str] = self.model.class_names
+        self.parts: list[Part] = list(self.model.parts)
+        self.class_names = [name for part in self.parts if part.name == EMOTION for name in part.names]
         if "image" in self.model.network.modalities:
             self._set_up_faces(config, run, detector, margin)
 

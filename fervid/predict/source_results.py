@@ -13,10 +13,16 @@ from rich.console import Console
 from fervid.faces.clip_faces import flatness
 from fervid.media.decoding import Frame
 from fervid.predict.inputs import Camera, Item
+from fervid.predict.part_texts import present_units
 from fervid.predict.predictor import FacePrediction
 from fervid.predict.windows import Window, WindowPrediction
 from fervid.prepare.card import flat_faces
+from fervid.schema.columns import DIMENSIONS
+from fervid.schema.parts import AFFECT
 from fervid.schema.tables import Table
+
+MAX_UNITS = 3  # action units in a row of the summary: the most frequent ones
+FORMATS = {"confidence": "{:.0%}", **dict.fromkeys(DIMENSIONS, "{:+.2f}")}
 
 
 @dataclass
@@ -29,6 +35,9 @@ class SourceResult:
         spent: processing time in seconds.
         emotions: number of faces with each answer: the most likely emotion, or unsure.
         confidence: sum of the confidences for each of these answers.
+        predicted: number of predictions.
+        affect: sums of valence and arousal; empty if they are not predicted.
+        units: number of faces with each action unit.
         persons: number of frames in which each person was found.
         flat: number of blank faces by kind: black, white or constant.
         failure: why the source could not be read to its end; None if it could.
@@ -42,6 +51,9 @@ class SourceResult:
     spent: float = 0.0
     emotions: Counter[str] = field(default_factory=Counter)
     confidence: dict[str, float] = field(default_factory=dict)
+    predicted: int = 0
+    affect: Counter[str] = field(default_factory=Counter)
+    units: Counter[str] = field(default_factory=Counter)
     persons: Counter[int | None] = field(default_factory=Counter)
     flat: Counter[str] = field(default_factory=Counter)
     failure: str | None = None
@@ -66,22 +78,31 @@ class SourceResult:
         self.times.append(frame.time)
         for face in faces:
             self._count(face)
+            for part, values in face.others.items():
+                if part.name == AFFECT:
+                    self.affect.update(dict(zip(part.names, values.tolist(), strict=True)))
+                else:
+                    self.units.update(dict.fromkeys(part.titles, 0))
+                    self.units.update(present_units(part, values))
             self.flat.update([flat] if (flat := flatness(face.picture)) else [])
 
     def _count(self, prediction: FacePrediction | WindowPrediction) -> None:
+        self.predicted += 1
+        self.persons[prediction.person] += 1
         emotion, confidence, answer = prediction.emotion, prediction.confidence, prediction.answer
+        if not emotion:
+            return
         if answer is not None and answer.emotion is not None and answer.confidence is not None:
             emotion, confidence = answer.emotion, answer.confidence
         self.emotions[emotion] += 1
         self.confidence[emotion] = self.confidence.get(emotion, 0.0) + confidence
-        self.persons[prediction.person] += 1
 
     def row(self) -> dict[str, Any]:
         """Returns the columns of the summary that only frames have."""
         is_video = self.item.is_video
         return {
             "frames": self.steps if is_video else None,
-            "faces": self.emotions.total(),
+            "faces": self.predicted,
             "persons": self.num_persons if is_video else None,
         }
 
@@ -127,8 +148,8 @@ def print_summary(results: Sequence[SourceResult], folder: Path, console: Consol
     """Prints one row per source, then the failures, the speed and the output folder."""
     read = [result for result in results if result.steps]
     if read:
-        Table("sources", "Predictions", pd.DataFrame(_rows(read)), {"confidence": "{:.0%}"}).print(console)
-    without = sum(1 for result in read if not result.emotions)
+        Table("sources", "Predictions", pd.DataFrame(_rows(read)), FORMATS).print(console)
+    without = sum(1 for result in read if not result.predicted)
     if without:
         nothing = "no face found in" if read[0].unit == "frames" else "no answer for"
         console.print(f"{nothing} {without} of {len(read)} sources")
@@ -154,16 +175,18 @@ def _rows(results: Sequence[SourceResult]) -> list[dict[str, Any]]:
     """Returns one row per source; names are relative to the folder that all sources share."""
     folders = {str(Path(result.item.name).parent) for result in results}
     common = os.path.commonpath(folders) if len({name.startswith("/") for name in folders}) == 1 else "."
+    has_affect, has_units = (any(getattr(result, name) for result in results) for name in ("affect", "units"))
+    has_emotions = any(result.emotions for result in results) or not (has_affect or has_units)
     rows = []
     for result in results:
-        answers = result.emotions.total()
-        emotion, times = next(iter(result.emotions.most_common(1)), (result.nothing, 0))
-        rows.append(
-            {
-                "source": os.path.relpath(result.item.name, common),
-                **result.row(),
-                "most frequent": f"{emotion} ({times / answers:.0%})" if answers > 1 else emotion,
-                "confidence": result.confidence[emotion] / times if times else None,
-            }
-        )
+        row = {"source": os.path.relpath(result.item.name, common), **result.row()}
+        if has_emotions:
+            emotion, times = next(iter(result.emotions.most_common(1)), (result.nothing, 0))
+            row["most frequent"] = f"{emotion} ({times / result.predicted:.0%})" if result.predicted > 1 else emotion
+            row["confidence"] = result.confidence[emotion] / times if times else None
+        if has_affect:
+            row |= {name: result.affect[name] / result.predicted if result.predicted else None for name in DIMENSIONS}
+        if has_units:
+            row["frequent units"] = " ".join(name for name, count in result.units.most_common(MAX_UNITS) if count)
+        rows.append(row)
     return rows

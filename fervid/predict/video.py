@@ -20,6 +20,9 @@ from fervid.predict.pipeline import grouped, in_background
 from fervid.predict.predictor import FacePrediction, Predictor
 from fervid.predict.tracked_faces import tracked_faces
 
+Smoothed = dict[int, tuple[float, list[np.ndarray]]]
+"""Person -> time of the last frame, averages up to then: of the probabilities, and of the other parts."""
+
 BATCH_FRAMES = 8  # frames whose faces are classified in one batch; those of a camera are classified one by one
 
 
@@ -41,7 +44,8 @@ def watch(
         frame_stride: every ``frame_stride``-th frame is used, starting with the first.
         faces: ``all`` faces; or ``one``, the most prominent face, searched for near its last position as in the
             preparation of training videos.
-        smoothing: time constant in seconds of the moving average of a person's probabilities; 0: no smoothing.
+        smoothing: time constant in seconds of the moving average of a person's probabilities, valence and arousal; 0:
+            no smoothing.
 
     Yields:
         Each processed frame with the predictions for its faces; every face has a ``person`` number.
@@ -56,7 +60,7 @@ def watch(
     source = Path(source) if isinstance(source, str) else source
     sampling = Sampling(frame_stride)
     frames = source.frames(frame_stride) if isinstance(source, Camera) else read_frames(source, sampling)
-    smoothed: dict[int, tuple[float, np.ndarray]] = {}  # person -> time of the last frame, average up to then
+    smoothed: Smoothed = {}
     groups = grouped(tracked_faces(predictor, frames, faces), 1 if isinstance(source, Camera) else BATCH_FRAMES)
     jobs = (
         ([found.frame for found in group], [(found.frame.image, found.faces, found.persons) for found in group])
@@ -84,14 +88,18 @@ def share_cores() -> None:
 def _smooth(
     face: FacePrediction,
     time: float,
-    smoothed: dict[int, tuple[float, np.ndarray]],
+    smoothed: Smoothed,
     constant: float,
     class_names: list[str],
 ) -> FacePrediction:
-    """Replaces the probabilities by the person's moving average; weighted by time, as frames may be uneven."""
+    """Replaces the predictions by the person's moving averages; weighted by time, as frames may be uneven."""
     if not constant or face.person is None:
         return face
-    before, average = smoothed.get(face.person, (time, face.probabilities))
-    average = average + (1 - math.exp(-(time - before) / constant)) * (face.probabilities - average)
-    smoothed[face.person] = (time, average)
-    return replace(face, probabilities=average, emotion=class_names[int(average.argmax())])
+    values = [face.probabilities, *face.others.values()]
+    before, averages = smoothed.get(face.person, (time, values))
+    weight = 1 - math.exp(-(time - before) / constant)
+    averages = [average + weight * (own - average) for average, own in zip(averages, values, strict=True)]
+    smoothed[face.person] = (time, averages)
+    chances, *others = averages
+    emotion = class_names[int(chances.argmax())] if class_names else ""
+    return replace(face, probabilities=chances, emotion=emotion, others=dict(zip(face.others, others, strict=True)))

@@ -1,7 +1,7 @@
 """Writes a copy of a video in which each face has the prediction of the window that is around the frame."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from fervid.predict.answers import Answer
 from fervid.predict.face_track import FaceTrack
 from fervid.predict.pipeline import READING_ERRORS
 from fervid.predict.windows import WindowPrediction
+from fervid.schema.parts import Part
 
 FRAME_STRIDE = 3  # of the video, every third frame is shown
 MAX_GAP_SECONDS = 1.5  # between two positions of a face, over which it is followed
@@ -33,6 +34,7 @@ class FollowedFace:
     emotion: str
     probabilities: np.ndarray
     answer: Answer | None = None
+    others: Mapping[Part, np.ndarray] = field(default_factory=dict)
 
 
 class FollowedFaces:

@@ -20,6 +20,7 @@ from fervid.predict.windows import TOLERANCE, WindowInput, WindowPrediction
 from fervid.runs.build import make_sample
 from fervid.runs.load import read_manifest, stored_config
 from fervid.schema.columns import keys
+from fervid.schema.parts import CLASSIFICATION
 
 BATCH_SIZE = 8  # windows per forward pass; a window may have dozens of pictures
 DEFAULT_SECONDS = 3.0  # length of a window if the run does not record the length of its clips
@@ -49,6 +50,12 @@ class WindowPredictor(RunPredictor):
 
     def __init__(self, folder: str | Path, *, frame_stride: int | None = None, **options: Any):
         super().__init__(folder, of_pictures=False, **options)
+        if self.results["task"] != CLASSIFICATION:
+            raise InputError(
+                f"{self.folder} predicts clips or sounds with the task {self.results['task']}, for which predict and "
+                "the demo show only emotions: give a run of single pictures (sample=frame), or test it with "
+                "fervid.evaluate."
+            )
         config = stored_config(self.results, self.folder, trust=options.get("trust", ()))
         self.sample = make_sample(config)
         network = self.model.network

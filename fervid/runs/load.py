@@ -23,6 +23,7 @@ from fervid.runs.run import read_run
 from fervid.runs.trust import Trust, is_in, trusted_packages
 from fervid.schema.columns import FRAME_KEY
 from fervid.schema.config_folder import config_folders
+from fervid.schema.parts import AFFECT, CLASSIFICATION, MULTI, UNITS
 from fervid.schema.roots import read_roots
 from fervid.tasks.classification import EmotionClassifier
 from fervid.tasks.task import Task
@@ -123,6 +124,37 @@ def _forbid_downloads(node: Any, trust: Trust) -> None:
             _forbid_downloads(node[key], trust)
 
 
+def load_task(folder: Path, *, trust: Trust = (), of_pictures: bool = True) -> Task:
+    """Loads the trained network of a run that predicts parts (:attr:`fervid.runs.run.Run.parts`).
+
+    Args:
+        folder: run folder.
+        trust: packages whose classes the run may use.
+        of_pictures: whether the run must predict single pictures.
+
+    Raises:
+        InputError: if :func:`load_run` raises it, or the run was trained on another task or on other samples.
+    """
+    run = read_run(folder)
+    if not run.parts:
+        raise InputError(
+            f"{folder} is a run of the task {run.task}, whose outputs have no names: give a run of {CLASSIFICATION}, "
+            f"{AFFECT}, {UNITS} or {MULTI}."
+        )
+    if of_pictures and not run.classifies_pictures:
+        raise InputError(
+            f"{folder} classifies clips ({', '.join(run.modalities)}), not single pictures: use "
+            "fervid.predict.window_predictor.WindowPredictor or the command fervid.predict."
+        )
+    model = load_run(folder, trust=trust)
+    if list(model.parts) != run.parts:
+        raise InputError(
+            f"the task of {folder} is a {type(model).__name__}, which does not predict what its results.json lists: "
+            "train it again."
+        )
+    return model
+
+
 def load_classifier(folder: Path, *, trust: Trust = (), of_pictures: bool = True) -> EmotionClassifier:
     """Loads the trained classifier of a run, like :func:`load_run`.
 
@@ -134,14 +166,8 @@ def load_classifier(folder: Path, *, trust: Trust = (), of_pictures: bool = True
     Raises:
         InputError: if :func:`load_run` raises it, or the run was trained on another task or on other samples.
     """
-    run = read_run(folder)
-    class_names = run.class_names  # rejects other tasks before anything is built
-    if of_pictures and not run.classifies_pictures:
-        raise InputError(
-            f"{folder} classifies clips ({', '.join(run.modalities)}), not single pictures: use "
-            "fervid.predict.window_predictor.WindowPredictor or the command fervid.predict."
-        )
-    model = load_run(folder, trust=trust)
+    class_names = read_run(folder).class_names  # rejects other tasks before anything is built
+    model = load_task(folder, trust=trust, of_pictures=of_pictures)
     if not isinstance(model, EmotionClassifier) or model.class_names != class_names:
         raise InputError(f"the task of {folder} is a {type(model).__name__}: an EmotionClassifier is needed.")
     return model

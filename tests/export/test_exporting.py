@@ -80,7 +80,8 @@ def exported(trained, tmp_path_factory):
 
 
 def test_all_formats_match_the_run_for_any_batch_size(trained, exported):
-    folder, differences, of_pictures = exported
+    folder, differences, of_pictures, outputs = exported
+    assert outputs == ("logits",)
     assert of_pictures
     assert set(differences) == set(FORMATS)
     assert max(differences.values()) < 1e-4
@@ -279,7 +280,7 @@ def test_network_that_depends_on_the_batch_is_not_exported(run, monkeypatch):
         ).eval()
         return model
 
-    monkeypatch.setattr("fervid.export.exporting.load_classifier", load)
+    monkeypatch.setattr("fervid.export.exporting.load_task", load)
     with pytest.raises(InputError, match="Outputs depend on the other pictures of a batch"):
         export_run(run, ["onnx"])
     assert not (run / "export").exists()

@@ -9,6 +9,7 @@ from PIL import Image
 from fervid import figures
 from fervid.figures.drawing import GRAY
 from fervid.schema.leakage_levels import LeakageLevel
+from fervid.schema.parts import EMOTION, Part
 
 
 def history(phases):
@@ -134,7 +135,7 @@ def test_timeline_shows_the_four_most_frequent_persons():
     times = [0.0, 0.1, 0.2, 0.3, 0.4, 0.5]
     table = pd.DataFrame([row for person in range(1, 7) for row in rows(person, times[: person + 1])])
     table = pd.concat([table, pd.DataFrame(rows(9, [0.3]))])
-    figure = figures.timeline(table, ["happy", "sad"], [*times, 0.6, 0.7], "a.mp4")
+    figure = figures.timeline(table, [Part(EMOTION, ("happy", "sad"))], [*times, 0.6, 0.7], "a.mp4")
     titles = [axes.get_title(loc="left") for axes in figure.axes]
     assert [title.split(",")[0] for title in titles] == ["person 5", "person 6", "person 4", "person 3"]
     assert titles[0] == "person 5, detected in 6 of 8 frames"
@@ -144,7 +145,7 @@ def test_timeline_shows_the_four_most_frequent_persons():
 
 def test_timeline_has_gaps():
     times = [0.0, 0.1, 0.2, 0.7, 0.8]
-    figure = figures.timeline(pd.DataFrame(rows(1, times)), ["happy", "sad"], times)
+    figure = figures.timeline(pd.DataFrame(rows(1, times)), [Part(EMOTION, ("happy", "sad"))], times)
     happy = figure.axes[0].collections[0]
     spans = sorted((path.vertices[:, 0].min(), path.vertices[:, 0].max()) for path in happy.get_paths())
     assert np.array(spans) == pytest.approx(np.array([[-0.05, 0.25], [0.65, 0.85]]))
@@ -153,7 +154,7 @@ def test_timeline_has_gaps():
 
 def test_timeline_without_faces():
     table = pd.DataFrame(columns=["time", "person", "prob_happy", "prob_sad"])
-    figure = figures.timeline(table, ["happy", "sad"], [0.0, 0.1])
+    figure = figures.timeline(table, [Part(EMOTION, ("happy", "sad"))], [0.0, 0.1])
     assert figure.axes[0].texts[0].get_text() == "no face detected"
 
 
@@ -203,7 +204,9 @@ MANY = [f"emotion {number:04d}" for number in range(1000)]
         lambda faces: figures.contact_sheet(faces, MANY),
         lambda faces: figures.mean_heat_maps(faces, faces, MANY, MANY, "what is looked at"),
         lambda faces: figures.timeline(
-            pd.DataFrame({"person": 1, "time": [0.0, 1.0]} | {f"prob_{name}": 0.001 for name in MANY}), MANY, [0.0, 1.0]
+            pd.DataFrame({"person": 1, "time": [0.0, 1.0]} | {f"prob_{name}": 0.001 for name in MANY}),
+            [Part(EMOTION, tuple(MANY))],
+            [0.0, 1.0],
         ),
     ],
     ids=["confusion_matrix", "contact_sheet", "mean_heat_maps", "timeline"],

@@ -17,6 +17,7 @@ from fervid.predict.annotation import annotate
 from fervid.predict.answers import Answer, Answers
 from fervid.predict.predictor import FacePrediction
 from fervid.runs.run import open_run
+from fervid.schema.parts import EMOTION, Part
 from fervid.schema.predictions import VALIDATION_FILE, predictions_table, read_predictions, write_predictions
 
 
@@ -130,5 +131,5 @@ def test_a_timeline_marks_times_without_answer():
     table = pd.DataFrame({"time": [0.0, 1.0, 2.0], "person": 1, "prob_a": 0.6, "prob_b": 0.4})
     table["answer"] = ["a", "unsure", "unsure"]
     for given, expected in ((table, ["b", "a", "unsure"]), (table.drop(columns="answer"), ["b", "a"])):
-        figure = timeline(given, ["a", "b"], [0.0, 1.0, 2.0])
+        figure = timeline(given, [Part(EMOTION, ("a", "b"))], [0.0, 1.0, 2.0])
         assert sorted(text.get_text() for text in figure.legends[0].get_texts()) == sorted(expected)

@@ -11,8 +11,9 @@ from fervid.media.decoding import Frame
 from fervid.predict.face_tables import FACE_COLUMNS, FACES, records
 from fervid.predict.predictor import FacePrediction
 from fervid.predict.record_files import RecordFiles
+from fervid.schema.parts import EMOTION, Part
 
-NAMES = ["happy", "sad"]
+PARTS = [Part(EMOTION, ("happy", "sad"))]
 
 
 def seen(person=None):
@@ -21,7 +22,7 @@ def seen(person=None):
 
 
 def test_row_contains_all_columns_of_a_face():
-    rows = records('a, "b".mp4', Frame(6, 0.20004, np.zeros((9, 9, 3), np.uint8)), [seen(2), seen()], NAMES)
+    rows = records('a, "b".mp4', Frame(6, 0.20004, np.zeros((9, 9, 3), np.uint8)), [seen(2), seen()], PARTS)
     assert rows[0] == {
         "source": 'a, "b".mp4',
         "frame": 6,
@@ -43,11 +44,11 @@ def test_row_contains_all_columns_of_a_face():
 
 def test_both_files_contain_only_complete_lines(tmp_path):
     frame = Frame(0, 0.0, np.zeros((9, 9, 3), np.uint8))
-    rows = records('a, "b"\nc.mp4', frame, [seen(1)], NAMES)
+    rows = records('a, "b"\nc.mp4', frame, [seen(1)], PARTS)
     with RecordFiles(tmp_path, FACES, [*FACE_COLUMNS, "prob_happy", "prob_sad"]) as files:
         files.write(rows)
         position = files.position
-        files.write(records("NA", frame, [seen(3)], NAMES))
+        files.write(records("NA", frame, [seen(3)], PARTS))
         # Nothing is closed yet.
         lines = (tmp_path / "faces.jsonl").read_text().splitlines()
         assert json.loads(lines[0]) == rows[0]

@@ -29,7 +29,7 @@ def test_video_gives_the_runs_test_predictions(predictor, trained):
     columns = [f"prob_{name}" for name in predictor.class_names]
     for path in expected.index.unique("path"):
         seen = watch(predictor, trained.corpus / path, frame_stride=8, faces="one")
-        rows = [row for frame, faces in seen for row in records(path, frame, faces, predictor.class_names)]
+        rows = [row for frame, faces in seen for row in records(path, frame, faces, predictor.parts)]
         table = pd.DataFrame(rows).set_index(["source", "frame"])
         assert table[columns].to_numpy() == pytest.approx(expected.loc[[path], columns].to_numpy(), abs=1e-5)
         assert table["box_left"].tolist() == expected.loc[[path], "box_left"].tolist()
