@@ -42,7 +42,7 @@ def _completed(several: DictConfig, roots: Mapping[str, str]) -> dict[str, Any]:
     if not isinstance(given, Mapping):
         raise InputError(
             f"dataset.corpora={'null' if given is None else given} is not a list of corpora: give "
-            "dataset.corpora=[ferplus,ravdess], or a mapping with the settings of each, {ferplus:{root:A},ravdess:{root:B}}."
+            "dataset.corpora=[ferplus,ravdess], or a mapping with settings, {ferplus:{root:A},ravdess:{root:B}}."
         )
     return {str(name): _settings(str(name), settings, set(several), roots) for name, settings in given.items()}
 
