@@ -12,6 +12,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from fervid.cli.options import command_groups, option_files, options_by_group
 from fervid.errors import InputError
 from fervid.schema.config_folder import CONFIG_FOLDER
+from fervid.schema.roots import DEFAULT_FILE
 from fervid.schema.same_system import PATH_ENDING
 from fervid.schema.weights import ENDINGS
 
@@ -59,7 +60,12 @@ def _check_corpus(settings: DictConfig, prefix: str, name: str) -> None:
         return
     root, can_be_fetched = settings.root, "repo" in settings
     if root is None and not can_be_fetched:
-        raise InputError(f"dataset={name} needs {prefix}.root=<folder>: give the folder of the corpus.")
+        if prefix != "dataset":
+            raise InputError(
+                f"{prefix} has no root: give its folder as {{{name}:{{root:<folder>}}}} in dataset.corpora, or as a line "
+                f"{name}: <folder> in the file of roots ({DEFAULT_FILE} or FERVID_ROOTS)."
+            )
+        raise InputError(f"dataset={name} needs dataset.root=<folder>: give the folder of the corpus.")
     place = None if root is None else Path(str(root)).expanduser()
     is_zip = place is not None and place.suffix.lower() == ".zip" and place.is_file()
     if place is not None and not is_zip and not (place.exists() if can_be_fetched else place.is_dir()):

@@ -3,6 +3,7 @@
 import pytest
 
 from fervid.cli import compose
+from fervid.cli.checks import check_files
 from fervid.errors import InputError
 
 
@@ -74,3 +75,14 @@ def test_a_missing_file_of_roots_is_named_only_if_it_was_given(tmp_path, monkeyp
 def test_mistakes_are_explained(corpora, message):
     with pytest.raises(InputError, match=message):
         several(corpora)
+
+
+def test_a_missing_root_is_explained(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    config = compose("train", ["dataset=several", "dataset.corpora=[ravdess,ferplus]"])
+    with pytest.raises(InputError, match=r"ravdess has no root: give its folder as .ravdess:.root:<folder>.. in"):
+        check_files(config)
+    (tmp_path / "A").mkdir()
+    words = ["dataset=several", f"dataset.corpora={{ravdess:{{root:{tmp_path / 'A'}}},ferplus:{{root:nowhere}}}}"]
+    with pytest.raises(InputError, match=r"dataset\.corpora\.ferplus\.root=nowhere is not a folder"):
+        check_files(compose("train", words))
