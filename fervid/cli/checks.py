@@ -62,8 +62,8 @@ def _check_corpus(settings: DictConfig, prefix: str, name: str) -> None:
     if root is None and not can_be_fetched:
         if prefix != "dataset":
             raise InputError(
-                f"{prefix} has no root: give its folder as {{{name}:{{root:<folder>}}}} in dataset.corpora, or as a line "
-                f"{name}: <folder> in the file of roots ({DEFAULT_FILE} or FERVID_ROOTS)."
+                f"{prefix} has no root: give its folder as {{{name}:{{root:<folder>}}}} in dataset.corpora, or as a "
+                f"line {name}: <folder> in the file of roots ({DEFAULT_FILE} or FERVID_ROOTS)."
             )
         raise InputError(f"dataset={name} needs dataset.root=<folder>: give the folder of the corpus.")
     place = None if root is None else Path(str(root)).expanduser()
