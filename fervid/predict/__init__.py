@@ -1,4 +1,4 @@
-"""Predicts the emotions of faces and voices in pictures, videos and sounds, and other targets of faces.
+"""Predicts emotions and other targets in pictures, videos and sounds.
 
 Example: ``python -m fervid.predict run=runs/mine source=holiday.mp4``.
 
