@@ -210,10 +210,6 @@ class EmotionDataModule(pl.LightningDataModule):
 
     @cached_property
     def stores(self) -> dict[str, Store]:
-        return self.make_stores()
-
-    def make_stores(self) -> dict[str, Store]:
-        """Returns the files of the inputs of each modality, which may have to be built."""
         return make_stores(self.sample.modalities, self.folder, image_size=self.image_size, grayscale=self.grayscale)
 
     @property

@@ -115,10 +115,12 @@ class SeveralDataModule(EmotionDataModule):
     def stores(self) -> dict[str, Store]:
         if self._finds_grayscale:
             self.grayscale = any(self._is_gray(number) for number in range(len(self.sources)))
-        return self.make_stores()
+        return super().stores
 
     def _is_gray(self, number: int) -> bool:
-        """Whether most pictures of a corpus are gray."""
+        """Whether most pictures of a corpus are gray; rendered ones are not, and are rendered later."""
+        if self.sources[number].face_size is None:
+            return False
         rows = self.rows[self.rows["corpus"] == self.sources[number].name].reset_index(drop=True)
         read = open_sources([self.sources[number]], "image", rows, self.folder)
         chosen = np.unique(np.linspace(0, len(rows) - 1, CHECKED_PICTURES).astype(int))

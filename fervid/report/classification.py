@@ -49,11 +49,7 @@ def classification_sections(
     tests = [paired_tests(group, number, resamples=resamples, seed=seed) for number, group in enumerate(sets, start=1)]
     subjects = subject_table(systems)
     shown = systems[:MAX_SYSTEM_FIGURES]
-    if len(systems) > MAX_SYSTEM_FIGURES:
-        sentences = [
-            *sentences,
-            f"Figures of individual systems show only the first {MAX_SYSTEM_FIGURES} of {len(systems)} systems.",
-        ]
+    sentences = [*sentences, *omitted_figures(systems)]
     return [
         Section("Summary", [summary_table(systems, sets)], sentences=sentences, terminal=True),
         Section("Leakage", present(leak_table(systems)), terminal=True),
@@ -94,6 +90,13 @@ def classification_sections(
         ),
         _heat_maps(shown),
     ]
+
+
+def omitted_figures(systems: Sequence[System]) -> list[str]:
+    """Returns a sentence if not all systems have figures of their own."""
+    if len(systems) <= MAX_SYSTEM_FIGURES:
+        return []
+    return [f"Figures of individual systems show only the first {MAX_SYSTEM_FIGURES} of {len(systems)} systems."]
 
 
 def present(*tables: Table | None) -> list[Table]:

@@ -18,7 +18,13 @@ from fervid.metrics.parts import (
     part_scores,
 )
 from fervid.metrics.statistics import percentile_interval
-from fervid.report.classification import MAX_SYSTEM_FIGURES, confusion_figure, curves_figure, present
+from fervid.report.classification import (
+    MAX_SYSTEM_FIGURES,
+    confusion_figure,
+    curves_figure,
+    omitted_figures,
+    present,
+)
 from fervid.report.group_tables import class_table
 from fervid.report.leak_tables import leak_table
 from fervid.report.part_tables import (
@@ -49,11 +55,7 @@ def part_sections(systems: Sequence[System], sentences: Sequence[str], *, resamp
     """
     sets = comparable(systems)
     shown = systems[:MAX_SYSTEM_FIGURES]
-    if len(systems) > MAX_SYSTEM_FIGURES:
-        figures_of = (
-            f"Figures of individual systems show only the first {MAX_SYSTEM_FIGURES} of {len(systems)} systems."
-        )
-        sentences = [*sentences, figures_of]
+    sentences = [*sentences, *omitted_figures(systems)]
     sections = [
         Section("Summary", [part_summary(systems, sets)], sentences=sentences, terminal=True),
         Section("Leakage", present(_leaks(systems)), terminal=True),
